@@ -1,0 +1,1 @@
+"""The integer semantics and the codecs of stored numbers."""
