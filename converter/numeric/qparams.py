@@ -198,7 +198,7 @@ def quantized_multiplier(multiplier: ArrayLike) -> tuple[NDArray[np.int32], NDAr
 
 
 def saturating_rounding_doubling_high_mul(a: ArrayLike, b: ArrayLike) -> NDArray[np.int32]:
-    """gemmlowp's SaturatingRoundingDoublingHighMul: (a * b + 2^30) / 2^31, halves away from zero, one case saturates."""
+    """gemmlowp's function of that name: (a * b + 2^30) / 2^31, halves away from zero; one case saturates."""
     a, b = np.asarray(a, np.int64), np.asarray(b, np.int64)
     product = a * b
     # Division truncates towards zero in C, hence by magnitude; the nudge of a negative product is 1 - 2^30.
