@@ -1,0 +1,1 @@
+"""Reads, rewrites and writes models: containers, operators and the arithmetic of numbers."""

@@ -1,0 +1,153 @@
+"""Appends nodes to a graph: defaults filled in, outputs inferred, constants folded as they appear.
+
+Readers, `specialize` and the passes that create nodes all go through `Builder.emit`, so that a node is never without
+its attributes and types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .errors import GraphError
+from .ir import Graph, Node, Tensor
+from .opdef import REQUIRED, evaluate, row
+
+# What exporters compute on the side (shapes, indices, masks) is folded while reading; weights are left to the pass.
+_FOLD_WHILE_READING = 1 << 16
+
+
+class Builder:
+    """Builds `graph` node by node.
+
+    Args:
+        graph: where nodes go.
+        fold_limit: outputs of at most so many elements are computed at once when all inputs are constants.
+    """
+
+    def __init__(self, graph: Graph, fold_limit: int = _FOLD_WHILE_READING) -> None:
+        self.graph = graph
+        self.fold_limit = fold_limit
+        self._tensors = {t.name: 0 for t in graph.tensors()}
+        self._nodes = {n.name: 0 for n in graph.nodes}
+
+    def name(self, wish: str) -> str:
+        """A tensor name: `wish`, or `wish_1`, … when it is taken; reserved from now on."""
+        return _reserve(self._tensors, wish)
+
+    def rename(self, old: str, wish: str) -> str:
+        """Gives the name `old` back and reserves `wish` (or a variant when it is taken)."""
+        if old == wish:
+            return old
+        self._tensors.pop(old, None)
+        return self.name(wish)
+
+    def constant(self, data: np.ndarray | Sequence[int] | Sequence[float] | float, name: str = "const", dtype: Any = None) -> Tensor:
+        array = np.asarray(data, dtype)
+        return Tensor(self.name(name), array.dtype, array.shape, array)
+
+    def input(self, name: str, dtype: Any, shape: Any, **rest: Any) -> Tensor:
+        tensor = Tensor(self.name(name), np.dtype(dtype), None if shape is None else tuple(shape), **rest)
+        self.graph.inputs.append(tensor)
+        return tensor
+
+    def emit(
+        self,
+        op: str,
+        inputs: Sequence[Tensor | None],
+        attrs: dict[str, Any] | None = None,
+        *,
+        name: str = "",
+        outputs: Sequence[str] = (),
+        origin: tuple[str, ...] = (),
+    ) -> list[Tensor]:
+        """Appends a node and returns its outputs, or constants when it could be computed.
+
+        Args:
+            attrs: what differs from the row's defaults. name, outputs: wished names. origin: source nodes.
+        """
+        definition = row(op)
+        full = {k: v for k, v in definition.attrs.items() if v is not REQUIRED} | (attrs or {})
+        args = list(inputs)
+        while args and args[-1] is None:
+            args.pop()
+        node = Node(op, _reserve(self._nodes, name or op), args, [], full, origin or ((name,) if name else ()))
+        definition.check(node)
+        folded = self._fold(node)
+        if folded is not None:
+            types = [(a.dtype, a.shape) for a in folded]
+        else:
+            types = definition.infer(node)
+        for k, (dtype, shape) in enumerate(types):
+            wish = outputs[k] if k < len(outputs) and outputs[k] else (node.name if k == 0 else f"{node.name}:{k}")
+            tensor = Tensor(self.name(wish), np.dtype(dtype), None if shape is None else tuple(shape))
+            if folded is not None:
+                tensor.data = folded[k]
+            node.outputs.append(tensor)
+        if folded is None:
+            self.graph.nodes.append(node)
+        return node.outputs
+
+    def _fold(self, node: Node) -> tuple[np.ndarray, ...] | None:
+        definition = row(node.op)
+        if not definition.foldable:
+            return None
+        value = definition.known_value(node) if definition.known_value else None
+        if value is not None:
+            return value
+        if not node.inputs or any(t is not None and (not t.is_const or t.quant is not None) for t in node.inputs):
+            return None
+        if sum(t.data.size for t in node.inputs if t is not None) > self.fold_limit:  # pyright: ignore
+            return None
+        types = definition.infer(node)
+        sizes = [None if s is None or None in s else int(np.prod(s, dtype=np.int64)) for _, s in types]  # pyright: ignore
+        if any(s is not None and s > self.fold_limit for s in sizes):
+            return None
+        with np.errstate(all="ignore"):
+            return evaluate(node, [None if t is None else t.data for t in node.inputs])
+
+
+def _reserve(taken: dict[str, int], wish: str) -> str:
+    name, k = wish, taken.get(wish, 0)
+    while name in taken:
+        k += 1
+        name = f"{wish}_{k}"
+    if k:
+        taken[wish] = k
+    taken[name] = 0
+    return name
+
+
+def specialize(graph: Graph, shapes: dict[str, tuple[int, ...]] | None = None, fold_limit: int = _FOLD_WHILE_READING) -> Graph:
+    """A copy of `graph` for given input shapes, every type inferred anew and what became constant folded.
+
+    Raises:
+        GraphError: a shape is given for a name that is no input.
+    """
+    shapes = shapes or {}
+    fresh = Graph(graph.name, meta=dict(graph.meta))
+    unknown = set(shapes) - {t.name for t in graph.inputs}
+    if unknown:
+        raise GraphError(f"{unknown.pop()!r} is not an input; inputs are {[t.name for t in graph.inputs]}")
+    value: dict[Tensor, Tensor] = {}
+    for t in graph.inputs:
+        shape = shapes.get(t.name, t.shape)
+        value[t] = Tensor(t.name, t.dtype, shape, None, t.quant, t.layout, t.dims)
+        fresh.inputs.append(value[t])
+    for t in graph.constants():
+        value[t] = Tensor(t.name, t.dtype, t.shape, t.data, t.quant, t.layout)
+    build = Builder(fresh, fold_limit)
+    for t in value.values():
+        build.name(t.name)
+    for node in graph.nodes:
+        args = [None if t is None else value[t] for t in node.inputs]
+        made = build.emit(node.op, args, node.attrs, name=node.name, outputs=[t.name for t in node.outputs], origin=node.origin)
+        for old, new in zip(node.outputs, made):
+            new.quant, new.layout = old.quant, old.layout
+            if new.data is None:
+                new.dtype = old.dtype
+            value[old] = new
+    fresh.outputs = [value[t] for t in graph.outputs]
+    return fresh

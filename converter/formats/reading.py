@@ -1,0 +1,136 @@
+"""What a container's operator looks like to the row that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..builder import Builder
+from ..errors import GraphError, ModelError, UnsupportedError
+from ..ir import Tensor
+from ..opdef import REQUIRED
+
+
+class Reading:
+    """One operator of a container while it becomes IR.
+
+    Attributes:
+        op: the container's name of the operator; name: the node's own name (made up where the container has none).
+        inputs: its inputs as IR tensors, None where absent. outputs: the declared outputs (name, and dtype, shape, quant
+            where the container says them).
+        options: attribute name → value as the container stores it.
+        version: opset (ONNX) or operator version (TFLite).
+        build: the graph's builder.
+    """
+
+    def __init__(
+        self,
+        op: str,
+        name: str,
+        inputs: Sequence[Tensor | None],
+        outputs: Sequence[Tensor],
+        options: dict[str, Any],
+        build: Builder,
+        *,
+        file: str = "",
+        version: int = 1,
+        subgraph: Callable[..., Any] | None = None,
+    ) -> None:
+        self.op, self.name, self.inputs, self.outputs = op, name, list(inputs), list(outputs)
+        self.options, self.build, self.file, self.version, self.subgraph = options, build, file, version, subgraph
+
+    def input(self, index: int) -> Tensor:
+        """A required input."""
+        found = self.optional(index)
+        if found is None:
+            raise ModelError(f"input {index} is missing", file=self.file, node=f"{self.name} ({self.op})")
+        return found
+
+    def optional(self, index: int) -> Tensor | None:
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def attr(self, key: str, default: Any = REQUIRED) -> Any:
+        """A stored attribute, or `default`; ModelError when it is required and absent."""
+        value = self.options.get(key)
+        if value is not None:
+            return value
+        if default is REQUIRED:
+            raise ModelError(f"attribute {key!r} is missing", file=self.file, node=f"{self.name} ({self.op})")
+        return default
+
+    def const(self, index: int, what: str = "") -> np.ndarray:
+        """The real value of an input that must be known while reading."""
+        tensor = self.input(index)
+        if tensor.data is None:
+            self.refuse(
+                f"{what or f'input {index}'} ({tensor.name!r}) is computed at run time and must be a constant",
+                hint="--inputShape if it follows from a symbolic dimension",
+            )
+        return tensor.real()
+
+    def ints(self, index: int, what: str = "") -> list[int]:
+        """A constant input as a flat list of int."""
+        return [int(v) for v in self.const(index, what).reshape(-1)]
+
+    def constant(self, data: Any, dtype: Any = None, name: str = "") -> Tensor:
+        return self.build.constant(data, name or f"{self.name}/const", dtype)
+
+    def emit(self, op: str, *inputs: Tensor | None, **attrs: Any) -> Tensor:
+        """Appends a node with one output (or more: the first is returned)."""
+        return self.emit_many(op, inputs, **attrs)[0]
+
+    def emit_many(self, op: str, inputs: Sequence[Tensor | None], **attrs: Any) -> list[Tensor]:
+        """Appends a node and returns all of its outputs."""
+        try:
+            return self.build.emit(op, inputs, attrs, name=self.name)
+        except GraphError as error:
+            raise ModelError(str(error), file=self.file, node=f"{self.name} ({self.op})") from error
+        except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, MemoryError) as error:
+            raise ModelError(
+                f"inputs {[None if t is None else t.shape for t in inputs]} and attributes do not fit: {error}",
+                file=self.file,
+                node=f"{self.name} ({self.op})",
+            ) from error
+
+    def channels_last(self, x: Tensor) -> Tensor:
+        """NC… → N…C for the spatial family."""
+        rank = self.rank(x)
+        return self.emit("Transpose", x, perm=[0, *range(2, rank), 1]) if rank > 2 else x
+
+    def channels_first(self, x: Tensor) -> Tensor:
+        """N…C → NC…"""
+        rank = self.rank(x)
+        return self.emit("Transpose", x, perm=[0, rank - 1, *range(1, rank - 1)]) if rank > 2 else x
+
+    def rank(self, x: Tensor) -> int:
+        if x.shape is None:
+            self.refuse(f"the rank of {x.name!r} is not known", hint="--inputShape=name:dims")
+        return len(x.shape)
+
+    def refuse(self, reason: str, hint: str = "") -> NoReturn:
+        """The operator is well formed, and not read."""
+        raise UnsupportedError(reason, hint=hint, file=self.file, node=f"{self.name} ({self.op})")
+
+
+def read_operator(reading: Reading, function: Callable[[Reading], Any]) -> list[Tensor]:
+    """Runs a row's reader and gives its results the declared outputs' names. Returns one tensor per declared output."""
+    first = len(reading.build.graph.nodes)
+    try:
+        made = function(reading)
+    except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, AttributeError, KeyError) as error:
+        raise ModelError(
+            f"its inputs and attributes do not fit together: {error}", file=reading.file, node=f"{reading.name} ({reading.op})"
+        ) from error
+    results = [made] if isinstance(made, Tensor) else list(made)
+    if len(results) < len(reading.outputs):
+        reading.refuse(f"output {len(results)} ({reading.outputs[len(results)].name!r}) is not produced")
+    fresh = {t for node in reading.build.graph.nodes[first:] for t in node.outputs}
+    for tensor, declared in zip(results, reading.outputs):
+        if tensor in fresh and declared.name:
+            tensor.name = reading.build.rename(tensor.name, declared.name)
+            fresh.discard(tensor)
+            if declared.quant is not None:
+                tensor.quant, tensor.dtype = declared.quant, declared.dtype
+    return results[: len(reading.outputs)]

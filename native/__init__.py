@@ -1,0 +1,1 @@
+"""Runs an IR: the plan, and the C++ kernels behind it."""

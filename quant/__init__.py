@@ -1,0 +1,1 @@
+"""Decides which tensor gets which type."""
