@@ -1,7 +1,8 @@
 """Bit packing of codes as MindSpore Lite stores them: offset by 2^(b-1), LSB first, in element order.
 
-Widths 1..7 fill bytes, 9..15 little-endian 16-bit words, both zero-padded at the end; 8 and 16 are stored plain. Eight
-codes of b bits fill exactly b bytes, so groups of eight are put together by shifts over columns.
+Widths 1..7 fill bytes, 9..15 little-endian 16-bit words, both zero-padded at the end; 8 and 16 are stored plain. The
+fields below them (fixed width, LSB or MSB first) serve the other codecs too: eight fields of b bits fill exactly b
+bytes, so they are put together by shifts over columns, in blocks that bound the scratch memory.
 """
 
 from __future__ import annotations
@@ -10,6 +11,74 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
+
+Bytes = NDArray[np.uint8]
+_BLOCK = 1 << 18  # fields per block, a multiple of 8
+
+
+def put_fields(u: NDArray, width: int, *, msb: bool = False) -> Bytes:
+    """Unsigned fields of `width` bits (0..16) as bytes, zero-padded to a whole byte. u holds values below 2^width."""
+    u = u.reshape(-1)
+    out = np.empty(-(-u.size * width // 8), np.uint8)
+    if width == 0:
+        return out
+    for begin in range(0, u.size, _BLOCK):
+        piece = _put_block(u[begin : begin + _BLOCK], width, msb)
+        at = begin * width // 8
+        out[at : at + len(piece)] = piece[: len(out) - at]
+    return out
+
+
+def _put_block(u: NDArray, width: int, msb: bool) -> Bytes:
+    groups = -(-u.size // 8)
+    lanes = np.zeros((groups, 8), np.uint16)
+    lanes.reshape(-1)[: u.size] = u
+    out = np.zeros((groups, width), np.uint8)
+    # Up to 8 bits all eight fit a 64-bit word; wider ones go four by four, the second four perhaps from mid-byte.
+    together = 8 if width <= 8 else 4
+    for first in range(0, 8, together):
+        start = first * width
+        skew = start % 8
+        word = np.zeros(groups, np.uint64)
+        for lane in range(together):
+            shift = 64 - skew - (lane + 1) * width if msb else skew + lane * width
+            word |= lanes[:, first + lane].astype(np.uint64) << np.uint64(shift)
+        piece = word.astype(">u8" if msb else "<u8").view(np.uint8).reshape(-1, 8)
+        used = min(8, width - start // 8)
+        out[:, start // 8 : start // 8 + used] |= piece[:, :used]
+    return out.reshape(-1)
+
+
+def get_fields(data: Bytes, count: int, width: int, *, msb: bool = False) -> NDArray[np.uint16]:
+    """The inverse of `put_fields`: uint16[count]. `data` must hold count * width bits."""
+    out = np.zeros(count, np.uint16)
+    if width == 0:
+        return out
+    for begin in range(0, count, _BLOCK):
+        size = min(_BLOCK, count - begin)
+        at = begin * width // 8
+        out[begin : begin + size] = _get_block(data[at : at + -(-size * width // 8)], size, width, msb)
+    return out
+
+
+def _get_block(data: Bytes, count: int, width: int, msb: bool) -> NDArray[np.uint16]:
+    groups = -(-count // 8)
+    padded = np.zeros((groups, width), np.uint8)
+    padded.reshape(-1)[: len(data)] = data
+    out = np.empty((groups, 8), np.uint16)
+    mask = np.uint64((1 << width) - 1)
+    together = 8 if width <= 8 else 4
+    for first in range(0, 8, together):
+        start = first * width
+        skew = start % 8
+        used = min(8, width - start // 8)
+        piece = np.zeros((groups, 8), np.uint8)
+        piece[:, :used] = padded[:, start // 8 : start // 8 + used]
+        word = piece.view(">u8" if msb else "<u8").reshape(-1).astype(np.uint64)
+        for lane in range(together):
+            shift = 64 - skew - (lane + 1) * width if msb else skew + lane * width
+            out[:, first + lane] = (word >> np.uint64(shift)) & mask
+    return out.reshape(-1)[:count]
 
 
 def storage_dtype(bits: int) -> np.dtype:
@@ -25,80 +94,50 @@ def packed_size(count: int, bits: int) -> int:
     return -(-count * bits // unit) * (unit // 8)
 
 
-def pack(q: NDArray, bits: int) -> NDArray[np.uint8]:
-    """Codes in [-2^(b-1), 2^(b-1)-1] to bytes, uint8[packed_size]. Codes out of range raise ValueError."""
-    dtype = storage_dtype(bits)
-    q = np.asarray(q).reshape(-1)
+def to_unsigned(q: NDArray, bits: int) -> NDArray[np.uint16]:
+    """Codes plus 2^(b-1). Codes outside [-2^(b-1), 2^(b-1)-1] raise ValueError."""
     half = 1 << (bits - 1)
     if q.size and (q.min() < -half or q.max() >= half):
         raise ValueError(f"codes {q.min()}..{q.max()} do not fit {bits} bits; allowed: {-half}..{half - 1}")
+    return q.astype(np.uint16) + np.uint16(half)  # wraps as meant
+
+
+def from_unsigned(u: NDArray[np.uint16], bits: int) -> NDArray:
+    """The inverse of `to_unsigned`: int8 or int16."""
+    return (u - np.uint16(1 << (bits - 1))).view(np.int16).astype(storage_dtype(bits), copy=False)
+
+
+def as_bytes(data: bytes | bytearray | memoryview | NDArray) -> Bytes:
+    """A flat uint8 view of any buffer."""
+    if isinstance(data, np.ndarray):
+        return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+    return np.frombuffer(data, np.uint8)
+
+
+def pack(q: NDArray, bits: int) -> Bytes:
+    """Codes in [-2^(b-1), 2^(b-1)-1] to bytes, uint8[packed_size]. Codes out of range raise ValueError."""
+    dtype = storage_dtype(bits)
+    q = np.asarray(q).reshape(-1)
     if bits in (8, 16):
+        if q.dtype != dtype:
+            to_unsigned(q, bits)  # for its check
         return np.ascontiguousarray(q, dtype.newbyteorder("<")).view(np.uint8)
-    if bits < 8:
-        out = _pack_small(q, bits, half)
-    else:
-        out = _pack_wide(q, bits, half)
-    size = packed_size(q.size, bits)
-    if len(out) < size:  # a group of eight ends on a byte, a file on a 16-bit word
-        out = np.concatenate([out, np.zeros(size - len(out), np.uint8)])
-    return out[:size]
+    out = put_fields(to_unsigned(q, bits), bits)
+    if len(out) < packed_size(q.size, bits):  # the fields end on a byte, the form on a 16-bit word
+        out = np.append(out, np.uint8(0))
+    return out
 
 
-def _pack_small(q: NDArray, bits: int, half: int) -> NDArray[np.uint8]:
-    groups = -(-q.size // 8)
-    u = np.zeros((groups, 8), np.uint8)
-    np.add(q.astype(np.int8, copy=False), half, out=u.reshape(-1)[: q.size], casting="unsafe")
-    word = np.zeros(groups, np.uint64)
-    for lane in range(8):
-        word |= u[:, lane].astype(np.uint64) << np.uint64(lane * bits)
-    return np.ascontiguousarray(word.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :bits]).reshape(-1)
-
-
-def _pack_wide(q: NDArray, bits: int, half: int) -> NDArray[np.uint8]:
-    groups = -(-q.size // 8)
-    u = np.zeros((groups, 8), np.uint16)
-    np.add(q, half, out=u.reshape(-1)[: q.size], casting="unsafe")
-    out = np.zeros((groups, bits), np.uint8)
-    # Four codes of 9..15 bits fit one 64-bit word; the second four start in the middle of a byte when bits is odd.
-    for half_group in range(2):
-        word = np.zeros(groups, np.uint64)
-        for lane in range(4):
-            word |= u[:, 4 * half_group + lane].astype(np.uint64) << np.uint64(lane * bits)
-        start = 4 * bits * half_group
-        word <<= np.uint64(start % 8)  # at most 60 + 4 bits
-        piece = word.astype("<u8").view(np.uint8).reshape(-1, 8)
-        width = min(8, bits - start // 8)
-        out[:, start // 8 : start // 8 + width] |= piece[:, :width]
-    return out.reshape(-1)
-
-
-def unpack(data: bytes | memoryview | NDArray[np.uint8], count: int, bits: int) -> NDArray:
+def unpack(data: bytes | memoryview | NDArray, count: int, bits: int) -> NDArray:
     """The inverse of `pack`: int8[count] or int16[count].
 
     Raises ModelError when the data are shorter than `count` codes take.
     """
     dtype = storage_dtype(bits)
-    raw = np.frombuffer(data, np.uint8) if not isinstance(data, np.ndarray) else data.view(np.uint8).reshape(-1)
+    raw = as_bytes(data)
     size = packed_size(count, bits)
     if len(raw) < size:
-        raise ModelError(f"packed weight has {len(raw)} bytes, {count} codes of {bits} bits take {size}")
-    raw = raw[:size]
+        raise ModelError(f"packed weight has {len(raw)} bytes, but {count} codes of {bits} bits take {size}")
     if bits in (8, 16):
-        return raw.view(dtype.newbyteorder("<")).astype(dtype)
-    groups = -(-count // 8)
-    padded = np.zeros((groups, bits), np.uint8)
-    used = min(raw.size, groups * bits)
-    padded.reshape(-1)[:used] = raw[:used]
-    out = np.empty((groups, 8), dtype)
-    mask, half = np.uint64((1 << bits) - 1), 1 << (bits - 1)
-    lanes = 8 if bits < 8 else 4
-    for first in range(0, 8, lanes):
-        start = first * bits
-        width = min(8, bits - start // 8)
-        piece = np.zeros((groups, 8), np.uint8)
-        piece[:, :width] = padded[:, start // 8 : start // 8 + width]
-        word = piece.view("<u8").reshape(-1).astype(np.uint64, copy=False) >> np.uint64(start % 8)
-        for lane in range(lanes):
-            code = (word >> np.uint64(lane * bits)) & mask
-            out[:, first + lane] = code.astype(np.int32) - half
-    return out.reshape(-1)[:count]
+        return raw[:size].view(dtype.newbyteorder("<")).astype(dtype)
+    return from_unsigned(get_fields(raw, count, bits), bits)
