@@ -6,7 +6,8 @@ its attributes and types.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,21 +33,46 @@ class Builder:
         self.fold_limit = fold_limit
         self._tensors = {t.name: 0 for t in graph.tensors()}
         self._nodes = {n.name: 0 for n in graph.nodes}
+        self._reserved: set[str] = set()
+        self._permuted: dict[tuple[Tensor, tuple[int, ...]], Tensor] = {}
 
     def name(self, wish: str) -> str:
         """A tensor name: `wish`, or `wish_1`, … when it is taken; reserved from now on."""
         return _reserve(self._tensors, wish)
 
     def rename(self, old: str, wish: str) -> str:
-        """Gives the name `old` back and reserves `wish` (or a variant when it is taken)."""
+        """Gives the name `old` back and takes `wish` (a variant when another tensor has it)."""
         if old == wish:
             return old
         self._tensors.pop(old, None)
+        if wish in self._reserved:
+            self._reserved.discard(wish)
+            return wish
         return self.name(wish)
 
-    def constant(self, data: np.ndarray | Sequence[int] | Sequence[float] | float, name: str = "const", dtype: Any = None) -> Tensor:
+    def reserve(self, names: Iterable[str]) -> None:
+        """Keeps names for tensors still to come, which get them by `rename`."""
+        fresh = {n for n in names if n not in self._tensors}
+        self._tensors |= dict.fromkeys(fresh, 0)
+        self._reserved |= fresh
+
+    def constant(
+        self, data: np.ndarray | Sequence[int] | Sequence[float] | float, name: str = "const", dtype: Any = None
+    ) -> Tensor:
         array = np.asarray(data, dtype)
         return Tensor(self.name(name), array.dtype, array.shape, array)
+
+    def permuted(self, x: Tensor, perm: tuple[int, ...]) -> Tensor:
+        """The constant `x` with its axes reordered, a view of the same data; one tensor per (x, perm), so ties survive."""
+        found = self._permuted.get((x, perm))
+        if found is None:
+            if x.data is None or sorted(perm) != list(range(x.data.ndim)):
+                raise GraphError(f"constant {x.name!r} of shape {x.shape} cannot take the axis order {list(perm)}")
+            data, q = x.data.transpose(perm), x.quant
+            if q is not None and q.axis is not None:
+                q = dataclasses.replace(q, axis=perm.index(q.axis))
+            found = self._permuted[x, perm] = Tensor(x.name, x.dtype, data.shape, data, q)
+        return found
 
     def input(self, name: str, dtype: Any, shape: Any, **rest: Any) -> Tensor:
         tensor = Tensor(self.name(name), np.dtype(dtype), None if shape is None else tuple(shape), **rest)
@@ -120,7 +146,9 @@ def _reserve(taken: dict[str, int], wish: str) -> str:
     return name
 
 
-def specialize(graph: Graph, shapes: dict[str, tuple[int, ...]] | None = None, fold_limit: int = _FOLD_WHILE_READING) -> Graph:
+def specialize(
+    graph: Graph, shapes: dict[str, tuple[int, ...]] | None = None, fold_limit: int = _FOLD_WHILE_READING
+) -> Graph:
     """A copy of `graph` for given input shapes, every type inferred anew and what became constant folded.
 
     Raises:
@@ -143,7 +171,9 @@ def specialize(graph: Graph, shapes: dict[str, tuple[int, ...]] | None = None, f
         build.name(t.name)
     for node in graph.nodes:
         args = [None if t is None else value[t] for t in node.inputs]
-        made = build.emit(node.op, args, node.attrs, name=node.name, outputs=[t.name for t in node.outputs], origin=node.origin)
+        made = build.emit(
+            node.op, args, node.attrs, name=node.name, outputs=[t.name for t in node.outputs], origin=node.origin
+        )
         for old, new in zip(node.outputs, made):
             new.quant, new.layout = old.quant, old.layout
             if new.data is None:

@@ -6,6 +6,7 @@ shape and, when quantized, a `QuantParam`. A `Node` names its operator; what tha
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -66,7 +67,9 @@ class Tensor:
 
         if self.data is None:
             raise GraphError(f"tensor {self.name!r} is not a constant")
-        return dequantize(self.data, self.quant) if self.quant is not None and self.data.dtype.kind in "iu" else self.data
+        return (
+            dequantize(self.data, self.quant) if self.quant is not None and self.data.dtype.kind in "iu" else self.data
+        )
 
     def __repr__(self) -> str:
         return f"Tensor({type_text(self)} %{self.name})"
@@ -107,7 +110,9 @@ class Graph:
         """Every tensor once, in the order of first appearance."""
         seen: set[int] = set()
         slots: Iterable[Tensor | None] = itertools.chain(
-            self.inputs, itertools.chain.from_iterable(itertools.chain(n.inputs, n.outputs) for n in self.nodes), self.outputs
+            self.inputs,
+            itertools.chain.from_iterable(itertools.chain(n.inputs, n.outputs) for n in self.nodes),
+            self.outputs,
         )
         for tensor in slots:
             if tensor is not None and id(tensor) not in seen:
@@ -141,24 +146,50 @@ class Graph:
             return wish
         return next(name for k in itertools.count(1) if (name := f"{wish}_{k}") not in taken)
 
+    def uniquify(self) -> None:
+        """Renames tensors and nodes whose names are taken, first come first kept."""
+        for group in (list(self.tensors()), self.nodes):
+            taken: set[str] = {x.name for x in group}
+            seen: set[str] = set()
+            for item in group:
+                if item.name in seen:
+                    item.name = next(n for k in itertools.count(1) if (n := f"{item.name}_{k}") not in taken)
+                    taken.add(item.name)
+                seen.add(item.name)
+
+    def prune(self) -> None:
+        """Drops nodes whose outputs reach nothing."""
+        needed = set(self.outputs)
+        kept = []
+        for node in reversed(self.nodes):
+            if any(t in needed for t in node.outputs):
+                needed.update(t for t in node.inputs if t is not None)
+                kept.append(node)
+        self.nodes = kept[::-1]
+
     def sort(self) -> None:
         """Puts nodes into a stable topological order. Raises GraphError when there is a cycle."""
         producers = self.producers()
-        waits = {id(n): {id(producers[t]) for t in n.inputs if t is not None and t in producers} for n in self.nodes}
-        done: set[int] = set()
+        waits: dict[Node, int] = {}
+        wakes: dict[Node, list[Node]] = {}
+        for node in self.nodes:
+            before = {producers[t] for t in node.inputs if t in producers}  # pyright: ignore[reportArgumentType]
+            waits[node] = len(before)
+            for other in before:
+                wakes.setdefault(other, []).append(node)
+        position = {node: k for k, node in enumerate(self.nodes)}
+        ready = [position[n] for n in self.nodes if not waits[n]]
         ordered: list[Node] = []
-        pending = list(self.nodes)
-        while pending:
-            rest = []
-            for node in pending:
-                if waits[id(node)] <= done:
-                    ordered.append(node)
-                    done.add(id(node))
-                else:
-                    rest.append(node)
-            if len(rest) == len(pending):
-                raise GraphError(f"the graph has a cycle through node {rest[0].name!r} ({rest[0].op})")
-            pending = rest
+        while ready:
+            node = self.nodes[heapq.heappop(ready)]
+            ordered.append(node)
+            for other in wakes.get(node, ()):
+                waits[other] -= 1
+                if not waits[other]:
+                    heapq.heappush(ready, position[other])
+        if len(ordered) != len(self.nodes):
+            stuck = next(n for n in self.nodes if waits[n])
+            raise GraphError(f"the graph has a cycle through node {stuck.name!r} ({stuck.op})")
         self.nodes = ordered
 
     def copy(self) -> Graph:
@@ -171,7 +202,14 @@ class Graph:
             return twin[t]
 
         nodes = [
-            Node(n.op, n.name, [None if t is None else of(t) for t in n.inputs], [of(t) for t in n.outputs], dict(n.attrs), n.origin)
+            Node(
+                n.op,
+                n.name,
+                [None if t is None else of(t) for t in n.inputs],
+                [of(t) for t in n.outputs],
+                dict(n.attrs),
+                n.origin,
+            )
             for n in self.nodes
         ]
         return Graph(self.name, nodes, [of(t) for t in self.inputs], [of(t) for t in self.outputs], dict(self.meta))
@@ -201,7 +239,9 @@ class Graph:
                     raise GraphError(f"{node.name} ({node.op}) reads {tensor.name!r} before anything produces it")
                 define(tensor, node.name)
                 if tensor.shape != tensor.data.shape:  # pyright: ignore[reportOptionalMemberAccess]
-                    raise GraphError(f"constant {tensor.name!r} says shape {tensor.shape} and holds {tensor.data.shape}")  # pyright: ignore
+                    raise GraphError(
+                        f"constant {tensor.name!r} says shape {tensor.shape} and holds {tensor.data.shape}"
+                    )  # pyright: ignore
             for tensor in node.outputs:
                 define(tensor, node.name)
         for tensor in self.outputs:
@@ -212,7 +252,7 @@ class Graph:
 
 
 def type_text(tensor: Tensor) -> str:
-    """"float32[1,?,8]" or "int8[1,8]{s=0.02,z=-3}"."""
+    """ "float32[1,?,8]" or "int8[1,8]{s=0.02,z=-3}"."""
     shape = "?" if tensor.shape is None else ",".join("?" if d is None else str(d) for d in tensor.shape)
     text = f"{tensor.dtype}[{shape}]"
     q = tensor.quant

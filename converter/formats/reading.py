@@ -104,6 +104,12 @@ class Reading:
         rank = self.rank(x)
         return self.emit("Transpose", x, perm=[0, rank - 1, *range(1, rank - 1)]) if rank > 2 else x
 
+    def permuted(self, x: Tensor, perm: Sequence[int]) -> Tensor:
+        """x with its axes in the order `perm`: a constant becomes a lazy view (the same one each time), else a Transpose."""
+        if list(perm) == list(range(len(perm))):
+            return x
+        return self.build.permuted(x, tuple(perm)) if x.is_const else self.emit("Transpose", x, perm=list(perm))
+
     def rank(self, x: Tensor) -> int:
         if x.shape is None:
             self.refuse(f"the rank of {x.name!r} is not known", hint="--inputShape=name:dims")
@@ -121,7 +127,9 @@ def read_operator(reading: Reading, function: Callable[[Reading], Any]) -> list[
         made = function(reading)
     except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, AttributeError, KeyError) as error:
         raise ModelError(
-            f"its inputs and attributes do not fit together: {error}", file=reading.file, node=f"{reading.name} ({reading.op})"
+            f"its inputs and attributes do not fit together: {error}",
+            file=reading.file,
+            node=f"{reading.name} ({reading.op})",
         ) from error
     results = [made] if isinstance(made, Tensor) else list(made)
     if len(results) < len(reading.outputs):
