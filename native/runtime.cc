@@ -1,0 +1,399 @@
+#include "runtime.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <numeric>
+
+#include "arena.h"
+#include "thread_pool.h"
+
+namespace bitlite {
+namespace {
+
+// Below this a barrier costs more than the second thread brings.
+constexpr double kMinParallelNs = 6000;
+
+void CheckIndex(int index, size_t count, const std::string& what) {
+  if (index < 0 || static_cast<size_t>(index) >= count) {
+    Refuse(what + ": tensor index " + std::to_string(index) + " is not in 0.." +
+           std::to_string(static_cast<int64_t>(count) - 1));
+  }
+}
+
+void CheckTensor(const TensorSpec& t) {
+  if (t.scale.size() > 1) {
+    if (t.axis < 0 || t.axis >= t.rank()) Refuse(t.name + ": several scales need an axis");
+    if (static_cast<int64_t>(t.scale.size()) != t.shape[t.axis]) {
+      Refuse(t.name + ": " + std::to_string(t.scale.size()) + " scales for an axis of " +
+             std::to_string(t.shape[t.axis]));
+    }
+  }
+  if (t.zero_point.size() > 1 && t.zero_point.size() != t.scale.size()) {
+    Refuse(t.name + ": scales and zero points differ in number");
+  }
+}
+
+std::string Where(const StepSpec& spec) { return spec.name + " (" + spec.op + "): "; }
+
+int64_t NowNs() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+size_t RoundUp(size_t n) { return (n + 63) / 64 * 64; }
+
+}  // namespace
+
+struct Program::Context {
+  Aligned<uint8_t> arena;
+  std::vector<const void*> in;
+  std::vector<void*> out;
+};
+
+Program::Program(std::vector<TensorSpec> tensors, std::vector<StepSpec> steps,
+                 std::vector<int> inputs, std::vector<int> outputs, int threads, IsaMask isa)
+    : tensors_(std::move(tensors)),
+      specs_(std::move(steps)),
+      inputs_(std::move(inputs)),
+      outputs_(std::move(outputs)),
+      threads_(threads),
+      isa_(isa) {
+  if (threads < 1 || threads > kMaxThreads) {
+    Refuse("threads=" + std::to_string(threads) + " is not in 1.." + std::to_string(kMaxThreads));
+  }
+  Validate();
+  BuildSteps();
+  PlanMemory();
+  first_ = MakeContext();
+}
+
+Program::~Program() = default;
+
+void Program::Validate() const {
+  const size_t n = tensors_.size();
+  std::vector<char> known(n, 0);
+  for (size_t i = 0; i < n; ++i) {
+    CheckTensor(tensors_[i]);
+    known[i] = tensors_[i].constant;
+  }
+  for (int i : inputs_) {
+    CheckIndex(i, n, "inputs");
+    if (known[i]) Refuse("inputs: " + tensors_[i].name + " is a constant or listed twice");
+    known[i] = 1;
+  }
+  for (const StepSpec& spec : specs_) {
+    for (int i : spec.inputs) {
+      if (i == -1) continue;
+      CheckIndex(i, n, Where(spec) + "input");
+      if (!known[i]) Refuse(Where(spec) + "input " + tensors_[i].name + " has no value yet");
+    }
+    if (spec.outputs.empty()) Refuse(Where(spec) + "no output");
+    for (int i : spec.outputs) {
+      CheckIndex(i, n, Where(spec) + "output");
+      if (known[i]) Refuse(Where(spec) + "output " + tensors_[i].name + " already has a value");
+      known[i] = 1;
+    }
+  }
+  for (int i : outputs_) {
+    CheckIndex(i, n, "outputs");
+    if (!known[i]) Refuse("outputs: " + tensors_[i].name + " has no value");
+  }
+}
+
+void Program::BuildSteps() {
+  std::vector<const TensorSpec*> pointers;
+  for (const TensorSpec& t : tensors_) pointers.push_back(&t);
+  std::set<int> kept(outputs_.begin(), outputs_.end());
+  for (const StepSpec& spec : specs_) {
+    PlanContext plan(spec, pointers, isa_, threads_, /*check_only=*/false);
+    Planned planned;
+    try {
+      planned.step = MakeStep(spec, plan);
+    } catch (const std::invalid_argument& e) {
+      Refuse(Where(spec) + e.what());
+    }
+    kept.insert(plan.kept.begin(), plan.kept.end());
+    steps_.push_back(std::move(planned));
+  }
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    TensorSpec& t = tensors_[i];
+    if (!t.constant) continue;
+    if (kept.count(static_cast<int>(i)) != 0) {
+      constant_bytes_ += t.bytes();
+    } else {
+      t.owner.reset();
+      t.data = nullptr;
+    }
+  }
+}
+
+// Groups tensors into buffers (views and in-place results share one), gives each buffer a home, and
+// lays the arena.
+void Program::PlanMemory() {
+  const int n = static_cast<int>(tensors_.size());
+  std::vector<int> parent(n);
+  std::iota(parent.begin(), parent.end(), 0);
+  const auto root = [&](int t) {
+    while (parent[t] != t) t = parent[t] = parent[parent[t]];
+    return t;
+  };
+  places_.assign(n, Place{});
+  std::vector<int> uses(n, 0);  // by buffer: reads that are still to come
+  for (const StepSpec& spec : specs_) {
+    for (int i : spec.inputs) {
+      if (i >= 0) ++uses[i];
+    }
+  }
+  for (int i = 0; i < n; ++i) {
+    if (tensors_[i].constant) places_[i].home = Home::kConstant;
+  }
+  for (size_t i = 0; i < inputs_.size(); ++i) {
+    places_[inputs_[i]] = {Home::kInput, static_cast<int>(i), 0};
+  }
+  std::vector<int> wanted(n, -1);  // graph output that a tensor should be written to directly
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    const int t = outputs_[i];
+    if (places_[t].home == Home::kNone && wanted[t] < 0) {
+      wanted[t] = static_cast<int>(i);
+    } else {
+      copies_.push_back({t, static_cast<int>(i)});
+    }
+  }
+
+  std::vector<Lifetime> life(n);
+  for (size_t s = 0; s < specs_.size(); ++s) {
+    const StepSpec& spec = specs_[s];
+    const Step& step = *steps_[s].step;
+    const int now = static_cast<int>(s);
+    for (int i : spec.inputs) {
+      if (i < 0) continue;
+      --uses[root(i)];
+      life[root(i)].last = now;
+    }
+    const int out = spec.outputs[0];
+    const auto share = [&](int i) {
+      const int r = root(i);
+      parent[out] = r;
+      uses[r] += uses[out];
+      if (wanted[out] >= 0) places_[r] = {Home::kOutput, wanted[out], 0};
+    };
+    bool shared = false;
+    const auto may_hold = [&](int i) {
+      const Home home = places_[root(i)].home;
+      return tensors_[i].bytes() == tensors_[out].bytes() &&
+             !(wanted[out] >= 0 && home != Home::kArena);
+    };
+    if (step.view_of >= 0 && step.view_of < static_cast<int>(spec.inputs.size())) {
+      const int i = spec.inputs[step.view_of];
+      if (i >= 0 && may_hold(i) &&
+          !(tensors_[i].constant && tensors_[i].data == nullptr && tensors_[i].count != 0)) {
+        share(i);
+        shared = true;
+      }
+    }
+    for (size_t k = 0; k < spec.inputs.size() && k < 32 && !shared; ++k) {
+      const int i = spec.inputs[k];
+      if ((step.in_place >> k & 1) == 0 || i < 0) continue;
+      if (places_[root(i)].home == Home::kArena && uses[root(i)] == 0 && may_hold(i)) {
+        share(i);
+        shared = true;
+      }
+    }
+    for (size_t k = 0; k < spec.outputs.size(); ++k) {
+      const int t = spec.outputs[k];
+      if (k == 0 && shared) {
+        life[root(t)].last = now;
+        continue;
+      }
+      places_[t] = wanted[t] >= 0 ? Place{Home::kOutput, wanted[t], 0} : Place{Home::kArena, 0, 0};
+      life[t] = {tensors_[t].bytes(), now, now};
+    }
+  }
+  // A value that is copied out at the end lives until then.
+  const int end = static_cast<int>(specs_.size());
+  for (const Copy& copy : copies_) life[root(copy.from)].last = end;
+
+  std::vector<Lifetime> buffers;
+  std::vector<int> buffer_of(n, -1);
+  for (int t = 0; t < n; ++t) {
+    if (root(t) != t || places_[t].home != Home::kArena) continue;
+    buffer_of[t] = static_cast<int>(buffers.size());
+    buffers.push_back(life[t]);
+  }
+  std::vector<int> scratch_of;
+  for (size_t s = 0; s < steps_.size(); ++s) {
+    const Step& step = *steps_[s].step;
+    scratch_of.push_back(static_cast<int>(buffers.size()));
+    const size_t bytes = RoundUp(step.scratch) + threads_ * RoundUp(step.thread_scratch);
+    if (bytes > 0) buffers.push_back({bytes, static_cast<int>(s), static_cast<int>(s)});
+  }
+  const ArenaPlan arena = PlanArena(buffers);
+  arena_bytes_ = arena.bytes;
+  arena_lower_bound_ = ArenaLowerBound(buffers);
+
+  for (int t = 0; t < n; ++t) {
+    places_[t] = places_[root(t)];
+    if (places_[t].home == Home::kArena) places_[t].offset = arena.offsets[buffer_of[root(t)]];
+    if (places_[t].home == Home::kConstant) places_[t].index = root(t);
+  }
+  for (size_t s = 0; s < specs_.size(); ++s) {
+    Planned& planned = steps_[s];
+    planned.first_in = in_slots_;
+    planned.first_out = out_slots_;
+    if (planned.step->scratch + planned.step->thread_scratch > 0) {
+      planned.scratch = arena.offsets[scratch_of[s]];
+      planned.thread_scratch = planned.scratch + RoundUp(planned.step->scratch);
+      planned.thread_stride = RoundUp(planned.step->thread_scratch);
+    }
+    for (int i : specs_[s].inputs) {
+      if (i >= 0 && places_[i].home == Home::kInput) {
+        in_from_input_.push_back({in_slots_, places_[i].index});
+      } else if (i >= 0 && places_[i].home == Home::kOutput) {
+        in_from_output_.push_back({in_slots_, places_[i].index});
+      }
+      ++in_slots_;
+    }
+    for (int i : specs_[s].outputs) {
+      if (places_[i].home == Home::kOutput)
+        out_to_output_.push_back({out_slots_, places_[i].index});
+      ++out_slots_;
+    }
+  }
+}
+
+std::unique_ptr<Program::Context> Program::MakeContext() const {
+  auto context = std::make_unique<Context>();
+  if (arena_bytes_ > 0) context->arena.Reset(arena_bytes_);
+  context->in.assign(in_slots_, nullptr);
+  context->out.assign(out_slots_, nullptr);
+  int in = 0, out = 0;
+  for (const StepSpec& spec : specs_) {
+    for (int i : spec.inputs) {
+      if (i >= 0) context->in[in] = Address(i, *context, nullptr, nullptr);
+      ++in;
+    }
+    for (int i : spec.outputs) {
+      context->out[out++] = const_cast<void*>(Address(i, *context, nullptr, nullptr));
+    }
+  }
+  return context;
+}
+
+// Graph inputs and outputs are null until a run gives them.
+const void* Program::Address(int tensor, const Context& c, const void* const* inputs,
+                             void* const* outputs) const {
+  const Place& place = places_[tensor];
+  switch (place.home) {
+    case Home::kConstant:
+      return tensors_[place.index].data;
+    case Home::kInput:
+      return inputs == nullptr ? nullptr : inputs[place.index];
+    case Home::kOutput:
+      return outputs == nullptr ? nullptr : outputs[place.index];
+    case Home::kArena:
+      return c.arena.data() + place.offset;
+    case Home::kNone:
+      break;
+  }
+  return nullptr;
+}
+
+void Program::Run(const void* const* inputs, void* const* outputs, int64_t* step_ns) const {
+  std::unique_ptr<Context> spare;
+  const bool first = !first_taken_.exchange(true, std::memory_order_acquire);
+  if (!first) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (!spare_.empty()) {
+        spare = std::move(spare_.back());
+        spare_.pop_back();
+      }
+    }
+    if (!spare) spare = MakeContext();
+  }
+  Context& context = first ? *first_ : *spare;
+  for (const Patch& p : in_from_input_) context.in[p.slot] = inputs[p.index];
+  for (const Patch& p : in_from_output_) context.in[p.slot] = outputs[p.index];
+  for (const Patch& p : out_to_output_) context.out[p.slot] = outputs[p.index];
+  {
+    const PoolLease lease(threads_);
+    RunSteps(context, lease.threads(), step_ns);
+  }
+  for (const Copy& copy : copies_) {
+    const size_t bytes = tensors_[copy.from].bytes();
+    if (bytes > 0) {
+      std::memcpy(outputs[copy.to], Address(copy.from, context, inputs, outputs), bytes);
+    }
+  }
+  if (first) {
+    first_taken_.store(false, std::memory_order_release);
+  } else {
+    std::lock_guard<std::mutex> lock(mutex_);
+    spare_.push_back(std::move(spare));
+  }
+}
+
+void Program::RunSteps(const Context& context, int threads, int64_t* step_ns) const {
+  uint8_t* arena = const_cast<uint8_t*>(context.arena.data());
+  for (size_t s = 0; s < steps_.size(); ++s) {
+    const int64_t start = step_ns != nullptr ? NowNs() : 0;
+    const Planned& planned = steps_[s];
+    const Step& step = *planned.step;
+    const StepArgs args = {context.in.data() + planned.first_in,
+                           context.out.data() + planned.first_out, arena + planned.scratch,
+                           arena + planned.thread_scratch};
+    for (size_t phase = 0; phase < step.phases.size(); ++phase) {
+      const int64_t items = step.phases[phase];
+      if (threads == 1 || items < 2 || step.cost_ns < kMinParallelNs) {
+        step.Run(args, static_cast<int>(phase), 0, items);
+        continue;
+      }
+      struct Job {
+        const Step& step;
+        const StepArgs& args;
+        size_t thread_stride;
+        int phase;
+        int64_t items, threads;
+      } job = {step,
+               args,
+               planned.thread_stride,
+               static_cast<int>(phase),
+               items,
+               std::min<int64_t>(threads, items)};
+      ThreadPool::Get().ParallelFor(
+          static_cast<int>(job.threads),
+          [](void* opaque, int thread) {
+            const Job& j = *static_cast<const Job*>(opaque);
+            StepArgs mine = j.args;
+            mine.thread_scratch += thread * j.thread_stride;
+            const int64_t begin = j.items * thread / j.threads;
+            const int64_t end = j.items * (thread + 1) / j.threads;
+            j.step.Run(mine, j.phase, begin, end);
+          },
+          &job);
+    }
+    if (step_ns != nullptr) step_ns[s] = NowNs() - start;
+  }
+}
+
+std::string CheckStep(const std::vector<const TensorSpec*>& tensors, const StepSpec& spec,
+                      IsaMask isa) {
+  try {
+    for (const auto* list : {&spec.inputs, &spec.outputs}) {
+      for (int i : *list) {
+        if (i == -1 && list == &spec.inputs) continue;
+        CheckIndex(i, tensors.size(), "step");
+        CheckTensor(*tensors[i]);
+      }
+    }
+    PlanContext plan(spec, tensors, isa, 1, /*check_only=*/true);
+    MakeStep(spec, plan);
+  } catch (const std::invalid_argument& e) {
+    return e.what();
+  }
+  return "";
+}
+
+}  // namespace bitlite

@@ -1,0 +1,269 @@
+#include "step.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+#include <new>
+
+namespace bitlite {
+namespace {
+
+struct TypeRow {
+  const char* name;
+  size_t size;
+};
+
+// In the order of DType.
+constexpr TypeRow kTypes[] = {{"float32", 4}, {"float16", 2}, {"float64", 8}, {"int8", 1},
+                              {"uint8", 1},   {"int16", 2},   {"uint16", 2},  {"int32", 4},
+                              {"uint32", 4},  {"int64", 8},   {"uint64", 8},  {"bool", 1}};
+
+// Far below overflow in any later product with an element size or a kernel's padding.
+constexpr int64_t kMaxCount = int64_t{1} << 40;
+
+struct OpRow {
+  const char* op;
+  int dtype;
+  Factory factory;
+};
+
+constexpr int kAny = -1;
+constexpr int kF32 = static_cast<int>(DType::kF32);
+constexpr int kI8 = static_cast<int>(DType::kI8);
+constexpr int kU8 = static_cast<int>(DType::kU8);
+
+}  // namespace
+
+#define BITLITE_OP(op, dtype, factory) std::unique_ptr<Step> factory(const StepSpec&, PlanContext&);
+#include "ops.def"
+#undef BITLITE_OP
+
+namespace {
+
+const std::vector<OpRow>& Rows() {
+  static const std::vector<OpRow> rows = {
+#define BITLITE_OP(op, dtype, factory) {op, dtype, factory},
+#include "ops.def"
+#undef BITLITE_OP
+  };
+  return rows;
+}
+
+float HalfToFloat(uint16_t h) {
+  const int exponent = (h >> 10) & 31;
+  const int mantissa = h & 1023;
+  const float sign = (h & 0x8000) ? -1.0f : 1.0f;
+  if (exponent == 31) {
+    return mantissa ? std::numeric_limits<float>::quiet_NaN()
+                    : sign * std::numeric_limits<float>::infinity();
+  }
+  if (exponent == 0) return sign * std::ldexp(static_cast<float>(mantissa), -24);
+  return sign * std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
+}
+
+// real = (q - zero_point) * scale, with one scale or one per index of the axis.
+template <typename T>
+void Dequantize(const TensorSpec& t, float* y) {
+  const T* q = static_cast<const T*>(t.data);
+  int64_t inner = t.count, extent = 1;
+  if (t.scale.size() > 1) {
+    extent = t.shape[t.axis];
+    inner = 1;
+    for (int d = t.axis + 1; d < t.rank(); ++d) inner *= t.shape[d];
+  }
+  for (int64_t i = 0; i < t.count; i += inner) {
+    const size_t channel = inner == 0 ? 0 : static_cast<size_t>((i / inner) % extent);
+    const float scale = static_cast<float>(t.scale[channel]);
+    const int64_t zero =
+        t.zero_point.empty() ? 0 : t.zero_point[t.zero_point.size() > 1 ? channel : 0];
+    for (int64_t k = i; k < i + inner; ++k) {
+      y[k] = static_cast<float>(static_cast<int64_t>(q[k]) - zero) * scale;
+    }
+  }
+}
+
+}  // namespace
+
+size_t SizeOf(DType dtype) { return kTypes[static_cast<int>(dtype)].size; }
+const char* NameOf(DType dtype) { return kTypes[static_cast<int>(dtype)].name; }
+
+DType DTypeFromName(const std::string& name) {
+  for (size_t i = 0; i < std::size(kTypes); ++i) {
+    if (name == kTypes[i].name) return static_cast<DType>(i);
+  }
+  Refuse("type " + name + " is not supported natively");
+}
+
+int64_t CountOf(const Shape& shape) {
+  int64_t count = 1;
+  for (int64_t extent : shape) {
+    if (extent < 0) Refuse("negative extent in shape " + ToString(shape));
+    if (extent > kMaxCount || (extent != 0 && count > kMaxCount / extent)) {
+      Refuse("shape " + ToString(shape) + " is too large");
+    }
+    count *= extent;
+  }
+  return count;
+}
+
+std::string ToString(const Shape& shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) text += (i ? "," : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+bool SameQuant(const TensorSpec& a, const TensorSpec& b) {
+  return a.dtype == b.dtype && a.scale == b.scale && a.zero_point == b.zero_point &&
+         (a.scale.size() < 2 || a.axis == b.axis);
+}
+
+const Attr* StepSpec::Find(const char* key) const {
+  const auto it = attrs.find(key);
+  if (it == attrs.end()) return nullptr;
+  read.insert(key);
+  return &it->second;
+}
+
+bool StepSpec::Bool(const char* key, bool fallback) const {
+  const Attr* a = Find(key);
+  if (a == nullptr) return fallback;
+  if (const bool* v = std::get_if<bool>(a)) return *v;
+  if (const int64_t* v = std::get_if<int64_t>(a)) return *v != 0;
+  Refuse(std::string("attribute ") + key + " must be a bool");
+}
+
+int64_t StepSpec::Int(const char* key, int64_t fallback) const {
+  const Attr* a = Find(key);
+  if (a == nullptr) return fallback;
+  if (const int64_t* v = std::get_if<int64_t>(a)) return *v;
+  if (const bool* v = std::get_if<bool>(a)) return *v;
+  Refuse(std::string("attribute ") + key + " must be an int");
+}
+
+double StepSpec::Float(const char* key, double fallback) const {
+  const Attr* a = Find(key);
+  if (a == nullptr) return fallback;
+  if (const double* v = std::get_if<double>(a)) return *v;
+  if (const int64_t* v = std::get_if<int64_t>(a)) return static_cast<double>(*v);
+  Refuse(std::string("attribute ") + key + " must be a float");
+}
+
+std::string StepSpec::Str(const char* key, const std::string& fallback) const {
+  const Attr* a = Find(key);
+  if (a == nullptr) return fallback;
+  if (const std::string* v = std::get_if<std::string>(a)) return *v;
+  Refuse(std::string("attribute ") + key + " must be a string");
+}
+
+std::vector<int64_t> StepSpec::Ints(const char* key, const std::vector<int64_t>& fallback) const {
+  const Attr* a = Find(key);
+  if (a == nullptr) return fallback;
+  if (const auto* v = std::get_if<std::vector<int64_t>>(a)) return *v;
+  if (const int64_t* v = std::get_if<int64_t>(a)) return {*v};
+  if (const auto* v = std::get_if<std::vector<double>>(a)) {
+    if (v->empty()) return {};
+  }
+  Refuse(std::string("attribute ") + key + " must be a list of ints");
+}
+
+std::vector<double> StepSpec::Floats(const char* key, const std::vector<double>& fallback) const {
+  const Attr* a = Find(key);
+  if (a == nullptr) return fallback;
+  if (const auto* v = std::get_if<std::vector<double>>(a)) return *v;
+  if (const auto* v = std::get_if<std::vector<int64_t>>(a)) return {v->begin(), v->end()};
+  if (const double* v = std::get_if<double>(a)) return {*v};
+  Refuse(std::string("attribute ") + key + " must be a list of floats");
+}
+
+void* AllocateAligned(size_t bytes) {
+  constexpr size_t kAlign = 64;
+  void* p = std::aligned_alloc(kAlign, std::max(kAlign, (bytes + kAlign - 1) / kAlign * kAlign));
+  if (p == nullptr) throw std::bad_alloc();
+  return p;
+}
+
+const TensorSpec& PlanContext::In(int i) const {
+  if (!Has(i)) Refuse("input " + std::to_string(i) + " is missing");
+  return *tensors_[spec_.inputs[i]];
+}
+
+const TensorSpec& PlanContext::Out(int i) const {
+  if (i >= outputs()) Refuse("output " + std::to_string(i) + " is missing");
+  return *tensors_[spec_.outputs[i]];
+}
+
+std::vector<float> RealValues(const TensorSpec& t) {
+  if (!t.constant || (t.data == nullptr && t.count != 0)) Refuse(t.name + " is not a constant");
+  std::vector<float> y(static_cast<size_t>(t.count));
+  if (t.quantized()) {
+    switch (t.dtype) {
+      case DType::kI8:
+        Dequantize<int8_t>(t, y.data());
+        return y;
+      case DType::kU8:
+        Dequantize<uint8_t>(t, y.data());
+        return y;
+      case DType::kI16:
+        Dequantize<int16_t>(t, y.data());
+        return y;
+      case DType::kI32:
+        Dequantize<int32_t>(t, y.data());
+        return y;
+      default:
+        break;
+    }
+  }
+  switch (t.dtype) {
+    case DType::kF32:
+      std::copy_n(static_cast<const float*>(t.data), t.count, y.data());
+      return y;
+    case DType::kF64:
+      std::copy_n(static_cast<const double*>(t.data), t.count, y.data());
+      return y;
+    case DType::kF16: {
+      const uint16_t* h = static_cast<const uint16_t*>(t.data);
+      for (int64_t i = 0; i < t.count; ++i) y[i] = HalfToFloat(h[i]);
+      return y;
+    }
+    default:
+      Refuse(t.name + ": an integer constant without scales has no real values");
+  }
+}
+
+std::unique_ptr<Step> MakeStep(const StepSpec& spec, PlanContext& plan) {
+  std::string reason;
+  bool known = false;
+  for (const OpRow& row : Rows()) {
+    if (spec.op != row.op) continue;
+    known = true;
+    if (row.dtype != kAny && (!plan.Has(0) || static_cast<int>(plan.In(0).dtype) != row.dtype)) {
+      continue;
+    }
+    spec.read.clear();
+    plan.kept.clear();
+    try {
+      std::unique_ptr<Step> step = row.factory(spec, plan);
+      for (const auto& attr : spec.attrs) {
+        if (spec.read.count(attr.first) == 0) Refuse("attribute " + attr.first + " is not known");
+      }
+      return step;
+    } catch (const std::invalid_argument& e) {
+      if (reason.empty()) reason = e.what();
+    }
+  }
+  if (!known) Refuse("no native kernel");
+  if (reason.empty()) {
+    Refuse(std::string("no native kernel for ") +
+           (plan.Has(0) ? NameOf(plan.In(0).dtype) : "no input"));
+  }
+  Refuse(reason);
+}
+
+std::vector<std::string> OpNames() {
+  std::set<std::string> names;
+  for (const OpRow& row : Rows()) names.insert(row.op);
+  return {names.begin(), names.end()};
+}
+
+}  // namespace bitlite

@@ -1,0 +1,54 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+class Program:
+    """Steps over tensors, planned once; `run` may be called from several threads at once."""
+
+    def __init__(
+        self,
+        tensors: list[dict[str, Any]],
+        steps: list[dict[str, Any]],
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        threads: int = 1,
+        isa: str = "",
+    ) -> None:
+        """ValueError names the step and the reason when a step or tensor cannot be taken.
+
+        A tensor: name, dtype, shape, data (constants), scale, zero_point, axis. A step: op, name, inputs (tensor
+        indices, -1 = absent), outputs, attrs. `isa` limits the instruction set as BITLITE_ISA does.
+        """
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Inputs must be C-contiguous, of the declared shape and dtype. Releases the GIL."""
+
+    def run_into(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
+        """As `run`, writing into the given arrays, which must not overlap the inputs or each other."""
+
+    def profile(self, inputs: Sequence[np.ndarray]) -> list[int]:
+        """Runs once; nanoseconds per step."""
+
+    @property
+    def step_names(self) -> list[str]: ...
+    @property
+    def arena_bytes(self) -> int: ...
+    @property
+    def arena_lower_bound(self) -> int: ...
+    @property
+    def constant_bytes(self) -> int: ...
+    @property
+    def isa(self) -> str: ...
+
+def check_step(tensors: list[dict[str, Any]], step: dict[str, Any], isa: str = "") -> str | None:
+    """Why the step cannot run natively, or None when it can. Looks only at the step's own tensors, never at data."""
+
+def isa() -> str:
+    """The instruction set that a new program uses (after BITLITE_ISA)."""
+
+def isas() -> list[str]:
+    """The instruction sets that this build and this CPU have, from low to high."""
+
+def ops() -> list[str]:
+    """Names of the operators that have a native row."""
