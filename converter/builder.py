@@ -88,11 +88,13 @@ class Builder:
         name: str = "",
         outputs: Sequence[str] = (),
         origin: tuple[str, ...] = (),
+        fold: bool = True,
     ) -> list[Tensor]:
         """Appends a node and returns its outputs, or constants when it could be computed.
 
         Args:
             attrs: what differs from the row's defaults. name, outputs: wished names. origin: source nodes.
+            fold: whether a node with constant inputs is computed instead.
         """
         definition = row(op)
         full = {k: v for k, v in definition.attrs.items() if v is not REQUIRED} | (attrs or {})
@@ -101,7 +103,7 @@ class Builder:
             args.pop()
         node = Node(op, _reserve(self._nodes, name or op), args, [], full, origin or ((name,) if name else ()))
         definition.check(node)
-        folded = self._fold(node)
+        folded = self._fold(node) if fold else None
         if folded is not None:
             types = [(a.dtype, a.shape) for a in folded]
         else:

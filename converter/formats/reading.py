@@ -142,3 +142,24 @@ def read_operator(reading: Reading, function: Callable[[Reading], Any]) -> list[
             if declared.quant is not None:
                 tensor.quant, tensor.dtype = declared.quant, declared.dtype
     return results[: len(reading.outputs)]
+
+
+def undefined(name: str, file: str) -> ModelError:
+    """A tensor is read that is neither a graph input, nor a constant, nor produced by an earlier operator."""
+    return ModelError(f"tensor {name!r} is read before anything produces it", file=file)
+
+
+def name_outputs(build: Builder, found: Sequence[tuple[str, Tensor]]) -> list[Tensor]:
+    """The graph's outputs under the names that the file declares: what is also an input, a constant or another output
+    passes through an Identity.
+    """
+    outputs: list[Tensor] = []
+    taken = set(build.graph.inputs)
+    for name, tensor in found:
+        if tensor in taken or tensor.is_const:
+            tensor = build.emit("Identity", [tensor], name=f"{name}/identity", fold=False)[0]
+        if tensor.name != name:
+            tensor.name = build.rename(tensor.name, name)
+        taken.add(tensor)
+        outputs.append(tensor)
+    return outputs

@@ -1,0 +1,251 @@
+"""ONNX files: the reader. Facts: onnx.proto and the operator documents of the ONNX standard, opset 7 and newer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..builder import Builder
+from ..errors import ModelError, UnsupportedError
+from ..ir import Graph, Tensor
+from ..opdef import reader
+from .files import map_file
+from .reading import Reading, name_outputs, read_operator, undefined
+
+OLDEST_OPSET = 7
+_MAX_DEPTH = 32
+# TensorProto.DataType → storage of raw_data; what numpy lacks is converted after.
+_RAW = {
+    1: "<f4", 2: "u1", 3: "i1", 4: "<u2", 5: "<i2", 6: "<i4", 7: "<i8", 9: "?", 10: "<f2", 11: "<f8", 12: "<u4", 13: "<u8",
+    14: "<c8", 15: "<c16", 16: "<u2", 21: "u1", 22: "u1",
+}  # fmt: skip
+_BFLOAT16, _UINT4, _INT4 = 16, 21, 22
+_DTYPES = {**{k: v for k, v in _RAW.items() if k < 16}, _BFLOAT16: "<f4", _UINT4: "u1", _INT4: "i1"}
+
+
+def read(path: str, shapes: dict[str, tuple[int, ...]] | None = None) -> Graph:
+    """Reads an .onnx file, external data included.
+
+    Args:
+        shapes: sizes to take for inputs by name, where the file leaves dimensions open or others are wanted.
+    Raises:
+        ModelError: damaged or inconsistent. UnsupportedError: an operator or a form that is not read.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    buffer = map_file(path)
+    try:
+        model = onnx.ModelProto.FromString(bytes(buffer))
+    except (DecodeError, ValueError, RecursionError) as error:
+        raise ModelError(f"truncated, damaged or not an ONNX file: {error}", file=path) from error
+    if not model.HasField("graph") or not (model.graph.node or model.graph.input or model.graph.output):
+        raise ModelError("truncated, damaged or not an ONNX file: it holds no graph", file=path)
+    opsets = {o.domain or "ai.onnx": o.version for o in model.opset_import}
+    opset = opsets.get("ai.onnx", 1 if not opsets else None)
+    if opset is not None and opset < OLDEST_OPSET:
+        raise UnsupportedError(f"opset {opset} is older than {OLDEST_OPSET}", file=path, hint="onnx.version_converter")
+    if model.functions:
+        from onnx import inliner
+
+        try:
+            model = inliner.inline_local_functions(model)
+        except Exception as error:  # whatever the inliner trips over is the file's fault
+            raise ModelError(f"its functions cannot be inlined: {error}", file=path) from error
+    return _Reader(model, path, opsets).read(dict(shapes or {}))
+
+
+class _Reader:
+    def __init__(self, model: Any, path: str, opsets: dict[str, int]) -> None:
+        self.model, self.path, self.opsets = model, path, opsets
+        self.graph = Graph(model.graph.name or "main", meta={"source": "onnx", "opset": opsets.get("ai.onnx", 0)})
+        self.build = Builder(self.graph)
+        self.depth = 0
+        self.files: dict[str, Any] = {}
+
+    def read(self, shapes: dict[str, tuple[int, ...]]) -> Graph:
+        source = self.model.graph
+        self.build.reserve(name for node in source.node for name in node.output if name)
+        scope: dict[str, Tensor] = self._initializers(source)
+        for info in source.input:
+            if info.name not in scope:
+                scope[info.name] = self._input(info, shapes)
+        if shapes:
+            known = [t.name for t in self.graph.inputs]
+            raise ModelError(f"no input is named {next(iter(shapes))!r}; its inputs are {known}", file=self.path)
+        self._nodes(source.node, scope)
+        found = [(o.name, self._value(o.name, scope)) for o in source.output]
+        self.graph.outputs = name_outputs(self.build, found)
+        for t in (*self.graph.inputs, *self.graph.outputs):
+            t.layout = "NCHW" if t.rank == 4 else ""
+        self.graph.prune()
+        self.graph.uniquify()
+        return self.graph
+
+    def _input(self, info: Any, shapes: dict[str, tuple[int, ...]]) -> Tensor:
+        kind = info.type.WhichOneof("value")
+        if kind != "tensor_type" or info.type.tensor_type.elem_type not in _DTYPES:
+            what = kind if kind != "tensor_type" else f"tensor of type {info.type.tensor_type.elem_type}"
+            raise UnsupportedError(f"input {info.name!r} is a {what}, which is not read", file=self.path)
+        tensor = info.type.tensor_type
+        shape, dims = None, ()
+        if tensor.HasField("shape"):
+            shape = tuple(
+                d.dim_value if d.WhichOneof("value") == "dim_value" and d.dim_value >= 0 else None
+                for d in tensor.shape.dim
+            )
+            dims = tuple(d.dim_param for d in tensor.shape.dim)
+        given = shapes.pop(info.name, None)
+        if given is not None:
+            if shape is not None and len(given) != len(shape):
+                raise ModelError(
+                    f"input {info.name!r} has {len(shape)} dimensions, the given shape {list(given)} does not",
+                    file=self.path,
+                )
+            shape = tuple(given)
+        return self.build.input(info.name, _DTYPES[tensor.elem_type], shape, dims=dims if any(dims) else ())
+
+    def _initializers(self, source: Any) -> dict[str, Tensor]:
+        if source.sparse_initializer:
+            raise UnsupportedError(
+                "sparse initializers are not read", file=self.path, node=source.sparse_initializer[0].values.name
+            )
+        scope = {}
+        for proto in source.initializer:
+            data = self.array(proto)
+            scope[proto.name] = Tensor(self.build.name(proto.name), data.dtype, data.shape, data)
+        return scope
+
+    def array(self, proto: Any) -> np.ndarray:
+        """A TensorProto's value; raw and external bytes are views."""
+        kind, dims, where = proto.data_type, tuple(proto.dims), proto.name
+        if kind not in _RAW or any(d < 0 for d in dims):
+            raise UnsupportedError(
+                f"tensor of type {kind} and shape {list(dims)} is not read", file=self.path, node=where
+            )
+        count = int(np.prod(dims, dtype=object)) if dims else 1
+        size = -(-count // 2) if kind in (_UINT4, _INT4) else count * np.dtype(_RAW[kind]).itemsize
+        external = proto.data_location == 1
+        if external or proto.HasField("raw_data"):
+            raw = self._external(proto, size) if external else np.frombuffer(proto.raw_data, np.uint8)
+            if len(raw) != size:
+                raise ModelError(f"holds {len(raw)} bytes where {list(dims)} needs {size}", file=self.path, node=where)
+            return _decode(raw.view(_RAW[kind]), kind, count).reshape(dims)
+        return self._typed(proto, kind, count, where).reshape(dims)
+
+    def _typed(self, proto: Any, kind: int, count: int, where: str) -> np.ndarray:
+        """Values that stand in float_data, int32_data, …"""
+        names = {
+            1: "float_data",
+            14: "float_data",
+            7: "int64_data",
+            11: "double_data",
+            15: "double_data",
+            12: "uint64_data",
+            13: "uint64_data",
+        }
+        values = getattr(proto, names.get(kind, "int32_data"))
+        stored = np.array(
+            values, {"float_data": "<f4", "double_data": "<f8", "uint64_data": "<u8"}.get(names.get(kind, ""), "<i8")
+        )
+        if kind in (14, 15):
+            stored = stored.view(_RAW[kind])
+        elif kind in (_UINT4, _INT4):
+            return _decode(stored.astype(np.uint8), kind, count)
+        elif kind in (10, _BFLOAT16):
+            stored = stored.astype(np.uint16).view(_RAW[kind])
+        if len(stored) != count:
+            raise ModelError(f"holds {len(stored)} values where its shape needs {count}", file=self.path, node=where)
+        return _decode(stored.astype(_RAW[kind], copy=False), kind, count)
+
+    def _external(self, proto: Any, size: int) -> np.ndarray:
+        entries = {e.key: e.value for e in proto.external_data}
+        location = entries.get("location", "")
+        folder = os.path.dirname(os.path.abspath(self.path))
+        target = os.path.abspath(os.path.join(folder, location))
+        if not location or os.path.isabs(location) or os.path.commonpath([folder, target]) != folder:
+            raise ModelError(
+                f"external data {location!r} is not a file beside the model", file=self.path, node=proto.name
+            )
+        try:
+            offset, length = int(entries.get("offset", 0)), int(entries.get("length", size))
+        except ValueError as error:
+            raise ModelError(f"external data's offset or length: {error}", file=self.path, node=proto.name) from error
+        if target not in self.files:
+            self.files[target] = map_file(target)
+        whole = np.frombuffer(self.files[target], np.uint8)
+        if offset < 0 or length < 0 or offset + length > len(whole):
+            raise ModelError(
+                f"external data {location!r} has {len(whole)} bytes, {offset}..{offset + length} is asked",
+                file=self.path,
+                node=proto.name,
+            )
+        return whole[offset : offset + length]
+
+    def _value(self, name: str, scope: dict[str, Tensor]) -> Tensor:
+        found = scope.get(name)
+        if found is None:
+            raise undefined(name, self.path)
+        return found
+
+    def _nodes(self, nodes: Sequence[Any], scope: dict[str, Tensor]) -> None:
+        for position, node in enumerate(nodes):
+            domain = "" if node.domain in ("", "ai.onnx") else node.domain
+            op = f"{domain}::{node.op_type}" if domain else node.op_type
+            name = node.name or (node.output[0] if node.output else f"{node.op_type}_{position}")
+            function = reader("onnx", op)
+            if function is None:
+                raise UnsupportedError(
+                    f"operator {op} is not read", file=self.path, node=name, hint="--check lists every operator"
+                )
+            inputs = [self._value(i, scope) if i else None for i in node.input]
+            outputs = [Tensor(o, np.dtype("f4")) for o in node.output]
+            while outputs and not outputs[-1].name:
+                outputs.pop()
+            reading = Reading(
+                op, name, inputs, outputs, {a.name: self._attribute(a) for a in node.attribute}, self.build, file=self.path,
+                version=self.opsets.get(domain or "ai.onnx", 1),
+                subgraph=lambda proto, args=(), scope=scope: self._inline(proto, args, scope),
+            )  # fmt: skip
+            for declared, tensor in zip(outputs, read_operator(reading, function)):
+                if declared.name:
+                    scope[declared.name] = tensor
+
+    def _inline(self, proto: Any, args: Sequence[Tensor], outer: dict[str, Tensor]) -> list[Tensor]:
+        """Reads a body (of If, Loop, Scan) into the graph with `args` as its inputs; returns its outputs."""
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            raise UnsupportedError(f"control flow is nested more than {_MAX_DEPTH} deep", file=self.path)
+        scope = {**outer, **self._initializers(proto), **{info.name: t for info, t in zip(proto.input, args)}}
+        self._nodes(proto.node, scope)
+        self.depth -= 1
+        return [self._value(o.name, scope) for o in proto.output]
+
+    def _attribute(self, a: Any) -> Any:
+        kind = a.type
+        if kind == 3:
+            return a.s.decode("utf-8", "replace")
+        if kind == 4:
+            return self.array(a.t)
+        simple = {1: "f", 2: "i", 5: "g"}
+        if kind in simple:
+            return getattr(a, simple[kind])
+        many = {6: "floats", 7: "ints", 10: "graphs"}
+        if kind in many:
+            return list(getattr(a, many[kind]))
+        if kind == 8:
+            return [s.decode("utf-8", "replace") for s in a.strings]
+        raise UnsupportedError(f"attribute {a.name!r} of kind {kind} is not read", file=self.path)
+
+
+def _decode(stored: np.ndarray, kind: int, count: int) -> np.ndarray:
+    """What numpy has no type for, in one that it has: bfloat16 → float32, 4-bit integers → a byte each."""
+    if kind == _BFLOAT16:
+        return (stored.astype(np.uint32) << 16).view(np.float32)
+    if kind in (_UINT4, _INT4):
+        codes = np.stack([stored & 15, stored >> 4], -1).reshape(-1)[:count]
+        return codes if kind == _UINT4 else ((codes ^ 8).astype(np.int8) - np.int8(8))
+    return stored
