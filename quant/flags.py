@@ -53,10 +53,11 @@ class Row:
             parts = value.values() if isinstance(value, dict) else value
             return next((reason for part in parts if (reason := self.refuse(part))), "")
         try:
-            found = self.refused.get(value, "")
+            if value in self.refused:
+                return self.refused[value]
         except TypeError:
             return ""
-        return found or ("" if value == self.default else self.refused.get(..., ""))
+        return "" if value == self.default else self.refused.get(..., "")
 
 
 def flag(name: str, kind: Kind, default: Any, help: str, **row: Any) -> Any:
