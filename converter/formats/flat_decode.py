@@ -354,7 +354,7 @@ def decode(
 
 
 def file_slice(buffer: Any, offset: int, size: int, *, file: str = "", what: str = "data") -> np.ndarray:
-    """uint8 view of `buffer[offset:offset + size]`: data behind the flatbuffer part (TFLite `Buffer.offset`, `size`)."""
+    """View of `buffer[offset:offset + size]`: data behind the flatbuffer part (TFLite `Buffer.offset`, `size`)."""
     n = len(buffer)
     if offset < 0 or size < 0 or offset + size > n:
         why = f"{what} at byte {offset}: {size} bytes do not fit in {n} bytes"
