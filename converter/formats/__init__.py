@@ -1,1 +1,29 @@
 """Readers and writers, one container a file."""
+
+from __future__ import annotations
+
+import importlib
+
+from ..errors import ModelError
+from ..ir import Graph
+from .files import sniff
+
+CONTAINERS = ("tflite", "onnx", "ms")
+
+
+def read_model(path: str, shapes: dict[str, tuple[int, ...]] | None = None, container: str | None = None) -> Graph:
+    """Reads a model file into the IR.
+
+    Args:
+        shapes: input name → sizes to take instead of the file's own.
+        container: "tflite", "onnx" or "ms"; told by the file's contents when None.
+    Raises:
+        ModelError: missing, damaged, or none of these. UnsupportedError: holds what is not read.
+    """
+    found = sniff(path)
+    if found is None or (container is not None and found != container):
+        what = f"it is a {found} file" if found else f"it is none of {', '.join(CONTAINERS)}"
+        raise ModelError(f"{what}{f', not {container}' if container and found else ''}", file=str(path))
+    graph: Graph = importlib.import_module(f".{found}", __package__).read(str(path), shapes)
+    graph.meta.setdefault("path", str(path))
+    return graph

@@ -1,0 +1,50 @@
+# Two targets do all on a machine with Python, g++ and make:
+#   make demo   sets up, builds, quantizes the bundled model both ways, runs it, shows the table
+#   make test   sets up, builds, runs the tests
+# PYTHON chooses the interpreter of the environment in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check -q
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: demo test lint build setup clean
+.DELETE_ON_ERROR:
+
+setup: $(VENV)/.tools
+build: $(VENV)/.built
+
+$(VENV)/.tools: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade pip
+	$(PIP) install 'scikit-build-core>=0.10' 'pybind11>=2.13' 'cmake>=3.18' 'ninja>=1.10'
+	touch $@
+
+# Sources are named in Python's editable install by path: only native code needs building again.
+NATIVE := $(shell find native CMakeLists.txt -name '*.cc' -o -name '*.h' -o -name '*.def' -o -name CMakeLists.txt)
+$(VENV)/.built: $(VENV)/.tools $(NATIVE)
+	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(PIP) install --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.built
+	$(PIP) install --no-build-isolation -e '.[test]'
+	touch $@
+
+demo: $(VENV)/.built
+	$(BIN)/python -m bitlite.tools.demo
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(JOBS)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	find native \( -name '*.cc' -o -name '*.h' \) -print0 | xargs -0 $(BIN)/clang-format --dry-run -Werror
+	$(BIN)/pyright
+
+$(VENV)/.lint: $(VENV)/.built
+	$(PIP) install ruff pyright clang-format
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist

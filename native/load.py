@@ -1,0 +1,20 @@
+"""Any model file → a Session."""
+
+from __future__ import annotations
+
+from ..converter.formats import read_model
+from ..converter.passes import GENERAL, run_passes
+from .session import Session
+
+
+def load(path: str, threads: int = 1, *, shapes: dict[str, tuple[int, ...]] | None = None) -> Session:
+    """Reads a .tflite, .onnx or .ms file (told by its contents), optimises the graph and plans it.
+
+    Args:
+        threads: the most that one run uses. shapes: input name → sizes, where the file leaves them open.
+    Raises:
+        bitlite.Error: the file is missing, damaged, or holds what cannot be run; one line says which and why.
+    """
+    graph = read_model(path, shapes)
+    run_passes(graph, GENERAL)
+    return Session(graph, threads)

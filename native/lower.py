@@ -1,0 +1,204 @@
+"""IR nodes → native step specs: what the C++ side is told of a node, or why it cannot take it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..converter.execute import is_quantized
+from ..converter.ir import Node, Tensor
+from ..converter.numeric.qparams import dequantize
+from ..converter.opdef import row
+
+
+@dataclass
+class Step:
+    """A native step before its tensors have numbers.
+
+    Args:
+        inputs, outputs: the tensors it touches; a constant here may exist for this step alone.
+        nodes: the IR nodes it stands for, for profiles and messages.
+    """
+
+    op: str
+    name: str
+    inputs: list[Tensor | None]
+    outputs: list[Tensor]
+    attrs: dict[str, Any]
+    nodes: tuple[Node, ...] = ()
+
+
+@dataclass
+class Lowering:
+    """Shared by the steps of one plan: constants are converted once, however many steps read them.
+
+    Args:
+        rounding: requantization profile, "rne_f32" or "gemmlowp".
+    """
+
+    rounding: str = "rne_f32"
+    _reals: dict[Tensor, Tensor] = field(default_factory=dict)
+
+    def lower(self, node: Node, producers: dict[Tensor, Node]) -> Step | str:
+        """The node's step, or the reason why it runs through its numpy reference."""
+        definition = row(node.op)
+        if any(not t.is_static for t in node.outputs):
+            return "its output shape depends on values"
+        fused = self._integer_layer(node, producers)
+        if fused is not None:
+            return fused
+        quantized = any(is_quantized(t) for t in (*node.inputs, *node.outputs))
+        if definition.quant is not None and definition.quant.table and is_quantized(node.outputs[0]):
+            return self._table(node)
+        if definition.kernel is None:
+            return "no native kernel"
+        attrs = dict(node.attrs)
+        inputs: list[Tensor | None] = list(node.inputs)
+        for index, key in definition.const_inputs.items():
+            t = node.input(index)
+            if t is None:
+                continue
+            if t.data is None:
+                return f"input {index} ({key}) is computed at run time"
+            attrs[key] = np.asarray(t.data).reshape(-1).tolist()
+            inputs[index] = None
+        while inputs and inputs[-1] is None:
+            inputs.pop()
+        if quantized and node.op not in ("Quantize", "Dequantize"):
+            if is_quantized(node.inputs[0]) and is_quantized(node.outputs[0]):
+                attrs["rounding"] = self.rounding
+            else:
+                inputs = [self.real(t) for t in inputs]
+        inputs = [self._widened(t, node.outputs[0]) for t in inputs]
+        attrs = {k: v for k, v in attrs.items() if _plain(v)}
+        return Step(definition.kernel, node.name, inputs, node.outputs, attrs, (node,))
+
+    def _integer_layer(self, node: Node, producers: dict[Tensor, Node]) -> Step | None:
+        """Dequantize → float layer on an int8 weight ⇒ one step: int8 in, float out, exact int32 inside."""
+        cell = row(node.op).quant
+        if cell is None or cell.weight is None or row(node.op).kernel is None or is_quantized(node.outputs[0]):
+            return None
+        source = producers.get(node.inputs[0]) if node.inputs[0] is not None else None
+        weight = node.input(cell.weight)
+        if (
+            source is None
+            or source.op != "Dequantize"
+            or weight is None
+            or not weight.is_const
+            or not is_quantized(weight)
+        ):
+            return None
+        x, q = source.inputs[0], weight.quant
+        if (
+            x is None
+            or q is None
+            or x.dtype != np.int8
+            or weight.dtype != np.int8
+            or q.var_corr is not None
+            or not is_quantized(x)
+        ):
+            return None
+        inputs = [x, *(self._bias(t) if i + 1 == cell.bias else t for i, t in enumerate(node.inputs[1:]))]
+        attrs = {k: v for k, v in node.attrs.items() if _plain(v)}
+        return Step(row(node.op).kernel or "", node.name, inputs, node.outputs, attrs, (source, node))
+
+    def _bias(self, t: Tensor | None) -> Tensor | None:
+        return self.real(t) if t is not None else None
+
+    def _table(self, node: Node) -> Step | str:
+        x = node.inputs[0]
+        if (
+            x is None
+            or x.dtype != np.int8
+            or node.outputs[0].dtype != np.int8
+            or len([t for t in node.inputs if t]) != 1
+        ):
+            return "no integer table for its types"
+        from ..converter.ops.integer import table_s8
+
+        table = table_s8(node)
+        return Step(
+            "lut",
+            node.name,
+            [x, Tensor(f"{node.name}/table", table.dtype, table.shape, table)],
+            node.outputs,
+            {},
+            (node,),
+        )
+
+    def real(self, t: Tensor | None) -> Tensor | None:
+        """A weight-only quantized constant as the float32 it stands for; anything else as it is."""
+        if t is None or t.data is None or not is_quantized(t):
+            return t
+        if t not in self._reals:
+            data = dequantize(t.data, t.quant)  # pyright: ignore[reportArgumentType]
+            self._reals[t] = Tensor(t.name, data.dtype, data.shape, data)
+        return self._reals[t]
+
+    def _widened(self, t: Tensor | None, output: Tensor) -> Tensor | None:
+        """float16 constants feeding float32 arithmetic are float32."""
+        if t is None or t.data is None or t.dtype != np.float16 or output.dtype != np.float32:
+            return t
+        if t not in self._reals:
+            self._reals[t] = Tensor(t.name, np.dtype("f4"), t.shape, t.data.astype(np.float32))
+        return self._reals[t]
+
+
+def tensor_spec(t: Tensor) -> dict[str, Any]:
+    """What the extension is told of a tensor."""
+    spec: dict[str, Any] = {"name": t.name, "dtype": t.dtype.name, "shape": list(t.shape or ()), "data": t.data}
+    if is_quantized(t) and t.quant is not None:
+        spec |= {"scale": t.quant.scale, "zero_point": t.quant.zero_point, "axis": t.quant.axis}
+    return spec
+
+
+class Numbering:
+    """Gives tensors the numbers under which steps refer to them."""
+
+    def __init__(self) -> None:
+        self.specs: list[dict[str, Any]] = []
+        self._index: dict[Tensor, int] = {}
+
+    def __call__(self, t: Tensor | None) -> int:
+        if t is None:
+            return -1
+        if t not in self._index:
+            self._index[t] = len(self.specs)
+            self.specs.append(tensor_spec(t))
+        return self._index[t]
+
+    def step(self, step: Step) -> dict[str, Any]:
+        return {
+            "op": step.op,
+            "name": step.name,
+            "inputs": [self(t) for t in step.inputs],
+            "outputs": [self(t) for t in step.outputs],
+            "attrs": step.attrs,
+        }
+
+
+def refusal(step: Step) -> str | None:
+    """Why the extension cannot take the step, or None when it can."""
+    from .. import _native
+
+    numbers = Numbering()
+    spec = numbers.step(step)
+    return _native.check_step(numbers.specs, spec)
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, (bool, int, float, str)):
+        return True
+    return isinstance(value, (list, tuple)) and all(isinstance(v, (int, float)) for v in value)
+
+
+def program(steps: Sequence[Step], inputs: Sequence[Tensor], outputs: Sequence[Tensor], threads: int) -> Any:
+    """Builds the extension's Program over the steps."""
+    from .. import _native
+
+    numbers = Numbering()
+    specs = [numbers.step(s) for s in steps]
+    return _native.Program(numbers.specs, specs, [numbers(t) for t in inputs], [numbers(t) for t in outputs], threads)

@@ -1,0 +1,186 @@
+"""A model ready to run: `Session.run({name: array}) → {name: array}` on every format alike."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..converter.builder import specialize
+from ..converter.errors import DataError, GraphError
+from ..converter.ir import Graph, Node, Tensor
+from ..converter.numeric.qparams import QuantParam
+from .plan import Plan
+
+_PLANS_KEPT = 8
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output: `shape` has None where the model leaves a size open; `layout` is what the file declares."""
+
+    name: str
+    shape: tuple[int | None, ...] | None
+    dtype: np.dtype
+    layout: str = ""
+    quant: QuantParam | None = None
+
+    @classmethod
+    def of(cls, t: Tensor) -> Port:
+        return cls(t.name, t.shape, t.dtype, t.layout, t.quant)
+
+
+class Session:
+    """Runs a graph. Several threads may call `run` at once; the GIL is released while kernels run.
+
+    Args:
+        graph: the IR; not changed.
+        threads: the most that one run uses, ≥ 1.
+    Raises:
+        DataError: threads is not a positive number.
+    """
+
+    def __init__(self, graph: Graph, threads: int = 1) -> None:
+        if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024:
+            raise DataError(f"threads={threads!r}, allowed are 1 to 1024")
+        self.graph, self.threads = graph, threads
+        self.inputs = tuple(Port.of(t) for t in graph.inputs)
+        self.outputs = tuple(Port.of(t) for t in graph.outputs)
+        self._input_names = [p.name for p in self.inputs]
+        self._output_names = [p.name for p in self.outputs]
+        self._lock = threading.Lock()
+        self._plans: dict[tuple[tuple[int, ...], ...], Plan] = {}
+        self._fast: Any = None
+        self._default: Plan | None = None
+        if all(t.is_static for t in graph.inputs):
+            self._default = self._plan(tuple(t.shape for t in graph.inputs))  # pyright: ignore[reportArgumentType]
+            if self._default.whole is not None:
+                self._fast = self._default.whole.run
+
+    @property
+    def refusals(self) -> dict[str, str]:
+        """Node name → why it runs through numpy rather than a native kernel."""
+        return dict(self._default.refusals) if self._default else {}
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of scratch memory of one run at the declared shapes."""
+        return self._default.arena_bytes if self._default else 0
+
+    def run(self, feeds: Mapping[str, Any] | np.ndarray) -> dict[str, np.ndarray]:
+        """Runs once.
+
+        Args:
+            feeds: input name → array in the layout that the file declares; a bare array when there is one input. Sizes
+                may differ from the declared ones where the graph permits (other batch sizes).
+        Returns:
+            output name → array.
+        Raises:
+            DataError: a name is missing or unknown, or an array does not fit, naming what is expected.
+        """
+        if self._fast is not None:
+            try:
+                return dict(zip(self._output_names, self._fast([feeds[n] for n in self._input_names])))
+            except (KeyError, TypeError, ValueError, IndexError):
+                pass
+        arrays = self._arrays(feeds)
+        return dict(zip(self._output_names, self._plan(tuple(a.shape for a in arrays)).run(arrays)))
+
+    def bind(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> Bound:
+        """Binds arrays to the graph: each `Bound.run()` reads the inputs and fills the outputs, without a copy.
+
+        The arrays must be C-contiguous, of the exact dtypes; outputs must be writable and overlap nothing.
+        """
+        arrays = self._arrays(inputs)
+        if any(a is not inputs[n] for a, n in zip(arrays, self._input_names)):
+            raise DataError("bound inputs must be C-contiguous arrays of the declared dtypes")
+        unknown = set(outputs) ^ set(self._output_names)
+        if unknown:
+            raise DataError(f"output {unknown.pop()!r}: bind exactly the outputs {self._output_names}")
+        plan = self._plan(tuple(a.shape for a in arrays))
+        for t in plan.graph.outputs:
+            a = outputs[t.name]
+            if not isinstance(a, np.ndarray) or a.dtype != t.dtype or not a.flags.c_contiguous or not a.flags.writeable:
+                raise DataError(f"output {t.name!r} must be a writable C-contiguous array of {t.dtype}")
+            if t.is_static and a.shape != t.shape:
+                raise DataError(f"output {t.name!r} has shape {a.shape}, the model gives {t.shape}")
+        return Bound(plan, arrays, [outputs[n] for n in self._output_names])
+
+    def profile(self, feeds: Mapping[str, Any] | np.ndarray) -> list[tuple[str, str, int]]:
+        """Runs once, measuring: (node name, operator, nanoseconds) per executed node, in order."""
+        arrays = self._arrays(feeds)
+        spent: list[tuple[str, str, int]] = []
+
+        def note(node: Node, ns: int) -> None:
+            spent.append((node.name, node.op, int(ns)))
+
+        self._plan(tuple(a.shape for a in arrays)).run(arrays, note)
+        return spent
+
+    def _arrays(self, feeds: Mapping[str, Any] | np.ndarray) -> list[np.ndarray]:
+        if isinstance(feeds, np.ndarray):
+            if len(self.inputs) != 1:
+                raise DataError(f"the model has {len(self.inputs)} inputs, give a dict with {self._input_names}")
+            feeds = {self._input_names[0]: feeds}
+        if not isinstance(feeds, Mapping):
+            raise DataError(f"inputs are a dict name → array, not {type(feeds).__name__}; names: {self._input_names}")
+        unknown = [n for n in feeds if n not in self._input_names]
+        missing = [n for n in self._input_names if n not in feeds]
+        if unknown or missing:
+            what = f"no input is named {unknown[0]!r}" if unknown else f"input {missing[0]!r} is missing"
+            raise DataError(f"{what}; the model's inputs are {self._input_names}")
+        return [_fit(port, feeds[port.name]) for port in self.inputs]
+
+    def _plan(self, shapes: tuple[tuple[int, ...], ...]) -> Plan:
+        plan = self._plans.get(shapes)
+        if plan is not None:
+            return plan
+        with self._lock:
+            plan = self._plans.get(shapes)
+            if plan is None:
+                try:
+                    fixed = specialize(self.graph, dict(zip(self._input_names, shapes)))
+                    plan = Plan(fixed, self.threads, self.graph.meta.get("rounding", "rne_f32"))
+                except (GraphError, ValueError, IndexError, ZeroDivisionError) as error:
+                    given = ", ".join(f"{n} {list(s)}" for n, s in zip(self._input_names, shapes))
+                    raise DataError(f"the graph cannot run with {given}: {error}") from error
+                while len(self._plans) >= _PLANS_KEPT:
+                    self._plans.pop(next(iter(self._plans)))
+                self._plans[shapes] = plan
+        return plan
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Arrays bound to a plan; see `Session.bind`."""
+
+    _plan: Plan
+    _inputs: Sequence[np.ndarray]
+    _outputs: Sequence[np.ndarray]
+
+    def run(self) -> None:
+        if self._plan.whole is not None:
+            self._plan.whole.run_into(self._inputs, self._outputs)
+            return
+        for target, value in zip(self._outputs, self._plan.run(self._inputs)):
+            target[...] = value
+
+
+def _fit(port: Port, value: Any) -> np.ndarray:
+    """The value as a C-contiguous array of the port's dtype and rank. Raises DataError."""
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"input {port.name!r} is not an array: {error}") from error
+    wanted = port.dtype
+    if array.dtype != wanted:
+        if not np.can_cast(array.dtype, wanted, "same_kind"):
+            raise DataError(f"input {port.name!r} has dtype {array.dtype}, the model takes {wanted}")
+        array = array.astype(wanted)
+    if port.shape is not None and array.ndim != len(port.shape):
+        shown = ["?" if d is None else d for d in port.shape]
+        raise DataError(f"input {port.name!r} has shape {list(array.shape)}, the model takes {shown}")
+    return np.ascontiguousarray(array) if array.ndim else array

@@ -1,0 +1,64 @@
+"""bitlite: converts, quantizes and runs neural networks for devices.
+
+    session = bitlite.load("model.tflite", threads=2)
+    outputs = session.run({"input": array})
+    report = bitlite.convert("model.onnx", "model.ms", quant_type="WeightQuant", bit_num=8)
+
+Names are imported on first use, so that `import bitlite` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .converter.errors import DataError, Error, GraphError, ModelError, OutputError, UnsupportedError, UsageError
+    from .converter.ir import Graph
+    from .native.load import load
+    from .native.session import Session
+    from .tools.convert import Report, convert
+
+_HOMES = {
+    "Error": "converter.errors",
+    "UsageError": "converter.errors",
+    "ModelError": "converter.errors",
+    "UnsupportedError": "converter.errors",
+    "DataError": "converter.errors",
+    "OutputError": "converter.errors",
+    "GraphError": "converter.errors",
+    "Graph": "converter.ir",
+    "load": "native.load",
+    "Session": "native.session",
+    "convert": "tools.convert",
+    "Report": "tools.convert",
+}
+__all__ = [
+    "DataError",
+    "Error",
+    "Graph",
+    "GraphError",
+    "ModelError",
+    "OutputError",
+    "Report",
+    "Session",
+    "UnsupportedError",
+    "UsageError",
+    "convert",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'bitlite' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
