@@ -129,6 +129,7 @@ class _Writer:
         self.records: dict[int, tuple[Any, _Node | None]] = {}  # by identity of the fields; no node while under way
         self.pools: dict[tuple[str, tuple[str, ...]], _Pool] = {}
         self.payloads: list[_Node] = []
+        self.large: dict[Any, list[_Node]] = {}  # candidates for sharing a payload
 
     def table(self, name: str, value: Any) -> _Node:
         """Node of a Record or dict of this table."""
@@ -245,7 +246,7 @@ class _Writer:
         if isinstance(value, (bytes, bytearray, memoryview)):
             if f.size != 1:
                 raise _Unfit(f"bytes are no vector of {f.type}")
-            array = np.frombuffer(value, np.uint8)
+            array = np.frombuffer(value, np.uint8) if len(value) else np.empty(0, np.uint8)
         elif isinstance(value, np.ndarray):
             array = value
             if f.code == "B" and not array.dtype.hasobject:
@@ -255,31 +256,33 @@ class _Writer:
         else:
             items = list(value)
             try:
-                return self.keep(struct.pack(f"<I{len(items)}{f.code}", len(items), *items), align)
+                data = struct.pack(f"<I{len(items)}{f.code}", len(items), *items)
+                return _Node(data, align) if f.distinct else self.keep(data, align)
             except (struct.error, OverflowError, TypeError, ValueError):
                 raise _Unfit(f"not every element fits in {f.type}") from None
         align = min(align, 16)
-        if array.nbytes <= LARGE:
-            return self.keep(_U32.pack(array.nbytes // f.size) + array.tobytes(), align)
-        return self.payload(array, f.size, align)
+        if array.nbytes > LARGE:
+            return self.payload(array, f.size, align, f.distinct)
+        data = _U32.pack(array.nbytes // f.size) + array.tobytes()
+        return _Node(data, align) if f.distinct else self.keep(data, align)
 
-    def payload(self, array: np.ndarray, size: int, align: int) -> _Node:
+    def payload(self, array: np.ndarray, size: int, align: int, distinct: bool) -> _Node:
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
         if array.flags.c_contiguous:
             raw = array.reshape(-1).view(np.uint8)
             middle = len(raw) // 2
-            key = ("payload", size, align, len(raw), *(raw[k : k + 64].tobytes() for k in (0, middle, len(raw) - 64)))
-            for known in self.nodes.setdefault(key, []):
-                if _equal(known.payload, raw):
-                    return known
+            key = (size, align, len(raw), *(raw[k : k + 64].tobytes() for k in (0, middle, len(raw) - 64)))
         else:  # the transpose is made when it is written
-            raw, key = array, None
+            raw, key = array, id(array)
+        candidates = self.large.setdefault(key, [])
+        for known in candidates:
+            if not distinct and (known.payload is raw or _equal(known.payload, raw)):
+                return known
         node = _Node(_U32.pack(array.nbytes // size), align)
         node.payload = raw
         self.payloads.append(node)
-        if key is not None:
-            self.nodes[key].append(node)
+        candidates.append(node)
         return node
 
     def rows(self, f: Field, value: Any) -> _Node:
@@ -463,7 +466,7 @@ def _row_array(schema: Schema, f: Field, value: Any) -> np.ndarray:
 def _equal(a: np.ndarray | None, b: np.ndarray, block: int = 1 << 20) -> bool:
     if a is None or len(a) != len(b):
         return False
-    return a is b or all(np.array_equal(a[k : k + block], b[k : k + block]) for k in range(0, len(b), block))
+    return all(np.array_equal(a[k : k + block], b[k : k + block]) for k in range(0, len(b), block))
 
 
 def _pieces(
@@ -509,7 +512,7 @@ def write(
     force: Collection[str] = (),
     file: str = "",
 ) -> int:
-    """`encode` into a binary file, array by array; returns the number of bytes. Transposed views are copied one a time."""
+    """`encode` into a binary file, array by array (transposed views are copied one at a time); returns the byte count."""
     total = 0
     for piece in _pieces(value, schema, root, identifier, force, file):
         total += out.write(piece) if len(piece) else 0

@@ -2,13 +2,14 @@
 
 Notation, one table a line (an indented line goes on with the one before):
 
-    Name field:type=default@align field:type …
+    Name field:type=default@align! field:type …
 
 The position of a field is its slot (a union takes two: its number, then its table). Types are the scalars of `SCALARS`,
 an enumeration, a table, a union, `string`, and `[type]` for a vector; there are no structs and no vectors of unions, as
-no model format here has them. An absent default is 0. `@align` is the schema's force_align of a vector's data.
-Enumerations: `Name:type MEMBER MEMBER=7 …`; unions: `Name Table Table …`, numbered from 1, or tables whose line opens
-with their number (`numbered`). Tables named in `rows` hold only scalars: a vector of them is one structured array.
+no model format here has them. An absent default is 0. `@align` is the schema's force_align of a vector's data; `!` keeps
+the writer from storing equal vectors once. Enumerations: `Name:type MEMBER MEMBER=7 …`; unions: `Name Table Table …`,
+numbered from 1, or tables whose line opens with their number (`numbered`). Tables named in `rows` hold only scalars: a
+vector of them is one structured array.
 
 Lines are parsed when a table is first used, so that importing a schema costs nothing to speak of.
 """
@@ -103,6 +104,7 @@ class Field(NamedTuple):
     code: str  # struct character of a scalar (or of a vector's element)
     size: int  # bytes of that scalar; 4 for offsets
     align: int  # of a vector's data
+    distinct: bool  # every value gets its own bytes
 
 
 class Schema:
@@ -187,7 +189,7 @@ class Schema:
     def _parse(self, line: str) -> tuple[Field, ...]:
         fields, slot = [], 0
         for text in line.split()[1:]:
-            name, rest = text.split(":", 1)
+            name, rest = text.rstrip("!").split(":", 1)
             rest, _, align = rest.partition("@")
             rest, _, default = rest.partition("=")
             vector, kind_name = rest[0] == "[", rest.strip("[]")
@@ -206,7 +208,8 @@ class Schema:
                 kind = "union"
             else:
                 kind = "rows" if kind_name in self.rows else "tables" if vector else "table"
-            fields.append(Field(name, slot, kind, kind_name, value, code, size, max(int(align or 0), size, 4)))
+            aligned = max(int(align or 0), size, 4)
+            fields.append(Field(name, slot, kind, kind_name, value, code, size, aligned, text[-1] == "!"))
             slot += 2 if kind == "union" else 1
         return tuple(fields)
 

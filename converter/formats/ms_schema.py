@@ -2,7 +2,9 @@
 
 A primitive's line opens with its number in the union `PrimitiveType`; `node.primitive.value` is a Record whose `table`
 is the primitive's name. `Tensor.quantParams` is read and written as one numpy structured array, a row per entry.
-`Tensor.data` has no forced alignment in this format: it is written at the alignment of the array's own dtype.
+`Tensor.data` has no forced alignment in this format: it is written at the alignment of the array's own dtype. It is
+never shared between tensors, as the runtime caches packed weights by address: two operators with weights of equal bytes
+and different layout would get one packing (seen in 2.0.0, as wrong results).
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ Attribute name:string data:[ubyte]
 QuantParam scale:double=1 zeroPoint:int min:double max:double narrowRange:bool=1 numBits:int=8 inited:bool
   varCorr:float=1 meanCorr:float dstDtype:int=32 roundType:int=1 multiplier:int=1
 ExternalData checkSum:string location:string offset:int64 length:int64=-1
-Tensor nodeType:int dataType:int dims:[int] format:Format refCount:int offset:int data:[ubyte]
+Tensor nodeType:int dataType:int dims:[int] format:Format refCount:int offset:int data:[ubyte]!
   quantParams:[QuantParam] quantClusters:[float] name:string enableHuffmanCode:bool
   weightQuantCompressType:WeightQuantCompressType externalData:[ExternalData]
 Primitive value:PrimitiveType

@@ -1,0 +1,143 @@
+"""Files: a model mapped into memory, an output that appears whole or not at all, and which format a file holds."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import ModelError, OutputError
+
+# Top-level fields of an ONNX ModelProto: number → wire type (0 varint, 2 bytes). MindIR's has a string as field 1.
+_ONNX_FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
+_MINDIR_FIELDS = {1: 2, 2: 2, 3: 2, 4: 2, 5: 2, 6: 2, 7: 2, 8: 2, 9: 2, 10: 0, 11: 2}
+_FLATBUFFERS = {b"TFL3": "tflite", b"MSL2": "ms", b"MSL1": "ms", b"MSL0": "ms"}
+
+
+def map_file(path: str | os.PathLike[str]) -> mmap.mmap:
+    """Read-only map of a whole file; pages are read when touched. It must not be cut short while it is mapped.
+
+    Raises:
+        ModelError: missing, a directory or device, empty, not readable.
+    """
+    name = os.fspath(path)
+    try:
+        with open(name, "rb", opener=_nonblocking) as file:
+            kind = os.fstat(file.fileno())
+            if not stat.S_ISREG(kind.st_mode):
+                raise ModelError("is not a regular file", file=name)
+            if kind.st_size == 0:
+                raise ModelError("is empty", file=name)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except FileNotFoundError:
+        folder = os.path.dirname(name) or "."
+        why = "no such file" if os.path.isdir(folder) else f"no such file (the folder {folder} does not exist)"
+        raise ModelError(why, file=name) from None
+    except IsADirectoryError:
+        raise ModelError("is a directory, not a model file", file=name) from None
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror or error}", file=name) from None
+    except ValueError as error:  # a NUL in the name
+        raise ModelError(f"cannot be read: {error}", file=repr(name)) from None
+
+
+@contextlib.contextmanager
+def write_atomic(path: str | os.PathLike[str], *, sources: Iterable[str | os.PathLike[str]] = ()) -> Iterator[BinaryIO]:
+    """A binary file that takes its place at `path` when the block ends well; after a failure nothing is left of it.
+
+    The bytes go to a file beside the target, renamed at the end; a link is followed, an existing file replaced.
+
+    Args:
+        sources: files that are being read; a target that is one of them is refused.
+
+    Raises:
+        OutputError: the folder is missing or closed, the disk full, the target a directory, a device or a source.
+    """
+    name = os.fspath(path)
+    try:
+        target = Path(name).resolve()
+        if target.exists():
+            for source in sources:
+                if os.path.exists(source) and os.path.samefile(target, source):
+                    raise OutputError("is the input file itself", file=name, hint="another output name")
+            if not target.is_file():
+                what = "a directory" if target.is_dir() else "not a regular file"
+                raise OutputError(f"is {what}", file=name, hint="a file name for the output")
+        if not target.parent.is_dir():
+            raise OutputError(f"the folder {target.parent} does not exist", file=name)
+        temporary = target.with_name(f".bitlite-{secrets.token_hex(6)}.part")
+        file = open(temporary, "xb", opener=_fresh)  # noqa: SIM115
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+        raise OutputError(f"cannot be written: {_reason(error)}", file=name) from None
+    try:
+        with file:
+            yield file
+        os.replace(temporary, target)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise OutputError(f"cannot be written: {_reason(error)}", file=name) from None
+        raise
+
+
+def sniff(path: str | os.PathLike[str]) -> str | None:
+    """The format by contents: "tflite", "ms", "onnx", "mindir", or None. A truncated file still has its format.
+
+    Raises:
+        ModelError: as `map_file`.
+    """
+    with map_file(path) as view:
+        known = _FLATBUFFERS.get(view[4:8])
+        if known:
+            return known
+        if _is_protobuf(view, _ONNX_FIELDS):
+            return "onnx"
+        return "mindir" if _is_protobuf(view, _MINDIR_FIELDS) else None
+
+
+def _is_protobuf(view: mmap.mmap, fields: dict[int, int]) -> bool:
+    """Whether the file begins as this message: known fields of the right wire type, its version and its graph (7)."""
+    at, seen = 0, set()
+    for _ in range(1000):
+        key, at = _varint(view, at)
+        if fields.get(key >> 3) != key & 7:
+            break
+        seen.add(key >> 3)
+        if seen >= {1, 7}:
+            return True
+        size, at = _varint(view, at)
+        at += size if key & 7 == 2 else 0
+    return False
+
+
+def _varint(view: mmap.mmap, at: int) -> tuple[int, int]:
+    """The varint at `at` and the byte behind it; (0, at) at the end of the file, no known field's key."""
+    value = 0
+    for shift in range(0, 64, 7):
+        if at >= len(view):
+            return 0, at
+        byte = view[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            break
+    return value, at
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _nonblocking(name: str, flags: int) -> int:
+    """Opening a pipe must not wait for its writer."""
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _fresh(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_EXCL, 0o666)
