@@ -1,0 +1,257 @@
+"""MindSpore Lite files (`MSL2` flatbuffers): reader and writer. The stored tensors are in `ms_tensors`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from ..builder import Builder
+from ..errors import Error, ModelError, UnsupportedError
+from ..execute import is_quantized
+from ..ir import Graph, Node, Tensor
+from ..numeric.qparams import QuantParam
+from ..opdef import reader, row
+from . import ms_schema
+from .files import map_file, write_atomic
+from .flat import Record, decode
+from .flat import write as write_flat
+from .ms_tensors import read_tensor, write_tensor
+from .reading import Reading, name_outputs, read_operator, undefined
+from .writing import Emitted, Writing, write_operators
+
+_SCHEMA = ms_schema.SCHEMA
+# Readers of a file take the meaning of its quantization axes from this; see the runtime's CheckVersion.
+_VERSION = "MindSpore Lite 2.0.0"
+_FRAMEWORKS = {"tf": 0, "caffe": 1, "onnx": 2, "ms": 3, "tflite": 4}
+_NCHW, _NHWC = 0, 1
+_QUANT_NONE, _QUANT_WEIGHT, _QUANT_ALL = 0, 4, 5
+
+
+def read(path: str, shapes: dict[str, tuple[int, ...]] | None = None) -> Graph:
+    """Reads a .ms file: float, weight-quantized (packed, INDEXING, SPARSE) or fully quantized.
+
+    Raises:
+        ModelError: damaged or inconsistent. UnsupportedError: an operator or a form that is not read.
+    """
+    record = decode(map_file(path), _SCHEMA, file=path)
+    shapes = dict(shapes or {})
+    tensors, nodes = record.allTensors or [], record.nodes or []
+    top = record.subGraph[0] if record.subGraph else record
+    order = _indices(top.nodeIndices, len(nodes), "node", path) if record.subGraph else list(range(len(nodes)))
+    if record.subGraph and len(record.subGraph) > 1:
+        raise UnsupportedError(f"{len(record.subGraph)} subgraphs: control flow in .ms is not read", file=path)
+    graph = Graph(record.name or "main", meta=_meta(record))
+    build = Builder(graph)
+    build.reserve(t.name for t in tensors if t.name)
+    declared: list[Tensor | None] = [None] * len(tensors)
+    values: list[Tensor | None] = [None] * len(tensors)
+
+    def declare(i: int) -> Tensor:
+        if declared[i] is None:
+            declared[i] = read_tensor(tensors[i], tensors[i].name or f"tensor_{i}", path)
+        return declared[i]  # pyright: ignore[reportReturnType]
+
+    def value(i: int) -> Tensor:
+        if values[i] is None:
+            if declare(i).data is None:
+                raise undefined(declare(i).name, path)
+            values[i] = declare(i)
+        return values[i]  # pyright: ignore[reportReturnType]
+
+    for i in _indices(record.inputIndex, len(tensors), "tensor", path):
+        t = declare(i)
+        t.data, t.shape = None, shapes.pop(t.name, t.shape)
+        t.layout = "" if t.rank != 4 else "NHWC" if tensors[i].format == _NHWC else "NCHW"
+        values[i] = t
+        graph.inputs.append(t)
+    if shapes:
+        known = [t.name for t in graph.inputs]
+        raise ModelError(f"no input is named {next(iter(shapes))!r}; its inputs are {known}", file=path)
+    for position in order:
+        source = nodes[position]
+        primitive = source.primitive.value if source.primitive is not None else None
+        ins = _indices(source.inputIndex, len(tensors), "tensor", path)
+        outs = _indices(source.outputIndex, len(tensors), "tensor", path)
+        name = source.name or (declare(outs[0]).name if outs else f"node_{position}")
+        op = primitive.table if primitive is not None else "NONE"
+        function = reader("ms", op)
+        if function is None or primitive is None:
+            raise UnsupportedError(
+                f"operator {op} is not read", file=path, node=name, hint="--check lists every operator"
+            )
+        reading = Reading(
+            op, name, [value(i) for i in ins], [declare(i) for i in outs], primitive.fields(), build, file=path
+        )
+        first = len(graph.nodes)
+        for i, tensor in zip(outs, read_operator(reading, function)):
+            values[i] = tensor
+        for node in graph.nodes[first:]:
+            _settle(node, path)
+    found = [(declare(i).name, value(i)) for i in _indices(record.outputIndex, len(tensors), "tensor", path)]
+    graph.outputs = name_outputs(build, found)
+    for i, t in zip(_indices(record.outputIndex, len(tensors), "tensor", path), graph.outputs):
+        t.layout = "" if t.rank != 4 else "NHWC" if tensors[i].format == _NHWC else "NCHW"
+    graph.prune()
+    graph.uniquify()
+    return graph
+
+
+def _indices(values: Any, limit: int, what: str, path: str) -> list[int]:
+    found = [] if values is None else [int(v) for v in values]
+    for i in found:
+        if not 0 <= i < limit:
+            raise ModelError(f"{what} index {i} is outside 0..{limit - 1}", file=path)
+    return found
+
+
+def _settle(node: Node, path: str) -> None:
+    """Gives per-channel weights the axis that their operator means, and an int32 bias the scale that follows."""
+    cell = row(node.op).quant
+    if cell is None or cell.weight is None:
+        return
+    w = node.input(cell.weight)
+    if w is None or w.quant is None or w.data is None:
+        return
+    if w.quant.axis is not None:
+        axis = cell.axis(node) if callable(cell.axis) else cell.axis
+        if w.quant.axis != axis:
+            if w.data.shape[axis] != len(w.quant.scale):
+                raise ModelError(
+                    f"{len(w.quant.scale)} scales do not fit axis {axis} of weight {list(w.data.shape)}",
+                    file=path,
+                    node=node.name,
+                )
+            q = w.quant
+            w.quant = QuantParam(q.scale, q.zero_point, axis, q.bits, q.var_corr, q.mean_corr)
+    x, b = node.inputs[0], node.input(cell.bias) if cell.bias is not None else None
+    if (
+        b is not None
+        and b.dtype == np.int32
+        and b.quant is None
+        and x is not None
+        and is_quantized(x)
+        and x.quant is not None
+    ):
+        scale = x.quant.scale[0] * w.quant.scale
+        b.quant = QuantParam(scale, np.zeros(len(scale), np.int32), 0 if len(scale) > 1 else None, 32)
+
+
+def _meta(record: Record) -> dict[str, Any]:
+    meta: dict[str, Any] = {"source": "ms", "version": record.version or "", "framework": record.fmkType}
+    if record.obfMetaData is not None and not record.obfuscate:
+        try:
+            noted = json.loads(bytes(record.obfMetaData).decode("utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError):
+            noted = None
+        if isinstance(noted, dict):
+            meta |= noted
+    return meta
+
+
+def write(graph: Graph, path: str, *, sources: tuple[str, ...] = ()) -> int:
+    """Writes the graph as a .ms file. Returns its size in bytes.
+
+    Args:
+        sources: files being read, which must not be overwritten.
+    Raises:
+        UnsupportedError: an operator or type has no form in MindSpore Lite (before anything is written).
+        OutputError: the file cannot be written.
+    """
+    record = to_record(graph)
+    with write_atomic(path, sources=sources) as out:
+        write_flat(out, record, _SCHEMA)
+        return out.tell()
+
+
+def to_record(graph: Graph) -> Record:
+    """The graph as a `MetaGraph` record."""
+    writing = write_operators(graph, "ms")
+    layouts = _layouts(graph, writing)
+    numbers: dict[Tensor, int] = {}
+    weight_only: set[Tensor] = set()
+    for made in writing.emitted:
+        if _quant_type(made) == _QUANT_WEIGHT:
+            weight_only.update(t for t in made.inputs if t is not None and t.is_const and is_quantized(t))
+    tensors: list[dict[str, Any]] = []
+
+    def number(t: Tensor) -> int:
+        if t not in numbers:
+            numbers[t] = len(tensors)
+            try:
+                tensors.append(write_tensor(t, layouts.get(t, _NHWC), t in weight_only))
+            except UnsupportedError as error:
+                raise Error(str(error)) from error
+        return numbers[t]
+
+    inputs = np.array([number(t) for t in graph.inputs], np.uint32)
+    nodes = []
+    for made in writing.emitted:
+        fields = {k: v for k, v in made.fields.items() if v is not None}
+        ins = list(made.inputs)
+        while ins and ins[-1] is None:
+            ins.pop()
+        if None in ins:
+            raise UnsupportedError(
+                f"{made.name} ({made.op}): an absent input before a present one cannot be written to ms"
+            )
+        node = {
+            "name": made.name,
+            "primitive": {"value": (made.op, fields)},
+            "inputIndex": np.array([number(t) for t in ins if t is not None], np.uint32),
+            "outputIndex": np.array([number(t) for t in made.outputs], np.uint32),
+        }
+        kind = _quant_type(made)
+        if kind:
+            node["quantType"] = kind
+        nodes.append(node)
+    outputs = np.array([number(t) for t in graph.outputs], np.uint32)
+    body = {
+        "name": "subgraph_0_main",
+        "inputIndices": inputs,
+        "outputIndices": outputs,
+        "nodeIndices": np.arange(len(nodes), dtype=np.uint32),
+        "tensorIndices": np.arange(len(tensors), dtype=np.uint32),
+    }
+    noted = {k: graph.meta[k] for k in ("bitlite", "options", "rounding") if k in graph.meta}
+    return Record(
+        "MetaGraph",
+        name=graph.name,
+        version=_VERSION,
+        fmkType=_FRAMEWORKS.get(str(graph.meta.get("source")), 3),
+        inputIndex=inputs,
+        outputIndex=outputs,
+        nodes=nodes,
+        allTensors=tensors,
+        subGraph=[body],
+        obfMetaData=np.frombuffer(json.dumps(noted, sort_keys=True).encode(), np.uint8) if noted else None,
+    )
+
+
+def _quant_type(made: Emitted) -> int:
+    """How the runtime takes a node: integers throughout, or weights that it turns back into floats at load."""
+    if made.op == "QuantDTypeCast":
+        return _QUANT_NONE
+    if any(is_quantized(t) for t in made.outputs):
+        return _QUANT_ALL
+    return _QUANT_WEIGHT if any(t is not None and t.is_const and is_quantized(t) for t in made.inputs) else _QUANT_NONE
+
+
+def _layouts(graph: Graph, writing: Writing) -> dict[Tensor, int]:
+    """The Format tag of each activation: NHWC but for what follows a transposition to NCHW."""
+    tags = {t: _NCHW if t.layout == "NCHW" else _NHWC for t in graph.inputs}
+    for made in writing.emitted:
+        activations = [t for t in made.inputs if t is not None and not t.is_const]
+        tag = tags.get(activations[0], _NHWC) if activations else _NHWC
+        if (
+            made.op == "Transpose"
+            and len(made.inputs) > 1
+            and made.inputs[1] is not None
+            and made.inputs[1].data is not None
+        ):
+            perm = made.inputs[1].data.tolist()
+            tag = _NCHW if perm == [0, 3, 1, 2] else _NHWC if perm == [0, 2, 3, 1] else tag
+        for t in made.outputs:
+            tags[t] = tag
+    return tags

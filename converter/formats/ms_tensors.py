@@ -1,0 +1,149 @@
+"""Stored tensors of a .ms file ↔ IR tensors: dtypes, quantization parameters, packed and coded weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelError, UnsupportedError
+from ..ir import Tensor
+from ..numeric import packing, sparse
+from ..numeric.qparams import QuantParam
+from . import ms_schema
+from .flat import Record
+
+DTYPES = {
+    30: "?", 32: "i1", 33: "<i2", 34: "<i4", 35: "<i8", 37: "u1", 38: "<u2", 39: "<u4", 40: "<u8", 42: "<f2", 43: "<f4", 44: "<f8",
+}  # fmt: skip
+"""MindSpore's TypeId → numpy."""
+NUMBERS = {np.dtype(v): k for k, v in DTYPES.items()}
+_COMPRESS = ms_schema.SCHEMA.enums["WeightQuantCompressType"]
+_MAX_ELEMENTS = 1 << 31
+
+
+def read_tensor(source: Record, name: str, file: str) -> Tensor:
+    """A decoded `Tensor` table → IR; `data` is set when the file holds its value."""
+    if source.dataType not in DTYPES:
+        raise UnsupportedError(f"tensor type {source.dataType} is not read", file=file, node=name)
+    dtype = np.dtype(DTYPES[source.dataType])
+    shape = tuple(int(d) for d in (source.dims if source.dims is not None else ()))
+    stored = source.data is not None and len(source.data) > 0
+    if any(d < 0 for d in shape):
+        if stored:
+            raise ModelError(f"shape {list(shape)} has a negative size", file=file, node=name)
+        return Tensor(name, dtype, tuple(None if d < 0 else d for d in shape))
+    params = source.quantParams
+    quant = None
+    if params is not None and len(params) and dtype.kind in "iu":
+        quant = _quant(params, shape, dtype, name, file)
+    data = _value(source, dtype, shape, quant, name, file) if stored else None
+    if data is None and source.externalData:
+        raise UnsupportedError("its value is in an external file, which is not read", file=file, node=name)
+    return Tensor(name, dtype, shape, data, quant)
+
+
+def _quant(params: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, name: str, file: str) -> QuantParam:
+    scale = params["scale"].astype(np.float64)
+    bits = int(params["numBits"][0])
+    if not np.isfinite(scale).all() or not 1 <= bits <= 32 or (params["numBits"] != bits).any():
+        raise ModelError(f"quantization parameters: numBits={bits}, scales {scale[:3]}…", file=file, node=name)
+    many = len(params) > 1
+    axis = None
+    if many:
+        axis = next((k for k in (0, len(shape) - 1, *range(len(shape))) if shape and shape[k] == len(params)), None)
+        if axis is None:
+            raise ModelError(
+                f"{len(params)} quantization parameters fit no axis of {list(shape)}", file=file, node=name
+            )
+    variance, mean = params["varCorr"].astype(np.float32), params["meanCorr"].astype(np.float32)
+    # What the runtime does with a correction outside its range, and per tensor: it is not there.
+    variance = np.where((variance > 0) & (variance < 10), variance, np.float32(1))
+    corrected = many and bool((variance != 1).any() or (mean != 0).any())
+    bits = dtype.itemsize * 8 if bits > dtype.itemsize * 8 else bits
+    return QuantParam(
+        scale,
+        params["zeroPoint"].astype(np.int32),
+        axis,
+        bits,
+        variance if corrected else None,
+        mean if corrected else None,
+    )
+
+
+def _value(
+    source: Record, dtype: np.dtype, shape: tuple[int, ...], quant: QuantParam | None, name: str, file: str
+) -> np.ndarray:
+    count = int(np.prod(shape, dtype=object)) if shape else 1
+    kind = _COMPRESS.name(source.weightQuantCompressType)
+    # A coded stream may expand; what it may grow to is bounded before anything is allocated.
+    if count > min(_MAX_ELEMENTS, 64 * 8 * (len(source.data) + 64)) and kind != "NONE":
+        raise ModelError(f"{len(source.data)} bytes cannot hold {list(shape)}", file=file, node=name)
+    bits = quant.bits if quant is not None else dtype.itemsize * 8
+    try:
+        if kind in ("INDEXING", "SPARSE"):
+            points = quant.zero_point if quant is not None else np.zeros(1, np.int32)
+            return sparse.decode(kind, source.data, count, bits, points).astype(dtype, copy=False).reshape(shape)
+        if kind not in ("NONE", "BITPACKING"):
+            raise UnsupportedError(f"compression {kind} is not read", file=file, node=name)
+        if quant is not None and bits not in (8, 16, 32) and len(source.data) == packing.packed_size(count, bits):
+            return packing.unpack(source.data, count, bits).astype(dtype, copy=False).reshape(shape)
+    except ModelError as error:
+        raise ModelError(str(error), file=file, node=name) from error
+    if len(source.data) != count * dtype.itemsize:
+        raise ModelError(
+            f"holds {len(source.data)} bytes where {dtype} {list(shape)} needs {count * dtype.itemsize}",
+            file=file,
+            node=name,
+        )
+    return np.frombuffer(source.data, dtype).reshape(shape)
+
+
+def write_tensor(t: Tensor, layout: int, weight_only: bool) -> dict[str, Any]:
+    """An IR tensor → the fields of a `Tensor` table.
+
+    Args:
+        layout: Format number. weight_only: the constant is de-quantized at load, so its codes may be packed or coded.
+    """
+    stored = t.data if t.data is not None else None
+    if stored is not None and stored.dtype == np.int64:
+        stored = _narrowed(stored, t.name)
+    dtype = np.dtype(t.dtype if stored is None else stored.dtype)
+    if dtype.newbyteorder("<") not in NUMBERS:
+        raise UnsupportedError(f"{t.name}: type {dtype} is not in MindSpore Lite")
+    fields: dict[str, Any] = {
+        "name": t.name,
+        "dataType": NUMBERS[dtype.newbyteorder("<")],
+        "nodeType": 0 if stored is not None else 2,
+        "format": layout,
+    }
+    if t.shape is not None and len(t.shape):
+        fields["dims"] = np.array([-1 if d is None else d for d in t.shape], np.int32)
+    q = t.quant
+    # An int32 bias needs no parameters of its own: they are the product of its neighbours'.
+    if q is not None and dtype.kind in "iu" and dtype.itemsize < 4:
+        rows = ms_schema.SCHEMA.row_array(
+            "QuantParam", len(q.scale), scale=q.scale, zeroPoint=q.zero_point, numBits=q.bits
+        )
+        if q.var_corr is not None and q.axis is not None:
+            rows["varCorr"], rows["meanCorr"] = q.var_corr, q.mean_corr if q.mean_corr is not None else 0
+        fields["quantParams"] = rows
+    if stored is None:
+        return fields
+    if q is not None and weight_only and dtype.kind == "i":
+        kind, data = sparse.smallest(np.ascontiguousarray(stored), q.bits, q.zero_point, q.axis)
+        fields["weightQuantCompressType"], fields["data"] = _COMPRESS[kind], data
+    elif q is not None and dtype.kind == "i" and q.bits < 8:
+        fields["quantParams"]["numBits"] = 8
+        fields["data"] = stored
+    else:
+        fields["data"] = stored
+    return fields
+
+
+def _narrowed(value: np.ndarray, name: str) -> np.ndarray:
+    """int64 constants (shapes, indices) as the int32 that the runtime's kernels take; "to the end" values saturate."""
+    limits = np.iinfo(np.int32)
+    if value.size and (value.max() > 2 * limits.max or value.min() < 2 * limits.min) and abs(value).max() < 2**62:
+        raise UnsupportedError(f"{name}: an int64 constant does not fit the int32 that MindSpore Lite computes with")
+    return np.clip(value, limits.min, limits.max).astype(np.int32)
