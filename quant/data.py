@@ -1,0 +1,292 @@
+"""Calibration data: directories, files, arrays or functions in; one dict of arrays per sample out, as the model has it.
+
+A `Dataset` checks names, counts, sizes and types before any work, reads one sample at a time (memory does not grow with
+their number), may be iterated as often as needed, and gives the same order on every file system.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..converter.errors import DataError
+from .data_files import Column, FileColumn, open_columns
+from .fit import InputSpec, fit, split_stack
+from .images import ImageSpec
+from .kinds import nearest
+
+if TYPE_CHECKING:
+    from .options import ConvertOptions
+
+__all__ = ["DataSpec", "Dataset", "InputSpec"]
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Where samples come from and what is done to them.
+
+    paths: input name, or position, → directory or file. source: arrays or a function, from Python, instead of paths.
+    count: samples to take; strict: fewer than that is an error rather than a warning. where, count_where: the flags or
+    config lines, for error messages.
+    """
+
+    paths: Mapping[str | int, str] = field(default_factory=dict)
+    source: Any = None
+    count: int = 100
+    strict: bool = False
+    input_type: str = ""
+    image: ImageSpec = field(default_factory=ImageSpec)
+    where: str = "calibration data"
+    count_where: str = "calibrate_size"
+
+    @classmethod
+    def from_options(cls, options: ConvertOptions) -> DataSpec:
+        """Takes the calibration options; `calibration_data` may also be the path of a directory or file."""
+        source, paths = options.calibration_data, options.calibrate_path
+        if isinstance(source, (str, os.PathLike)):
+            source, paths = None, {0: os.fspath(source)}
+        count_where = options.where("calibrate_size")
+        # r1.x takes what there is when batch_count is larger; 2.x stops
+        strict = options.given("calibrate_size") and "batch" not in count_where.lower() and source is None
+        where = options.where("calibrate_path") if source is None else "calibration_data"
+        return cls(dict(paths), source, options.calibrate_size, strict, options.input_type,
+                   ImageSpec.from_options(options), where, count_where)  # fmt: skip
+
+
+class Dataset:
+    """Samples for the inputs of a model.
+
+    Iterating yields {input name: array in the model's shape and dtype}; a free batch dimension becomes 1. `notes` holds
+    plain sentences a user should know (fewer samples than asked, files left out).
+
+    Raises:
+        DataError: on construction and while iterating; file, what is wrong, what the model wants.
+    """
+
+    def __init__(self, spec: DataSpec, inputs: Sequence[InputSpec]) -> None:
+        if not inputs:
+            raise DataError(f"{spec.where}: the model has no inputs to calibrate")
+        self.spec, self.inputs = spec, tuple(inputs)
+        self.notes: list[str] = []
+        self._length: int | None = None
+        self._passes: Callable[[], Iterator[dict[str, np.ndarray]]]
+        self._keep: Any = None
+        if spec.source is not None:
+            self._open_source(spec.source)
+        else:
+            self._open_paths()
+
+    def __len__(self) -> int:
+        """Number of samples; a function or an unsized iterable is run once to count them."""
+        if self._length is None:
+            self._length = sum(1 for _ in self)
+        return self._length
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        number = 0
+        for sample in self._passes():
+            if number == self.spec.count:
+                break
+            number += 1
+            yield sample
+        if number == 0:
+            raise DataError(f"{self.spec.where}: holds no samples")
+        self._length = number
+
+    def pick(self, count: int) -> Iterator[dict[str, np.ndarray]]:
+        """Yields at most `count` samples, spread evenly over all."""
+        total = len(self)
+        wanted = {(2 * i + 1) * total // (2 * count) for i in range(count)} if count < total else set(range(total))
+        for number, sample in enumerate(self):
+            if number in wanted:
+                yield sample
+
+    def batches(self, size: int) -> Iterator[dict[str, np.ndarray]]:
+        """Yields samples joined along axis 0, `size` at a time, the last batch as small as it comes."""
+        waiting: list[dict[str, np.ndarray]] = []
+        for sample in self:
+            waiting.append(sample)
+            if len(waiting) == size:
+                yield _join(waiting)
+                waiting = []
+        if waiting:
+            yield _join(waiting)
+
+    def _open_paths(self) -> None:
+        spec = self.spec
+        columns = open_columns(self._paths_by_input(), spec.input_type, spec.image, spec.where)
+        counts = [len(column) for column in columns]
+        for column, other in zip(columns[1:], self.inputs[1:]):
+            if len(column) != counts[0]:
+                raise DataError(
+                    f"{spec.where}: {counts[0]} samples for input {self.inputs[0].name!r} ({columns[0].path}) and "
+                    f"{len(column)} for {other.name!r} ({column.path})",
+                )
+        _check_pairs(columns, spec.where)
+        available = counts[0]
+        if available < spec.count:
+            text = f"{spec.count_where}: {spec.count} samples are asked for and {columns[0].path} holds {available}"
+            if spec.strict:
+                raise DataError(text, hint=f"calibrate_size={available}")
+            self.notes.append(text)
+        elif available > spec.count:
+            self.notes.append(f"{columns[0].path}: the first {spec.count} of {available} samples are used")
+        self._length = min(available, spec.count)
+        names = [item.name for item in self.inputs]
+
+        def passes() -> Iterator[dict[str, np.ndarray]]:
+            for row in zip(*columns):
+                yield dict(zip(names, row))
+
+        self._passes = passes
+
+    def _paths_by_input(self) -> list[tuple[InputSpec, str]]:
+        """Returns the directory of each input, in the model's order."""
+        spec, names = self.spec, [item.name for item in self.inputs]
+        listed = ", ".join(map(repr, names))
+        found: dict[str, str] = {}
+        for key, path in spec.paths.items():
+            if isinstance(key, int):
+                if key >= len(names):
+                    raise DataError(f"{spec.where}: {len(spec.paths)} directories and {len(names)} input(s): {listed}")
+                key = names[key]
+            if key not in names:
+                near = nearest(key, names)
+                raise DataError(
+                    f"{spec.where}: {key!r} is not an input of the model; its inputs are {listed}", hint=near
+                )
+            found[key] = path
+        only = next(iter(found.values()), "")
+        if len(found) == 1 and len(names) > 1 and _holds_npz(only):
+            return [(item, only) for item in self.inputs]
+        missing = [name for name in names if name not in found]
+        if missing:
+            hint = "one directory per input" + (", or one of .npz files that hold every input" if found else "")
+            raise DataError(
+                f"{spec.where}: nothing is given for input {missing[0]!r}; the inputs are {listed}", hint=hint
+            )
+        return [(item, found[item.name]) for item in self.inputs]
+
+    def _open_source(self, source: Any) -> None:
+        """Sets up Python data: a stacked array, a dict of them, an iterable, a one-shot iterator, a function."""
+        names = [item.name for item in self.inputs]
+        if isinstance(source, np.ndarray):
+            source = {names[0]: source} if len(names) == 1 else [source]
+        if isinstance(source, Mapping):
+            stacks = self._by_name(source, "calibration_data")
+            split = {item.name: split_stack(stacks[item.name], item, f"calibration_data[{item.name!r}]")
+                     for item in self.inputs}  # fmt: skip
+            counts = {name: len(parts) for name, parts in split.items()}
+            if len(set(counts.values())) > 1:
+                raise DataError(f"calibration_data: the inputs have different numbers of samples: {counts}")
+            self._size(next(iter(counts.values())))
+            self._passes = lambda: (dict(zip(names, row)) for row in zip(*(split[name] for name in names)))
+            return
+        if not callable(source) and not isinstance(source, Iterable):
+            raise DataError(f"calibration_data: a {type(source).__name__} is not an iterable, a function or a path")
+        if isinstance(source, Iterator):
+            self._keep = _Spool(self._fitted(source), self.spec.count)
+            self._size(len(self._keep))
+            self._passes = lambda: iter(self._keep)
+            return
+        if not callable(source) and hasattr(source, "__len__"):
+            self._size(len(source))  # type: ignore[arg-type]
+        self._passes = lambda: self._fitted(source() if callable(source) else source)
+
+    def _size(self, available: int) -> None:
+        if available > self.spec.count:
+            self.notes.append(f"calibration_data: the first {self.spec.count} of {available} samples are used")
+        elif (
+            available < self.spec.count and "calibrate_size" in self.spec.count_where and "arg" in self.spec.count_where
+        ):
+            self.notes.append(f"calibration_data: {self.spec.count} samples are asked for and {available} are given")
+        if not available:
+            raise DataError("calibration_data: holds no samples")
+        self._length = min(available, self.spec.count)
+
+    def _fitted(self, source: Any) -> Iterator[dict[str, np.ndarray]]:
+        if not isinstance(source, Iterable):
+            raise DataError(f"calibration_data: the function returned a {type(source).__name__}, not an iterable")
+        for number, sample in enumerate(source):
+            here = f"calibration_data, sample {number}"
+            arrays = self._by_name(sample, here)
+            yield {item.name: fit(arrays[item.name], item, f"{here}, input {item.name!r}") for item in self.inputs}
+
+    def _by_name(self, sample: Any, here: str) -> Mapping[str, Any]:
+        """Returns input name → array of one sample given as a dict, a list in the model's order, or one array."""
+        names = [item.name for item in self.inputs]
+        listed = ", ".join(map(repr, names))
+        if isinstance(sample, Mapping):
+            for name in sample:
+                if name not in names:
+                    raise DataError(f"{here}: {name!r} is not an input of the model; its inputs are {listed}")
+            missing = [name for name in names if name not in sample]
+            if missing:
+                raise DataError(f"{here}: input {missing[0]!r} is missing; the inputs are {listed}")
+            return sample
+        several = isinstance(sample, (list, tuple)) and len(sample) == len(names)
+        if several and (len(names) > 1 or isinstance(sample[0], np.ndarray)):
+            return dict(zip(names, sample))
+        if len(names) == 1:
+            return {names[0]: sample}
+        raise DataError(f"{here}: one array is given and the model has {len(names)} inputs: {listed}", hint="a dict")
+
+
+def _join(samples: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
+
+
+def _holds_npz(path: str) -> bool:
+    if path.endswith(".npz"):
+        return True
+    try:
+        return any(name.endswith(".npz") for name in os.listdir(path))
+    except OSError:
+        return False
+
+
+def _check_pairs(columns: Sequence[Column], where: str) -> None:
+    """Refuses files of two inputs that carry the same names in different places: a sample is missing somewhere."""
+    first = columns[0]
+    for other in columns[1:]:
+        if not isinstance(first, FileColumn) or not isinstance(other, FileColumn) or first.path == other.path:
+            continue
+        mine, theirs = first.stems(), other.stems()
+        if not set(mine) & set(theirs):
+            continue
+        for number, (a, b) in enumerate(zip(mine, theirs)):
+            if a != b:
+                raise DataError(f"{where}: sample {number} pairs {first.path}/{a} with {other.path}/{b}")
+
+
+class _Spool:
+    """Samples of a one-shot iterator, kept in a temporary file so that they can be read again."""
+
+    def __init__(self, samples: Iterable[dict[str, np.ndarray]], count: int) -> None:
+        import tempfile
+
+        self._folder = tempfile.TemporaryDirectory(prefix="bitlite-")
+        self._path, self._length = os.path.join(self._folder.name, "samples"), 0
+        try:
+            with open(self._path, "wb") as stream:
+                for sample in samples:
+                    self._names = list(sample)
+                    for array in sample.values():
+                        np.lib.format.write_array(stream, array, allow_pickle=False)
+                    self._length += 1
+                    if self._length == count:
+                        break
+        except OSError as error:
+            raise DataError(f"calibration_data: cannot be kept in {self._folder.name}: {error.strerror}") from None
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        with open(self._path, "rb") as stream:
+            for _ in range(self._length):
+                yield {name: np.lib.format.read_array(stream, allow_pickle=False) for name in self._names}
