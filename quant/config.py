@@ -1,8 +1,8 @@
 """config.cfg: one table of keys for the flat file of MindSpore Lite r1.x and the INI sections of 2.x.
 
 A file with a `[section]` line is INI, any other is flat. `#` and `;` start comment lines. Nothing is ignored silently:
-an unknown, repeated, empty or refused key is an error with file and line. What a key means (kind, range, default, help) is
-said by the row of the option that it sets, in `options.py`; a key has a kind of its own only where the file differs.
+an unknown, repeated, empty or refused key is an error with file and line. What a key means (kind, range, default, help)
+is said by the row of the option that it sets, in `options.py`; a key has a kind of its own only where the file differs.
 """
 
 from __future__ import annotations
