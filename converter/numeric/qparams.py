@@ -93,9 +93,8 @@ def along(values: NDArray, axis: int | None, ndim: int) -> NDArray:
 
 
 def round_half_away(x: NDArray) -> NDArray:
-    """C's round(): halves go away from zero. Exact, unlike floor(x + 0.5), also next to 0.5."""
-    whole = np.trunc(x)
-    return whole + np.copysign(np.abs(x - whole) >= 0.5, x)
+    """C's round(): halves go away from zero. The addend is the double below 0.5, which makes this exact."""
+    return np.trunc(x + np.copysign(np.nextafter(0.5, 0.0), x))
 
 
 def choose_asymmetric(
