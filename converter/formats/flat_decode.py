@@ -12,7 +12,6 @@ from ..errors import ModelError
 from .flat_schema import SCALARS, Field, Record, Schema
 
 MAX_TABLES = 1_000_000
-MAX_DEPTH = 64
 _U32 = struct.Struct("<I")
 _I32 = struct.Struct("<i")
 _FEW_ROWS = 3
@@ -29,13 +28,12 @@ class _Damage(Exception):
 class _Session:
     """One decode: the bytes, what is decoded already, and what may still be."""
 
-    __slots__ = ("buf", "depth", "left", "memo", "n", "plans", "tables_left", "views")
+    __slots__ = ("buf", "left", "memo", "n", "plans", "tables_left", "views")
 
     def __init__(self, buf: memoryview) -> None:
         self.buf, self.n = buf, len(buf)
         self.left = len(buf)
         self.tables_left = MAX_TABLES
-        self.depth = 0
         self.memo: dict[tuple[Any, int], Any] = {}
         self.plans: dict[tuple[Any, int], _Plan] = {}
         self.views: dict[str, np.ndarray] = {}
@@ -152,12 +150,10 @@ class _Table:
             return found
         s.left -= 4
         s.tables_left -= 1
-        s.depth += 1
-        if s.left < 0 or s.tables_left < 0 or s.depth > MAX_DEPTH:
-            raise _Damage(at, f"more than {MAX_TABLES} tables, deeper than {MAX_DEPTH}, or overlapping ones")
+        if s.left < 0 or s.tables_left < 0:
+            raise _Damage(at, f"more than {MAX_TABLES} tables, or overlapping ones")
         record = Record(self.name)
         record.__dict__ = self.values(s, at)
-        s.depth -= 1
         s.memo[key] = record
         return record
 

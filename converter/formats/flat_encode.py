@@ -126,7 +126,7 @@ class _Writer:
     def __init__(self, schema: Schema, force: Collection[str]) -> None:
         self.schema, self.force = schema, force
         self.nodes: dict[Any, _Node] = {}  # by content
-        self.records: dict[int, tuple[Any, _Node | None]] = {}  # by identity of the fields; no node while under way
+        self.records: dict[int, tuple[Any, _Node]] = {}  # by identity; the value is held so that its id stays its own
         self.pools: dict[tuple[str, tuple[str, ...]], _Pool] = {}
         self.payloads: list[_Node] = []
         self.large: dict[Any, list[_Node]] = {}  # candidates for sharing a payload
@@ -141,22 +141,19 @@ class _Writer:
             values = value
         else:
             raise _Unfit(f"{type(value).__name__} is no table {name}")
-        if id(value) in self.records:
-            found = self.records[id(value)][1]
-            if found is None:
-                raise _Unfit(f"this {name} contains itself")
-            return found
-        self.records[id(value)] = value, None
+        known = self.records.get(id(value))
+        if known is not None:
+            return known[1]
         fields = _fields(self.schema, name)
         present: list[Field] = []
         content: list[Any] = []
         kids: list[tuple[int, _Node]] = []
-        for key, v in values.items():
+        if not values.keys() <= fields.keys():
+            raise _Unfit(f"{name} has no such field", f".{min(map(str, values.keys() - fields.keys()))}")
+        for key, f in fields.items():  # in slot order, so that the order of a dict changes nothing
+            v = values.get(key)
             if v is None:
                 continue
-            f = fields.get(key)
-            if f is None:
-                raise _Unfit(f"{name} has no such field", f".{key}")
             if f.kind == "scalar":
                 if isinstance(v, str):
                     v = self.member(f, v)
@@ -512,7 +509,7 @@ def write(
     force: Collection[str] = (),
     file: str = "",
 ) -> int:
-    """`encode` into a binary file, array by array (transposed views are copied one at a time); returns the byte count."""
+    """`encode` into a binary file, array by array (a transposed view is copied in its turn); returns the byte count."""
     total = 0
     for piece in _pieces(value, schema, root, identifier, force, file):
         total += out.write(piece) if len(piece) else 0

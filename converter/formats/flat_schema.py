@@ -4,12 +4,12 @@ Notation, one table a line (an indented line goes on with the one before):
 
     Name field:type=default@align! field:type …
 
-The position of a field is its slot (a union takes two: its number, then its table). Types are the scalars of `SCALARS`,
-an enumeration, a table, a union, `string`, and `[type]` for a vector; there are no structs and no vectors of unions, as
-no model format here has them. An absent default is 0. `@align` is the schema's force_align of a vector's data; `!` keeps
-the writer from storing equal vectors once. Enumerations: `Name:type MEMBER MEMBER=7 …`; unions: `Name Table Table …`,
-numbered from 1, or tables whose line opens with their number (`numbered`). Tables named in `rows` hold only scalars: a
-vector of them is one structured array.
+The position of a field is its slot (a union takes two: its number, then its table). Types are the scalars of
+`SCALARS`, an enumeration, a table, a union, `string`, and `[type]` for a vector; there are no structs and no vectors
+of unions, as no model format here has them. An absent default is 0. `@align` is the schema's force_align of a
+vector's data; `!` keeps the writer from storing equal vectors once. Enumerations: `Name:type MEMBER MEMBER=7 …`;
+unions: `Name Table Table …`, numbered from 1, or tables whose line opens with their number (`numbered`). Tables named
+in `rows` hold only scalars: a vector of them is one structured array.
 
 Lines are parsed when a table is first used, so that importing a schema costs nothing to speak of.
 """
