@@ -1,5 +1,5 @@
 """The operators, one family a file: importing this declares every row."""
 
-from . import conv
+from . import conv, dense, norm, pool
 
-__all__ = ["conv"]
+__all__ = ["conv", "dense", "norm", "pool"]

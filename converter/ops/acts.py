@@ -9,7 +9,8 @@ import numpy as np
 
 from ..errors import UnsupportedError
 from ..formats.reading import Reading
-from ..ir import Tensor
+from ..formats.writing import Writing
+from ..ir import Node, Tensor
 
 # name → (function of a float array, TFLite ActivationFunctionType, MindSpore Lite ActivationType)
 _TABLE: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int | None, int | None]] = {
@@ -19,6 +20,7 @@ _TABLE: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int | None, int | No
     "relu_n1_to_1": (lambda y: np.clip(y, y.dtype.type(-1), y.dtype.type(1)), 2, None),
     "tanh": (np.tanh, 4, 10),
     "sigmoid": (lambda y: (1 / (1 + np.exp(-y))).astype(y.dtype), None, 2),
+    "hard_swish": (lambda y: (y * np.clip(y + 3, 0, 6) / 6).astype(y.dtype), None, 12),
 }
 ACTS = tuple(_TABLE)
 RANGES = {"relu": (0.0, None), "relu6": (0.0, 6.0), "relu_n1_to_1": (-1.0, 1.0)}
@@ -54,7 +56,42 @@ def read_act(r: Reading, container: str, key: str) -> dict[str, Any]:
 
 def with_act(r: Reading, y: Tensor, act: str) -> Tensor:
     """`act` as a node of its own, for operators without a fused one."""
-    names = {"relu": "Relu", "relu6": "Relu6", "tanh": "Tanh", "sigmoid": "Sigmoid"}
+    names = {"relu": "Relu", "relu6": "Relu6", "tanh": "Tanh", "sigmoid": "Sigmoid", "hard_swish": "HardSwish"}
     if act == "none":
         return y
     return r.emit("Clip", y, min=-1.0, max=1.0) if act == "relu_n1_to_1" else r.emit(names[act], y)
+
+
+# What a container's operators take as a fused activation; anything else becomes an operator of its own.
+_FUSED = {"tflite": ("none", "relu", "relu_n1_to_1", "relu6"), "ms": ("none", "relu", "relu6")}
+_ALONE: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
+    ("onnx", "relu"): ("Relu", {}),
+    ("onnx", "tanh"): ("Tanh", {}),
+    ("onnx", "sigmoid"): ("Sigmoid", {}),
+    ("onnx", "hard_swish"): ("HardSwish", {}),
+    ("tflite", "tanh"): ("TANH", {}),
+    ("tflite", "sigmoid"): ("LOGISTIC", {}),
+    ("tflite", "hard_swish"): ("HARD_SWISH", {}),
+    ("ms", "tanh"): ("Activation", {"activation_type": 10}),
+    ("ms", "sigmoid"): ("Activation", {"activation_type": 2}),
+    ("ms", "hard_swish"): ("Activation", {"activation_type": 12}),
+    ("ms", "relu_n1_to_1"): ("Activation", {"activation_type": 16, "min_val": -1.0, "max_val": 1.0}),
+}
+
+
+def fused_number(container: str, act: str) -> int | None:
+    """The container's number of an act that its operators fuse; None where it must stand alone."""
+    return act_number(container, act) if act in _FUSED[container] else None
+
+
+def write_act(w: Writing, node: Node, x: Tensor, y: Tensor, act: str) -> None:
+    """`act` as an operator of its own from x to y."""
+    bounds = RANGES.get(act)
+    if w.container == "onnx" and bounds is not None and bounds[1] is not None:
+        low, high = (w.constant(b, x.dtype, f"{y.name}/bound") for b in bounds)
+        w.node("Clip", node, [x, low, high], [y])
+        return
+    found = _ALONE.get((w.container, act))
+    if found is None:
+        w.refuse(node, f"its fused {act} has no form there", hint="--skipPass=fuse_activation")
+    w.node(found[0], node, [x], [y], fields=found[1])

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import GraphError
 from ..formats.reading import Reading
-from ..formats.writing import MsWriting
+from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .acts import act_number, apply_act, read_act
+from .acts import apply_act, read_act, with_act
+from .integer import weighted_sum
+from .layout import first_perm, last_perm
 from .spatial import (
     begin_end,
     check_window,
+    onnx_pads,
     pad_spatial,
     per_axis,
     resolve_pads,
+    same_pads,
     window_output,
     windows,
 )
+from .writers import write_fused, write_onnx
 
 
 def _ranks(node: Node) -> tuple[Any, Any]:
@@ -53,6 +60,15 @@ def infer_conv(node: Node) -> Inferred:
     return [(node.inputs[0].dtype, (x[0], *out, w[0]))]  # pyright: ignore[reportOptionalMemberAccess]
 
 
+def _integer(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
+    attrs = node.attrs | {"act": "none"}
+    if node.op == "Conv":
+        return weighted_sum(node, arrays, lambda x, w: conv(x, w, **attrs), 0)
+    # The channels of a depthwise weight [C,*K,1] lie on axis 0; scales of other grouped weights do not line up.
+    axis = arrays[1].ndim - 1 if attrs["group"] == 1 else 0 if arrays[1].shape[-1] == 1 else -1
+    return weighted_sum(node, arrays, lambda x, w: conv_transpose(x, w, **attrs), axis)
+
+
 @op(
     "Conv",
     attrs={
@@ -67,6 +83,7 @@ def infer_conv(node: Node) -> Inferred:
     arity=(2, 3),
     kernel="conv",
     quant=Quant(weight=1, axis=0, bias=2, conv_family=True),
+    integer=_integer,
     cases=[
         Case(
             ((1, 5, 5, 3), (8, 3, 3, 3), (8,)),
@@ -169,6 +186,7 @@ def infer_conv_transpose(node: Node) -> Inferred:
     quant=Quant(
         weight=1, axis=lambda node: 0 if node.attrs["group"] > 1 else node.inputs[1].rank - 1, bias=2, conv_family=True
     ),  # pyright: ignore
+    integer=_integer,
     cases=[
         Case(
             ((1, 4, 5, 3), (3, 3, 3, 4), (4,)),
@@ -223,16 +241,20 @@ def conv_transpose(
 _TFLITE_PADDING = {0: "same_upper", 1: "valid"}
 
 
-def tflite_window(r: Reading) -> dict[str, Any]:
-    """Stride, dilation and padding of a TFLite 2-D window."""
+def _tflite_padding(r: Reading) -> str:
     mode = _TFLITE_PADDING.get(r.attr("padding", 0))
     if mode is None:
         r.refuse(f"padding {r.attr('padding')} is not SAME or VALID")
+    return mode
+
+
+def tflite_window(r: Reading) -> dict[str, Any]:
+    """Stride, dilation and padding of a TFLite 2-D window."""
     return {
         "stride": [r.attr("stride_h", 1), r.attr("stride_w", 1)],
         "dilation": [r.attr("dilation_h_factor", 1), r.attr("dilation_w_factor", 1)],
         "pad": [0, 0, 0, 0],
-        "pad_mode": mode,
+        "pad_mode": _tflite_padding(r),
     }
 
 
@@ -262,27 +284,46 @@ def read_tflite_depthwise(r: Reading) -> Tensor:
     return r.emit("Conv", x, w, r.optional(2), **attrs, group=x.shape[-1])
 
 
-@reads("tflite", "TRANSPOSE_CONV")
+@reads("tflite", "CONV_3D")
+def read_tflite_conv_3d(r: Reading) -> Tensor:
+    w = r.permuted(r.input(1), [4, 0, 1, 2, 3])
+    attrs = _tflite_window_3d(r) | read_act(r, "tflite", "fused_activation_function")
+    channels, per = (r.input(0).shape or (None,))[-1], (w.shape or (None,))[-1]
+    return r.emit("Conv", r.input(0), w, r.optional(2), **attrs, group=channels // per if channels and per else 1)
+
+
+def _tflite_window_3d(r: Reading) -> dict[str, Any]:
+    return {
+        "stride": [r.attr(f"stride_{a}", 1) for a in "dhw"],
+        "dilation": [r.attr(f"dilation_{a}_factor", 1) for a in "dhw"],
+        "pad": [0] * 6,
+        "pad_mode": _tflite_padding(r),
+    }
+
+
+@reads("tflite", "TRANSPOSE_CONV", "CONV_3D_TRANSPOSE")
 def read_tflite_conv_transpose(r: Reading) -> Tensor:
-    """Inputs: output shape, weight [O,kh,kw,C], x, bias. The output shape decides the pads."""
+    """Inputs: output shape, weight [O,kh,kw,C] (3-D: [kd,kh,kw,O,C]), x, bias. The output shape decides the pads."""
     out, x = r.ints(0, "the output shape"), r.input(2)
-    w = r.permuted(r.input(1), [3, 1, 2, 0])
-    attrs = tflite_window(r)
-    if x.shape is None or None in x.shape[1:] or w.shape is None:
+    flat = r.op == "TRANSPOSE_CONV"
+    w = r.permuted(r.input(1), [3, 1, 2, 0] if flat else [4, 0, 1, 2, 3])
+    attrs = tflite_window(r) if flat else _tflite_window_3d(r)
+    if x.shape is None or None in x.shape[1:] or w.shape is None or len(out) != len(x.shape):
         r.refuse("the input's shape is not known", hint="--inputShape")
     pad, extra = [], []
-    for i in range(2):
-        natural = attrs["stride"][i] * (x.shape[1 + i] - 1) + w.shape[1 + i]  # pyright: ignore[reportOperatorIssue]
-        total = natural - out[1 + i]
-        # TFLite puts the smaller half in front; what the window does not reach is output padding.
-        pad += [max(total, 0) // 2, max(total, 0) - max(total, 0) // 2]
-        extra.append(max(-total, 0))
+    for n, k, s, d, size in zip(x.shape[1:-1], w.shape[1:-1], attrs["stride"], attrs["dilation"], out[1:-1]):
+        span = (k - 1) * d + 1  # pyright: ignore[reportOptionalOperand]
+        front = same_pads([size], [k], [s], [d], False)[0] if attrs["pad_mode"] == "same_upper" else 0  # pyright: ignore
+        # What the window does not reach of the wanted size stays zero: output padding.
+        back = s * (n - 1) + span - front - size  # pyright: ignore[reportOptionalOperand]
+        pad += [front, max(back, 0)]
+        extra.append(max(-back, 0))
     attrs |= read_act(r, "tflite", "fused_activation_function")
     attrs |= {"pad": pad, "pad_mode": "explicit", "output_padding": extra}
     return r.emit("ConvTranspose", x, w, r.optional(3), **attrs)
 
 
-def onnx_window(r: Reading, rank: int, kernel: list[int]) -> dict[str, Any]:
+def onnx_window(r: Reading, rank: int) -> dict[str, Any]:
     """Stride, dilation and padding of an ONNX window; absent attributes mean 1 and 0."""
     auto = r.attr("auto_pad", "NOTSET")
     modes = {
@@ -302,26 +343,57 @@ def onnx_window(r: Reading, rank: int, kernel: list[int]) -> dict[str, Any]:
     }
 
 
-def _to_last(rank: int) -> list[int]:
-    return [0, *range(2, rank), 1]
+def read_onnx_window_weight(r: Reading, index: int = 1) -> Tensor:
+    """The weight with channels last; its spatial sizes must agree with `kernel_shape`."""
+    w = r.input(index)
+    kernel = r.attr("kernel_shape", None)
+    if kernel is not None and w.shape is not None and list(w.shape[2:]) != [int(k) for k in kernel]:
+        r.refuse(f"kernel_shape={list(kernel)} and the weight's shape {list(w.shape)} do not agree")
+    return r.permuted(w, last_perm(r.rank(w)))
+
+
+def _onnx_conv(r: Reading) -> Tensor:
+    """The convolution, still channels-last."""
+    attrs = onnx_window(r, r.rank(r.input(0)) - 2)
+    w = read_onnx_window_weight(r)
+    return r.emit("Conv", r.channels_last(r.input(0)), w, r.optional(2), **attrs, group=r.attr("group", 1))
 
 
 @reads("onnx", "Conv")
 def read_onnx_conv(r: Reading) -> Tensor:
-    rank = r.rank(r.input(0))
-    w = r.permuted(r.input(1), _to_last(rank))
-    attrs = onnx_window(r, rank - 2, [])
-    return r.channels_first(
-        r.emit("Conv", r.channels_last(r.input(0)), w, r.optional(2), **attrs, group=r.attr("group", 1))
-    )
+    return r.channels_first(_onnx_conv(r))
+
+
+@reads("onnx", "com.microsoft::FusedConv")
+def read_onnx_fused_conv(r: Reading) -> Tensor:
+    """Conv, plus input 3 where there is one, then `activation`."""
+    y = r.channels_first(_onnx_conv(r))
+    if r.optional(3) is not None:
+        y = r.emit("Add", y, r.input(3))
+    return fused_activation(r, y)
+
+
+def fused_activation(r: Reading, y: Tensor) -> Tensor:
+    """The `activation` and `activation_params` of onnxruntime's fused operators, as a node."""
+    act, params = r.attr("activation", ""), [float(v) for v in r.attr("activation_params", None) or []]
+    simple = {"": "none", "Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid"}
+    if act in simple:
+        return with_act(r, y, simple[act])
+    if act == "LeakyRelu":
+        return r.emit("LeakyRelu", y, alpha=params[0] if params else 0.01)
+    if act == "Clip" and len(params) == 2:
+        return r.emit("Clip", y, min=params[0], max=params[1])
+    if act == "HardSigmoid" and len(params) == 2:
+        return r.emit("HardSigmoid", y, alpha=params[0], beta=params[1])
+    r.refuse(f"the fused activation {act!r} with parameters {params} is not read")
 
 
 @reads("onnx", "ConvTranspose")
 def read_onnx_conv_transpose(r: Reading) -> Tensor:
     x = r.input(0)
     rank = r.rank(x)
-    w = r.permuted(r.input(1), _to_last(rank))
-    attrs = onnx_window(r, rank - 2, [])
+    w = read_onnx_window_weight(r)
+    attrs = onnx_window(r, rank - 2)
     attrs["output_padding"] = per_axis(r.attr("output_padding", None), rank - 2, 0)
     wanted = r.attr("output_shape", None)
     if wanted is not None:
@@ -372,38 +444,169 @@ def read_ms_conv_transpose(r: Reading) -> Tensor:
     return r.emit("ConvTranspose", r.input(0), r.input(1), r.optional(2), **attrs, group=r.attr("group", 1))
 
 
-def _ms_fields(node: Node) -> dict[str, Any]:
-    w = node.inputs[1]
-    assert w is not None and w.shape is not None
+def _sizes(node: Node) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    x, w = node.inputs[0], node.inputs[1]
+    assert x is not None and x.shape is not None and w is not None and w.shape is not None
+    return x.shape, w.shape  # pyright: ignore[reportReturnType]
+
+
+def _lifted(w: Writing, node: Node, write: Callable[[Writing, Node], None], reshape: str) -> None:
+    """A 1-D convolution as the 2-D one with height 1, between two reshapes."""
+    x, weight, y = node.inputs[0], node.inputs[1], node.outputs[0]
+    if x is None or weight is None or weight.data is None or x.shape is None or y.shape is None:
+        w.refuse(node, "a 1-D convolution needs a constant weight and an input of known rank")
+    if sum(d is None for d in x.shape) > 1 or sum(d is None for d in y.shape) > 1:
+        w.refuse(node, "a 1-D convolution needs a static input shape", hint="--inputShape")
+    q = weight.quant
+    if q is not None and q.axis:
+        q = dataclasses.replace(q, axis=q.axis + 1)
+    data = weight.data[:, None]
+    flat = Tensor(weight.name, weight.dtype, data.shape, data, q)
+    a = dict(node.attrs)
+    for key, neutral in (("stride", [1]), ("dilation", [1]), ("pad", [0, 0]), ("output_padding", [0])):
+        if key in a:
+            a[key] = neutral + a[key]
+    a["pad_mode"] = "explicit"
+    high = w.between(x, (x.shape[0], 1, *x.shape[1:]), f"{x.name}/2d")
+    made = w.between(y, (y.shape[0], 1, *y.shape[1:]), f"{y.name}/2d")
+    _reshape(w, node, reshape, x, high)
+    write(w, Node(node.op, node.name, [high, flat, *node.inputs[2:]], [made], a, node.origin))
+    _reshape(w, node, reshape, made, y)
+
+
+def _reshape(w: Writing, node: Node, op: str, x: Tensor, y: Tensor) -> None:
+    shape = w.constant([-1 if d is None else d for d in y.shape or ()], np.int32, f"{y.name}/shape")
+    w.node(op, node, [x, shape], [y], fields={"new_shape": shape.data.tolist()} if op == "RESHAPE" else {})  # pyright: ignore
+
+
+def _ms_fields(node: Node, kernel: Sequence[int]) -> dict[str, Any]:
     a = node.attrs
     return {
         "format": 1,
-        "kernel_size": list(w.shape[1:-1]),
+        "kernel_size": list(kernel),
         "stride": a["stride"],
         "dilation": a["dilation"],
         "pad_mode": 0,
         "pad_list": a["pad"],
         "group": a["group"],
-        "activation_type": act_number("ms", a["act"]),
     }
 
 
-@writes("ms", "Conv")
-def write_ms_conv(w: MsWriting, node: Node) -> None:
-    weight = node.inputs[1]
-    assert weight is not None and weight.shape is not None
-    if len(weight.shape) != 4:
-        w.refuse(node, f"{len(weight.shape) - 2}-D convolution is not in MindSpore Lite")
-    o, i, g = weight.shape[0], weight.shape[-1], node.attrs["group"]
-    w.node("Conv2DFusion", node, node.inputs, fields=_ms_fields(node) | {"in_channel": i * g, "out_channel": o})  # pyright: ignore
+@writes("ms", "Conv", "ConvTranspose")
+def write_ms_conv(w: Writing, node: Node) -> None:
+    x, k = _sizes(node)
+    a = node.attrs
+    if len(k) == 3:
+        _lifted(w, node, write_ms_conv, "Reshape")
+        return
+    if len(k) != 4 or min(a["pad"]) < 0:
+        w.refuse(node, f"{len(k) - 2}-D convolution with pads {a['pad']} is not in MindSpore Lite")
+    if a["pad_mode"].startswith("same") and None in x[1:-1] and node.op == "Conv":
+        w.refuse(node, "its pads follow from an unknown input size", hint="--inputShape")
+    fields = _ms_fields(node, k[1:-1])
+    if node.op == "Conv":
+        fields |= {"in_channel": k[-1] * a["group"], "out_channel": k[0]}
+        write_fused(w, node, "Conv2DFusion", node.inputs, fields, key="activation_type")
+    else:
+        fields |= {"in_channel": k[0], "out_channel": k[-1] * a["group"]}
+        fields |= {"output_paddings": a["output_padding"], "pad": [0, 0, 0, 0]}
+        write_fused(w, node, "Conv2dTransposeFusion", node.inputs, fields, key="activation_type")
 
 
-@writes("ms", "ConvTranspose")
-def write_ms_conv_transpose(w: MsWriting, node: Node) -> None:
-    weight = node.inputs[1]
-    assert weight is not None and weight.shape is not None
-    if len(weight.shape) != 4:
-        w.refuse(node, f"{len(weight.shape) - 2}-D transposed convolution is not in MindSpore Lite")
-    i, o, g = weight.shape[0], weight.shape[-1], node.attrs["group"]
-    more = {"in_channel": i, "out_channel": o * g, "output_paddings": node.attrs["output_padding"], "pad": [0, 0, 0, 0]}  # pyright: ignore
-    w.node("Conv2dTransposeFusion", node, node.inputs, fields=_ms_fields(node) | more)
+def tflite_padded(w: Writing, node: Node, kernel: Sequence[int]) -> tuple[Tensor, int]:
+    """Input 0 and the TFLite `padding` that give the node's pads: SAME, VALID, or VALID behind a PAD of its own."""
+    x, a = node.inputs[0], node.attrs
+    assert x is not None and x.shape is not None
+    spatial = x.shape[1:-1]
+    if a["pad_mode"] == "same_upper" and None in spatial:
+        return x, 0
+    if a["pad_mode"] == "same_lower" and None in spatial:
+        w.refuse(node, "its pads follow from an unknown input size", hint="--inputShape")
+    if not any(a["pad"]):
+        return x, 1
+    if None not in spatial and a["pad"] == same_pads(spatial, kernel, a["stride"], a["dilation"], False):  # pyright: ignore
+        return x, 0
+    if min(a["pad"]) < 0:
+        w.refuse(node, f"pads {a['pad']} crop")
+    pads = [[0, 0], *([a["pad"][2 * i], a["pad"][2 * i + 1]] for i in range(len(spatial))), [0, 0]]
+    sizes = [None if n is None else n + p[0] + p[1] for n, p in zip(spatial, pads[1:-1])]
+    padded = w.between(x, (x.shape[0], *sizes, x.shape[-1]), f"{x.name}/padded")
+    w.node("PAD", node, [x, w.constant(pads, np.int32, f"{x.name}/pads")], [padded])
+    return padded, 1
+
+
+@writes("tflite", "Conv")
+def write_tflite_conv(w: Writing, node: Node) -> None:
+    _, k = _sizes(node)
+    a, key = node.attrs, "fused_activation_function"
+    if len(k) == 3:
+        _lifted(w, node, write_tflite_conv, "RESHAPE")
+        return
+    x, padding = tflite_padded(w, node, k[1:-1])
+    weight, bias = node.inputs[1], node.input(2)
+    assert weight is not None
+    axes = "dhw"[-(len(k) - 2) :]
+    fields: dict[str, Any] = {"padding": padding}
+    fields |= {f"stride_{axis}": s for axis, s in zip(axes, a["stride"])}
+    fields |= {f"dilation_{axis}_factor": d for axis, d in zip(axes, a["dilation"])}
+    if len(k) == 5:
+        if a["group"] != 1:
+            w.refuse(node, "TFLite has no grouped 3-D convolution")
+        write_fused(w, node, "CONV_3D", [x, w.permuted(weight, [1, 2, 3, 4, 0]), bias], fields, key=key)
+    elif a["group"] > 1 and k[-1] == 1:
+        fields["depth_multiplier"] = k[0] // a["group"]
+        write_fused(w, node, "DEPTHWISE_CONV_2D", [x, w.permuted(weight, [3, 1, 2, 0]), bias], fields, key=key)
+    else:
+        write_fused(w, node, "CONV_2D", [x, weight, bias], fields, key=key)
+
+
+@writes("tflite", "ConvTranspose")
+def write_tflite_conv_transpose(w: Writing, node: Node) -> None:
+    """TRANSPOSE_CONV without padding gives all that the window reaches; a SLICE crops where SAME means other pads."""
+    shape, k = _sizes(node)
+    a, y, key = node.attrs, node.outputs[0], "fused_activation_function"
+    if len(k) == 3:
+        _lifted(w, node, write_tflite_conv_transpose, "RESHAPE")
+        return
+    if a["group"] != 1 or (len(k) == 4 and max(a["dilation"]) > 1):
+        w.refuse(node, f"a transposed convolution with group={a['group']}, dilation={a['dilation']} is not in TFLite")
+    if None in shape or not y.is_static or min(a["pad"]) < 0:
+        w.refuse(node, "TRANSPOSE_CONV holds its output shape, and pads that are not negative", hint="--inputShape")
+    axes, kernel = "dhw"[-(len(k) - 2) :], k[1:-1]
+    front, out = a["pad"][0::2], list(y.shape or ())
+    same = same_pads(out[1:-1], kernel, a["stride"], a["dilation"], False)[0::2]
+    reach = [n + a["pad"][2 * i] + a["pad"][2 * i + 1] for i, n in enumerate(out[1:-1])]
+    crop = any(front) and front != same
+    target = w.between(y, (out[0], *reach, out[-1]), f"{y.name}/full") if crop else y
+    fields: dict[str, Any] = {"padding": 0 if any(front) and not crop else 1}
+    fields |= {f"stride_{axis}": s for axis, s in zip(axes, a["stride"])}
+    if len(k) == 5:
+        fields |= {f"dilation_{axis}_factor": d for axis, d in zip(axes, a["dilation"])}
+    weight = w.permuted(node.inputs[1], [3, 1, 2, 0] if len(k) == 4 else [1, 2, 3, 4, 0])  # pyright: ignore
+    size = w.constant(target.shape, np.int32, f"{y.name}/shape")
+    made = Node(node.op, node.name, node.inputs, [target], a, node.origin)
+    name = "TRANSPOSE_CONV" if len(k) == 4 else "CONV_3D_TRANSPOSE"
+    write_fused(w, made, name, [size, weight, node.inputs[0], node.input(2)], fields, key=key)
+    if crop:
+        begin = w.constant([0, *front, 0], np.int32, f"{y.name}/begin")
+        w.node("SLICE", node, [target, begin, w.constant(out, np.int32, f"{y.name}/size")], [y])
+
+
+@writes("onnx", "Conv", "ConvTranspose")
+def write_onnx_conv(w: Writing, node: Node) -> None:
+    x, k = _sizes(node)
+    a = node.attrs
+    fields = {
+        "kernel_shape": list(k[1:-1]),
+        "strides": a["stride"],
+        "dilations": a["dilation"],
+        "pads": onnx_pads(a["pad"]),
+        "group": a["group"],
+    }
+    if node.op == "ConvTranspose":
+        fields["output_padding"] = a["output_padding"]
+    elif a["pad_mode"].startswith("same") and None in x[1:-1]:
+        del fields["pads"]
+        fields["auto_pad"] = a["pad_mode"].upper()
+    weight = w.permuted(node.inputs[1], first_perm(len(k)))  # pyright: ignore[reportArgumentType]
+    write_onnx(w, node, node.op, [node.inputs[0], weight, node.input(2)], fields, spatial=True)

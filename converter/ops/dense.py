@@ -1,0 +1,411 @@
+"""Matrix products: FullyConnected, MatMul, Einsum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..formats.reading import Reading
+from ..formats.writing import Writing
+from ..ir import Node, Shape, Tensor
+from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from .acts import apply_act, read_act
+from .conv import fused_activation
+from .integer import weighted_sum
+from .types import broadcast, fail, joint_dtype, known_size, need
+from .writers import write_fused, write_onnx, write_transposed
+
+
+def _wide(a: np.ndarray) -> np.ndarray:
+    """float16 sums are taken in float32."""
+    return a.astype(np.float32) if a.dtype == np.float16 else a
+
+
+def infer_fully_connected(node: Node) -> Inferred:
+    x, w, bias = node.inputs[0], node.inputs[1], node.input(2)
+    assert x is not None and w is not None
+    need(node, x, "f", "the input")
+    if w.shape is None or len(w.shape) != 2 or None in w.shape:
+        fail(node, f"the weight's shape {w.shape} must be known, [outputs, inputs]")
+    o, k = w.shape
+    if bias is not None and bias.is_static and bias.shape != (o,):
+        fail(node, f"bias shape {bias.shape}, expected ({o},)")
+    if x.shape is None:
+        return [(x.dtype, None)]
+    if node.attrs["keep_dims"]:
+        if not x.shape or x.shape[-1] not in (k, None):
+            fail(node, f"an input of shape {x.shape} does not meet a weight of shape {w.shape}")
+        return [(x.dtype, (*x.shape[:-1], o))]
+    size = known_size(x.shape)
+    if size is not None and (size % k if k else True):
+        fail(node, f"an input of shape {x.shape} cannot be rows of {k}")
+    return [(x.dtype, (None if size is None else size // k, o))]  # pyright: ignore[reportOptionalOperand]
+
+
+def _integer_fc(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
+    attrs = node.attrs | {"act": "none"}
+    return weighted_sum(node, arrays, lambda x, w: fully_connected(x, w, **attrs), 0)
+
+
+@op(
+    "FullyConnected",
+    attrs={"act": "none", "keep_dims": True},
+    infer=infer_fully_connected,
+    arity=(2, 3),
+    kernel="fully_connected",
+    quant=Quant(weight=1, axis=0, bias=2),
+    integer=_integer_fc,
+    cases=[
+        Case(((3, 7), (5, 7), (5,)), const=(1, 2)),
+        Case(((2, 3, 16), (33, 16)), {"act": "relu"}, const=(1,)),
+        Case(((2, 2, 3, 4), (5, 12), (5,)), {"keep_dims": False}, const=(1, 2)),
+        Case(((1, 9), (4, 9), (4,)), {"keep_dims": False, "act": "relu6"}, const=(1, 2)),
+    ],
+)
+def fully_connected(
+    x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None, *, act: str, keep_dims: bool
+) -> np.ndarray:
+    """x [...,K] · w [O,K]ᵀ + b [O] → [...,O]; without keep_dims x is rows of K."""
+    rows = x if keep_dims else x.reshape(-1, w.shape[1])
+    y = (_wide(rows) @ _wide(w).T).astype(np.result_type(x, w), copy=False)
+    return apply_act(y if b is None else y + b, act)
+
+
+def _swapped(shape: Shape, transpose: bool) -> Shape:
+    return (*shape[:-2], shape[-1], shape[-2]) if transpose and len(shape) > 1 else shape
+
+
+def infer_matmul(node: Node) -> Inferred:
+    a, b, bias = node.inputs[0], node.inputs[1], node.input(2)
+    assert a is not None and b is not None
+    need(node, a, "iuf", "a factor")
+    dtype = joint_dtype(node, a, b)
+    if a.shape is None or b.shape is None:
+        return [(dtype, None)]
+    if not a.shape or not b.shape:
+        fail(node, "a factor is a scalar")
+    left, right = _swapped(a.shape, node.attrs["transpose_a"]), _swapped(b.shape, node.attrs["transpose_b"])
+    inner = right[-2] if len(right) > 1 else right[0]
+    if None not in (left[-1], inner) and left[-1] != inner:
+        fail(node, f"factors of shapes {left} and {right} do not meet")
+    if bias is not None and bias.is_static and (len(right) < 2 or bias.shape != (right[-1],)):
+        fail(node, f"bias shape {bias.shape}, expected ({right[-1]},)")
+    batch = broadcast(node, left[:-2], right[:-2]) or ()
+    rows = left[-2:-1] if len(left) > 1 else ()
+    columns = right[-1:] if len(right) > 1 else ()
+    return [(dtype, (*batch, *rows, *columns))]
+
+
+def _matmul_axis(node: Node) -> int:
+    rank = node.inputs[1].rank or 2  # pyright: ignore[reportOptionalMemberAccess]
+    return max(rank - (2 if node.attrs["transpose_b"] else 1), 0)
+
+
+def _integer_matmul(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
+    if arrays[0].ndim < 2 or arrays[1].ndim < 2:
+        return None
+    attrs = node.attrs | {"act": "none"}
+    return weighted_sum(node, arrays, lambda a, b: matmul(a, b, **attrs), _matmul_axis(node))
+
+
+@op(
+    "MatMul",
+    attrs={"transpose_a": False, "transpose_b": False, "act": "none"},
+    infer=infer_matmul,
+    arity=(2, 3),
+    kernel="matmul",
+    quant=Quant(weight=1, axis=_matmul_axis, bias=2),
+    integer=_integer_matmul,
+    cases=[
+        Case(((3, 5), (5, 4))),
+        Case(((2, 3, 5), (5, 4), (4,)), {"act": "relu"}, const=(1, 2)),
+        Case(((2, 1, 3, 5), (4, 7, 5)), {"transpose_b": True}),
+        Case(((2, 5, 3), (2, 5, 4)), {"transpose_a": True}),
+        Case(((5,), (5, 4))),
+        Case(((2, 3, 5), (5,))),
+        Case(((5,), (5,))),
+    ],
+)
+def matmul(
+    a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None, *, transpose_a: bool, transpose_b: bool, act: str
+) -> np.ndarray:
+    """a [...,M,K] · b [...,K,N] + bias [N], batches broadcast, 1-D factors as in numpy; transposes swap the last."""
+    left = np.swapaxes(a, -1, -2) if transpose_a and a.ndim > 1 else a
+    right = np.swapaxes(b, -1, -2) if transpose_b and b.ndim > 1 else b
+    y = np.matmul(_wide(left), _wide(right)).astype(np.result_type(a, b), copy=False)
+    return apply_act(y if bias is None else y + bias, act)
+
+
+def _einsum_terms(node: Node) -> tuple[list[str], str]:
+    """The inputs' and the output's subscripts, with an explicit output. Raises GraphError for a malformed equation."""
+    text = node.attrs["equation"].replace(" ", "")
+    left, arrow, right = text.partition("->")
+    terms = left.split(",")
+    letters = left.replace(",", "").replace("...", "")
+    if len(terms) != len(node.inputs) or not all(c.isascii() and c.isalpha() for c in letters):
+        fail(node, f"equation {text!r} does not fit {len(node.inputs)} inputs")
+    if not arrow:
+        once = sorted(c for c in set(letters) if letters.count(c) == 1)
+        right = ("..." if "..." in left else "") + "".join(once)
+    out = right.replace("...", "")
+    if len(set(out)) != len(out) or not set(out) <= set(letters):
+        fail(node, f"the output of equation {text!r} repeats an index or has one that no input has")
+    return terms, right
+
+
+def infer_einsum(node: Node) -> Inferred:
+    terms, out = _einsum_terms(node)
+    inputs = [t for t in node.inputs if t is not None]
+    dtype = joint_dtype(node, *inputs)
+    for t in inputs:
+        need(node, t, "iuf", "a factor")
+    size: dict[str, int | None] = {}
+    spread: Shape = ()
+    for term, t in zip(terms, inputs):
+        if t.shape is None:
+            return [(dtype, None)]
+        head, dots, tail = term.partition("...")
+        extra = len(t.shape) - len(head) - len(tail)
+        if extra < 0 or (extra and not dots):
+            fail(node, f"subscripts {term!r} do not fit the shape {t.shape}")
+        at = [*head, *([""] * extra), *tail]
+        spread = broadcast(node, spread, tuple(n for c, n in zip(at, t.shape) if not c)) or ()
+        for c, n in zip(at, t.shape):
+            if not c:
+                continue
+            known = size.get(c)
+            if n is not None and known not in (None, 1) and n not in (1, known):
+                fail(node, f"index {c!r} has sizes {known} and {n}")
+            size[c] = n if c not in size or known == 1 else known if n in (1, None) else n
+    head, dots, tail = out.partition("...")
+    if not dots and spread:
+        fail(node, f"the output {out!r} leaves out what '...' stands for")
+    return [(dtype, (*(size[c] for c in head), *spread, *(size[c] for c in tail)))]
+
+
+@op(
+    "Einsum",
+    attrs={"equation": REQUIRED},
+    infer=infer_einsum,
+    arity=(1, None),
+    quant=Quant(int8=False),
+    cases=[
+        Case(((2, 3, 4), (2, 4, 5)), {"equation": "bij,bjk->bik"}),
+        Case(((3, 4),), {"equation": "ij->ji"}),
+        Case(((3, 4),), {"equation": "ij"}),
+        Case(((3, 3),), {"equation": "ii->i"}),
+        Case(((2, 3, 4, 5), (2, 6, 4, 5)), {"equation": "bqhd,bkhd->bhqk"}),
+        Case(((2, 3, 4), (4,)), {"equation": "...k,k->..."}),
+        Case(((3,), (4,), (5,)), {"equation": "i, j, k -> kij"}),
+    ],
+)
+def einsum(*inputs: np.ndarray, equation: str) -> np.ndarray:
+    """numpy's einsum of the equation."""
+    y = np.einsum(equation.replace(" ", ""), *(_wide(x) for x in inputs), optimize=len(inputs) > 1)
+    return np.array(y, inputs[0].dtype)
+
+
+@reads("tflite", "FULLY_CONNECTED")
+def read_tflite_fully_connected(r: Reading) -> Tensor:
+    if r.attr("weights_format", 0):
+        r.refuse("shuffled weights (weights_format 1) are not read")
+    x, w = r.input(0), r.input(1)
+    if w.shape is None or len(w.shape) != 2:
+        r.refuse(f"a weight of shape {w.shape} is not a matrix")
+    keep = bool(r.attr("keep_num_dims", False))
+    attrs = read_act(r, "tflite", "fused_activation_function")
+    return r.emit("FullyConnected", x, w, r.optional(2), keep_dims=keep or r.rank(x) == 2, **attrs)
+
+
+@reads("tflite", "BATCH_MATMUL")
+def read_tflite_batch_matmul(r: Reading) -> Tensor:
+    flags = {"transpose_a": bool(r.attr("adj_x", False)), "transpose_b": bool(r.attr("adj_y", False))}
+    return r.emit("MatMul", r.input(0), r.input(1), **flags)
+
+
+@reads("onnx", "MatMul")
+def read_onnx_matmul(r: Reading) -> Tensor:
+    a, b = r.input(0), r.input(1)
+    if b.is_const and b.rank == 2 and b.dtype.kind == "f" and a.rank is not None and a.rank >= 2:
+        return r.emit("FullyConnected", a, r.permuted(b, [1, 0]))
+    return r.emit("MatMul", a, b)
+
+
+@reads("onnx", "Gemm")
+def read_onnx_gemm(r: Reading) -> Tensor:
+    return gemm(r, r.optional(2))
+
+
+@reads("onnx", "com.microsoft::FusedGemm")
+def read_onnx_fused_gemm(r: Reading) -> Tensor:
+    r.options["activation_params"] = [
+        v for k in ("alpha", "beta", "gamma") if (v := r.attr(f"activation_{k}", None)) is not None
+    ]
+    return fused_activation(r, gemm(r, r.optional(2)))
+
+
+@reads("onnx", "com.microsoft::FusedMatMul")
+def read_onnx_fused_matmul(r: Reading) -> Tensor:
+    if r.attr("transBatchA", 0) or r.attr("transBatchB", 0):
+        r.refuse("transBatchA and transBatchB are not read")
+    flags = {"transpose_a": bool(r.attr("transA", 0)), "transpose_b": bool(r.attr("transB", 0))}
+    return _scaled(r, r.emit("MatMul", r.input(0), r.input(1), **flags), float(r.attr("alpha", 1.0)))
+
+
+def _scaled(r: Reading, y: Tensor, factor: float) -> Tensor:
+    return y if factor == 1.0 else r.emit("Mul", y, r.constant(factor, y.dtype))
+
+
+def gemm(r: Reading, c: Tensor | None) -> Tensor:
+    """alpha·A'·B' + beta·C as FullyConnected where it is one, else as a product and a sum."""
+    a, b = r.input(0), r.input(1)
+    alpha, beta = float(r.attr("alpha", 1.0)), float(r.attr("beta", 1.0))
+    if r.rank(a) != 2 or r.rank(b) != 2:
+        r.refuse(f"factors of ranks {a.rank} and {b.rank}; both must be matrices")
+    transposed = bool(r.attr("transB", 0))
+    columns = b.shape[0 if transposed else 1]  # pyright: ignore[reportOptionalSubscript]
+    if c is not None and beta == 0.0:
+        c = None
+    vector = c is not None and c.shape in ((columns,), (1, columns)) and c.shape[0] is not None and c.dtype.kind == "f"
+    scaled_c = None if c is None else _scaled(r, c, beta)
+    fused: Tensor | None = None
+    if vector and alpha == 1.0 and scaled_c is not None:
+        fused = scaled_c
+        if fused.rank == 2:
+            fused = (
+                r.constant(fused.data.reshape(-1), name=fused.name)
+                if fused.data is not None and fused.quant is None
+                else r.emit("Reshape", fused, r.constant([-1], np.int64))
+            )
+        scaled_c = None
+    if b.is_const and not r.attr("transA", 0) and a.dtype.kind == "f":
+        y = r.emit("FullyConnected", a, b if transposed else r.permuted(b, [1, 0]), fused)
+    else:
+        y = r.emit("MatMul", a, b, fused, transpose_a=bool(r.attr("transA", 0)), transpose_b=transposed)
+    y = _scaled(r, y, alpha)
+    return y if scaled_c is None else r.emit("Add", y, scaled_c)
+
+
+@reads("onnx", "Einsum")
+def read_onnx_einsum(r: Reading) -> Tensor:
+    inputs = [r.input(i) for i in range(len(r.inputs))]
+    return r.emit_many("Einsum", inputs, equation=r.attr("equation"))[0]
+
+
+@reads("ms", "FullConnection")
+def read_ms_full_connection(r: Reading) -> Tensor:
+    x, w, act = r.input(0), r.input(1), read_act(r, "ms", "activation_type")
+    rank = r.rank(x)
+    if r.attr("use_axis", False):
+        axis = int(r.attr("axis", 1))
+        if axis < 1 or axis >= rank:
+            r.refuse(f"axis={axis} of an input of rank {rank} is not read")
+        if axis < rank - 1:
+            shape = [0] * axis + [-1]
+            if None in x.shape[:axis]:  # pyright: ignore[reportOptionalSubscript]
+                r.refuse("the leading sizes of the input are not known", hint="--inputShape")
+            shape[:axis] = list(x.shape[:axis])  # pyright: ignore
+            x = r.emit("Reshape", x, r.constant(shape, np.int64))
+    elif rank != 2:
+        return r.emit("FullyConnected", x, w, r.optional(2), keep_dims=False, **act)
+    return r.emit("FullyConnected", x, w, r.optional(2), **act)
+
+
+@reads("ms", "MatMulFusion")
+def read_ms_matmul(r: Reading) -> Tensor:
+    a, b, act = r.input(0), r.input(1), read_act(r, "ms", "activation_type")
+    flags = {"transpose_a": bool(r.attr("transpose_a", False)), "transpose_b": bool(r.attr("transpose_b", False))}
+    if b.is_const and b.rank == 2 and not flags["transpose_a"] and (a.rank or 0) >= 2:
+        w = b if flags["transpose_b"] else r.permuted(b, [1, 0])
+        return r.emit("FullyConnected", a, w, r.optional(2), **act)
+    return r.emit("MatMul", a, b, r.optional(2), **flags, **act)
+
+
+@writes("ms", "FullyConnected")
+def write_ms_fully_connected(w: Writing, node: Node) -> None:
+    x, weight = node.inputs[0], node.inputs[1]
+    assert x is not None and weight is not None and weight.shape is not None
+    if node.attrs["keep_dims"]:
+        fields = {"transpose_a": False, "transpose_b": True}
+        write_fused(w, node, "MatMulFusion", node.inputs, fields, key="activation_type")
+        return
+    if x.shape is None or known_size(x.shape[1:]) != weight.shape[1]:
+        w.refuse(node, f"an input of shape {x.shape} is not one row of {weight.shape[1]} each", hint="--inputShape")
+    fields = {"has_bias": node.input(2) is not None, "use_axis": True, "axis": 1}
+    write_fused(w, node, "FullConnection", node.inputs, fields, key="activation_type")
+
+
+@writes("ms", "MatMul")
+def write_ms_matmul(w: Writing, node: Node) -> None:
+    a, b = node.inputs[0], node.inputs[1]
+    if a is None or b is None or min(a.rank or 0, b.rank or 0) < 2:
+        w.refuse(node, "a product with a vector, or of unknown rank, is not there")
+    fields = {k: node.attrs[k] for k in ("transpose_a", "transpose_b")}
+    write_fused(w, node, "MatMulFusion", node.inputs, fields, key="activation_type")
+
+
+@writes("tflite", "FullyConnected")
+def write_tflite_fully_connected(w: Writing, node: Node) -> None:
+    x = node.inputs[0]
+    keep = node.attrs["keep_dims"] and (x is None or x.rank != 2)
+    write_fused(w, node, "FULLY_CONNECTED", node.inputs, {"keep_num_dims": keep}, key="fused_activation_function")
+
+
+@writes("tflite", "MatMul")
+def write_tflite_matmul(w: Writing, node: Node) -> None:
+    a, b = node.inputs[0], node.inputs[1]
+    if a is None or b is None or min(a.rank or 0, b.rank or 0) < 2:
+        w.refuse(node, "a product with a vector, or of unknown rank, is not there")
+    y, bias, act = node.outputs[0], node.input(2), node.attrs["act"]
+    fields = {"adj_x": node.attrs["transpose_a"], "adj_y": node.attrs["transpose_b"]}
+    if bias is None:
+        write_fused(w, node, "BATCH_MATMUL", [a, b], fields)
+        return
+    product = w.between(y, name=f"{y.name}/product")
+    w.node("BATCH_MATMUL", node, [a, b], [product], fields=fields)
+    made = Node("Add", node.name, [product, bias], [y], {"act": act}, node.origin)
+    write_fused(w, made, "ADD", [product, bias], key="fused_activation_function")
+
+
+@writes("onnx", "FullyConnected", "MatMul")
+def write_onnx_matmul(w: Writing, node: Node) -> None:
+    """Gemm for matrices; otherwise MatMul (with a Transpose where needed) and Add."""
+    a, b, bias, y, at = node.inputs[0], node.inputs[1], node.input(2), node.outputs[0], node.attrs
+    assert a is not None and b is not None
+    fc = node.op == "FullyConnected"
+    flip_a, flip_b = (False, True) if fc else (at["transpose_a"], at["transpose_b"])
+    if fc and not at["keep_dims"] and a.rank != 2:
+        k = b.shape[1]  # pyright: ignore[reportOptionalSubscript]
+        flat = w.between(a, (None if y.shape is None else y.shape[0], k), f"{a.name}/rows")
+        w.node("Reshape", node, [a, w.constant([-1, k], np.int64, f"{a.name}/shape")], [flat])
+        a = flat
+    if a.rank == 2 and b.rank == 2 and a.dtype.kind == "f":
+        fields = {"transA": int(flip_a), "transB": int(flip_b)}
+        write_onnx(w, node, "Gemm", [a, b, bias], fields)
+        return
+    a, b = (_flipped(w, node, t) if flip else t for t, flip in ((a, flip_a), (b, flip_b)))
+    if bias is None:
+        write_onnx(w, node, "MatMul", [a, b])
+        return
+    product = w.between(y, name=f"{y.name}/product")
+    w.node("MatMul", node, [a, b], [product])
+    write_onnx(w, node, "Add", [product, bias])
+
+
+def _flipped(w: Writing, node: Node, t: Tensor) -> Tensor:
+    rank = t.rank
+    if rank is None:
+        w.refuse(node, f"the rank of {t.name!r} is not known")
+    if rank < 2:
+        return t
+    perm = [*range(rank - 2), rank - 1, rank - 2]
+    if t.is_const:
+        return w.permuted(t, perm)
+    return write_transposed(w, node, t, perm)
+
+
+@writes("onnx", "Einsum")
+def write_onnx_einsum(w: Writing, node: Node) -> None:
+    w.node("Einsum", node, node.inputs, fields={"equation": node.attrs["equation"]})
