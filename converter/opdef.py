@@ -35,8 +35,9 @@ class Quant:
     """What quantization may do to an operator.
 
     Args:
-        weight: index of the input that is a weight when constant, None when there is none.
-        axis: the weight's output-channel axis, or a function of the node for rows where attributes move it.
+        weight: index of the input that is a weight when constant, or several of them, None when there is none.
+        axis: the weight's output-channel axis, a function of the node for rows where attributes move it, or None for one
+            scale per tensor.
         bias: index of the bias input, stored int32 at s_x·s_w in an int8 graph.
         conv_family: the channel gate of WeightQuant applies.
         output: "own" (its range is observed), "same" (shares scale and zero point with input 0, and with every
@@ -46,14 +47,24 @@ class Quant:
         table: a unary function of its real input: int8 runs as a 256-entry table.
     """
 
-    weight: int | None = None
-    axis: int | Callable[[Node], int] = 0
+    weight: int | tuple[int, ...] | None = None
+    axis: int | Callable[[Node], int | None] | None = 0
     bias: int | None = None
     conv_family: bool = False
     output: str = "own"
     fixed: tuple[float, int] | None = None
     int8: bool = True
     table: bool = False
+
+    @property
+    def weights(self) -> tuple[int, ...]:
+        return () if self.weight is None else self.weight if isinstance(self.weight, tuple) else (self.weight,)
+
+    def channel_axis(self, node: Node) -> int | None:
+        """The weight's output-channel axis at this node, counted from the front; None per tensor."""
+        axis = self.axis(node) if callable(self.axis) else self.axis
+        w = node.input(self.weights[0]) if self.weights else None
+        return axis + w.rank if axis is not None and axis < 0 and w is not None and w.rank else axis
 
 
 @dataclass(frozen=True)

@@ -79,10 +79,10 @@ class Lowering:
     def _integer_layer(self, node: Node, producers: dict[Tensor, Node]) -> Step | None:
         """Dequantize → float layer on an int8 weight ⇒ one step: int8 in, float out, exact int32 inside."""
         cell = row(node.op).quant
-        if cell is None or cell.weight is None or row(node.op).kernel is None or is_quantized(node.outputs[0]):
+        if cell is None or len(cell.weights) != 1 or row(node.op).kernel is None or is_quantized(node.outputs[0]):
             return None
         source = producers.get(node.inputs[0]) if node.inputs[0] is not None else None
-        weight = node.input(cell.weight)
+        weight = node.input(cell.weights[0])
         if (
             source is None
             or source.op != "Dequantize"

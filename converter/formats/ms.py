@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,22 +110,24 @@ def _indices(values: Any, limit: int, what: str, path: str) -> list[int]:
 def _settle(node: Node, path: str) -> None:
     """Gives per-channel weights the axis that their operator means, and an int32 bias the scale that follows."""
     cell = row(node.op).quant
-    if cell is None or cell.weight is None:
+    if cell is None or not cell.weights:
         return
-    w = node.input(cell.weight)
-    if w is None or w.quant is None or w.data is None:
+    axis = cell.channel_axis(node)
+    for index in cell.weights:
+        w = node.input(index)
+        if w is None or w.quant is None or w.data is None or w.quant.axis in (None, axis) or axis is None:
+            continue
+        q = w.quant
+        if w.data.ndim <= axis or w.data.shape[axis] != len(q.scale):
+            raise ModelError(
+                f"{len(q.scale)} scales do not fit axis {axis} of weight {list(w.data.shape)}",
+                file=path,
+                node=node.name,
+            )
+        w.quant = replace(q, axis=axis)
+    w = node.input(cell.weights[0])
+    if w is None or w.quant is None:
         return
-    if w.quant.axis is not None:
-        axis = cell.axis(node) if callable(cell.axis) else cell.axis
-        if w.quant.axis != axis:
-            if w.data.shape[axis] != len(w.quant.scale):
-                raise ModelError(
-                    f"{len(w.quant.scale)} scales do not fit axis {axis} of weight {list(w.data.shape)}",
-                    file=path,
-                    node=node.name,
-                )
-            q = w.quant
-            w.quant = QuantParam(q.scale, q.zero_point, axis, q.bits, q.var_corr, q.mean_corr)
     x, b = node.inputs[0], node.input(cell.bias) if cell.bias is not None else None
     if (
         b is not None

@@ -1,0 +1,75 @@
+"""Which nodes of a graph a user's selectors mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..converter.errors import UsageError
+from ..converter.ir import Graph, Node
+from .kinds import nearest
+from .selectors import Selector
+
+
+def select(graph: Graph, selectors: Sequence[Selector]) -> set[Node]:
+    """The nodes meant by any of the selectors. A node answers to its own name, its outputs' names, and those of the source
+    nodes that were fused into it.
+
+    Raises:
+        UsageError: a selector names nothing, with the nearest name.
+    """
+    found: set[Node] = set()
+    for selector in selectors:
+        if selector.kind == "stretch":
+            found |= _stretch(graph, selector)
+            continue
+        meant = {n for n in graph.nodes if any(selector.matches(name, n.op) for name in _names(n))}
+        if not meant:
+            raise _unknown(graph, str(selector), selector.first)
+        found |= meant
+    return found
+
+
+def _names(node: Node) -> Iterable[str]:
+    return dict.fromkeys((node.name, *(t.name for t in node.outputs), *node.origin))
+
+
+def _unknown(graph: Graph, shown: str, word: str) -> UsageError:
+    near = nearest(word, (name for n in graph.nodes for name in _names(n)))
+    return UsageError(
+        f"{shown!r} names no node of the model", hint=repr(near) if near else "--dumpIR=DIR to see the names"
+    )
+
+
+def _named(graph: Graph, name: str) -> set[Node]:
+    meant = {n for n in graph.nodes if name in _names(n)}
+    meant |= {n for n in graph.nodes if any(t is not None and t.name == name for t in n.inputs if t in graph.inputs)}
+    if not meant:
+        raise _unknown(graph, name, name)
+    return meant
+
+
+def _stretch(graph: Graph, selector: Selector) -> set[Node]:
+    """Every node on a path from `first` to `last`, both included; an open end reaches the graph's inputs or outputs."""
+    producers, consumers = graph.producers(), graph.consumers()
+    behind = _reach(
+        _named(graph, selector.first) if selector.first else set(graph.nodes),
+        lambda n: (c for t in n.outputs for c in consumers.get(t, ())),
+    )
+    before = _reach(
+        _named(graph, selector.last) if selector.last else set(graph.nodes),
+        lambda n: (producers[t] for t in n.inputs if t in producers),
+    )
+    found = behind & before
+    if not found:
+        raise UsageError(f"{str(selector)!r}: no path of the model leads from the one to the other")
+    return found
+
+
+def _reach(start: set[Node], step) -> set[Node]:  # pyright: ignore[reportMissingParameterType]
+    found, open_nodes = set(start), list(start)
+    while open_nodes:
+        for other in step(open_nodes.pop()):
+            if other not in found:
+                found.add(other)
+                open_nodes.append(other)
+    return found

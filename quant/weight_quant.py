@@ -1,0 +1,144 @@
+"""WeightQuant: decides which weights are stored as integers of 1 to 16 bits, and gives them their codes.
+
+The arithmetic and the gates are in `weight_math`; a quantized weight is an integer constant with a `QuantParam`, and the
+operator that reads it computes with the reals it stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..converter.errors import UsageError
+from ..converter.ir import Graph, Node, Tensor
+from ..converter.opdef import row
+from .selection import select
+from .selectors import Selector, parse_selector
+from .weight_math import Weight, gate, quantize_weights
+
+
+@dataclass(frozen=True)
+class WeightSettings:
+    """What `quantize_graph_weights` is asked for; the fields are those of `ConvertOptions`."""
+
+    bits: int = 8
+    min_size: int = 0
+    min_channels: int = 16
+    gain_gate: bool = True
+    correction: bool = True
+    per_channel: bool = True
+    keep_float: Sequence[Selector] = ()
+    layer_bits: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass
+class WeightRow:
+    """One weight of the model, as the report shows it.
+
+    Args:
+        layer: the node that reads it (the first, when several do). bits: 32 (or 16) when it stays float.
+        before: bytes in the source. reason: why it stays float, "" when it is quantized.
+    """
+
+    layer: str
+    op: str
+    tensor: str
+    shape: tuple[int, ...]
+    bits: int
+    before: int
+    reason: str = ""
+
+
+def quantize_graph_weights(graph: Graph, settings: WeightSettings) -> list[WeightRow]:
+    """Replaces weights by their codes, in place. Returns one row per weight, in graph order.
+
+    Raises:
+        UsageError: keep_float or layer_bits names nothing in the graph.
+    """
+    kept = select(graph, settings.keep_float)
+    widths = _widths(graph, settings)
+    rows: list[WeightRow] = []
+    chosen: dict[int, list[tuple[Tensor, Weight]]] = {}
+    users: dict[Tensor, tuple[Node, int | None]] = {}
+    for node in graph.nodes:
+        cell = row(node.op).quant
+        for index in cell.weights if cell is not None else ():
+            w = node.input(index)
+            if cell is None or w is None or w.data is None or w.dtype.kind != "f" or w.data.ndim < 2:
+                continue
+            axis = cell.channel_axis(node) if settings.per_channel else None
+            if w in users:
+                first, known = users[w]
+                if known != axis:
+                    _drop(chosen, w, rows, f"tied between {first.name} and {node.name}, whose channels differ")
+                continue
+            users[w] = (node, axis)
+            bits = widths.get(node, settings.bits)
+            reason = (
+                "kept in float on request"
+                if node in kept
+                else gate(
+                    w.data.shape,
+                    axis,
+                    bits,
+                    conv=cell.conv_family,
+                    min_size=settings.min_size,
+                    min_channels=settings.min_channels,
+                    gain=settings.gain_gate,
+                )
+            )
+            if not reason and not np.isfinite(w.data).all():
+                reason = "holds NaN or infinity"
+            rows.append(
+                WeightRow(
+                    node.name,
+                    node.op,
+                    w.name,
+                    w.data.shape,
+                    w.dtype.itemsize * 8 if reason else bits,
+                    w.data.nbytes,
+                    reason or "",
+                )
+            )
+            if not reason:
+                weight = Weight(w.data.astype(np.float32, copy=False), axis, kernel=cell.conv_family)
+                chosen.setdefault(bits, []).append((w, weight))
+    for bits, group in chosen.items():
+        for (tensor, _), (codes, params) in zip(group, quantize_weights([weight for _, weight in group], bits)):
+            tensor.data, tensor.dtype, tensor.quant = codes, codes.dtype, params
+    return rows
+
+
+def _drop(chosen: dict[int, list[tuple[Tensor, Weight]]], w: Tensor, rows: list[WeightRow], reason: str) -> None:
+    for group in chosen.values():
+        group[:] = [(t, weight) for t, weight in group if t is not w]
+    for found in rows:
+        if found.tensor == w.name and not found.reason:
+            found.reason, found.bits = reason, w.dtype.itemsize * 8
+
+
+def _widths(graph: Graph, settings: WeightSettings) -> dict[Node, int]:
+    widths: dict[Node, int] = {}
+    for text, bits in settings.layer_bits:
+        found = select(graph, (parse_selector(text),))
+        if not found:
+            raise UsageError(f"layerBits: {text!r} names no node of the model")
+        widths |= dict.fromkeys(found, bits)
+    return widths
+
+
+def store_float16(graph: Graph) -> list[str]:
+    """Turns the remaining float32 constants into float16, in place. Returns why some stay."""
+    notes = []
+    limit = float(np.finfo(np.float16).max)
+    for tensor in graph.constants():
+        if tensor.data is None or tensor.dtype != np.float32 or tensor.quant is not None:
+            continue
+        if tensor.data.size and not (np.abs(tensor.data) <= limit).all():
+            notes.append(f"{tensor.name} stays float32: it holds values beyond float16's {limit:g}")
+            continue
+        tensor.data = tensor.data.astype(np.float16)
+        tensor.dtype = tensor.data.dtype
+    return notes
