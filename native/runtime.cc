@@ -255,6 +255,7 @@ void Program::PlanMemory() {
       }
       ++in_slots_;
     }
+    in_slots_ = std::max(in_slots_, planned.first_in + kMinInputs);
     for (int i : specs_[s].outputs) {
       if (places_[i].home == Home::kOutput)
         out_to_output_.push_back({out_slots_, places_[i].index});
@@ -268,14 +269,12 @@ std::unique_ptr<Program::Context> Program::MakeContext() const {
   if (arena_bytes_ > 0) context->arena.Reset(arena_bytes_);
   context->in.assign(in_slots_, nullptr);
   context->out.assign(out_slots_, nullptr);
-  int in = 0, out = 0;
-  for (const StepSpec& spec : specs_) {
-    for (int i : spec.inputs) {
-      if (i >= 0) context->in[in] = Address(i, *context, nullptr, nullptr);
-      ++in;
-    }
-    for (int i : spec.outputs) {
-      context->out[out++] = const_cast<void*>(Address(i, *context, nullptr, nullptr));
+  for (size_t s = 0; s < specs_.size(); ++s) {
+    const void** in = context->in.data() + steps_[s].first_in;
+    for (int i : specs_[s].inputs) *in++ = i < 0 ? nullptr : Address(i, *context, nullptr, nullptr);
+    void** out = context->out.data() + steps_[s].first_out;
+    for (int i : specs_[s].outputs) {
+      *out++ = const_cast<void*>(Address(i, *context, nullptr, nullptr));
     }
   }
   return context;

@@ -249,7 +249,8 @@ std::unique_ptr<Step> MakeStep(const StepSpec& spec, PlanContext& plan) {
       }
       return step;
     } catch (const std::invalid_argument& e) {
-      if (reason.empty()) reason = e.what();
+      if (!reason.empty()) reason += "; ";
+      reason += e.what();
     }
   }
   if (!known) Refuse("no native kernel");

@@ -162,6 +162,9 @@ class PlanContext {
 // mode.
 std::vector<float> RealValues(const TensorSpec& constant);
 
+// Every step sees at least this many inputs, so that trailing optional ones need no count.
+constexpr int kMinInputs = 6;
+
 struct StepArgs {
   const void* const* in;  // by input position; null where absent, or a constant that was not kept
   void* const* out;

@@ -4,6 +4,9 @@
 #include <cstring>
 
 #include "../cpu.h"
+#include "depthwise_f32.h"
+#include "gemm_f32.h"
+#include "unary_f32.h"
 
 namespace bitlite {
 

@@ -1,0 +1,68 @@
+// Vec for any CPU: four floats in plain C++. The reference that the other instruction sets are
+// tested against.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+struct Vec {
+  static constexpr int kWidth = 4;
+  float v[4];
+};
+
+#define VEC_EACH(expr)                                   \
+  Vec y;                                                 \
+  for (int i = 0; i < Vec::kWidth; ++i) y.v[i] = (expr); \
+  return y
+
+inline Vec Load(const float* p) { VEC_EACH(p[i]); }
+inline Vec LoadN(const float* p, int n) { VEC_EACH(i < n ? p[i] : 0.0f); }
+inline void Store(float* p, Vec a) {
+  for (int i = 0; i < Vec::kWidth; ++i) p[i] = a.v[i];
+}
+inline void StoreN(float* p, Vec a, int n) {
+  for (int i = 0; i < n; ++i) p[i] = a.v[i];
+}
+inline Vec Set(float a) { VEC_EACH(a); }
+inline Vec operator+(Vec a, Vec b) { VEC_EACH(a.v[i] + b.v[i]); }
+inline Vec operator-(Vec a, Vec b) { VEC_EACH(a.v[i] - b.v[i]); }
+inline Vec operator*(Vec a, Vec b) { VEC_EACH(a.v[i] * b.v[i]); }
+inline Vec operator/(Vec a, Vec b) { VEC_EACH(a.v[i] / b.v[i]); }
+// As the x86 instructions: the second operand when either is NaN.
+inline Vec Min(Vec a, Vec b) { VEC_EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
+inline Vec Max(Vec a, Vec b) { VEC_EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
+inline Vec Fma(Vec a, Vec b, Vec c) { VEC_EACH(a.v[i] * b.v[i] + c.v[i]); }
+inline Vec Abs(Vec a) { VEC_EACH(std::fabs(a.v[i])); }
+inline Vec Sqrt(Vec a) { VEC_EACH(std::sqrt(a.v[i])); }
+inline Vec Round(Vec a) { VEC_EACH(std::nearbyint(a.v[i])); }
+inline Vec Floor(Vec a) { VEC_EACH(std::floor(a.v[i])); }
+inline Vec Ceil(Vec a) { VEC_EACH(std::ceil(a.v[i])); }
+// a < b ? x : y (y when unordered)
+inline Vec IfLess(Vec a, Vec b, Vec x, Vec y0) { VEC_EACH(a.v[i] < b.v[i] ? x.v[i] : y0.v[i]); }
+// x where a is NaN, else y
+inline Vec IfNan(Vec a, Vec x, Vec y0) { VEC_EACH(a.v[i] != a.v[i] ? x.v[i] : y0.v[i]); }
+inline Vec CopySign(Vec magnitude, Vec sign) { VEC_EACH(std::copysign(magnitude.v[i], sign.v[i])); }
+// a * 2^n for integral n, |n| <= 300
+inline Vec Scale2(Vec a, Vec n) { VEC_EACH(std::ldexp(a.v[i], static_cast<int>(n.v[i]))); }
+// a = mantissa * 2^exponent with mantissa in [0.5, 1), for positive normal a
+inline Vec Mantissa(Vec a) {
+  int e;
+  VEC_EACH(std::frexp(a.v[i], &e));
+}
+inline Vec Exponent(Vec a) {
+  Vec y;
+  for (int i = 0; i < Vec::kWidth; ++i) {
+    int e;
+    std::frexp(a.v[i], &e);
+    y.v[i] = static_cast<float>(e);
+  }
+  return y;
+}
+inline float Sum(Vec a) { return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]); }
+
+#undef VEC_EACH
+
+}  // namespace
