@@ -6,6 +6,7 @@
 #include "../cpu.h"
 #include "depthwise_f32.h"
 #include "gemm_f32.h"
+#include "gemm_s8.h"
 #include "unary_f32.h"
 
 namespace bitlite {

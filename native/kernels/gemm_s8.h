@@ -1,0 +1,74 @@
+// The tile kernels under convolution, fully connected and matmul with int8 operands: mr rows of
+// activations times a block of packed weight columns, with the requantization fused behind it.
+//
+// A row is a list of segments: runs of consecutive activations that start at the same offsets from
+// every row's address. A 1x1 convolution is one segment of C; a kernel of kh x kw is kh segments of
+// kw * C in a padded image; dilation or groups make kh * kw segments. So nothing is gathered.
+//
+// Each kernel reads activations in a form of its own, made by `load` when they are copied (padded)
+// into scratch: s8 as they are, u8 = s8 + 128 for vpdpbusd, s16 for vpmaddwd. Packed weights are
+// [block][segment][step][column][kstep] int8, zero where a segment's last step or a block's last
+// columns stick out. A step may read up to kstep - 1 activations behind a segment.
+#pragma once
+
+#include <cstdint>
+
+namespace bitlite {
+
+enum class GemmS8Out : uint8_t {
+  kS8,     // clamp(rne(acc * multiplier) + zero_point)
+  kS8Add,  // that, then added to a residual: the bits of conv followed by add
+  kF32,    // clamp(float32(acc) * multiplier + bias_f32, fmin, fmax), two roundings
+  kS32,    // acc
+};
+
+struct GemmS8Tile {
+  const uint8_t* const* rows;  // mr addresses
+  const int32_t* segments;     // byte offsets from the row
+  int32_t segment_count;
+  int32_t segment_steps;  // steps of kstep activations in each
+  const int8_t* w;        // this block
+  const int32_t* bias;  // of the block's columns in packed order, like `multiplier` and `bias_f32`
+  const int32_t* row_add;  // null, or mr numbers that are added to the accumulators of their row
+  const float* multiplier;
+  const float* bias_f32;
+  void* y;
+  int64_t y_stride;  // elements from row to row
+  int32_t n;         // valid columns of the block
+  GemmS8Out out;
+  int32_t zero_point, qmin, qmax;
+  float fmin, fmax;
+  // kS8Add: y = clamp(rne(float(q - zero_point) * ma + float(r - r_zero_point) * mb) +
+  // add_zero_point)
+  const int8_t* residual;
+  int64_t residual_stride;
+  float ma, mb;
+  int32_t r_zero_point, add_zero_point, add_qmin, add_qmax;
+};
+
+enum class ActForm : uint8_t { kS8, kU8, kS16 };
+
+using GemmS8TileFn = void (*)(const GemmS8Tile&);
+
+struct GemmS8Kernel {
+  int lanes;   // columns of a vector
+  int max_nv;  // vectors of a block: 1..max_nv
+  int kstep;
+  ActForm form;
+  const int* max_mr;  // [nv], [0] unused
+  // Which column stands at packed position i when the output is int8 (elsewhere: i).
+  int (*column)(int nv, int i);
+  GemmS8TileFn (*tile)(int nv, int mr);
+  void (*load)(void* dst, const int8_t* src, int64_t n);
+
+  int act_bytes() const { return form == ActForm::kS16 ? 2 : 1; }
+  // What stands for the code q in this form, as an integer.
+  int form_value(int q) const { return form == ActForm::kU8 ? q + 128 : q; }
+};
+
+// Family gemm_s8: the exported function of a row gives the table above.
+struct gemm_s8 {
+  using Fn = const GemmS8Kernel&();
+};
+
+}  // namespace bitlite

@@ -1,0 +1,94 @@
+// Rounding of the integer kernels, and the only place for it. Mirrored in Python by
+// requantize_rne_f32 and requantize_gemmlowp of converter/numeric/qparams.py; a test proves them
+// equal.
+//
+// Accumulators are int32 modulo 2^32: no step saturates before the final clamp.
+//
+// rne_f32, the default profile:  y = clamp(rne(float32(acc) * m) + zero_point, qmin, qmax)
+//   Every operation rounds once, to nearest even, in float32; m is float32. Clamping the float to
+//   the integers qmin - zero_point and qmax - zero_point before rne gives the same result, which is
+//   how the scalar code avoids conversions out of range. Vector code converts with cvtps2dq,
+//   fcvtns, … and saturates afterwards, which needs |float32(acc) * m| < 2^31: FitsInt32() tells at
+//   plan time, and where it does not hold the scalar code runs.
+//
+// gemmlowp, the profile of the MindSpore Lite and TFLite reference kernels:
+//   y = clamp(RoundingDivideByPot(SaturatingRoundingDoublingHighMul(acc << left, mantissa), right)
+//   + zp)
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+namespace bitlite {
+
+// Half to even, for |v| < 2^22.
+static inline int32_t RneSmall(float v) {
+  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: the sum's last bit is worth 1
+  return static_cast<int32_t>((v + kMagic) - kMagic);
+}
+
+// v is the already scaled value; qmin <= qmax within int16, zero_point within int16.
+static inline int32_t RoundClamp(float v, int32_t zero_point, int32_t qmin, int32_t qmax) {
+  const float low = static_cast<float>(qmin - zero_point);
+  const float high = static_cast<float>(qmax - zero_point);
+  v = v >= low ? v : low;  // also NaN
+  v = v > high ? high : v;
+  return RneSmall(v) + zero_point;
+}
+
+static inline int32_t RequantizeRneF32(int32_t acc, float multiplier, int32_t zero_point,
+                                       int32_t qmin, int32_t qmax) {
+  return RoundClamp(static_cast<float>(acc) * multiplier, zero_point, qmin, qmax);
+}
+
+// Whether vector code may convert float32(acc) * multiplier to int32, for |acc| <= bound.
+static inline bool FitsInt32(double bound, double multiplier) {
+  const double limit = bound < 2147483648.0 ? bound : 2147483648.0;
+  return limit * multiplier < 2147480000.0;
+}
+
+// A positive real as mantissa * 2^(exponent - 31), mantissa in [2^30, 2^31) or 0.
+struct GemmlowpMultiplier {
+  int32_t mantissa;
+  int32_t exponent;
+};
+
+static inline GemmlowpMultiplier QuantizeMultiplier(double multiplier) {
+  if (!(multiplier > 0)) return {0, 0};
+  int exponent = 0;
+  const double fraction = std::frexp(multiplier, &exponent);
+  int64_t mantissa = static_cast<int64_t>(std::round(fraction * 2147483648.0));
+  if (mantissa == (int64_t{1} << 31)) {
+    mantissa /= 2;
+    ++exponent;
+  }
+  if (exponent < -31) return {0, 0};
+  return {static_cast<int32_t>(mantissa), exponent};
+}
+
+static inline int32_t SaturatingRoundingDoublingHighMul(int32_t a, int32_t b) {
+  if (a == INT32_MIN && b == INT32_MIN) return INT32_MAX;
+  const int64_t product = static_cast<int64_t>(a) * b;
+  const int64_t nudge = product >= 0 ? (int64_t{1} << 30) : (1 - (int64_t{1} << 30));
+  return static_cast<int32_t>((product + nudge) / (int64_t{1} << 31));
+}
+
+static inline int32_t RoundingDivideByPot(int32_t x, int exponent) {  // exponent 0..31
+  const int64_t mask = (int64_t{1} << exponent) - 1;
+  const int64_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);
+  return static_cast<int32_t>((static_cast<int64_t>(x) >> exponent) +
+                              ((x & mask) > threshold ? 1 : 0));
+}
+
+static inline int32_t RequantizeGemmlowp(int32_t acc, GemmlowpMultiplier m, int32_t zero_point,
+                                         int32_t qmin, int32_t qmax) {
+  const int left = m.exponent > 0 ? m.exponent : 0;
+  const int right = m.exponent > 0 ? 0 : -m.exponent;
+  const int32_t shifted = left < 32 ? static_cast<int32_t>(static_cast<uint32_t>(acc) << left) : 0;
+  const int64_t y = static_cast<int64_t>(RoundingDivideByPot(
+                        SaturatingRoundingDoublingHighMul(shifted, m.mantissa), right)) +
+                    zero_point;
+  return static_cast<int32_t>(y < qmin ? qmin : y > qmax ? qmax : y);
+}
+
+}  // namespace bitlite

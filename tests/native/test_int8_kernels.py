@@ -1,0 +1,374 @@
+"""The int8 steps against plain integer references, bit for bit, on every instruction set and thread count."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+_native = pytest.importorskip("bitlite._native")
+
+ISAS = _native.isas()
+THREADS = (1, 2, 3)
+SIZES = (1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 33, 64, 65)
+
+
+# --- describing and running one step
+
+
+class T:
+    """A tensor of a one-step program: constant when it has data and is not fed."""
+
+    def __init__(self, data, scale=None, zero=None, axis=None, fed=True):
+        self.data = np.ascontiguousarray(data)
+        self.scale, self.zero, self.axis, self.fed = scale, zero, axis, fed
+
+    def spec(self, name):
+        def listed(v):
+            return None if v is None else [x.item() for x in np.atleast_1d(v)]
+
+        return {
+            "name": name,
+            "dtype": str(self.data.dtype),
+            "shape": list(self.data.shape),
+            "data": None if self.fed else self.data,
+            "scale": listed(self.scale),
+            "zero_point": listed(self.zero),
+            "axis": self.axis,
+        }
+
+
+def const(data, scale=None, zero=None, axis=None):
+    return T(data, scale, zero, axis, fed=False)
+
+
+def step_of(op, inputs, outputs, attrs):
+    tensors, index = [], []
+    for t in [*inputs, *outputs]:
+        index.append(-1 if t is None else len(tensors))
+        if t is not None:
+            tensors.append(t.spec(f"t{len(tensors)}"))
+    n = len(inputs)
+    step = {"op": op, "name": op, "inputs": index[:n], "outputs": index[n:], "attrs": attrs}
+    fed = [i for i, t in zip(index, inputs) if t is not None and t.fed]
+    return tensors, step, fed
+
+
+def run(op, inputs, outputs, attrs, isa, threads=1):
+    tensors, step, fed = step_of(op, inputs, outputs, attrs)
+    program = _native.Program(tensors, [step], fed, step["outputs"], threads=threads, isa=isa)
+    return program.run([t.data for t in inputs if t is not None and t.fed])
+
+
+def check(op, inputs, outputs, attrs, expected, threads=(1,)):
+    """outputs give types, shapes and parameters; expected the values."""
+    for isa, n in itertools.product(ISAS, threads):
+        for got, want in zip(run(op, inputs, outputs, attrs, isa, n), expected, strict=True):
+            assert got.dtype == want.dtype
+            np.testing.assert_array_equal(got, want, err_msg=f"{op} {attrs} isa={isa} threads={n}")
+
+
+def refusal(op, inputs, outputs, attrs):
+    tensors, step, _ = step_of(op, inputs, outputs, attrs)
+    return _native.check_step(tensors, step)
+
+
+def codes(rng, shape, dtype=np.int8):
+    """Random codes with many extremes."""
+    info = np.iinfo(dtype)
+    x = rng.integers(info.min, info.max, shape, dtype, endpoint=True)
+    mask = rng.random(shape)
+    return np.where(mask < 0.1, info.min, np.where(mask > 0.9, info.max, x)).astype(dtype)
+
+
+# --- references
+
+
+def requantize(acc, m, zero, low=-128, high=127):
+    with np.errstate(over="ignore"):
+        v = acc.astype(np.int64).astype(np.uint32).view(np.int32).astype(np.float32) * np.asarray(m).astype(np.float32)
+    return (np.clip(np.rint(v).astype(np.float64), low - zero, high - zero) + zero).astype(np.int8)
+
+
+def gemmlowp(acc, m, zero):
+    """Scalar by scalar, in Python integers."""
+    m = np.broadcast_to(np.asarray(m, np.float64), acc.shape)
+    y = np.empty(acc.shape, np.int8)
+    for i in np.ndindex(acc.shape):
+        fraction, exponent = np.frexp(m[i])
+        mantissa = int(np.floor(fraction * 2**31 + 0.5))
+        if mantissa == 2**31:
+            mantissa, exponent = mantissa // 2, exponent + 1
+        a = int(acc[i]) << max(exponent, 0)
+        product = a * mantissa
+        nudge = 2**30 if product >= 0 else 1 - 2**30
+        high = abs(product + nudge) >> 31
+        high = high if product + nudge >= 0 else -high
+        shift = max(-exponent, 0)
+        rest = high & ((1 << shift) - 1)
+        value = (high >> shift) + (rest > ((((1 << shift) - 1) >> 1) + (high < 0)))
+        y[i] = min(max(value + zero, -128), 127)
+    return y
+
+
+def conv_acc(x, w, zx, zw, stride, dilation, pad, group):
+    """Sums of (x - zx)(w - zw), x [N,H,W,C], w [O,KH,KW,C/group]."""
+    x = np.pad(x.astype(np.int64) - zx, ((0, 0), pad[:2], pad[2:], (0, 0)))
+    w = w.astype(np.int64) - np.reshape(zw, (-1, 1, 1, 1))
+    n, h, wide, _ = x.shape
+    o, kh, kw, cg = w.shape
+    oh = (h - (kh - 1) * dilation[0] - 1) // stride[0] + 1
+    ow = (wide - (kw - 1) * dilation[1] - 1) // stride[1] + 1
+    acc = np.zeros((n, oh, ow, o), np.int64)
+    for ky, kx in np.ndindex(kh, kw):
+        y0, x0 = ky * dilation[0], kx * dilation[1]
+        part = x[:, y0 : y0 + (oh - 1) * stride[0] + 1 : stride[0], x0 : x0 + (ow - 1) * stride[1] + 1 : stride[1]]
+        for g in range(group):
+            og = o // group
+            acc[..., g * og : (g + 1) * og] += part[..., g * cg : (g + 1) * cg] @ w[g * og : (g + 1) * og, ky, kx].T
+    return acc
+
+
+# --- convolution
+
+CONV_CASES = [
+    # h, w, c, o, (kh, kw), stride, dilation, pad, group
+    (5, 6, 3, 16, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 1),
+    (9, 7, 3, 8, (3, 3), (2, 2), (1, 1), (0, 1, 0, 1), 1),
+    (6, 5, 16, 33, (3, 3), (1, 1), (2, 1), (2, 2, 1, 1), 1),
+    (6, 7, 5, 7, (3, 2), (1, 2), (1, 2), (1, 0, 2, 1), 1),
+    (4, 5, 17, 65, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), 1),
+    (5, 5, 8, 24, (1, 1), (2, 2), (1, 1), (0, 0, 0, 0), 1),
+    (4, 4, 7, 9, (1, 1), (1, 1), (1, 1), (1, 1, 1, 1), 1),
+    (5, 4, 12, 10, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 2),
+    (5, 4, 6, 9, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 3),
+    (10, 4, 1, 64, (10, 4), (2, 2), (1, 1), (4, 5, 1, 1), 1),
+    (1, 9, 4, 5, (1, 3), (1, 1), (1, 1), (0, 0, 1, 1), 1),
+    (8, 8, 64, 64, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 1),
+    (33, 3, 64, 31, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), 1),
+]
+
+
+def conv_case(rng, case, n=1):
+    h, w, c, o, kernel, stride, dilation, pad, group = case
+    x = codes(rng, (n, h, w, c))
+    weights = codes(rng, (o, *kernel, c // group))
+    attrs = {"stride": list(stride), "dilation": list(dilation), "pad": list(pad), "group": group}
+
+    def acc(zx, zw=0):
+        return conv_acc(x, weights, zx, zw, stride, dilation, pad, group)
+
+    return x, weights, attrs, acc
+
+
+@pytest.mark.parametrize("case", CONV_CASES, ids=str)
+@pytest.mark.parametrize("zx,zy", [(-128, 127), (127, -128), (3, -5)])
+def test_conv_matches_integer_reference(case, zx, zy):
+    rng = np.random.default_rng(1)
+    x, w, attrs, acc = conv_case(rng, case, n=2)
+    bias = rng.integers(-20000, 20000, w.shape[0]).astype(np.int32)
+    sw = rng.uniform(0.001, 0.01, w.shape[0])
+    sums = acc(zx) + bias
+    sy = float(np.abs(sums).max() * 0.02 * sw.max() / 100)
+    expected = requantize(sums, 0.02 * sw / sy, zy)
+    y = T(expected, sy, zy)
+    check(
+        "conv", [T(x, 0.02, zx), const(w, sw, np.zeros(len(sw), int), 0), const(bias)], [y], attrs, [expected], THREADS
+    )
+
+
+@pytest.mark.parametrize("channels", SIZES)
+@pytest.mark.parametrize("out", SIZES)
+def test_pointwise_conv_of_all_widths(channels, out):
+    rng = np.random.default_rng(channels * 100 + out)
+    x, w, attrs, acc = conv_case(rng, (3, 7, channels, out, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), 1))
+    sums = acc(-7)
+    sy = float(np.abs(sums).max() * 0.02 * 0.01 / 150) + 1e-6
+    expected = requantize(sums, 0.02 * 0.01 / sy, 4)
+    check("conv", [T(x, 0.02, -7), const(w, 0.01, 0), None], [T(expected, sy, 4)], attrs, [expected])
+
+
+@pytest.mark.parametrize("pixels", range(1, 40))
+def test_conv_of_every_number_of_pixels(pixels):
+    rng = np.random.default_rng(pixels)
+    for out in (16, 32, 48, 64):
+        x, w, attrs, acc = conv_case(rng, (1, pixels, 16, out, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), 1))
+        sums = acc(0)
+        expected = requantize(sums, 0.02 * 0.01 / 0.05, 0)
+        check("conv", [T(x, 0.02, 0), const(w, 0.01, 0), None], [T(expected, 0.05, 0)], attrs, [expected])
+
+
+@pytest.mark.parametrize(
+    "act,bounds", [("relu", (0, None)), ("relu6", (0, 6)), ("relu_n1_to_1", (-1, 1)), ("none", (None, None))]
+)
+def test_conv_folds_activation_into_range(act, bounds):
+    rng = np.random.default_rng(2)
+    x, w, attrs, acc = conv_case(rng, CONV_CASES[0])
+    low, high = (
+        default if b is None else np.clip(np.rint(b / 0.07) - 20, -128, 127) for b, default in zip(bounds, (-128, 127))
+    )
+    expected = requantize(acc(5), 0.02 * 0.01 / 0.07, -20, low, high)
+    check("conv", [T(x, 0.02, 5), const(w, 0.01, 0), None], [T(expected, 0.07, -20)], attrs | {"act": act}, [expected])
+
+
+def test_conv_range_attributes_narrow_the_output():
+    rng = np.random.default_rng(3)
+    x, w, attrs, acc = conv_case(rng, CONV_CASES[0])
+    expected = requantize(acc(5), 0.02 * 0.01 / 0.07, 1, -8, 7)
+    attrs |= {"qmin": -8, "qmax": 7}
+    check("conv", [T(x, 0.02, 5), const(w, 0.01, 0), None], [T(expected, 0.07, 1)], attrs, [expected])
+
+
+@pytest.mark.parametrize("case", CONV_CASES[:9], ids=str)
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_conv_with_weight_zero_points(case, per_channel, dtype):
+    rng = np.random.default_rng(4)
+    x, w, attrs, _ = conv_case(rng, case)
+    w = codes(rng, w.shape, dtype)
+    info = np.iinfo(dtype)
+    zw = rng.integers(info.min, info.max, w.shape[0], endpoint=True) if per_channel else np.array([info.max])
+    sw = rng.uniform(0.001, 0.01, len(zw))
+    *_, stride, dilation, pad, group = case
+    sums = conv_acc(x, w, -100, zw, stride, dilation, pad, group)
+    sy = float(np.abs(sums).max() * 0.02 * sw.max() / 100)
+    expected = requantize(sums, 0.02 * sw / sy, -3)
+    weights = const(w, sw, zw, 0 if per_channel else None)
+    check("conv", [T(x, 0.02, -100), weights, None], [T(expected, sy, -3)], attrs, [expected], (1, 2))
+
+
+@pytest.mark.parametrize("case", CONV_CASES[:8], ids=str)
+def test_conv_rounds_as_gemmlowp(case):
+    rng = np.random.default_rng(5)
+    x, w, attrs, acc = conv_case(rng, case)
+    bias = rng.integers(-2000, 2000, w.shape[0]).astype(np.int32)
+    sw = rng.uniform(0.001, 0.01, w.shape[0])
+    sums = acc(11) + bias
+    sy = float(np.abs(sums).max() * 0.02 * sw.max() / 100)
+    expected = gemmlowp(sums, 0.02 * sw / sy, 9)
+    weights = const(w, sw, np.zeros(len(sw), int), 0)
+    check(
+        "conv",
+        [T(x, 0.02, 11), weights, const(bias)],
+        [T(expected, sy, 9)],
+        attrs | {"rounding": "gemmlowp"},
+        [expected],
+    )
+
+
+@pytest.mark.parametrize("case", CONV_CASES[:9] + CONV_CASES[-2:], ids=str)
+def test_conv_gives_float_from_its_accumulator(case):
+    rng = np.random.default_rng(6)
+    x, w, attrs, acc = conv_case(rng, case)
+    sw = rng.uniform(0.001, 0.01, w.shape[0])
+    bias = rng.normal(size=w.shape[0]).astype(np.float32)
+    expected = acc(-9).astype(np.float32) * (0.02 * sw).astype(np.float32) + bias
+    weights = const(w, sw, np.zeros(len(sw), int), 0)
+    check("conv", [T(x, 0.02, -9), weights, const(bias)], [T(expected)], attrs, [expected], THREADS)
+    expected = np.maximum(expected, 0)
+    check("conv", [T(x, 0.02, -9), weights, const(bias)], [T(expected)], attrs | {"act": "relu"}, [expected])
+
+
+@pytest.mark.parametrize("case", CONV_CASES, ids=str)
+@pytest.mark.parametrize("zw", [0, 5])
+def test_conv_adds_fused_residual(case, zw):
+    rng = np.random.default_rng(7)
+    x, w, attrs, acc = conv_case(rng, case)
+    sums = acc(-9, zw)
+    mid = float(np.abs(sums).max() * 0.02 * 0.01 / 150)
+    q = requantize(sums, 0.02 * 0.01 / mid, 7, 7, 127)
+    r = codes(rng, q.shape)
+    sr, sy = 0.04, 0.05
+    total = (q.astype(np.float32) - 7) * np.float32(mid / sy) + (r.astype(np.float32) + 3) * np.float32(sr / sy)
+    expected = np.clip(np.rint(total) + 2, -128, 127).astype(np.int8)
+    attrs |= {"mid_scale": mid, "mid_zero_point": 7, "act": "relu"}
+    inputs = [T(x, 0.02, -9), const(w, 0.01, zw), None, T(r, sr, -3)]
+    check("conv", inputs, [T(expected, sy, 2)], attrs, [expected], THREADS)
+
+
+def test_accumulators_wrap_and_large_multipliers_saturate():
+    rng = np.random.default_rng(8)
+    x, w, attrs, acc = conv_case(rng, CONV_CASES[7])
+    bias = np.where(np.arange(w.shape[0]) % 2, 2**31 - 1, -(2**31)).astype(np.int32)
+    for sy in (1e-9, 3.0, 1e9):
+        expected = requantize(acc(3) + bias, 0.5 * 0.25 / sy, 1)
+        check("conv", [T(x, 0.5, 3), const(w, 0.25, 0), const(bias)], [T(expected, sy, 1)], attrs, [expected])
+
+
+def test_one_dimensional_conv():
+    rng = np.random.default_rng(9)
+    x, w, attrs, acc = conv_case(rng, (1, 11, 6, 13, (1, 3), (1, 2), (1, 1), (0, 0, 1, 1), 1))
+    expected = requantize(acc(3), 0.02 * 0.01 / 0.05, 0)[:, 0]
+    attrs = {"stride": [2], "dilation": [1], "pad": [1, 1]}
+    check("conv", [T(x[:, 0], 0.02, 3), const(w[:, 0], 0.01, 0), None], [T(expected, 0.05, 0)], attrs, [expected])
+
+
+def dynamic_params(x):
+    low, high = min(np.float32(0), x.min()), max(np.float32(0), x.max())
+    scale = np.float32(high - low) / np.float32(255)
+    zero = int(np.clip(np.rint(np.float32(-128) - low / scale), -128, 127))
+    q = np.clip(np.rint(x * (np.float32(1) / scale)), -128 - zero, 127 - zero) + zero
+    return q.astype(np.int8), scale, zero
+
+
+@pytest.mark.parametrize("case", CONV_CASES[:9], ids=str)
+def test_conv_quantizes_its_input_while_running(case):
+    rng = np.random.default_rng(10)
+    _, w, attrs, _ = conv_case(rng, case)
+    x = rng.normal(1, 3, (2, case[0], case[1], case[2])).astype(np.float32)
+    q, sx, zx = dynamic_params(x)
+    *_, stride, dilation, pad, group = case
+    sw = rng.uniform(0.001, 0.01, w.shape[0])
+    acc = conv_acc(q, w, zx, 0, stride, dilation, pad, group)
+    bias = rng.normal(size=w.shape[0]).astype(np.float32)
+    expected = acc.astype(np.float32) * (sx * sw.astype(np.float32)) + bias
+    inputs = [T(x), const(w, sw, np.zeros(len(sw), int), 0), const(bias)]
+    check("conv", inputs, [T(expected)], attrs | {"dynamic": True}, [expected], THREADS)
+
+
+# --- fully connected, matmul
+
+
+@pytest.mark.parametrize("m,k,n", [*itertools.product((1, 2, 7), (1, 3, 64, 65), (1, 10, 128)), (33, 640, 128)])
+def test_fully_connected_matches_integer_reference(m, k, n):
+    rng = np.random.default_rng(m * k * n)
+    x, w = codes(rng, (m, k)), codes(rng, (n, k))
+    bias = rng.integers(-9000, 9000, n).astype(np.int32)
+    acc = (x.astype(np.int64) + 128) @ w.T.astype(np.int64) + bias
+    sy = float(np.abs(acc).max() * 0.02 * 0.01 / 120)
+    expected = requantize(acc, 0.02 * 0.01 / sy, -4)
+    inputs = [T(x, 0.02, -128), const(w, 0.01, 0), const(bias)]
+    check("fully_connected", inputs, [T(expected, sy, -4)], {}, [expected], THREADS)
+    expected = acc.astype(np.float32) * np.float32(0.02 * 0.01)
+    check("fully_connected", inputs, [T(expected)], {}, [expected], THREADS)
+
+
+def test_fully_connected_quantizes_its_input_while_running():
+    rng = np.random.default_rng(11)
+    x, w = rng.normal(0, 2, (5, 65)).astype(np.float32), codes(rng, (33, 65))
+    q, sx, zx = dynamic_params(x)
+    zw = rng.integers(-128, 127, 33)
+    sw = rng.uniform(0.001, 0.01, 33)
+    acc = (q.astype(np.int64) - zx) @ (w.astype(np.int64) - zw[:, None]).T
+    expected = acc.astype(np.float32) * (sx * sw.astype(np.float32))
+    check("fully_connected", [T(x), const(w, sw, zw, 0), None], [T(expected)], {"dynamic": True}, [expected], THREADS)
+
+
+@pytest.mark.parametrize("ta,tb", [*itertools.product((False, True), repeat=2)])
+@pytest.mark.parametrize("computed", [False, True])
+@pytest.mark.parametrize("zb", [0, -128, 17])
+@pytest.mark.parametrize("batch", [((), ()), ((2, 3), (3,)), ((3,), (1,)), ((1,), (2,))], ids=str)
+def test_matmul_matches_integer_reference(ta, tb, computed, zb, batch):
+    rng = np.random.default_rng(12)
+    m, k, n = 9, 21, 18
+    a = codes(rng, (*batch[0], *((k, m) if ta else (m, k))))
+    b = codes(rng, (*batch[1], *((n, k) if tb else (k, n))))
+    left = a.astype(np.int64).swapaxes(-1, -2) if ta else a.astype(np.int64)
+    right = b.astype(np.int64).swapaxes(-1, -2) if tb else b.astype(np.int64)
+    acc = np.matmul(left - 5, right - zb)
+    sy = float(np.abs(acc).max() * 0.02 * 0.01 / 120)
+    expected = requantize(acc, 0.02 * 0.01 / sy, -4)
+    inputs = [T(a, 0.02, 5), (T if computed else const)(b, 0.01, zb)]
+    attrs = {"transpose_a": ta, "transpose_b": tb}
+    check("matmul", inputs, [T(expected, sy, -4)], attrs, [expected], THREADS)
