@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -70,7 +69,7 @@ def write_atomic(path: str | os.PathLike[str], *, sources: Iterable[str | os.Pat
                 raise OutputError(f"is {what}", file=name, hint="a file name for the output")
         if not target.parent.is_dir():
             raise OutputError(f"the folder {target.parent} does not exist", file=name)
-        temporary = target.with_name(f".bitlite-{secrets.token_hex(6)}.part")
+        temporary = target.with_name(f".bitlite-{os.urandom(6).hex()}.part")
         file = open(temporary, "xb", opener=_fresh)  # noqa: SIM115
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
         raise OutputError(f"cannot be written: {_reason(error)}", file=name) from None
