@@ -79,8 +79,8 @@ class FileColumn:
         elements = int(np.prod(shape))
         if size == elements and item.dtype.itemsize > 1:
             hint = f"writing the values as {item.dtype}: the file looks like 8-bit integers"
-        elif size == elements * 8 and item.dtype.kind == "f":
-            hint = f"writing the values as {item.dtype}: the file looks like float64"
+        elif size == 2 * wanted and item.dtype == np.float32:
+            hint = "one file per sample, in float32: it looks like 2 samples in one, or like float64"
         elif wanted and size % wanted == 0 and size:
             hint = f"one file per sample: it looks like {size // wanted} samples in one"
         shown = f"input {item.name!r} tensor size: {wanted} bytes ({item.dtype} {show_shape(shape)})"

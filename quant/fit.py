@@ -166,7 +166,8 @@ def convert(array: np.ndarray, dtype: np.dtype, here: str) -> np.ndarray:
         low, high = array.min(), array.max()
         if low < limits.min or high > limits.max:
             raise DataError(f"{here}: values {low}..{high} do not fit {dtype} ({limits.min}..{limits.max})")
-    converted = array.astype(dtype)
+    with np.errstate(over="ignore"):
+        converted = array.astype(dtype)
     if dtype.kind == "f" and array.dtype.kind == "f" and not np.isfinite(converted).all():
         raise DataError(f"{here}: values up to {np.abs(array).max():g} are too large for {dtype}")
     return converted

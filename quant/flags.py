@@ -157,7 +157,8 @@ def _positional_hint(arg: str) -> str:
 
 def _unknown_flag(word: str, spelling: str, table: Mapping[str, Any]) -> UsageError:
     near = nearest(spelling, table)
-    return UsageError(f"{word} is not a known flag", hint=f"--{near}" if near else "--help for the list")
+    hint = f"--{table[near][1].name}" if near else "--help for the list"
+    return UsageError(f"{word} is not a known flag", hint=hint)
 
 
 def _value_from(rest: list[str], word: str, row: Row) -> str:

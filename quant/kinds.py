@@ -157,11 +157,11 @@ class Real(Kind):
         return number
 
     def _range(self) -> str:
-        return f" in {self.describe()}" if self.describe() else ""
+        return f" {'' if math.isinf(self.hi) else 'in '}{self.describe()}" if self.describe() else ""
 
     def describe(self) -> str:
-        if math.isinf(self.lo) and math.isinf(self.hi):
-            return ""
+        if math.isinf(self.hi):
+            return "" if math.isinf(self.lo) else f">= {self.lo:g}"
         left, right = ("(", ")") if self.open_ends else ("[", "]")
         return f"{left}{self.lo:g}, {self.hi:g}{right}"
 
@@ -247,10 +247,20 @@ class Shape(Listed):
     def __init__(self) -> None:
         super().__init__(Int(-1), "D,D,...")
 
-    def _sized(self, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not value or 0 in value:
+    def parse(self, text: str) -> Any:
+        return self._read(super().parse, text)
+
+    def check(self, value: Any) -> tuple[int, ...]:
+        return self._read(super().check, value)
+
+    def _read(self, read: Callable[[Any], tuple[int, ...]], value: Any) -> tuple[int, ...]:
+        try:
+            shape = read(value)
+        except ValueError:
+            shape = ()
+        if not shape or 0 in shape:
             raise ValueError("must be sizes like 1,3,224,224, each at least 1 (or -1: as in the model)")
-        return value
+        return shape
 
 
 class Paired(Kind):
@@ -302,9 +312,6 @@ class Paired(Kind):
 
 class PythonOnly(Kind):
     """A value that only Python code can give, such as an iterable of arrays; it has no flag."""
-
-    def parse(self, text: str) -> Any:
-        raise ValueError("can only be given from Python")
 
     def check(self, value: Any) -> Any:
         return value

@@ -212,7 +212,7 @@ def _head(line: str, here: str) -> tuple[str, tuple[int, ...]]:
     for at in range(1, len(words)):
         if words[at].isascii() and words[at].isdigit() and len(words[at]) < 3 and int(words[at]) == len(words) - at - 1:
             sizes = words[at + 1 :]
-            if all(size.isascii() and size.isdigit() and 0 < len(size) < 12 and int(size) > 0 for size in sizes):
+            if all(size.isascii() and size.isdigit() and len(size) < 12 for size in sizes):
                 return " ".join(words[:at]), tuple(int(size) for size in sizes)
     text = line.strip() if len(line) < 80 else line.strip()[:77] + "..."
     raise DataError(f"{here}: {text!r} is not 'name ndims d0 d1 ...' with as many sizes as ndims says")
