@@ -20,13 +20,14 @@ from .flat import Record, decode
 from .flat import write as write_flat
 from .ms_tensors import read_tensor, write_tensor
 from .reading import Reading, name_outputs, read_operator, undefined
-from .writing import Emitted, Writing, write_operators
+from .writing import Emitted, Writing, Written, write_operators
 
 _SCHEMA = ms_schema.SCHEMA
 # Readers of a file take the meaning of its quantization axes from this; see the runtime's CheckVersion.
 _VERSION = "MindSpore Lite 2.0.0"
 _FRAMEWORKS = {"tf": 0, "caffe": 1, "onnx": 2, "ms": 3, "tflite": 4}
 _NCHW, _NHWC = 0, 1
+_FORMS = {1: "indexing", 2: "sparse", 4: "packed"}
 _QUANT_NONE, _QUANT_WEIGHT, _QUANT_ALL = 0, 4, 5
 
 
@@ -153,8 +154,8 @@ def _meta(record: Record) -> dict[str, Any]:
     return meta
 
 
-def write(graph: Graph, path: str, *, sources: tuple[str, ...] = ()) -> int:
-    """Writes the graph as a .ms file. Returns its size in bytes.
+def write(graph: Graph, path: str, *, sources: tuple[str, ...] = ()) -> Written:
+    """Writes the graph as a .ms file.
 
     Args:
         sources: files being read, which must not be overwritten.
@@ -165,7 +166,17 @@ def write(graph: Graph, path: str, *, sources: tuple[str, ...] = ()) -> int:
     record = to_record(graph)
     with write_atomic(path, sources=sources) as out:
         write_flat(out, record, _SCHEMA)
-        return out.tell()
+        size = out.tell()
+    stored = {
+        t["name"]: (_FORMS.get(t.get("weightQuantCompressType", 0), "plain"), _nbytes(t["data"]))
+        for t in record.allTensors
+        if "data" in t
+    }
+    return Written(size, stored)
+
+
+def _nbytes(data: Any) -> int:
+    return data.nbytes if isinstance(data, np.ndarray) else len(data)
 
 
 def to_record(graph: Graph) -> Record:

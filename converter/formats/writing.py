@@ -33,6 +33,14 @@ class Emitted:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Written:
+    """A file that was written: its bytes, and per stored constant the form it took and the bytes of its value."""
+
+    bytes: int
+    tensors: dict[str, tuple[str, int]]
+
+
 class Writing:
     """Collects a container's operators while rows write their nodes.
 

@@ -1,0 +1,38 @@
+"""What every command does around its work: help before anything heavy, one line per error, exit codes scripts expect."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from ..converter.errors import Error
+
+TRACE = "BITLITE_TRACE"
+"""Set to 1, this environment variable shows the traceback of an error."""
+
+
+def run_command(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:
+    """Runs `work(arguments)` and returns the exit status. Errors become one line on stderr."""
+    try:
+        return work(sys.argv[1:] if argv is None else argv)
+    except Error as error:
+        return _failed(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _failed("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); its end must not raise again while Python shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except MemoryError:
+        return _failed("out of memory", 255)
+    except Exception as error:
+        return _failed(f"internal error, please report it with the model: {type(error).__name__}: {error}", 255)
+
+
+def _failed(line: str, code: int) -> int:
+    if os.environ.get(TRACE) == "1":
+        traceback.print_exc()
+    print("ERROR: " + " ".join(line.split("\n")), file=sys.stderr)
+    return code

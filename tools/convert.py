@@ -1,0 +1,100 @@
+"""The one pipeline, read → passes → quantize → write, behind the command and the API."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from typing import Any
+
+from ..converter.errors import UsageError
+from ..converter.formats import read_model
+from ..converter.ir import Graph
+from ..converter.passes import for_target, run_passes
+from ..quant.options import ConvertOptions
+from .convert_report import Report
+
+_CONTAINERS = {"TFLITE": "tflite", "ONNX": "onnx", "MSLITE": "ms", "": None}
+
+
+def convert(model_file: str | os.PathLike[str], output_file: str | os.PathLike[str], **options: Any) -> Report:
+    """Converts, and on request quantizes, a model.
+
+    Args:
+        model_file: .tflite, .onnx or .ms. output_file: what to write; the format's ending is appended.
+        options: the command line's flags in snake_case: quant_type="WeightQuant", bit_num=4, config_file=…, and
+            calibration_data: an iterable of arrays or dicts, or a function that returns one.
+    Returns:
+        What was done: files, layers with their bits and bytes, what the passes changed and refused.
+    Raises:
+        bitlite.Error: one line that names the file, node, option or value, and what is allowed. Nothing is written.
+    """
+    return run(ConvertOptions.from_kwargs(model_file, output_file, **options))
+
+
+def run(options: ConvertOptions) -> Report:
+    """`convert` on checked options."""
+    from .. import __version__
+
+    start = time.perf_counter()
+    graph = read_model(options.model_file, _shapes(options), _CONTAINERS[options.fmk])
+    report = Report(options.model_file, os.path.getsize(options.model_file), notes=list(options.notes))
+    dump = options.dump_ir or None
+    passes = for_target("none" if options.optimize == "none" else "general")
+    report.passes = run_passes(graph, passes, skip=options.skip_pass, dump_dir=dump)
+    graph.meta |= {"bitlite": __version__, "options": options.as_dict()}
+    quantize(graph, options, report)
+    for fmt in options.output_format:
+        _write(graph, fmt.lower(), options, report)
+    report.seconds = time.perf_counter() - start
+    return report
+
+
+def quantize(graph: Graph, options: ConvertOptions, report: Report) -> None:
+    """Applies the quantization that the options ask for, in place."""
+    if options.quant_type == "WeightQuant":
+        from ..quant.weight_quant import WeightSettings, quantize_graph_weights
+
+        report.layers = quantize_graph_weights(
+            graph,
+            WeightSettings(
+                options.bit_num,
+                options.quant_weight_size,
+                options.quant_weight_channel,
+                options.gain_gate,
+                options.weight_correction,
+                options.per_channel,
+                options.keep_float,
+                tuple(options.layer_bits.items()),
+            ),
+        )
+        if not any(not row.reason for row in report.layers):
+            report.notes.append("no weight passed the gates: the file holds the float weights")
+    elif options.quant_type:
+        raise UsageError(f"--quantType={options.quant_type} is not there yet", hint="--quantType=WeightQuant")
+    if options.fp16:
+        from ..quant.weight_quant import store_float16
+
+        report.notes += store_float16(graph)
+
+
+def _shapes(options: ConvertOptions) -> dict[str, tuple[int, ...]]:
+    by_position = [k for k in options.input_shape if not isinstance(k, str)]
+    if not by_position:
+        return {str(k): v for k, v in options.input_shape.items()}
+    raise UsageError(
+        f"{options.where('input_shape')}: give the shapes by input name", hint='--inputShape="name:1,3,224,224"'
+    )
+
+
+def _write(graph: Graph, container: str, options: ConvertOptions, report: Report) -> None:
+    target = graph.copy()
+    report.passes += run_passes(
+        target, for_target(container, options.input_data_format or "NHWC"), skip=options.skip_pass
+    )
+    path = options.output_path(container.upper())
+    written = importlib.import_module(f"..converter.formats.{container}", __package__).write(
+        target, path, sources=(options.model_file,)
+    )
+    report.files[path] = written.bytes
+    report.stored |= written.tensors

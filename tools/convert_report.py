@@ -1,0 +1,90 @@
+"""What a conversion did: kept as data, shown as a table, saved as JSON or CSV."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..converter.errors import OutputError
+
+if TYPE_CHECKING:
+    from ..converter.passes.runner import Record
+    from ..quant.weight_quant import WeightRow
+
+
+@dataclass
+class Report:
+    """The result of `bitlite.convert`.
+
+    Attributes:
+        source, source_bytes: the model that was read. files: path → bytes of each file written.
+        layers: one row per weight: layer, bits, why it stays float. stored: tensor → (form, bytes) in the file.
+        passes: what the passes changed and refused. notes: what a user should know. seconds: the whole conversion.
+    """
+
+    source: str
+    source_bytes: int
+    files: dict[str, int] = field(default_factory=dict)
+    layers: list[WeightRow] = field(default_factory=list)
+    stored: dict[str, tuple[str, int]] = field(default_factory=dict)
+    passes: list[Record] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One dict per weight: layer, op, shape, bits, form, bytes_before, bytes_after, why."""
+        for layer in self.layers:
+            form, after = self.stored.get(layer.tensor, ("", layer.before))
+            yield {
+                "layer": layer.layer,
+                "op": layer.op,
+                "shape": list(layer.shape),
+                "bits": layer.bits,
+                "form": form,
+                "bytes_before": layer.before,
+                "bytes_after": after,
+                "why": layer.reason,
+            }
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "source_bytes": self.source_bytes,
+            "files": self.files,
+            "seconds": round(self.seconds, 3),
+            "layers": list(self.rows()),
+            "passes": [asdict(r) | {"kind": type(r).__name__.lower()} for r in self.passes],
+            "notes": self.notes,
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{path}: {size} bytes ({self.source_bytes} before)" for path, size in self.files.items()]
+        quantized = sum(not layer.reason for layer in self.layers)
+        if self.layers:
+            lines.append(f"{quantized} of {len(self.layers)} weights quantized")
+        return "\n".join([*lines, *self.notes])
+
+    def save(self, path: str) -> None:
+        """Writes the report: .json or .csv by its ending, text otherwise. Raises OutputError."""
+        import csv
+        import io
+
+        if path.endswith(".json"):
+            text = json.dumps(self.as_dict(), indent=1)
+        elif path.endswith(".csv"):
+            out = io.StringIO()
+            rows = list(self.rows())
+            if rows:
+                writer = csv.DictWriter(out, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
+            text = out.getvalue()
+        else:
+            text = str(self) + "\n"
+        try:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,48 @@
+"""The command `converter_lite`, with the flags of MindSpore Lite's own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from ..quant.flags import asked
+from .command import run_command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0, or what the kind of error says (168 for wrong arguments, as scripts expect)."""
+    return run_command(_work, argv)
+
+
+def _work(argv: Sequence[str]) -> int:
+    from ..quant.options import USAGE, ConvertOptions, help_text
+
+    wish = asked(argv)
+    if wish == "version":
+        from .. import __version__
+
+        print(f"converter_lite (bitlite) {__version__}")
+        return 0
+    if wish:
+        print(USAGE + "\n--help lists every flag." if wish == "usage" else help_text(everything=wish == "help=all"))
+        return 0
+    options = ConvertOptions.from_args(argv)
+    if options.check not in ("", "false"):
+        from .check import check_model
+
+        return check_model(options.model_file)
+    from .convert import run
+
+    report = run(options)
+    if options.report:
+        report.save(options.report)
+    if not options.quiet:
+        from .tables import print_report
+
+        print_report(report)
+    print("CONVERTER RESULT SUCCESS:0")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
