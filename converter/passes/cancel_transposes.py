@@ -1,0 +1,471 @@
+"""Moves Transposes until they meet and cancel: what makes an NC… source an N…C graph."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import GraphError
+from ..ir import Graph, Node, Shape, Tensor
+from ..numeric.qparams import QuantParam
+from ..opdef import infer, row
+from ..ops.layout import first_perm, moved_axis, permuted_shape, same_layout
+from .axes import (
+    Perm,
+    composed,
+    hoist_through_reshape,
+    inverse,
+    is_identity,
+    keeps_memory,
+    sink_through_reshape,
+)
+from .edit import Edit, own_attrs
+from .runner import Change, Record, Refusal
+
+_NAME = "cancel_transposes"
+_RESHAPES = ("Reshape", "Squeeze", "ExpandDims")
+# How far up one Transpose looks for something to cancel with.
+_REACH = 200
+
+
+def cancel_transposes(graph: Graph) -> Iterator[Record]:
+    """Transpose → Op → Transpose⁻¹ ⇒ Op with its axes renamed.
+
+    Op(T(x)) = T(Op'(x)), where Op' is what the operator's row says of transposed data: elementwise operators change
+    nothing but their broadcast operands, others rename an axis; constants are transposed as views. First every
+    Transpose sinks as far as it can, two in a row become one, inverse ones vanish. Then one that is left rises if on
+    its way up more elements stop being transposed than start to be. What moves only axes of size 1 becomes a Reshape.
+
+    Not through operators whose axes have a fixed meaning (Conv, MatMul), not where an operand that is not transposed
+    would cost more than is saved, and not through a Reshape that merges axes which the Transpose brought together.
+    """
+    move = _Mover(Edit(graph))
+    yield from move.sink()
+    yield from move.rise()
+    yield from move.settle()
+    move.name_values()
+    move.edit.finish()
+
+
+@dataclass(slots=True)
+class _Through:
+    """A node on data that are transposed differently: what it becomes, and how its outputs then stand.
+
+    `outs` are the orders that give the old outputs back from the new ones.
+    """
+
+    attrs: dict[str, Any]
+    inputs: dict[int, np.ndarray] = field(default_factory=dict)
+    outs: list[Perm] = field(default_factory=list)
+    shape: list[int] | None = None
+
+
+class _Mover:
+    def __init__(self, edit: Edit) -> None:
+        self.edit = edit
+        self.seen: list[tuple[Node, Tensor, Tensor, bool]] = []
+        self.constants: dict[tuple[Tensor, Perm], Tensor] = {}
+        for node in edit.nodes():
+            if node.op == "Transpose" and node.inputs[0] is not None:
+                source_name = list(node.attrs["perm"]) == first_perm(len(node.attrs["perm"]))
+                self.seen.append((node, node.inputs[0], node.outputs[0], source_name))
+
+    def sink(self) -> Iterator[Record]:
+        for node in self.edit.nodes():
+            if node.op == "Transpose":
+                done = self._merge(node)
+                if done:
+                    yield Change(_NAME, node.name, done)
+            elif any(self._transpose(t) is not None for t in node.inputs):
+                done = self._sink(node)
+                if isinstance(done, Refusal):
+                    yield done
+                elif done:
+                    yield Change(_NAME, node.name, done)
+
+    def _transpose(self, tensor: Tensor | None) -> Node | None:
+        node = self.edit.producer(tensor)
+        return node if node is not None and node.op == "Transpose" else None
+
+    def _merge(self, node: Node) -> str:
+        """Joins a Transpose with the one before it, or with its equal beside it."""
+        x = node.inputs[0]
+        assert x is not None
+        done = ""
+        source = self._transpose(x)
+        if source is not None and source.inputs[0] is not None:
+            perm = composed(source.attrs["perm"], node.attrs["perm"])
+            x = source.inputs[0]
+            if is_identity(perm):
+                if self.edit.alias(node.outputs[0], x):
+                    self.edit.drop(node)
+                    return f"cancels with {source.name!r}"
+                return ""
+            node.attrs = {"perm": list(perm)}
+            self.edit.set_inputs(node, [x])
+            done = f"joined with {source.name!r}"
+        for other in self.edit.readers(x):
+            if other is not node and other.op == "Transpose" and other.attrs["perm"] == node.attrs["perm"]:
+                if not self.edit.alias(node.outputs[0], other.outputs[0]):
+                    break
+                self.edit.drop(node)
+                return f"is the same as {other.name!r}"
+        return done
+
+    def _sink(self, node: Node) -> str | Refusal:
+        """Moves the Transposes in front of a node behind it."""
+        sources = [s for t in node.inputs if (s := self._transpose(t)) is not None]
+        first = max(sources, key=lambda s: _size(s.outputs[0].shape))
+        perm: Perm = tuple(first.attrs["perm"])
+        through = _through(node, inverse(perm))
+        if through is None:
+            return ""
+        data = _data_inputs(node, through)
+        if not _fits(node, data, len(perm)):
+            return ""
+        undo = inverse(perm)
+        saved = sum(_size(s.outputs[0].shape) for s in dict.fromkeys(sources) if self._ends_with(s, node))
+        cost, mixed = 0, False
+        for i in data:
+            extra = self._price(node.inputs[i], undo, len(perm), perm)
+            cost, mixed = cost + extra, mixed or extra > 0
+        if mixed:
+            for t, out in zip(node.outputs, through.outs):
+                back = [r for r in self.edit.readers(t) if _is_transpose(r, inverse(out))]
+                saved += len(back) * _size(t.shape)
+                if len(back) != len(self.edit.readers(t)) or self.edit.is_output(t):
+                    cost += 0 if keeps_memory(inverse(out), t.shape) else _size(t.shape)
+            if cost >= saved:
+                loose = next(
+                    n for i in data if (n := node.inputs[i]) is not None and self._price(n, undo, len(perm), perm)
+                )
+                return Refusal(_NAME, node.name, f"only some of its operands are transposed, {loose.name!r} is not")
+        if not self._becomes(node, through, data, undo):
+            return ""
+        return f"Transpose {first.name!r} moved behind {node.op}"
+
+    def _ends_with(self, source: Node, reader: Node) -> bool:
+        readers = self.edit.readers(source.outputs[0])
+        return readers == [reader] and not self.edit.is_output(source.outputs[0])
+
+    def _price(self, tensor: Tensor | None, perm: Perm, rank: int, wanted: Perm | None = None) -> int:
+        """Elements that start to be transposed when `tensor` is needed in the order `perm`."""
+        if tensor is None or tensor.is_const or tensor.shape is None or _size(tensor.shape) == 1:
+            return 0
+        shape = (1,) * (rank - len(tensor.shape)) + tensor.shape
+        if keeps_memory(perm, shape):
+            return 0
+        source = self._transpose(tensor)
+        if source is not None and len(tensor.shape) == rank:
+            joint = composed(source.attrs["perm"], perm)
+            if keeps_memory(joint, source.inputs[0].shape):  # pyright: ignore[reportOptionalMemberAccess]
+                return 0
+        if len(tensor.shape) == rank and any(_is_transpose(r, perm) for r in self.edit.readers(tensor)):
+            return 0
+        return _size(tensor.shape)
+
+    def _becomes(self, node: Node, through: _Through, data: list[int], perm: Perm) -> bool:
+        """Rewrites the node onto operands in the order `perm`, and puts Transposes behind its outputs."""
+        inputs = list(node.inputs)
+        for i, array in through.inputs.items():
+            old = inputs[i]
+            inputs[i] = self.edit.constant(array, old.name if old is not None else f"{node.name}/{i}")
+        for i in data:
+            inputs[i] = self._ordered(node.inputs[i], perm, node)
+        op = node.op
+        if through.shape is not None:
+            op = "Reshape"
+            shape = self.edit.constant(np.asarray(through.shape, np.int64), f"{node.name}/shape")
+            inputs = [inputs[0], shape]
+        shapes = [permuted_shape(t.shape, inverse(out)) for t, out in zip(node.outputs, through.outs)]
+        trial = Node(op, node.name, inputs, [], own_attrs(through.attrs))
+        if not _agree(trial, shapes):
+            for t in inputs:
+                self.edit.release(t)
+            return False
+        node.op, node.attrs = op, trial.attrs
+        old = list(node.outputs)
+        self.edit.set_inputs(node, inputs)
+        fresh = []
+        for t, out, shape in zip(old, through.outs, shapes):
+            if is_identity(out):
+                fresh.append(t)
+                continue
+            fresh.append(Tensor(self.edit.name(t.name), t.dtype, shape, None, _permuted_quant(t.quant, inverse(out))))
+        self.edit.take_outputs(node, fresh)
+        for t, new, out in zip(old, fresh, through.outs):
+            if new is t:
+                continue
+            made = self.edit.emit(
+                "Transpose", [new], {"perm": list(out)}, after=node, outputs=[t], origin=node.origin or (node.name,)
+            )
+            self.seen.append((made, new, t, True))
+        return True
+
+    def _ordered(self, tensor: Tensor | None, perm: Perm, at: Node) -> Tensor | None:
+        """`tensor` (aligned to the rank as in broadcasting) with its axes in the order `perm`."""
+        if tensor is None or tensor.shape is None:
+            return tensor
+        rank, shape = len(perm), tensor.shape
+        if _size(shape) == 1 and None not in shape:
+            return tensor
+        missing = rank - len(shape)
+        full = (1,) * missing + shape
+        if tensor.data is not None:
+            if (tensor, perm) not in self.constants:
+                self.constants[tensor, perm] = self._constant(tensor, full, perm)
+            return self.constants[tensor, perm]
+        source = self._transpose(tensor)
+        if source is not None and source.inputs[0] is not None and not missing:
+            joint = composed(source.attrs["perm"], perm)
+            if is_identity(joint):
+                return source.inputs[0]
+            return self._transposed(source.inputs[0], joint, at)
+        if missing:
+            known = [-1 if n is None else n for n in full]
+            sizes = self.edit.constant(np.asarray(known, np.int64), f"{tensor.name}/shape")
+            tensor = self.edit.emit("Reshape", [tensor, sizes], at=at, like=tensor).outputs[0]
+        return self._transposed(tensor, perm, at)
+
+    def _constant(self, tensor: Tensor, full: Shape, perm: Perm) -> Tensor:
+        """A constant, broadcast to the shape `full`, in another order of axes: a view of the same data."""
+        assert tensor.data is not None and tensor.shape is not None
+        missing, quant = len(full) - len(tensor.shape), tensor.quant
+        if quant is not None and quant.axis is not None:
+            quant = dataclasses.replace(quant, axis=quant.axis % len(tensor.shape) + missing)
+        data, quant = tensor.data.reshape(full).transpose(perm), _permuted_quant(quant, perm)
+        if missing and quant is None:
+            while data.ndim > 1 and data.shape[0] == 1:
+                data = data[0]
+        return self.edit.constant(data, tensor.name, quant)
+
+    def _transposed(self, x: Tensor, perm: Perm, at: Node) -> Tensor:
+        for reader in self.edit.readers(x):
+            if _is_transpose(reader, perm) and reader.outputs[0].quant == _permuted_quant(x.quant, perm):
+                # Read it where it stands; the order of nodes is repaired at the end of the pass.
+                return reader.outputs[0]
+        made = self.edit.emit("Transpose", [x], {"perm": list(perm)}, at=at, like=x)
+        made.outputs[0].quant = _permuted_quant(x.quant, perm)
+        self.seen.append((made, x, made.outputs[0], False))
+        return made.outputs[0]
+
+    def rise(self) -> Iterator[Record]:
+        for node in reversed(list(self.edit.nodes())):
+            if node.op != "Transpose":
+                continue
+            x, perm = node.inputs[0], tuple(node.attrs["perm"])
+            assert x is not None
+            readers = self.edit.readers(x)
+            if (
+                self.edit.is_output(x)
+                or not all(_is_transpose(r, perm) for r in readers)
+                or keeps_memory(perm, x.shape)
+            ):
+                continue
+            saved = len(readers) * _size(x.shape)
+            region: list[tuple[Node, Perm]] = []
+            cost = self._climb(x, perm, region, saved)
+            if cost is not None and cost < saved:
+                for member, order in region:
+                    self._lift(member, order)
+                yield Change(_NAME, node.name, f"moved up past {region[-1][0].name!r}")
+
+    def _climb(self, x: Tensor, perm: Perm, region: list[tuple[Node, Perm]], limit: int) -> int | None:
+        """Elements to transpose so that x's producer gives x in the order `perm`; None when it cannot.
+
+        The nodes to rewrite for it are appended to `region`.
+        """
+        node = self.edit.producer(x)
+        if node is None or node.op == "Transpose" or len(node.outputs) != 1 or len(region) >= _REACH:
+            return None
+        rising = _rising(node, perm)
+        if rising is None or not _fits(node, rising[1], len(rising[0])):
+            return None
+        order, data = rising
+        region.append((node, order))
+        cost = 0
+        for i in data:
+            t = node.inputs[i]
+            cost += 0 if t is None else self._supply(t, order, node, region, limit - cost)
+            if cost >= limit:
+                return cost
+        return cost
+
+    def _supply(self, x: Tensor, perm: Perm, reader: Node, region: list[tuple[Node, Perm]], limit: int) -> int:
+        """Elements to transpose so that `reader` gets x in the order `perm`, by whichever way is cheapest."""
+        price = self._price(x, perm, len(perm))
+        if price == 0 or x.shape is None or len(x.shape) != len(perm) or self.edit.is_output(x):
+            return price
+        if self.edit.readers(x) != [reader]:
+            return price
+        if self._transpose(x) is not None:
+            return 0  # The two Transposes become one.
+        mark = len(region)
+        cost = self._climb(x, perm, region, min(limit, price))
+        if cost is None or cost >= price:
+            del region[mark:]
+            return price
+        return cost
+
+    def _lift(self, node: Node, order: Perm) -> None:
+        """Rewrites a node of the region onto operands in the order `order`."""
+        through = _through(node, order)
+        if through is None:
+            return
+        y = node.outputs[0]
+        if not self._becomes(node, through, _data_inputs(node, through), order):
+            return
+        for reader in self.edit.readers(y):
+            if reader.op == "Transpose":
+                self._merge(reader)
+
+    def settle(self) -> Iterator[Record]:
+        """What only moves axes of size 1 is a Reshape."""
+        for node in self.edit.nodes():
+            x, y = (node.inputs[0], node.outputs[0]) if node.op == "Transpose" else (None, None)
+            if x is None or y is None or y.shape is None or not keeps_memory(node.attrs["perm"], x.shape):
+                continue
+            if is_identity(node.attrs["perm"]) or y.shape.count(None) > 1:
+                continue
+            if x.quant is not None and x.quant.axis is not None:
+                continue
+            shape = self.edit.constant(
+                np.asarray([-1 if n is None else n for n in y.shape], np.int64), f"{node.name}/shape"
+            )
+            node.op, node.attrs = "Reshape", {"zero_copies": False}
+            self.edit.set_inputs(node, [x, shape])
+            yield Change(_NAME, node.name, "moves only axes of size 1: a Reshape")
+
+    def name_values(self) -> None:
+        """A value that lost its NC… view takes the view's name: it is the source's."""
+        named: set[Tensor] = set()
+        for node, x, y, source_name in self.seen:
+            edit = self.edit
+            gone = not edit.alive(node) and edit.producer(y) is None and not edit.is_output(y) and not edit.readers(y)
+            if gone and source_name and x not in named and edit.producer(x) is not None and not edit.is_output(x):
+                x.name, y.name = y.name, x.name
+                named.add(x)
+
+
+def _size(shape: Shape | None) -> int:
+    """Elements, an unknown size counted as 1."""
+    size = 1
+    for n in shape or ():
+        size *= 1 if n is None else n
+    return size
+
+
+def _is_transpose(node: Node, perm: Sequence[int]) -> bool:
+    return node.op == "Transpose" and tuple(node.attrs["perm"]) == tuple(perm)
+
+
+def _agree(trial: Node, wanted: list[Shape | None]) -> bool:
+    """Whether the row gives the rewritten node outputs of these shapes, as far as both are known."""
+    try:
+        found = infer(trial)
+    except GraphError:
+        return False
+    for (_, a), b in zip(found, wanted):
+        if a is None or b is None:
+            continue
+        if len(a) != len(b) or any(n != m for n, m in zip(a, b) if n is not None and m is not None):
+            return False
+    return True
+
+
+def _permuted_quant(quant: QuantParam | None, perm: Sequence[int]) -> QuantParam | None:
+    if quant is None or quant.axis is None:
+        return quant
+    return dataclasses.replace(quant, axis=moved_axis(quant.axis, perm))
+
+
+def _data_inputs(node: Node, through: _Through) -> list[int]:
+    """The inputs that carry data, as opposed to parameters."""
+    parameters = row(node.op).const_inputs
+    if through.shape is not None:
+        return [0]
+    return [i for i in range(len(node.inputs)) if i not in parameters and i not in through.inputs]
+
+
+def _fits(node: Node, data: list[int], rank: int) -> bool:
+    """Elementwise operands broadcast from the last axis; all others must have the rank of the order."""
+    elementwise = row(node.op).permute is same_layout
+    for i in data:
+        t = node.inputs[i]
+        if t is None:
+            continue
+        if t.shape is None or len(t.shape) > rank or (len(t.shape) != rank and not elementwise):
+            return False
+        if elementwise and len(t.shape) < rank and t.shape.count(None) > 1:
+            return False
+    return True
+
+
+def _through(node: Node, perm: Perm) -> _Through | None:
+    """The node fed with its data transposed by `perm`; None when it cannot be."""
+    function = row(node.op).permute
+    if node.op in _RESHAPES:
+        return _reshape_through(node, perm)
+    if function is None:
+        return None
+    found = function(node, list(perm))
+    if found is not None:
+        attrs, inputs = found
+        return _Through(attrs, inputs, [inverse(perm)] * len(node.outputs))
+    if node.attrs.get("keep_dims") is False:
+        return _reduced_through(node, perm)
+    return None
+
+
+def _reshape_through(node: Node, perm: Perm) -> _Through | None:
+    x, y = node.inputs[0], node.outputs[0]
+    if x is None or x.shape is None or y.shape is None or len(x.shape) != len(perm):
+        return None
+    if any(t is not None and not t.is_const for t in node.inputs[1:]):
+        return None
+    fed = tuple(x.shape[p] for p in perm)
+    found = sink_through_reshape(fed, inverse(perm), y.shape)
+    if found is None:
+        return None
+    shape, out = found
+    return _Through({"zero_copies": False}, {}, [out], shape)
+
+
+def _reduced_through(node: Node, perm: Perm) -> _Through | None:
+    """A reduction that drops its axes: the axes that stay are in another order."""
+    function = row(node.op).permute
+    assert function is not None
+    trial = Node(node.op, node.name, node.inputs, node.outputs, own_attrs(node.attrs) | {"keep_dims": True})
+    found = function(trial, list(perm))
+    x = node.inputs[0]
+    if found is None or x is None or x.shape is None:
+        return None
+    attrs, inputs = found
+    named = node.attrs.get("axes", node.attrs.get("axis"))
+    if node.input(1) is not None:
+        return None
+    named = range(len(perm)) if named is None else [named] if isinstance(named, int) else named
+    gone = {a % len(perm) for a in named}
+    stay = [a for a in range(len(perm)) if a not in gone]
+    order = [stay.index(p) for p in perm if p not in gone]
+    return _Through(attrs | {"keep_dims": False}, inputs, [inverse(order)] * len(node.outputs))
+
+
+def _rising(node: Node, perm: Perm) -> tuple[Perm, list[int]] | None:
+    """(order for the operands, data inputs) so that the node's output comes in the order `perm`."""
+    x = node.inputs[0]
+    if x is None:
+        return None
+    if node.op in _RESHAPES:
+        if any(t is not None and not t.is_const for t in node.inputs[1:]):
+            return None
+        order = hoist_through_reshape(x.shape, node.outputs[0].shape, perm)
+        return None if order is None else (order, [0])
+    through = _through(node, perm)
+    if through is None or through.outs != [inverse(perm)]:
+        return None
+    return perm, _data_inputs(node, through)
