@@ -15,6 +15,7 @@ MAX_TABLES = 1_000_000
 _U32 = struct.Struct("<I")
 _I32 = struct.Struct("<i")
 _FEW_ROWS = 3
+_MANY_VTABLES = 64
 
 
 class _Damage(Exception):
@@ -230,12 +231,12 @@ def _rows(table: _Table, dtype: np.dtype) -> Reader:
         if last + 4 > s.n:
             raise _Damage(last, f"it lies behind the end of the file ({s.n} bytes)")
         vtables = tables - column(s, np.dtype("<i4"), tables)
-        first = int(vtables[0])
-        groups = (
-            [(first, slice(None))]
-            if (vtables == first).all()
-            else [(int(v), np.flatnonzero(vtables == v)) for v in dict.fromkeys(vtables.tolist())]
-        )
+        groups: list[tuple[int, Any]] = [(int(vtables[0]), slice(None))]
+        if (vtables != vtables[0]).any():
+            several = np.unique(vtables)
+            if len(several) > _MANY_VTABLES:  # no writer's work, and slow by groups
+                return one_by_one(s, tables.tolist())
+            groups = [(int(v), np.flatnonzero(vtables == v)) for v in several]
         for vtable, rows in groups:
             plan = s.plans.get((table, vtable))
             if plan is None:
@@ -252,6 +253,9 @@ def _rows(table: _Table, dtype: np.dtype) -> Reader:
                     array[name][rows] = column(s, kind, where + offset)
         return array
 
+    def one_by_one(s: _Session, tables: list[int]) -> np.ndarray:
+        return np.array([tuple(table.values(s, at).values()) for at in tables], dtype)
+
     def read(s: _Session, at: int) -> np.ndarray:
         key = (read, at)
         found = s.memo.get(key)
@@ -265,9 +269,7 @@ def _rows(table: _Table, dtype: np.dtype) -> Reader:
             offsets = struct.unpack_from(f"<{n}I", s.buf, at + 4)
             if 0 in offsets:
                 raise _Damage(at, "a null offset")
-            found = np.array(
-                [tuple(table.values(s, at + 4 + 4 * i + offset).values()) for i, offset in enumerate(offsets)], dtype
-            )
+            found = one_by_one(s, [at + 4 + 4 * i + offset for i, offset in enumerate(offsets)])
         else:
             offsets = np.frombuffer(s.buf, "<u4", n, at + 4).astype(np.int64)
             if not offsets.all():

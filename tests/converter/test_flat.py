@@ -198,6 +198,18 @@ def test_rows_written_by_a_foreign_builder_in_any_order_are_gathered():
     assert (rows["narrowRange"]).all() and set(rows["numBits"].tolist()) == {8}
 
 
+def test_rows_with_a_vtable_each_are_read_alike():
+    count = 100
+    tables = bytearray()
+    for i in range(count):  # a vtable of two slots, then its table: soffset, then `zero` alone
+        tables += struct.pack("<4HiI", 8, 8, 0, 4, 8, i)
+    offsets = [4 * (count - i) + 16 * i + 8 for i in range(count)]
+    head = struct.pack("<I4s2HHHiII", 16, b"TEST", 6, 8, 4, 0, 8, 4, count)
+    only = Schema("Root grid:[Grid]\nGrid scale:double=1 zero:int", rows=("Grid",), root="Root", identifier=b"TEST")
+    rows = decode(head + struct.pack(f"<{count}I", *offsets) + bytes(tables), only).grid
+    assert rows["zero"].tolist() == list(range(count)) and (rows["scale"] == 1).all()
+
+
 def test_the_official_reader_reads_what_is_written():
     tflite = pytest.importorskip("tflite")
     data = joined(tflite_model(), tflite_schema.SCHEMA)
