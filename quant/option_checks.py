@@ -35,6 +35,7 @@ def _validate_output(options: ConvertOptions) -> None:
         raise UsageError("--outputFile is missing: the file to write", hint="--outputFile=model")
     if options.output_file.endswith(("/", "\\")):
         raise UsageError(f"--outputFile={options.output_file} names a directory", hint=f"{options.output_file}model")
+    options.output_format = tuple(dict.fromkeys(options.output_format))
     if not options.output_format:
         raise UsageError("--outputFormat is empty", hint="--outputFormat=MS")
     for fmt in options.output_format:
@@ -81,16 +82,13 @@ def _validate_data(options: ConvertOptions) -> None:
     if options.calibrate_path and options.calibration_data is not None:
         raise UsageError(f"{options.where('calibrate_path')} and calibration_data are both given", hint="one of them")
     table = fields_of(type(options))
-    for name in options.origins:
-        row = table[name]
-        if row.group not in ("Calibration", "Images") or name == "debug_info_save_path":
-            continue
-        if not options.quant_type:
-            raise UsageError(
-                f"{options.where(name)} has no effect without a quantization type", hint="--quantType=PostTraining"
-            )
-        if options.quant_type == "DynamicQuant" or (options.quant_type == "WeightQuant" and not data):
-            options.notes.append(f"{options.where(name)} is not used by {options.quant_type}")
+    about_data = [name for name in options.origins if table[name].group in ("Calibration", "Images")]
+    if about_data and not options.quant_type:
+        where = options.where(about_data[0])
+        raise UsageError(f"{where} has no effect without a quantization type", hint="--quantType=PostTraining")
+    if about_data and options.quant_type != "PostTraining":
+        listed = ", ".join(options.where(name) for name in about_data)
+        options.notes.append(f"not used by {options.quant_type}: {listed}")
     if options.quant_type == "PostTraining" and not data and not options.load_dist:
         raise UsageError(
             "--quantType=PostTraining needs calibration data, and neither a config file nor a flag names any",

@@ -124,7 +124,7 @@ class ConvertOptions:
         "DEFAULT",
         "type of graph inputs",
         group=MODEL,
-        aliases=("inferenceType", "inputInferenceType"),
+        aliases=("inputInferenceType",),
         refused=_IO_REFUSED,
     )
     output_data_type: str = flag(
@@ -421,6 +421,7 @@ REFUSED: tuple[Row, ...] = (
     _off("device", "CPU", "bitlite makes models for CPUs; other devices need their own compilers"),
     _off("optimizeTransformer", False, "these fusions are made for GPUs and Ascend", Switch(), bare="true"),
     _off("obfuscation", False, "bitlite does not obfuscate models", Switch(), bare="true"),
+    _off("inferenceType", "FLOAT", "it had no effect in the other tool; --quantType says what is stored"),
     _off("stdDev", "128", "input scales come from calibration; give --inputDataType=UINT8 for an integer input"),
     _off("mean", "-0.5", "input scales come from calibration; give --inputDataType=UINT8 for an integer input"),
 )

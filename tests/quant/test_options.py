@@ -136,6 +136,11 @@ def test_contradictions_are_refused():
     assert parse("--bitNum=4", "--bitNum=4").bit_num == 4
 
 
+def test_calibration_flags_that_a_type_does_not_use_are_noted():
+    (note,) = parse("--quantType=WeightQuant", "--calibratePath=d", "--thBinnum=512").notes
+    assert note == "not used by WeightQuant: --calibratePath, --thBinnum"
+
+
 def test_harmless_values_of_refused_flags_are_taken():
     parse("--trainModel=false", "--device=CPU", "--encryption=false", "--saveType=MINDIR_LITE")
 
