@@ -242,7 +242,6 @@ void ConvS8::Run(const StepArgs& args, int phase, int64_t begin, int64_t end) co
 
 std::unique_ptr<Step> MakeConvS8(const StepSpec& spec, PlanContext& plan) {
   const ConvGeometry g = ConvGeometryOf(spec, plan);
-  Require(!g.depthwise(), "depthwise");
   const bool dynamic = spec.Bool("dynamic", false);
   Require(dynamic == (plan.In(0).dtype == DType::kF32), "dynamic is for float32 input");
   if (dynamic) Require(plan.Out(0).dtype == DType::kF32, "dynamic quantization gives float32");

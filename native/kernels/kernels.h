@@ -4,9 +4,13 @@
 #include <cstring>
 
 #include "../cpu.h"
+#include "binary_f32.h"
 #include "depthwise_f32.h"
+#include "depthwise_s8.h"
 #include "gemm_f32.h"
 #include "gemm_s8.h"
+#include "reduce_f32.h"
+#include "softmax_f32.h"
 #include "unary_f32.h"
 
 namespace bitlite {

@@ -31,7 +31,8 @@ class PaddingS8 {
  public:
   PaddingS8() = default;
   PaddingS8(const GemmS8Kernel& kernel, int32_t zero_point)
-      : value_(kernel.form_value(zero_point)), wide_(kernel.form == ActForm::kS16) {}
+      : PaddingS8(kernel.form_value(zero_point), kernel.form == ActForm::kS16) {}
+  PaddingS8(int32_t value, bool wide) : value_(value), wide_(wide) {}
   void Fill(uint8_t* p, int64_t n) const noexcept {
     if (!wide_) {
       std::memset(p, value_, static_cast<size_t>(n));

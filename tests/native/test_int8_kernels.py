@@ -304,6 +304,66 @@ def test_one_dimensional_conv():
     check("conv", [T(x[:, 0], 0.02, 3), const(w[:, 0], 0.01, 0), None], [T(expected, 0.05, 0)], attrs, [expected])
 
 
+DEPTHWISE_CASES = [
+    (7, 8, 16, 16, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 16),
+    (9, 7, 65, 65, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 65),
+    (9, 9, 64, 64, (3, 3), (2, 2), (1, 1), (0, 1, 0, 1), 64),
+    (6, 5, 31, 31, (3, 3), (2, 1), (1, 1), (1, 1, 1, 1), 31),
+    (8, 7, 33, 33, (5, 5), (1, 1), (1, 1), (2, 2, 2, 2), 33),
+    (8, 9, 130, 130, (5, 5), (2, 2), (1, 1), (2, 1, 2, 1), 130),
+    (9, 9, 17, 17, (3, 3), (1, 1), (2, 2), (2, 2, 2, 2), 17),
+    (9, 9, 5, 10, (3, 3), (3, 3), (1, 1), (1, 1, 1, 1), 5),
+    (6, 6, 23, 69, (2, 3), (1, 1), (1, 1), (1, 0, 1, 1), 23),
+    (3, 1, 96, 96, (3, 1), (1, 1), (1, 1), (1, 1, 0, 0), 96),
+    (1, 1, 8, 8, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 8),
+    (2, 3, 3, 3, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), 3),
+]
+
+
+@pytest.mark.parametrize("case", DEPTHWISE_CASES, ids=str)
+@pytest.mark.parametrize("zx,zy", [(-128, 127), (127, -128), (3, -5)])
+def test_depthwise_matches_integer_reference(case, zx, zy):
+    rng = np.random.default_rng(1)
+    x, w, attrs, acc = conv_case(rng, case, n=2)
+    bias = rng.integers(-20000, 20000, w.shape[0]).astype(np.int32)
+    sw = rng.uniform(0.001, 0.01, w.shape[0])
+    sums = acc(zx) + bias
+    sy = float(np.abs(sums).max() * 0.02 * sw.max() / 150)
+    expected = requantize(sums, 0.02 * sw / sy, zy)
+    inputs = [T(x, 0.02, zx), const(w, sw, np.zeros(len(sw), int), 0), const(bias)]
+    check("conv", inputs, [T(expected, sy, zy)], attrs, [expected], THREADS)
+    expected = gemmlowp(sums, 0.02 * sw / sy, zy)
+    check("conv", inputs, [T(expected, sy, zy)], attrs | {"rounding": "gemmlowp"}, [expected], (1, 2))
+
+
+@pytest.mark.parametrize("channels", SIZES)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_of_all_widths(channels, stride):
+    for width in range(1, 9):
+        rng = np.random.default_rng(channels * 100 + width)
+        case = (3, width, channels, channels, (3, 3), (stride, stride), (1, 1), (1, 1, 1, 1), channels)
+        x, w, attrs, acc = conv_case(rng, case)
+        expected = requantize(acc(-7), 0.02 * 0.01 / 0.3, 4)
+        check("conv", [T(x, 0.02, -7), const(w, 0.01, 0), None], [T(expected, 0.3, 4)], attrs, [expected])
+
+
+@pytest.mark.parametrize("case", DEPTHWISE_CASES, ids=str)
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_depthwise_with_weight_zero_points(case, per_channel, dtype):
+    rng = np.random.default_rng(4)
+    x, w, attrs, _ = conv_case(rng, case)
+    w = codes(rng, w.shape, dtype)
+    info = np.iinfo(dtype)
+    zw = rng.integers(info.min, info.max, w.shape[0], endpoint=True) if per_channel else np.array([info.max])
+    sw = rng.uniform(0.001, 0.01, len(zw))
+    *_, stride, dilation, pad, group = case
+    sums = conv_acc(x, w, -100, zw, stride, dilation, pad, group)
+    expected = requantize(sums, 0.02 * sw / 1.1, -3)
+    weights = const(w, sw, zw, 0 if per_channel else None)
+    check("conv", [T(x, 0.02, -100), weights, None], [T(expected, 1.1, -3)], attrs, [expected], (1, 2))
+
+
 def dynamic_params(x):
     low, high = min(np.float32(0), x.min()), max(np.float32(0), x.max())
     scale = np.float32(high - low) / np.float32(255)

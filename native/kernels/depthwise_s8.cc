@@ -1,0 +1,259 @@
+// conv with group == channels on int8, any kernel, stride and dilation, with a channel multiplier.
+// A work item is a band of output rows of some blocks of channels; its padded input is copied plane
+// by plane, which stays in the cache.
+#include <algorithm>
+#include <cstring>
+
+#include "kernels.h"
+#include "layer_s8.h"
+#include "spatial_s8.h"
+
+namespace bitlite {
+namespace {
+
+constexpr int64_t kPlaneBytes = 128 * 1024;
+constexpr int kMaxBlock = 64;
+
+class DepthwiseS8 final : public Step {
+ public:
+  DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS8& out);
+  void Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept override;
+
+ private:
+  void CopyPlane(const int8_t* x, int64_t first_row, int64_t rows, int64_t channel, int n,
+                 uint8_t* plane) const noexcept;
+  void Finish(const DepthwiseS8Row& row, int64_t channel, int8_t* y) const noexcept;
+
+  const DepthwiseS8Kernel& kernel_;
+  ConvGeometry g_;
+  OutputS8 out_;
+  int64_t multiplier_;  // output channels of an input channel
+  bool direct_, by_columns_;
+  int32_t padding_;      // zero point in the kernel's form
+  int64_t image_w_;      // columns of a plane
+  int64_t pixel_bytes_;  // of a block of a pixel
+  int64_t blocks_, chunks_, bands_, band_rows_;
+  size_t plane_bytes_;
+  int32_t groups_;
+  std::vector<int32_t> taps_;
+  size_t block_weight_bytes_;
+  Aligned<uint8_t> w_;
+  Aligned<int32_t> bias_;
+  Aligned<float> scale_;                      // multipliers, packed
+  std::vector<GemmlowpMultiplier> gemmlowp_;  // in channel order
+};
+
+// Weights with zero points need more than int8.
+const DepthwiseS8Kernel& Select(IsaMask isa, bool wide_weights) {
+  if (wide_weights) isa &= kIsaAvx2 | kIsaNeon;
+  return BITLITE_SELECT(depthwise_s8, isa).fn();
+}
+
+template <typename T>
+T At(const std::vector<T>& v, int64_t i) {
+  return v[v.size() == 1 ? 0 : static_cast<size_t>(i)];
+}
+
+DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS8& out)
+    : kernel_(Select(plan.isa, !out.weight_zero.empty())),
+      g_(g),
+      out_(out),
+      multiplier_(g.o / g.c),
+      direct_(!out.gemmlowp) {
+  const TensorSpec& w = plan.In(1);
+  const int32_t x_zero = ZeroPointOf(plan.In(0));
+  const int block = kernel_.block, group = kernel_.group;
+  padding_ = kernel_.form == ActForm::kU8 ? x_zero + 128 : x_zero;
+  pixel_bytes_ = block * (kernel_.form == ActForm::kS16 ? 2 : 1);
+  image_w_ = (g.ow - 1) * g.stride_w + (g.kw - 1) * g.dilation_w + 1;
+  blocks_ = CeilDiv(g.o, block);
+  by_columns_ = kernel_.groups_columns_of_3 && g.kh == 3 && g.kw == 3 && g.dilation_h == 1 &&
+                g.dilation_w == 1 && g.stride_w <= 2;
+
+  // Tap t of a group: which kernel element, or -1.
+  const int64_t elements = g.kh * g.kw;
+  std::vector<int64_t> order;
+  if (by_columns_) {
+    for (int64_t kx = 0; kx < 3; ++kx) {
+      for (int64_t ky = 0; ky < 4; ++ky) order.push_back(ky < 3 ? ky * 3 + kx : -1);
+    }
+  } else {
+    for (int64_t e = 0; e < CeilDiv(elements, group) * group; ++e) {
+      order.push_back(e < elements ? e : -1);
+    }
+  }
+  groups_ = static_cast<int32_t>(order.size() / group);
+  for (int64_t e : order) {
+    const int64_t ky = e < 0 ? 0 : e / g.kw, kx = e < 0 ? 0 : e % g.kw;
+    const int64_t offset = (ky * g.dilation_h * image_w_ + kx * g.dilation_w) * pixel_bytes_;
+    Require(offset < INT32_MAX, "the padded image is too large");
+    taps_.push_back(static_cast<int32_t>(offset));
+  }
+
+  const size_t weight_size = kernel_.wide_weights ? 2 : 1;
+  block_weight_bytes_ = order.size() * block * weight_size;
+  w_.Reset(blocks_ * block_weight_bytes_);
+  bias_.Reset(blocks_ * block);
+  scale_.Reset(blocks_ * block);
+  if (out.gemmlowp) gemmlowp_.resize(g.o);
+  std::memset(w_.data(), 0, w_.size());
+  const uint8_t* weights = static_cast<const uint8_t*>(w.data);
+  const uint8_t flip = w.dtype == DType::kU8 ? 0x80 : 0;
+  for (int64_t p = 0; p < blocks_ * block; ++p) {
+    const int64_t at = p % block;
+    const int64_t o = p / block * block + kernel_.column(static_cast<int>(at));
+    bias_[p] = 0;
+    scale_[p] = 0;
+    if (o >= g.o) continue;
+    const int32_t zero = out.weight_zero.empty() ? 0 : At(out.weight_zero, o);
+    int64_t sum = 0;
+    for (size_t t = 0; t < order.size(); ++t) {
+      if (order[t] < 0) continue;
+      const int value = static_cast<int8_t>(weights[o * elements + order[t]] ^ flip) - zero;
+      sum += value;
+      const size_t index = (t / group * block + at) * group + t % group;
+      uint8_t* base = w_.data() + p / block * block_weight_bytes_;
+      if (kernel_.wide_weights) {
+        reinterpret_cast<int16_t*>(base)[index] = static_cast<int16_t>(value);
+      } else {
+        base[index] = static_cast<uint8_t>(value);
+      }
+    }
+    const int64_t bias = out.bias.empty() ? 0 : out.bias[o];
+    bias_[p] = static_cast<int32_t>(static_cast<uint32_t>(bias - padding_ * sum));
+    const double m = At(out.acc_scale, o) / out.y_scale;
+    scale_[p] = static_cast<float>(m);
+    if (out.gemmlowp) gemmlowp_[o] = QuantizeMultiplier(m);
+    direct_ &= FitsInt32(std::abs(static_cast<double>(bias)) + 65025.0 * elements, scale_[p]);
+  }
+
+  const int64_t line_bytes = std::max<int64_t>(1, g.stride_h * image_w_ * pixel_bytes_);
+  bands_ = CeilDiv(g.oh, std::max<int64_t>(2, kPlaneBytes / line_bytes));
+  chunks_ = 1;
+  cost_ns = static_cast<double>(g.batch * g.oh * g.ow * g.o) * (0.03 + 0.005 * elements);
+  if (plan.threads > 1) {
+    const int64_t items = g.batch * bands_;
+    if (items % plan.threads != 0) {
+      if (blocks_ % plan.threads == 0 || blocks_ >= 4 * plan.threads) {
+        chunks_ = plan.threads;
+      } else {
+        bands_ = CeilDiv(items, plan.threads) * plan.threads;
+      }
+    }
+  }
+  band_rows_ = std::max<int64_t>(1, CeilDiv(g.oh, std::max<int64_t>(1, bands_)));
+  bands_ = CeilDiv(g.oh, band_rows_);
+  phases = {g.batch * bands_ * chunks_};
+  plane_bytes_ = static_cast<size_t>(
+      ((band_rows_ - 1) * g.stride_h + (g.kh - 1) * g.dilation_h + 1) * image_w_ * pixel_bytes_);
+  // The last column of 3 that a row prefetches stays within the plane; loads never pass its end.
+  thread_scratch = CeilDiv(plane_bytes_ + kSlackS8, 64) * 64;
+  if (!direct_) thread_scratch += static_cast<size_t>(g.ow * block) * sizeof(int32_t);
+}
+
+// Channels [channel, channel + n) of the outputs' input rows, padded.
+void DepthwiseS8::CopyPlane(const int8_t* x, int64_t first_row, int64_t rows, int64_t channel,
+                            int n, uint8_t* plane) const noexcept {
+  const int64_t left = std::min(g_.pad_left, image_w_);
+  const int64_t inside = std::max<int64_t>(0, std::min(g_.w, image_w_ - left));
+  const int64_t right = image_w_ - left - inside;
+  const PaddingS8 padding(padding_, kernel_.form == ActForm::kS16);
+  const int64_t block = kernel_.block;
+  for (int64_t r = 0; r < rows; ++r, plane += image_w_ * pixel_bytes_) {
+    const int64_t ih = first_row + r;
+    if (ih < 0 || ih >= g_.h) {
+      padding.Fill(plane, image_w_ * block);
+      continue;
+    }
+    padding.Fill(plane, left * block);
+    uint8_t* dst = plane + left * pixel_bytes_;
+    const int8_t* src = x + ih * g_.w * g_.c;
+    if (multiplier_ == 1) {
+      kernel_.load(dst, src + channel, g_.c, inside, n);
+    } else {
+      for (int64_t i = 0; i < inside; ++i, dst += pixel_bytes_, src += g_.c) {
+        int8_t repeated[kMaxBlock];
+        for (int c = 0; c < n; ++c) repeated[c] = src[(channel + c) / multiplier_];
+        kernel_.load(dst, repeated, 0, 1, n);
+      }
+    }
+    padding.Fill(plane + (left + inside) * pixel_bytes_, right * block);
+  }
+}
+
+// Accumulators of a row to outputs, where the kernel does not do it.
+void DepthwiseS8::Finish(const DepthwiseS8Row& row, int64_t channel, int8_t* y) const noexcept {
+  for (int64_t o = 0; o < row.outputs; ++o) {
+    for (int i = 0; i < kernel_.block; ++i) {
+      const int c = kernel_.column(i);
+      if (c >= row.n) continue;
+      const int32_t acc = row.acc[o * kernel_.block + i];
+      const int32_t q = out_.gemmlowp ? RequantizeGemmlowp(acc, gemmlowp_[channel + c], out_.y_zero,
+                                                           out_.range.qmin, out_.range.qmax)
+                                      : RequantizeRneF32(acc, row.multiplier[i], out_.y_zero,
+                                                         out_.range.qmin, out_.range.qmax);
+      y[o * g_.o + c] = static_cast<int8_t>(q);
+    }
+  }
+}
+
+void DepthwiseS8::Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept {
+  const int block = kernel_.block;
+  DepthwiseS8Row row{};
+  row.taps = taps_.data();
+  row.groups = groups_;
+  row.x_step = g_.stride_w * pixel_bytes_;
+  row.x_row = image_w_ * pixel_bytes_;
+  row.outputs = g_.ow;
+  row.zero_point = out_.y_zero;
+  row.qmin = out_.range.qmin;
+  row.qmax = out_.range.qmax;
+  row.y_step = g_.o;
+  uint8_t* plane = args.thread_scratch;
+  if (!direct_) {
+    row.acc = reinterpret_cast<int32_t*>(plane + CeilDiv(plane_bytes_ + kSlackS8, 64) * 64);
+  }
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t chunk = item % chunks_, band = item / chunks_ % bands_;
+    const int64_t n = item / chunks_ / bands_;
+    const int64_t first = band * band_rows_, last = std::min(g_.oh, first + band_rows_);
+    const int8_t* x = args.In<int8_t>(0) + n * g_.h * g_.w * g_.c;
+    for (int64_t b = blocks_ * chunk / chunks_; b < blocks_ * (chunk + 1) / chunks_; ++b) {
+      const int64_t channel = b * block;
+      row.n = static_cast<int32_t>(std::min<int64_t>(block, g_.o - channel));
+      row.w = w_.data() + b * block_weight_bytes_;
+      row.bias = bias_.data() + channel;
+      row.multiplier = scale_.data() + channel;
+      CopyPlane(x, first * g_.stride_h - g_.pad_top,
+                (last - first - 1) * g_.stride_h + (g_.kh - 1) * g_.dilation_h + 1, channel, row.n,
+                plane);
+      for (int64_t oh = first; oh < last; ++oh) {
+        row.x = plane + (oh - first) * g_.stride_h * row.x_row;
+        int8_t* y = args.Out<int8_t>(0) + ((n * g_.oh + oh) * g_.ow) * g_.o + channel;
+        row.y = direct_ ? y : nullptr;
+        if (by_columns_) {
+          kernel_.row3x3(row, static_cast<int>(g_.stride_w));
+        } else {
+          kernel_.row(row);
+        }
+        if (!direct_) Finish(row, channel, y);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Step> MakeDepthwiseS8(const StepSpec& spec, PlanContext& plan) {
+  const ConvGeometry g = ConvGeometryOf(spec, plan);
+  Require(g.depthwise(), "not depthwise");
+  Require(plan.In(0).dtype == DType::kI8 && plan.Out(0).dtype == DType::kI8,
+          "input and output are not int8");
+  Require(!plan.Has(3), "depthwise with residual");
+  spec.Ignore("dynamic");
+  const OutputS8 out = OutputOf(spec, plan, g.o, 0, -1);
+  if (plan.check_only) return nullptr;
+  return std::make_unique<DepthwiseS8>(plan, g, out);
+}
+
+}  // namespace bitlite

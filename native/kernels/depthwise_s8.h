@@ -1,0 +1,53 @@
+// Rows of a depthwise convolution on int8. The driver copies the padded input of a band into planes
+// of `block` channels, [row][column][block] in the kernel's form; a kernel computes one row of
+// outputs of one plane.
+//
+// Taps are multiplied in groups of `group` (what one dot product instruction adds up), with zero
+// weights where the last one is not full. Weights are [tap group][position][group] with positions
+// permuted by `column`, as are bias and multipliers.
+#pragma once
+
+#include <cstdint>
+
+#include "gemm_s8.h"
+
+namespace bitlite {
+
+struct DepthwiseS8Row {
+  const uint8_t* x;     // the first tap of the first output
+  const int32_t* taps;  // groups * group byte offsets
+  int32_t groups;
+  int64_t x_step;  // bytes from output to output
+  int64_t x_row;   // bytes from input row to input row
+  const void* w;   // int8, or int16 where wide_weights
+  const int32_t* bias;
+  const float* multiplier;
+  int64_t outputs;
+  int32_t n;  // valid channels
+  // One of both. y: requantized, in channel order. acc: int32, `block` per output in packed order.
+  int8_t* y;
+  int64_t y_step;
+  int32_t* acc;
+  int32_t zero_point, qmin, qmax;
+};
+
+struct DepthwiseS8Kernel {
+  int block, group;
+  ActForm form;
+  bool wide_weights;
+  // Kernels of 3x3 with column stride 1 or 2 have their taps grouped by column, three and a zero.
+  bool groups_columns_of_3;
+  int (*column)(int i);  // the channel at position i
+  // row3x3: for 3x3 kernels without dilation, columns stride 1 or 2; null where there is none.
+  void (*row)(const DepthwiseS8Row&);
+  void (*row3x3)(const DepthwiseS8Row&, int stride);
+  // `pixels` pixels of n <= block channels at distance src_step, to planes of `block` channels.
+  void (*load)(uint8_t* dst, const int8_t* src, int64_t src_step, int64_t pixels, int n);
+};
+
+// Family depthwise_s8: the exported function of a row gives the table above.
+struct depthwise_s8 {
+  using Fn = const DepthwiseS8Kernel&();
+};
+
+}  // namespace bitlite
