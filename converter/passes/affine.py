@@ -62,7 +62,8 @@ def _of_batch_norm(node: Node) -> Affine | None:
     if x is None or len(values) != 4 or any(v is None for v in values):
         return None
     gamma, beta, mean, variance = (v.astype(np.float64).reshape(-1) for v in values if v is not None)
-    scale = gamma / np.sqrt(variance + float(node.attrs["epsilon"]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scale = gamma / np.sqrt(variance + float(node.attrs["epsilon"]))
     return Affine(x, scale, beta - mean * scale)
 
 

@@ -43,12 +43,29 @@ def cancel_transposes(graph: Graph) -> Iterator[Record]:
     Not through operators whose axes have a fixed meaning (Conv, MatMul), not where an operand that is not transposed
     would cost more than is saved, and not through a Reshape that merges axes which the Transpose brought together.
     """
+    before = _cost(graph)
+    if before == (0, 0):
+        return
+    nodes, fields = list(graph.nodes), [(n.op, n.inputs, n.outputs, n.attrs, n.origin) for n in graph.nodes]
     move = _Mover(Edit(graph))
-    yield from move.sink()
-    yield from move.rise()
-    yield from move.settle()
-    move.name_values()
+    records = [*move.sink(), *move.rise(), *move.settle()]
     move.edit.finish()
+    if _cost(graph) >= before:
+        # Where a Transpose stands without a gain is the source's choice; without this rule rounds would not end.
+        graph.nodes = nodes
+        for node, (op, inputs, outputs, attrs, origin) in zip(nodes, fields):
+            node.op, node.inputs, node.outputs, node.attrs, node.origin = op, inputs, outputs, attrs, origin
+        records = [r for r in records if isinstance(r, Refusal)]
+    else:
+        move.name_values()
+    yield from records
+
+
+def _cost(graph: Graph) -> tuple[int, int]:
+    """(elements that are transposed, Transposes)."""
+    found = [n for n in graph.nodes if n.op == "Transpose"]
+    moved = [n for n in found if n.inputs[0] is None or not keeps_memory(n.attrs["perm"], n.inputs[0].shape)]
+    return sum(_size(n.outputs[0].shape) for n in moved), len(found)
 
 
 @dataclass(slots=True)
@@ -198,7 +215,7 @@ class _Mover:
             fresh.append(Tensor(self.edit.name(t.name), t.dtype, shape, None, _permuted_quant(t.quant, inverse(out))))
         self.edit.take_outputs(node, fresh)
         for t, new, out in zip(old, fresh, through.outs):
-            if new is t:
+            if new is t or not (self.edit.readers(t) or self.edit.is_output(t)):
                 continue
             made = self.edit.emit(
                 "Transpose", [new], {"perm": list(out)}, after=node, outputs=[t], origin=node.origin or (node.name,)
@@ -300,10 +317,13 @@ class _Mover:
         price = self._price(x, perm, len(perm))
         if price == 0 or x.shape is None or len(x.shape) != len(perm) or self.edit.is_output(x):
             return price
-        if self.edit.readers(x) != [reader]:
-            return price
+        known = dict(region)
+        if known.get(self.edit.producer(x)) == perm:  # pyright: ignore[reportArgumentType]
+            return 0
         if self._transpose(x) is not None:
-            return 0  # The two Transposes become one.
+            return 0 if self.edit.readers(x) == [reader] else price  # The two Transposes become one.
+        if not all(_is_transpose(r, perm) or known.get(r) == perm for r in self.edit.readers(x)):
+            return price
         mark = len(region)
         cost = self._climb(x, perm, region, min(limit, price))
         if cost is None or cost >= price:

@@ -24,7 +24,19 @@ def quiet(net, kind, x):
     }[kind]()
 
 
-KINDS = ["reshape", "transpose", "concat", "cast", "mul", "mul_from_left", "add", "sub", "relu_twice", "wider_clip", "identity"]
+KINDS = [
+    "reshape",
+    "transpose",
+    "concat",
+    "cast",
+    "mul",
+    "mul_from_left",
+    "add",
+    "sub",
+    "relu_twice",
+    "wider_clip",
+    "identity",
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
