@@ -14,6 +14,7 @@ import numpy as np
 
 from .errors import GraphError
 from .ir import Graph, Node, Tensor
+from .numeric.qparams import QuantParam
 from .opdef import REQUIRED, evaluate, row
 
 # What exporters compute on the side (shapes, indices, masks) is folded while reading; weights are left to the pass.
@@ -35,6 +36,7 @@ class Builder:
         self._nodes = {n.name: 0 for n in graph.nodes}
         self._reserved: set[str] = set()
         self._permuted: dict[tuple[Tensor, tuple[int, ...]], Tensor] = {}
+        self.codes: dict[Tensor, Tensor] = {}  # plain view → the quantized tensor behind it; see ops/codes.py
 
     def name(self, wish: str) -> str:
         """A tensor name: `wish`, or `wish_1`, … when it is taken; reserved from now on."""
@@ -113,6 +115,8 @@ class Builder:
             tensor = Tensor(self.name(wish), np.dtype(dtype), None if shape is None else tuple(shape))
             if folded is not None:
                 tensor.data = folded[k]
+            elif definition.quant is not None and definition.quant.output == "same":
+                tensor.quant = _carried(node.inputs[0], tensor)
             node.outputs.append(tensor)
         if folded is None:
             self.graph.nodes.append(node)
@@ -135,6 +139,13 @@ class Builder:
             return None
         with np.errstate(all="ignore"):
             return evaluate(node, [None if t is None else t.data for t in node.inputs])
+
+
+def _carried(x: Tensor | None, y: Tensor) -> QuantParam | None:
+    """What an operator that only moves or chooses elements leaves of its input's parameters."""
+    if x is None or x.is_const or x.quant is None or x.quant.axis is not None or x.dtype != y.dtype:
+        return None
+    return x.quant
 
 
 def _reserve(taken: dict[str, int], wish: str) -> str:

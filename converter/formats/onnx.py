@@ -77,7 +77,8 @@ class _Reader:
             known = [t.name for t in self.graph.inputs]
             raise ModelError(f"no input is named {next(iter(shapes))!r}; its inputs are {known}", file=self.path)
         self._nodes(source.node, scope)
-        found = [(o.name, self._value(o.name, scope)) for o in source.output]
+        # A quantized output keeps its parameters instead of ending in a plain view.
+        found = [(o.name, self.build.codes.get(t := self._value(o.name, scope), t)) for o in source.output]
         self.graph.outputs = name_outputs(self.build, found)
         for t in (*self.graph.inputs, *self.graph.outputs):
             t.layout = "NCHW" if t.rank == 4 else ""

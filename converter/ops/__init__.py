@@ -1,5 +1,49 @@
 """The operators, one family a file: importing this declares every row."""
 
-from . import conv, dense, norm, pool
+from . import (
+    activation,
+    binary,
+    cast,
+    codes,
+    concat,
+    conv,
+    dense,
+    gather,
+    norm,
+    pad,
+    pool,
+    qlayers,
+    quantize,
+    reduce,
+    reshape,
+    select,
+    shape,
+    slice,
+    softmax,
+    transpose,
+    unary,
+)
 
-__all__ = ["conv", "dense", "norm", "pool"]
+__all__ = [
+    "activation",
+    "binary",
+    "cast",
+    "codes",
+    "concat",
+    "conv",
+    "dense",
+    "gather",
+    "norm",
+    "pad",
+    "pool",
+    "qlayers",
+    "quantize",
+    "reduce",
+    "reshape",
+    "select",
+    "shape",
+    "slice",
+    "softmax",
+    "transpose",
+    "unary",
+]

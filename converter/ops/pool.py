@@ -222,7 +222,7 @@ def read_tflite_pool(r: Reading) -> Tensor:
     return r.emit(kinds[r.op], r.input(0), **attrs, **({"mean": True} if r.op == "L2_POOL_2D" else {}))
 
 
-def _onnx_pool_window(r: Reading) -> dict[str, Any]:
+def read_onnx_pool_window(r: Reading) -> dict[str, Any]:
     rank = r.rank(r.input(0)) - 2
     attrs = onnx_window(r, rank) | {"kernel": per_axis(r.attr("kernel_shape"), rank)}
     return attrs | {"ceil_mode": bool(r.attr("ceil_mode", 0)) and attrs["pad_mode"] == "explicit"}
@@ -230,7 +230,7 @@ def _onnx_pool_window(r: Reading) -> dict[str, Any]:
 
 @reads("onnx", "MaxPool")
 def read_onnx_max_pool(r: Reading) -> Any:
-    attrs = _onnx_pool_window(r)
+    attrs = read_onnx_pool_window(r)
     x = r.channels_last(r.input(0))
     if len(r.outputs) < 2:
         return r.channels_first(r.emit("MaxPool", x, **attrs))
@@ -240,13 +240,13 @@ def read_onnx_max_pool(r: Reading) -> Any:
 
 @reads("onnx", "AveragePool")
 def read_onnx_average_pool(r: Reading) -> Tensor:
-    attrs = _onnx_pool_window(r) | {"count_include_pad": bool(r.attr("count_include_pad", 0))}
+    attrs = read_onnx_pool_window(r) | {"count_include_pad": bool(r.attr("count_include_pad", 0))}
     return r.channels_first(r.emit("AveragePool", r.channels_last(r.input(0)), **attrs))
 
 
 @reads("onnx", "LpPool")
 def read_onnx_lp_pool(r: Reading) -> Tensor:
-    attrs = _onnx_pool_window(r) | {"p": int(r.attr("p", 2))}
+    attrs = read_onnx_pool_window(r) | {"p": int(r.attr("p", 2))}
     return r.channels_first(r.emit("LpPool", r.channels_last(r.input(0)), **attrs))
 
 

@@ -35,8 +35,8 @@ def build(row, case):
     for i, given in enumerate(case.inputs):
         if given is None:
             inputs.append(None)
-        elif isinstance(given, np.ndarray):
-            inputs.append(builder.constant(given, f"x{i}"))
+        elif isinstance(given, (np.ndarray, np.generic)):
+            inputs.append(builder.constant(np.asarray(given), f"x{i}"))
         elif i in case.const:
             inputs.append(builder.constant(rng.standard_normal(given).astype(np.float32), f"x{i}"))
         else:
@@ -110,6 +110,8 @@ def reread(graph, container):
 @pytest.mark.parametrize(("row", "case", "container"), WRITTEN)
 def test_what_is_written_is_read_back_as_the_same_function(row, case, container):
     graph, feeds = build(row, case)
+    if not graph.nodes:
+        return  # its value follows from types alone
     want = run(graph, feeds)
     try:
         again = reread(graph, container)
