@@ -46,14 +46,15 @@ class DataSpec:
     @classmethod
     def from_options(cls, options: ConvertOptions) -> DataSpec:
         """Takes the calibration options; `calibration_data` may also be the path of a directory or file."""
-        source, paths = options.calibration_data, options.calibrate_path
+        source = options.calibration_data
+        paths: dict[str | int, str] = dict(options.calibrate_path)
         if isinstance(source, (str, os.PathLike)):
             source, paths = None, {0: os.fspath(source)}
         count_where = options.where("calibrate_size")
         # r1.x takes what there is when batch_count is larger; 2.x stops
         strict = options.given("calibrate_size") and "batch" not in count_where.lower() and source is None
         where = options.where("calibrate_path") if source is None else "calibration_data"
-        return cls(dict(paths), source, options.calibrate_size, strict, options.input_type,
+        return cls(paths, source, options.calibrate_size, strict, options.input_type,
                    ImageSpec.from_options(options), where, count_where)  # fmt: skip
 
 

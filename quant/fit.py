@@ -42,7 +42,7 @@ class InputSpec:
 
 
 def is_fixed(dim: Any) -> bool:
-    return isinstance(dim, (int, np.integer)) and not isinstance(dim, bool) and dim >= 0
+    return isinstance(dim, (int, np.integer)) and not isinstance(dim, bool) and int(dim) >= 0
 
 
 def show_shape(shape: Sequence[Dim]) -> str:
