@@ -67,7 +67,7 @@ def onnx_model(
         for i, (n, a) in enumerate(zip(names, inputs))
         if a is not None and i not in const
     ]
-    fixed = [numpy_helper.from_array(np.ascontiguousarray(inputs[i]), names[i]) for i in const]
+    fixed = [numpy_helper.from_array(np.asarray(inputs[i], order="C"), names[i]) for i in const]
     results = [helper.make_tensor_value_info(n, TensorProto.UNDEFINED, None) for n in made if n]
     for info in results:
         info.ClearField("type")
