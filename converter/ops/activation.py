@@ -1,0 +1,557 @@
+"""Activations as nodes of their own. The rows of one input are made by `unary.declare`; PRelu has a slope input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..formats.reading import Reading
+from ..formats.writing import Writing
+from ..ir import Node, Tensor
+from ..opdef import OPS, Case, Inferred, Quant, op, reads, writes
+from .layout import same_layout
+from .types import broadcasts_to, fail, joint_dtype, need, value_dtype
+from .unary import Unary, declare
+
+
+def _relu(x: np.ndarray) -> np.ndarray:
+    return np.maximum(x, x.dtype.type(0))
+
+
+def _bound(x: np.ndarray, value: Any, *, low: bool) -> Any:
+    """A bound in x's type; one outside an integer type is that type's own."""
+    if value is None or x.dtype.kind == "f":
+        return None if value is None else x.dtype.type(value)
+    info = np.iinfo(x.dtype)
+    if not math.isfinite(value):
+        return info.min if value < 0 else info.max
+    exact = math.ceil(value) if low else math.floor(value)
+    return x.dtype.type(min(max(exact, info.min), info.max))
+
+
+def _clip(x: np.ndarray, *, min: float | None, max: float | None) -> np.ndarray:
+    low, high = _bound(x, min, low=True), _bound(x, max, low=False)
+    y = x if low is None else np.maximum(x, low)
+    return y if high is None else np.minimum(y, high)
+
+
+def _clip1(x: float, *, min: float | None, max: float | None) -> float:
+    x = x if min is None or x > min else float(min)
+    return x if max is None or x < max else float(max)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    # exp only of what is not positive, so that it cannot overflow.
+    e = np.exp(-np.abs(x))
+    one = x.dtype.type(1)
+    return np.where(x >= 0, one / (one + e), e / (one + e))
+
+
+def _sigmoid1(x: float) -> float:
+    e = math.exp(-abs(x))
+    return 1 / (1 + e) if x >= 0 else e / (1 + e)
+
+
+def _hard_swish(x: np.ndarray) -> np.ndarray:
+    t = x.dtype.type
+    return x * np.clip(x + t(3), t(0), t(6)) / t(6)
+
+
+def _hard_sigmoid(x: np.ndarray, *, alpha: float, beta: float) -> np.ndarray:
+    t = x.dtype.type
+    return np.clip(x * t(alpha) + t(beta), t(0), t(1))
+
+
+_TANH_GELU = math.sqrt(2 / math.pi)
+
+
+def _gelu(x: np.ndarray, *, approximate: bool) -> np.ndarray:
+    t = x.dtype.type
+    if approximate:
+        return t(0.5) * x * (t(1) + np.tanh(t(_TANH_GELU) * (x + t(0.044715) * x * x * x)))
+    from scipy.special import erf
+
+    return t(0.5) * x * (t(1) + erf(x * t(math.sqrt(0.5))))
+
+
+def _gelu1(x: float, *, approximate: bool) -> float:
+    inner = math.tanh(_TANH_GELU * (x + 0.044715 * x**3)) if approximate else math.erf(x * math.sqrt(0.5))
+    return 0.5 * x * (1 + inner)
+
+
+def _softplus(x: np.ndarray) -> np.ndarray:
+    return np.logaddexp(x.dtype.type(0), x)
+
+
+def _softplus1(x: float) -> float:
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+def _where(x: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    return np.where(x > 0, x, negative)
+
+
+def _elu(x: np.ndarray, *, alpha: float) -> np.ndarray:
+    return _where(x, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0)))
+
+
+def _selu(x: np.ndarray, *, alpha: float, gamma: float) -> np.ndarray:
+    t = x.dtype.type
+    return t(gamma) * _where(x, t(alpha) * np.expm1(np.minimum(x, 0)))
+
+
+def _celu(x: np.ndarray, *, alpha: float) -> np.ndarray:
+    t = x.dtype.type
+    return np.maximum(x, t(0)) + t(alpha) * np.expm1(np.minimum(x, t(0)) / t(alpha))
+
+
+def _shrink(x: np.ndarray, *, lambd: float, bias: float) -> np.ndarray:
+    zero = np.zeros_like(x)
+    return np.where(x < -lambd, x + bias, np.where(x > lambd, x - bias, zero))
+
+
+def _shrink1(x: float, *, lambd: float, bias: float) -> float:
+    return x + bias if x < -lambd else x - bias if x > lambd else 0.0
+
+
+_SELU = {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}
+_ROWS = [
+    Unary("Relu", _relu, lambda x: max(x, 0.0), "iuf", "RELU", "Relu"),
+    Unary("Relu6", lambda x: _clip(x, min=0.0, max=6.0), lambda x: min(max(x, 0.0), 6.0), "iuf", "RELU6"),
+    Unary(
+        "Clip",
+        _clip,
+        _clip1,
+        "iuf",
+        attrs={"min": None, "max": None},
+        variants=({}, {"min": -1.0, "max": 1.0}, {"min": 0.5}, {"max": 0.0}),
+    ),
+    Unary(
+        "LeakyRelu",
+        lambda x, *, alpha: np.where(x >= 0, x, x * x.dtype.type(alpha)),
+        lambda x, *, alpha: x if x >= 0 else x * alpha,
+        attrs={"alpha": 0.01},
+        variants=({}, {"alpha": 0.2}),
+    ),
+    Unary("Sigmoid", _sigmoid, _sigmoid1, "f", "LOGISTIC", "Sigmoid", fixed=(1 / 256, -128)),
+    Unary("Tanh", np.tanh, math.tanh, "f", "TANH", "Tanh", fixed=(1 / 128, 0)),
+    Unary("HardSwish", _hard_swish, lambda x: x * min(max(x + 3, 0.0), 6.0) / 6, "f", "HARD_SWISH", "HardSwish"),
+    Unary(
+        "HardSigmoid",
+        _hard_sigmoid,
+        lambda x, *, alpha, beta: min(max(alpha * x + beta, 0.0), 1.0),
+        attrs={"alpha": 0.2, "beta": 0.5},
+        variants=({}, {"alpha": 1 / 6}),
+        fixed=(1 / 256, -128),
+    ),
+    Unary("Gelu", _gelu, _gelu1, attrs={"approximate": False}, variants=({}, {"approximate": True})),
+    Unary("Softplus", _softplus, _softplus1, "f", "", "Softplus"),
+    Unary("Softsign", lambda x: x / (1 + np.abs(x)), lambda x: x / (1 + abs(x)), "f", "", "Softsign"),
+    Unary("Mish", lambda x: x * np.tanh(_softplus(x)), lambda x: x * math.tanh(_softplus1(x)), "f", "", "Mish"),
+    Unary(
+        "Swish",
+        lambda x, *, alpha: x * _sigmoid(x * x.dtype.type(alpha)),
+        lambda x, *, alpha: x * _sigmoid1(alpha * x),
+        attrs={"alpha": 1.0},
+        variants=({}, {"alpha": 1.702}),
+    ),
+    Unary(
+        "Elu",
+        _elu,
+        lambda x, *, alpha: x if x > 0 else alpha * math.expm1(x),
+        attrs={"alpha": 1.0},
+        variants=({}, {"alpha": 0.5}),
+    ),
+    Unary(
+        "Selu",
+        _selu,
+        lambda x, *, alpha, gamma: gamma * (x if x > 0 else alpha * math.expm1(x)),
+        attrs=_SELU,
+    ),
+    Unary(
+        "Celu",
+        _celu,
+        lambda x, *, alpha: max(x, 0.0) + alpha * math.expm1(min(x, 0.0) / alpha),
+        attrs={"alpha": 1.0},
+        variants=({}, {"alpha": 2.0}),
+    ),
+    Unary(
+        "ThresholdedRelu",
+        lambda x, *, alpha: np.where(x > x.dtype.type(alpha), x, x.dtype.type(0)),
+        lambda x, *, alpha: x if x > alpha else 0.0,
+        attrs={"alpha": 1.0},
+        variants=({}, {"alpha": 0.3}),
+    ),
+    Unary(
+        "Shrink",
+        _shrink,
+        _shrink1,
+        "iuf",
+        attrs={"lambd": 0.5, "bias": 0.0},
+        variants=({}, {"lambd": 1.5, "bias": 1.5}),
+    ),
+]
+_KERNELS = {
+    "Relu": "relu",
+    "Relu6": "relu6",
+    "Clip": "clip",
+    "LeakyRelu": "leaky_relu",
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "HardSwish": "hard_swish",
+    "HardSigmoid": "hard_sigmoid",
+    "Gelu": "gelu",
+    "Elu": "elu",
+    "Swish": "swish",
+    "Softplus": "softplus",
+    "Mish": "mish",
+}
+for _row in _ROWS:
+    declare(_row, _KERNELS.get(_row.name))
+
+
+def _attrs_reader(name: str, *keys: str) -> Callable[[Reading], Tensor]:
+    """An ONNX activation whose attributes have the row's names and defaults."""
+
+    def read(r: Reading) -> Tensor:
+        defaults = OPS[name].attrs
+        return r.emit(name, r.input(0), **{k: float(r.attr(k, defaults[k])) for k in keys})
+
+    return read
+
+
+def _attrs_writer(name: str, *keys: str) -> Callable[[Writing, Node], None]:
+    def write(w: Writing, node: Node) -> None:
+        w.node(name, node, node.inputs, fields={k: float(node.attrs[k]) for k in keys})
+
+    return write
+
+
+for _name, _keys in {
+    "LeakyRelu": ("alpha",),
+    "HardSigmoid": ("alpha", "beta"),
+    "Elu": ("alpha",),
+    "Selu": ("alpha", "gamma"),
+    "Celu": ("alpha",),
+    "ThresholdedRelu": ("alpha",),
+    "Shrink": ("lambd", "bias"),
+}.items():
+    reads("onnx", _name)(_attrs_reader(_name, *_keys))
+    writes("onnx", _name)(_attrs_writer(_name, *_keys))
+
+
+def clipped(r: Reading, x: Tensor, low: float | None, high: float | None) -> Tensor:
+    """The node for given bounds: Relu and Relu6 where they are those."""
+    low = None if low is None or low == -math.inf else low
+    high = None if high is None or high == math.inf else high
+    if (low, high) == (0, None):
+        return r.emit("Relu", x)
+    return r.emit("Relu6", x) if (low, high) == (0, 6) else r.emit("Clip", x, min=low, max=high)
+
+
+@reads("onnx", "Clip")
+def read_onnx_clip(r: Reading) -> Tensor:
+    """Bounds: attributes before opset 11, inputs since; a lower bound above the upper one gives the upper one."""
+    x = r.input(0)
+    if r.version < 11:
+        low, high = r.attr("min", None), r.attr("max", None)
+        limit = float(np.finfo(np.float32).max)
+        return clipped(r, x, None if low == -limit else low, None if high == limit else high)
+    low, high = r.optional(1), r.optional(2)
+    if all(t is None or (t.is_const and t.data.size == 1) for t in (low, high)):  # pyright: ignore
+        bounds = [None if t is None else t.real().reshape(-1)[0].item() for t in (low, high)]
+        if not any(b is not None and math.isnan(b) for b in bounds):
+            return clipped(r, x, *bounds)
+    y = x if low is None else r.emit("Maximum", x, low)
+    return y if high is None else r.emit("Minimum", y, high)
+
+
+def _bounds(node: Node) -> tuple[Any, Any]:
+    """The bounds in the type of the data."""
+    x = node.inputs[0]
+    assert x is not None
+    low, high = (0.0, 6.0) if node.op == "Relu6" else (node.attrs["min"], node.attrs["max"])
+    like = np.zeros(0, value_dtype(x))
+    return _bound(like, low, low=True), _bound(like, high, low=False)
+
+
+@writes("onnx", "Relu6", "Clip")
+def write_onnx_clip(w: Writing, node: Node) -> None:
+    x = node.inputs[0]
+    assert x is not None
+    bounds = _bounds(node)
+    made = [None if b is None else w.constant(b, value_dtype(x), f"{node.name}/bound") for b in bounds]
+    w.node("Clip", node, [x, *made])
+
+
+@reads("tflite", "RELU_N1_TO_1")
+def read_tflite_relu_n1(r: Reading) -> Tensor:
+    return r.emit("Clip", r.input(0), min=-1.0, max=1.0)
+
+
+@reads("tflite", "RELU_0_TO_1")
+def read_tflite_relu_01(r: Reading) -> Tensor:
+    return r.emit("Clip", r.input(0), min=0.0, max=1.0)
+
+
+@writes("tflite", "Clip")
+def write_tflite_clip(w: Writing, node: Node) -> None:
+    x, (low, high) = node.inputs[0], _bounds(node)
+    assert x is not None
+    name = {(-1, 1): "RELU_N1_TO_1", (0, 1): "RELU_0_TO_1", (0, 6): "RELU6", (0, None): "RELU"}.get((low, high))
+    if name:
+        w.node(name, node, node.inputs)
+        return
+    if node.outputs[0].quant is not None:
+        w.refuse(node, f"a quantized clip to {low} … {high}")
+    steps = [(n, b) for n, b in (("MAXIMUM", low), ("MINIMUM", high)) if b is not None]
+    if not steps:
+        w.refuse(node, "it has no bounds", hint="the general passes remove it")
+    for i, (kind, bound) in enumerate(steps):
+        y = node.outputs[0] if i == len(steps) - 1 else w.between(x, name=f"{node.name}/low")
+        w.node(kind, node, [x, w.constant(bound, value_dtype(x), f"{node.name}/bound")], [y])
+        x = y
+
+
+@reads("tflite", "LEAKY_RELU")
+def read_tflite_leaky_relu(r: Reading) -> Tensor:
+    return r.emit("LeakyRelu", r.input(0), alpha=float(r.attr("alpha", 0.0)))
+
+
+@writes("tflite", "LeakyRelu")
+def write_tflite_leaky_relu(w: Writing, node: Node) -> None:
+    w.node("LEAKY_RELU", node, node.inputs, fields={"alpha": node.attrs["alpha"]})
+
+
+@reads("tflite", "ELU")
+def read_tflite_elu(r: Reading) -> Tensor:
+    return r.emit("Elu", r.input(0))
+
+
+@writes("tflite", "Elu")
+def write_tflite_elu(w: Writing, node: Node) -> None:
+    if node.attrs["alpha"] != 1:
+        w.refuse(node, f"alpha={node.attrs['alpha']} is not 1")
+    w.node("ELU", node, node.inputs)
+
+
+@reads("tflite", "GELU")
+def read_tflite_gelu(r: Reading) -> Tensor:
+    return r.emit("Gelu", r.input(0), approximate=bool(r.attr("approximate", False)))
+
+
+@writes("tflite", "Gelu")
+def write_tflite_gelu(w: Writing, node: Node) -> None:
+    w.node("GELU", node, node.inputs, fields={"approximate": node.attrs["approximate"]})
+
+
+@reads("onnx", "Gelu")
+def read_onnx_gelu(r: Reading) -> Tensor:
+    return r.emit("Gelu", r.input(0), approximate=r.attr("approximate", "none") == "tanh")
+
+
+@reads("onnx", "com.microsoft::Gelu")
+def read_ort_gelu(r: Reading) -> Tensor:
+    return r.emit("Gelu", r.input(0))
+
+
+@reads("onnx", "com.microsoft::FastGelu", "com.microsoft::BiasGelu")
+def read_ort_bias_gelu(r: Reading) -> Tensor:
+    x, bias = r.input(0), r.optional(1)
+    if bias is not None:
+        x = r.emit("Add", x, bias)
+    return r.emit("Gelu", x, approximate=r.op.endswith("FastGelu"))
+
+
+@reads("onnx", "com.microsoft::QuickGelu")
+def read_ort_quick_gelu(r: Reading) -> Tensor:
+    return r.emit("Swish", r.input(0), alpha=float(r.attr("alpha", 1.702)))
+
+
+@reads("onnx", "Swish")
+def read_onnx_swish(r: Reading) -> Tensor:
+    return r.emit("Swish", r.input(0), alpha=float(r.attr("alpha", 1.0)))
+
+
+@writes("onnx", "Gelu")
+def write_onnx_gelu(w: Writing, node: Node) -> None:
+    """Opset 20 knows Gelu; before, its formula is written out."""
+    x, y = node.inputs[0], node.outputs[0]
+    assert x is not None
+    if w.options.get("opset", 17) >= 20:
+        w.node("Gelu", node, [x], fields={"approximate": "tanh" if node.attrs["approximate"] else "none"})
+        return
+
+    def const(value: float) -> Tensor:
+        return w.constant(value, x.dtype, f"{node.name}/const")
+
+    def step(name: str, *ins: Tensor, out: Tensor | None = None) -> Tensor:
+        made = out or w.between(y, name=f"{node.name}/{name}")
+        w.node(name, node, list(ins), [made])
+        return made
+
+    if node.attrs["approximate"]:
+        cube = step("Mul", step("Mul", x, x), x)
+        inner = step("Tanh", step("Mul", step("Add", x, step("Mul", cube, const(0.044715))), const(_TANH_GELU)))
+    else:
+        inner = step("Erf", step("Mul", x, const(math.sqrt(0.5))))
+    step("Mul", step("Mul", x, const(0.5)), step("Add", inner, const(1.0)), out=y)
+
+
+@writes("onnx", "Swish")
+def write_onnx_swish(w: Writing, node: Node) -> None:
+    x, y = node.inputs[0], node.outputs[0]
+    assert x is not None
+    scaled = x
+    if node.attrs["alpha"] != 1:
+        scaled = w.between(y, name=f"{node.name}/scaled")
+        w.node("Mul", node, [x, w.constant(node.attrs["alpha"], x.dtype, f"{node.name}/alpha")], [scaled])
+    gate = w.between(y, name=f"{node.name}/gate")
+    w.node("Sigmoid", node, [scaled], [gate])
+    w.node("Mul", node, [x, gate])
+
+
+@writes("tflite", "Swish")
+def write_tflite_swish(w: Writing, node: Node) -> None:
+    x, y = node.inputs[0], node.outputs[0]
+    assert x is not None
+    if node.attrs["alpha"] != 1 or y.quant is not None:
+        w.refuse(node, "it is quantized or its alpha is not 1")
+    gate = w.between(y, name=f"{node.name}/gate")
+    w.node("LOGISTIC", node, [x], [gate])
+    w.node("MUL", node, [x, gate], fields={"fused_activation_function": 0})
+
+
+# MindSpore Lite ActivationType → (IR operator, attributes from its fields); what the fields must be when written.
+_MS: dict[int, tuple[str, Callable[[Reading], dict[str, Any]]]] = {
+    1: ("Relu", lambda r: {}),
+    2: ("Sigmoid", lambda r: {}),
+    3: ("Relu6", lambda r: {}),
+    4: ("Elu", lambda r: {"alpha": r.attr("alpha", 0.0)}),
+    5: ("LeakyRelu", lambda r: {"alpha": r.attr("alpha", 0.0)}),
+    6: ("Abs", lambda r: {}),
+    8: ("Softsign", lambda r: {}),
+    9: ("Softplus", lambda r: {}),
+    10: ("Tanh", lambda r: {}),
+    11: ("Selu", lambda r: {}),
+    12: ("HardSwish", lambda r: {}),
+    13: ("HardSigmoid", lambda r: {"alpha": 1 / 6, "beta": 0.5}),
+    14: ("ThresholdedRelu", lambda r: {"alpha": r.attr("alpha", 0.0)}),
+    16: ("Clip", lambda r: {"min": r.attr("min_val", 0.0), "max": r.attr("max_val", 0.0)}),
+    17: ("Sign", lambda r: {}),
+    18: ("Swish", lambda r: {}),
+    19: ("Gelu", lambda r: {"approximate": bool(r.attr("approximate", False))}),
+    27: ("Celu", lambda r: {"alpha": r.attr("alpha", 0.0)}),
+}
+
+
+@reads("ms", "Activation")
+def read_ms_activation(r: Reading) -> Tensor:
+    number = r.attr("activation_type", 0)
+    if number == 0:
+        return r.input(0)
+    if number not in _MS:
+        r.refuse(f"activation type {number} is not read")
+    name, attrs = _MS[number]
+    return r.emit(name, r.input(0), **attrs(r))
+
+
+reads("ms", "LeakyRelu")(lambda r: r.emit("LeakyRelu", r.input(0), alpha=r.attr("negative_slope", 0.0)))
+reads("ms", "Elu")(lambda r: r.emit("Elu", r.input(0), alpha=r.attr("alpha", 0.0)))
+reads("ms", "Clip")(lambda r: clipped(r, r.input(0), r.attr("min", 0.0), r.attr("max", 0.0)))
+
+
+def _write_ms(number: int) -> Callable[[Writing, Node], None]:
+    def write(w: Writing, node: Node) -> None:
+        a = node.attrs
+        fields: dict[str, Any] = {"activation_type": number, "alpha": 0.0, "min_val": 0.0, "max_val": 0.0}
+        if node.op in ("Elu", "LeakyRelu", "ThresholdedRelu", "Celu"):
+            fields["alpha"] = float(a["alpha"])
+        if node.op == "Clip":
+            top = float(np.finfo(np.float32).max)
+            fields["min_val"] = -top if a["min"] is None else float(a["min"])
+            fields["max_val"] = top if a["max"] is None else float(a["max"])
+        if node.op == "Gelu":
+            fields["approximate"] = bool(a["approximate"])
+        expected = {"Selu": _SELU, "HardSigmoid": {"alpha": 1 / 6, "beta": 0.5}, "Swish": {"alpha": 1.0}}
+        for key, value in expected.get(node.op, {}).items():
+            if not math.isclose(a[key], value, rel_tol=1e-6):
+                w.refuse(node, f"{key}={a[key]}; MindSpore Lite has {value:.6g} only")
+        w.node("Activation", node, node.inputs, fields=fields)
+
+    return write
+
+
+for _number, (_name, _) in _MS.items():
+    if _name not in ("Abs", "Sign"):
+        writes("ms", _name)(_write_ms(_number))
+
+
+def infer_prelu(node: Node) -> Inferred:
+    x, slope = node.inputs[0], node.inputs[1]
+    assert x is not None and slope is not None
+    need(node, x, "iuf", "the input")
+    need(node, slope, "iuf", "the slope")
+    if x.shape is not None and slope.shape is not None and not broadcasts_to(slope.shape, x.shape):
+        fail(node, f"slope {slope.shape} does not broadcast to {x.shape}")
+    return [(joint_dtype(node, x, slope), x.shape)]
+
+
+@op(
+    "PRelu",
+    infer=infer_prelu,
+    arity=2,
+    kernel="prelu",
+    quant=Quant(int8=False),
+    permute=same_layout,
+    cases=[
+        Case(((2, 3, 3, 4), (4,)), const=(1,)),
+        Case(((2, 5), (1,)), const=(1,)),
+        Case(((2, 3, 4), (3, 1)), const=(1,)),
+    ],
+)
+def prelu(x: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """x where it is not negative, else x · slope (broadcast to x)."""
+    return np.where(x >= 0, x, x * slope).astype(x.dtype, copy=False)
+
+
+@reads("tflite", "PRELU")
+def read_tflite_prelu(r: Reading) -> Tensor:
+    return r.emit("PRelu", r.input(0), r.input(1))
+
+
+@reads("onnx", "PRelu")
+def read_onnx_prelu(r: Reading) -> Tensor:
+    return r.emit("PRelu", r.input(0), r.input(1))
+
+
+@reads("ms", "PReLUFusion")
+def read_ms_prelu(r: Reading) -> Tensor:
+    """One slope per channel, the last axis; exporters also store it as [C, 1, 1]."""
+    x, slope = r.input(0), r.input(1)
+    if slope.is_const and slope.data.ndim > 1 and slope.quant is None:  # pyright: ignore
+        slope = r.constant(slope.data.reshape(-1), name=slope.name)  # pyright: ignore
+    return r.emit("PRelu", x, slope)
+
+
+@writes("ms", "PRelu")
+def write_ms_prelu(w: Writing, node: Node) -> None:
+    x, slope = node.inputs[0], node.inputs[1]
+    assert x is not None and slope is not None
+    if slope.data is None or slope.data.size not in (1, (x.shape or (None,))[-1]) or slope.data.size != slope.shape[-1]:  # pyright: ignore
+        w.refuse(node, f"a slope of shape {slope.shape}; MindSpore Lite has one for all or one per channel")
+    flat = w.constant(slope.real().reshape(-1), np.float32, slope.name)
+    w.node("PReLUFusion", node, [x, flat], fields={"channel_shared": slope.data.size == 1})
+
+
+@writes("tflite", "PRelu")
+def write_tflite_prelu(w: Writing, node: Node) -> None:
+    w.node("PRELU", node, node.inputs)
+
+
+@writes("onnx", "PRelu")
+def write_onnx_prelu(w: Writing, node: Node) -> None:
+    w.node("PRelu", node, node.inputs)

@@ -1,0 +1,299 @@
+"""Joining and cutting along an axis: Concat (Stack reads as one), Split (Unstack reads as one)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..formats.reading import Reading
+from ..formats.writing import Writing
+from ..ir import Node, Tensor
+from ..numeric.qparams import activation_range, foldable, requantize_rne_f32
+from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from .acts import act_from, apply_act
+from .integer import per_tensor
+from .layout import remap_axis
+from .params import write_ints
+from .types import fail, joint_dtype, normal_axis, value_dtype
+from .writers import write_fused, write_onnx
+
+
+def infer_concat(node: Node) -> Inferred:
+    dtype = joint_dtype(node, *node.inputs)
+    shapes = [t.shape for t in node.inputs if t is not None]
+    if len(shapes) != len(node.inputs):
+        fail(node, "an input is missing")
+    known = [s for s in shapes if s is not None]
+    if not known:
+        return [(dtype, None)]
+    rank = len(known[0])
+    if any(len(s) != rank for s in known):
+        fail(node, f"inputs of different ranks: {known}")
+    axis = normal_axis(node, node.attrs["axis"], rank)
+    out: list[int | None] = []
+    for i in range(rank):
+        sizes = [s[i] for s in known]
+        if i == axis:
+            whole = len(known) == len(shapes) and None not in sizes
+            out.append(sum(n for n in sizes if n is not None) if whole else None)
+            continue
+        fixed = {n for n in sizes if n is not None}
+        if len(fixed) > 1:
+            fail(node, f"inputs do not fit outside axis {axis}: {known}")
+        out.append(fixed.pop() if fixed else None)
+    return [(dtype, tuple(out))]
+
+
+def _concat_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
+    """Each input requantized to the output's parameters (a copy where they are equal), then joined."""
+    y, act = node.outputs[0], node.attrs["act"]
+    if not per_tensor(y) or not foldable(act) or not all(per_tensor(t) for t in node.inputs):
+        return None
+    qy = y.quant
+    assert qy is not None
+    qmin, qmax = activation_range(act, qy, y.dtype)
+    parts = []
+    for t, a in zip(node.inputs, arrays):
+        assert t is not None and t.quant is not None
+        if t.quant == qy and t.dtype == y.dtype:
+            parts.append(np.clip(a, qmin, qmax).astype(y.dtype))
+        else:
+            acc = a.astype(np.int32) - t.quant.zero_point
+            multiplier = t.quant.scale / qy.scale
+            parts.append(requantize_rne_f32(acc, multiplier, int(qy.zero_point[0]), qmin, qmax, y.dtype))
+    return np.concatenate(parts, node.attrs["axis"])
+
+
+@op(
+    "Concat",
+    attrs={"axis": REQUIRED, "act": "none"},
+    infer=infer_concat,
+    arity=(1, None),
+    kernel="concat",
+    quant=Quant(output="same"),
+    permute=remap_axis("axis"),
+    integer=_concat_codes,
+    cases=[
+        Case(((1, 3, 2, 4), (1, 3, 2, 3)), {"axis": 3}),
+        Case(((2, 3), (1, 3), (4, 3)), {"axis": 0}),
+        Case(((2, 3, 2), (2, 1, 2)), {"axis": -2, "act": "relu"}),
+        Case(((5,),), {"axis": 0}),
+    ],
+)
+def concat(*parts: np.ndarray, axis: int, act: str) -> np.ndarray:
+    """The inputs joined along `axis`."""
+    return apply_act(np.concatenate(parts, axis), act)
+
+
+def _act(r: Reading) -> str:
+    return act_from("tflite", r.attr("fused_activation_function", 0), r)
+
+
+@reads("tflite", "CONCATENATION")
+def read_tflite_concat(r: Reading) -> Tensor:
+    return r.emit_many("Concat", _all(r), axis=r.attr("axis", 0), act=_act(r))[0]
+
+
+@reads("onnx", "Concat")
+def read_onnx_concat(r: Reading) -> Tensor:
+    return r.emit_many("Concat", _all(r), axis=r.attr("axis"))[0]
+
+
+@reads("ms", "Concat")
+def read_ms_concat(r: Reading) -> Tensor:
+    return r.emit_many("Concat", _all(r), axis=r.attr("axis", 0))[0]
+
+
+def _all(r: Reading) -> list[Tensor]:
+    if not r.inputs:
+        r.refuse("it has no inputs")
+    return [r.input(i) for i in range(len(r.inputs))]
+
+
+@reads("tflite", "PACK")
+@reads("ms", "Stack")
+def read_stack(r: Reading) -> Tensor:
+    """Each input gets the new axis, then they are joined along it. One input is that expansion alone."""
+    parts, axis = _all(r), r.attr("axis", 0)
+    rank = r.rank(parts[0])
+    if not -rank - 1 <= axis <= rank:
+        r.refuse(f"axis {axis} is outside {-rank - 1}..{rank}")
+    axis = axis + rank + 1 if axis < 0 else axis
+    wide = [r.emit("ExpandDims", t, axes=[axis]) for t in parts]
+    return wide[0] if len(wide) == 1 else r.emit_many("Concat", wide, axis=axis)[0]
+
+
+@writes("ms", "Concat")
+def write_ms_concat(w: Writing, node: Node) -> None:
+    write_fused(w, node, "Concat", node.inputs, {"axis": _front(node)})
+
+
+@writes("tflite", "Concat")
+def write_tflite_concat(w: Writing, node: Node) -> None:
+    write_fused(w, node, "CONCATENATION", node.inputs, {"axis": node.attrs["axis"]}, key="fused_activation_function")
+
+
+@writes("onnx", "Concat")
+def write_onnx_concat(w: Writing, node: Node) -> None:
+    write_onnx(w, node, "Concat", node.inputs, {"axis": node.attrs["axis"]})
+
+
+def _front(node: Node) -> int:
+    axis, rank = node.attrs["axis"], node.outputs[0].rank
+    return axis % rank if rank else axis
+
+
+def infer_split(node: Node) -> Inferred:
+    x, sizes = node.inputs[0], node.attrs["sizes"]
+    assert x is not None
+    if not sizes or min(sizes) < 0:
+        fail(node, f"sizes {sizes} must be at least 0, and there must be one")
+    dtype = value_dtype(x)
+    if x.shape is None:
+        return [(dtype, None)] * len(sizes)
+    axis = normal_axis(node, node.attrs["axis"], len(x.shape))
+    if x.shape[axis] not in (None, sum(sizes)):
+        fail(node, f"sizes {sizes} do not add up to {x.shape[axis]}")
+    return [(dtype, tuple(size if i == axis else n for i, n in enumerate(x.shape))) for size in sizes]
+
+
+def _split_codes(node: Node, arrays: Sequence[Any]) -> tuple[np.ndarray, ...] | None:
+    x = node.inputs[0]
+    if not per_tensor(x) or not all(per_tensor(t) for t in node.outputs):
+        return None
+    assert x is not None and x.quant is not None
+    made = []
+    for t, part in zip(node.outputs, split(arrays[0], **node.attrs)):
+        q = t.quant
+        assert q is not None
+        if q == x.quant and t.dtype == x.dtype:
+            made.append(part)
+        else:
+            low, high = activation_range("none", q, t.dtype)
+            acc = part.astype(np.int32) - x.quant.zero_point
+            made.append(requantize_rne_f32(acc, x.quant.scale / q.scale, int(q.zero_point[0]), low, high, t.dtype))
+    return tuple(made)
+
+
+@op(
+    "Split",
+    attrs={"axis": REQUIRED, "sizes": REQUIRED},
+    infer=infer_split,
+    outputs=None,
+    kernel="split",
+    quant=Quant(output="same"),
+    permute=remap_axis("axis"),
+    integer=_split_codes,
+    cases=[
+        Case(((1, 3, 8),), {"axis": 2, "sizes": [3, 5]}),
+        Case(((4, 3),), {"axis": -2, "sizes": [1, 1, 2]}),
+        Case(((2, 3),), {"axis": 1, "sizes": [3]}),
+    ],
+)
+def split(x: np.ndarray, *, axis: int, sizes: list[int]) -> tuple[np.ndarray, ...]:
+    """x cut along `axis` into pieces of `sizes`."""
+    return tuple(np.split(x, np.cumsum(sizes)[:-1], axis))
+
+
+def _even(r: Reading, x: Tensor, axis: int, parts: int, *, last_smaller: bool = False) -> list[int]:
+    """The sizes of `parts` equal pieces of x's axis."""
+    rank = r.rank(x)
+    if parts < 1 or not -rank <= axis < rank:
+        r.refuse(f"axis {axis} of {x.shape} cannot be cut into {parts}")
+    n = x.shape[axis]  # pyright: ignore[reportOptionalSubscript]
+    if n is None:
+        r.refuse(f"the size of axis {axis}, which is cut into {parts}, is not known", hint="--inputShape")
+    size = -(-n // parts)
+    if n % parts and (not last_smaller or n - size * (parts - 1) < 0):
+        r.refuse(f"a size of {n} cannot be cut into {parts} pieces")
+    return [size] * (parts - 1) + [n - size * (parts - 1)]
+
+
+def _pieces(r: Reading, x: Tensor, axis: int, sizes: Sequence[int]) -> list[Tensor]:
+    return r.emit_many("Split", [x], axis=axis, sizes=list(sizes))
+
+
+@reads("tflite", "SPLIT")
+def read_tflite_split(r: Reading) -> list[Tensor]:
+    """Inputs: axis, x."""
+    axis, x = r.ints(0, "the axis")[0], r.input(1)
+    return _pieces(r, x, axis, _even(r, x, axis, r.attr("num_splits", len(r.outputs))))
+
+
+@reads("tflite", "SPLIT_V")
+def read_tflite_split_v(r: Reading) -> list[Tensor]:
+    """Inputs: x, sizes (one may be -1: the rest), axis."""
+    x, sizes, axis = r.input(0), r.ints(1, "the sizes"), r.ints(2, "the axis")[0]
+    return _pieces(r, x, axis, _rest(r, x, axis, sizes))
+
+
+def _rest(r: Reading, x: Tensor, axis: int, sizes: list[int]) -> list[int]:
+    if sizes.count(-1) > 1:
+        r.refuse(f"sizes {sizes} hold more than one -1")
+    if -1 in sizes:
+        n = x.shape[axis] if r.rank(x) else None  # pyright: ignore[reportOptionalSubscript]
+        if n is None:
+            r.refuse(f"the size of axis {axis} is not known, so the -1 in {sizes} is not", hint="--inputShape")
+        sizes = [n - sum(s for s in sizes if s != -1) if s == -1 else s for s in sizes]
+    return sizes
+
+
+@reads("onnx", "Split")
+def read_onnx_split(r: Reading) -> list[Tensor]:
+    """Sizes: an attribute before opset 13, an input since; else equal pieces (since 18 the last may be smaller)."""
+    x, axis = r.input(0), r.attr("axis", 0)
+    sizes = r.ints(1, "the sizes") if r.optional(1) is not None else r.attr("split", None)
+    if sizes is None:
+        parts = r.attr("num_outputs", len(r.outputs))
+        sizes = _even(r, x, axis, parts, last_smaller=r.version >= 18)
+    return _pieces(r, x, axis, [int(s) for s in sizes])
+
+
+@reads("ms", "Split")
+def read_ms_split(r: Reading) -> list[Tensor]:
+    x, axis = r.input(0), r.attr("axis", 0)
+    sizes = [int(s) for s in r.attr("size_splits", [])]
+    if not sizes and r.optional(1) is not None:
+        sizes = r.ints(1, "the sizes")
+    if not sizes:
+        sizes = _even(r, x, axis, r.attr("output_num", len(r.outputs)) or len(r.outputs))
+    return _pieces(r, x, axis, _rest(r, x, axis, sizes))
+
+
+@reads("tflite", "UNPACK")
+@reads("ms", "Unstack")
+def read_unstack(r: Reading) -> list[Tensor]:
+    x, axis = r.input(0), r.attr("axis", 0)
+    parts = r.attr("num", 0) or len(r.outputs)
+    sizes = _even(r, x, axis, parts)
+    if sizes[0] != 1:
+        r.refuse(f"axis {axis} of {x.shape} does not have the {parts} entries of its outputs")
+    pieces = _pieces(r, x, axis, sizes) if parts > 1 else [x]
+    return [r.emit("Squeeze", piece, axes=[axis]) for piece in pieces]
+
+
+@writes("ms", "Split")
+def write_ms_split(w: Writing, node: Node) -> None:
+    axis, sizes = node.attrs["axis"], node.attrs["sizes"]
+    rank = node.outputs[0].rank
+    fields = {"output_num": len(sizes), "size_splits": sizes, "axis": axis % rank if rank else axis}
+    w.node("Split", node, node.inputs, fields=fields)
+
+
+@writes("tflite", "Split")
+def write_tflite_split(w: Writing, node: Node) -> None:
+    axis, sizes = node.attrs["axis"], node.attrs["sizes"]
+    at = w.constant(axis, np.int32, f"{node.name}/axis")
+    if len(set(sizes)) == 1:
+        w.node("SPLIT", node, [at, node.inputs[0]], fields={"num_splits": len(sizes)})
+    else:
+        many = write_ints(w, node, sizes, "sizes")
+        w.node("SPLIT_V", node, [node.inputs[0], many, at], fields={"num_splits": len(sizes)})
+
+
+@writes("onnx", "Split")
+def write_onnx_split(w: Writing, node: Node) -> None:
+    sizes = write_ints(w, node, node.attrs["sizes"], "sizes")
+    w.node("Split", node, [node.inputs[0], sizes], fields={"axis": node.attrs["axis"]})

@@ -1,0 +1,489 @@
+"""Reductions along axes (Reduce with a mode), ArgMax and ArgMin, CumSum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..formats.reading import Reading
+from ..formats.writing import Writing
+from ..ir import Node, Tensor
+from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from .integer import averaged, per_tensor, rescaled
+from .layout import moved_axis, remap_axes
+from .params import emit_cast, int64_param, write_ints, write_param
+from .types import const_ints, dtype_from, dtype_number, fail, length, need, normal_axes, normal_axis, value_dtype
+
+_Axes = tuple[int, ...]
+
+
+def _mean(x: np.ndarray, axes: _Axes, keep: bool) -> np.ndarray:
+    if x.dtype.kind == "f":
+        return np.mean(x, axes, keepdims=keep, dtype=np.float32 if x.dtype == np.float16 else None)
+    # Integers divide towards zero, as C does.
+    total = np.sum(x, axes, keepdims=keep, dtype=np.int64)
+    count = max(int(np.prod([x.shape[a] for a in axes], dtype=np.int64)), 1)
+    return np.sign(total) * (np.abs(total) // count)
+
+
+def _sum(x: np.ndarray, axes: _Axes, keep: bool) -> np.ndarray:
+    return np.sum(x, axes, keepdims=keep, dtype=_wide(x))
+
+
+def _wide(x: np.ndarray) -> np.dtype:
+    """The type sums run in: float16 in float32, integers in their own (they wrap, as in C)."""
+    return np.dtype(np.float32) if x.dtype == np.float16 else x.dtype
+
+
+def _lowest(x: np.ndarray, sign: int) -> Any:
+    if x.dtype.kind == "f":
+        return -sign * np.inf
+    if x.dtype.kind == "b":
+        return sign < 0
+    info = np.iinfo(x.dtype)
+    return info.min if sign > 0 else info.max
+
+
+def _max(x: np.ndarray, axes: _Axes, keep: bool) -> np.ndarray:
+    return np.max(x, axes, keepdims=keep, initial=_lowest(x, 1))
+
+
+def _min(x: np.ndarray, axes: _Axes, keep: bool) -> np.ndarray:
+    return np.min(x, axes, keepdims=keep, initial=_lowest(x, -1))
+
+
+def _log_sum_exp(x: np.ndarray, axes: _Axes, keep: bool) -> np.ndarray:
+    wide = x if x.dtype.kind == "f" and x.dtype.itemsize > 2 else x.astype(np.float32)
+    top = np.max(wide, axes, keepdims=True, initial=-np.inf)
+    base = np.where(np.isfinite(top), top, wide.dtype.type(0))
+    total = np.log(np.sum(np.exp(wide - base), axes, keepdims=True)) + base
+    return total if keep else np.squeeze(total, axes)
+
+
+def _norm2(x: np.ndarray, axes: _Axes, keep: bool) -> np.ndarray:
+    wide = x.astype(np.float64) if x.dtype.kind != "f" else x.astype(_wide(x))
+    return np.sqrt(np.sum(wide * wide, axes, keepdims=keep))
+
+
+def _sum_square(x: np.ndarray, axes: _Axes, keep: bool) -> np.ndarray:
+    wide = x.astype(_wide(x))
+    return np.sum(wide * wide, axes, keepdims=keep, dtype=wide.dtype)
+
+
+# mode → (function, kinds of dtype taken, ONNX, TFLite, MindSpore Lite mode)
+_MODES: dict[str, tuple[Callable[[np.ndarray, _Axes, bool], np.ndarray], str, str, str, int | None]] = {
+    "mean": (_mean, "iuf", "ReduceMean", "MEAN", 0),
+    "max": (_max, "biuf", "ReduceMax", "REDUCE_MAX", 1),
+    "min": (_min, "biuf", "ReduceMin", "REDUCE_MIN", 2),
+    "prod": (lambda x, a, k: np.prod(x, a, keepdims=k, dtype=_wide(x)), "iuf", "ReduceProd", "REDUCE_PROD", 3),
+    "sum": (_sum, "iuf", "ReduceSum", "SUM", 4),
+    "sum_square": (_sum_square, "iuf", "ReduceSumSquare", "", 5),
+    "l1": (lambda x, a, k: np.sum(np.abs(x), a, keepdims=k, dtype=_wide(x)), "iuf", "ReduceL1", "", 6),
+    "all": (lambda x, a, k: np.all(x, a, keepdims=k), "b", "", "REDUCE_ALL", 7),
+    "any": (lambda x, a, k: np.any(x, a, keepdims=k), "b", "", "REDUCE_ANY", None),
+    "l2": (_norm2, "iuf", "ReduceL2", "", 8),
+    "log_sum": (lambda x, a, k: np.log(_sum(x, a, k)), "iuf", "ReduceLogSum", "", None),
+    "log_sum_exp": (_log_sum_exp, "iuf", "ReduceLogSumExp", "", None),
+}
+
+
+def infer_reduce(node: Node) -> Inferred:
+    x, at = node.inputs[0], node.input(1)
+    assert x is not None
+    mode, keep = node.attrs["mode"], node.attrs["keep_dims"]
+    if mode not in _MODES:
+        fail(node, f"mode {mode!r}, allowed are {', '.join(_MODES)}")
+    need(node, x, _MODES[mode][1], f"the input of {mode}")
+    dtype, count = value_dtype(x), length(node, at, "the axes")
+    if x.shape is None:
+        return [(dtype, None)]
+    rank = len(x.shape)
+    if at is not None and at.data is None:
+        if keep:
+            return [(dtype, (None,) * rank)]
+        return [(dtype, None if not count else (None,) * (rank - count))]
+    found = _chosen(node.attrs["axes"] if at is None else const_ints(at), rank, node.attrs["noop_if_empty"])
+    axes = normal_axes(node, found, rank)
+    if keep:
+        return [(dtype, tuple(1 if i in axes else n for i, n in enumerate(x.shape)))]
+    return [(dtype, tuple(n for i, n in enumerate(x.shape) if i not in axes))]
+
+
+def _chosen(axes: Sequence[int] | None, rank: int, noop: bool) -> list[int]:
+    """The axes to reduce: an empty list or none means all of them, or none at all when `noop`."""
+    return [int(a) for a in axes] if axes else [] if noop else list(range(rank))
+
+
+def _reduce_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
+    mode, keep, x = node.attrs["mode"], node.attrs["keep_dims"], node.inputs[0]
+    if mode not in ("mean", "sum", "max", "min") or not per_tensor(x) or not per_tensor(node.outputs[0]):
+        return None
+    assert x is not None and x.quant is not None
+    codes = arrays[0]
+    given = node.attrs["axes"] if len(arrays) < 2 or arrays[1] is None else np.reshape(arrays[1], -1).tolist()
+    axes = tuple(a % codes.ndim for a in _chosen(given, codes.ndim, node.attrs["noop_if_empty"]))
+    if mode in ("max", "min"):
+        return rescaled(node, _MODES[mode][0](codes, axes, keep))
+    count = int(np.prod([codes.shape[a] for a in axes], dtype=np.int64))
+    if count == 0:
+        return None
+    sums = np.sum(codes.astype(np.int64) - x.quant.zero_point[0], axes, keepdims=keep)
+    return averaged(node, sums, count if mode == "mean" else 1)
+
+
+def _permute_reduce(node: Node, perm: Sequence[int]) -> Any:
+    return None if node.input(1) is not None else remap_axes("axes", keep="keep_dims")(node, perm)
+
+
+@op(
+    "Reduce",
+    attrs={"mode": REQUIRED, "axes": None, "keep_dims": False, "noop_if_empty": False},
+    infer=infer_reduce,
+    arity=(1, 2),
+    kernel="reduce",
+    quant=Quant(),
+    const_inputs={1: "axes"},
+    permute=_permute_reduce,
+    integer=_reduce_codes,
+    cases=[
+        *(
+            Case(((2, 5, 6, 3),), {"mode": mode, "axes": [1, 2], "keep_dims": True})
+            for mode in _MODES
+            if mode not in ("all", "any", "log_sum")
+        ),
+        Case(((2, 5, 6, 3),), {"mode": "mean", "axes": [1, 2]}),
+        Case(((2, 5, 6, 3),), {"mode": "mean"}),
+        Case(((4, 3),), {"mode": "max", "axes": [-1]}),
+        Case(((4, 3, 2),), {"mode": "sum", "axes": [0, -1]}),
+        Case((np.array([[True, False], [True, True]]),), {"mode": "all", "axes": [1]}),
+        Case((np.array([[True, False], [False, False]]),), {"mode": "any", "axes": [1]}),
+        Case((np.array([[1.0, 2.0], [3.0, 4.0]], np.float32),), {"mode": "log_sum", "axes": [1]}),
+        Case(((4, 3),), {"mode": "sum", "axes": [], "noop_if_empty": True}),
+    ],
+)
+def reduce(
+    x: np.ndarray,
+    at: np.ndarray | None = None,
+    *,
+    mode: str,
+    axes: list[int] | None,
+    keep_dims: bool,
+    noop_if_empty: bool,
+) -> np.ndarray:
+    """x reduced along `axes` (all when None or empty, unless `noop_if_empty`); input 1 names them at run time."""
+    chosen = _chosen(axes if at is None else np.reshape(at, -1).tolist(), x.ndim, noop_if_empty)
+    where = tuple(a % x.ndim for a in chosen)
+    return np.asarray(_MODES[mode][0](x, where, keep_dims)).astype(x.dtype, copy=False)
+
+
+def _read_onnx(mode: str) -> Callable[[Reading], Tensor]:
+    """Axes: an attribute before opset 18 (13 for ReduceSum), an input since."""
+
+    def read(r: Reading) -> Tensor:
+        attrs = {"mode": mode, "keep_dims": bool(r.attr("keepdims", 1))}
+        attrs["noop_if_empty"] = bool(r.attr("noop_with_empty_axes", 0))
+        at = r.optional(1)
+        if at is not None and at.data is None:
+            return r.emit("Reduce", r.input(0), int64_param(r, at), **attrs)
+        axes = r.ints(1) if at is not None else r.attr("axes", None)
+        return r.emit("Reduce", r.input(0), **attrs, axes=None if axes is None else [int(a) for a in axes])
+
+    return read
+
+
+def _read_tflite(mode: str) -> Callable[[Reading], Tensor]:
+    """Duplicate axes count once there, and no axes at all reduce nothing."""
+
+    def read(r: Reading) -> Tensor:
+        x = r.input(0)
+        rank = r.rank(x)
+        axes = sorted({a + rank if a < 0 else a for a in r.ints(1, "the axes")})
+        keep = bool(r.attr("keep_dims", False))
+        return r.emit("Reduce", x, mode=mode, axes=axes, keep_dims=keep, noop_if_empty=True)
+
+    return read
+
+
+for _mode, (_, _, _onnx, _tflite, _) in _MODES.items():
+    if _onnx:
+        reads("onnx", _onnx)(_read_onnx(_mode))
+    if _tflite:
+        reads("tflite", _tflite)(_read_tflite(_mode))
+
+
+@reads("ms", "ReduceFusion")
+def read_ms_reduce(r: Reading) -> Tensor:
+    number, x = r.attr("mode", 0), r.input(0)
+    mode = next((m for m, entry in _MODES.items() if entry[4] == number), None)
+    if mode is None:
+        r.refuse(f"mode {number} is not read")
+    axes = r.ints(1, "the axes") if r.optional(1) is not None else None
+    if r.attr("reduce_to_end", False):
+        rank, first = r.rank(x), (axes or [0])[0]
+        axes = list(range(first % rank, rank))
+    y = r.emit("Reduce", x, mode=mode, axes=axes, keep_dims=bool(r.attr("keep_dims", False)))
+    # 0 is a field that was left out.
+    coeff = r.attr("coeff", 0.0)
+    return y if coeff in (0.0, 1.0) else r.emit("Mul", y, r.constant(coeff, value_dtype(y)))
+
+
+def _written_axes(w: Writing, node: Node) -> list[int]:
+    x, at = node.inputs[0], node.input(1)
+    assert x is not None
+    if at is not None and at.data is None:
+        w.refuse(node, "its axes are computed at run time")
+    axes = node.attrs["axes"] if at is None else const_ints(at)
+    if not axes and not node.attrs["noop_if_empty"] and x.shape is None:
+        w.refuse(node, "it reduces all axes of an unknown rank")
+    return _chosen(axes, len(x.shape or ()), node.attrs["noop_if_empty"])
+
+
+@writes("ms", "Reduce")
+def write_ms_reduce(w: Writing, node: Node) -> None:
+    number, axes = _MODES[node.attrs["mode"]][4], _written_axes(w, node)
+    if number is None:
+        w.refuse(node, f"mode {node.attrs['mode']} is not in MindSpore Lite")
+    if not axes and node.attrs["noop_if_empty"]:
+        w.refuse(node, "it reduces no axis")
+    fields = {"keep_dims": node.attrs["keep_dims"], "mode": number, "reduce_to_end": False, "coeff": 0.0}
+    w.node("ReduceFusion", node, [node.inputs[0], write_ints(w, node, axes, "axes")], fields=fields)
+
+
+@writes("tflite", "Reduce")
+def write_tflite_reduce(w: Writing, node: Node) -> None:
+    name = _MODES[node.attrs["mode"]][3]
+    if not name:
+        w.refuse(node, f"mode {node.attrs['mode']} is not in TFLite")
+    at = write_ints(w, node, _written_axes(w, node), "axes")
+    w.node(name, node, [node.inputs[0], at], fields={"keep_dims": node.attrs["keep_dims"]})
+
+
+@writes("onnx", "Reduce")
+def write_onnx_reduce(w: Writing, node: Node) -> None:
+    """Opset 18 form; `all` and `any` go through int32."""
+    mode, x, y = node.attrs["mode"], node.inputs[0], node.outputs[0]
+    assert x is not None
+    at: Tensor | None = write_param(w, node, node.input(1), "axes")
+    if at is None and node.attrs["axes"]:
+        at = write_ints(w, node, node.attrs["axes"], "axes")
+    fields = {"keepdims": int(node.attrs["keep_dims"]), "noop_with_empty_axes": int(node.attrs["noop_if_empty"])}
+    if mode not in ("all", "any"):
+        w.node(_MODES[mode][2], node, [x, at] if at is not None else [x], fields=fields)
+        return
+    ints, found = w.between(x, name=f"{node.name}/int32"), w.between(y, name=f"{node.name}/found")
+    ints.dtype = found.dtype = np.dtype(np.int32)
+    emit_cast(w, node, x, ints)
+    w.node(
+        "ReduceMin" if mode == "all" else "ReduceMax",
+        node,
+        [ints, at] if at is not None else [ints],
+        [found],
+        fields=fields,
+    )
+    emit_cast(w, node, found, y)
+
+
+def infer_arg(node: Node) -> Inferred:
+    x, axis = node.inputs[0], node.attrs["axis"]
+    assert x is not None
+    need(node, x, "iuf", "the input")
+    dtype = np.dtype(node.attrs["dtype"])
+    if x.shape is None:
+        return [(dtype, None)]
+    axis = normal_axis(node, axis, len(x.shape))
+    if x.shape[axis] == 0:
+        fail(node, f"axis {axis} is empty")
+    if node.attrs["keep_dims"]:
+        return [(dtype, tuple(1 if i == axis else n for i, n in enumerate(x.shape)))]
+    return [(dtype, tuple(n for i, n in enumerate(x.shape) if i != axis))]
+
+
+def _arg(function: Callable[..., Any]) -> Callable[..., np.ndarray]:
+    def reference(x: np.ndarray, *, axis: int, keep_dims: bool, select_last: bool, dtype: str) -> np.ndarray:
+        """The index of the first (or last) extreme value along `axis`."""
+        found = function(np.flip(x, axis) if select_last else x, axis)
+        if select_last:
+            found = x.shape[axis] - 1 - found
+        return np.asarray(np.expand_dims(found, axis) if keep_dims else found, dtype)
+
+    return reference
+
+
+def _arg_codes(reference: Callable[..., np.ndarray]) -> Callable[[Node, Sequence[Any]], np.ndarray | None]:
+    return lambda node, arrays: reference(arrays[0], **node.attrs) if per_tensor(node.inputs[0]) else None
+
+
+def _permute_arg(node: Node, perm: Sequence[int]) -> Any:
+    if not node.attrs["keep_dims"]:
+        return None
+    return dict(node.attrs) | {"axis": moved_axis(node.attrs["axis"], perm)}, {}
+
+
+_ARGS = {"ArgMax": (np.argmax, "ARG_MAX", "ArgMaxFusion"), "ArgMin": (np.argmin, "ARG_MIN", "ArgMinFusion")}
+
+
+def _read_arg_onnx(name: str) -> Callable[[Reading], Tensor]:
+    def read(r: Reading) -> Tensor:
+        attrs = {"axis": r.attr("axis", 0), "keep_dims": bool(r.attr("keepdims", 1))}
+        return r.emit(name, r.input(0), **attrs, select_last=bool(r.attr("select_last_index", 0)))
+
+    return read
+
+
+def _read_arg_tflite(name: str) -> Callable[[Reading], Tensor]:
+    def read(r: Reading) -> Tensor:
+        dtype = dtype_from("tflite", r.attr("output_type", 4), r)
+        return r.emit(name, r.input(0), axis=r.ints(1, "the axis")[0], dtype=dtype)
+
+    return read
+
+
+def _read_arg_ms(name: str) -> Callable[[Reading], Tensor]:
+    def read(r: Reading) -> Tensor:
+        if r.attr("top_k", 1) not in (0, 1) or r.attr("out_max_value", False):
+            r.refuse("only the index of the one extreme value is read")
+        axis, keep = r.attr("axis", 0), bool(r.attr("keep_dims", False))
+        return r.emit(name, r.input(0), axis=axis, keep_dims=keep, dtype="int32")
+
+    return read
+
+
+for _name, (_function, _tflite, _ms) in _ARGS.items():
+    _ref = _arg(_function)
+    op(
+        _name,
+        attrs={"axis": REQUIRED, "keep_dims": False, "select_last": False, "dtype": "int64"},
+        infer=infer_arg,
+        kernel="arg_max" if _name == "ArgMax" else "arg_min",
+        quant=Quant(),
+        permute=_permute_arg,
+        integer=_arg_codes(_ref),
+        cases=[
+            Case(((3, 7),), {"axis": 1}),
+            Case(((2, 5, 3),), {"axis": -2, "keep_dims": True}),
+            Case((np.array([[1.0, 2.0, 2.0, 1.0]], np.float32),), {"axis": 1, "select_last": True}),
+        ],
+    )(_ref)
+    reads("onnx", _name)(_read_arg_onnx(_name))
+    reads("tflite", _tflite)(_read_arg_tflite(_name))
+    reads("ms", _ms)(_read_arg_ms(_name))
+
+
+def _plain_arg(w: Writing, node: Node) -> None:
+    if node.attrs["select_last"]:
+        w.refuse(node, "the last of equal values is chosen")
+
+
+@writes("tflite", "ArgMax", "ArgMin")
+def write_tflite_arg(w: Writing, node: Node) -> None:
+    """keep_dims is a RESHAPE after it."""
+    _plain_arg(w, node)
+    y = node.outputs[0]
+    at = w.constant(node.attrs["axis"], np.int32, f"{node.name}/axis")
+    fields, name = {"output_type": dtype_number("tflite", y.dtype)}, _ARGS[node.op][1]
+    if not node.attrs["keep_dims"]:
+        w.node(name, node, [node.inputs[0], at], fields=fields)
+        return
+    if y.shape is None:
+        w.refuse(node, "its rank is not known")
+    axis = node.attrs["axis"] % len(y.shape)
+    raw = w.between(y, tuple(n for i, n in enumerate(y.shape) if i != axis), f"{y.name}/index")
+    w.node(name, node, [node.inputs[0], at], [raw], fields=fields)
+    w.node("EXPAND_DIMS", node, [raw, w.constant(axis, np.int32, f"{node.name}/axis")], [y])
+
+
+@writes("ms", "ArgMax", "ArgMin")
+def write_ms_arg(w: Writing, node: Node) -> None:
+    """The indices are int32 there."""
+    _plain_arg(w, node)
+    y = node.outputs[0]
+    raw = y
+    if y.dtype != np.int32:
+        raw = w.between(y, name=f"{y.name}/int32")
+        raw.dtype = np.dtype(np.int32)
+    fields = {"axis": node.attrs["axis"], "top_k": 1, "keep_dims": node.attrs["keep_dims"], "out_max_value": False}
+    w.node(_ARGS[node.op][2], node, node.inputs, [raw], fields=fields)
+    if raw is not y:
+        emit_cast(w, node, raw, y)
+
+
+@writes("onnx", "ArgMax", "ArgMin")
+def write_onnx_arg(w: Writing, node: Node) -> None:
+    y = node.outputs[0]
+    raw = y
+    if y.dtype != np.int64:
+        raw = w.between(y, name=f"{y.name}/int64")
+        raw.dtype = np.dtype(np.int64)
+    fields = {"axis": node.attrs["axis"], "keepdims": int(node.attrs["keep_dims"])}
+    fields |= {"select_last_index": 1} if node.attrs["select_last"] else {}
+    w.node(node.op, node, node.inputs, [raw], fields=fields)
+    if raw is not y:
+        emit_cast(w, node, raw, y)
+
+
+def infer_cumsum(node: Node) -> Inferred:
+    x, at = node.inputs[0], node.input(1)
+    assert x is not None
+    need(node, x, "iuf", "the input")
+    count = length(node, at, "the axis")
+    if count not in (None, 1):
+        fail(node, f"one axis is needed, not {count}")
+    axis = node.attrs["axis"] if at is None else (const_ints(at) or [0])[0]
+    if x.shape is not None:
+        normal_axis(node, axis, len(x.shape))
+    return [(value_dtype(x), x.shape)]
+
+
+def _permute_cumsum(node: Node, perm: Sequence[int]) -> Any:
+    if node.input(1) is not None:
+        return None
+    return dict(node.attrs) | {"axis": moved_axis(node.attrs["axis"], perm)}, {}
+
+
+@op(
+    "CumSum",
+    attrs={"axis": 0, "exclusive": False, "reverse": False},
+    infer=infer_cumsum,
+    arity=(1, 2),
+    quant=Quant(int8=False),
+    permute=_permute_cumsum,
+    cases=[
+        Case(((3, 4),), {"axis": 1}),
+        Case(((3, 4),), {"axis": 0, "exclusive": True}),
+        Case(((3, 4),), {"axis": -1, "exclusive": True, "reverse": True}),
+    ],
+)
+def cumsum(x: np.ndarray, at: np.ndarray | None = None, *, axis: int, exclusive: bool, reverse: bool) -> np.ndarray:
+    """Running sums along `axis`, backwards when `reverse`, without the entry itself when `exclusive`."""
+    axis = axis if at is None else int(np.reshape(at, -1)[0])
+    y = np.flip(x, axis) if reverse else x
+    y = np.cumsum(y, axis, dtype=x.dtype)
+    if exclusive:
+        first = np.zeros_like(np.take(y, [0], axis)) if y.shape[axis] else y
+        y = np.concatenate([first, np.take(y, range(y.shape[axis] - 1), axis)], axis) if y.shape[axis] else y
+    return np.flip(y, axis) if reverse else y
+
+
+@reads("tflite", "CUMSUM")
+@reads("onnx", "CumSum")
+@reads("ms", "CumSum")
+def read_cumsum(r: Reading) -> Tensor:
+    attrs = {"exclusive": bool(r.attr("exclusive", 0)), "reverse": bool(r.attr("reverse", 0))}
+    if r.input(1).data is None:
+        return r.emit("CumSum", r.input(0), r.input(1), **attrs)
+    return r.emit("CumSum", r.input(0), **attrs, axis=r.ints(1)[0])
+
+
+@writes("tflite", "CumSum")
+@writes("onnx", "CumSum")
+@writes("ms", "CumSum")
+def write_cumsum(w: Writing, node: Node) -> None:
+    at = node.input(1)
+    dtype = np.int64 if w.container == "onnx" else np.int32
+    at = w.constant(node.attrs["axis"], dtype, f"{node.name}/axis") if at is None else at
+    fields: dict[str, Any] = {k: node.attrs[k] for k in ("exclusive", "reverse")}
+    if w.container == "onnx":
+        fields = {k: int(v) for k, v in fields.items()}
+    w.node("CUMSUM" if w.container == "tflite" else "CumSum", node, [node.inputs[0], at], fields=fields)

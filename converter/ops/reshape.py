@@ -1,0 +1,362 @@
+"""What only renames axes: Reshape (and Flatten, which reads as one), Squeeze, ExpandDims."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..formats.reading import Reading
+from ..formats.writing import Writing
+from ..ir import Node, Shape, Tensor
+from ..opdef import Case, Inferred, Quant, op, reads, writes
+from .integer import same_codes
+from .params import int64_param, write_ints, write_param
+from .types import const_ints, fail, is_codes, known_size, length, normal_axes, value_dtype
+
+
+def infer_reshape(node: Node) -> Inferred:
+    x, shape = node.inputs[0], node.inputs[1]
+    assert x is not None and shape is not None
+    count = length(node, shape, "the shape")
+    wanted = const_ints(shape)
+    if wanted is None:
+        return [(value_dtype(x), None if count is None else (None,) * count)]
+    return [(value_dtype(x), _target(node, x.shape, wanted))]
+
+
+def _target(node: Node, shape: Shape | None, wanted: list[int]) -> Shape:
+    if min(wanted, default=0) < -1 or wanted.count(-1) > 1:
+        fail(node, f"cannot reshape to {wanted}: at most one size may be -1")
+    out: list[int | None] = [None if n == -1 else n for n in wanted]
+    rest: list[int | None] | None = None if shape is None else list(shape)
+    if node.attrs["zero_copies"]:
+        for i, n in enumerate(wanted):
+            if n == 0:
+                if shape is not None and i >= len(shape):
+                    fail(node, f"cannot reshape {shape} to {wanted}: there is no size {i} to copy")
+                out[i] = None if shape is None else shape[i]
+        if rest is not None and None in rest:
+            # An unknown size that is copied takes no part in the count.
+            for i in (i for i, n in enumerate(wanted) if n == 0 and rest[i] is None):
+                rest[i] = 1
+    copied = [1 if n == 0 and node.attrs["zero_copies"] and m is None else m for n, m in zip(wanted, out)]
+    total = None if rest is None else known_size(tuple(rest))
+    if -1 in wanted:
+        others = known_size(tuple(n for n, m in zip(copied, wanted) if m != -1))
+        if total is not None and others is not None:
+            if (others == 0 and total != 0) or (others and total % others):
+                fail(node, f"cannot reshape {shape} to {wanted}")
+            out[wanted.index(-1)] = total // others if others else 0
+    elif total is not None and known_size(tuple(copied)) not in (None, total):
+        fail(node, f"cannot reshape {shape} to {wanted}")
+    return tuple(out)
+
+
+def _reshape(x: np.ndarray, shape: np.ndarray, *, zero_copies: bool) -> np.ndarray:
+    wanted = [int(n) for n in np.asarray(shape).reshape(-1)]
+    if zero_copies:
+        wanted = [x.shape[i] if n == 0 else n for i, n in enumerate(wanted)]
+    return x.reshape(wanted) if x.size or -1 not in wanted else x.reshape([0 if n == -1 else n for n in wanted])
+
+
+@op(
+    "Reshape",
+    attrs={"zero_copies": False},
+    infer=infer_reshape,
+    arity=2,
+    kernel="reshape",
+    quant=Quant(output="same"),
+    const_inputs={1: "shape"},
+    integer=same_codes(_reshape),
+    cases=[
+        Case(((2, 3, 4), np.array([4, -1]))),
+        Case(
+            (
+                (1, 5, 3),
+                np.array([0, 15]),
+            ),
+            {"zero_copies": True},
+        ),
+        Case(((6,), np.array([1, 2, 3, 1]))),
+        Case(((1, 1), np.array([], np.int64))),
+    ],
+)
+def reshape(x: np.ndarray, shape: np.ndarray, *, zero_copies: bool) -> np.ndarray:
+    """x in row-major order as `shape` (int64[n], one -1 allowed; 0 is the input's size there when `zero_copies`)."""
+    return _reshape(x, shape, zero_copies=zero_copies)
+
+
+def infer_squeeze(node: Node) -> Inferred:
+    x = node.inputs[0]
+    assert x is not None
+    axes = _axes(node)
+    if x.shape is None or (axes is None and (node.input(1) is not None or None in x.shape)):
+        return [(value_dtype(x), None)]
+    if axes is None:
+        return [(value_dtype(x), tuple(n for n in x.shape if n != 1))]
+    axes = normal_axes(node, axes, len(x.shape))
+    wrong = next((a for a in axes if x.shape[a] not in (1, None)), None)
+    if wrong is not None:
+        fail(node, f"axis {wrong} of {x.shape} is not of size 1")
+    return [(value_dtype(x), tuple(n for i, n in enumerate(x.shape) if i not in axes))]
+
+
+def _axes(node: Node) -> list[int] | None:
+    """The axes of an attribute or of a constant input; None where all, or where they are known at run time only."""
+    length(node, node.input(1), "the axes")
+    return const_ints(node.input(1)) if node.input(1) is not None else node.attrs["axes"]
+
+
+def _squeeze(x: np.ndarray, at: np.ndarray | None = None, *, axes: list[int] | None) -> np.ndarray:
+    if at is not None:
+        axes = [int(a) for a in np.asarray(at).reshape(-1)]
+    return np.squeeze(x) if axes is None else np.squeeze(x, tuple(axes))
+
+
+@op(
+    "Squeeze",
+    attrs={"axes": None},
+    infer=infer_squeeze,
+    arity=(1, 2),
+    kernel="squeeze",
+    quant=Quant(output="same"),
+    const_inputs={1: "axes"},
+    integer=same_codes(_squeeze),
+    cases=[Case(((1, 3, 1, 2),)), Case(((1, 3, 1, 2),), {"axes": [-2]}), Case(((1, 1),), {"axes": [0, 1]})],
+)
+def squeeze(x: np.ndarray, at: np.ndarray | None = None, *, axes: list[int] | None) -> np.ndarray:
+    """x without the axes of size 1 named by `axes` (None: all); input 1 names them where they are not constant."""
+    return _squeeze(x, at, axes=axes)
+
+
+def infer_expand_dims(node: Node) -> Inferred:
+    x = node.inputs[0]
+    assert x is not None
+    axes = _axes(node)
+    if axes is None:
+        count = length(node, node.input(1), "the axes")
+        if node.input(1) is None:
+            fail(node, "it has no axes")
+        known = x.shape is not None and count is not None
+        return [(value_dtype(x), (None,) * (len(x.shape) + count) if known else None)]  # pyright: ignore
+    if x.shape is None:
+        return [(value_dtype(x), None)]
+    axes = normal_axes(node, axes, len(x.shape) + len(axes))
+    sizes = iter(x.shape)
+    rank = len(x.shape) + len(axes)
+    return [(value_dtype(x), tuple(1 if i in axes else next(sizes) for i in range(rank)))]
+
+
+def _expand_dims(x: np.ndarray, at: np.ndarray | None = None, *, axes: list[int] | None) -> np.ndarray:
+    if at is not None:
+        axes = [int(a) for a in np.asarray(at).reshape(-1)]
+    return np.expand_dims(x, tuple(axes or ()))
+
+
+@op(
+    "ExpandDims",
+    attrs={"axes": None},
+    infer=infer_expand_dims,
+    arity=(1, 2),
+    kernel="expand_dims",
+    quant=Quant(output="same"),
+    const_inputs={1: "axes"},
+    integer=same_codes(_expand_dims),
+    cases=[Case(((3, 2),), {"axes": [0]}), Case(((3, 2),), {"axes": [-1, 1]}), Case(((),), {"axes": [0]})],
+)
+def expand_dims(x: np.ndarray, at: np.ndarray | None = None, *, axes: list[int] | None) -> np.ndarray:
+    """x with axes of size 1 at `axes` of the result; input 1 names them where they are not constant."""
+    return _expand_dims(x, at, axes=axes)
+
+
+def reshaped(r: Reading, x: Tensor, shape: Sequence[int], *, zero_copies: bool = False) -> Tensor:
+    """x reshaped; a constant with quantized values per tensor stays a constant."""
+    if x.is_const and is_codes(x) and x.quant.axis is None:  # pyright: ignore[reportOptionalMemberAccess]
+        data = _reshape(x.data, np.asarray(shape), zero_copies=zero_copies)  # pyright: ignore[reportArgumentType]
+        made = r.constant(data, name=x.name)
+        made.quant = x.quant
+        return made
+    return r.emit("Reshape", x, r.constant(list(shape), np.int64, f"{r.name}/shape"), zero_copies=zero_copies)
+
+
+@reads("tflite", "RESHAPE")
+def read_tflite_reshape(r: Reading) -> Tensor:
+    """The shape is input 1, or an option in older files, where [0] stands for a scalar."""
+    x, shape = r.input(0), r.optional(1)
+    if shape is not None and shape.data is None:
+        return r.emit("Reshape", x, shape)
+    if shape is not None:
+        return reshaped(r, x, r.ints(1))
+    wanted = [int(n) for n in r.attr("new_shape", [])]
+    return reshaped(r, x, [] if wanted == [0] else wanted)
+
+
+@reads("onnx", "Reshape")
+def read_onnx_reshape(r: Reading) -> Tensor:
+    zero_copies = not r.attr("allowzero", 0)
+    x, shape = r.input(0), r.input(1)
+    if shape.data is None:
+        return r.emit("Reshape", x, shape, zero_copies=zero_copies)
+    wanted = r.ints(1)
+    # With every size known a copied 0 is that size, which other containers can say too.
+    if zero_copies and x.shape is not None and 0 in wanted:
+        if any(n == 0 and i >= len(x.shape) for i, n in enumerate(wanted)):
+            r.refuse(f"shape {wanted} copies a size that {x.shape} does not have")
+        wanted = [(x.shape[i] or 0) if n == 0 else n for i, n in enumerate(wanted)]
+        zero_copies = any(n == 0 and x.shape[i] is None for i, n in enumerate(wanted))
+    return reshaped(r, x, wanted, zero_copies=zero_copies)
+
+
+@reads("onnx", "Flatten")
+def read_onnx_flatten(r: Reading) -> Tensor:
+    x, axis = r.input(0), r.attr("axis", 1)
+    return _flatten(r, x, axis)
+
+
+def _flatten(r: Reading, x: Tensor, axis: int) -> Tensor:
+    rank = r.rank(x)
+    if not -rank <= axis <= rank:
+        r.refuse(f"axis {axis} is outside {-rank}..{rank}")
+    axis = axis + rank if axis < 0 else axis
+    assert x.shape is not None
+    head, tail = known_size(x.shape[:axis]), known_size(x.shape[axis:])
+    if axis == 1 and head is None and tail is not None and 0 not in x.shape[1:]:
+        return reshaped(r, x, [-1, tail])
+    if head is None and tail is None:
+        if axis == 1:
+            return reshaped(r, x, [0, -1], zero_copies=True)
+        r.refuse(f"both sides of axis {axis} of {x.shape} hold unknown sizes", hint="--inputShape")
+    return reshaped(r, x, [-1 if head is None else head, -1 if tail is None else tail])
+
+
+@reads("ms", "Flatten")
+def read_ms_flatten(r: Reading) -> Tensor:
+    return _flatten(r, r.input(0), r.attr("axis", 1))
+
+
+@reads("ms", "Reshape")
+def read_ms_reshape(r: Reading) -> Tensor:
+    shape = r.input(1)
+    if shape.data is None:
+        return r.emit("Reshape", r.input(0), shape, zero_copies=True)
+    return reshaped(r, r.input(0), r.ints(1), zero_copies=0 in r.ints(1))
+
+
+@writes("ms", "Reshape")
+def write_ms_reshape(w: Writing, node: Node) -> None:
+    w.node("Reshape", node, [node.inputs[0], write_param(w, node, _shape(w, node), "shape")])
+
+
+@writes("tflite", "Reshape")
+def write_tflite_reshape(w: Writing, node: Node) -> None:
+    shape = _shape(w, node)
+    known = const_ints(shape)
+    fields = {} if known is None else {"new_shape": known}
+    w.node("RESHAPE", node, [node.inputs[0], write_param(w, node, shape, "shape")], fields=fields)
+
+
+def _shape(w: Writing, node: Node) -> Tensor:
+    """The shape input for containers in which 0 does not copy a size."""
+    x, shape, y = node.inputs[0], node.inputs[1], node.outputs[0]
+    assert x is not None and shape is not None
+    if not node.attrs["zero_copies"]:
+        return shape
+    known = const_ints(shape)
+    if known is None:
+        w.refuse(node, "its shape is computed at run time and may copy sizes")
+    if 0 not in known:
+        return shape
+    if y.shape is None or sum(n is None for n in y.shape) > 1:
+        w.refuse(node, f"shape {known} copies sizes that are not known", hint="--inputShape")
+    return write_ints(w, node, [-1 if n is None else n for n in y.shape], "shape")
+
+
+@writes("onnx", "Reshape")
+def write_onnx_reshape(w: Writing, node: Node) -> None:
+    known = const_ints(node.inputs[1])
+    zeros = not node.attrs["zero_copies"] and (known is None or 0 in known)
+    fields = {"allowzero": 1} if zeros else {}
+    w.node("Reshape", node, [node.inputs[0], write_param(w, node, node.inputs[1], "shape")], fields=fields)
+
+
+@reads("tflite", "SQUEEZE")
+def read_tflite_squeeze(r: Reading) -> Tensor:
+    axes = [int(a) for a in r.attr("squeeze_dims", [])]
+    return r.emit("Squeeze", r.input(0), axes=axes or None)
+
+
+@reads("tflite", "EXPAND_DIMS")
+def read_tflite_expand_dims(r: Reading) -> Tensor:
+    axis = r.input(1)
+    return r.emit("ExpandDims", r.input(0), axes=r.ints(1)) if axis.is_const else r.emit("ExpandDims", r.input(0), axis)
+
+
+def _onnx_axes(r: Reading, op_name: str) -> Tensor:
+    """Axes: an attribute before opset 13, an input since."""
+    axes = r.optional(1)
+    if axes is not None and not axes.is_const:
+        return r.emit(op_name, r.input(0), int64_param(r, axes))
+    found = r.ints(1) if axes is not None else r.attr("axes", None)
+    return r.emit(op_name, r.input(0), axes=None if found is None else [int(a) for a in found])
+
+
+@reads("onnx", "Squeeze")
+def read_onnx_squeeze(r: Reading) -> Tensor:
+    return _onnx_axes(r, "Squeeze")
+
+
+@reads("onnx", "Unsqueeze")
+def read_onnx_unsqueeze(r: Reading) -> Tensor:
+    return _onnx_axes(r, "ExpandDims")
+
+
+@reads("ms", "Squeeze")
+def read_ms_squeeze(r: Reading) -> Tensor:
+    axes = r.ints(1) if r.optional(1) is not None else [int(a) for a in r.attr("axis", [])]
+    return r.emit("Squeeze", r.input(0), axes=axes or None)
+
+
+@reads("ms", "Unsqueeze", "ExpandDims")
+def read_ms_unsqueeze(r: Reading) -> Tensor:
+    axes = r.ints(1) if r.optional(1) is not None else [int(a) for a in r.attr("axis", [])]
+    return r.emit("ExpandDims", r.input(0), axes=axes)
+
+
+def _written_axes(w: Writing, node: Node) -> list[int] | None:
+    if node.input(1) is not None:
+        found = const_ints(node.input(1))
+        if found is None:
+            w.refuse(node, "its axes are computed at run time")
+        return found
+    return node.attrs["axes"]
+
+
+@writes("ms", "Squeeze", "ExpandDims")
+def write_ms_axes(w: Writing, node: Node) -> None:
+    axes = _written_axes(w, node) or []
+    w.node("Squeeze" if node.op == "Squeeze" else "Unsqueeze", node, [node.inputs[0]], fields={"axis": axes})
+
+
+@writes("tflite", "Squeeze", "ExpandDims")
+def write_tflite_axes(w: Writing, node: Node) -> None:
+    """EXPAND_DIMS takes one axis; several are a RESHAPE."""
+    axes, y = _written_axes(w, node), node.outputs[0]
+    if node.op == "Squeeze":
+        w.node("SQUEEZE", node, [node.inputs[0]], fields={"squeeze_dims": axes or []})
+    elif axes is not None and len(axes) == 1:
+        w.node("EXPAND_DIMS", node, [node.inputs[0], write_ints(w, node, axes, "axis")])
+    else:
+        if y.shape is None or sum(n is None for n in y.shape) > 1:
+            w.refuse(node, f"several axes at once of unknown sizes {y.shape}", hint="--inputShape")
+        shape = [-1 if n is None else n for n in y.shape]
+        w.node("RESHAPE", node, [node.inputs[0], write_ints(w, node, shape, "shape")], fields={"new_shape": shape})
+
+
+@writes("onnx", "Squeeze", "ExpandDims")
+def write_onnx_axes(w: Writing, node: Node) -> None:
+    kind = "Squeeze" if node.op == "Squeeze" else "Unsqueeze"
+    axes = node.input(1)
+    if axes is None and node.attrs["axes"] is not None:
+        axes = write_ints(w, node, node.attrs["axes"], "axes")
+    w.node(kind, node, [node.inputs[0], write_param(w, node, axes, "axes")] if axes is not None else [node.inputs[0]])

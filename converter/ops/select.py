@@ -1,0 +1,97 @@
+"""Where: one of two values by a condition, elementwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..formats.reading import Reading
+from ..formats.writing import Writing
+from ..ir import Node, Tensor
+from ..numeric.qparams import code_range, requantize_rne_f32
+from ..opdef import Case, Inferred, Quant, op, reads, writes
+from .integer import per_tensor
+from .layout import same_layout
+from .types import broadcast, fail, joint_dtype
+
+
+def infer_where(node: Node) -> Inferred:
+    c, a, b = node.inputs[0], node.inputs[1], node.inputs[2]
+    assert c is not None and a is not None and b is not None
+    if c.dtype != np.bool_:
+        fail(node, f"the condition must be bool, not {c.dtype}")
+    return [(joint_dtype(node, a, b), broadcast(node, c.shape, a.shape, b.shape))]
+
+
+def _where_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
+    y = node.outputs[0]
+    if not all(per_tensor(t) for t in (node.inputs[1], node.inputs[2], y)):
+        return None
+    made = []
+    assert y.quant is not None
+    low, high = code_range(min(y.quant.bits, 8), unsigned=y.dtype.kind == "u")
+    for t, a in zip(node.inputs[1:], arrays[1:]):
+        assert t is not None and t.quant is not None
+        if t.quant == y.quant and t.dtype == y.dtype:
+            made.append(a)
+            continue
+        acc = a.astype(np.int32) - t.quant.zero_point
+        ratio = t.quant.scale / y.quant.scale
+        made.append(requantize_rne_f32(acc, ratio, int(y.quant.zero_point[0]), low, high, y.dtype))
+    return np.where(arrays[0], *made)
+
+
+@op(
+    "Where",
+    infer=infer_where,
+    arity=3,
+    kernel="where",
+    quant=Quant(int8=False),
+    permute=same_layout,
+    integer=_where_codes,
+    cases=[
+        Case((np.array([[True, False, True], [False, False, True]]), (2, 3), (2, 3))),
+        Case((np.array([True, False, True]), (2, 3), (2, 1))),
+    ],
+)
+def where(c: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a where c (bool) is true, else b; all three broadcast."""
+    return np.where(c, a, b)
+
+
+@reads("onnx", "Where")
+@reads("tflite", "SELECT_V2")
+@reads("ms", "Select")
+def read_where(r: Reading) -> Tensor:
+    return r.emit("Where", r.input(0), r.input(1), r.input(2))
+
+
+@reads("tflite", "SELECT")
+def read_tflite_select(r: Reading) -> Tensor:
+    """A condition of rank 1 chooses whole rows there."""
+    c, a = r.input(0), r.input(1)
+    rank = r.rank(a)
+    if r.rank(c) == 1 and rank > 1:
+        c = r.emit("ExpandDims", c, axes=list(range(1, rank)))
+    return r.emit("Where", c, a, r.input(2))
+
+
+@writes("onnx", "Where")
+def write_onnx_where(w: Writing, node: Node) -> None:
+    w.node("Where", node, node.inputs)
+
+
+@writes("tflite", "Where")
+def write_tflite_where(w: Writing, node: Node) -> None:
+    w.node("SELECT_V2", node, node.inputs)
+
+
+@writes("ms", "Where")
+def write_ms_where(w: Writing, node: Node) -> None:
+    """Its kernel does not broadcast."""
+    shapes = {t.shape for t in node.inputs if t is not None}
+    if len(shapes) != 1:
+        w.refuse(node, f"its inputs of shapes {sorted(map(str, shapes))} broadcast")
+    w.node("Select", node, node.inputs)

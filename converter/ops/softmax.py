@@ -1,0 +1,215 @@
+"""Softmax, LogSoftmax and Hardmax along one axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..formats.reading import Reading
+from ..formats.writing import Writing
+from ..ir import Node, Tensor
+from ..numeric.qparams import code_range
+from ..opdef import Case, Inferred, Quant, op, reads, writes
+from .integer import per_tensor
+from .layout import remap_axis
+from .types import fail, known_size, need, normal_axis, value_dtype
+
+SOFTMAX_ONE = 1 << 23
+"""What exp(0) counts in the integer softmax."""
+
+
+def _infer(node: Node) -> Inferred:
+    x = node.inputs[0]
+    assert x is not None
+    need(node, x, "f", "the input")
+    if x.shape is not None:
+        if not x.shape:
+            fail(node, "a scalar has no axis")
+        normal_axis(node, node.attrs["axis"], len(x.shape))
+    return [(value_dtype(x), x.shape)]
+
+
+def exp_table(node: Node) -> np.ndarray:
+    """int64[256]: rne(2^23 · exp(-d · sx · beta)) for the distance d of a code from its row's largest one."""
+    x = node.inputs[0]
+    assert x is not None and x.quant is not None
+    step = float(x.quant.scale[0]) * node.attrs["beta"]
+    return np.array([round(SOFTMAX_ONE * math.exp(-d * step)) for d in range(256)], np.int64)
+
+
+def _softmax_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
+    """y = clamp(rne(double(e) · (1 / (double(Σe) · sy))) + zy), e = exp_table[max - q], sums exact."""
+    y = node.outputs[0]
+    if not (per_tensor(node.inputs[0]) and per_tensor(y)) or node.attrs["beta"] < 0:
+        return None
+    assert y.quant is not None
+    q, axis = arrays[0].astype(np.int64), node.attrs["axis"]
+    if q.size == 0:
+        return np.zeros(q.shape, y.dtype)
+    e = exp_table(node)[q.max(axis, keepdims=True) - q]
+    factor = 1.0 / (e.sum(axis, keepdims=True).astype(np.float64) * y.quant.scale[0])
+    qmin, qmax = code_range(min(y.quant.bits, 8), unsigned=y.dtype.kind == "u")
+    return np.clip(np.rint(e * factor) + y.quant.zero_point[0], qmin, qmax).astype(y.dtype)
+
+
+@op(
+    "Softmax",
+    attrs={"axis": -1, "beta": 1.0},
+    infer=_infer,
+    kernel="softmax",
+    quant=Quant(output="fixed", fixed=(1 / 256, -128)),
+    permute=remap_axis("axis"),
+    integer=_softmax_codes,
+    cases=[
+        Case(((3, 10),)),
+        Case(((2, 5, 4),), {"axis": 1}),
+        Case(((2, 3, 7),), {"axis": -1, "beta": 0.5}),
+        Case(((1, 1001),)),
+    ],
+)
+def softmax(x: np.ndarray, *, axis: int, beta: float) -> np.ndarray:
+    """exp(beta·x) along `axis`, divided by its sum there."""
+    if x.size == 0:
+        return x
+    wide = x.astype(np.float32) if x.dtype == np.float16 else x
+    e = np.exp((wide - wide.max(axis, keepdims=True)) * wide.dtype.type(beta))
+    return (e / e.sum(axis, keepdims=True)).astype(x.dtype)
+
+
+@op(
+    "LogSoftmax",
+    attrs={"axis": -1},
+    infer=_infer,
+    kernel="log_softmax",
+    quant=Quant(output="fixed", fixed=(16 / 256, 127), int8=False),
+    permute=remap_axis("axis"),
+    cases=[Case(((3, 10),)), Case(((2, 5, 4),), {"axis": 1})],
+)
+def log_softmax(x: np.ndarray, *, axis: int) -> np.ndarray:
+    """log(softmax(x)) along `axis`."""
+    if x.size == 0:
+        return x
+    wide = x.astype(np.float32) if x.dtype == np.float16 else x
+    shifted = wide - wide.max(axis, keepdims=True)
+    return (shifted - np.log(np.exp(shifted).sum(axis, keepdims=True))).astype(x.dtype)
+
+
+@op(
+    "Hardmax",
+    attrs={"axis": -1},
+    infer=_infer,
+    quant=Quant(int8=False),
+    permute=remap_axis("axis"),
+    cases=[Case(((3, 4),)), Case(((2, 5, 4),), {"axis": 1})],
+)
+def hardmax(x: np.ndarray, *, axis: int) -> np.ndarray:
+    """1 at the first largest value along `axis`, else 0."""
+    y = np.zeros_like(x)
+    if x.size:
+        np.put_along_axis(y, np.expand_dims(x.argmax(axis), axis), 1, axis)
+    return y
+
+
+def _flat(name: str) -> Callable[[Reading], Tensor]:
+    """ONNX: along one axis since opset 13; before, over everything from `axis` (default 1) on, taken as one axis."""
+
+    def read(r: Reading) -> Tensor:
+        x = r.input(0)
+        if r.version >= 13:
+            return r.emit(name, x, axis=r.attr("axis", -1))
+        rank, axis = r.rank(x), r.attr("axis", 1)
+        if not -rank <= axis < rank:
+            r.refuse(f"axis {axis} is not an axis of a rank {rank} tensor")
+        axis %= rank
+        assert x.shape is not None
+        if known_size(x.shape[axis + 1 :]) == 1:
+            return r.emit(name, x, axis=axis)
+        shape = r.emit("Shape", x)
+        tail = known_size(x.shape[axis:])
+        head = known_size(x.shape[:axis])
+        if tail is None and head is None:
+            r.refuse(f"both sides of axis {axis} of {x.shape} hold unknown sizes", hint="--inputShape")
+        flat = [-1 if head is None else head, -1 if tail is None else tail]
+        rows = r.emit("Reshape", x, r.constant(flat, np.int64, f"{r.name}/rows"))
+        return r.emit("Reshape", r.emit(name, rows, axis=1), shape)
+
+    return read
+
+
+for _name in ("Softmax", "LogSoftmax", "Hardmax"):
+    reads("onnx", _name)(_flat(_name))
+
+
+@reads("tflite", "SOFTMAX")
+def read_tflite_softmax(r: Reading) -> Tensor:
+    return r.emit("Softmax", r.input(0), beta=float(r.attr("beta", 1.0)))
+
+
+@reads("tflite", "LOG_SOFTMAX")
+def read_tflite_log_softmax(r: Reading) -> Tensor:
+    return r.emit("LogSoftmax", r.input(0))
+
+
+@reads("ms", "Softmax")
+def read_ms_softmax(r: Reading) -> Tensor:
+    axes = [int(a) for a in r.attr("axis", [-1])]
+    if len(axes) != 1:
+        r.refuse(f"several axes {axes} are not read")
+    return r.emit("Softmax", r.input(0), axis=axes[0])
+
+
+@reads("ms", "LogSoftmax")
+def read_ms_log_softmax(r: Reading) -> Tensor:
+    return r.emit("LogSoftmax", r.input(0), axis=r.attr("axis", 0))
+
+
+@writes("ms", "Softmax")
+def write_ms_softmax(w: Writing, node: Node) -> None:
+    if node.attrs["beta"] != 1.0:
+        w.refuse(node, f"beta={node.attrs['beta']} is not in MindSpore Lite")
+    w.node("Softmax", node, node.inputs, fields={"axis": [node.attrs["axis"]]})
+
+
+@writes("ms", "LogSoftmax")
+def write_ms_log_softmax(w: Writing, node: Node) -> None:
+    w.node("LogSoftmax", node, node.inputs, fields={"axis": node.attrs["axis"]})
+
+
+@writes("tflite", "Softmax", "LogSoftmax")
+def write_tflite_softmax(w: Writing, node: Node) -> None:
+    """Only along the last axis there; another is transposed to it and back."""
+    x, y = node.inputs[0], node.outputs[0]
+    assert x is not None
+    name, fields = ("SOFTMAX", {"beta": node.attrs["beta"]}) if node.op == "Softmax" else ("LOG_SOFTMAX", {})
+    if x.shape is None:
+        if node.attrs["axis"] != -1:
+            w.refuse(node, "its rank is not known")
+        w.node(name, node, [x], fields=fields)
+        return
+    rank = len(x.shape)
+    axis = node.attrs["axis"] % rank
+    if axis == rank - 1:
+        w.node(name, node, [x], fields=fields)
+        return
+    perm = [*range(axis), *range(axis + 1, rank), axis]
+    back = [perm.index(i) for i in range(rank)]
+    turned = w.between(x, tuple(x.shape[p] for p in perm), f"{y.name}/turned")
+    made = w.between(y, turned.shape, f"{y.name}/last")
+    w.node("TRANSPOSE", node, [x, w.constant(perm, np.int32, f"{node.name}/perm")], [turned])
+    w.node(name, node, [turned], [made], fields=fields)
+    w.node("TRANSPOSE", node, [made, w.constant(back, np.int32, f"{node.name}/perm")], [y])
+
+
+@writes("onnx", "Softmax", "LogSoftmax", "Hardmax")
+def write_onnx_softmax(w: Writing, node: Node) -> None:
+    x, beta = node.inputs[0], node.attrs.get("beta", 1.0)
+    assert x is not None
+    if beta != 1.0:
+        scaled = w.between(x, name=f"{node.name}/scaled")
+        scaled.quant = None
+        w.node("Mul", node, [x, w.constant(beta, x.dtype, f"{node.name}/beta")], [scaled])
+        x = scaled
+    w.node(node.op, node, [x], fields={"axis": node.attrs["axis"]})

@@ -1,0 +1,146 @@
+"""Transpose, and ReverseV2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..formats.reading import Reading
+from ..formats.writing import Writing
+from ..ir import Node, Tensor
+from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from .integer import same_codes
+from .layout import remap_axes
+from .params import write_ints
+from .types import fail, is_codes, normal_axes, value_dtype
+
+
+def infer_transpose(node: Node) -> Inferred:
+    x, perm = node.inputs[0], node.attrs["perm"]
+    assert x is not None
+    if sorted(perm) != list(range(len(perm))):
+        fail(node, f"perm {perm} is not an order of {len(perm)} axes")
+    if x.shape is not None and len(x.shape) != len(perm):
+        fail(node, f"perm {perm} does not fit the shape {x.shape}")
+    return [(value_dtype(x), (None,) * len(perm) if x.shape is None else tuple(x.shape[p] for p in perm))]
+
+
+def _transpose(x: np.ndarray, *, perm: list[int]) -> np.ndarray:
+    return x.transpose(perm)
+
+
+def _through(node: Node, perm: Sequence[int]) -> tuple[dict, dict]:
+    """old = T_p(x); with x fed as T_q(x), the node must give T_q(T_p(x)) = T_r(T_q(x)), r = q⁻¹ p q."""
+    q, p = list(perm), node.attrs["perm"]
+    return {"perm": [q.index(p[k]) for k in q]}, {}
+
+
+@op(
+    "Transpose",
+    attrs={"perm": REQUIRED},
+    infer=infer_transpose,
+    kernel="transpose",
+    quant=Quant(output="same"),
+    permute=_through,
+    integer=same_codes(_transpose),
+    cases=[
+        Case(((2, 3, 4, 5),), {"perm": [0, 3, 1, 2]}),
+        Case(((2, 3, 5),), {"perm": [2, 1, 0]}),
+        Case(((3, 2, 2, 2, 4),), {"perm": [4, 0, 2, 1, 3]}),
+        Case(((7,),), {"perm": [0]}),
+    ],
+)
+def transpose(x: np.ndarray, *, perm: list[int]) -> np.ndarray:
+    """y's axis j is x's axis perm[j]."""
+    return x.transpose(perm)
+
+
+def transposed(r: Reading, x: Tensor, perm: Sequence[int]) -> Tensor:
+    perm = [int(p) + (len(perm) if p < 0 else 0) for p in perm]
+    return r.permuted(x, perm) if x.is_const and is_codes(x) else r.emit("Transpose", x, perm=perm)
+
+
+@reads("tflite", "TRANSPOSE")
+@reads("ms", "Transpose")
+def read_transpose(r: Reading) -> Tensor:
+    return transposed(r, r.input(0), r.ints(1, "the permutation"))
+
+
+@reads("onnx", "Transpose")
+def read_onnx_transpose(r: Reading) -> Tensor:
+    perm = r.attr("perm", None)
+    if perm is None:
+        perm = list(range(r.rank(r.input(0))))[::-1]
+    return transposed(r, r.input(0), perm)
+
+
+@writes("ms", "Transpose")
+def write_ms_transpose(w: Writing, node: Node) -> None:
+    w.node("Transpose", node, [node.inputs[0], write_ints(w, node, node.attrs["perm"], "perm")])
+
+
+@writes("tflite", "Transpose")
+def write_tflite_transpose(w: Writing, node: Node) -> None:
+    w.node("TRANSPOSE", node, [node.inputs[0], write_ints(w, node, node.attrs["perm"], "perm")])
+
+
+@writes("onnx", "Transpose")
+def write_onnx_transpose(w: Writing, node: Node) -> None:
+    w.node("Transpose", node, node.inputs, fields={"perm": node.attrs["perm"]})
+
+
+def infer_reverse(node: Node) -> Inferred:
+    x = node.inputs[0]
+    assert x is not None
+    if x.shape is not None:
+        normal_axes(node, node.attrs["axes"], len(x.shape))
+    return [(value_dtype(x), x.shape)]
+
+
+def _reverse(x: np.ndarray, *, axes: list[int]) -> np.ndarray:
+    return np.flip(x, tuple(axes))
+
+
+@op(
+    "Reverse",
+    attrs={"axes": REQUIRED},
+    infer=infer_reverse,
+    quant=Quant(output="same"),
+    permute=remap_axes("axes"),
+    integer=same_codes(_reverse),
+    cases=[Case(((3, 4, 2),), {"axes": [1]}), Case(((3, 4),), {"axes": [0, -1]})],
+)
+def reverse(x: np.ndarray, *, axes: list[int]) -> np.ndarray:
+    """x backwards along `axes`."""
+    return _reverse(x, axes=axes)
+
+
+@reads("tflite", "REVERSE_V2")
+def read_tflite_reverse(r: Reading) -> Tensor:
+    return r.emit("Reverse", r.input(0), axes=r.ints(1, "the axes"))
+
+
+@reads("ms", "ReverseV2")
+def read_ms_reverse(r: Reading) -> Tensor:
+    return r.emit("Reverse", r.input(0), axes=[int(a) for a in r.attr("axis", [])])
+
+
+@writes("ms", "Reverse")
+def write_ms_reverse(w: Writing, node: Node) -> None:
+    w.node("ReverseV2", node, node.inputs, fields={"axis": node.attrs["axes"]})
+
+
+@writes("tflite", "Reverse")
+def write_tflite_reverse(w: Writing, node: Node) -> None:
+    axes = node.attrs["axes"]
+    w.node("REVERSE_V2", node, [node.inputs[0], write_ints(w, node, axes, "axes")])
+
+
+@writes("onnx", "Reverse")
+def write_onnx_reverse(w: Writing, node: Node) -> None:
+    """A Slice with steps of -1."""
+    axes = node.attrs["axes"]
+    n = len(axes)
+    parts = {"starts": [-1] * n, "ends": [-(2**63)] * n, "axes": axes, "steps": [-1] * n}
+    w.node("Slice", node, [node.inputs[0], *(write_ints(w, node, v, k) for k, v in parts.items())])
