@@ -56,7 +56,7 @@ TensorSpec ParseTensor(const py::dict& d, bool with_data) {
     if (t.axis < 0 && t.axis != -1) t.axis += t.rank();
     const py::object data = d.contains("data") ? py::object(d["data"]) : py::none();
     t.constant = !data.is_none();
-    if (t.constant && with_data) {
+    if (t.constant && (with_data || t.count <= kSmallConstant)) {
       py::array array = py::array::ensure(data, py::array::c_style);
       if (!array) throw std::invalid_argument("data is not an array");
       if (static_cast<int64_t>(array.size()) != t.count ||

@@ -231,6 +231,40 @@ std::vector<float> RealValues(const TensorSpec& t) {
   }
 }
 
+namespace {
+
+template <typename T>
+std::vector<int64_t> Widen(const TensorSpec& t) {
+  std::vector<int64_t> values(static_cast<size_t>(t.count));
+  for (int64_t i = 0; i < t.count; ++i) {
+    T value;  // the address need not be aligned
+    std::memcpy(&value, static_cast<const char*>(t.data) + i * sizeof(T), sizeof(T));
+    values[i] = static_cast<int64_t>(value);
+  }
+  return values;
+}
+
+}  // namespace
+
+std::vector<int64_t> IntValues(const TensorSpec& t) {
+  if (!t.constant) Refuse(t.name + " is not a constant");
+  if (t.count > kSmallConstant) Refuse(t.name + " has too many elements");
+  switch (t.dtype) {
+    case DType::kI32:
+      return Widen<int32_t>(t);
+    case DType::kI64:
+      return Widen<int64_t>(t);
+    case DType::kI16:
+      return Widen<int16_t>(t);
+    case DType::kI8:
+      return Widen<int8_t>(t);
+    case DType::kU8:
+      return Widen<uint8_t>(t);
+    default:
+      Refuse(t.name + " is not of an integer type");
+  }
+}
+
 std::unique_ptr<Step> MakeStep(const StepSpec& spec, PlanContext& plan) {
   std::string reason;
   bool known = false;

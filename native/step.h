@@ -55,7 +55,8 @@ struct TensorSpec {
   Shape shape;
   int64_t count = 0;  // product of shape
   bool constant = false;
-  const void* data = nullptr;   // constants only; null in check_only mode; not necessarily aligned
+  const void* data = nullptr;   // constants only; null in check_only mode
+                                // when larger than kSmallConstant; not necessarily aligned
   std::shared_ptr<void> owner;  // keeps data alive
   // Quantization, as in the IR: real = (q - zero_point) * scale. Empty: none. Length 1, or
   // shape[axis].
@@ -164,6 +165,11 @@ std::vector<float> RealValues(const TensorSpec& constant);
 
 // Every step sees at least this many inputs, so that trailing optional ones need no count.
 constexpr int kMinInputs = 6;
+
+// The elements of an integer constant of at most kSmallConstant elements; present in check_only
+// mode too.
+constexpr int64_t kSmallConstant = 256;
+std::vector<int64_t> IntValues(const TensorSpec& constant);
 
 struct StepArgs {
   const void* const* in;  // by input position; null where absent, or a constant that was not kept

@@ -1,6 +1,9 @@
 // float32 kernels for any CPU.
+#include "simd/binary_f32.h"
 #include "simd/depthwise_f32.h"
 #include "simd/gemm_f32.h"
+#include "simd/reduce_f32.h"
+#include "simd/softmax_f32.h"
 #include "simd/unary_f32.h"
 #include "simd/vec_scalar.h"
 
@@ -9,5 +12,10 @@ namespace bitlite {
 void gemm_f32_scalar(const GemmF32Tile& t) { GemmTile<2, 8>(t); }
 void depthwise_f32_scalar(const DepthwiseF32Row& t) { DepthwiseKernel(t); }
 void unary_f32_scalar(const UnaryF32Args& t) { UnaryKernel(t); }
+void binary_f32_scalar(const BinaryF32Args& t) { BinaryKernel(t); }
+void reduce_rows_f32_scalar(const ReduceRowsF32Args& t) { ReduceRowsKernel(t); }
+float reduce_run_f32_scalar(const ReduceRunF32Args& t) { return ReduceRunKernel(t); }
+void softmax_f32_scalar(const SoftmaxF32Args& t) { SoftmaxKernel(t); }
+void norm_f32_scalar(const NormF32Args& t) { NormKernel(t); }
 
 }  // namespace bitlite

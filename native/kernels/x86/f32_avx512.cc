@@ -1,6 +1,9 @@
 // float32 kernels for AVX-512.
+#include "../simd/binary_f32.h"
 #include "../simd/depthwise_f32.h"
 #include "../simd/gemm_f32.h"
+#include "../simd/reduce_f32.h"
+#include "../simd/softmax_f32.h"
 #include "../simd/unary_f32.h"
 #include "../simd/vec_avx512.h"
 
@@ -9,5 +12,10 @@ namespace bitlite {
 void gemm_f32_avx512(const GemmF32Tile& t) { GemmTile<8, 24>(t); }
 void depthwise_f32_avx512(const DepthwiseF32Row& t) { DepthwiseKernel(t); }
 void unary_f32_avx512(const UnaryF32Args& t) { UnaryKernel(t); }
+void binary_f32_avx512(const BinaryF32Args& t) { BinaryKernel(t); }
+void reduce_rows_f32_avx512(const ReduceRowsF32Args& t) { ReduceRowsKernel(t); }
+float reduce_run_f32_avx512(const ReduceRunF32Args& t) { return ReduceRunKernel(t); }
+void softmax_f32_avx512(const SoftmaxF32Args& t) { SoftmaxKernel(t); }
+void norm_f32_avx512(const NormF32Args& t) { NormKernel(t); }
 
 }  // namespace bitlite

@@ -1,0 +1,222 @@
+// Operators that only move elements, for every type; quantized tensors must keep their parameters.
+//   transpose  attrs perm                     split   attrs axis sizes (one output each)
+//   concat     attrs axis act (none)          tile    x, repeats constant
+//   slice      x, begin, end, axes?, step? constant, as numpy's slices (negative steps too)
+//   broadcast_to  x, shape constant: y's static shape decides
+#include <algorithm>
+#include <numeric>
+
+#include "../step.h"
+#include "strided_copy.h"
+
+namespace bitlite {
+namespace {
+
+std::vector<int64_t> Strides(const Shape& shape) {
+  std::vector<int64_t> strides(shape.size());
+  int64_t stride = 1;
+  for (size_t d = shape.size(); d-- > 0;) {
+    strides[d] = stride;
+    stride *= shape[d];
+  }
+  return strides;
+}
+
+// One copy per (input, output) pair: phase k moves input `from` to output `to`.
+struct Move {
+  int from, to;
+  int64_t src_offset, dst_offset;  // bytes
+  StridedCopy copy;
+};
+
+class MoveStep final : public Step {
+ public:
+  explicit MoveStep(std::vector<Move> moves) : moves_(std::move(moves)) {
+    phases.clear();
+    for (const Move& m : moves_) {
+      phases.push_back(m.copy.items());
+      cost_ns = std::max(cost_ns, m.copy.cost_ns());
+    }
+  }
+
+  void Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept override {
+    const Move& m = moves_[static_cast<size_t>(phase)];
+    m.copy.Run(args.In<char>(m.from) + m.src_offset, args.Out<char>(m.to) + m.dst_offset, begin,
+               end);
+  }
+
+ private:
+  const std::vector<Move> moves_;
+};
+
+// The moved input is read while running even when it is a constant.
+const TensorSpec& Moved(PlanContext& plan, int input, int output) {
+  const TensorSpec& x = plan.In(input);
+  Require(SameQuant(x, plan.Out(output)), "input and output differ in type or quantization");
+  Require(x.scale.size() < 2, "quantized per channel");
+  if (x.constant) plan.KeepConstant(input);
+  return x;
+}
+
+int64_t NormalAxis(int64_t axis, const TensorSpec& x) {
+  if (axis < 0) axis += x.rank();
+  Require(axis >= 0 && axis < x.rank(), "axis is out of range");
+  return axis;
+}
+
+int64_t Bytes(const TensorSpec& t) { return static_cast<int64_t>(SizeOf(t.dtype)); }
+
+std::unique_ptr<Step> One(const TensorSpec& x, const Shape& extents,
+                          const std::vector<int64_t>& from, int64_t offset,
+                          const std::vector<int64_t>& to) {
+  const int64_t size = Bytes(x);
+  std::vector<Move> moves;
+  moves.push_back({0, 0, offset * size, 0, StridedCopy(extents, from, to, size)});
+  return std::make_unique<MoveStep>(std::move(moves));
+}
+
+}  // namespace
+
+std::unique_ptr<Step> MakeTranspose(const StepSpec& spec, PlanContext& plan) {
+  const TensorSpec& x = Moved(plan, 0, 0);
+  const TensorSpec& y = plan.Out(0);
+  const std::vector<int64_t> perm = spec.Ints("perm", {});
+  Require(perm.size() == x.shape.size() && y.rank() == x.rank(), "perm does not fit the rank");
+  std::vector<char> seen(perm.size(), 0);
+  std::vector<int64_t> from;
+  const std::vector<int64_t> strides = Strides(x.shape);
+  for (size_t d = 0; d < perm.size(); ++d) {
+    const int64_t p = perm[d];
+    Require(p >= 0 && p < x.rank() && !seen[p], "perm is not an order of the axes");
+    seen[p] = 1;
+    from.push_back(strides[p]);
+    Require(y.shape[d] == x.shape[p], "output shape does not follow from perm");
+  }
+  if (plan.check_only) return nullptr;
+  auto step = One(x, y.shape, from, 0, Strides(y.shape));
+  // Moving axes of extent 1 leaves the bytes as they are.
+  int64_t last = -1;
+  bool moved = false;
+  for (int64_t p : perm) {
+    if (x.shape[p] == 1) continue;
+    moved = moved || p < last;
+    last = p;
+  }
+  if (!moved) step->view_of = 0;
+  return step;
+}
+
+std::unique_ptr<Step> MakeSlice(const StepSpec&, PlanContext& plan) {
+  const TensorSpec& x = Moved(plan, 0, 0);
+  const TensorSpec& y = plan.Out(0);
+  const std::vector<int64_t> begin = IntValues(plan.In(1)), end = IntValues(plan.In(2));
+  std::vector<int64_t> axes(begin.size()), step(begin.size(), 1);
+  std::iota(axes.begin(), axes.end(), 0);
+  if (plan.Has(3)) axes = IntValues(plan.In(3));
+  if (plan.Has(4)) step = IntValues(plan.In(4));
+  Require(end.size() == begin.size() && axes.size() == begin.size() && step.size() == begin.size(),
+          "begin, end, axes and step differ in length");
+  std::vector<int64_t> from = Strides(x.shape);
+  Shape extents = x.shape;
+  int64_t offset = 0;
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const int64_t d = NormalAxis(axes[i], x), n = x.shape[d], s = step[i];
+    Require(s != 0, "a step of 0");
+    // numpy's rule: wrap once, then clamp to the range that the direction allows.
+    const auto place = [&](int64_t v) {
+      if (v < 0) v = v < -n ? -1 : v + n;
+      return s > 0 ? std::min(std::max<int64_t>(v, 0), n)
+                   : std::min(std::max<int64_t>(v, -1), n - 1);
+    };
+    const int64_t first = place(begin[i]), stop = place(end[i]);
+    const int64_t span = s > 0 ? stop - first : first - stop, width = s > 0 ? s : -s;
+    extents[d] = span <= 0 ? 0 : (span + width - 1) / width;
+    if (extents[d] > 0) offset += first * from[d];
+    from[d] *= s;
+  }
+  Require(y.shape == extents, "output shape does not follow from begin, end and step");
+  if (plan.check_only) return nullptr;
+  return One(x, extents, from, offset, Strides(extents));
+}
+
+std::unique_ptr<Step> MakeConcat(const StepSpec& spec, PlanContext& plan) {
+  const TensorSpec& y = plan.Out(0);
+  const int64_t axis = NormalAxis(spec.Int("axis", 0), y), size = Bytes(y);
+  Require(spec.Str("act", "none") == "none", "fused activation");
+  const std::vector<int64_t> to = Strides(y.shape);
+  std::vector<Move> moves;
+  int64_t position = 0;
+  for (int i = 0; i < plan.inputs(); ++i) {
+    const TensorSpec& x = Moved(plan, i, 0);
+    Require(x.rank() == y.rank(), "inputs and output differ in rank");
+    for (int d = 0; d < y.rank(); ++d) {
+      Require(d == axis || x.shape[d] == y.shape[d], "inputs differ outside the axis");
+    }
+    moves.push_back(
+        {i, 0, 0, position * to[axis] * size, StridedCopy(x.shape, Strides(x.shape), to, size)});
+    position += x.shape[axis];
+  }
+  Require(position == y.shape[axis], "inputs do not add up to the output");
+  if (plan.check_only) return nullptr;
+  return std::make_unique<MoveStep>(std::move(moves));
+}
+
+std::unique_ptr<Step> MakeSplit(const StepSpec& spec, PlanContext& plan) {
+  const TensorSpec& x = plan.In(0);
+  const int64_t axis = NormalAxis(spec.Int("axis", 0), x), size = Bytes(x);
+  const std::vector<int64_t> sizes = spec.Ints("sizes", {});
+  Require(static_cast<int>(sizes.size()) == plan.outputs(), "sizes do not match the outputs");
+  const std::vector<int64_t> from = Strides(x.shape);
+  std::vector<Move> moves;
+  int64_t position = 0;
+  for (int i = 0; i < plan.outputs(); ++i) {
+    Moved(plan, 0, i);
+    const TensorSpec& y = plan.Out(i);
+    Shape extents = x.shape;
+    extents[axis] = sizes[i];
+    Require(y.shape == extents, "an output's shape does not follow from sizes");
+    moves.push_back({0, i, position * from[axis] * size, 0,
+                     StridedCopy(extents, from, Strides(extents), size)});
+    position += sizes[i];
+  }
+  Require(position == x.shape[axis], "sizes do not add up to the input");
+  if (plan.check_only) return nullptr;
+  return std::make_unique<MoveStep>(std::move(moves));
+}
+
+std::unique_ptr<Step> MakeTile(const StepSpec&, PlanContext& plan) {
+  const TensorSpec& x = Moved(plan, 0, 0);
+  const TensorSpec& y = plan.Out(0);
+  const std::vector<int64_t> repeats = IntValues(plan.In(1));
+  Require(repeats.size() == x.shape.size() && y.rank() == x.rank(), "repeats do not fit the rank");
+  const std::vector<int64_t> own = Strides(x.shape), out = Strides(y.shape);
+  Shape extents;
+  std::vector<int64_t> from, to;
+  for (size_t d = 0; d < repeats.size(); ++d) {
+    Require(repeats[d] >= 0 && y.shape[d] == x.shape[d] * repeats[d],
+            "output shape does not follow");
+    extents.insert(extents.end(), {repeats[d], x.shape[d]});
+    from.insert(from.end(), {0, own[d]});
+    to.insert(to.end(), {out[d] * x.shape[d], out[d]});
+  }
+  if (plan.check_only) return nullptr;
+  return One(x, extents, from, 0, to);
+}
+
+std::unique_ptr<Step> MakeBroadcastTo(const StepSpec& spec, PlanContext& plan) {
+  spec.Ignore("shape");
+  const TensorSpec& x = Moved(plan, 0, 0);
+  const TensorSpec& y = plan.Out(0);
+  Require(x.rank() <= y.rank(), "output has a smaller rank");
+  const std::vector<int64_t> own = Strides(x.shape);
+  std::vector<int64_t> from(y.shape.size(), 0);
+  const size_t skip = y.shape.size() - x.shape.size();
+  for (size_t d = 0; d < x.shape.size(); ++d) {
+    Require(x.shape[d] == y.shape[skip + d] || x.shape[d] == 1, "shapes do not broadcast");
+    from[skip + d] = x.shape[d] == 1 ? 0 : own[d];
+  }
+  if (plan.check_only) return nullptr;
+  return One(x, y.shape, from, 0, Strides(y.shape));
+}
+
+}  // namespace bitlite

@@ -1,0 +1,247 @@
+"""Pools, reductions, broadcasting, row functions and data movement against numpy."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+_spec = importlib.util.spec_from_file_location("step_runner", Path(__file__).with_name("step_runner.py"))
+step_runner = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(step_runner)
+CHANNELS = step_runner.CHANNELS
+f32, normal, program, run = step_runner.f32, step_runner.normal, step_runner.program, step_runner.run
+
+
+def pool_reference(x, kernel, stride, dilation, pad, out, average, include_pad):
+    rank = x.ndim - 2
+    y = np.empty((x.shape[0], *out, x.shape[-1]))
+    for position in np.ndindex(*out):
+        taps = []
+        counted = 1
+        for d in range(rank):
+            index = position[d] * stride[d] - pad[2 * d] + np.arange(kernel[d]) * dilation[d]
+            counted *= int(np.sum(index < x.shape[d + 1] + pad[2 * d + 1])) if include_pad else 1
+            taps.append(index[(index >= 0) & (index < x.shape[d + 1])])
+        window = x[(slice(None), *np.ix_(*taps))].astype(np.float64).reshape(x.shape[0], -1, x.shape[-1])
+        if average:
+            y[(slice(None), *position)] = window.sum(1) / (counted if include_pad else window.shape[1])
+        else:
+            y[(slice(None), *position)] = window.max(1)
+    return y
+
+
+POOLS = [
+    # kernel, stride, dilation, pad, ceil_mode
+    ([2, 2], [2, 2], [1, 1], [0, 0, 0, 0], False),
+    ([3, 3], [2, 2], [1, 1], [1, 1, 1, 1], True),
+    ([3, 2], [1, 3], [2, 1], [2, 1, 0, 1], False),
+    ([3], [2], [1], [1, 0], False),
+    ([2, 3, 2], [2, 1, 2], [1, 1, 1], [0, 1, 1, 1, 0, 0], False),
+]
+
+
+@pytest.mark.parametrize("op", ["max_pool", "average_pool"])
+@pytest.mark.parametrize("kernel, stride, dilation, pad, ceil_mode", POOLS)
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_pool(op, kernel, stride, dilation, pad, ceil_mode, channels):
+    x = normal(1, 2, *[7, 8, 6][: len(kernel)], channels)
+    out = []
+    for d, k in enumerate(kernel):
+        span = x.shape[d + 1] + pad[2 * d] + pad[2 * d + 1] - (k - 1) * dilation[d] - 1
+        out.append((-(-span // stride[d]) if ceil_mode else span // stride[d]) + 1)
+    attrs = {"kernel": kernel, "stride": stride, "dilation": dilation, "pad": pad, "ceil_mode": ceil_mode}
+    for include_pad in (False, True) if op == "average_pool" else (False,):
+        if op == "average_pool":
+            attrs["count_include_pad"] = include_pad
+        want = pool_reference(x, kernel, stride, dilation, pad, out, op == "average_pool", include_pad)
+        run(op, [x], f32(want), **attrs)
+
+
+@pytest.mark.parametrize(
+    "mode, fn",
+    [
+        ("mean", np.mean),
+        ("sum", np.sum),
+        ("max", np.max),
+        ("min", np.min),
+        ("prod", np.prod),
+        ("l1", lambda x, axes: np.abs(x).sum(axes)),
+        ("l2", lambda x, axes: np.sqrt(np.square(x).sum(axes))),
+        ("sum_square", lambda x, axes: np.square(x).sum(axes)),
+    ],
+)
+@pytest.mark.parametrize("axes", [(0,), (1, 2), (-1,), (2, 3), (0, 1, 2, 3), (3,)])
+def test_reduce(mode, fn, axes):
+    x = normal(1, 3, 5, 4, 37)
+    run("reduce", [x], f32(fn(x.astype(np.float64), axes)), mode=mode, axes=list(axes), keep_dims=False)
+
+
+def test_reduce_of_a_long_row_and_of_few_wide_rows():
+    x = normal(1, 2, 50_001)
+    run("reduce", [x], f32(x.astype(np.float64).sum(1)), mode="sum", axes=[1], atol=1e-2)
+    x = normal(1, 1, 7, 7, 1280)
+    run("reduce", [x], f32(x.mean((1, 2), dtype=np.float64)), mode="mean", axes=[1, 2], keep_dims=False)
+
+
+BINARY = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "minimum": np.minimum,
+    "maximum": np.maximum,
+    "squared_difference": lambda a, b: np.square(a - b),
+    "prelu": lambda a, b: np.where(a < 0, a * b, a),
+}
+
+
+@pytest.mark.parametrize("op", BINARY)
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        ((), ()),
+        ((9000,), (9000,)),
+        ((2, 3, 5, 17), (17,)),
+        ((2, 3, 5, 17), (2, 1, 1, 17)),
+        ((1, 5, 1), (2, 1, 33)),
+        ((4, 5, 6), ()),
+        ((3, 1, 7), (1, 2, 7)),
+        ((2, 3, 4, 5), (2, 3, 4, 1)),
+    ],
+)
+def test_binary_broadcasting(op, a, b):
+    x, y = normal(1, *a), normal(2, *b)
+    if op != "prelu":
+        run(op, [y, x], f32(BINARY[op](y, x)), rtol=1e-6)
+    elif np.broadcast_shapes(a, b) != a:
+        return
+    run(op, [x, y], f32(BINARY[op](x, y)), rtol=1e-6)
+    run(op, [x], f32(BINARY[op](x, y)), {1: y}, rtol=1e-6)
+
+
+def test_binary_with_a_fused_activation():
+    a, b = normal(1, 3, 40), normal(2, 3, 40)
+    run("add", [a, b], np.clip(a + b, 0, None), act="relu")
+    run("mul", [a, b], np.tanh(a * b), act="tanh")
+
+
+def test_minimum_and_maximum_pass_nan_on():
+    a, b = f32([np.nan, 1, 2, np.nan]), f32([1, np.nan, 3, np.nan])
+    run("minimum", [a, b], np.minimum(a, b))
+    run("maximum", [a, b], np.maximum(a, b))
+
+
+@pytest.mark.parametrize("shape, axis", [((3, 10), -1), ((2, 5, 17), 1), ((1, 1001), 1), ((4, 1), -1), ((7, 3), 0)])
+def test_softmax(shape, axis):
+    x = 5 * normal(1, *shape)
+    for beta in (1.0, 0.5):
+        e = np.exp(beta * (x.astype(np.float64) - x.max(axis, keepdims=True)))
+        run("softmax", [x], f32(e / e.sum(axis, keepdims=True)), rtol=1e-6, axis=axis, beta=beta)
+    shifted = x.astype(np.float64) - x.max(axis, keepdims=True)
+    want = shifted - np.log(np.exp(shifted).sum(axis, keepdims=True))
+    run("log_softmax", [x], f32(want), rtol=1e-6, axis=axis)
+
+
+@pytest.mark.parametrize("channels", [1, 7, 16, 45])
+def test_normalizations(channels):
+    x = 3 * normal(1, 4, 6, channels) + 1
+    gamma, beta, mean, variance = (
+        normal(2, channels),
+        normal(3, channels),
+        normal(4, channels),
+        normal(5, channels) ** 2,
+    )
+    want = (x - mean) / np.sqrt(variance.astype(np.float64) + 1e-3) * gamma + beta
+    run("batch_norm", [x], f32(want), {1: gamma, 2: beta, 3: mean, 4: variance}, epsilon=1e-3)
+    wide = x.astype(np.float64)
+    centered = wide - wide.mean(-1, keepdims=True)
+    want = centered / np.sqrt(np.square(centered).mean(-1, keepdims=True) + 1e-5)
+    run("layer_norm", [x], f32(want), axis=-1)
+    run("layer_norm", [x], f32(want * gamma + beta), {1: gamma, 2: beta}, axis=2, epsilon=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8", "int64", "float16", "bool"])
+@pytest.mark.parametrize("shape", [(7, 5), (2, 3, 4, 5), (40, 33), (1, 17, 1, 20), (3, 2, 2, 2, 4)])
+def test_transpose(dtype, shape):
+    x = np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
+    for perm in list(itertools.permutations(range(len(shape))))[:24]:
+        run("transpose", [x], np.ascontiguousarray(x.transpose(perm)), perm=list(perm))
+
+
+@pytest.mark.parametrize(
+    "begin, end, axes, step",
+    [
+        ([1, 0], [4, 6], [1, 2], [2, 3]),
+        ([-3], [2**63 - 1], [0], [1]),
+        ([4, -1], [0, -100], [0, -1], [-1, -2]),
+        ([2], [2], [0], [1]),
+        ([0, 1, 0], [5, 3, 2], None, None),
+    ],
+)
+def test_slice(begin, end, axes, step):
+    x = normal(1, 5, 6, 4)
+    at = [slice(None)] * 3
+    for i, (b, e) in enumerate(zip(begin, end)):
+        s = step[i] if step else 1
+        at[axes[i] if axes else i] = slice(b, e, s)
+    constants = {1: np.array(begin), 2: np.array(end)}
+    if axes:
+        constants |= {3: np.array(axes), 4: np.array(step)}
+    run("slice", [x], np.ascontiguousarray(x[tuple(at)]), constants)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+def test_concat_and_split_undo_each_other(axis):
+    sizes = [1, 4, 2]
+    shapes = [[3, 5, 6] for _ in sizes]
+    for shape, size in zip(shapes, sizes):
+        shape[axis] = size
+    parts = [normal(i, *shape) for i, shape in enumerate(shapes)]
+    whole = np.concatenate(parts, axis)
+    run("concat", parts, whole, axis=axis)
+    tensors = [{"name": "x", "dtype": "float32", "shape": list(whole.shape), "data": None}]
+    tensors += [{"name": f"y{i}", "dtype": "float32", "shape": s, "data": None} for i, s in enumerate(shapes)]
+    step = {"op": "split", "name": "s", "inputs": [0], "outputs": [1, 2, 3], "attrs": {"axis": axis, "sizes": sizes}}
+    for part, got in zip(parts, step_runner._native.Program(tensors, [step], [0], [1, 2, 3]).run([whole])):
+        np.testing.assert_array_equal(got, part)
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "edge", "symmetric"])
+@pytest.mark.parametrize("pads", [[(0, 0), (1, 2), (2, 0), (0, 0)], [(1, 1), (0, 3), (0, 0), (2, 1)], [(0, 0)] * 4])
+def test_pad(mode, pads):
+    x = normal(1, 2, 4, 5, 3)
+    flat = np.array(pads).reshape(-1)
+    options = {"constant_values": 1.5} if mode == "constant" else {}
+    run("pad", [x], np.pad(x, pads, mode, **options), {1: flat}, mode=mode, value=1.5)
+    codes = np.random.default_rng(0).integers(-99, 99, x.shape).astype(np.int8)
+    options = {"constant_values": 7} if mode == "constant" else {}
+    run("pad", [codes], np.pad(codes, pads, mode, **options), {1: flat}, mode=mode, value=7.0)
+
+
+def test_tile_and_broadcast():
+    x = normal(1, 2, 1, 3)
+    run("tile", [x], np.tile(x, (2, 3, 1)), {1: np.array([2, 3, 1])})
+    want = np.ascontiguousarray(np.broadcast_to(x, (4, 2, 5, 3)))
+    run("broadcast_to", [x], want, {1: np.array(want.shape)})
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_gather(axis, dtype):
+    x = normal(1, 4, 5, 6)
+    indices = np.array([[0, 3], [-1, 2]], dtype)
+    want = np.ascontiguousarray(np.take(x, indices, axis))
+    run("gather", [x, indices], want, axis=axis, batch_dims=0)
+    run("gather", [x], want, {1: indices}, axis=axis)
+
+
+@pytest.mark.parametrize("to", ["float32", "float64", "int8", "uint8", "int16", "int32", "int64", "bool"])
+@pytest.mark.parametrize("dtype", ["float32", "int32", "int8", "bool"])
+def test_cast(dtype, to):
+    x = np.array([-100.7, -1, 0, 0.3, 99.9, 1]).astype(dtype)
+    want = x.astype(np.int64).astype(to) if to not in ("bool", "float32", "float64") else x.astype(to)
+    run("cast", [x], want, dtype=to)

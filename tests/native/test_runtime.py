@@ -1,0 +1,277 @@
+"""Planning, memory, threads and the Python boundary of native programs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from bitlite import _native
+
+
+def tensor(name, shape, data=None, dtype="float32", **quant):
+    return {"name": name, "dtype": dtype, "shape": list(shape), "data": data, **quant}
+
+
+def step(op, inputs, outputs, name=None, **attrs):
+    return {"op": op, "name": name or op, "inputs": inputs, "outputs": outputs, "attrs": attrs}
+
+
+def chain(length: int, n: int, op: str = "neg", **kw) -> _native.Program:
+    tensors = [tensor(f"t{i}", (n,)) for i in range(length + 1)]
+    return _native.Program(tensors, [step(op, [i], [i + 1], f"s{i}") for i in range(length)], [0], [length], **kw)
+
+
+X = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+def test_a_graph_without_steps_copies_inputs_and_constants():
+    c = np.float32([7, 8])
+    p = _native.Program([tensor("x", (2, 3)), tensor("c", (2,), c)], [], [0], [0, 1, 0])
+    x, constant, again = p.run([X])
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(again, X)
+    np.testing.assert_array_equal(constant, c)
+    assert not np.shares_memory(x, X)
+    assert p.arena_bytes == 0
+
+
+def test_unary_chains_run_in_place():
+    p = chain(4, 1024)
+    x = np.float32(np.arange(1024))
+    np.testing.assert_array_equal(p.run([x])[0], x)
+    # All intermediates lie in the output.
+    assert p.arena_bytes <= 4096
+    assert p.step_names == ["s0", "s1", "s2", "s3"]
+
+
+def test_an_input_is_never_overwritten():
+    x = X.copy()
+    p = _native.Program([tensor("x", (2, 3)), tensor("y", (2, 3))], [step("neg", [0], [1])], [0], [1])
+    p.run([x])
+    np.testing.assert_array_equal(x, X)
+
+
+def test_a_value_that_is_read_later_is_not_overwritten():
+    # y = -x; z = |y|; w = y + z: |y| must not lie on y.
+    tensors = [tensor(n, (2, 3)) for n in "xyzw"]
+    steps = [step("neg", [0], [1]), step("abs", [1], [2]), step("add", [1, 2], [3])]
+    w = _native.Program(tensors, steps, [0], [3]).run([X])[0]
+    np.testing.assert_array_equal(w, np.zeros((2, 3)))
+
+
+def test_a_view_is_not_overwritten_while_its_source_is_needed():
+    tensors = [tensor("x", (2, 3)), tensor("y", (2, 3)), tensor("v", (6,)), tensor("z", (6,)), tensor("u", (6,))]
+    tensors += [tensor("w", (6,))]
+    steps = [
+        step("neg", [0], [1]),
+        step("reshape", [1], [2]),
+        step("square", [2], [3]),
+        step("reshape", [1], [4]),
+        step("add", [3, 4], [5]),
+    ]
+    got = _native.Program(tensors, steps, [0], [5]).run([X])[0]
+    np.testing.assert_array_equal(got, (np.square(X) - X).reshape(-1))
+
+
+@pytest.mark.parametrize("source", ["input", "constant", "computed"])
+def test_outputs_that_are_views(source):
+    tensors = [tensor("x", (2, 3)), tensor("c", (2, 3), X), tensor("y", (2, 3)), tensor("v", (6,)), tensor("w", (3, 2))]
+    steps = [step("neg", [0], [2])]
+    start = {"input": 0, "constant": 1, "computed": 2}[source]
+    steps += [step("reshape", [start], [3]), step("reshape", [3], [4])]
+    want = -X if source == "computed" else X
+    y, v, w = _native.Program(tensors, steps, [0], [2, 3, 4]).run([X])
+    np.testing.assert_array_equal(y, -X)
+    np.testing.assert_array_equal(v, want.reshape(-1))
+    np.testing.assert_array_equal(w, want.reshape(3, 2))
+
+
+def test_random_graphs_agree_with_numpy_and_reuse_memory():
+    functions = {"neg": np.negative, "abs": np.abs, "floor": np.floor}
+    pairs = {"add": np.add, "sub": np.subtract, "maximum": np.maximum}
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        values = [rng.standard_normal((rng.integers(1, 50), 7)).astype(np.float32) for _ in range(2)]
+        shapes = [v.shape for v in values]
+        tensors, steps = [tensor("a", shapes[0]), tensor("b", shapes[1])], []
+        for i in range(20):
+            k = int(rng.integers(len(values)))
+            kind = rng.integers(3)
+            if kind == 0:
+                op = rng.choice(list(functions))
+                values.append(functions[op](values[k]))
+                inputs = [k]
+            elif kind == 1:
+                peers = [j for j, v in enumerate(values) if v.shape == values[k].shape]
+                j, op = int(rng.choice(peers)), rng.choice(list(pairs))
+                values.append(pairs[op](values[k], values[j]))
+                inputs = [k, j]
+            else:
+                op = "reshape"
+                values.append(values[k].reshape(values[k].shape[::-1]))
+                inputs = [k]
+            tensors.append(tensor(f"t{i}", values[-1].shape))
+            steps.append(step(str(op), inputs, [len(values) - 1], f"s{i}"))
+        outputs = sorted({len(values) - 1, *map(int, rng.integers(0, len(values), 3))})
+        p = _native.Program(tensors, steps, [0, 1], outputs)
+        for _ in range(2):
+            for got, want in zip(p.run(values[:2]), (values[o] for o in outputs)):
+                np.testing.assert_array_equal(got, want, err_msg=f"seed {seed}")
+        assert p.arena_bytes <= 1.1 * p.arena_lower_bound
+
+
+def test_run_into_writes_to_the_given_arrays():
+    p = chain(2, 6, "abs")
+    x, y = -np.arange(6, dtype=np.float32), np.empty(6, np.float32)
+    p.run_into([x], [y])
+    np.testing.assert_array_equal(y, -x)
+    with pytest.raises(ValueError, match="overlap"):
+        p.run_into([x], [x])
+    y.flags.writeable = False
+    with pytest.raises(ValueError, match="not writable"):
+        p.run_into([x], [y])
+
+
+def test_arrays_that_do_not_fit_are_refused():
+    p = chain(1, 6)
+    with pytest.raises(ValueError, match="0 arrays given, expected 1"):
+        p.run([])
+    with pytest.raises(ValueError, match=r"t0: shape \(5,\), expected \[6\]"):
+        p.run([np.zeros(5, np.float32)])
+    with pytest.raises(ValueError, match="t0: type float64, expected float32"):
+        p.run([np.zeros(6)])
+    with pytest.raises(ValueError, match="not C-contiguous"):
+        p.run([np.zeros(12, np.float32)[::2]])
+    with pytest.raises(TypeError, match="not a numpy array"):
+        p.run([[1.0] * 6])
+
+
+def test_errors_name_the_step_and_the_reason():
+    x, y = tensor("x", (2, 3)), tensor("y", (2, 3))
+    cases = [
+        ([x, y], [step("reshape", [0], [7], "s")], [0], [0], r"s \(reshape\): output: tensor index 7 is not in 0..1"),
+        ([x, y], [step("nothing", [0], [1], "s")], [0], [1], r"s \(nothing\): no native kernel"),
+        ([x, y], [step("neg", [1], [1], "s")], [0], [1], "input y has no value yet"),
+        ([x, y], [step("neg", [0], [0], "s")], [0], [0], "output x already has a value"),
+        ([x, y], [], [0], [1], "outputs: y has no value"),
+        ([x, y], [step("neg", [0], [1], "s", unheard_of=1)], [0], [1], "attribute unheard_of is not known"),
+        ([tensor("x", (2, -3))], [], [0], [0], "negative extent"),
+        ([tensor("x", (2**40, 2**40))], [], [0], [0], "too large"),
+        ([tensor("x", (2,), dtype="complex64")], [], [0], [0], "type complex64 is not supported"),
+        ([tensor("x", (2,), np.zeros(3, np.float32))], [], [], [0], "does not have the declared shape"),
+        ([tensor("x", (2, 3), scale=[1, 2])], [], [0], [0], "several scales need an axis"),
+    ]
+    for tensors, steps, inputs, outputs, message in cases:
+        with pytest.raises(ValueError, match=message):
+            _native.Program(tensors, steps, inputs, outputs)
+    with pytest.raises(ValueError, match="threads=0"):
+        _native.Program([x], [], [0], [0], threads=0)
+
+
+def test_check_step_gives_the_reason_that_planning_would_give():
+    tensors = [tensor("x", (1, 4, 4, 3)), tensor("w", (8, 3, 3, 3), np.zeros((8, 3, 3, 3), np.float32))]
+    tensors += [tensor("y", (1, 2, 2, 8)), None]  # other tensors are not looked at
+    good = step("conv", [0, 1], [2], stride=[1, 1], dilation=[1, 1], pad=[0, 0, 0, 0], group=1)
+    assert _native.check_step(tensors, good) is None
+    bad = step("conv", [0, 1], [2], stride=[2, 2], dilation=[1, 1], pad=[0, 0, 0, 0], group=1)
+    assert "output shape" in _native.check_step(tensors, bad)
+    with pytest.raises(ValueError, match="output shape"):
+        _native.Program(tensors[:3], [bad], [0], [2])
+
+
+def big_program(threads: int) -> tuple[_native.Program, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    w = [rng.standard_normal((32, 3, 3, c)).astype(np.float32) for c in (3, 32)]
+    tensors = [tensor("x", (1, 40, 40, 3)), tensor("w0", w[0].shape, w[0]), tensor("a", (1, 40, 40, 32))]
+    tensors += [tensor("w1", w[1].shape, w[1]), tensor("y", (1, 40, 40, 32))]
+    attrs = {"stride": [1, 1], "dilation": [1, 1], "pad": [1, 1, 1, 1], "group": 1, "act": "relu"}
+    steps = [step("conv", [0, 1], [2], "c0", **attrs), step("conv", [2, 3], [4], "c1", **attrs)]
+    x = rng.standard_normal((1, 40, 40, 3)).astype(np.float32)
+    p = _native.Program(tensors, steps, [0], [4], threads=threads)
+    return p, x, p.run([x])[0]
+
+
+def test_results_do_not_depend_on_the_number_of_threads():
+    _, _, one = big_program(1)
+    for threads in (2, 3, 5):
+        np.testing.assert_array_equal(big_program(threads)[2], one)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_one_program_runs_in_several_python_threads(threads):
+    p, x, want = big_program(threads)
+    scaled = [np.float32(k) * x for k in range(4)]
+    wants = [p.run([s])[0] for s in scaled]
+    np.testing.assert_array_equal(wants[1], want)
+    failures = []
+
+    def work(k):
+        for _ in range(20):
+            if not np.array_equal(p.run([scaled[k]])[0], wants[k]):
+                failures.append(k)
+
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for w in workers:
+        w.start()
+    for w in workers:
+        w.join()
+    assert not failures
+
+
+def _child(queue):
+    queue.put(big_program(2)[2])
+
+
+def test_a_forked_child_gets_its_own_threads():
+    _, _, want = big_program(2)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_child, args=(queue,))
+    child.start()
+    np.testing.assert_array_equal(queue.get(timeout=60), want)
+    child.join(timeout=60)
+    assert child.exitcode == 0
+
+
+def test_profile_times_every_step():
+    p, x, _ = big_program(1)
+    ns = p.profile([x])
+    assert len(ns) == len(p.step_names) == 2
+    assert all(t > 0 for t in ns)
+
+
+def test_constants_that_were_packed_are_not_kept():
+    p, _, _ = big_program(1)
+    assert p.constant_bytes == 0
+
+
+def test_the_environment_limits_the_instruction_set():
+    code = "from bitlite import _native; print(_native.isa())"
+
+    def under(level):
+        env = os.environ | {"BITLITE_ISA": level}
+        return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+
+    assert _native.isas()[0] == "scalar"
+    for level in _native.isas():
+        assert under(level).stdout.strip() == level
+    refused = under("mmx")
+    assert refused.returncode != 0
+    assert "unknown instruction set 'mmx'" in refused.stderr
+    assert "scalar" in refused.stderr
+
+
+def test_a_program_can_be_limited_by_argument():
+    assert chain(1, 4, isa="scalar").isa == "scalar"
+    with pytest.raises(ValueError, match="allowed: scalar"):
+        chain(1, 4, isa="pentium")
+
+
+def test_empty_tensors_run():
+    p = chain(2, 0)
+    assert p.run([np.empty(0, np.float32)])[0].shape == (0,)
