@@ -59,7 +59,7 @@ class FileColumn:
     def _probe(self, file: str) -> int:
         """Returns how many samples a file holds, from its header or size alone."""
         if self._form == "IMAGE":
-            _image_shape(images.probe(file, self._image), self.item, file)
+            _image_shape(images.probe(file, self._image), self.item.own(), file)
             return 1
         if file.endswith(".npy"):
             with _opened(file) as stream:
@@ -100,7 +100,7 @@ class FileColumn:
         if self._form == "IMAGE":
             pixels = images.load(file, self._image)
             pixels = np.rint(pixels) if item.dtype.kind in "iu" else pixels
-            yield _shaped_image(convert(pixels, item.dtype, file), item, file)
+            yield _shaped_image(convert(pixels, item.dtype, file), item.own(), file)
         elif file.endswith(".npy"):
             yield from _read_npy(file, item)
         elif file.endswith(".npz"):

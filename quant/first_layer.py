@@ -15,9 +15,21 @@ _PASSED = frozenset(
 _MAX_STEPS = 16
 
 
-def input_specs(graph: Graph) -> list[InputSpec]:
-    """Returns the inputs as calibration data sees them."""
-    return [InputSpec(t.name, t.shape or (), t.dtype, t.layout) for t in graph.inputs]
+def input_specs(graph: Graph, data_layout: str = "") -> list[InputSpec]:
+    """Returns the inputs as calibration data sees them.
+
+    Args:
+        graph: the model.
+        data_layout: "NHWC" or "NCHW" when 4-D samples come in that layout whatever the graph has (as with `.ms`).
+    """
+    specs = []
+    for tensor in graph.inputs:
+        spec = InputSpec(tensor.name, tensor.shape or (), tensor.dtype, tensor.layout)
+        if data_layout and tensor.layout and data_layout != tensor.layout and len(spec.shape) == 4:
+            turned = InputSpec(spec.name, spec.shape, spec.dtype, spec.layout, data_layout).own()
+            spec = InputSpec(spec.name, turned.shape, spec.dtype, data_layout, tensor.layout)
+        specs.append(spec)
+    return specs
 
 
 def first_layers(graph: Graph) -> dict[str, FirstLayer]:

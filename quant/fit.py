@@ -15,16 +15,34 @@ Dim = int | str | None
 
 @dataclass(frozen=True)
 class InputSpec:
-    """An input of a model: its shape (a str, None or -1 is a free size), dtype, and layout "NHWC", "NCHW" or ""."""
+    """An input of a model: its shape (a str, None or -1 is a free size), dtype, and layout "NHWC", "NCHW" or "".
+
+    `delivers` is the layout in which the graph wants its arrays when samples come in another one (shape and layout say
+    how they come): an ONNX model that becomes a `.ms` is calibrated with NHWC files, and runs NCHW inside.
+    """
 
     name: str
     shape: tuple[Dim, ...]
     dtype: np.dtype
     layout: str = ""
+    delivers: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(dim if is_fixed(dim) else None for dim in self.shape))
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
+
+    @property
+    def turn(self) -> tuple[int, ...] | None:
+        """The permutation from the samples' layout to the graph's; None when they are the same."""
+        if len(self.shape) != 4 or not self.delivers or self.delivers == self.layout:
+            return None
+        return (0, 3, 1, 2) if self.delivers == "NCHW" else (0, 2, 3, 1)
+
+    def own(self) -> InputSpec:
+        """Returns the input as the graph has it."""
+        if self.turn is None:
+            return self
+        return InputSpec(self.name, tuple(self.shape[i] for i in self.turn), self.dtype, self.delivers)
 
     @property
     def fixed_shape(self) -> tuple[int, ...] | None:
@@ -53,11 +71,26 @@ def samples_in(shape: Sequence[int], item: InputSpec, here: str) -> int:
     """Returns how many samples an array of this shape holds for the input.
 
     The shape may be the model's, the model's without its batch dimension, a stack of samples along the first axis, or
-    the same number of values in one dimension.
+    the same number of values in one dimension; in the layout of samples, or as the graph itself has it.
 
     Raises:
         DataError: it is none of these.
     """
+    return _form(shape, item, here)[0]
+
+
+def _form(shape: Sequence[int], item: InputSpec, here: str) -> tuple[int, InputSpec]:
+    """Returns the number of samples, and the input in the layout that the shape has."""
+    for known in (item, item.own()):
+        count = _count(shape, known)
+        if count:
+            return count, known
+    got = show_shape(list(shape))
+    raise DataError(f"{here}: shape {got} does not fit the input {item.name!r} {item}", hint=_reason(shape, item))
+
+
+def _count(shape: Sequence[int], item: InputSpec) -> int:
+    """Returns the number of samples in one layout, 0 when the shape does not fit."""
     wanted, rank = item.shape, len(item.shape)
     if len(shape) == rank and _same(shape[1:], wanted[1:]):
         if rank == 0 or (rank == 1 and wanted[0] is None):
@@ -69,12 +102,7 @@ def samples_in(shape: Sequence[int], item: InputSpec, here: str) -> int:
     if len(shape) == rank + 1 and rank and _same(shape[1:], wanted):
         return shape[0]
     fixed = item.fixed_shape
-    if len(shape) == 1 and fixed is not None and shape[0] == int(np.prod(fixed)):
-        return 1
-    raise DataError(
-        f"{here}: shape {show_shape(list(shape))} does not fit the input {item.name!r} {item}",
-        hint=_reason(shape, item),
-    )
+    return int(len(shape) == 1 and fixed is not None and shape[0] == int(np.prod(fixed)))
 
 
 def _same(shape: Sequence[int], wanted: Sequence[Dim]) -> bool:
@@ -135,14 +163,23 @@ def fit(value: Any, item: InputSpec, here: str) -> np.ndarray:
         DataError: shape, values that the dtype cannot hold, NaN or infinity.
     """
     array = as_array(value, here)
-    if samples_in(array.shape, item, here) != 1:
+    count, known = _form(array.shape, item, here)
+    if count != 1:
         raise DataError(f"{here}: shape {show_shape(list(array.shape))} holds several samples of {item}")
-    array = np.ascontiguousarray(convert(array, item.dtype, here))
-    if array.ndim == len(item.shape) and _same(array.shape[1:], item.shape[1:]):
+    array = _shaped(convert(array, item.dtype, here), known)
+    if known is item and item.turn is not None:
+        array = array.transpose(item.turn)
+    return np.ascontiguousarray(array)
+
+
+def _shaped(array: np.ndarray, item: InputSpec) -> np.ndarray:
+    """Returns one sample with the input's rank."""
+    rank = len(item.shape)
+    if array.ndim == rank and _same(array.shape[1:], item.shape[1:]):
         return array
-    if len(item.shape) - array.ndim == 1 and _same(array.shape, item.shape[1:]):
+    if array.ndim == rank - 1 and _same(array.shape, item.shape[1:]):
         return array[None]
-    if array.ndim == len(item.shape) + 1:
+    if array.ndim == rank + 1:
         return array[0]
     return array.reshape(item.fixed_shape or array.shape)
 

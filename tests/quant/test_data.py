@@ -283,6 +283,26 @@ def test_one_shot_iterators_do_not_stay_in_memory(samples):
     assert peak(64) < 1.3 * peak(8) + 1e5
 
 
+TURNED = InputSpec("x", (1, 4, 5, 3), np.dtype(np.float32), "NHWC", "NCHW")
+
+
+def test_samples_in_the_files_layout_are_turned_to_the_graphs(folder, samples):
+    got = arrays(Dataset(DataSpec({0: str(folder)}), [TURNED]))
+    np.testing.assert_array_equal(got, samples.transpose(0, 3, 1, 2))
+    assert "tensor size: 240 bytes" in refusal_of_short_file(folder)
+
+
+def refusal_of_short_file(folder):
+    (folder / "0.bin").write_bytes(b"")
+    return refusal(DataSpec({0: str(folder)}), (TURNED,))
+
+
+def test_arrays_in_either_layout_are_understood_by_their_shape(samples):
+    planar = samples.transpose(0, 3, 1, 2)
+    for source in (samples, planar, list(planar), [{"x": array[None]} for array in samples]):
+        np.testing.assert_array_equal(arrays(Dataset(DataSpec(source=source), [TURNED])), planar)
+
+
 def test_images_in_a_directory(tmp_path):
     from PIL import Image
 
@@ -296,6 +316,10 @@ def test_images_in_a_directory(tmp_path):
     planar = InputSpec("x", (1, 3, 4, 5), np.dtype(np.uint8), "NCHW")
     np.testing.assert_array_equal(
         arrays(Dataset(DataSpec({0: str(tmp_path)}, image=ImageSpec("RGB")), [planar])), pixels.transpose(0, 3, 1, 2)
+    )
+    np.testing.assert_array_equal(
+        arrays(Dataset(DataSpec({0: str(tmp_path)}, image=ImageSpec("RGB")), [TURNED])),
+        pixels.transpose(0, 3, 1, 2).astype(np.float32),
     )
     wide = InputSpec("x", (1, 8, 8, 3), np.dtype(np.float32), "NHWC")
     assert "resize_width=8 and resize_height=8" in refusal(DataSpec({0: str(tmp_path)}), (wide,))

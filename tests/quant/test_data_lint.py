@@ -83,6 +83,17 @@ def test_the_other_layout_is_noticed():
     assert report(planar, item=item).warnings == []
 
 
+def test_files_in_the_graphs_layout_where_the_samples_layout_is_wanted(tmp_path):
+    item = InputSpec("x", X.shape, X.dtype, "NHWC", "NCHW")
+    for i, picture in enumerate(pictures()):
+        picture.tofile(tmp_path / f"{i:02}.bin")
+    spec = DataSpec({0: str(tmp_path)})
+    assert lint(Dataset(spec, [item])).warnings == []
+    for i, picture in enumerate(pictures()):
+        picture.transpose(2, 0, 1).tofile(tmp_path / f"{i:02}.bin")
+    assert "look like NCHW" in lint(Dataset(spec, [item])).warnings[0]
+
+
 def test_random_data_have_no_layout():
     noise = np.random.default_rng(0).normal(size=(12, SIZE, SIZE, 3))
     assert report(noise).warnings == []

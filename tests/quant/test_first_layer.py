@@ -69,3 +69,11 @@ def test_inputs_as_calibration_data_sees_them():
     (item,) = input_specs(graph)
     assert (item.name, item.shape, item.layout) == ("x", (None, 3, 8, 8), "NCHW")
     assert item.fixed_shape == (1, 3, 8, 8)
+
+
+def test_samples_may_come_in_another_layout():
+    graph = Graph(inputs=[Tensor("x", F32, (1, 3, 8, 9), layout="NCHW"), Tensor("n", F32, (1, 4))])
+    image, numbers = input_specs(graph, "NHWC")
+    assert (image.shape, image.layout, image.delivers) == ((1, 8, 9, 3), "NHWC", "NCHW")
+    assert image.own() == input_specs(graph)[0]
+    assert numbers.delivers == ""
