@@ -257,8 +257,11 @@ void Program::PlanMemory() {
     }
     in_slots_ = std::max(in_slots_, planned.first_in + kMinInputs);
     for (int i : specs_[s].outputs) {
-      if (places_[i].home == Home::kOutput)
+      if (places_[i].home == Home::kOutput) {
         out_to_output_.push_back({out_slots_, places_[i].index});
+      } else if (places_[i].home == Home::kInput) {
+        out_to_input_.push_back({out_slots_, places_[i].index});
+      }
       ++out_slots_;
     }
   }
@@ -316,6 +319,8 @@ void Program::Run(const void* const* inputs, void* const* outputs, int64_t* step
   for (const Patch& p : in_from_input_) context.in[p.slot] = inputs[p.index];
   for (const Patch& p : in_from_output_) context.in[p.slot] = outputs[p.index];
   for (const Patch& p : out_to_output_) context.out[p.slot] = outputs[p.index];
+  // Only a view of a graph input has its place there, and a view writes nothing.
+  for (const Patch& p : out_to_input_) context.out[p.slot] = const_cast<void*>(inputs[p.index]);
   {
     const PoolLease lease(threads_);
     RunSteps(context, lease.threads(), step_ns);

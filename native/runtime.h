@@ -74,7 +74,7 @@ class Program {
 
   std::vector<Planned> steps_;
   std::vector<Place> places_;
-  std::vector<Patch> in_from_input_, in_from_output_, out_to_output_;
+  std::vector<Patch> in_from_input_, in_from_output_, out_to_output_, out_to_input_;
   std::vector<Copy> copies_;
   int in_slots_ = 0, out_slots_ = 0;
   size_t arena_bytes_ = 0, arena_lower_bound_ = 0, constant_bytes_ = 0;
