@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -63,9 +64,13 @@ class FileColumn:
             return 1
         if file.endswith(".npy"):
             with _opened(file) as stream:
-                return samples_in(_npy_header(stream, file)[0], self.item, file)
+                shape, _, dtype = _npy_header(stream, file)
+                missing = math.prod(shape) * dtype.itemsize - (os.path.getsize(file) - stream.tell())
+                if missing > 0:
+                    raise DataError(f"{file}: is cut off: {missing} bytes of {dtype} {show_shape(shape)} are missing")
+                return samples_in(shape, self.item, file)
         if file.endswith(".npz"):
-            with _archive(file) as archive, archive.open(_member(archive, self.item, file)) as stream:
+            with _npz_stream(file, self.item) as stream:
                 return samples_in(_npy_header(stream, file)[0], self.item, file)
         self._check_size(file)
         return 1
@@ -194,11 +199,21 @@ def _opened(file: str) -> Any:
         raise DataError(f"{file}: {error.strerror or error}") from None
 
 
-def _archive(file: str) -> zipfile.ZipFile:
+@contextmanager
+def _npz_stream(file: str, item: InputSpec) -> Iterator[Any]:
+    """Opens the member of an .npz that belongs to an input."""
     try:
-        return zipfile.ZipFile(file)
-    except (OSError, zipfile.BadZipFile, ValueError) as error:
+        archive = zipfile.ZipFile(file)
+    except Exception as error:
         raise DataError(f"{file}: is not an .npz file: {error}") from None
+    with archive:
+        name = _member(archive, item, file)
+        try:
+            stream = archive.open(name)
+        except Exception as error:  # a damaged directory, encryption, an unknown compression
+            raise DataError(f"{file}: {name} cannot be opened: {error}") from None
+        with stream:
+            yield stream
 
 
 def _member(archive: zipfile.ZipFile, item: InputSpec, file: str) -> str:
@@ -218,7 +233,7 @@ def _npy_header(stream: Any, file: str) -> tuple[tuple[int, ...], bool, np.dtype
         version = np.lib.format.read_magic(stream)
         reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = reader(stream)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # numpy parses the header as Python text: any of its errors may come
         raise DataError(f"{file}: is not a numpy array: {error}") from None
     if dtype.kind not in "biuf":
         raise DataError(f"{file}: holds {dtype}, not numbers")
@@ -228,7 +243,7 @@ def _npy_header(stream: Any, file: str) -> tuple[tuple[int, ...], bool, np.dtype
 def _read_npy(file: str, item: InputSpec) -> Iterator[np.ndarray]:
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:
         raise DataError(f"{file}: is not a numpy array: {error}") from None
     count = samples_in(array.shape, item, file)
     if count == 1:
@@ -241,7 +256,7 @@ def _read_npy(file: str, item: InputSpec) -> Iterator[np.ndarray]:
 
 def _read_npz(file: str, item: InputSpec) -> Iterator[np.ndarray]:
     """Streams the samples of a member: a stack is read piece by piece, never whole."""
-    with _archive(file) as archive, archive.open(_member(archive, item, file)) as stream:
+    with _npz_stream(file, item) as stream:
         shape, fortran, dtype = _npy_header(stream, file)
         count = samples_in(shape, item, file)
         if fortran and count > 1:
@@ -251,7 +266,7 @@ def _read_npz(file: str, item: InputSpec) -> Iterator[np.ndarray]:
         for number in range(count):
             try:
                 data = stream.read(size)
-            except (OSError, EOFError, zipfile.BadZipFile, RuntimeError, zlib.error) as error:
+            except Exception as error:
                 raise DataError(f"{file}: is damaged: {error}") from None
             if len(data) != size:
                 raise DataError(f"{file}: ends after {number} of {count} samples")

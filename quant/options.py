@@ -382,6 +382,11 @@ class ConvertOptions:
                 break
         return stem + ENDINGS[fmt]
 
+    @property
+    def data_layout(self) -> str:
+        """Layout of 4-D calibration samples: that of the inputs of the file written first, "" for the model's own."""
+        return self.input_data_format or ("NHWC" if self.output_format[:1] == ("MS",) else "")
+
     def given(self, name: str) -> bool:
         """True when somebody set this option on purpose."""
         return name in self.origins

@@ -251,6 +251,10 @@ def test_damaged_archives_and_arrays(tmp_path, samples):
     assert "a.npz" in refusal(DataSpec({0: str(path)}))
     path.write_bytes(whole[:200] + bytes(40) + whole[240:])
     assert "a.npz" in refusal(DataSpec({0: str(path)}))
+    stack = tmp_path / "s.npy"
+    np.save(stack, samples)
+    stack.write_bytes(stack.read_bytes()[:-8])
+    assert "is cut off: 8 bytes of float32 [6,4,5,3] are missing" in refusal(DataSpec({0: str(stack)}))
     objects = tmp_path / "o.npy"
     np.save(objects, np.array([{}], object), allow_pickle=True)
     assert "o.npy" in refusal(DataSpec({0: str(objects)}))
@@ -330,3 +334,24 @@ def test_images_in_a_directory(tmp_path):
     os.unlink(tmp_path / "notes.txt")
     (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:60])
     assert "1.png: cannot be read as an image" in refusal(DataSpec({0: str(tmp_path)}))
+
+
+def test_mutated_files_give_samples_or_one_line_of_error(tmp_path, samples):
+    import random
+
+    np.save(tmp_path / "a.npy", samples[:2])
+    np.savez(tmp_path / "b.npz", x=samples[:2])
+    np.savez_compressed(tmp_path / "c.npz", x=samples[:2])
+    seeds = {path: path.read_bytes() for path in sorted(tmp_path.iterdir())}
+    chance = random.Random(4)
+    for _ in range(600):
+        path = chance.choice(sorted(seeds))
+        data = bytearray(seeds[path])
+        for _ in range(chance.randint(1, 3)):
+            at = chance.randrange(len(data) or 1)
+            data[at : at + 4] = chance.randbytes(chance.choice([0, 1, 4])) if chance.random() < 0.9 else b""
+        path.write_bytes(data)
+        try:
+            assert all(sample["x"].shape == (1, 4, 5, 3) for sample in Dataset(DataSpec({0: str(path)}), [X]))
+        except DataError as error:
+            assert "\n" not in str(error)
