@@ -84,8 +84,9 @@ std::unique_ptr<Step> MakeReduceF32(const StepSpec& spec, PlanContext& plan) {
                                   [&](const Mode& m) { return name == m.name; });
   if (mode == std::end(kModes)) Refuse("reduction " + name + " has no native kernel");
   spec.Ignore("keep_dims");
+  const bool keep_all = spec.Bool("noop_if_empty", false);
   std::vector<int64_t> axes = spec.Ints("axes", {});
-  std::vector<char> reduced(x.shape.size(), axes.empty());
+  std::vector<char> reduced(x.shape.size(), axes.empty() && !keep_all);
   for (int64_t axis : axes) {
     if (axis < 0) axis += x.rank();
     Require(axis >= 0 && axis < x.rank(), "an axis is out of range");
