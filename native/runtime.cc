@@ -190,7 +190,7 @@ void Program::PlanMemory() {
       if (i >= 0 && may_hold(i) &&
           !(tensors_[i].constant && tensors_[i].data == nullptr && tensors_[i].count != 0)) {
         share(i);
-        shared = true;
+        shared = steps_[s].nothing_to_do = true;
       }
     }
     for (size_t k = 0; k < spec.inputs.size() && k < 32 && !shared; ++k) {
@@ -344,6 +344,10 @@ void Program::RunSteps(const Context& context, int threads, int64_t* step_ns) co
   for (size_t s = 0; s < steps_.size(); ++s) {
     const int64_t start = step_ns != nullptr ? NowNs() : 0;
     const Planned& planned = steps_[s];
+    if (planned.nothing_to_do) {
+      if (step_ns != nullptr) step_ns[s] = 0;
+      continue;
+    }
     const Step& step = *planned.step;
     const StepArgs args = {context.in.data() + planned.first_in,
                            context.out.data() + planned.first_out, arena + planned.scratch,

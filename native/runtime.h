@@ -46,7 +46,8 @@ class Program {
   };
   struct Planned {
     std::unique_ptr<Step> step;
-    int first_in = 0, first_out = 0;                            // in Context::in and Context::out
+    bool nothing_to_do = false;       // a view that shares its input's memory
+    int first_in = 0, first_out = 0;  // in Context::in and Context::out
     size_t scratch = 0, thread_scratch = 0, thread_stride = 0;  // arena offsets
   };
   struct Patch {

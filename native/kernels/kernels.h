@@ -12,6 +12,7 @@
 #include "reduce_f32.h"
 #include "softmax_f32.h"
 #include "unary_f32.h"
+#include "vector_s8.h"
 
 namespace bitlite {
 

@@ -1,11 +1,15 @@
 // float32 kernels for AVX-512.
+// The vector type first: the kernels are written over it.
+// clang-format off
+#include "../simd/vec_avx512.h"
+
 #include "../simd/binary_f32.h"
 #include "../simd/depthwise_f32.h"
 #include "../simd/gemm_f32.h"
 #include "../simd/reduce_f32.h"
 #include "../simd/softmax_f32.h"
 #include "../simd/unary_f32.h"
-#include "../simd/vec_avx512.h"
+// clang-format on
 
 namespace bitlite {
 
