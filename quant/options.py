@@ -28,7 +28,7 @@ class Method(Choice):
 
     def __init__(self) -> None:
         names = ("AUTO", "KL", "MAX_MIN", "REMOVAL_OUTLIER", "PERCENTILE", "MSE", "SYMKL", "JSD", "ADMM", "ACIQ")
-        also = {"RemovalOutlier": "REMOVAL_OUTLIER_R1", "REMOVAL_OUTLIER_R1": "REMOVAL_OUTLIER_R1", "OCTAV": "MSE"}
+        also = {"RemovalOutlier": "REMOVAL_OUTLIER_R1", "REMOVAL_OUTLIER_R1": "REMOVAL_OUTLIER_R1", "OCTAV": "OCTAV"}
         super().__init__(names, {**also, "MAX": "MAX_MIN", "MINMAX": "MAX_MIN", "MIN_MAX": "MAX_MIN"})
 
     def parse(self, text: str) -> str:

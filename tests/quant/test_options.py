@@ -275,3 +275,12 @@ def test_options_import_nothing_heavy():
         print([name for name in ("numpy", "scipy", "onnx", "rich", "PIL") if name in set(sys.modules) - before])
     """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_every_method_has_its_threshold():
+    from bitlite.quant.options import Method
+    from bitlite.quant.thresholds import THRESHOLDS
+
+    kind = Method()
+    for word in (*kind.words, *kind.also):
+        assert word == "AUTO" or kind.parse(word).split(":")[0] in THRESHOLDS
