@@ -49,7 +49,8 @@ class DataSpec:
         source = options.calibration_data
         paths: dict[str | int, str] = dict(options.calibrate_path)
         if isinstance(source, (str, os.PathLike)):
-            source, paths = None, {0: os.fspath(source)}
+            paths = {0: str(os.fspath(source))}
+            source = None
         count_where = options.where("calibrate_size")
         # r1.x takes what there is when batch_count is larger; 2.x stops
         strict = options.given("calibrate_size") and "batch" not in count_where.lower() and source is None
