@@ -67,6 +67,7 @@ OutputS8 OutputOf(const StepSpec& spec, PlanContext& plan, int64_t channels, int
   Require(w.quantized(), "weights have no quantization");
   if (w.scale.size() > 1 && w.axis != axis) Refuse("weights are quantized along another axis");
   const double sx = dynamic ? 1.0 : ScaleOf(plan.In(0));
+  if (!dynamic) ZeroPointOf(plan.In(0));
   for (double sw : w.scale) {
     if (!(sw > 0) || !std::isfinite(sw)) Refuse(w.name + ": scale is not positive");
     out.acc_scale.push_back(sx * sw);

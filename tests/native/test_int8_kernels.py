@@ -432,3 +432,229 @@ def test_matmul_matches_integer_reference(ta, tb, computed, zb, batch):
     inputs = [T(a, 0.02, 5), (T if computed else const)(b, 0.01, zb)]
     attrs = {"transpose_a": ta, "transpose_b": tb}
     check("matmul", inputs, [T(expected, sy, -4)], attrs, [expected], THREADS)
+
+
+# --- elementwise
+
+
+def added(a, b, qa, qb, qy, sign=1, low=-128, high=127):
+    left = (a.astype(np.float32) - np.float32(qa[1])) * np.float32(qa[0] / qy[0])
+    right = (b.astype(np.float32) - np.float32(qb[1])) * np.float32(sign * (qb[0] / qy[0]))
+    return np.clip(np.rint(left + right) + qy[1], low, high).astype(np.int8)
+
+
+BROADCASTS = [
+    *[((n,), (n,)) for n in SIZES],
+    ((3, 5, 7), (3, 5, 7)),
+    ((3, 5, 7), (7,)),
+    ((7,), (3, 5, 7)),
+    ((3, 5, 7), ()),
+    ((1,), (3, 33)),
+    ((3, 1, 7), (1, 5, 1)),
+    ((2, 3, 1, 65), (3, 4, 65)),
+    ((9000, 3), (9000, 3)),
+    ((2, 9000), (2, 1)),
+]
+
+
+@pytest.mark.parametrize("sa,sb", BROADCASTS, ids=str)
+@pytest.mark.parametrize("qa,qb,qy", [((0.1, 3), (0.2, -7), (0.25, 5)), ((0.5, -128), (0.5, 127), (1e-4, -128))])
+def test_binary_functions_match_reference(sa, sb, qa, qb, qy):
+    rng = np.random.default_rng(13)
+    a, b = codes(rng, sa), codes(rng, sb)
+    inputs = [T(a, *qa), T(b, *qb)]
+    for op, expected in (
+        ("add", added(a, b, qa, qb, qy)),
+        ("sub", added(a, b, qa, qb, qy, -1)),
+        ("mul", requantize((a.astype(np.int64) - qa[1]) * (b.astype(np.int64) - qb[1]), qa[0] * qb[0] / qy[0], qy[1])),
+    ):
+        check(op, inputs, [T(expected, *qy)], {}, [expected], THREADS)
+    expected = added(a, b, qa, qb, (0.25, 5), low=5, high=29)
+    check("add", inputs, [T(expected, 0.25, 5)], {"act": "relu6"}, [expected])
+    same = [T(a, 0.1, 3), T(b, 0.1, 3)]
+    for op, function in (("maximum", np.maximum), ("minimum", np.minimum)):
+        expected = function(a, b)
+        check(op, same, [T(expected, 0.1, 3)], {}, [expected])
+
+
+def test_binary_with_constant_operand():
+    rng = np.random.default_rng(14)
+    a, b = codes(rng, (4, 17)), codes(rng, (17,))
+    expected = added(a, b, (0.1, 3), (0.2, 0), (0.3, 1))
+    check("add", [T(a, 0.1, 3), const(b, 0.2, 0)], [T(expected, 0.3, 1)], {}, [expected])
+
+
+FLOATS = np.array(
+    [0, -0.0, 0.5, 1.5, -0.5, -2.5, 1e30, -1e30, np.inf, -np.inf, np.nan, 126.5, 127.5, -128.5], np.float32
+)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16])
+@pytest.mark.parametrize("n", SIZES)
+def test_quantize_rounds_half_to_even_and_saturates(dtype, n):
+    rng = np.random.default_rng(n)
+    info = np.iinfo(dtype)
+    x = np.concatenate([FLOATS, rng.normal(0, 60, n).astype(np.float32)])
+    for scale, zero in ((1.0, 0), (0.3, info.max), (0.7, info.min)):
+        with np.errstate(over="ignore"):
+            v = np.rint(x * np.float32(1 / scale)).astype(np.float64)
+        expected = np.where(np.isnan(v), zero, np.clip(v + zero, info.min, info.max)).astype(dtype)
+        check("quantize", [T(x)], [T(expected, scale, zero)], {"dtype": np.dtype(dtype).name}, [expected], (1, 2))
+
+
+@pytest.mark.parametrize("source,target", [*itertools.product([np.int8, np.uint8, np.int16], [np.int8, np.uint8])])
+def test_quantize_changes_parameters_of_codes(source, target):
+    rng = np.random.default_rng(15)
+    x = codes(rng, 9001, source)
+    zx, zy = (np.iinfo(t).min + 7 for t in (source, target))
+    for sx, sy in ((0.1, 0.3), (0.3, 0.1), (0.1, 0.1)):
+        v = np.rint((x.astype(np.float32) - zx) * np.float32(sx / sy)).astype(np.int64) + zy
+        expected = np.clip(v, np.iinfo(target).min, np.iinfo(target).max).astype(target)
+        check("quantize", [T(x, sx, zx)], [T(expected, sy, zy)], {}, [expected], (1, 2))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32])
+def test_dequantize_matches_reference(dtype):
+    rng = np.random.default_rng(16)
+    x = codes(rng, (3, 3001), dtype)
+    zero = 0 if dtype == np.int32 else np.iinfo(dtype).max
+    expected = (x.astype(np.int64) - zero).astype(np.float32) * np.float32(0.037)
+    check("dequantize", [T(x, 0.037, zero)], [T(expected)], {}, [expected], (1, 2))
+
+
+@pytest.mark.parametrize("n", [*SIZES, 256, 20000])
+def test_lut_looks_every_code_up(n):
+    rng = np.random.default_rng(n)
+    table = codes(rng, 256)
+    x = np.resize(np.arange(-128, 128), n).astype(np.int8)
+    expected = table[x.astype(np.int64) + 128]
+    check("lut", [T(x, 0.1, 3), const(table)], [T(expected, 0.2, 1)], {}, [expected], (1, 2))
+
+
+# --- pools, reductions, softmax, concat
+
+POOL_CASES = [
+    # h, w, c, kernel, stride, dilation, pad, ceil
+    (6, 7, 5, (2, 2), (2, 2), (1, 1), (0, 0, 0, 0), False),
+    (7, 7, 16, (3, 3), (2, 2), (1, 1), (1, 1, 1, 1), False),
+    (6, 6, 33, (3, 3), (2, 2), (1, 1), (0, 0, 0, 0), True),
+    (5, 8, 65, (2, 3), (1, 2), (2, 1), (1, 0, 0, 1), False),
+    (4, 4, 1280, (4, 4), (4, 4), (1, 1), (0, 0, 0, 0), False),
+]
+
+
+def pool_windows(case, x, fill):
+    h, w, _, (kh, kw), (sh, sw), (dh, dw), pad, ceil = case
+    rounding = np.ceil if ceil else np.floor
+    oh = int(rounding((h + pad[0] + pad[1] - (kh - 1) * dh - 1) / sh)) + 1
+    ow = int(rounding((w + pad[2] + pad[3] - (kw - 1) * dw - 1) / sw)) + 1
+    more = ((0, 0), (pad[0], pad[1] + sh), (pad[2], pad[3] + sw), (0, 0))
+    x = np.pad(x, more, constant_values=fill)
+    taps = [
+        x[:, ky * dh : ky * dh + (oh - 1) * sh + 1 : sh, kx * dw : kx * dw + (ow - 1) * sw + 1 : sw]
+        for ky, kx in np.ndindex(kh, kw)
+    ]
+    return np.stack(taps)
+
+
+def pool_attrs(case):
+    _, _, _, kernel, stride, dilation, pad, ceil = case
+    listed = {"kernel": kernel, "stride": stride, "dilation": dilation, "pad": pad}
+    return {k: list(v) for k, v in listed.items()} | {"ceil_mode": ceil}
+
+
+@pytest.mark.parametrize("case", POOL_CASES, ids=str)
+def test_max_pool_matches_reference(case):
+    rng = np.random.default_rng(17)
+    x = codes(rng, (2, *case[:3]))
+    expected = pool_windows(case, x.astype(np.int64), -1000).max(0).astype(np.int8)
+    check("max_pool", [T(x, 0.1, 4)], [T(expected, 0.1, 4)], pool_attrs(case), [expected], THREADS)
+    other = requantize(expected.astype(np.int64) - 4, 0.1 / 0.07, -9, -9, 127)
+    check("max_pool", [T(x, 0.1, 4)], [T(other, 0.07, -9)], pool_attrs(case) | {"act": "relu"}, [other])
+
+
+@pytest.mark.parametrize("case", POOL_CASES, ids=str)
+@pytest.mark.parametrize("include_pad", [False, True])
+def test_average_pool_matches_reference(case, include_pad):
+    rng = np.random.default_rng(18)
+    x = codes(rng, (2, *case[:3]))
+    sums = pool_windows(case, x.astype(np.int64) - 4, 0).sum(0)
+    ones = np.ones((1, case[0], case[1], 1), np.int64)
+    pad = case[6]
+    if include_pad:
+        ones = np.pad(ones, ((0, 0), pad[:2], pad[2:], (0, 0)), constant_values=1)
+        padded = (*ones.shape[1:3], *case[2:6], (0, 0, 0, 0), case[7])
+        count = pool_windows(padded, ones, 0).sum(0)
+    else:
+        count = pool_windows(case, ones, 0).sum(0)
+    expected = requantize(sums, 0.1 / (0.05 * count), -3)
+    attrs = pool_attrs(case) | {"count_include_pad": include_pad}
+    check("average_pool", [T(x, 0.1, 4)], [T(expected, 0.05, -3)], attrs, [expected], THREADS)
+
+
+@pytest.mark.parametrize(
+    "shape,axes",
+    [((2, 7, 7, 33), (1, 2)), ((2, 5, 300), (2,)), ((3, 4, 5), (0, 1, 2)), ((3, 4, 5), (-3,)), ((2, 9), (0,))],
+)
+@pytest.mark.parametrize("keep", [False, True])
+def test_reduce_matches_reference(shape, axes, keep):
+    rng = np.random.default_rng(19)
+    x = codes(rng, shape)
+    n = np.prod([shape[a] for a in axes])
+    attrs = {"axes": list(axes), "keep_dims": keep}
+    sums = (x.astype(np.int64) + 5).sum(axes, keepdims=keep)
+    for mode, m in (("mean", 0.1 / (0.02 * n)), ("sum", 0.1 / 0.02)):
+        expected = np.asarray(requantize(sums, m, 7))
+        check("reduce", [T(x, 0.1, -5)], [T(expected, 0.02, 7)], attrs | {"mode": mode}, [expected], (1, 2))
+    for mode, function in (("max", np.max), ("min", np.min)):
+        expected = np.asarray(function(x, axes, keepdims=keep))
+        check("reduce", [T(x, 0.1, -5)], [T(expected, 0.1, -5)], attrs | {"mode": mode}, [expected], (1, 2))
+
+
+@pytest.mark.parametrize("shape,axis", [((5, 10), -1), ((2, 3, 1001), 2), ((3, 7, 5), 1), ((4, 1), 1)])
+@pytest.mark.parametrize("scale,beta", [(0.1, 1.0), (0.5, 2.0), (0.001, 1.0)])
+def test_softmax_matches_reference(shape, axis, scale, beta):
+    rng = np.random.default_rng(20)
+    x = codes(rng, shape)
+    distance = x.max(axis, keepdims=True).astype(np.int64) - x
+    table = np.array([np.rint(np.exp(-d * (scale * beta)) * 2.0**24) for d in range(256)])
+    t = table[distance]
+    m = (1.0 / (t.sum(axis, keepdims=True) * (1 / 256))).astype(np.float32)
+    expected = (np.clip(np.rint(t.astype(np.float32) * m), 0, 255) - 128).astype(np.int8)
+    attrs = {"axis": axis, "beta": beta}
+    check("softmax", [T(x, scale, 9)], [T(expected, 1 / 256, -128)], attrs, [expected], (1, 2))
+    exact = np.exp(-distance * scale * beta) / np.exp(-distance * scale * beta).sum(axis, keepdims=True)
+    assert np.abs((expected.astype(float) + 128) / 256 - exact).max() <= 0.51 / 256 + (exact.max() > 255.5 / 256) / 256
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_concat_requantizes_other_parameters(axis):
+    rng = np.random.default_rng(21)
+    shapes = [[2, 3, 33], [2, 3, 33], [2, 3, 33]]
+    for shape, n in zip(shapes, (1, 5, 17), strict=True):
+        shape[axis] = n
+    params = ((0.1, 3), (0.2, -50), (0.15, 3))
+    parts = [codes(rng, s) for s in shapes]
+    expected = np.concatenate(
+        [requantize(p.astype(np.int64) - z, s / 0.1, 3) for p, (s, z) in zip(parts, params, strict=True)], axis
+    )
+    inputs = [T(p, *q) for p, q in zip(parts, params, strict=True)]
+    check("concat", inputs, [T(expected, 0.1, 3)], {"axis": axis}, [expected], (1, 2))
+
+
+# --- refusals
+
+
+def test_refusals_say_why():
+    x, w = np.zeros((1, 4, 4, 8), np.int8), np.zeros((8, 3, 3, 8), np.int8)
+    y = np.zeros((1, 2, 2, 8), np.int8)
+    q = [T(x, 0.1, 0), const(w, 0.1, 0), None]
+    assert refusal("conv", q, [T(y, 0.1, 0)], {}) is None
+    assert "scale" in refusal("conv", [T(x, 0.1, 0), const(w, -0.1, 0), None], [T(y, 0.1, 0)], {})
+    assert "not a clamp" in refusal("conv", q, [T(y, 0.1, 0)], {"act": "tanh"})
+    assert "rounding" in refusal("conv", q, [T(y, 0.1, 0)], {"rounding": "up"})
+    assert "does not follow" in refusal("conv", q, [T(np.zeros((1, 3, 2, 8), np.int8), 0.1, 0)], {})
+    assert "zero point" in refusal("conv", [T(x, 0.1, 200), *q[1:]], [T(y, 0.1, 0)], {})
+    assert "not known" in refusal("conv", q, [T(y, 0.1, 0)], {"colour": 1})
+    assert "not quantized" in refusal("add", [T(x), T(x, 0.1, 0)], [T(x, 0.1, 0)], {})
+    assert "table" in refusal("lut", [T(x, 0.1, 0), const(np.zeros(255, np.int8))], [T(x, 0.1, 0)], {})

@@ -1,0 +1,89 @@
+// concat on int8 whose inputs have other parameters than the output: each is requantized.
+//   attrs  axis act qmin qmax
+#include <cstring>
+
+#include "kernels.h"
+#include "quant_step.h"
+
+namespace bitlite {
+namespace {
+
+class ConcatS8 final : public Step {
+ public:
+  struct Part {
+    int64_t run, offset;  // elements of a row of the input; where it begins in a row of the output
+    int32_t zero_point;
+    float m;
+    bool copy;
+  };
+  ConcatS8(const PlanContext& plan, std::vector<Part> parts, int64_t rows, int64_t row,
+           OutputCodesS8 out)
+      : parts_(std::move(parts)),
+        row_(row),
+        kernel_(BITLITE_SELECT(vector_s8, plan.isa).fn()),
+        out_(out) {
+    phases = {rows};
+    cost_ns = static_cast<double>(rows * row) * 0.05 + static_cast<double>(rows) * 10;
+  }
+
+  void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
+    for (size_t p = 0; p < parts_.size(); ++p) {
+      const Part& part = parts_[p];
+      const int8_t* x = args.In<int8_t>(static_cast<int>(p));
+      int8_t* y = args.Out<int8_t>(0) + part.offset;
+      for (int64_t r = begin; r < end; ++r) {
+        const int8_t* from = x + r * part.run;
+        int8_t* to = y + r * row_;
+        if (part.copy) {
+          kernel_.clamp(from, to, part.run, out_.qmin, out_.qmax);
+        } else {
+          kernel_.requantize(from, to, part.run, part.zero_point, part.m, out_);
+        }
+      }
+    }
+  }
+
+ private:
+  const std::vector<Part> parts_;
+  const int64_t row_;
+  const VectorS8Kernel& kernel_;
+  const OutputCodesS8 out_;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> MakeConcatS8(const StepSpec& spec, PlanContext& plan) {
+  const TensorSpec& y = plan.Out(0);
+  Require(y.dtype == DType::kI8, "output is not int8");
+  const double y_scale = ScaleOf(y);
+  const Range range = OutputRange(spec, y);
+  int64_t axis = spec.Int("axis", 0);
+  if (axis < 0) axis += y.rank();
+  Require(axis >= 0 && axis < y.rank(), "axis is not one of the output's");
+  int64_t rows = 1, inner = 1;
+  for (int d = 0; d < y.rank(); ++d) {
+    if (d < axis) rows *= y.shape[d];
+    if (d > axis) inner *= y.shape[d];
+  }
+  std::vector<ConcatS8::Part> parts;
+  int64_t offset = 0;
+  for (int i = 0; i < plan.inputs(); ++i) {
+    const TensorSpec& x = plan.In(i);
+    Require(x.dtype == DType::kI8 && x.rank() == y.rank(),
+            "an input is not int8 of the output's rank");
+    for (int d = 0; d < y.rank(); ++d) {
+      Require(d == axis || x.shape[d] == y.shape[d], "shapes do not fit");
+    }
+    const int64_t run = x.shape[axis] * inner;
+    parts.push_back(
+        {run, offset, ZeroPointOf(x), static_cast<float>(ScaleOf(x) / y_scale), SameQuant(x, y)});
+    offset += run;
+    if (x.constant) plan.KeepConstant(i);
+  }
+  Require(offset == y.shape[axis] * inner, "shapes do not fit");
+  if (plan.check_only) return nullptr;
+  return std::make_unique<ConcatS8>(plan, std::move(parts), rows, offset,
+                                    OutputCodesS8{ZeroPointOf(y), range.qmin, range.qmax});
+}
+
+}  // namespace bitlite

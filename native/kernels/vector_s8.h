@@ -1,0 +1,54 @@
+// Elementwise int8 functions over runs of consecutive elements. The arithmetic is written once, in
+// vector_s8.inc, and compiled for every instruction set; it rounds as requant.h says, so the
+// results are the same bits.
+#pragma once
+
+#include <cstdint>
+
+namespace bitlite {
+
+// clamp(rne(value) + zero_point, qmin, qmax)
+struct OutputCodesS8 {
+  int32_t zero_point, qmin, qmax;
+};
+
+// The other operand of a binary function is a run, too, or one value.
+struct BinaryS8Args {
+  const int8_t* a;
+  const int8_t* b;
+  int64_t a_step, b_step;  // 1 or 0
+  int8_t* y;
+  int64_t n;
+  int32_t a_zero, b_zero;
+  // add: float32(a - a_zero) * ma + float32(b - b_zero) * mb    mul: float32((a-a_zero)(b-b_zero))
+  // * ma
+  float ma, mb;
+  OutputCodesS8 out;
+};
+
+struct VectorS8Kernel {
+  void (*add)(const BinaryS8Args&);
+  void (*mul)(const BinaryS8Args&);
+  // rne(x * inverse), NaN gives the zero point.
+  void (*quantize)(const float* x, int8_t* y, int64_t n, float inverse, const OutputCodesS8& out);
+  void (*dequantize)(const int8_t* x, float* y, int64_t n, int32_t zero_point, float scale);
+  // rne(float32(x - x_zero) * m)
+  void (*requantize)(const int8_t* x, int8_t* y, int64_t n, int32_t x_zero, float m,
+                     const OutputCodesS8& out);
+  // rne(float32(acc - subtract) * m); acc - subtract wraps.
+  void (*finish)(const int32_t* acc, int8_t* y, int64_t n, int32_t subtract, float m,
+                 const OutputCodesS8& out);
+  void (*maximum)(int8_t* y, const int8_t* x, int64_t n);  // y = max(y, x)
+  void (*minimum)(int8_t* y, const int8_t* x, int64_t n);
+  void (*accumulate)(int32_t* acc, const int8_t* x, int64_t n);  // acc += x
+  int64_t (*sum)(const int8_t* x, int64_t n);
+  void (*clamp)(const int8_t* x, int8_t* y, int64_t n, int32_t low, int32_t high);
+  void (*lookup)(const int8_t* x, int8_t* y, int64_t n, const int8_t* table);  // table[x + 128]
+};
+
+// Family vector_s8: the exported function of a row gives the table above.
+struct vector_s8 {
+  using Fn = const VectorS8Kernel&();
+};
+
+}  // namespace bitlite
