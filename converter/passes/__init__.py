@@ -4,10 +4,26 @@ A pass is `def name(graph) -> Iterator[Change | Refusal]`; the first line of its
 lives here alone.
 """
 
+from .absorb_flatten import absorb_flatten
+from .absorb_input_layout import absorb_input_layout, absorb_output_layout
+from .cancel_transposes import cancel_transposes
+from .eliminate_common_subexpressions import eliminate_common_subexpressions
+from .fold_batch_norm import fold_batch_norm
 from .fold_constants import fold_constants
+from .fuse_activation import fuse_activation
+from .fuse_bias import fuse_bias
+from .fuse_gelu import fuse_gelu
+from .fuse_hard_swish import fuse_hard_swish
+from .fuse_l2_norm import fuse_l2_norm
+from .fuse_layer_norm import fuse_layer_norm
+from .fuse_pad import fuse_pad
+from .fuse_softmax import fuse_softmax
+from .fuse_swish import fuse_swish
+from .matmul_to_fully_connected import matmul_to_fully_connected
+from .pools import reduce_to_pool, split_counted_pads
 from .remove_dead_code import remove_dead_code
 from .remove_identities import remove_identities
-from .runner import Change, Pass, Record, Refusal, run_passes
+from .runner import Change, Pass, Record, Refusal, check_skip, run_passes
 
 NONE: tuple[Pass, ...] = (remove_dead_code,)
 """Nothing but what every writer needs."""
@@ -16,9 +32,54 @@ GENERAL: tuple[Pass, ...] = (
     remove_dead_code,
     fold_constants,
     remove_identities,
+    eliminate_common_subexpressions,
+    cancel_transposes,
+    # Patterns come before the folds that would take a piece out of them.
+    fuse_layer_norm,
+    fuse_softmax,
+    fuse_l2_norm,
+    fuse_gelu,
+    fuse_hard_swish,
+    fuse_swish,
+    matmul_to_fully_connected,
+    fold_batch_norm,
+    fuse_bias,
+    fuse_pad,
+    fuse_activation,
+    absorb_flatten,
 )
 """What makes every model smaller and faster, whatever it is written to."""
 
-ALL: tuple[Pass, ...] = GENERAL
+MS: tuple[Pass, ...] = (absorb_input_layout, *GENERAL, split_counted_pads)
+"""For .ms: 4-D inputs are NHWC. 4-D outputs keep the source's order, as with the real converter."""
 
-__all__ = ["ALL", "GENERAL", "NONE", "Change", "Pass", "Record", "Refusal", "run_passes"]
+TFLITE: tuple[Pass, ...] = (*GENERAL, split_counted_pads)
+
+ONNX: tuple[Pass, ...] = GENERAL
+
+ALL: tuple[Pass, ...] = (*MS, absorb_output_layout, reduce_to_pool)
+"""Every pass there is; `skip` may name any of them."""
+
+
+def for_target(name: str, layout: str = "NHWC") -> tuple[Pass, ...]:
+    """The passes of "none", "general", "ms", "tflite" or "onnx"; `layout` is that of 4-D inputs in a .ms file."""
+    if name == "ms" and layout == "NCHW":
+        return tuple(p for p in MS if p is not absorb_input_layout)
+    return {"none": NONE, "general": GENERAL, "ms": MS, "tflite": TFLITE, "onnx": ONNX}[name]
+
+
+__all__ = [
+    "ALL",
+    "GENERAL",
+    "MS",
+    "NONE",
+    "ONNX",
+    "TFLITE",
+    "Change",
+    "Pass",
+    "Record",
+    "Refusal",
+    "check_skip",
+    "for_target",
+    "run_passes",
+]

@@ -48,8 +48,10 @@ def cancel_transposes(graph: Graph) -> Iterator[Record]:
         return
     nodes, fields = list(graph.nodes), [(n.op, n.inputs, n.outputs, n.attrs, n.origin) for n in graph.nodes]
     move = _Mover(Edit(graph))
-    records = [*move.sink(), *move.rise(), *move.settle()]
-    move.edit.finish()
+    records: list[Record] = []
+    for phase in (move.sink, move.rise, move.settle):
+        records += phase()
+        move.edit.finish()
     if _cost(graph) >= before:
         # Where a Transpose stands without a gain is the source's choice; without this rule rounds would not end.
         graph.nodes = nodes

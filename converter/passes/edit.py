@@ -16,7 +16,7 @@ from ..opdef import REQUIRED, row
 
 
 class Edit:
-    """Edits `graph` in place; call `finish` at the end of the pass."""
+    """Edits `graph` in place; `graph.nodes` follows at `finish`, at the end of the pass at the latest."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -210,7 +210,10 @@ class Edit:
             self.drop(source)
 
     def finish(self) -> None:
-        """Writes the node list: new nodes where they were placed, dropped ones left out, order repaired if need be."""
+        """Writes the node list: new nodes where they were placed, dropped ones left out, order repaired if need be.
+
+        Editing may go on afterwards.
+        """
         placed: list[Node] = []
 
         def place(node: Node) -> None:
@@ -228,6 +231,7 @@ class Edit:
         for node in [*self.graph.nodes, *self._last]:
             place(node)
         self.graph.nodes = placed
+        self._before, self._after, self._last = {}, {}, []
         known: set[Tensor] = set()
         for node in placed:
             if any(t in self._made and t not in known for t in node.inputs if t is not None):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..ir import Node, Tensor
-from .edit import Edit, is_plain
+from ..opdef import REQUIRED, row
+from .edit import Edit, is_float_node, is_plain, trail
 
 Bounds = tuple[float | None, float | None]
 
@@ -111,3 +114,85 @@ def unary_chain(edit: Edit, start: Tensor, accept: Callable[[Node], bool]) -> li
         chain.append(node)
         node = edit.only_reader(node.outputs[0])
     return chain
+
+
+def collapse(
+    edit: Edit,
+    node: Node,
+    inside: list[Node],
+    op: str,
+    inputs: Sequence[Tensor | None],
+    attrs: dict[str, Any],
+) -> None:
+    """Makes `node`, the last of a pattern, the whole pattern: one operator on `inputs`.
+
+    Args:
+        inside: the pattern's other nodes, in order; they go with their last reader.
+    """
+    nodes = list(dict.fromkeys(inside))
+    definition = row(op)
+    node.origin = trail(*nodes, node)
+    name = nodes[0].name if nodes else node.name
+    node.op = op
+    node.attrs = {k: v for k, v in definition.attrs.items() if v is not REQUIRED} | attrs
+    edit.set_inputs(node, inputs)
+    if nodes and not edit.alive(nodes[0]):
+        node.name = name
+
+
+@dataclass(slots=True)
+class Product:
+    """coefficient · Π factors: what a tree of Muls (and Divs by constants) whose values nobody else reads comes to."""
+
+    coefficient: float
+    factors: list[Tensor]
+    nodes: list[Node]
+
+
+def product_of(edit: Edit, node: Node) -> Product:
+    """`node` as a product, its operands multiplied out as far as nobody else reads them."""
+    found = Product(1.0, [], [])
+
+    def visit(item: Node) -> None:
+        for k, t in enumerate(item.inputs):
+            if t is None:
+                continue
+            value = scalar(t) if t.is_const and t.rank is not None and t.rank <= (item.outputs[0].rank or 0) else None
+            if value is not None and (item.op == "Mul" or (k == 1 and value != 0)):
+                found.coefficient *= value if item.op == "Mul" else 1.0 / value
+                continue
+            source = edit.producer(t)
+            if source is not None and edit.only_reader(t) is item and _multiplies(source):
+                visit(source)
+                found.nodes.append(source)
+            else:
+                found.factors.append(t)
+
+    visit(node)
+    return found
+
+
+def _multiplies(node: Node) -> bool:
+    """Mul, or Div by a constant, without an activation."""
+    if node.attrs.get("act", "none") != "none" or not is_float_node(node):
+        return False
+    return node.op == "Mul" or (node.op == "Div" and scalar(node.input(1)) not in (None, 0.0))
+
+
+def is_product(node: Node) -> bool:
+    """Whether `node` may be the root of a product."""
+    return _multiplies(node)
+
+
+def plus_constant(node: Node | None) -> tuple[Tensor, float] | None:
+    """(x, c) of an Add(x, c) of one number, without an activation."""
+    if node is None or node.op != "Add" or node.attrs["act"] != "none":
+        return None
+    found = constant_operand(node)
+    value = None if found is None else scalar(found[1])
+    return None if found is None or value is None or found[0].shape != node.outputs[0].shape else (found[0], value)
+
+
+def near(a: float, b: float, tolerance: float = 1e-5) -> bool:
+    """Whether two numbers are the same constant, written with float32's digits."""
+    return abs(a - b) <= tolerance * max(abs(a), abs(b))

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-
 from bitlite.converter.builder import Builder
 from bitlite.converter.execute import execute
 from bitlite.converter.ir import Graph, Node, Tensor

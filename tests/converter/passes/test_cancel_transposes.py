@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from bitlite.converter.passes.cancel_transposes import cancel_transposes
 
 
@@ -205,7 +204,7 @@ def grown(net, rng, steps):
     rank = int(rng.choice([3, 4, 5]))
     sizes = [int(rng.integers(1, 4)), 4, *rng.integers(1, 5, rank - 2).tolist()]
     pool_of = [net.input(*sizes)]
-    for step in range(steps):
+    for _ in range(steps):
         x = pool_of[int(rng.integers(len(pool_of)))] if rng.random() < 0.4 else pool_of[-1]
         kind = int(rng.integers(15))
         if x.rank is None or x.rank < 2:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from bitlite.converter.numeric.qparams import choose_symmetric, quantize
 from bitlite.converter.passes.fold_batch_norm import fold_batch_norm
 from bitlite.converter.passes.fuse_bias import fuse_bias

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from bitlite.converter.passes.remove_dead_code import remove_dead_code
 from bitlite.converter.passes.remove_identities import remove_identities
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-
 from bitlite.converter.errors import GraphError, UsageError
 from bitlite.converter.ir import Node
 from bitlite.converter.passes import ALL, GENERAL, NONE, Change, Refusal, run_passes
@@ -22,7 +21,7 @@ def test_each_pass_is_named_by_its_function_and_says_its_pattern():
 
 
 def test_an_unknown_name_to_skip_names_the_nearest(net):
-    with pytest.raises(UsageError, match="remove_identity.*'remove_identities'"):
+    with pytest.raises(UsageError, match=r"remove_identity.*'remove_identities'"):
         run_passes(two_reshapes(net), GENERAL, skip=["remove_identity"])
 
 
