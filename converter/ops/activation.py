@@ -205,6 +205,7 @@ _KERNELS = {
     "HardSigmoid": "hard_sigmoid",
     "Gelu": "gelu",
     "Elu": "elu",
+    "Selu": "selu",
     "Swish": "swish",
     "Softplus": "softplus",
     "Mish": "mish",

@@ -215,6 +215,8 @@ def _broadcast_to(x: np.ndarray, to: np.ndarray, *, both_ways: bool) -> np.ndarr
     attrs={"both_ways": False},
     infer=infer_broadcast_to,
     arity=2,
+    kernel="broadcast_to",
+    const_inputs={1: "shape"},
     quant=Quant(output="same"),
     integer=same_codes(_broadcast_to),
     cases=[
@@ -301,6 +303,7 @@ def _tile(x: np.ndarray, repeats: np.ndarray) -> np.ndarray:
     "Tile",
     infer=infer_tile,
     arity=2,
+    kernel="tile",
     quant=Quant(output="same"),
     const_inputs={1: "repeats"},
     permute=remap_const(1),

@@ -96,7 +96,9 @@ def onnx_check(tmp_path: Path) -> Any:
 
         model = onnx_model(op, inputs, attrs, **how)
         data = model.SerializeToString()
-        feeds = {f"x{i}": a for i, a in enumerate(inputs) if a is not None and i not in how.get("const", ())}
+        feeds = {
+            f"x{i}": np.asarray(a) for i, a in enumerate(inputs) if a is not None and i not in how.get("const", ())
+        }
         if want is None:
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 4
@@ -218,7 +220,9 @@ def tflite_check(tmp_path: Path) -> Any:
         from bitlite.converter.formats.tflite import read
 
         data = tflite_model(op, inputs, options, **how)
-        feeds = {f"x{i}": a for i, a in enumerate(inputs) if a is not None and i not in how.get("const", ())}
+        feeds = {
+            f"x{i}": np.asarray(a) for i, a in enumerate(inputs) if a is not None and i not in how.get("const", ())
+        }
         want = run_litert(data, feeds) if want is None else want
         path = tmp_path / "model.tflite"
         path.write_bytes(data)
