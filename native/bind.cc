@@ -4,11 +4,14 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "cpu.h"
+#include "observe.h"
 #include "runtime.h"
 
 namespace py = pybind11;
@@ -275,6 +278,45 @@ py::object PyCheckStep(const py::list& tensors, const py::dict& step, const std:
   return py::str(reason);
 }
 
+using FloatArray = py::array_t<float, py::array::c_style>;
+
+// Extremes and sums along the last axis, as (low float32, high float32, sum float64).
+py::tuple PyObserveChannels(const FloatArray& x, int64_t channels) {
+  if (channels < 1 || x.size() % channels != 0) {
+    throw std::invalid_argument(std::to_string(x.size()) + " values are not rows of " +
+                                std::to_string(channels));
+  }
+  py::array_t<float> low(channels), high(channels);
+  py::array_t<double> sum(channels);
+  float* const lo = low.mutable_data();
+  float* const hi = high.mutable_data();
+  double* const total = sum.mutable_data();
+  std::fill(lo, lo + channels, std::numeric_limits<float>::infinity());
+  std::fill(hi, hi + channels, -std::numeric_limits<float>::infinity());
+  std::fill(total, total + channels, 0.0);
+  bool finite;
+  {
+    py::gil_scoped_release release;
+    finite = ObserveChannels(x.data(), x.size() / channels, channels, lo, hi, total);
+  }
+  if (!finite) throw std::domain_error("values are NaN or infinite");
+  return py::make_tuple(low, high, sum);
+}
+
+// (counts int64[bins], number of zeros); see CountBins.
+py::tuple PyCountBins(const FloatArray& x, float factor, int32_t base, int32_t bins) {
+  if (bins < 1) throw std::invalid_argument("at least one bin is needed");
+  py::array_t<int64_t> counts(bins);
+  int64_t* const out = counts.mutable_data();
+  std::fill(out, out + bins, 0);
+  int64_t zeros;
+  {
+    py::gil_scoped_release release;
+    zeros = CountBins(x.data(), x.size(), factor, base, bins, out);
+  }
+  return py::make_tuple(counts, zeros);
+}
+
 }  // namespace
 }  // namespace bitlite
 
@@ -298,6 +340,9 @@ PYBIND11_MODULE(_native, m) {
                              [](const PyProgram& p) { return p.program().constant_bytes(); })
       .def_property_readonly("isa", [](const PyProgram& p) { return IsaName(p.program().isa()); });
   m.def("check_step", &PyCheckStep, py::arg("tensors"), py::arg("step"), py::arg("isa") = "");
+  m.def("observe_channels", &PyObserveChannels, py::arg("x").noconvert(), py::arg("channels"));
+  m.def("count_bins", &PyCountBins, py::arg("x").noconvert(), py::arg("factor"), py::arg("base"),
+        py::arg("bins"));
   m.def("isa", [] { return IsaName(ActiveIsa()); });
   m.def("isas", &AvailableIsas);
   m.def("ops", &OpNames);

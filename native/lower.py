@@ -180,13 +180,13 @@ class Numbering:
         }
 
 
-def refusal(step: Step) -> str | None:
+def refusal(step: Step, isa: str = "") -> str | None:
     """Why the extension cannot take the step, or None when it can."""
     from .. import _native
 
     numbers = Numbering()
     spec = numbers.step(step)
-    return _native.check_step(numbers.specs, spec)
+    return _native.check_step(numbers.specs, spec, isa)
 
 
 def _plain(value: Any) -> bool:
@@ -195,10 +195,13 @@ def _plain(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and all(isinstance(v, (int, float)) for v in value)
 
 
-def program(steps: Sequence[Step], inputs: Sequence[Tensor], outputs: Sequence[Tensor], threads: int) -> Any:
-    """Builds the extension's Program over the steps."""
+def program(
+    steps: Sequence[Step], inputs: Sequence[Tensor], outputs: Sequence[Tensor], threads: int, isa: str = ""
+) -> Any:
+    """Builds the extension's Program over the steps; isa as in `Session`."""
     from .. import _native
 
     numbers = Numbering()
     specs = [numbers.step(s) for s in steps]
-    return _native.Program(numbers.specs, specs, [numbers(t) for t in inputs], [numbers(t) for t in outputs], threads)
+    ports = [numbers(t) for t in inputs], [numbers(t) for t in outputs]
+    return _native.Program(numbers.specs, specs, *ports, threads, isa)

@@ -97,14 +97,14 @@ class Plan:
         refusals: node name → why it runs through numpy. whole: the one Program when everything is native.
     """
 
-    def __init__(self, graph: Graph, threads: int = 1, rounding: str = "rne_f32") -> None:
+    def __init__(self, graph: Graph, threads: int = 1, rounding: str = "rne_f32", isa: str = "") -> None:
         self.graph = graph
         self.refusals: dict[str, str] = {}
         self.segments: list[NativeSegment | ReferenceSegment | TailSegment] = []
         front, tail = _split(graph)
-        self._build(front, threads, rounding)
+        self._build(front, threads, rounding, isa)
         if tail is not None:
-            self.segments.append(TailSegment(tail, lambda g: Plan(g, threads, rounding)))
+            self.segments.append(TailSegment(tail, lambda g: Plan(g, threads, rounding, isa)))
         self.whole: Any = None
         if len(self.segments) == 1 and isinstance(self.segments[0], NativeSegment):
             segment = self.segments[0]
@@ -127,13 +127,13 @@ class Plan:
                 segment.profile(values, spent)
         return [t.data if t.data is not None else values[t] for t in self.graph.outputs]
 
-    def _build(self, graph: Graph, threads: int, rounding: str) -> None:
+    def _build(self, graph: Graph, threads: int, rounding: str, isa: str) -> None:
         lowering = Lowering(rounding)
         producers = graph.producers()
         steps: dict[Node, Step] = {}
         for node in graph.nodes:
             step = lowering.lower(node, producers)
-            reason = step if isinstance(step, str) else refusal(step)
+            reason = step if isinstance(step, str) else refusal(step, isa)
             if reason is None:
                 steps[node] = step  # pyright: ignore[reportArgumentType]
             else:
@@ -159,7 +159,7 @@ class Plan:
             segment.outputs = first + [t for s in segment.steps for t in s.outputs if t in wanted and t not in first]
             wanted.update(outside)
             try:
-                segment.program = program(segment.steps, segment.inputs, segment.outputs, threads)
+                segment.program = program(segment.steps, segment.inputs, segment.outputs, threads, isa)
             except ValueError as error:
                 raise GraphError(f"the plan of {graph.name!r} cannot be built: {error}") from error
 

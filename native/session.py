@@ -39,14 +39,15 @@ class Session:
     Args:
         graph: the IR; not changed.
         threads: the most that one run uses, ≥ 1.
+        isa: the highest instruction set to use, instead of BITLITE_ISA and the best there is.
     Raises:
         DataError: threads is not a positive number.
     """
 
-    def __init__(self, graph: Graph, threads: int = 1) -> None:
+    def __init__(self, graph: Graph, threads: int = 1, isa: str = "") -> None:
         if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024:
             raise DataError(f"threads={threads!r}, allowed are 1 to 1024")
-        self.graph, self.threads = graph, threads
+        self.graph, self.threads, self._isa = graph, threads, isa
         self.inputs = tuple(Port.of(t) for t in graph.inputs)
         self.outputs = tuple(Port.of(t) for t in graph.outputs)
         self._input_names = [p.name for p in self.inputs]
@@ -143,7 +144,7 @@ class Session:
             if plan is None:
                 try:
                     fixed = specialize(self.graph, dict(zip(self._input_names, shapes)))
-                    plan = Plan(fixed, self.threads, self.graph.meta.get("rounding", "rne_f32"))
+                    plan = Plan(fixed, self.threads, self.graph.meta.get("rounding", "rne_f32"), self._isa)
                 except (GraphError, ValueError, IndexError, ZeroDivisionError) as error:
                     given = ", ".join(f"{n} {list(s)}" for n, s in zip(self._input_names, shapes))
                     raise DataError(f"the graph cannot run with {given}: {error}") from error
