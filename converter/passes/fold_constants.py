@@ -10,7 +10,7 @@ import numpy as np
 from ..execute import execute
 from ..ir import Graph, Node, Tensor
 from ..numeric.qparams import QuantParam
-from ..opdef import row
+from ..opdef import infer, row
 from .edit import Edit
 from .runner import Change, Record, Refusal
 
@@ -27,12 +27,15 @@ def fold_constants(graph: Graph) -> Iterator[Record]:
     The value is the row's reference on the constants, float16 weights cast to float32 included. Axis moves are views of
     the same data. Integers with quantization stay what they are: Dequantize(codes) becomes the codes themselves, a
     weight-only quantized constant for each float node that reads them, and Transpose and Reshape of such a constant
-    rearrange the codes.
+    rearrange the codes. Shapes that follow from what became constant are filled in.
 
     Not for random operators, nor when the result is far larger than its inputs.
     """
     edit = Edit(graph)
+    learned: set[Tensor] = set()
     for node in edit.nodes():
+        if learned and any(t in learned for t in node.inputs):
+            learned.update(_learn(node))
         if not row(node.op).foldable and node.op not in _CODES:
             continue
         values = _known(node)
@@ -51,9 +54,23 @@ def fold_constants(graph: Graph) -> Iterator[Record]:
                 values = [(a, t.quant) for a, t in zip(arrays, node.outputs)]
         for t, (array, quant) in zip(node.outputs, values):
             t.data, t.dtype, t.shape, t.quant = array, array.dtype, array.shape, quant
+            learned.add(t)
         edit.drop(node)
         yield Change("fold_constants", node.name, f"{node.op} of constants computed")
     edit.finish()
+
+
+def _learn(node: Node) -> Iterator[Tensor]:
+    """Outputs whose shape became better known, now that more is constant or known of the inputs."""
+    if all(t.is_static for t in node.outputs):
+        return
+    for t, (_, shape) in zip(node.outputs, infer(node)):
+        if shape is None or shape == t.shape:
+            continue
+        known = shape if t.shape is None else tuple(new if old is None else old for old, new in zip(t.shape, shape))
+        if known != t.shape:
+            t.shape = known
+            yield t
 
 
 Value = tuple[np.ndarray, "QuantParam | None"]
