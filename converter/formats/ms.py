@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from .files import map_file, write_atomic
 from .flat import Record, decode
 from .flat import write as write_flat
 from .ms_tensors import read_tensor, write_tensor
-from .reading import Reading, name_outputs, read_operator, undefined
+from .reading import InputShapes, Reading, name_outputs, read_operator, undefined
 from .writing import Emitted, Writing, Written, write_operators
 
 _SCHEMA = ms_schema.SCHEMA
@@ -31,14 +32,14 @@ _FORMS = {1: "indexing", 2: "sparse", 4: "packed"}
 _QUANT_NONE, _QUANT_WEIGHT, _QUANT_ALL = 0, 4, 5
 
 
-def read(path: str, shapes: dict[str, tuple[int, ...]] | None = None) -> Graph:
+def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> Graph:
     """Reads a .ms file: float, weight-quantized (packed, INDEXING, SPARSE) or fully quantized.
 
     Raises:
         ModelError: damaged or inconsistent. UnsupportedError: an operator or a form that is not read.
     """
     record = decode(map_file(path), _SCHEMA, file=path)
-    shapes = dict(shapes or {})
+    wanted = InputShapes(shapes, path)
     tensors, nodes = record.allTensors or [], record.nodes or []
     top = record.subGraph[0] if record.subGraph else record
     order = _indices(top.nodeIndices, len(nodes), "node", path) if record.subGraph else list(range(len(nodes)))
@@ -64,13 +65,11 @@ def read(path: str, shapes: dict[str, tuple[int, ...]] | None = None) -> Graph:
 
     for i in _indices(record.inputIndex, len(tensors), "tensor", path):
         t = declare(i)
-        t.data, t.shape = None, shapes.pop(t.name, t.shape)
+        t.data, t.shape = None, wanted.take(t.name, t.shape)
         t.layout = "" if t.rank != 4 else "NHWC" if tensors[i].format == _NHWC else "NCHW"
         values[i] = t
         graph.inputs.append(t)
-    if shapes:
-        known = [t.name for t in graph.inputs]
-        raise ModelError(f"no input is named {next(iter(shapes))!r}; its inputs are {known}", file=path)
+    wanted.finish()
     for position in order:
         source = nodes[position]
         primitive = source.primitive.value if source.primitive is not None else None
@@ -97,6 +96,9 @@ def read(path: str, shapes: dict[str, tuple[int, ...]] | None = None) -> Graph:
         t.layout = "" if t.rank != 4 else "NHWC" if tensors[i].format == _NHWC else "NCHW"
     graph.prune()
     graph.uniquify()
+    if "bitlite" not in graph.meta and any(is_quantized(t) for n in graph.nodes for t in n.outputs):
+        # What MindSpore Lite itself wrote was calibrated for its kernels' rounding.
+        graph.meta["rounding"] = "gemmlowp"
     return graph
 
 
