@@ -151,13 +151,7 @@ _ROWS = [
     Unary("Softplus", _softplus, _softplus1, "f", "", "Softplus"),
     Unary("Softsign", lambda x: x / (1 + np.abs(x)), lambda x: x / (1 + abs(x)), "f", "", "Softsign"),
     Unary("Mish", lambda x: x * np.tanh(_softplus(x)), lambda x: x * math.tanh(_softplus1(x)), "f", "", "Mish"),
-    Unary(
-        "Swish",
-        lambda x, *, alpha: x * _sigmoid(x * x.dtype.type(alpha)),
-        lambda x, *, alpha: x * _sigmoid1(alpha * x),
-        attrs={"alpha": 1.0},
-        variants=({}, {"alpha": 1.702}),
-    ),
+    Unary("Swish", lambda x: x * _sigmoid(x), lambda x: x * _sigmoid1(x)),
     Unary(
         "Elu",
         _elu,
@@ -367,14 +361,22 @@ def read_ort_bias_gelu(r: Reading) -> Tensor:
     return r.emit("Gelu", x, approximate=r.op.endswith("FastGelu"))
 
 
+def _scaled_swish(r: Reading, alpha: float) -> Tensor:
+    """x · sigmoid(alpha · x)."""
+    x = r.input(0)
+    if alpha == 1:
+        return r.emit("Swish", x)
+    return r.emit("Mul", x, r.emit("Sigmoid", r.emit("Mul", x, r.constant(alpha, value_dtype(x)))))
+
+
 @reads("onnx", "com.microsoft::QuickGelu")
 def read_ort_quick_gelu(r: Reading) -> Tensor:
-    return r.emit("Swish", r.input(0), alpha=float(r.attr("alpha", 1.702)))
+    return _scaled_swish(r, float(r.attr("alpha", 1.702)))
 
 
 @reads("onnx", "Swish")
 def read_onnx_swish(r: Reading) -> Tensor:
-    return r.emit("Swish", r.input(0), alpha=float(r.attr("alpha", 1.0)))
+    return _scaled_swish(r, float(r.attr("alpha", 1.0)))
 
 
 @writes("onnx", "Gelu")
@@ -406,12 +408,8 @@ def write_onnx_gelu(w: Writing, node: Node) -> None:
 def write_onnx_swish(w: Writing, node: Node) -> None:
     x, y = node.inputs[0], node.outputs[0]
     assert x is not None
-    scaled = x
-    if node.attrs["alpha"] != 1:
-        scaled = w.between(y, name=f"{node.name}/scaled")
-        w.node("Mul", node, [x, w.constant(node.attrs["alpha"], x.dtype, f"{node.name}/alpha")], [scaled])
     gate = w.between(y, name=f"{node.name}/gate")
-    w.node("Sigmoid", node, [scaled], [gate])
+    w.node("Sigmoid", node, [x], [gate])
     w.node("Mul", node, [x, gate])
 
 
@@ -419,8 +417,8 @@ def write_onnx_swish(w: Writing, node: Node) -> None:
 def write_tflite_swish(w: Writing, node: Node) -> None:
     x, y = node.inputs[0], node.outputs[0]
     assert x is not None
-    if node.attrs["alpha"] != 1 or y.quant is not None:
-        w.refuse(node, "it is quantized or its alpha is not 1")
+    if y.quant is not None:
+        w.refuse(node, "it is quantized")
     gate = w.between(y, name=f"{node.name}/gate")
     w.node("LOGISTIC", node, [x], [gate])
     w.node("MUL", node, [x, gate], fields={"fused_activation_function": 0})
@@ -477,7 +475,7 @@ def _write_ms(number: int) -> Callable[[Writing, Node], None]:
             fields["max_val"] = top if a["max"] is None else float(a["max"])
         if node.op == "Gelu":
             fields["approximate"] = bool(a["approximate"])
-        expected = {"Selu": _SELU, "HardSigmoid": {"alpha": 1 / 6, "beta": 0.5}, "Swish": {"alpha": 1.0}}
+        expected = {"Selu": _SELU, "HardSigmoid": {"alpha": 1 / 6, "beta": 0.5}}
         for key, value in expected.get(node.op, {}).items():
             if not math.isclose(a[key], value, rel_tol=1e-6):
                 w.refuse(node, f"{key}={a[key]}; MindSpore Lite has {value:.6g} only")

@@ -188,9 +188,18 @@ def _read_onnx(mode: str) -> Callable[[Reading], Tensor]:
         if at is not None and at.data is None:
             return r.emit("Reduce", r.input(0), int64_param(r, at), **attrs)
         axes = r.ints(1) if at is not None else r.attr("axes", None)
+        if not axes and attrs["noop_if_empty"]:
+            return _nothing(r, mode)
+        attrs["noop_if_empty"] = False
         return r.emit("Reduce", r.input(0), **attrs, axes=None if axes is None else [int(a) for a in axes])
 
     return read
+
+
+def _nothing(r: Reading, mode: str) -> Tensor:
+    """A reduction over no axis: each element for itself."""
+    x, alone = r.input(0), {"l1": "Abs", "l2": "Abs", "log_sum": "Log", "sum_square": "Square"}.get(mode)
+    return x if alone is None else r.emit(alone, x)
 
 
 def _read_tflite(mode: str) -> Callable[[Reading], Tensor]:
@@ -201,7 +210,7 @@ def _read_tflite(mode: str) -> Callable[[Reading], Tensor]:
         rank = r.rank(x)
         axes = sorted({a + rank if a < 0 else a for a in r.ints(1, "the axes")})
         keep = bool(r.attr("keep_dims", False))
-        return r.emit("Reduce", x, mode=mode, axes=axes, keep_dims=keep, noop_if_empty=True)
+        return r.emit("Reduce", x, mode=mode, axes=axes, keep_dims=keep) if axes else x
 
     return read
 

@@ -17,7 +17,7 @@ from .integer import per_tensor
 from .layout import remap_axis
 from .types import fail, known_size, need, normal_axis, value_dtype
 
-SOFTMAX_ONE = 1 << 23
+SOFTMAX_ONE = 1 << 24
 """What exp(0) counts in the integer softmax."""
 
 
@@ -33,7 +33,7 @@ def _infer(node: Node) -> Inferred:
 
 
 def exp_table(node: Node) -> np.ndarray:
-    """int64[256]: rne(2^23 · exp(-d · sx · beta)) for the distance d of a code from its row's largest one."""
+    """int64[256]: rne(2^24 · exp(-d · sx · beta)) for the distance d of a code from its row's largest one."""
     x = node.inputs[0]
     assert x is not None and x.quant is not None
     step = float(x.quant.scale[0]) * node.attrs["beta"]
@@ -41,7 +41,7 @@ def exp_table(node: Node) -> np.ndarray:
 
 
 def _softmax_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
-    """y = clamp(rne(double(e) · (1 / (double(Σe) · sy))) + zy), e = exp_table[max - q], sums exact."""
+    """y = clamp(rne(float32(e) · float32(1 / (Σe · sy))) + zy), e = exp_table[max - q], the quotient in double."""
     y = node.outputs[0]
     if not (per_tensor(node.inputs[0]) and per_tensor(y)) or node.attrs["beta"] < 0:
         return None
@@ -50,9 +50,9 @@ def _softmax_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     if q.size == 0:
         return np.zeros(q.shape, y.dtype)
     e = exp_table(node)[q.max(axis, keepdims=True) - q]
-    factor = 1.0 / (e.sum(axis, keepdims=True).astype(np.float64) * y.quant.scale[0])
+    factor = (1.0 / (e.sum(axis, keepdims=True).astype(np.float64) * y.quant.scale[0])).astype(np.float32)
     qmin, qmax = code_range(min(y.quant.bits, 8), unsigned=y.dtype.kind == "u")
-    return np.clip(np.rint(e * factor) + y.quant.zero_point[0], qmin, qmax).astype(y.dtype)
+    return np.clip(np.rint(e.astype(np.float32) * factor) + y.quant.zero_point[0], qmin, qmax).astype(y.dtype)
 
 
 @op(

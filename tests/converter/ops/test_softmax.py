@@ -43,6 +43,7 @@ def test_tflite_int8_softmax_is_within_one_code_of_litert(tflite_check, rng, sha
     qx, qy = QuantParam([0.11], [20]), QuantParam([1 / 256], [-128])
     got = tflite_check("SOFTMAX", [x], ("SoftmaxOptions", {"beta": 1.0}), quant={0: qx}, output_quant=(qy,), steps=1,
                        version=2)[0]  # fmt: skip
-    e = [[round(2**23 * math.exp(-(int(r.max()) - int(q)) * float(np.float32(0.11)))) for q in r] for r in x]
-    want = [[min(round(v / (sum(row) / 256)) - 128, 127) for v in row] for row in e]
+    e = [[round(2**24 * math.exp(-(int(r.max()) - int(q)) * float(np.float32(0.11)))) for q in r] for r in x]
+    f = np.float32
+    want = [[min(int(np.rint(f(v) * f(1 / (sum(row) / 256)))) - 128, 127) for v in row] for row in e]
     np.testing.assert_array_equal(got, np.int8(want))
