@@ -69,7 +69,8 @@ class Lowering:
             inputs.pop()
         if quantized and node.op not in ("Quantize", "Dequantize"):
             if is_quantized(node.inputs[0]) and is_quantized(node.outputs[0]):
-                attrs["rounding"] = self.rounding
+                if definition.quant is not None and definition.quant.weights:
+                    attrs["rounding"] = self.rounding
             else:
                 inputs = [self.real(t) for t in inputs]
         inputs = [self._widened(t, node.outputs[0]) for t in inputs]
@@ -117,7 +118,7 @@ class Lowering:
             or len([t for t in node.inputs if t]) != 1
         ):
             return "no integer table for its types"
-        from ..converter.ops.integer import table_s8
+        from ..converter.ops.tables import table_s8
 
         table = table_s8(node)
         return Step(
