@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from ..converter.formats import read_model
 from ..converter.passes import GENERAL, run_passes
 from .session import Session
 
 
-def load(path: str, threads: int = 1, *, shapes: dict[str, tuple[int, ...]] | None = None) -> Session:
+def load(path: str, threads: int = 1, *, shapes: Mapping[str | int, Sequence[int]] | None = None) -> Session:
     """Reads a .tflite, .onnx or .ms file (told by its contents), optimises the graph and plans it.
 
     Args:
-        threads: the most that one run uses. shapes: input name → sizes, where the file leaves them open.
+        threads: the most that one run uses.
+        shapes: input name, or position → sizes, where the file leaves them open; -1 is "as the file has it".
     Raises:
         bitlite.Error: the file is missing, damaged, or holds what cannot be run; one line says which and why.
     """

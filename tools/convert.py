@@ -37,7 +37,7 @@ def run(options: ConvertOptions) -> Report:
     from .. import __version__
 
     start = time.perf_counter()
-    graph = read_model(options.model_file, _shapes(options), _CONTAINERS[options.fmk])
+    graph = read_model(options.model_file, options.input_shape, _CONTAINERS[options.fmk])
     report = Report(options.model_file, os.path.getsize(options.model_file), notes=list(options.notes))
     dump = options.dump_ir or None
     passes = for_target("none" if options.optimize == "none" else "general")
@@ -76,15 +76,6 @@ def quantize(graph: Graph, options: ConvertOptions, report: Report) -> None:
         from ..quant.weight_quant import store_float16
 
         report.notes += store_float16(graph)
-
-
-def _shapes(options: ConvertOptions) -> dict[str, tuple[int, ...]]:
-    by_position = [k for k in options.input_shape if not isinstance(k, str)]
-    if not by_position:
-        return {str(k): v for k, v in options.input_shape.items()}
-    raise UsageError(
-        f"{options.where('input_shape')}: give the shapes by input name", hint='--inputShape="name:1,3,224,224"'
-    )
 
 
 def _write(graph: Graph, container: str, options: ConvertOptions, report: Report) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping, Sequence
 
 from ..errors import ModelError
 from ..ir import Graph
@@ -11,11 +12,13 @@ from .files import sniff
 CONTAINERS = ("tflite", "onnx", "ms")
 
 
-def read_model(path: str, shapes: dict[str, tuple[int, ...]] | None = None, container: str | None = None) -> Graph:
+def read_model(
+    path: str, shapes: Mapping[str | int, Sequence[int]] | None = None, container: str | None = None
+) -> Graph:
     """Reads a model file into the IR.
 
     Args:
-        shapes: input name → sizes to take instead of the file's own.
+        shapes: input name, or position → sizes to take instead of the file's own; -1 leaves one as it is.
         container: "tflite", "onnx" or "ms"; told by the file's contents when None.
     Raises:
         ModelError: missing, damaged, or none of these. UnsupportedError: holds what is not read.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..errors import ModelError, UnsupportedError
 from ..ir import Graph, Tensor
 from ..opdef import reader
 from .files import map_file
-from .reading import Reading, name_outputs, read_operator, undefined
+from .reading import InputShapes, Reading, name_outputs, read_operator, undefined
 
 OLDEST_OPSET = 7
 _MAX_DEPTH = 32
@@ -26,11 +26,11 @@ _BFLOAT16, _UINT4, _INT4 = 16, 21, 22
 _DTYPES = {**{k: v for k, v in _RAW.items() if k < 16}, _BFLOAT16: "<f4", _UINT4: "u1", _INT4: "i1"}
 
 
-def read(path: str, shapes: dict[str, tuple[int, ...]] | None = None) -> Graph:
+def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> Graph:
     """Reads an .onnx file, external data included.
 
     Args:
-        shapes: sizes to take for inputs by name, where the file leaves dimensions open or others are wanted.
+        shapes: sizes to take for inputs by name or position, where the file leaves them open or others are wanted.
     Raises:
         ModelError: damaged or inconsistent. UnsupportedError: an operator or a form that is not read.
     """
@@ -55,7 +55,7 @@ def read(path: str, shapes: dict[str, tuple[int, ...]] | None = None) -> Graph:
             model = inliner.inline_local_functions(model)
         except Exception as error:  # whatever the inliner trips over is the file's fault
             raise ModelError(f"its functions cannot be inlined: {error}", file=path) from error
-    return _Reader(model, path, opsets).read(dict(shapes or {}))
+    return _Reader(model, path, opsets).read(InputShapes(shapes, path))
 
 
 class _Reader:
@@ -66,16 +66,14 @@ class _Reader:
         self.depth = 0
         self.files: dict[str, Any] = {}
 
-    def read(self, shapes: dict[str, tuple[int, ...]]) -> Graph:
+    def read(self, shapes: InputShapes) -> Graph:
         source = self.model.graph
         self.build.reserve(name for node in source.node for name in node.output if name)
         scope: dict[str, Tensor] = self._initializers(source)
         for info in source.input:
             if info.name not in scope:
                 scope[info.name] = self._input(info, shapes)
-        if shapes:
-            known = [t.name for t in self.graph.inputs]
-            raise ModelError(f"no input is named {next(iter(shapes))!r}; its inputs are {known}", file=self.path)
+        shapes.finish()
         self._nodes(source.node, scope)
         # A quantized output keeps its parameters instead of ending in a plain view.
         found = [(o.name, self.build.codes.get(t := self._value(o.name, scope), t)) for o in source.output]
@@ -86,7 +84,7 @@ class _Reader:
         self.graph.uniquify()
         return self.graph
 
-    def _input(self, info: Any, shapes: dict[str, tuple[int, ...]]) -> Tensor:
+    def _input(self, info: Any, shapes: InputShapes) -> Tensor:
         kind = info.type.WhichOneof("value")
         if kind != "tensor_type" or info.type.tensor_type.elem_type not in _DTYPES:
             what = kind if kind != "tensor_type" else f"tensor of type {info.type.tensor_type.elem_type}"
@@ -99,14 +97,7 @@ class _Reader:
                 for d in tensor.shape.dim
             )
             dims = tuple(d.dim_param for d in tensor.shape.dim)
-        given = shapes.pop(info.name, None)
-        if given is not None:
-            if shape is not None and len(given) != len(shape):
-                raise ModelError(
-                    f"input {info.name!r} has {len(shape)} dimensions, the given shape {list(given)} does not",
-                    file=self.path,
-                )
-            shape = tuple(given)
+        shape = shapes.take(info.name, shape)
         return self.build.input(info.name, _DTYPES[tensor.elem_type], shape, dims=dims if any(dims) else ())
 
     def _initializers(self, source: Any) -> dict[str, Tensor]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
 from ..builder import Builder
 from ..errors import GraphError, ModelError, UnsupportedError
-from ..ir import Tensor
+from ..ir import Shape, Tensor
 from ..opdef import REQUIRED
 
 
@@ -118,6 +118,31 @@ class Reading:
     def refuse(self, reason: str, hint: str = "") -> NoReturn:
         """The operator is well formed, and not read."""
         raise UnsupportedError(reason, hint=hint, file=self.file, node=f"{self.name} ({self.op})")
+
+
+class InputShapes:
+    """Sizes that a user asks for graph inputs, by name or by position; -1 leaves one as the file has it."""
+
+    def __init__(self, given: Mapping[Any, Sequence[int]] | None, file: str) -> None:
+        self._left, self._file, self._names = dict(given or {}), file, []
+
+    def take(self, name: str, shape: Shape | None) -> Shape | None:
+        """The shape of the next input, called `name`, which the file declares as `shape`. Raises ModelError."""
+        key = name if name in self._left else len(self._names)
+        self._names.append(name)
+        wanted = self._left.pop(key, None)
+        if wanted is None:
+            return shape
+        if shape is not None and len(wanted) != len(shape):
+            known = ["?" if d is None else d for d in shape]
+            raise ModelError(f"input {name!r} is {known}, and {list(wanted)} is asked for", file=self._file)
+        return tuple((shape[i] if shape else None) if d == -1 else d for i, d in enumerate(wanted))
+
+    def finish(self) -> None:
+        """Raises ModelError when a shape was given for what is no input."""
+        for key in self._left:
+            what = f"no input is named {key!r}" if isinstance(key, str) else f"there is no input {key}"
+            raise ModelError(f"{what}; its inputs are {self._names}", file=self._file)
 
 
 def read_operator(reading: Reading, function: Callable[[Reading], Any]) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..opdef import reader
 from . import tflite_schema
 from .files import map_file
 from .flat import Record, decode, file_slice
-from .reading import Reading, name_outputs, read_operator, undefined
+from .reading import InputShapes, Reading, name_outputs, read_operator, undefined
 
 _SCHEMA = tflite_schema.SCHEMA
 _TYPES = _SCHEMA.enums["TensorType"]
@@ -29,11 +30,11 @@ DTYPES: dict[str, str] = {
 _SUB_BYTE = {"INT4": 4, "UINT4": 4, "INT2": 2}
 
 
-def read(path: str, shapes: dict[str, tuple[int, ...]] | None = None) -> Graph:
+def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> Graph:
     """Reads a .tflite file.
 
     Args:
-        shapes: sizes to take for inputs by name, instead of the file's own.
+        shapes: sizes to take for inputs by name or position, instead of the file's own.
     Raises:
         ModelError: damaged or inconsistent. UnsupportedError: an operator or a form that is not read.
     """
@@ -41,11 +42,11 @@ def read(path: str, shapes: dict[str, tuple[int, ...]] | None = None) -> Graph:
     model = decode(buffer, _SCHEMA, file=path)
     if not model.subgraphs:
         raise ModelError("it holds no subgraph", file=path)
-    return _Subgraphs(model, buffer, path, dict(shapes or {})).read(0)
+    return _Subgraphs(model, buffer, path, InputShapes(shapes, path)).read(0)
 
 
 class _Subgraphs:
-    def __init__(self, model: Record, buffer: Any, path: str, shapes: dict[str, tuple[int, ...]]) -> None:
+    def __init__(self, model: Record, buffer: Any, path: str, shapes: InputShapes) -> None:
         self.model, self.buffer, self.path, self.shapes = model, buffer, path, shapes
         self.codes = [self._code(c) for c in model.operator_codes or []]
         self.open: list[int] = []
@@ -80,13 +81,12 @@ class _Subgraphs:
 
         for i in _ints(source.inputs):
             t = declare(i)
-            t.shape = self.shapes.pop(t.name, t.shape) if index == 0 else t.shape
+            t.shape = self.shapes.take(t.name, t.shape) if index == 0 else t.shape
             t.layout = "NHWC" if t.rank == 4 else ""
             values[i] = t
             graph.inputs.append(t)
-        if index == 0 and self.shapes:
-            known = [t.name for t in graph.inputs]
-            raise ModelError(f"no input is named {next(iter(self.shapes))!r}; its inputs are {known}", file=self.path)
+        if index == 0:
+            self.shapes.finish()
 
         def value(i: int) -> Tensor | None:
             if i == -1:
