@@ -216,7 +216,7 @@ def load_rows() -> dict[str, Op]:
 
 def row(name: str) -> Op:
     """The row of an IR operator. Raises GraphError when there is none."""
-    found = load_rows().get(name)
+    found = OPS.get(name) or load_rows().get(name)
     if found is None:
         raise GraphError(f"there is no operator {name!r}")
     return found

@@ -19,6 +19,7 @@ from .fuse_layer_norm import fuse_layer_norm
 from .fuse_pad import fuse_pad
 from .fuse_softmax import fuse_softmax
 from .fuse_swish import fuse_swish
+from .fuse_transpose_into_matmul import fuse_transpose_into_matmul
 from .matmul_to_fully_connected import matmul_to_fully_connected
 from .pools import reduce_to_pool, split_counted_pads
 from .remove_dead_code import remove_dead_code
@@ -41,6 +42,7 @@ GENERAL: tuple[Pass, ...] = (
     fuse_gelu,
     fuse_hard_swish,
     fuse_swish,
+    fuse_transpose_into_matmul,
     matmul_to_fully_connected,
     fold_batch_norm,
     fuse_bias,

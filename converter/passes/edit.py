@@ -33,6 +33,7 @@ class Edit:
         self._after: dict[Node, list[Node]] = {}
         self._last: list[Node] = []
         self._names: set[str] | None = None
+        self._touched = False
 
     def nodes(self) -> Iterator[Node]:
         """The nodes in order as they stood at the start, without those dropped meanwhile."""
@@ -95,6 +96,7 @@ class Edit:
             like: storage dtype and quantization that a new first output takes over.
         """
         definition = row(op)
+        self._touched = True
         full = {k: v for k, v in definition.attrs.items() if v is not REQUIRED} | (attrs or {})
         args = list(inputs)
         while args and args[-1] is None:
@@ -128,6 +130,7 @@ class Edit:
 
     def set_inputs(self, node: Node, inputs: Sequence[Tensor | None]) -> None:
         """Gives the node other inputs; producers that nobody needs any more go."""
+        self._touched = True
         old, new = node.inputs, list(inputs)
         while new and new[-1] is None:
             new.pop()
@@ -142,6 +145,7 @@ class Edit:
 
     def take_outputs(self, node: Node, outputs: Sequence[Tensor]) -> None:
         """Makes `node` the producer of these tensors, instead of its own and of whatever made them."""
+        self._touched = True
         for t in node.outputs:
             if t not in outputs and self._made.get(t) is node:
                 del self._made[t]
@@ -151,6 +155,7 @@ class Edit:
 
     def redirect(self, old: Tensor, new: Tensor) -> None:
         """Makes every node that reads `old` read `new`. Graph outputs are not touched."""
+        self._touched = True
         readers = self._reads.pop(old, {})
         target = self._reads.setdefault(new, {})
         for node in readers:
@@ -184,6 +189,7 @@ class Edit:
 
     def drop(self, node: Node) -> bool:
         """Removes a node that nothing needs; producers that only it needed go with it."""
+        self._touched = True
         stack = [node]
         while stack:
             item = stack.pop()
@@ -214,6 +220,9 @@ class Edit:
 
         Editing may go on afterwards.
         """
+        if not self._touched:
+            return
+        self._touched = False
         placed: list[Node] = []
 
         def place(node: Node) -> None:
