@@ -387,6 +387,46 @@ def test_conv_quantizes_its_input_while_running(case):
     check("conv", inputs, [T(expected)], attrs | {"dynamic": True}, [expected], THREADS)
 
 
+TRANSPOSE_CASES = [
+    # h, w, c, o, kernel, stride, dilation, pad, output_padding, group
+    (4, 5, 8, 16, (2, 2), (2, 2), (1, 1), (0, 0, 0, 0), (0, 0), 1),
+    (4, 5, 7, 9, (3, 3), (2, 2), (1, 1), (1, 0, 0, 1), (0, 1), 1),
+    (3, 4, 5, 33, (4, 4), (2, 2), (1, 1), (1, 1, 1, 1), (0, 0), 1),
+    (5, 3, 4, 6, (3, 2), (1, 3), (2, 1), (1, 2, 0, 0), (0, 0), 2),
+    (3, 3, 16, 4, (2, 2), (3, 4), (1, 1), (0, 0, 0, 0), (1, 2), 1),
+    (6, 6, 4, 4, (5, 5), (1, 1), (1, 1), (2, 2, 2, 2), (0, 0), 4),
+    (1, 1, 3, 2, (7, 7), (2, 2), (1, 1), (2, 2, 2, 2), (0, 0), 1),
+]
+
+
+@pytest.mark.parametrize("case", TRANSPOSE_CASES, ids=str)
+@pytest.mark.parametrize("zw", [0, -9])
+def test_conv_transpose_matches_integer_reference(case, zw):
+    h, w, c, o, kernel, stride, dilation, pad, more, group = case
+    rng = np.random.default_rng(22)
+    x, weights = codes(rng, (2, h, w, c)), codes(rng, (c, *kernel, o // group))
+    bias = rng.integers(-9000, 9000, o).astype(np.int32)
+    size = [
+        s * (n - 1) + (k - 1) * d + 1 + e for s, n, k, d, e in zip(stride, (h, w), kernel, dilation, more, strict=True)
+    ]
+    full = np.zeros((2, *size, o), np.int64)
+    ig, og = c // group, o // group
+    for ky, kx in np.ndindex(*kernel):
+        rows = slice(ky * dilation[0], ky * dilation[0] + stride[0] * (h - 1) + 1, stride[0])
+        columns = slice(kx * dilation[1], kx * dilation[1] + stride[1] * (w - 1) + 1, stride[1])
+        for g in range(group):
+            part = x[..., g * ig : (g + 1) * ig].astype(np.int64) + 20
+            matrix = weights[g * ig : (g + 1) * ig, ky, kx].astype(np.int64) - zw
+            full[:, rows, columns, g * og : (g + 1) * og] += part @ matrix
+    sums = full[:, pad[0] : size[0] - pad[1], pad[2] : size[1] - pad[3]] + bias
+    sy = float(np.abs(sums).max() * 0.02 * 0.01 / 120)
+    expected = requantize(sums, 0.02 * 0.01 / sy, 6)
+    attrs = {"stride": stride, "dilation": dilation, "pad": pad, "output_padding": more}
+    attrs = {k: list(v) for k, v in attrs.items()} | {"group": group}
+    inputs = [T(x, 0.02, -20), const(weights, 0.01, zw), const(bias)]
+    check("conv_transpose", inputs, [T(expected, sy, 6)], attrs, [expected], THREADS)
+
+
 # --- fully connected, matmul
 
 

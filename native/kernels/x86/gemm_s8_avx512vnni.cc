@@ -219,6 +219,11 @@ void Tile(const GemmS8Tile& t) {
         const __m512 b = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(residual[v], rz)), mb);
         acc[0][r][v] = _mm512_cvtps_epi32(_mm512_add_ps(a, b));
       }
+    }
+    // Not in the loop above: the output may lie on the residual, and a masked load close behind a
+    // masked store waits for it.
+#pragma GCC unroll 16
+    for (int r = 0; r < MR; ++r) {
       StoreRow<NV>(y + r * t.y_stride, acc[0][r], t.n, t.add_zero_point, t.add_qmin, t.add_qmax);
     }
   } else {
