@@ -103,6 +103,7 @@ void Program::Validate() const {
 }
 
 void Program::BuildSteps() {
+  const SlabScope slabs;
   std::vector<const TensorSpec*> pointers;
   for (const TensorSpec& t : tensors_) pointers.push_back(&t);
   std::set<int> kept(outputs_.begin(), outputs_.end());
@@ -363,21 +364,13 @@ void Program::RunSteps(const Context& context, int threads, int64_t* step_ns) co
         const StepArgs& args;
         size_t thread_stride;
         int phase;
-        int64_t items, threads;
-      } job = {step,
-               args,
-               planned.thread_stride,
-               static_cast<int>(phase),
-               items,
-               std::min<int64_t>(threads, items)};
+      } job = {step, args, planned.thread_stride, static_cast<int>(phase)};
       ThreadPool::Get().ParallelFor(
-          static_cast<int>(job.threads),
-          [](void* opaque, int thread) {
+          threads, items,
+          [](void* opaque, int thread, int64_t begin, int64_t end) {
             const Job& j = *static_cast<const Job*>(opaque);
             StepArgs mine = j.args;
             mine.thread_scratch += thread * j.thread_stride;
-            const int64_t begin = j.items * thread / j.threads;
-            const int64_t end = j.items * (thread + 1) / j.threads;
             j.step.Run(mine, j.phase, begin, end);
           },
           &job);

@@ -6,6 +6,10 @@
 #include <limits>
 #include <new>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace bitlite {
 namespace {
 
@@ -176,11 +180,56 @@ std::vector<double> StepSpec::Floats(const char* key, const std::vector<double>&
   Refuse(std::string("attribute ") + key + " must be a list of floats");
 }
 
-void* AllocateAligned(size_t bytes) {
-  constexpr size_t kAlign = 64;
-  void* p = std::aligned_alloc(kAlign, std::max(kAlign, (bytes + kAlign - 1) / kAlign * kAlign));
+namespace {
+
+constexpr size_t kLine = 64;
+constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kFirstSlab = size_t{256} << 10;
+
+size_t RoundUp(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+std::shared_ptr<void> AllocateBlock(size_t bytes) {
+  const bool huge = bytes >= kHugePage / 2;
+  const size_t align = huge ? kHugePage : kLine;
+  bytes = RoundUp(std::max(bytes, kLine), kLine);
+  void* p = std::aligned_alloc(align, RoundUp(bytes, align));
   if (p == nullptr) throw std::bad_alloc();
-  return p;
+#if defined(__linux__)
+  if (huge) madvise(p, bytes, MADV_HUGEPAGE);
+#endif
+  return {p, std::free};
+}
+
+struct Slab {
+  std::shared_ptr<void> memory;
+  size_t size = 0, used = 0;
+  int scopes = 0;
+};
+thread_local Slab slab;
+
+}  // namespace
+
+std::shared_ptr<void> AllocateAligned(size_t bytes) {
+  bytes = RoundUp(std::max(bytes, kLine), kLine);
+  if (slab.scopes == 0 || bytes >= kHugePage / 2) return AllocateBlock(bytes);
+  if (slab.size - slab.used < bytes) {
+    // The first one is modest: most small programs need no more.
+    const size_t size = slab.size == 0 && bytes <= kFirstSlab ? kFirstSlab : kHugePage;
+    slab.memory = AllocateBlock(size);
+    slab.size = size;
+    slab.used = 0;
+  }
+  std::shared_ptr<void> part(slab.memory, static_cast<char*>(slab.memory.get()) + slab.used);
+  slab.used += bytes;
+  return part;
+}
+
+SlabScope::SlabScope() { ++slab.scopes; }
+SlabScope::~SlabScope() {
+  if (--slab.scopes == 0) {
+    slab.memory.reset();
+    slab.size = slab.used = 0;
+  }
 }
 
 const TensorSpec& PlanContext::In(int i) const {

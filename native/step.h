@@ -99,35 +99,39 @@ struct StepSpec {
   const Attr* Find(const char* key) const;
 };
 
-// 64-byte aligned storage without initialization; for packed constants.
+// 64-byte aligned memory, not initialized; large blocks ask for huge pages. Throws std::bad_alloc.
+std::shared_ptr<void> AllocateAligned(size_t bytes);
+
+// While one is alive on a thread, that thread's small allocations share slabs: the packed constants
+// of a program lie close together, in few pages.
+class SlabScope {
+ public:
+  SlabScope();
+  ~SlabScope();
+  SlabScope(const SlabScope&) = delete;
+  SlabScope& operator=(const SlabScope&) = delete;
+};
+
+// An array of such memory; for packed constants.
 template <typename T>
 class Aligned {
  public:
   Aligned() = default;
   explicit Aligned(size_t n) { Reset(n); }
-  void Reset(size_t n);
-  T* data() { return data_.get(); }
-  const T* data() const { return data_.get(); }
+  void Reset(size_t n) {
+    memory_ = AllocateAligned(n * sizeof(T));
+    size_ = n;
+  }
+  T* data() { return static_cast<T*>(memory_.get()); }
+  const T* data() const { return static_cast<const T*>(memory_.get()); }
   size_t size() const { return size_; }
-  T& operator[](size_t i) { return data_.get()[i]; }
-  const T& operator[](size_t i) const { return data_.get()[i]; }
+  T& operator[](size_t i) { return data()[i]; }
+  const T& operator[](size_t i) const { return data()[i]; }
 
  private:
-  struct Free {
-    void operator()(void* p) const { free(p); }
-  };
-  std::unique_ptr<T, Free> data_;
+  std::shared_ptr<void> memory_;
   size_t size_ = 0;
 };
-
-// Throws std::bad_alloc. Free with free().
-void* AllocateAligned(size_t bytes);
-
-template <typename T>
-void Aligned<T>::Reset(size_t n) {
-  data_.reset(static_cast<T*>(AllocateAligned(n * sizeof(T))));
-  size_ = n;
-}
 
 // What a factory sees of the program while the plan is built.
 class PlanContext {

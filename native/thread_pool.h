@@ -6,14 +6,14 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
-#include <thread>
-#include <vector>
 
 namespace bitlite {
 
+constexpr int kMaxThreads = 64;
+
 class ThreadPool {
  public:
-  using Fn = void (*)(void* context, int thread);
+  using Fn = void (*)(void* context, int thread, int64_t begin, int64_t end);
 
   static ThreadPool& Get();
 
@@ -22,21 +22,34 @@ class ThreadPool {
   int Acquire(int threads);
   void Release();
 
-  // Calls fn(context, t) for t in [0, threads), t = 0 on the calling thread; returns when all are
-  // done.
-  void ParallelFor(int threads, Fn fn, void* context);
+  // Calls fn on parts that make up [0, items), on the calling thread and up to threads - 1 workers;
+  // returns when all are done. Each thread starts with a contiguous share of its own, cut into a
+  // few parts; whoever is done early takes parts of the others, so a worker that the OS does not
+  // run holds up nobody.
+  void ParallelFor(int threads, int64_t items, Fn fn, void* context);
 
  private:
   ThreadPool() = default;
   void Work(int thread);
   void Publish(int threads);
+  void TakeParts(uint32_t sequence, int thread, int threads);
 
   // (sequence << 8) | participating threads: one word, so that a late worker cannot see half a job.
   std::atomic<uint64_t> job_{0};
-  std::atomic<int> pending_{0};
+  // Of the current job. A worker may read them while the next job is being written; it then fails
+  // to claim.
+  std::atomic<Fn> fn_{nullptr};
+  std::atomic<void*> context_{nullptr};
+  std::atomic<int64_t> items_{0};
+  std::atomic<int> parts_{0};  // of each share
+  // By share: (sequence << 32) | next part.
+  struct alignas(64) Share {
+    std::atomic<uint64_t> claim{0};
+  };
+  Share shares_[kMaxThreads];
+  alignas(64) std::atomic<int> unfinished_{0};  // parts
+
   std::atomic<int> sleepers_{0};
-  Fn fn_ = nullptr;
-  void* context_ = nullptr;
   std::atomic<bool> taken_{false};
   int workers_ = 0;
   std::mutex mutex_;
@@ -58,7 +71,5 @@ class PoolLease {
  private:
   const int threads_;
 };
-
-constexpr int kMaxThreads = 64;
 
 }  // namespace bitlite

@@ -33,12 +33,13 @@ class ConvF32 final : public Step {
         kernel_(BITLITE_SELECT(gemm_f32, plan.isa)),
         unary_(BITLITE_SELECT(unary_f32, plan.isa).fn) {
     const int64_t group_in = w_.channels / group_, group_out = n_ / group_;
-    // Kernel rows of few channels are short: one run per row saves most of the per-tap work.
-    constexpr int64_t kFewChannels = 8;
+    // One run per kernel row costs less than one per tap, unless many windows stick out of short
+    // lines and long rows have to be copied for them.
+    constexpr int64_t kFewChannels = 32, kLongLine = 16;
     if (w_.pointwise()) {
       gather_ = Gather::kRows;
-    } else if (group_ == 1 && w_.channels <= kFewChannels && w_.kernel[2] > 1 &&
-               w_.dilation[2] == 1) {
+    } else if (group_ == 1 && w_.kernel[2] > 1 && w_.dilation[2] == 1 &&
+               (w_.channels <= kFewChannels || w_.out[2] >= kLongLine)) {
       gather_ = Gather::kStrips;
     } else {
       gather_ = Gather::kTaps;
@@ -129,39 +130,80 @@ class ConvF32 final : public Step {
   }
 
  private:
+  // An output position and where its window starts in the input (may be negative).
   struct Position {
-    int64_t batch, start[3];  // first input index of the window, may be negative
+    int64_t batch, out[3], start[3];
   };
 
   Position Locate(int64_t row) const {
     Position p;
-    int64_t out[3];
-    out[2] = row % w_.out[2];
-    row /= w_.out[2];
-    out[1] = row % w_.out[1];
-    row /= w_.out[1];
-    out[0] = row % w_.out[0];
-    p.batch = row / w_.out[0];
-    for (int d = 0; d < 3; ++d) p.start[d] = out[d] * w_.stride[d] - w_.pad[d];
+    for (int d = 2; d >= 0; --d) {
+      p.out[d] = row % w_.out[d];
+      row /= w_.out[d];
+      p.start[d] = p.out[d] * w_.stride[d] - w_.pad[d];
+    }
+    p.batch = row;
     return p;
   }
 
-  static bool Inside(int64_t i, int64_t extent) { return i >= 0 && i < extent; }
+  void Advance(Position& p) const {
+    for (int d = 2; d >= 0; --d) {
+      p.start[d] += w_.stride[d];
+      if (++p.out[d] < w_.out[d]) return;
+      p.out[d] = 0;
+      p.start[d] = -w_.pad[d];
+    }
+    ++p.batch;
+  }
+
+  static bool Inside(int64_t i, int64_t extent) {
+    return static_cast<uint64_t>(i) < static_cast<uint64_t>(extent);
+  }
+
+  // The rows are neighbours in one line of the output and none of their windows sticks out
+  // sideways.
+  bool OneLine(const Position& p, int rows) const {
+    const int64_t reach = (w_.kernel[2] - 1) * w_.dilation[2] + (rows - 1) * w_.stride[2];
+    return p.out[2] + rows <= w_.out[2] && p.start[2] >= 0 && p.start[2] + reach < w_.in[2];
+  }
+
+  // The input line under kernel row (kd, kh) of a window, at its column 0; null outside the image.
+  const float* Line(const float* x, const Position& p, int64_t kd, int64_t kh) const {
+    const int64_t d = p.start[0] + kd * w_.dilation[0], h = p.start[1] + kh * w_.dilation[1];
+    if (!Inside(d, w_.in[0]) || !Inside(h, w_.in[1])) return nullptr;
+    return x + ((p.batch * w_.in[0] + d) * w_.in[1] + h) * w_.in[2] * w_.channels;
+  }
+
+  // Pointers to the runs of a tile, [run][row]: `runs` per kernel row, `step` floats apart.
+  void FindLine(const float* x, const Position& p, int rows, int64_t runs, int64_t step,
+                const float** to) const {
+    const int64_t move = w_.stride[2] * w_.channels;
+    for (int64_t kd = 0; kd < w_.kernel[0]; ++kd) {
+      for (int64_t kh = 0; kh < w_.kernel[1]; ++kh) {
+        const float* line = Line(x, p, kd, kh);
+        const float* from = line == nullptr ? nullptr : line + p.start[2] * w_.channels;
+        for (int64_t k = 0; k < runs; ++k, to += rows) {
+          for (int r = 0; r < rows; ++r) {
+            to[r] = line == nullptr ? zeros_.data() : from + k * step + r * move;
+          }
+        }
+      }
+    }
+  }
 
   void FindTaps(const float* x, int64_t row, int rows, const float** pointers) const {
-    for (int r = 0; r < rows; ++r) {
-      const Position p = Locate(row + r);
-      const float* image = x + p.batch * w_.in_positions() * w_.channels;
+    const int64_t step = w_.dilation[2] * w_.channels;
+    Position p = Locate(row);
+    if (OneLine(p, rows)) return FindLine(x, p, rows, w_.kernel[2], step, pointers);
+    for (int r = 0; r < rows; ++r, Advance(p)) {
       const float** to = pointers + r;
       for (int64_t kd = 0; kd < w_.kernel[0]; ++kd) {
-        const int64_t d = p.start[0] + kd * w_.dilation[0];
         for (int64_t kh = 0; kh < w_.kernel[1]; ++kh) {
-          const int64_t h = p.start[1] + kh * w_.dilation[1];
-          const bool line = Inside(d, w_.in[0]) && Inside(h, w_.in[1]);
-          const int64_t base = (d * w_.in[1] + h) * w_.in[2];
+          const float* line = Line(x, p, kd, kh);
           for (int64_t kw = 0; kw < w_.kernel[2]; ++kw, to += rows) {
             const int64_t w = p.start[2] + kw * w_.dilation[2];
-            *to = line && Inside(w, w_.in[2]) ? image + (base + w) * w_.channels : zeros_.data();
+            const bool valid = line != nullptr && Inside(w, w_.in[2]);
+            *to = valid ? line + w * w_.channels : zeros_.data();
           }
         }
       }
@@ -170,32 +212,30 @@ class ConvF32 final : public Step {
 
   void FindStrips(const float* x, int64_t row, int rows, const float** pointers,
                   float* strips) const {
-    for (int r = 0; r < rows; ++r) {
-      const Position p = Locate(row + r);
-      const float* image = x + p.batch * w_.in_positions() * w_.channels;
+    const int64_t channels = w_.channels;
+    Position p = Locate(row);
+    if (OneLine(p, rows)) return FindLine(x, p, rows, 1, 0, pointers);
+    for (int r = 0; r < rows; ++r, Advance(p)) {
       const TapRange inside = InsideTaps(p.start[2], w_.kernel[2], 1, w_.in[2]);
       const bool whole = inside.first == 0 && inside.last == w_.kernel[2];
       const float** to = pointers + r;
       float* strip = strips + r * taps_ * kc_;
       for (int64_t kd = 0; kd < w_.kernel[0]; ++kd) {
-        const int64_t d = p.start[0] + kd * w_.dilation[0];
         for (int64_t kh = 0; kh < w_.kernel[1]; ++kh, to += rows, strip += kc_) {
-          const int64_t h = p.start[1] + kh * w_.dilation[1];
-          if (!Inside(d, w_.in[0]) || !Inside(h, w_.in[1])) {
+          const float* line = Line(x, p, kd, kh);
+          if (line == nullptr) {
             *to = zeros_.data();
             continue;
           }
-          const int64_t base = (d * w_.in[1] + h) * w_.in[2] + p.start[2];
           if (whole) {
-            *to = image + base * w_.channels;
+            *to = line + p.start[2] * channels;
             continue;
           }
-          for (int64_t kw = 0; kw < w_.kernel[2]; ++kw) {
-            const bool valid = kw >= inside.first && kw < inside.last;
-            for (int64_t c = 0; c < w_.channels; ++c) {
-              strip[kw * w_.channels + c] = valid ? image[(base + kw) * w_.channels + c] : 0.0f;
-            }
-          }
+          const int64_t first = inside.first * channels, last = inside.last * channels;
+          std::fill(strip, strip + first, 0.0f);
+          std::copy(line + p.start[2] * channels + first, line + p.start[2] * channels + last,
+                    strip + first);
+          std::fill(strip + last, strip + kc_, 0.0f);
           *to = strip;
         }
       }

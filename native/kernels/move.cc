@@ -1,7 +1,7 @@
 // Operators that only move elements, for every type; quantized tensors must keep their parameters.
 //   transpose  attrs perm                     split   attrs axis sizes (one output each)
-//   concat     attrs axis act (none)          tile    x, repeats constant
-//   slice      x, begin, end, axes?, step? constant, as numpy's slices (negative steps too)
+//   concat     attrs axis act (none)          tile    x; repeats
+//   slice      x; begin, end, axes?, step?, as numpy's slices (negative steps too)
 //   broadcast_to  x, shape constant: y's static shape decides
 #include <algorithm>
 #include <numeric>
@@ -106,14 +106,15 @@ std::unique_ptr<Step> MakeTranspose(const StepSpec& spec, PlanContext& plan) {
   return step;
 }
 
-std::unique_ptr<Step> MakeSlice(const StepSpec&, PlanContext& plan) {
+std::unique_ptr<Step> MakeSlice(const StepSpec& spec, PlanContext& plan) {
   const TensorSpec& x = Moved(plan, 0, 0);
   const TensorSpec& y = plan.Out(0);
-  const std::vector<int64_t> begin = IntValues(plan.In(1)), end = IntValues(plan.In(2));
+  const std::vector<int64_t> begin = IntParameter(spec, "begin", plan, 1);
+  const std::vector<int64_t> end = IntParameter(spec, "end", plan, 2);
   std::vector<int64_t> axes(begin.size()), step(begin.size(), 1);
   std::iota(axes.begin(), axes.end(), 0);
-  if (plan.Has(3)) axes = IntValues(plan.In(3));
-  if (plan.Has(4)) step = IntValues(plan.In(4));
+  if (spec.Has("axes") || plan.Has(3)) axes = IntParameter(spec, "axes", plan, 3);
+  if (spec.Has("step") || plan.Has(4)) step = IntParameter(spec, "step", plan, 4);
   Require(end.size() == begin.size() && axes.size() == begin.size() && step.size() == begin.size(),
           "begin, end, axes and step differ in length");
   std::vector<int64_t> from = Strides(x.shape);
@@ -184,10 +185,10 @@ std::unique_ptr<Step> MakeSplit(const StepSpec& spec, PlanContext& plan) {
   return std::make_unique<MoveStep>(std::move(moves));
 }
 
-std::unique_ptr<Step> MakeTile(const StepSpec&, PlanContext& plan) {
+std::unique_ptr<Step> MakeTile(const StepSpec& spec, PlanContext& plan) {
   const TensorSpec& x = Moved(plan, 0, 0);
   const TensorSpec& y = plan.Out(0);
-  const std::vector<int64_t> repeats = IntValues(plan.In(1));
+  const std::vector<int64_t> repeats = IntParameter(spec, "repeats", plan, 1);
   Require(repeats.size() == x.shape.size() && y.rank() == x.rank(), "repeats do not fit the rank");
   const std::vector<int64_t> own = Strides(x.shape), out = Strides(y.shape);
   Shape extents;
@@ -205,6 +206,7 @@ std::unique_ptr<Step> MakeTile(const StepSpec&, PlanContext& plan) {
 
 std::unique_ptr<Step> MakeBroadcastTo(const StepSpec& spec, PlanContext& plan) {
   spec.Ignore("shape");
+  spec.Ignore("both_ways");  // the output's shape says it
   const TensorSpec& x = Moved(plan, 0, 0);
   const TensorSpec& y = plan.Out(0);
   Require(x.rank() <= y.rank(), "output has a smaller rank");

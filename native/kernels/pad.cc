@@ -1,11 +1,13 @@
-// pad: x, pads constant [2r] (begin and end of each axis, not negative), value constant?
-//   attrs mode constant|reflect|edge|symmetric, value. Every type; quantized tensors must keep
-//   their parameters and are padded with the code of the value.
+// pad: x, pads?, value constant?
+//   attrs pads [2r] (begin and end of each axis, not negative; or constant as input 1), mode
+//   constant|reflect|edge|symmetric, value. Every type; quantized tensors must keep their
+//   parameters and are padded with the code of the value.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "../step.h"
+#include "params.h"
 
 namespace bitlite {
 namespace {
@@ -121,7 +123,7 @@ std::unique_ptr<Step> MakePad(const StepSpec& spec, PlanContext& plan) {
   const TensorSpec& x = plan.In(0);
   const TensorSpec& y = plan.Out(0);
   Require(SameQuant(x, y), "input and output differ in type or quantization");
-  const std::vector<int64_t> pads = IntValues(plan.In(1));
+  const std::vector<int64_t> pads = IntParameter(spec, "pads", plan, 1);
   Require(pads.size() == 2 * x.shape.size() && y.rank() == x.rank(), "pads do not fit the rank");
   const std::string mode = spec.Str("mode", "constant");
   Require(mode == "constant" || mode == "reflect" || mode == "edge" || mode == "symmetric",
