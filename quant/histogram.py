@@ -78,7 +78,7 @@ class Histogram:
         return np.ldexp(np.arange(self.base, self.base + len(self.counts) + 1, dtype=np.float64), self.exponent)
 
     def add(self, x: NDArray, *, channels: bool = False) -> None:
-        """Takes in one sample's values, of any shape and real dtype.
+        """Takes in one sample's values, of any shape and real dtype, as float32.
 
         channels: also sum up along the last axis (all samples with it, or none). Raises DataError on NaN and infinity.
         """
@@ -90,9 +90,8 @@ class Histogram:
         new = cls(bins)
         if not x.size:
             return new
-        flat = np.ascontiguousarray(x).reshape(-1)
-        if flat.dtype.kind not in "f":
-            flat = flat.astype(np.float64 if flat.dtype.itemsize > 2 else np.float32)
+        with np.errstate(over="ignore"):
+            flat = np.ascontiguousarray(x, np.float32).reshape(-1)
         new.low, new.high = float(flat.min()), float(flat.max())
         if not (math.isfinite(new.low) and math.isfinite(new.high)):
             bad = int(np.count_nonzero(~np.isfinite(flat)))
@@ -100,11 +99,14 @@ class Histogram:
         new.exponent = _exponent(new.low, new.high, bins)
         new.base = _bin(new.low, new.exponent)
         new.counts = np.zeros(_bin(new.high, new.exponent) - new.base + 1, np.int64)
-        # A power of two: the product is exact, unless it is so small that floor is 0 or -1 all the same.
-        factor = flat.dtype.type(math.ldexp(1.0, -new.exponent)) if abs(new.exponent) < 126 else None
+        # A power of two, so the product is exact, but for negative numbers so small that it becomes a zero.
+        kind = np.float32 if abs(new.exponent) < 126 else np.float64
+        factor = kind(math.ldexp(1.0, -new.exponent))
         for begin in range(0, flat.size, _BLOCK):
             part = flat[begin : begin + _BLOCK]
-            scaled = np.ldexp(part.astype(np.float64), -new.exponent) if factor is None else part * factor
+            scaled = np.multiply(part, factor, dtype=kind)
+            if new.low < 0:
+                scaled[(scaled == 0) & (part < 0)] = -1
             index = np.floor(scaled, out=scaled).astype(np.int64)
             index -= new.base
             new.counts += np.bincount(index, minlength=len(new.counts))

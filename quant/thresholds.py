@@ -323,10 +323,12 @@ def gauss_factor(bits: int) -> float:
 
 
 def _folded(h: Histogram) -> tuple[Array, float]:
-    """The histogram of |x| from bin 0, float64, and the width of its bins."""
+    """The histogram of |x| from bin 0, float64, and the width of its bins: as many as h may have at most, for values
+    far from zero lie in bins much finer than their distance."""
     index = np.arange(h.base, h.base + len(h.counts))
     index = np.where(index < 0, -1 - index, index)
-    return np.bincount(index, weights=h.counts.astype(np.float64)), h.width
+    shift = max(0, int(index.max()).bit_length() - h.bins.bit_length() + 1)
+    return np.bincount(index >> shift, weights=h.counts.astype(np.float64)), h.width * 2**shift
 
 
 def _without_zeros(mass: Array, h: Histogram) -> Array:

@@ -69,10 +69,13 @@ class Weight:
     kernel: bool = False
 
 
-def quantize_weight(weight: Weight, bits: int, *, fitted: bool | None = None) -> tuple[NDArray, QuantParam]:
+def quantize_weight(
+    weight: Weight, bits: int, *, fitted: bool | None = None, correction: bool = True
+) -> tuple[NDArray, QuantParam]:
     """Codes int8 (up to 8 bits) or int16 of the weight's shape, and how they are to be read.
 
-    fitted: fit the grids instead of taking min..max; by default up to 4 bits.
+    fitted: fit the grids instead of taking min..max; by default up to 4 bits. correction: keep each channel's mean and
+    variance; without it there is no mean_corr, and no grid is fitted, for that needs one.
     """
     fitted = bits <= FITTED_BITS if fitted is None else fitted
     if weight.axis is None:
@@ -81,21 +84,29 @@ def quantize_weight(weight: Weight, bits: int, *, fitted: bool | None = None) ->
     channels = q.shape[weight.axis]
     scale, zero_point, mean = np.empty(channels), np.zeros(channels, np.int32), np.empty(channels, np.float32)
     for rows, w, out in _blocks(weight, q):
-        solve = _fit if fitted else _min_max
-        codes, scale[rows], zero_point[rows], mean[rows] = solve(w, bits)
+        if fitted and correction:
+            codes, step, zero = _fit(w, bits)
+        else:
+            codes, step, zero = _min_max(w, bits)
         out[...] = codes
-    return q, QuantParam(scale, zero_point, weight.axis, bits, mean_corr=mean)
+        if correction:
+            step, mean[rows] = _corrected(w, codes - zero[:, None, None], step)
+        # As files hold it.
+        scale[rows], zero_point[rows] = step.astype(np.float32), zero
+    return q, QuantParam(scale, zero_point, weight.axis, bits, mean_corr=mean if correction else None)
 
 
-def quantize_weights(weights: Sequence[Weight], bits: int) -> list[tuple[NDArray, QuantParam]]:
+def quantize_weights(
+    weights: Sequence[Weight], bits: int, *, correction: bool = True
+) -> list[tuple[NDArray, QuantParam]]:
     """Every weight of a model at one width, with fitted grids where their bytes are affordable.
 
     A min..max grid of 1 or 2 bits gives almost only zeros, which SPARSE stores in next to nothing, and almost nothing
     of the network is left; a fitted grid uses its codes. The budget is what the real converter's file takes: weights
     are fitted in the order of the error they lose per byte until it is spent.
     """
-    if bits > FITTED_BITS:
-        return [quantize_weight(weight, bits) for weight in weights]
+    if bits > FITTED_BITS or not correction:
+        return [quantize_weight(weight, bits, correction=correction) for weight in weights]
     plain = [quantize_weight(weight, bits, fitted=False) for weight in weights]
     fine = [quantize_weight(weight, bits, fitted=True) for weight in weights]
     options, budget = [], 0
@@ -173,11 +184,8 @@ def _per_tensor(w: NDArray, bits: int, fitted: bool) -> tuple[NDArray, QuantPara
     return best[1], best[2]
 
 
-Solution = tuple[NDArray, NDArray, NDArray, NDArray]
-
-
-def _min_max(w: NDArray, bits: int) -> Solution:
-    """Codes [c, k, n], scale, zero point and mean [c] on the real converter's grid, which spans min..max and 0."""
+def _min_max(w: NDArray, bits: int) -> tuple[NDArray, NDArray, NDArray]:
+    """Codes [c, k, n], scale and zero point [c] on the real converter's grid, which spans min..max and 0."""
     qmin, qmax = code_range(bits)
     zero = np.float32(0)
     low, high = np.minimum(w.min(axis=(1, 2)), zero), np.maximum(w.max(axis=(1, 2)), zero)
@@ -190,16 +198,15 @@ def _min_max(w: NDArray, bits: int) -> Solution:
     q = np.clip(round_half_away(t), qmin, qmax)
     if 2 < bits <= _KERNEL_SUM_BITS:  # below, it would only spoil the zeros
         _even_kernel_sums(q, t, qmin, qmax)
-    scale, mean = _corrected(w, q - zero_point[:, None, None], scale)
-    return q, scale, zero_point, mean
+    return q, scale, zero_point
 
 
-def _fit(w: NDArray, bits: int) -> Solution:
-    """Codes [c, k, n], scale, zero point and mean [c] on the grid that fits each channel best."""
+def _fit(w: NDArray, bits: int) -> tuple[NDArray, NDArray, NDArray]:
+    """Codes [c, k, n], scale and zero point [c] on the grid that fits each channel best."""
     qmin, qmax = code_range(bits)
     levels = np.float32(qmax - qmin)
-    shape, w3 = w.shape, w
-    w = np.ascontiguousarray(w3, np.float32).reshape(len(w), -1)
+    shape = w.shape
+    w = np.ascontiguousarray(w, np.float32).reshape(len(w), -1)
     middle = w.mean(axis=1, dtype=np.float64).astype(np.float32)[:, None]
     centred = w - middle
     low, high = centred.min(axis=1)[:, None], centred.max(axis=1)[:, None]
@@ -220,9 +227,7 @@ def _fit(w: NDArray, bits: int) -> Solution:
     _even_kernel_sums(u, np.clip(t, 0, levels), 0, float(levels))
     _even_kernel_sums(u, t, 0, float(levels))
     u[flat[:, 0]] = 0
-    q = u + np.float32(qmin)
-    scale, mean = _corrected(w3, q.astype(np.float64), best_a[:, 0].astype(np.float64))
-    return q, scale, np.zeros(len(w), np.int32), mean
+    return (u + np.float32(qmin)).astype(np.float64), best_a[:, 0].astype(np.float64), np.zeros(len(w))
 
 
 def _lloyd(w: NDArray, a: NDArray, b: NDArray, levels: np.float32) -> tuple[NDArray, NDArray, NDArray]:
@@ -246,8 +251,8 @@ def _lloyd(w: NDArray, a: NDArray, b: NDArray, levels: np.float32) -> tuple[NDAr
 def _corrected(w: NDArray, codes: NDArray, scale: NDArray) -> tuple[NDArray, NDArray]:
     """Scale and mean [c] that give codes (zero point taken off) the mean and variance of w, as far as that is allowed.
 
-    The factor on the scale is kept if in (0, 10), the real tool's rule. The scale comes back rounded to float32, as
-    files hold it.
+    The factor on the scale is kept if in (0, 10), the real tool's rule. The scale comes back as a float32, as files
+    hold it, so that the mean fits it.
     """
     count = w[0].size
     mean = w.mean(axis=(1, 2), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""INDEXING and SPARSE: byte for byte what the MindSpore Lite 2.0.0 converter writes, and safe against hostile streams."""
+"""INDEXING and SPARSE: byte for byte what the MindSpore Lite 2.0.0 converter writes, and safe with hostile streams."""
 
 import numpy as np
 import pytest
