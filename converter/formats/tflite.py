@@ -17,6 +17,9 @@ from . import tflite_schema
 from .files import map_file
 from .flat import Record, decode, file_slice
 from .reading import InputShapes, Reading, name_outputs, read_operator, undefined
+from .tflite_write import write
+
+__all__ = ["DTYPES", "read", "write"]
 
 _SCHEMA = tflite_schema.SCHEMA
 _TYPES = _SCHEMA.enums["TensorType"]
@@ -133,7 +136,26 @@ class _Subgraphs:
         return {
             "source": "tflite",
             "description": m.description or "",
-            "tflite": {"signature_defs": m.signature_defs, "metadata": self._metadata(m)},
+            "tflite": {
+                "signatures": self._signatures(m),
+                "metadata": self._metadata(m),
+                "description": m.description or "",
+            },
+        }
+
+    def _signatures(self, m: Record) -> dict[str, dict[str, dict[str, str]]]:
+        """Signature key → {"inputs", "outputs"} → the signature's own name → tensor name."""
+        tensors = m.subgraphs[0].tensors or []
+
+        def names(maps: Any) -> dict[str, str]:
+            return {
+                e.name or "": tensors[e.tensor_index].name or "" for e in maps or [] if e.tensor_index < len(tensors)
+            }
+
+        return {
+            s.signature_key or "": {"inputs": names(s.inputs), "outputs": names(s.outputs)}
+            for s in m.signature_defs or []
+            if s.subgraph_index == 0
         }
 
     def _metadata(self, m: Record) -> dict[str, bytes]:

@@ -9,6 +9,8 @@ fields keep the names of the schema: `model.subgraphs[0].tensors[0].quantization
 
 from __future__ import annotations
 
+from functools import cache
+
 from .flat_schema import Schema
 
 ENUMS = """
@@ -292,3 +294,28 @@ Model version:uint operator_codes:[OperatorCode] subgraphs:[SubGraph] descriptio
 """
 
 SCHEMA = Schema(TABLES, ENUMS, UNIONS, root="Model", identifier=b"TFL3")
+
+# Operators whose table of options is not named after them.
+_SHARED_OPTIONS = {
+    "Pool2DOptions": "AVERAGE_POOL_2D MAX_POOL_2D L2_POOL_2D",
+    "L2NormOptions": "L2_NORMALIZATION",
+    "ReducerOptions": "MEAN SUM REDUCE_PROD REDUCE_MAX REDUCE_MIN REDUCE_ANY REDUCE_ALL",
+    "MaximumMinimumOptions": "MAXIMUM MINIMUM",
+    "Conv3DOptions": "CONV_3D_TRANSPOSE",
+    "SequenceRNNOptions": "UNIDIRECTIONAL_SEQUENCE_RNN",
+    "RandomOptions": "RANDOM_STANDARD_NORMAL RANDOM_UNIFORM MULTINOMIAL",
+}
+
+
+def options_table(op: str) -> str | None:
+    """The name of a builtin operator's table of options; None when it has none."""
+    for table, names in _SHARED_OPTIONS.items():
+        if op in names.split():
+            return table
+    return _own_options().get(op.replace("_", "").lower() + "options")
+
+
+@cache
+def _own_options() -> dict[str, str]:
+    members = [*SCHEMA.unions["BuiltinOptions"].members, *SCHEMA.unions["BuiltinOptions2"].members]
+    return {name.lower(): name for name in members if name != "NONE"}

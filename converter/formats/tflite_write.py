@@ -1,0 +1,198 @@
+"""TFLite files: the writer. Operator versions follow TensorFlow's tools/versioning/op_version.cc."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from ..ir import Graph, Tensor
+from . import tflite_schema
+from .files import write_atomic
+from .flat import Record
+from .flat import write as write_flat
+from .writing import Emitted, Written, write_operators
+
+_SCHEMA = tflite_schema.SCHEMA
+_TYPES = _SCHEMA.enums["TensorType"]
+_BUILTINS = _SCHEMA.enums["BuiltinOperator"]
+_NUMBERS = {
+    "float32": "FLOAT32", "float16": "FLOAT16", "float64": "FLOAT64", "int8": "INT8", "int16": "INT16", "int32": "INT32",
+    "int64": "INT64", "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64", "bool": "BOOL",
+    "complex64": "COMPLEX64",
+}  # fmt: skip
+# Versions beyond the first: operator → {condition: version}; what holds last wins.
+_VERSIONS: dict[str, dict[str, int]] = {
+    "CONV_2D": {"hybrid": 2, "hybrid_channels": 5, "int8": 3, "int16": 4},
+    "DEPTHWISE_CONV_2D": {"dilated": 2, "hybrid": 4, "hybrid_channels": 6, "int8": 3, "int16": 5},
+    "FULLY_CONNECTED": {"hybrid": 3, "int8": 4, "int16": 7, "keep_dims": 5, "no_bias": 6, "int8_channels": 12},
+    "TRANSPOSE_CONV": {"int8": 2, "bias": 3},
+    "DEQUANTIZE": {"int8": 2, "float16": 3},
+    "RESIZE_BILINEAR": {"int8": 2, "half_pixel": 3},
+    "RESIZE_NEAREST_NEIGHBOR": {"int8": 2, "half_pixel": 3},
+}
+_SAME_IN_INT8 = {"RESHAPE", "QUANTIZE", "HARD_SWISH", "PRELU", "EXPAND_DIMS", "SQUEEZE", "SHAPE", "CAST", "GELU"}
+
+
+def write(graph: Graph, path: str, *, sources: tuple[str, ...] = ()) -> Written:
+    """Writes the graph as a .tflite file.
+
+    Args:
+        sources: files being read, which must not be overwritten.
+    Raises:
+        UnsupportedError: an operator or type has no form in TFLite (before anything is written).
+        OutputError: the file cannot be written.
+    """
+    record, stored = to_record(graph)
+    with write_atomic(path, sources=sources) as out:
+        write_flat(out, record, _SCHEMA)
+        return Written(out.tell(), stored)
+
+
+def to_record(graph: Graph) -> tuple[Record, dict[str, tuple[str, int]]]:
+    """The graph as a `Model` record, and what each constant takes in it."""
+    writing = write_operators(graph, "tflite")
+    numbers: dict[Tensor, int] = {}
+    tensors: list[dict[str, Any]] = []
+    buffers: list[dict[str, Any]] = [{}]
+    stored: dict[str, tuple[str, int]] = {}
+
+    def number(t: Tensor | None) -> int:
+        if t is None:
+            return -1
+        if t not in numbers:
+            numbers[t] = len(tensors)
+            fields = _tensor(t)
+            if t.data is not None:
+                kind, data = _value(t)
+                fields |= {"buffer": len(buffers), "type": _TYPES[kind]}
+                buffers.append({"data": data})
+                stored[t.name] = ("packed" if kind == "INT4" else "plain", data.nbytes)
+            tensors.append(fields)
+        return numbers[t]
+
+    inputs = [number(t) for t in graph.inputs]
+    codes: dict[tuple[str, int], int] = {}
+    operators = []
+    for made in writing.emitted:
+        code = codes.setdefault((made.op, made.version or _version(made)), len(codes))
+        operators.append(_operator(made, code, [number(t) for t in made.inputs], [number(t) for t in made.outputs]))
+    outputs = [number(t) for t in graph.outputs]
+    subgraph = {"name": graph.name, "tensors": tensors, "inputs": inputs, "outputs": outputs, "operators": operators}
+    by_name = {t.name: i for t, i in numbers.items()}
+    noted = graph.meta.get("tflite", {})
+    metadata = []
+    for name, data in noted.get("metadata", {}).items():
+        metadata.append({"name": name, "buffer": len(buffers)})
+        buffers.append({"data": np.frombuffer(data, np.uint8)})
+    record = Record(
+        "Model",
+        version=3,
+        operator_codes=[_code(op, version) for op, version in codes],
+        subgraphs=[subgraph],
+        description=f"bitlite {graph.meta['bitlite']}" if "bitlite" in graph.meta else noted.get("description", ""),
+        buffers=buffers,
+        metadata=metadata or None,
+        signature_defs=_signatures(noted.get("signatures", {}), by_name) or None,
+    )
+    return record, stored
+
+
+def _code(op: str, version: int) -> dict[str, Any]:
+    if op not in _BUILTINS:
+        return {
+            "deprecated_builtin_code": _BUILTINS["CUSTOM"],
+            "builtin_code": _BUILTINS["CUSTOM"],
+            "custom_code": op,
+            "version": version,
+        }
+    number = _BUILTINS[op]
+    return {"deprecated_builtin_code": min(number, 127), "builtin_code": number, "version": version}
+
+
+def _operator(made: Emitted, code: int, inputs: list[int], outputs: list[int]) -> dict[str, Any]:
+    fields = {"opcode_index": code, "inputs": inputs, "outputs": outputs}
+    if made.op not in _BUILTINS:
+        custom = made.fields.get("custom_options")
+        return fields | ({"custom_options": custom} if custom is not None else {})
+    table = tflite_schema.options_table(made.op)
+    if table is not None:
+        slot = "builtin_options" if table in _SCHEMA.unions["BuiltinOptions"] else "builtin_options_2"
+        fields[slot] = (table, {k: v for k, v in made.fields.items() if v is not None})
+    return fields
+
+
+def _tensor(t: Tensor) -> dict[str, Any]:
+    if t.shape is None:
+        raise UnsupportedError(f"{t.name}: a tensor of unknown rank cannot be written to tflite", hint="--inputShape")
+    if t.dtype.name not in _NUMBERS:
+        raise UnsupportedError(f"{t.name}: type {t.dtype} is not in TFLite")
+    fields: dict[str, Any] = {
+        "name": t.name,
+        "shape": [1 if d is None else d for d in t.shape],
+        "type": _TYPES[_NUMBERS[t.dtype.name]],
+    }
+    if None in t.shape:
+        fields["shape_signature"] = [-1 if d is None else d for d in t.shape]
+    q = t.quant
+    if q is not None and t.dtype.kind in "iu":
+        if q.var_corr is not None or q.mean_corr is not None:
+            raise UnsupportedError(
+                f"{t.name}: weights with a mean correction cannot be written to tflite", hint="--weightCorrection=false"
+            )
+        quantization = {"scale": q.scale.astype(np.float32), "zero_point": q.zero_point.astype(np.int64)}
+        fields["quantization"] = quantization | ({"quantized_dimension": q.axis} if q.axis else {})
+    return fields
+
+
+def _value(t: Tensor) -> tuple[str, np.ndarray]:
+    """The stored form of a constant: its TensorType and bytes."""
+    assert t.data is not None
+    kind = _NUMBERS[t.dtype.name]
+    if t.quant is not None and t.quant.bits == 4 and t.dtype == np.int8:
+        codes = np.ascontiguousarray(t.data).reshape(-1).view(np.uint8) & 15
+        codes = np.append(codes, np.zeros(codes.size % 2, np.uint8))
+        return "INT4", codes[0::2] | (codes[1::2] << 4)
+    return kind, np.ascontiguousarray(t.data)
+
+
+def _version(made: Emitted) -> int:
+    """The operator version whose runtime has what is used here."""
+    x = made.inputs[0] if made.inputs else None
+    w = made.inputs[1] if len(made.inputs) > 1 else None
+    kinds = {t.dtype.name for t in (*made.inputs[:1], *made.outputs[:1]) if t is not None}
+    by_weight = w is not None and w.quant is not None and w.data is not None and w.dtype == np.int8
+    hybrid = by_weight and x is not None and x.dtype == np.float32
+    channels = by_weight and w is not None and w.quant is not None and w.quant.axis is not None
+    integer = "int8" in kinds and not hybrid
+    holds = {
+        "int8": integer,
+        "int16": "int16" in kinds,
+        "float16": "float16" in kinds,
+        "hybrid": hybrid,
+        "hybrid_channels": hybrid and channels,
+        "int8_channels": integer and channels,
+        "dilated": max(made.fields.get("dilation_w_factor", 1), made.fields.get("dilation_h_factor", 1)) > 1,
+        "keep_dims": bool(made.fields.get("keep_num_dims")),
+        "no_bias": len(made.inputs) < 3 or made.inputs[2] is None,
+        "bias": len(made.inputs) > 3 and made.inputs[3] is not None,
+        "half_pixel": bool(made.fields.get("half_pixel_centers")),
+    }
+    table = _VERSIONS.get(made.op)
+    if table is None:
+        return 2 if integer and made.op not in _SAME_IN_INT8 else 1
+    return max([1, *(version for condition, version in table.items() if holds[condition])])
+
+
+def _signatures(noted: dict[str, Any], numbers: dict[str, int]) -> list[dict[str, Any]]:
+    """The source's signatures, where their tensors are still inputs and outputs."""
+    made = []
+    for key, sides in noted.items():
+        if all(name in numbers for side in sides.values() for name in side.values()):
+            maps = {
+                side: [{"name": alias, "tensor_index": numbers[name]} for alias, name in names.items()]
+                for side, names in sides.items()
+            }
+            made.append({"signature_key": key, "subgraph_index": 0, **maps})
+    return made
