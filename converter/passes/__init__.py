@@ -5,8 +5,13 @@ lives here alone.
 """
 
 from .absorb_flatten import absorb_flatten
-from .absorb_input_layout import absorb_input_layout, absorb_output_layout
 from .cancel_transposes import cancel_transposes
+from .declare_layout import (
+    absorb_input_layout,
+    absorb_output_layout,
+    restore_input_layout,
+    restore_output_layout,
+)
 from .eliminate_common_subexpressions import eliminate_common_subexpressions
 from .fold_batch_norm import fold_batch_norm
 from .fold_constants import fold_constants
@@ -52,31 +57,38 @@ GENERAL: tuple[Pass, ...] = (
 )
 """What makes every model smaller and faster, whatever it is written to."""
 
-MS: tuple[Pass, ...] = (absorb_input_layout, *GENERAL, split_counted_pads)
-"""For .ms: 4-D inputs are NHWC. 4-D outputs keep the source's order, as with the real converter."""
+# What a container needs, whatever was asked for before; run on the graph that is written.
+_TARGETS: dict[str, tuple[Pass, ...]] = {
+    # 4-D outputs keep the source's order, as with the real converter.
+    "ms": (absorb_input_layout, cancel_transposes, split_counted_pads, remove_dead_code),
+    "tflite": (absorb_input_layout, absorb_output_layout, cancel_transposes, split_counted_pads, remove_dead_code),
+    "onnx": (restore_input_layout, restore_output_layout, cancel_transposes, remove_dead_code),
+}
 
-TFLITE: tuple[Pass, ...] = (*GENERAL, split_counted_pads)
 
-ONNX: tuple[Pass, ...] = GENERAL
+def for_target(target: str, input_layout: str = "NHWC") -> tuple[Pass, ...]:
+    """The passes for "none" and "general", or what a container ("ms", "tflite", "onnx") needs when it is written.
 
-ALL: tuple[Pass, ...] = (*MS, absorb_output_layout, reduce_to_pool)
+    Args:
+        input_layout: of 4-D inputs of a .ms, "NHWC" or "NCHW"; the other containers have one of their own.
+    """
+    if target in ("none", "general"):
+        return NONE if target == "none" else GENERAL
+    passes = _TARGETS[target]
+    if target == "ms" and input_layout == "NCHW":
+        passes = tuple(restore_input_layout if p is absorb_input_layout else p for p in passes)
+    return passes
+
+
+ALL: tuple[Pass, ...] = tuple(
+    dict.fromkeys((*GENERAL, *(p for passes in _TARGETS.values() for p in passes), reduce_to_pool))
+)
 """Every pass there is; `skip` may name any of them."""
-
-
-def for_target(name: str, layout: str = "NHWC") -> tuple[Pass, ...]:
-    """The passes of "none", "general", "ms", "tflite" or "onnx"; `layout` is that of 4-D inputs in a .ms file."""
-    if name == "ms" and layout == "NCHW":
-        return tuple(p for p in MS if p is not absorb_input_layout)
-    return {"none": NONE, "general": GENERAL, "ms": MS, "tflite": TFLITE, "onnx": ONNX}[name]
-
 
 __all__ = [
     "ALL",
     "GENERAL",
-    "MS",
     "NONE",
-    "ONNX",
-    "TFLITE",
     "Change",
     "Pass",
     "Record",

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from bitlite.converter.numeric.qparams import choose_asymmetric, choose_symmetric, quantize
-from bitlite.converter.passes import ALL, GENERAL, MS, TFLITE, run_passes
+from bitlite.converter.passes import ALL, GENERAL, for_target, run_passes
+from bitlite.converter.passes.pools import split_counted_pads
 
 
 def grown(net, rng, steps):
@@ -104,7 +105,7 @@ def grown(net, rng, steps):
 def test_random_networks_keep_their_outputs(new_net, rewrite, seed):
     rng = np.random.default_rng(seed)
     graph = grown(new_net(seed), rng, int(rng.integers(3, 16)))
-    passes = (GENERAL, TFLITE)[seed % 2]
+    passes = (GENERAL, (*GENERAL, split_counted_pads))[seed % 2]
     got = rewrite(graph, *passes, tolerance=2e-5)
     again = run_passes(got.graph, passes)
     assert [r for r in again if r in got.changes and r not in got.refusals] == []
@@ -121,7 +122,7 @@ def test_no_pass_depends_on_another(new_net, rewrite, seed):
 def test_skipping_each_pass_leaves_a_sound_graph(new_net):
     for function in ALL:
         graph = grown(new_net(3), np.random.default_rng(3), 12)
-        records = run_passes(graph, MS, skip=[function.__name__])
+        records = run_passes(graph, (*GENERAL, *for_target("ms")), skip=[function.__name__])
         assert function.__name__ not in {r.pass_name for r in records}
         graph.verify()
 
@@ -131,7 +132,7 @@ def test_every_type_is_what_the_rows_say(new_net):
 
     for seed in range(20):
         graph = grown(new_net(seed), np.random.default_rng(seed), 14)
-        run_passes(graph, MS)
+        run_passes(graph, (*GENERAL, *for_target("ms")))
         for node in graph.nodes:
             for t, (dtype, shape) in zip(node.outputs, infer(node)):
                 assert (t.dtype, t.shape) == (dtype, shape), node

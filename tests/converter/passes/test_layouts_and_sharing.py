@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
-from bitlite.converter.passes import MS, run_passes
-from bitlite.converter.passes.absorb_input_layout import absorb_input_layout, absorb_output_layout
+from bitlite.converter.passes import GENERAL, for_target, run_passes
 from bitlite.converter.passes.cancel_transposes import cancel_transposes
+from bitlite.converter.passes.declare_layout import absorb_input_layout, absorb_output_layout
 from bitlite.converter.passes.eliminate_common_subexpressions import eliminate_common_subexpressions
 
 
@@ -17,7 +17,7 @@ def nchw_net(net):
 
 def test_the_input_is_declared_channels_last(net):
     graph = nchw_net(net)
-    run_passes(graph, MS)
+    run_passes(graph, (*GENERAL, *for_target("ms")))
     x, y = graph.inputs[0], graph.outputs[0]
     assert (x.name, x.shape, x.layout) == ("x", (2, 6, 5, 3), "NHWC")
     assert (y.name, y.shape, y.layout) == ("end", (2, 4, 6, 5), "NCHW")
@@ -100,3 +100,26 @@ def test_signed_zero_and_quantization_keep_constants_apart(net, rewrite):
     ys = [net.emit("Add", x, c) for c in (zero, minus)] + [net.emit("FullyConnected", x, c) for c in coded]
     got = rewrite(net.done(*ys), eliminate_common_subexpressions)
     assert len({id(n.inputs[1]) for n in got.graph.nodes}) == 4
+
+
+def test_each_container_gets_the_layout_its_readers_expect(new_net):
+    wanted = {
+        ("ms", "NHWC"): ("NHWC", "NCHW"),
+        ("ms", "NCHW"): ("NCHW", "NCHW"),
+        ("tflite", "NHWC"): ("NHWC", "NHWC"),
+        ("onnx", "NHWC"): ("NCHW", "NCHW"),
+    }
+    for (target, layout), (at_input, at_output) in wanted.items():
+        graph = nchw_net(new_net(0))
+        run_passes(graph, GENERAL)
+        run_passes(graph, for_target(target, layout))
+        assert (graph.inputs[0].layout, graph.outputs[0].layout) == (at_input, at_output), target
+
+
+def test_there_and_back_is_the_same_network(new_net, rewrite):
+    graph = nchw_net(new_net(0))
+    run_passes(graph, (*GENERAL, *for_target("tflite")))
+    assert "Transpose" not in [n.op for n in graph.nodes]
+    run_passes(graph, for_target("onnx"))
+    assert graph.inputs[0].shape == (2, 3, 6, 5)
+    rewrite(graph, *GENERAL)
