@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "../step.h"
+#include "params.h"
 #include "strided_copy.h"
 
 namespace bitlite {
