@@ -42,6 +42,7 @@ std::unique_ptr<Step> MakeGather(const StepSpec& spec, PlanContext& plan) {
   Require(indices.dtype == DType::kI32 || indices.dtype == DType::kI64,
           "indices are not int32 or int64");
   Require(spec.Int("batch_dims", 0) == 0, "batch_dims is not 0");
+  spec.Ignore("rounding");  // entries are copied
   int64_t axis = spec.Int("axis", 0);
   if (axis < 0) axis += x.rank();
   Require(axis >= 0 && axis < x.rank(), "axis is out of range");

@@ -85,6 +85,8 @@ std::unique_ptr<Step> MakeReduceS8(const StepSpec& spec, PlanContext& plan) {
           "mode is not mean, sum, max, min");
   spec.Ignore("keep_dims");
   std::vector<int64_t> axes = spec.Ints("axes", {});
+  const bool keep_all = spec.Bool("noop_if_empty", false);
+  Require(!axes.empty() || !keep_all, "no axis is reduced");
   if (axes.empty()) {
     for (int d = 0; d < x.rank(); ++d) axes.push_back(d);
   }
