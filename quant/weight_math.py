@@ -82,6 +82,8 @@ def quantize_weight(
         return _per_tensor(weight.values, bits, fitted)
     q = np.empty(weight.values.shape, storage_dtype(bits))
     channels = q.shape[weight.axis]
+    if not q.size:
+        return q, QuantParam(np.ones(channels), np.zeros(channels, np.int32), weight.axis, bits)
     scale, zero_point, mean = np.empty(channels), np.zeros(channels, np.int32), np.empty(channels, np.float32)
     for rows, w, out in _blocks(weight, q):
         if fitted and correction:
@@ -226,7 +228,7 @@ def _fit(w: NDArray, bits: int) -> tuple[NDArray, NDArray, NDArray]:
     # Once for the rounding, once for what the clipping took away.
     _even_kernel_sums(u, np.clip(t, 0, levels), 0, float(levels))
     _even_kernel_sums(u, t, 0, float(levels))
-    u[flat[:, 0]] = 0
+    u[flat[:, 0]] = -qmin  # code 0, the zero point: SPARSE leaves it out
     return (u + np.float32(qmin)).astype(np.float64), best_a[:, 0].astype(np.float64), np.zeros(len(w))
 
 

@@ -106,7 +106,9 @@ def quantize_graph_weights(graph: Graph, settings: WeightSettings) -> list[Weigh
                 weight = Weight(w.data.astype(np.float32, copy=False), axis, kernel=cell.conv_family)
                 chosen.setdefault(bits, []).append((w, weight))
     for bits, group in chosen.items():
-        for (tensor, _), (codes, params) in zip(group, quantize_weights([weight for _, weight in group], bits)):
+        for (tensor, _), (codes, params) in zip(
+            group, quantize_weights([weight for _, weight in group], bits, correction=settings.correction)
+        ):
             tensor.data, tensor.dtype, tensor.quant = codes, codes.dtype, params
     return rows
 
