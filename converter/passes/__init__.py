@@ -6,6 +6,7 @@ lives here alone.
 
 from .absorb_flatten import absorb_flatten
 from .cancel_transposes import cancel_transposes
+from .channels_first import channels_first
 from .declare_layout import (
     absorb_input_layout,
     absorb_output_layout,
@@ -62,7 +63,14 @@ _TARGETS: dict[str, tuple[Pass, ...]] = {
     # 4-D outputs keep the source's order, as with the real converter.
     "ms": (absorb_input_layout, cancel_transposes, split_counted_pads, remove_dead_code),
     "tflite": (absorb_input_layout, absorb_output_layout, cancel_transposes, split_counted_pads, remove_dead_code),
-    "onnx": (restore_input_layout, restore_output_layout, cancel_transposes, remove_dead_code),
+    "onnx": (
+        restore_input_layout,
+        restore_output_layout,
+        channels_first,
+        cancel_transposes,
+        absorb_flatten,
+        remove_dead_code,
+    ),
 }
 
 

@@ -34,12 +34,12 @@ def affine_of(node: Node, ops: tuple[str, ...]) -> Affine | None:
     if node.op == "BatchNorm":
         return _of_batch_norm(node)
     found = constant_operand(node)
-    if found is None or found[0].shape is None or found[0].shape != node.outputs[0].shape:
+    if found is None or found[0].shape != node.outputs[0].shape:
         return None
     x, operand = found
     channels = x.shape[-1] if x.shape else None
     value = float_constant(operand)
-    if value is None or channels is None or value.dtype != x.dtype:
+    if value is None or x.shape is None or channels is None or value.dtype != x.dtype:
         return None
     c = along_last_axis(value, len(x.shape), channels)
     if c is None:

@@ -30,12 +30,15 @@ def is_identity(perm: Sequence[int]) -> bool:
 
 
 def keeps_memory(perm: Sequence[int], shape: Shape | None) -> bool:
-    """Whether transposing a value of this shape only moves axes of size 1, so that its elements stay where they are."""
+    """Whether transposing a value of this shape only moves axes of size 1, so that its elements stay where they are.
+
+    Axis 0 does not count as one: a batch of 1 may be another at run time.
+    """
     if is_identity(perm):
         return True
     if shape is None:
         return False
-    moved = [p for p in perm if shape[p] != 1]
+    moved = [p for p in perm if shape[p] != 1 or p == 0]
     return moved == sorted(moved)
 
 

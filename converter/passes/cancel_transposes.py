@@ -256,7 +256,8 @@ class _Mover:
         missing, quant = len(full) - len(tensor.shape), tensor.quant
         if quant is not None and quant.axis is not None:
             quant = dataclasses.replace(quant, axis=quant.axis % len(tensor.shape) + missing)
-        data, quant = tensor.data.reshape(full).transpose(perm), _permuted_quant(quant, perm)
+        data = tensor.data.reshape((1,) * missing + tensor.data.shape).transpose(perm)
+        quant = _permuted_quant(quant, perm)
         if missing and quant is None:
             while data.ndim > 1 and data.shape[0] == 1:
                 data = data[0]
@@ -355,9 +356,10 @@ class _Mover:
                 continue
             if x.quant is not None and x.quant.axis is not None:
                 continue
-            shape = self.edit.constant(
-                np.asarray([-1 if n is None else n for n in y.shape], np.int64), f"{node.name}/shape"
-            )
+            sizes = [-1 if n is None else n for n in y.shape]
+            if -1 not in sizes and 0 not in sizes:
+                sizes[node.attrs["perm"].index(0)] = -1
+            shape = self.edit.constant(np.asarray(sizes, np.int64), f"{node.name}/shape")
             node.op, node.attrs = "Reshape", {"zero_copies": False}
             self.edit.set_inputs(node, [x, shape])
             yield Change(_NAME, node.name, "moves only axes of size 1: a Reshape")
@@ -444,17 +446,38 @@ def _through(node: Node, perm: Perm) -> _Through | None:
 
 
 def _reshape_through(node: Node, perm: Perm) -> _Through | None:
-    x, y = node.inputs[0], node.outputs[0]
-    if x is None or x.shape is None or y.shape is None or len(x.shape) != len(perm):
+    shapes = _batch_open(node)
+    if shapes is None or len(shapes[0]) != len(perm):
         return None
-    if any(t is not None and not t.is_const for t in node.inputs[1:]):
-        return None
-    fed = tuple(x.shape[p] for p in perm)
-    found = sink_through_reshape(fed, inverse(perm), y.shape)
+    before, target = shapes
+    found = sink_through_reshape(tuple(before[p] for p in perm), inverse(perm), target)
     if found is None:
         return None
     shape, out = found
     return _Through({"zero_copies": False}, {}, [out], shape)
+
+
+def _batch_open(node: Node) -> tuple[Shape, Shape] | None:
+    """Shapes of a Reshape's input and output, with the size of axis 0 left open if the node leaves it open.
+
+    A model for a batch of 1 may be run with another: what is true of a batch of 1 alone must not be used.
+    """
+    x, y = node.inputs[0], node.outputs[0]
+    if (
+        x is None
+        or x.shape is None
+        or y.shape is None
+        or any(t is not None and not t.is_const for t in node.inputs[1:])
+    ):
+        return None
+    if not x.shape or None in x.shape:
+        return x.shape, y.shape
+    opened = Tensor(x.name, x.dtype, (None, *x.shape[1:]))
+    try:
+        ((_, shape),) = infer(Node(node.op, node.name, [opened, *node.inputs[1:]], [], own_attrs(node.attrs)))
+    except GraphError:
+        return x.shape, y.shape
+    return (x.shape, y.shape) if shape is None or None not in shape else ((None, *x.shape[1:]), shape)
 
 
 def _reduced_through(node: Node, perm: Perm) -> _Through | None:
@@ -483,9 +506,8 @@ def _rising(node: Node, perm: Perm) -> tuple[Perm, list[int]] | None:
     if x is None:
         return None
     if node.op in _RESHAPES:
-        if any(t is not None and not t.is_const for t in node.inputs[1:]):
-            return None
-        order = hoist_through_reshape(x.shape, node.outputs[0].shape, perm)
+        shapes = _batch_open(node)
+        order = None if shapes is None else hoist_through_reshape(*shapes, perm)
         return None if order is None else (order, [0])
     through = _through(node, perm)
     if through is None or through.outs != [inverse(perm)]:

@@ -47,7 +47,7 @@ def _reason(edit: Edit, pad: Node, node: Node) -> str:
     pads, fill, (x, y) = int_list(pad.input(1)), pad.attrs["value"], (pad.inputs[0], pad.outputs[0])
     if pad.input(2) is not None:
         fill = scalar(pad.input(2))
-    if pads is None or fill is None:
+    if pads is None or fill is None or not pads:
         return f"the pads of {pad.name!r} are computed at run time"
     if pad.attrs["mode"] != "constant":
         return f"{pad.name!r} pads by {pad.attrs['mode']}"
@@ -77,7 +77,8 @@ def _not_negative(edit: Edit, pad: Node) -> bool:
     if source.op in _NOT_NEGATIVE:
         return True
     bounds = RANGES.get(source.attrs.get("act", "none")) or clamp_of(source)
-    return bounds is not None and bounds[0] is not None and bounds[0] >= 0
+    low = bounds[0] if bounds is not None else None
+    return low is not None and low >= 0
 
 
 def _fuse(edit: Edit, pad: Node, node: Node) -> str:

@@ -78,6 +78,11 @@ def run(graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {t.name: t.data if t.is_const else values[t] for t in graph.outputs}
 
 
+@pytest.fixture(scope="session")
+def outputs_of() -> Callable[..., dict[str, np.ndarray]]:
+    return run
+
+
 def feeds_of(graph: Graph, seed: int, batch: int = 2) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     feeds = {}

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bitlite.converter.builder import specialize
+from bitlite.converter.passes import run_passes
 from bitlite.converter.passes.cancel_transposes import cancel_transposes
 
 
@@ -259,3 +261,18 @@ def test_random_graphs_keep_their_outputs(new_net, rewrite, seed):
     graph = grown(new_net(seed), rng, int(rng.integers(3, 14)))
     if graph is not None and graph.outputs:
         rewrite(graph, cancel_transposes)
+
+
+def test_a_batch_of_one_may_become_another(net, outputs_of):
+    x = conv(net, net.input(1, 3, 4, 5), 6)
+    head = net.emit("Reduce", x, mode="mean", axes=[2, 3], keep_dims=True)
+    turned = net.emit("Transpose", net.emit("Reshape", head, net.ints(-1, 6), name="flat"), perm=[1, 0], name="turned")
+    parts = net.emit("Reshape", x, net.ints(-1, 2, 3, 20), name="parts")
+    folded = net.emit("Reshape", x, net.ints(-1, 20), name="folded")
+    graph = net.done(head, turned, net.emit("Exp", parts), net.emit("Neg", folded))
+    feeds = {"x": np.random.default_rng(0).normal(size=(3, 3, 4, 5)).astype(np.float32)}
+    before = outputs_of(specialize(graph, {"x": (3, 3, 4, 5)}), feeds)
+    run_passes(graph, (cancel_transposes,))
+    after = outputs_of(specialize(graph, {"x": (3, 3, 4, 5)}), feeds)
+    for name, value in before.items():
+        assert np.allclose(after[name], value, atol=1e-6), name
