@@ -13,7 +13,10 @@ from ..errors import ModelError, UnsupportedError
 from ..ir import Graph, Tensor
 from ..opdef import reader
 from .files import map_file
+from .onnx_write import write
 from .reading import InputShapes, Reading, name_outputs, read_operator, undefined
+
+__all__ = ["OLDEST_OPSET", "read", "write"]
 
 OLDEST_OPSET = 7
 _MAX_DEPTH = 32
