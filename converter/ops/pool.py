@@ -54,9 +54,9 @@ def _covered(a: dict[str, Any], axis: int, n: int, out: int) -> np.ndarray:
     return ((taps >= 0) & (taps < n)).any(1)
 
 
-def _views(x: np.ndarray, a: dict[str, Any], fill: Any) -> np.ndarray:
+def _views(x: np.ndarray, a: dict[str, Any], fill: Any, out: Sequence[int | None] | None = None) -> np.ndarray:
     """[N, *out, C, *kernel] with `fill` where the window leaves the data."""
-    out = window_output(x.shape[1:-1], a["kernel"], a, a["ceil_mode"])
+    out = out or window_output(x.shape[1:-1], a["kernel"], a, a["ceil_mode"])
     ends = []
     for i, m in enumerate(out):
         reach = (m - 1) * a["stride"][i] + (a["kernel"][i] - 1) * a["dilation"][i] + 1  # pyright: ignore
@@ -72,11 +72,12 @@ def _window(a: dict[str, Any]) -> dict[str, Any]:
 def _counts(x: np.ndarray, a: dict[str, Any], include_pad: bool) -> np.ndarray:
     """Elements that each window counts, [1, *out, 1]."""
     ones = np.ones((1, *x.shape[1:-1], 1), np.int64)
+    out = window_output(x.shape[1:-1], a["kernel"], a, a["ceil_mode"])
     if include_pad:
         ones = pad_spatial(ones, a["pad"], 1)
         a = a | {"pad": [0] * len(a["pad"]), "pad_mode": "explicit"}
     rank = x.ndim - 2
-    return _views(ones, a, 0).sum(tuple(range(-rank, 0)))
+    return _views(ones, a, 0, out).sum(tuple(range(-rank, 0)))
 
 
 def _lowest(dtype: np.dtype) -> Any:

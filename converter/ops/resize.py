@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import DataError, UnsupportedError
 from ..formats.reading import Reading
 from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..opdef import OPS, REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .integer import same_codes
 from .params import write_ints
 from .types import const_ints, fail, need, value_dtype
@@ -140,9 +141,17 @@ def infer_resize(node: Node) -> Inferred:
             fail(node, f"size {out} is not {rank} positive numbers")
     if a["method"] == "nearest" and a["coordinate_mode"] == "half_pixel_symmetric":
         _check_ties(node, x.shape[1:-1], out)
+    if a["coordinate_mode"] == "align_corners" and a["scales"] and _fractional(x.shape[1:-1], a["scales"]):
+        fail(node, f"align_corners with scales {a['scales']} that give no whole size of {x.shape[1:-1]}")
     if any(n == 0 and m for n, m in zip(x.shape[1:-1], out)):
         fail(node, f"an input of shape {x.shape} has nothing to resize")
     return [(value_dtype(x), (x.shape[0], *out, x.shape[-1]))]
+
+
+def _fractional(shape: Sequence[int | None], scales: Sequence[float]) -> bool:
+    """Whether a scaled size is not whole: with align_corners the standard and onnxruntime then differ."""
+    sizes = [float(np.float32(s) * n) for n, s in zip(shape, scales) if n is not None and s != 1.0]
+    return any(v != round(v) for v in sizes)
 
 
 def _check_ties(node: Node, before: Sequence[int | None], after: Sequence[int | None]) -> None:
@@ -301,6 +310,12 @@ def read_onnx_resize(r: Reading) -> Tensor:
         "extrapolation": float(r.attr("extrapolation_value", 0.0)),
     }
     axes = _chosen_axes(r, rank)
+    found = _at_run_time(r, old)
+    if found is not None:
+        given, from_sizes = found
+        roi = r.optional(1) if attrs["coordinate_mode"] == "tf_crop_and_resize" else None
+        attrs |= {"axes": r.attr("axes", None), "policy": r.attr("keep_aspect_ratio_policy", "stretch")}
+        return r.emit("ResizeAtRunTime", x, given, roi, **attrs, from_sizes=from_sizes)
     scales, sizes, wanted = _onnx_target(r, old, axes, x)
     roi = [0.0, 1.0] * rank
     if attrs["coordinate_mode"] == "tf_crop_and_resize":
@@ -308,7 +323,7 @@ def read_onnx_resize(r: Reading) -> Tensor:
         half = len(given) // 2
         roi = _spread([given[k : k + half + 1 : half] for k in range(half)], axes, [[0.0, 1.0]] * rank)
         roi = [v for pair in roi for v in pair]
-    spatial = rank >= 3 and scales is not None and scales[0] == scales[1] == 1.0 and roi[:4] == [0.0, 1.0] * 2
+    spatial = rank >= 3 and scales[0] == scales[1] == 1.0 and roi[:4] == [0.0, 1.0] * 2
     if spatial and (sizes is None or (sizes[:2] == list(x.shape or ())[:2])):
         made = {"scales": scales[2:] if wanted != "sizes" else [], "roi": roi[4:]}
         size = None if sizes is None else r.constant(sizes[2:], np.int64)
@@ -317,13 +332,28 @@ def read_onnx_resize(r: Reading) -> Tensor:
     if rank > 6:
         r.refuse(f"a resize of {rank} axes")
     lifted = r.emit("ExpandDims", x, axes=[0, rank + 1])
-    size = r.input(3) if wanted == "runtime" else None if sizes is None else r.constant(sizes, np.int64)
-    made = {"scales": scales if wanted not in ("sizes", "runtime") else [], "roi": roi}
+    size = None if sizes is None else r.constant(sizes, np.int64)
+    made = {"scales": scales if wanted != "sizes" else [], "roi": roi}
     y = r.emit("Resize", lifted, size, **attrs, **made)
     return r.emit("Squeeze", y, axes=[0, rank + 1])
 
 
-def _onnx_target(r: Reading, old: bool, axes: list[int], x: Tensor) -> tuple[list[float] | None, list[int] | None, str]:
+def _at_run_time(r: Reading, old: bool) -> tuple[Tensor, bool] | None:
+    """The scales or sizes input, and whether it is sizes, when something of the target is computed while running."""
+    if r.op == "Upsample" and r.version < 9:
+        return None
+    scales, sizes = r.optional(1 if old else 2), None if old else r.optional(3)
+    given = scales if scales is not None and scales.shape != (0,) else sizes
+    roi = None if old or r.attr("coordinate_transformation_mode", "") != "tf_crop_and_resize" else r.optional(1)
+    if given is None:
+        return None
+    # Sizes for axes whose own size is open: whether they change is known while running.
+    open_axes = given is sizes and None in (r.input(0).shape or ())
+    fixed = given.is_const and (roi is None or roi.is_const)
+    return None if fixed and not open_axes else (given, given is sizes)
+
+
+def _onnx_target(r: Reading, old: bool, axes: list[int], x: Tensor) -> tuple[list[float], list[int] | None, str]:
     """(scales, sizes or None, which of them the file gives) for all axes of x."""
     rank = len(x.shape or ())
     if r.op == "Upsample" and r.version < 9:
@@ -335,18 +365,9 @@ def _onnx_target(r: Reading, old: bool, axes: list[int], x: Tensor) -> tuple[lis
         return _spread(given, axes, [1.0] * rank), None, "scales"
     if old or r.optional(3) is None:
         r.refuse("it has neither scales nor sizes")
-    if r.optional(3).data is None and len(axes) == rank and axes == sorted(axes):  # pyright: ignore
-        if r.attr("keep_aspect_ratio_policy", "stretch") != "stretch":
-            r.refuse("sizes computed at run time with a keep_aspect_ratio_policy", hint="--inputShape")
-        return None, None, "runtime"
     asked = r.ints(3, "the sizes")
     shape = list(x.shape or ())
     policy = r.attr("keep_aspect_ratio_policy", "stretch")
-    if any(shape[a] is None for a in axes) and policy == "stretch":
-        # An unknown size (the batch) that is asked to stay as it is cannot be told from one that changes.
-        r.refuse("sizes for an axis of unknown size", hint="--inputShape")
-    if None in [shape[a] for a in axes]:
-        r.refuse("sizes need the input's shape", hint="--inputShape")
     if policy == "stretch":
         sizes = _spread(asked, axes, shape)
         return [float(np.float32(m) / np.float32(n)) if m != n else 1.0 for n, m in zip(shape, sizes)], sizes, "sizes"
@@ -485,3 +506,83 @@ def write_onnx_resize(w: Writing, node: Node) -> None:
     else:
         inputs = [x, roi, None, w.constant([x.shape[0], x.shape[-1], *after], np.int64, "sizes")]
     write_onnx(w, node, "Resize", inputs, fields, spatial=rank > 2)
+
+
+_RUNTIME = {"axes": None, "policy": "stretch", "from_sizes": False}
+
+
+def _runtime_target(shape: Sequence[int], given: Sequence[float], a: dict[str, Any]) -> tuple[list[float], list[int]]:
+    """(scales, sizes) of all axes from the scales or sizes that the run brings."""
+    axes = list(range(len(shape))) if a["axes"] is None else [v % len(shape) for v in a["axes"]]
+    if len(given) != len(axes) or min(given, default=1) <= 0:
+        raise DataError(f"scales or sizes {list(given)} for {len(axes)} axes")
+    scales, sizes = [1.0] * len(shape), list(shape)
+    asked = [np.float32(v) / np.float32(shape[i]) for v, i in zip(given, axes)] if a["from_sizes"] else given
+    if a["from_sizes"] and a["policy"] != "stretch":
+        one = min(asked) if a["policy"] == "not_larger" else max(asked)
+        asked = [one] * len(axes)
+        given = [np.floor(float(one) * shape[i] + 0.5) for i in axes]
+    for i, value, s in zip(axes, given, asked):
+        scales[i] = float(np.float32(s))
+        sizes[i] = int(value) if a["from_sizes"] else int(np.floor(np.float32(value) * shape[i]))
+    return scales, sizes
+
+
+def _infer_runtime(node: Node) -> Inferred:
+    x, given = node.inputs[0], node.inputs[1]
+    assert x is not None and given is not None
+    need(node, x, "biuf" if node.attrs["method"] == "nearest" else "f", "the input")
+    if x.shape is None or not 1 <= len(x.shape) <= 6:
+        fail(node, f"the input's rank must be known and 1 to 6, it has shape {x.shape}")
+    if node.attrs["coordinate_mode"] == "tf_crop_and_resize" and node.input(2) is None:
+        fail(node, "tf_crop_and_resize without a roi")
+    return [(value_dtype(x), (None,) * len(x.shape))]
+
+
+@op(
+    "ResizeAtRunTime",
+    attrs={k: v for k, v in OPS["Resize"].attrs.items() if k not in ("scales", "roi", "multiply")} | _RUNTIME,
+    infer=_infer_runtime,
+    arity=(2, 3),
+    quant=Quant(int8=False),
+    foldable=False,
+    cases=[
+        Case(((1, 2, 4, 5), np.float32([1, 1, 1.5, 0.7])), {"method": "linear"}),
+        Case(((2, 4, 5), np.int64([7, 4])), {"method": "nearest", "from_sizes": True, "axes": [1, 2]}),
+        Case(
+            ((1, 4, 5), np.int64([3, 3]), np.float32([0.2, -0.1, 0.9, 1.2])),
+            {"method": "linear", "from_sizes": True, "axes": [1, 2], "coordinate_mode": "tf_crop_and_resize"},
+        ),
+    ],
+)
+def resize_at_run_time(x: np.ndarray, given: np.ndarray, roi: np.ndarray | None = None, **a: Any) -> np.ndarray:
+    """ONNX Resize of x, any axes in source order, by scales, sizes and a roi that are computed while running."""
+    rank = x.ndim
+    scales, sizes = _runtime_target(x.shape, [float(v) for v in given.reshape(-1)], a)
+    bounds = [0.0, 1.0] * rank
+    if a["coordinate_mode"] == "tf_crop_and_resize" and roi is not None:
+        axes = list(range(rank)) if a["axes"] is None else [v % rank for v in a["axes"]]
+        if roi.size != 2 * len(axes):
+            raise DataError(f"a roi of {roi.size} numbers for {len(axes)} axes")
+        for k, axis in enumerate(axes):
+            bounds[2 * axis : 2 * axis + 2] = [float(roi.reshape(-1)[k]), float(roi.reshape(-1)[len(axes) + k])]
+    if a["coordinate_mode"] == "align_corners" and not a["from_sizes"] and _fractional(x.shape, scales):
+        raise UnsupportedError(f"Resize: align_corners with scales {scales} that give no whole size of {x.shape}")
+    attrs = {k: v for k, v in a.items() if k not in _RUNTIME} | {"scales": scales, "roi": bounds, "multiply": False}
+    return _resize(x[None, ..., None], np.array(sizes, np.int64), **attrs)[0, ..., 0]
+
+
+@writes("onnx", "ResizeAtRunTime")
+def write_onnx_runtime_resize(w: Writing, node: Node) -> None:
+    a = node.attrs
+    fields: dict[str, Any] = {"mode": a["method"], "coordinate_transformation_mode": a["coordinate_mode"]}
+    if a["nearest_mode"] == "simple":
+        w.refuse(node, "the rounding of the first Resize depends on scales that are computed while running")
+    fields |= {"nearest_mode": a["nearest_mode"], "cubic_coeff_a": a["cubic_coeff"], "antialias": int(a["antialias"])}
+    fields |= {"exclude_outside": int(a["exclude_outside"]), "extrapolation_value": a["extrapolation"]}
+    if a["axes"] is not None:
+        fields["axes"] = a["axes"]
+    if a["policy"] != "stretch":
+        fields["keep_aspect_ratio_policy"] = a["policy"]
+    given = [None, node.inputs[1]] if a["from_sizes"] else [node.inputs[1]]
+    w.node("Resize", node, [node.inputs[0], node.input(2), *given], fields=fields)

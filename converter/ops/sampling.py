@@ -1,0 +1,382 @@
+"""Samples of an image at computed places: GridSample, AffineGrid, RoiAlign, and MaxUnpool."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from ..formats.reading import Reading
+from ..formats.writing import Writing
+from ..ir import Node, Tensor
+from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from .layout import first_perm, last_perm, permuted_shape
+from .params import int64_param
+from .spatial import begin_end, onnx_pads, per_axis
+from .types import const_ints, fail, need
+from .writers import write_onnx, write_transposed
+
+
+def _infer_grid_sample(node: Node) -> Inferred:
+    x, grid, a = node.inputs[0], node.inputs[1], node.attrs
+    assert x is not None and grid is not None
+    need(node, x, "f", "the input")
+    need(node, grid, "f", "the grid")
+    if a["method"] not in ("nearest", "linear", "cubic") or a["padding"] not in ("zeros", "border", "reflection"):
+        fail(node, f"method={a['method']!r}, padding={a['padding']!r}")
+    if x.shape is None or grid.shape is None:
+        fail(node, "the ranks of its inputs must be known")
+    rank = len(x.shape) - 2
+    if rank not in (1, 2, 3) or len(grid.shape) != rank + 2 or grid.shape[-1] not in (rank, None):
+        fail(node, f"an input of shape {x.shape} and a grid of shape {grid.shape} do not fit")
+    if None not in (x.shape[0], grid.shape[0]) and x.shape[0] != grid.shape[0]:
+        fail(node, f"batches {x.shape[0]} and {grid.shape[0]} differ")
+    if a["method"] == "cubic" and rank == 3:
+        fail(node, "a cubic sample of a volume is not defined")
+    if 0 in x.shape[1:-1]:
+        fail(node, f"an input of shape {x.shape} has nothing to sample")
+    return [(x.dtype, (x.shape[0], *grid.shape[1:-1], x.shape[-1]))]
+
+
+def _reflected(x: np.ndarray, low: float, high: float) -> np.ndarray:
+    """x mirrored at low and high until it lies between them."""
+    span = high - low
+    if span <= 0:
+        return np.zeros_like(x)
+    distance = np.abs(x - low)
+    turns = np.floor(distance / span)
+    rest = distance - turns * span
+    return np.where(turns % 2 == 0, low + rest, high - rest)
+
+
+def _bounded(at: np.ndarray, n: int, padding: str, align: bool) -> np.ndarray:
+    """Integer places by the padding rule, -1 for outside."""
+    if padding == "border":
+        return np.clip(at, 0, n - 1)
+    if padding == "reflection":
+        low, high = (0.0, n - 1.0) if align else (-0.5, n - 0.5)
+        return np.clip(_reflected(at.astype(np.float64), low, high), 0, n - 1).astype(np.int64)
+    return np.where((at < 0) | (at >= n), -1, at)
+
+
+def _cubic(t: np.ndarray) -> np.ndarray:
+    """Weights [..., 4] of the taps -1, 0, 1, 2 at fractions t, coefficient -0.75."""
+    d = np.abs(np.stack([t + 1, t, 1 - t, 2 - t], -1))
+    a = -0.75
+    return np.where(d <= 1, (a + 2) * d**3 - (a + 3) * d**2 + 1, a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a)
+
+
+@op(
+    "GridSample",
+    attrs={"method": "linear", "padding": "zeros", "align_corners": False},
+    infer=_infer_grid_sample,
+    arity=2,
+    quant=Quant(int8=False),
+    cases=[
+        Case(((2, 4, 5, 3), (2, 3, 2, 2))),
+        Case(((1, 4, 5, 3), (1, 6, 2, 2)), {"method": "nearest", "padding": "border"}),
+        Case(((1, 4, 5, 3), (1, 6, 2, 2)), {"method": "cubic", "padding": "reflection", "align_corners": True}),
+        Case(((1, 3, 4, 5, 2), (1, 2, 3, 2, 3)), {"padding": "reflection"}),
+    ],
+)
+def grid_sample(x: np.ndarray, grid: np.ndarray, *, method: str, padding: str, align_corners: bool) -> np.ndarray:
+    """x [N,*S,C] at grid [N,*O,r] → [N,*O,C]. The grid counts axes backwards (x, y, z), -1 to 1 over the image."""
+    n, *sizes, c = x.shape
+    where = grid.astype(np.float64)[..., ::-1]
+    places: list[np.ndarray] = []  # per axis, real positions
+    for i, size in enumerate(sizes):
+        g = where[..., i]
+        at = (g + 1) / 2 * (size - 1) if align_corners else ((g + 1) * size - 1) / 2
+        # The standard pads the real position before it interpolates linearly or takes the nearest.
+        if padding != "zeros" and method != "cubic":
+            low, high = (0.0, size - 1.0) if align_corners else (-0.5, size - 0.5)
+            at = np.clip(_reflected(at, low, high) if padding == "reflection" else at, 0, size - 1)
+        places.append(np.nan_to_num(at, nan=-1e9, posinf=1e9, neginf=-1e9))
+    taps: list[list[tuple[np.ndarray, np.ndarray]]] = []  # per axis: (place, weight) of each tap
+    for at, size in zip(places, sizes):
+        if method == "nearest":
+            taps.append([(_bounded(np.rint(at).astype(np.int64), size, padding, align_corners), np.ones_like(at))])
+            continue
+        base = np.floor(at).astype(np.int64)
+        t = at - base
+        if method == "linear":
+            pairs = [(base, 1 - t), (base + 1, t)]
+        else:
+            weights = _cubic(t)
+            pairs = [(base + k - 1, weights[..., k]) for k in range(4)]
+        taps.append([(_bounded(p, size, padding, align_corners), weight) for p, weight in pairs])
+    batch = np.arange(n).reshape(n, *([1] * (grid.ndim - 2)))
+    y = np.zeros((*grid.shape[:-1], c))
+    for chosen in itertools.product(*taps):
+        inside = np.all([p >= 0 for p, _ in chosen], axis=0)
+        weight = np.prod([v for _, v in chosen], axis=0) * inside
+        value = x[(batch, *(np.maximum(p, 0) for p, _ in chosen))]
+        # Outside counts as 0 even where the image holds an infinity.
+        y += np.where(weight[..., None] != 0, weight[..., None] * value, 0)
+    return y.astype(x.dtype)
+
+
+@reads("onnx", "GridSample")
+def read_onnx_grid_sample(r: Reading) -> Tensor:
+    """Opset 16 says bilinear and bicubic, 20 linear and cubic."""
+    mode = r.attr("mode", "bilinear" if r.version < 20 else "linear")
+    method = {"bilinear": "linear", "linear": "linear", "bicubic": "cubic", "cubic": "cubic", "nearest": "nearest"}
+    if mode not in method:
+        r.refuse(f"mode={mode!r}")
+    attrs = {"method": method[mode], "padding": r.attr("padding_mode", "zeros")}
+    attrs["align_corners"] = bool(r.attr("align_corners", 0))
+    return r.channels_first(r.emit("GridSample", r.channels_last(r.input(0)), r.input(1), **attrs))
+
+
+@writes("onnx", "GridSample")
+def write_onnx_grid_sample(w: Writing, node: Node) -> None:
+    a, old = node.attrs, w.options.get("opset", 20) < 20
+    names = {"linear": "bilinear", "cubic": "bicubic"} if old else {}
+    fields = {"mode": names.get(a["method"], a["method"]), "padding_mode": a["padding"]}
+    write_onnx(w, node, "GridSample", node.inputs, fields | {"align_corners": int(a["align_corners"])}, spatial=True)
+
+
+def _infer_affine_grid(node: Node) -> Inferred:
+    theta, size = node.inputs[0], const_ints(node.inputs[1])
+    assert theta is not None
+    need(node, theta, "f", "theta")
+    if theta.shape is None or len(theta.shape) != 3 or theta.shape[1:] not in ((2, 3), (3, 4)):
+        fail(node, f"theta has shape {theta.shape}, expected [N,2,3] or [N,3,4]")
+    r = theta.shape[1]
+    if size is None:
+        return [(theta.dtype, (theta.shape[0], *([None] * r), r))]  # pyright: ignore[reportOperatorIssue]
+    if len(size) != r + 2 or min(size) < 0 or theta.shape[0] not in (None, size[0]):  # pyright: ignore
+        fail(node, f"size {size} does not fit theta of shape {theta.shape}")
+    return [(theta.dtype, (size[0], *size[2:], r))]
+
+
+@op(
+    "AffineGrid",
+    attrs={"align_corners": False},
+    infer=_infer_affine_grid,
+    arity=2,
+    quant=Quant(int8=False),
+    cases=[
+        Case(((2, 2, 3), np.int64([2, 3, 4, 5]))),
+        Case(((1, 3, 4), np.int64([1, 2, 2, 3, 4])), {"align_corners": True}),
+    ],
+)
+def affine_grid(theta: np.ndarray, size: np.ndarray, *, align_corners: bool) -> np.ndarray:
+    """theta [N,r,r+1] applied to the centres of an image of size [N,C,*S] → a grid [N,*S,r] for GridSample."""
+    spatial = [int(v) for v in size[2:]]
+    lines = []
+    for n in spatial:
+        if align_corners:
+            lines.append(np.linspace(-1, 1, n) if n > 1 else np.zeros(n))
+        else:
+            lines.append((2 * np.arange(n) + 1) / max(n, 1) - 1)
+    mesh = np.meshgrid(*lines, indexing="ij")[::-1]
+    points = np.stack([*mesh, np.ones(spatial)], -1)
+    return np.einsum("nij,...j->n...i", theta.astype(np.float64), points).astype(theta.dtype)
+
+
+@reads("onnx", "AffineGrid")
+def read_onnx_affine_grid(r: Reading) -> Tensor:
+    size = int64_param(r, r.input(1))
+    return r.emit("AffineGrid", r.input(0), size, align_corners=bool(r.attr("align_corners", 0)))
+
+
+@writes("onnx", "AffineGrid")
+def write_onnx_affine_grid(w: Writing, node: Node) -> None:
+    w.node("AffineGrid", node, node.inputs, fields={"align_corners": int(node.attrs["align_corners"])})
+
+
+def _infer_roi_align(node: Node) -> Inferred:
+    x, rois, batch = node.inputs
+    assert x is not None and rois is not None and batch is not None
+    need(node, x, "f", "the input")
+    need(node, batch, "iu", "the batch indices")
+    a = node.attrs
+    if x.shape is None or len(x.shape) != 4 or (rois.shape is not None and len(rois.shape) != 2):
+        fail(node, f"inputs of shapes {x.shape} and {rois.shape}")
+    if min(a["size"]) < 1 or a["mode"] not in ("avg", "max") or a["sampling"] < 0:
+        fail(node, f"size={a['size']}, mode={a['mode']!r}, sampling={a['sampling']}")
+    count = None if rois.shape is None else rois.shape[0]
+    return [(x.dtype, (count, *a["size"], x.shape[-1]))]
+
+
+@op(
+    "RoiAlign",
+    attrs={"size": [1, 1], "mode": "avg", "sampling": 0, "scale": 1.0, "half_pixel": True},
+    infer=_infer_roi_align,
+    arity=3,
+    quant=Quant(int8=False),
+    foldable=False,
+    cases=[
+        Case(
+            ((2, 9, 8, 3), np.float32([[0, 0, 6, 5], [1.5, 2, 7, 8], [3, 3, 3.2, 3.1]]), np.int64([0, 1, 1])),
+            {"size": [2, 3], "scale": 0.9},
+        ),
+        Case(
+            ((1, 9, 8, 3), np.float32([[0, 0, 16, 15]]), np.int64([0])),
+            {"size": [3, 3], "sampling": 2, "scale": 0.5, "half_pixel": False, "mode": "max"},
+        ),
+    ],
+)
+def roi_align(
+    x: np.ndarray, rois: np.ndarray, batch: np.ndarray, *, size: list[int], mode: str, sampling: int, scale: float,
+    half_pixel: bool,
+) -> np.ndarray:  # fmt: skip
+    """x [N,H,W,C], rois [R,4] (x1, y1, x2, y2), batch [R] → [R,*size,C]: mean or maximum of samples in each bin."""
+    h, w, c = x.shape[1:]
+    y = np.zeros((len(rois), *size, c), x.dtype)
+    for k, (roi, image) in enumerate(zip(rois.astype(np.float32), batch)):
+        if not 0 <= int(image) < len(x):
+            raise DataError(f"batch index {int(image)} of {len(x)} images")
+        x1, y1, x2, y2 = roi * np.float32(scale) - np.float32(0.5 if half_pixel else 0)
+        span = [y2 - y1, x2 - x1]
+        if not half_pixel:
+            span = [max(v, np.float32(1)) for v in span]
+        step = [np.float32(s / m) for s, m in zip(span, size)]
+        many = [sampling if sampling > 0 else max(int(np.ceil(s / m)), 0) for s, m in zip(span, size)]
+        if min(many) == 0:
+            continue
+        lines = [
+            (o + np.arange(m)[:, None] * s + (np.arange(q) + 0.5) * s / q).reshape(-1)
+            for o, m, s, q in zip((y1, x1), size, step, many)
+        ]
+        rows, columns = (_line(line, n) for line, n in zip(lines, (h, w)))
+        four = _products(x[int(image)], rows, columns, mode)
+        bins = four.reshape(size[0], many[0], size[1], many[1], c)
+        y[k] = bins.max((1, 3)) if mode == "max" else bins.mean((1, 3))
+    return y
+
+
+def _line(at: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(lower place, upper place, weight of the upper, whether inside) of positions on an axis of n elements."""
+    inside = (at >= -1) & (at <= n)
+    at = np.clip(at, 0, None)
+    low = np.minimum(at.astype(np.int64), n - 1)
+    high = np.minimum(low + 1, n - 1)
+    return low, high, np.where(low >= n - 1, 0.0, at - low), inside
+
+
+def _products(image: np.ndarray, rows: Any, columns: Any, mode: str) -> np.ndarray:
+    (r0, r1, rt, rin), (c0, c1, ct, cin) = rows, columns
+    rt, ct = rt[:, None, None], ct[None, :, None]
+    parts = [
+        (1 - rt) * (1 - ct) * image[r0][:, c0],
+        (1 - rt) * ct * image[r0][:, c1],
+        rt * (1 - ct) * image[r1][:, c0],
+        rt * ct * image[r1][:, c1],
+    ]
+    # The standard's "max" takes the largest of the four weighted corners, not their sum.
+    value = np.max(parts, axis=0) if mode == "max" else np.sum(parts, axis=0)
+    return np.where(rin[:, None, None] & cin[None, :, None], value, 0.0)
+
+
+@reads("onnx", "RoiAlign")
+def read_onnx_roi_align(r: Reading) -> Tensor:
+    half = r.attr("coordinate_transformation_mode", "half_pixel" if r.version >= 16 else "output_half_pixel")
+    if half not in ("half_pixel", "output_half_pixel"):
+        r.refuse(f"coordinate_transformation_mode={half!r}")
+    attrs = {
+        "size": [int(r.attr("output_height", 1)), int(r.attr("output_width", 1))],
+        "mode": r.attr("mode", "avg"),
+        "sampling": int(r.attr("sampling_ratio", 0)),
+        "scale": float(r.attr("spatial_scale", 1.0)),
+        "half_pixel": half == "half_pixel",
+    }
+    return r.channels_first(r.emit("RoiAlign", r.channels_last(r.input(0)), r.input(1), r.input(2), **attrs))
+
+
+@writes("onnx", "RoiAlign")
+def write_onnx_roi_align(w: Writing, node: Node) -> None:
+    a, x, y = node.attrs, node.inputs[0], node.outputs[0]
+    assert x is not None
+    fields = {"output_height": a["size"][0], "output_width": a["size"][1], "mode": a["mode"]}
+    fields |= {"sampling_ratio": a["sampling"], "spatial_scale": a["scale"]}
+    fields["coordinate_transformation_mode"] = "half_pixel" if a["half_pixel"] else "output_half_pixel"
+    first = write_transposed(w, node, x, first_perm(4))
+    made = w.between(y, permuted_shape(y.shape, first_perm(4)), f"{y.name}/first")
+    w.node("RoiAlign", node, [first, *node.inputs[1:]], [made], fields=fields)
+    w.node("Transpose", node, [made], [y], fields={"perm": last_perm(4)})
+
+
+def _unpooled(shape: Sequence[int | None], a: dict[str, Any]) -> list[int | None]:
+    return [
+        None if n is None else (n - 1) * s - a["pad"][2 * i] - a["pad"][2 * i + 1] + k
+        for i, (n, s, k) in enumerate(zip(shape, a["stride"], a["kernel"]))
+    ]
+
+
+def _infer_unpool(node: Node) -> Inferred:
+    x, places, size, a = node.inputs[0], node.inputs[1], node.input(2), node.attrs
+    assert x is not None and places is not None
+    need(node, places, "iu", "the places")
+    if x.shape is None or len(x.shape) < 3:
+        fail(node, f"an input of shape {x.shape}")
+    rank = len(x.shape) - 2
+    if any(len(a[key]) != many * rank for key, many in (("kernel", 1), ("stride", 1), ("pad", 2))):
+        fail(node, f"a window {a} for {rank} spatial axes")
+    natural = _unpooled(x.shape[2:], a)
+    if size is None:
+        return [(x.dtype, (*x.shape[:2], *natural))]
+    given = const_ints(size)
+    if given is not None and (
+        len(given) != len(x.shape) or any(m is not None and n < m for n, m in zip(given, (*x.shape[:2], *natural)))
+    ):
+        fail(node, f"output shape {given} for an input of shape {x.shape}")
+    return [(x.dtype, (None,) * len(x.shape) if given is None else tuple(given))]
+
+
+@op(
+    "MaxUnpool",
+    attrs={"kernel": REQUIRED, "stride": REQUIRED, "pad": REQUIRED},
+    infer=_infer_unpool,
+    arity=(2, 3),
+    quant=Quant(int8=False),
+    foldable=False,
+    cases=[
+        Case(((1, 1, 2, 2), np.int64([[[[5, 7], [13, 15]]]])), {"kernel": [2, 2], "stride": [2, 2], "pad": [0] * 4}),
+        Case(
+            ((1, 1, 2, 2), np.int64([[[[5, 7], [13, 15]]]]), np.int64([1, 1, 5, 5])),
+            {"kernel": [2, 2], "stride": [2, 2], "pad": [0] * 4},
+        ),
+    ],
+)
+def max_unpool(
+    x: np.ndarray, places: np.ndarray, size: np.ndarray | None = None, *, kernel: list[int], stride: list[int],
+    pad: list[int],
+) -> np.ndarray:  # fmt: skip
+    """x [N,C,*S] put at flat `places` of zeros of the window's natural shape, then zeros behind up to shape `size`."""
+    natural = _unpooled(x.shape[2:], {"kernel": kernel, "stride": stride, "pad": pad})
+    shape = (*x.shape[:2], *(int(n or 0) for n in natural))
+    y = np.zeros(int(np.prod(shape)), x.dtype)
+    at = places.reshape(-1)
+    if at.size and (at.min() < 0 or at.max() >= y.size):
+        raise DataError(f"place {int(at.max())} of {y.size} elements")
+    y[at] = x.reshape(-1)
+    y = y.reshape(shape)
+    if size is None:
+        return y
+    out = [int(v) for v in size]
+    if len(out) != y.ndim or any(n < m for n, m in zip(out, shape)):
+        raise DataError(f"output shape {out} does not hold {list(shape)}")
+    return np.pad(y, [(0, n - m) for n, m in zip(out, shape)])
+
+
+@reads("onnx", "MaxUnpool")
+def read_onnx_max_unpool(r: Reading) -> Tensor:
+    rank = r.rank(r.input(0)) - 2
+    attrs = {
+        "kernel": per_axis(r.attr("kernel_shape"), rank),
+        "stride": per_axis(r.attr("strides", None), rank),
+        "pad": begin_end(per_axis(r.attr("pads", None), 2 * rank, 0)),
+    }
+    return r.emit("MaxUnpool", r.input(0), r.input(1), r.optional(2), **attrs)
+
+
+@writes("onnx", "MaxUnpool")
+def write_onnx_max_unpool(w: Writing, node: Node) -> None:
+    a = node.attrs
+    fields = {"kernel_shape": a["kernel"], "strides": a["stride"], "pads": onnx_pads(a["pad"])}
+    w.node("MaxUnpool", node, node.inputs, fields=fields)
