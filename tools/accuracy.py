@@ -332,3 +332,23 @@ def read_labels(path: str | os.PathLike[str], names: Sequence[str] = ()) -> np.n
     if missing:
         raise DataError(f"{shown}: has no label for {missing[0]} ({len(missing)} of {len(names)} are missing)")
     return np.array([by_name[name] for name in names] or list(by_name.values()), np.int64)
+
+
+def paired_difference(a: np.ndarray, b: np.ndarray, labels: Sequence[int] | np.ndarray) -> tuple[float, float]:
+    """Returns top-1 of `a` less top-1 of `b` on the same samples, and the standard error of that difference.
+
+    Args:
+        a, b: [N, ...] scores. labels: N class numbers.
+    """
+    wanted = np.asarray(labels, np.int64).ravel()
+    right = [np.asarray(x).reshape(len(x), -1).argmax(1) == wanted for x in (a, b)]
+    difference = right[0].astype(np.float64) - right[1]
+    spread = difference.std(ddof=1) if len(difference) > 1 else math.nan
+    return float(difference.mean()), float(spread / math.sqrt(len(difference)))
+
+
+def agreement(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """Returns the share of samples for which both score the same class highest, and its standard error."""
+    same = np.asarray(a).reshape(len(a), -1).argmax(1) == np.asarray(b).reshape(len(b), -1).argmax(1)
+    rate = float(same.mean())
+    return rate, math.sqrt(rate * (1 - rate) / len(same))

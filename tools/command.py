@@ -1,4 +1,4 @@
-"""What every command does around its work: help before anything heavy, one line per error, exit codes scripts expect."""
+"""What every command does around its work: help before anything heavy, one line per error, expected exit codes."""
 
 from __future__ import annotations
 

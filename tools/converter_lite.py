@@ -30,7 +30,7 @@ def _work(argv: Sequence[str]) -> int:
     if options.check not in ("", "false"):
         from .check import check_model
 
-        return check_model(options.model_file)
+        return check_model(options)
     from .convert import run
 
     report = run(options)

@@ -1,0 +1,265 @@
+"""The command `benchmark`, with the flags and lines of MindSpore Lite's own: times, profiles and compares models."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..converter.errors import Error, OutputError
+from ..quant.flags import asked
+from .bench_options import USAGE, BenchOptions, help_text
+from .command import run_command
+
+if TYPE_CHECKING:
+    from .accuracy import Comparison
+
+_SHOWN_INPUTS = 20
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0, 1 for outputs worse than allowed, else what the kind of error says."""
+    return run_command(_work, argv)
+
+
+def _work(argv: Sequence[str]) -> int:
+    wish = asked(argv)
+    if wish == "version":
+        from .. import __version__
+
+        print(f"benchmark (bitlite) {__version__}")
+        return 0
+    if wish:
+        print(USAGE + "\n--help lists every flag." if wish == "usage" else help_text(everything=wish == "help=all"))
+        return 0
+    options = BenchOptions.from_args(argv)
+    if options.info:
+        from .model_info import info_lines, model_info
+
+        info = model_info(options.model_file)
+        print("\n".join(info_lines(info)))
+        _save(options, info)
+        return 0
+    name = os.path.basename(options.model_file)
+    try:
+        Benchmark(options).run()
+    except Error as error:
+        print(f"Run Benchmark {name} Failed : {error.exit_code}")
+        raise
+    print(f"Run Benchmark {name} Success.")
+    return 0
+
+
+class Benchmark:
+    """One run of the command. `figures` collects what `--report` saves."""
+
+    def __init__(self, options: BenchOptions) -> None:
+        self.options = options
+        self.figures: dict[str, Any] = {"model": options.model_file, "threads": options.num_threads}
+
+    def say(self, *lines: str) -> None:
+        if not self.options.quiet:
+            print("\n".join(lines))
+
+    def run(self) -> None:
+        """Does what the options ask for. Raises bitlite.Error, AccuracyError among them."""
+        from .affinity import bind
+        from .bench_inputs import load_model
+
+        options = self.options
+        self.say(*options.echo())
+        bound = bind(options.cpu_bind_mode, options.num_threads)
+        start = time.perf_counter()
+        self.session = load_model(options.model_file, options)
+        self.figures["prepare_ms"] = (time.perf_counter() - start) * 1e3
+        self.other = load_model(options.compare_with, options) if options.compare_with else None
+        self.say(f"PrepareTime = {self.figures['prepare_ms']:.3f} ms ({bound})")
+        if options.in_data_file and os.path.isdir(options.in_data_file[0]):
+            self._samples()
+        else:
+            self._single()
+        _save(options, self.figures)
+
+    def _single(self) -> None:
+        """One feed: compare with a file or a model, or only time."""
+        from .bench_inputs import file_feeds, random_feed
+
+        options, ports = self.options, self.session.inputs
+        self.feed = next(file_feeds(options, ports)) if options.in_data_file else random_feed(ports, options.seed)
+        comparison = None
+        if options.benchmark_data_file:
+            comparison = self._against_file()
+        elif self.other is not None:
+            comparison = self._against_model()
+        if options.benchmark_data_file == "" or options.time_profiling:
+            self._time()
+        if options.save_output:
+            from .accuracy import write_expected
+
+            write_expected(options.save_output, self.session.run(self.feed))
+        if options.verify:
+            self._verify()
+        if comparison is not None:
+            self._judge(comparison)
+
+    def _against_file(self) -> Comparison:
+        from .accuracy import compare, read_expected
+
+        self.say(*self._input_lines())
+        return compare(self.session.run(self.feed), read_expected(self.options.benchmark_data_file))
+
+    def _against_model(self) -> Comparison:
+        from .accuracy import compare
+        from .bench_inputs import feed_for, outputs_like, real_outputs
+
+        assert self.other is not None
+        made = real_outputs(self.session.run(self.feed), self.session.outputs)
+        theirs = self.other.run(feed_for(self.feed, self.session.inputs, self.other.inputs))
+        return compare(made, outputs_like(theirs, self.other.outputs, self.session.outputs))
+
+    def _judge(self, comparison: Comparison) -> None:
+        """Prints the comparison as the real tool does, then what it leaves out, then fails where it must."""
+        options = self.options
+        by_cosine = options.cosine_distance_threshold >= 0
+        lines = comparison.lines(by_cosine)
+        print("\n".join(lines[-1:] if options.quiet else lines))
+        for node in comparison.nodes:
+            self.say(
+                f"{node.name}: cosine {node.cosine:.7f}, SQNR {node.sqnr:.2f} dB, max error {node.max_abs_error:g}"
+            )
+        self.figures["comparison"] = {
+            "bias_percent": comparison.bias,
+            "cosine": comparison.cosine,
+            "outputs": [
+                {k: getattr(n, k) for k in ("name", "bias", "cosine", "sqnr", "max_abs_error")}
+                for n in comparison.nodes
+            ],
+        }
+        # Another model has no reason to give the same values: it fails only where a threshold was set on purpose.
+        asked_for = {"accuracy_threshold", "cosine_distance_threshold"} & set(options.origins)
+        if options.benchmark_data_file or asked_for:
+            comparison.check(options.accuracy_threshold, options.cosine_distance_threshold)
+
+    def _time(self) -> None:
+        from .bench_inputs import feed_for
+        from .timing import measure, profile
+
+        options = self.options
+        runs = [(self.session, self.feed)]
+        if self.other is not None:
+            runs.append((self.other, feed_for(self.feed, self.session.inputs, self.other.inputs)))
+        self.say("Running warm up loops...", "Running benchmark loops...")
+        timings = measure(runs, options.warm_up_loop_count, options.loop_count)
+        for name, timing in zip((options.model_file, options.compare_with), timings):
+            print(timing.line(os.path.basename(name), options.num_threads))
+        self.figures["time_ms"] = timings[0].as_dict()
+        if len(timings) > 1:
+            self.figures["other_time_ms"] = timings[1].as_dict()
+            self.say(f"Ratio of medians: {timings[0].median / timings[1].median:.3f}")
+        if options.time_profiling:
+            found = profile(self.session, self.feed, options.loop_count)
+            print("\n".join(found.lines(timings[0].mean)))
+            self.figures["profile"] = found.as_dict()
+        for node, why in self.session.refusals.items():
+            self.say(f"{node}: runs through numpy: {why}")
+
+    def _samples(self) -> None:
+        """A directory: every sample through the model, and through the other one."""
+        import numpy as np
+
+        from .bench_inputs import feed_for, file_feeds, outputs_like, random_feed, real_outputs, sample_files
+        from .progress import track
+
+        options, session, other = self.options, self.session, self.other
+        names = sample_files(options)
+        mine: list[dict[str, np.ndarray]] = []
+        theirs: list[dict[str, np.ndarray]] = []
+        self.feed = random_feed(session.inputs, options.seed)
+        for feed in track(file_feeds(options, session.inputs), "samples", len(names), options.quiet):
+            self.feed = feed if not mine else self.feed
+            mine.append(real_outputs(session.run(feed), session.outputs))
+            if other is not None:
+                found = other.run(feed_for(feed, session.inputs, other.inputs))
+                theirs.append(outputs_like(found, other.outputs, session.outputs))
+        self._time()
+        self.say(f"Samples: {len(mine)}")
+        stacked = {p.name: np.concatenate([m[p.name] for m in mine]) for p in session.outputs}
+        expected = {p.name: np.concatenate([t[p.name] for t in theirs]) for p in session.outputs} if theirs else {}
+        first = session.outputs[0].name
+        self._labels(names, stacked[first], expected.get(first))
+        if options.save_output:
+            from .accuracy import write_expected
+
+            write_expected(options.save_output, stacked)
+        if options.verify:
+            self._verify()
+        if expected:
+            from .accuracy import compare
+
+            self._judge(compare(stacked, expected))
+
+    def _labels(self, names: list[str], scores: Any, others: Any) -> None:
+        from .accuracy import agreement, paired_difference, read_labels, top_k
+
+        if others is not None and scores.shape == others.shape:
+            same, error = agreement(scores, others)
+            print(f"Same class: {same:.2%} ± {error:.2%} (n={len(scores)})")
+            self.figures["agreement"] = {"rate": same, "standard_error": error}
+        if not self.options.labels_file:
+            return
+        labels = read_labels(self.options.labels_file, names)
+        for model, table in ((self.options.model_file, scores), (self.options.compare_with, others)):
+            if table is not None:
+                found = top_k(table, labels)
+                print(os.path.basename(model), *found.lines(), sep="\n  ")
+                rates = {str(k): [found.rate(k), found.standard_error(k)] for k in found.right}
+                self.figures.setdefault("top_k", {})[model] = rates
+        if others is not None:
+            difference, error = paired_difference(scores, others, labels)
+            print(f"Top-1 difference: {difference * 100:+.2f} ± {error * 100:.2f} points (standard error, paired)")
+            self.figures["top1_difference"] = {"difference": difference, "standard_error": error}
+
+    def _verify(self) -> None:
+        from .accuracy import AccuracyError
+        from .tables import print_table
+        from .verify import verify
+
+        found = verify(self.session, self.feed)
+        wrong = [row for row in found if not row.ok]
+        shown = sorted(found, key=lambda row: (-row.wrong, -row.error))[: max(len(wrong), 10)]
+        if not self.options.quiet:
+            rows = [
+                (r.name, r.op, "kernel" if r.native else "numpy", f"{r.error:.1e}", r.wrong, "yes" if r.ok else "NO")
+                for r in shown
+            ]
+            print_table(
+                f"Kernels against the reference: the {len(shown)} farthest of {len(found)} nodes",
+                ("node", "operator", "runs as", "error / range", "wrong integers", "holds"),
+                rows,
+            )
+        native = sum(row.native for row in found)
+        print(f"Verified {native} of {len(found)} nodes with kernels: {len(wrong)} differ")
+        self.figures["verify"] = {"nodes": len(found), "native": native, "differ": [row.name for row in wrong]}
+        if wrong:
+            raise AccuracyError(f"{wrong[0].name} ({wrong[0].op}): the kernel and its reference differ")
+
+    def _input_lines(self) -> list[str]:
+        rows = (self.feed[p.name].ravel()[:_SHOWN_INPUTS].tolist() for p in self.session.inputs)
+        return [f"InData{i}: " + " ".join(f"{value:g}" for value in row) for i, row in enumerate(rows)]
+
+
+def _save(options: BenchOptions, figures: dict[str, Any]) -> None:
+    if options.report:
+        try:
+            with open(options.report, "w", encoding="utf-8") as file:
+                json.dump(figures, file, indent=1)
+                file.write("\n")
+        except OSError as error:
+            raise OutputError(f"{options.report}: cannot be written: {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

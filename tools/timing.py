@@ -1,0 +1,113 @@
+"""How long a model takes, and which nodes take it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..native.session import Session
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds of timed runs."""
+
+    runs: tuple[float, ...]
+
+    @property
+    def low(self) -> float:
+        return min(self.runs)
+
+    @property
+    def high(self) -> float:
+        return max(self.runs)
+
+    @property
+    def mean(self) -> float:
+        return sum(self.runs) / len(self.runs)
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.runs))
+
+    def line(self, model: str, threads: int) -> str:
+        """The line that the real tool prints."""
+        return (
+            f"Model = {model}, NumThreads = {threads}, MinRunTime = {self.low:f} ms, MaxRuntime = {self.high:f} ms, "
+            f"AvgRunTime = {self.mean:f} ms"
+        )
+
+    def as_dict(self) -> dict[str, float | int]:
+        return {"runs": len(self.runs), "min": self.low, "max": self.high, "mean": self.mean, "median": self.median}
+
+
+def measure(sessions: list[tuple[Session, Mapping[str, np.ndarray]]], warm_up: int, loops: int) -> list[Timing]:
+    """Times sessions on one feed each, taking turns, so that a busy machine is busy for all of them."""
+    for session, feed in sessions:
+        for _ in range(warm_up):
+            session.run(feed)
+    spent: list[list[float]] = [[] for _ in sessions]
+    for _ in range(loops):
+        for (session, feed), column in zip(sessions, spent):
+            start = time.perf_counter_ns()
+            session.run(feed)
+            column.append((time.perf_counter_ns() - start) / 1e6)
+    return [Timing(tuple(column)) for column in spent]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Milliseconds per node over `loops` runs: (name, operator, total, calls), in order of execution."""
+
+    nodes: list[tuple[str, str, float, int]]
+    loops: int
+
+    @property
+    def total(self) -> float:
+        return sum(row[2] for row in self.nodes)
+
+    def by_type(self) -> list[tuple[str, float, int]]:
+        """(operator, milliseconds, calls), the costliest first."""
+        sums: dict[str, tuple[float, int]] = {}
+        for _, op, spent, calls in self.nodes:
+            before = sums.get(op, (0.0, 0))
+            sums[op] = before[0] + spent, before[1] + calls
+        return sorted(((op, spent, calls) for op, (spent, calls) in sums.items()), key=lambda row: -row[1])
+
+    def lines(self, wall: float) -> list[str]:
+        """The real tool's two tables and its last line; `wall` is a run's mean without profiling."""
+        nodes = sorted(self.nodes, key=lambda row: -row[2])
+        return [
+            *_table("opName", [(name, spent, calls) for name, _, spent, calls in nodes], self.total, self.loops),
+            *_table("opType", self.by_type(), self.total, self.loops),
+            f"total time :     {wall:.5f} ms,  kernel cost : {self.total / self.loops:.5f} ms",
+        ]
+
+    def as_dict(self) -> dict[str, list[dict[str, str | float | int]]]:
+        rows = [{"name": n, "op": o, "ms": spent / self.loops, "calls": c} for n, o, spent, c in self.nodes]
+        return {"nodes": rows, "types": [{"op": o, "ms": s / self.loops, "calls": c} for o, s, c in self.by_type()]}
+
+
+def profile(session: Session, feed: Mapping[str, np.ndarray], loops: int) -> Profile:
+    """Runs `loops` times with a clock around each node."""
+    sums: dict[tuple[str, str], list[float]] = {}
+    for _ in range(loops):
+        for name, op, ns in session.profile(feed):
+            cell = sums.setdefault((name, op), [0.0, 0])
+            cell[0] += ns / 1e6
+            cell[1] += 1
+    return Profile([(name, op, cell[0], int(cell[1])) for (name, op), cell in sums.items()], loops)
+
+
+def _table(head: str, rows: list[tuple[str, float, int]], total: float, loops: int) -> list[str]:
+    cells = [(head, "avg(ms)", "percent", "calledTimess", "opTotalTime")]
+    cells += [
+        (name, f"{spent / loops:.5f}", f"{spent / total if total else 0:.6f}", str(calls), f"{spent:.5f}")
+        for name, spent, calls in rows
+    ]
+    widths = [max(len(row[i]) for row in cells) for i in range(5)]
+    rule = "-" * (sum(widths) + 8)
+    return [rule, *("  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in cells), rule]
