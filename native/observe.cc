@@ -70,7 +70,9 @@ int64_t CountBins(const float* x, int64_t n, float factor, int32_t base, int32_t
       const float v = x[begin + i];
       const float scaled = v * factor;
       const int32_t cut = static_cast<int32_t>(scaled);
-      int32_t bin = cut - (scaled < static_cast<float>(cut) ? 1 : 0) - base;
+      // A negative number so small that the product became a zero is below zero all the same.
+      const bool below = (scaled < static_cast<float>(cut)) | ((scaled == 0.0f) & (v < 0.0f));
+      int32_t bin = cut - (below ? 1 : 0) - base;
       bin = bin < 0 ? 0 : bin;
       index[i] = bin < bins ? bin : bins - 1;
       zero += v == 0.0f ? 1 : 0;

@@ -12,7 +12,7 @@ import json
 import math
 import os
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,9 +96,7 @@ class Histogram:
         if not (math.isfinite(new.low) and math.isfinite(new.high)):
             bad = int(np.count_nonzero(~np.isfinite(flat)))
             raise DataError(f"{bad} of {flat.size} values are NaN or infinite")
-        new.exponent = _exponent(new.low, new.high, bins)
-        new.base = _bin(new.low, new.exponent)
-        new.counts = np.zeros(_bin(new.high, new.exponent) - new.base + 1, np.int64)
+        new._lay()
         # A power of two, so the product is exact, but for negative numbers so small that it becomes a zero.
         kind = np.float32 if abs(new.exponent) < 126 else np.float64
         factor = kind(math.ldexp(1.0, -new.exponent))
@@ -111,15 +109,41 @@ class Histogram:
             index -= new.base
             new.counts += np.bincount(index, minlength=len(new.counts))
             new.zeros += int(part.size - np.count_nonzero(part))
-        new.sample_low.append(new.low)
-        new.sample_high.append(new.high)
-        tails = new.quantile(_TAIL), new.quantile(1 - _TAIL)
-        new.sample_tail_low.append(tails[0])
-        new.sample_tail_high.append(tails[1])
+        new._close()
         if channels and x.ndim:
             rows = x.reshape(-1, x.shape[-1])
             new.channel_sum, new.channel_count = rows.sum(axis=0, dtype=np.float64), len(rows)
         return new
+
+    @classmethod
+    def counted(
+        cls, low: float, high: float, bins: int, count: Callable[[float, int, int], tuple[NDArray[np.int64], int]]
+    ) -> Histogram | None:
+        """The statistics of one sample of finite float32 values from low to high, counted elsewhere.
+
+        count: (1 / width, base, number of bins) → counts and zeros. None when the values are too small or large for it.
+        """
+        new = cls(bins)
+        new.low, new.high = low, high
+        new._lay()
+        if abs(new.exponent) >= 126:
+            return None
+        new.counts, new.zeros = count(math.ldexp(1.0, -new.exponent), new.base, len(new.counts))
+        new._close()
+        return new
+
+    def _lay(self) -> None:
+        """Lays empty bins from low to high."""
+        self.exponent = _exponent(self.low, self.high, self.bins)
+        self.base = _bin(self.low, self.exponent)
+        self.counts = np.zeros(_bin(self.high, self.exponent) - self.base + 1, np.int64)
+
+    def _close(self) -> None:
+        """Notes what is kept per sample."""
+        self.sample_low.append(self.low)
+        self.sample_high.append(self.high)
+        self.sample_tail_low.append(self.quantile(_TAIL))
+        self.sample_tail_high.append(self.quantile(1 - _TAIL))
 
     def merge(self, other: Histogram) -> None:
         """Takes in other's samples, as if they had been added after one's own.

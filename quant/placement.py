@@ -1,0 +1,177 @@
+"""Which nodes compute on int8 codes, which stay in float, and why.
+
+Everything with an int8 meaning computes on codes. Two exceptions: the layer that produces a graph output takes codes and
+gives float (its accumulator is never rounded to 8 bits, so logits do not tie and nothing is clipped), and what only moves
+or rescales values behind it (Softmax, Reshape) runs in float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..converter.ir import Graph, Node, Tensor
+from ..converter.numeric.qparams import foldable
+from ..converter.opdef import Quant, row
+
+# Known faults of the int8 kernels of MindSpore Lite: Softmax ignores its output's scale, Sigmoid's table lacks an entry.
+_MSLITE_FLOAT = {"Softmax": "the real kernel ignores the output's scale", "Sigmoid": "the real kernel's table is short"}
+# Operators whose int8 form the real runtime runs as its other kernels do; the rest are left in float for it.
+_MSLITE_INT8 = {
+    "Conv", "ConvTranspose", "FullyConnected", "MatMul", "Add", "Sub", "Mul", "MaxPool", "AveragePool", "Reduce", "Concat",
+    "Reshape", "Squeeze", "ExpandDims", "Transpose", "Pad", "Split", "Slice", "Relu", "Relu6", "Identity",
+}  # fmt: skip
+
+
+@dataclass
+class Placement:
+    """The decision for every node of a graph.
+
+    integer: codes in, codes out. last: codes in, float out. why: the reason of every other node.
+    """
+
+    integer: set[Node] = field(default_factory=set)
+    last: set[Node] = field(default_factory=set)
+    why: dict[Node, str] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> set[Node]:
+        return self.integer | self.last
+
+
+def cell_of(node: Node) -> Quant:
+    return row(node.op).quant or Quant(int8=False)
+
+
+def weight_index(node: Node) -> int | None:
+    """The input that is a constant float weight, None when the node has none."""
+    cell = cell_of(node)
+    if cell.output == "same" or len(cell.weights) != 1:
+        return None
+    w = node.input(cell.weights[0])
+    return cell.weights[0] if w is not None and w.is_const and w.dtype.kind == "f" else None
+
+
+def data_inputs(node: Node) -> list[int]:
+    """The inputs that carry activations or constant operands: float, neither weight nor bias."""
+    cell, weight = cell_of(node), weight_index(node)
+    return [
+        i
+        for i, t in enumerate(node.inputs)
+        if t is not None and t.dtype.kind == "f" and i != weight and not (weight is not None and i == cell.bias)
+    ]
+
+
+def moves(node: Node) -> bool:
+    """Whether the output's codes are input codes: input and output share scale and zero point.
+
+    An average pool does too, as the kernels of MindSpore Lite want it; a window's mean is in its values' range.
+    """
+    return cell_of(node).output == "same" or node.op == "AveragePool"
+
+
+def place(
+    graph: Graph, kept: Iterable[Node] = (), *, target: str = "bitlite", integer_output: bool = False
+) -> Placement:
+    """Decides for every node. kept: nodes that a user wants in float. integer_output: outputs are codes too."""
+    plan, kept = Placement(), set(kept)
+    for node in graph.nodes:
+        reason = "kept in float on request" if node in kept else _obstacle(node, target)
+        if reason:
+            plan.why[node] = reason
+        else:
+            plan.integer.add(node)
+    if not integer_output:
+        _end_in_float(graph, plan)
+    _leave_idle_moves(graph, plan)
+    return plan
+
+
+def _obstacle(node: Node, target: str) -> str:
+    cell, definition = cell_of(node), row(node.op)
+    if not cell.int8 or (definition.integer is None and not cell.table):
+        return "no int8 form"
+    if target == "mslite" and node.op not in _MSLITE_INT8:
+        return _MSLITE_FLOAT.get(node.op, "left in float for the real runtime")
+    if any(t.dtype != np.float32 for t in node.outputs):
+        return f"computes {node.outputs[0].dtype}"
+    inputs = [node.inputs[i] for i in data_inputs(node)]
+    if not inputs or any(t.dtype != np.float32 for t in inputs):  # pyright: ignore[reportOptionalMemberAccess]
+        return "its input is not float32"
+    if not foldable(node.attrs.get("act", "none")):
+        return f"fused {node.attrs['act']} is not a clamp"
+    if node.op == "Reduce" and node.attrs.get("mode") != "mean":
+        return f"reduction {node.attrs.get('mode')} has no int8 form"
+    weight = weight_index(node)
+    if cell.conv_family and weight is None:
+        return "its weight is computed"
+    bias = node.input(cell.bias) if cell.bias is not None else None
+    if bias is not None and (weight is None or not bias.is_const):
+        return "its bias is computed" if not bias.is_const else "a bias without a constant weight"
+    if any(t is not None and t.is_const and t.quant is not None and t.dtype.kind in "iu" for t in node.inputs):
+        return "holds a weight that is quantized already"
+    for i in (*data_inputs(node), *(() if weight is None else (weight,))):
+        t = node.inputs[i]
+        if t is not None and t.data is not None and not np.isfinite(t.data).all():
+            return f"constant {t.name!r} holds NaN or infinity"
+    return ""
+
+
+def _end_in_float(graph: Graph, plan: Placement) -> None:
+    producers, consumers = graph.producers(), graph.consumers()
+    for output in dict.fromkeys(graph.outputs):
+        t = output
+        while (node := producers.get(t)) is not None:
+            if node in plan.last or (set(consumers.get(t, ())) & plan.integer):
+                break
+            if not _passive(node):
+                if node in plan.integer:
+                    plan.integer.discard(node)
+                    plan.last.add(node)
+                break
+            if node in plan.integer:
+                plan.integer.discard(node)
+                plan.why[node] = "after the last layer, whose output is float"
+            inner = [x for x in node.inputs if x is not None and not x.is_const]
+            if len(inner) != 1:
+                break
+            t = inner[0]
+
+
+def _passive(node: Node) -> bool:
+    """Moves or rescales one tensor: what may follow the last layer."""
+    cell = cell_of(node)
+    if len([t for t in node.inputs if t is not None and not t.is_const]) != 1 or len(node.outputs) != 1:
+        return False
+    return weight_index(node) is None and (cell.output in ("same", "fixed") or cell.table or not cell.int8)
+
+
+def _leave_idle_moves(graph: Graph, plan: Placement) -> None:
+    """Moves of float values to float readers would only add casts."""
+    producers, consumers = graph.producers(), graph.consumers()
+    changed = True
+    while changed:
+        changed = False
+        for node in graph.nodes:
+            if node not in plan.integer or cell_of(node).output != "same":
+                continue
+            sources = [t for i in data_inputs(node) if (t := node.inputs[i]) is not None and not t.is_const]
+            from_codes = any(t not in producers or producers[t] in plan.integer for t in sources)
+            to_codes = any(c in plan.layers for t in node.outputs for c in consumers.get(t, ()))
+            if not from_codes or (not to_codes and all(t not in producers for t in sources)):
+                plan.integer.discard(node)
+                plan.why[node] = "moves float values between float operators"
+                changed = True
+
+
+def tensors_in_codes(graph: Graph, plan: Placement) -> list[Tensor]:
+    """Every tensor that exists as codes, in order: what int8 layers read and write, constant operands among them."""
+    found: dict[Tensor, None] = {}
+    for node in graph.nodes:
+        if node in plan.layers:
+            found.update(dict.fromkeys(node.inputs[i] for i in data_inputs(node)))  # pyright: ignore
+        if node in plan.integer:
+            found.update(dict.fromkeys(node.outputs))
+    return list(found)
