@@ -2,6 +2,7 @@
 //   transpose  attrs perm                     split   attrs axis sizes (one output each)
 //   concat     attrs axis act (none)          tile    x; repeats
 //   slice      x; begin, end, axes?, step?, as numpy's slices (negative steps too)
+//   depth_to_space  attrs block mode DCR|CRD    space_to_depth  attrs block
 //   broadcast_to  x, shape constant: y's static shape decides
 #include <algorithm>
 #include <numeric>
@@ -220,6 +221,32 @@ std::unique_ptr<Step> MakeBroadcastTo(const StepSpec& spec, PlanContext& plan) {
   }
   if (plan.check_only) return nullptr;
   return One(x, y.shape, from, 0, Strides(y.shape));
+}
+
+std::unique_ptr<Step> MakeDepthToSpace(const StepSpec& spec, PlanContext& plan) {
+  const TensorSpec& x = Moved(plan, 0, 0);
+  const TensorSpec& y = plan.Out(0);
+  const bool to_space = spec.op == "depth_to_space";
+  const int64_t b = spec.Int("block", 0);
+  const std::string mode = to_space ? spec.Str("mode", "DCR") : "DCR";
+  Require(mode == "DCR" || mode == "CRD", "mode is not DCR or CRD");
+  // The small image has the deep channels; `small` and `large` are the two sides of the move.
+  const TensorSpec& small = to_space ? x : y;
+  const TensorSpec& large = to_space ? y : x;
+  Require(x.rank() == 4 && y.rank() == 4 && b >= 1, "not an image, or block is not positive");
+  const int64_t h = small.shape[1], w = small.shape[2], c = large.shape[3];
+  Require(large.shape == Shape({small.shape[0], h * b, w * b, small.shape[3] / (b * b)}) &&
+              small.shape[3] % (b * b) == 0,
+          "output shape does not follow from block");
+  if (plan.check_only) return nullptr;
+  // Axes: batch, h, row, w, column, channel.
+  const Shape extents = {small.shape[0], h, b, w, b, c};
+  const int64_t deep = small.shape[3];
+  const bool dcr = mode == "DCR";
+  const std::vector<int64_t> in_small = {h * w * deep, w * deep,    dcr ? b * c : b,
+                                         deep,         dcr ? c : 1, dcr ? 1 : b * b};
+  const std::vector<int64_t> in_large = {h * b * w * b * c, b * w * b * c, w * b * c, b * c, c, 1};
+  return One(x, extents, to_space ? in_small : in_large, 0, to_space ? in_large : in_small);
 }
 
 }  // namespace bitlite

@@ -86,6 +86,8 @@ std::unique_ptr<Step> MakeReduceF32(const StepSpec& spec, PlanContext& plan) {
   spec.Ignore("keep_dims");
   const bool keep_all = spec.Bool("noop_if_empty", false);
   std::vector<int64_t> axes = spec.Ints("axes", {});
+  if (plan.Has(1)) axes = IntValues(plan.In(1));
+  Require(!axes.empty() || !spec.Bool("noop_if_empty", false), "nothing is reduced");
   std::vector<char> reduced(x.shape.size(), axes.empty() && !keep_all);
   for (int64_t axis : axes) {
     if (axis < 0) axis += x.rank();

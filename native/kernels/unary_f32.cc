@@ -1,8 +1,8 @@
 // Element-wise functions of one float32 tensor: one row of the table below per operator.
 //   relu relu6 relu_n1_to_1 abs neg square reciprocal sqrt rsqrt exp log floor ceil round (half to
-//   even) sigmoid tanh hard_swish swish erf                                       no attributes
-//   clip(min, max)  leaky_relu(alpha=0.01)  elu(alpha=1)  selu(alpha, gamma)
-//   hard_sigmoid(alpha=1/6, beta=0.5)  gelu(approximate: bool, or "none"|"tanh")
+//   even) sigmoid tanh hard_swish swish erf softplus mish                                       no
+//   attributes clip(min, max)  leaky_relu(alpha=0.01)  elu(alpha=1)  selu(alpha, gamma)
+//   hard_sigmoid(alpha=0.2, beta=0.5)  gelu(approximate: bool, or "none"|"tanh")
 #include "unary_f32.h"
 
 #include <algorithm>
@@ -38,7 +38,7 @@ constexpr Row kRows[] = {
     {"sigmoid", UnaryOp::kSigmoid, nullptr, 0, nullptr, 0, 0.6},
     {"tanh", UnaryOp::kTanh, nullptr, 0, nullptr, 0, 0.6},
     {"hard_swish", UnaryOp::kHardSwish, nullptr, 0, nullptr, 0, 0.1},
-    {"hard_sigmoid", UnaryOp::kHardSigmoid, "alpha", 1.0 / 6.0, "beta", 0.5, 0.1},
+    {"hard_sigmoid", UnaryOp::kHardSigmoid, "alpha", 0.2, "beta", 0.5, 0.1},
     {"swish", UnaryOp::kSwish, nullptr, 0, nullptr, 0, 0.6},
     {"erf", UnaryOp::kErf, nullptr, 0, nullptr, 0, 0.6},
     {"exp", UnaryOp::kExp, nullptr, 0, nullptr, 0, 0.5},
@@ -51,6 +51,8 @@ constexpr Row kRows[] = {
     {"reciprocal", UnaryOp::kReciprocal, nullptr, 0, nullptr, 0, 0.3},
     {"floor", UnaryOp::kFloor, nullptr, 0, nullptr, 0, 0.1},
     {"ceil", UnaryOp::kCeil, nullptr, 0, nullptr, 0, 0.1},
+    {"softplus", UnaryOp::kSoftplus, nullptr, 0, nullptr, 0, 1.2},
+    {"mish", UnaryOp::kMish, nullptr, 0, nullptr, 0, 2.0},
     {"round", UnaryOp::kRound, nullptr, 0, nullptr, 0, 0.1},
 };
 

@@ -29,6 +29,8 @@ enum class UnaryOp : int {
   kFloor,
   kCeil,
   kRound,  // half to even
+  kSoftplus,
+  kMish,
 };
 
 struct UnaryF32Args {

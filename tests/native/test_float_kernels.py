@@ -126,6 +126,46 @@ def test_large_layers_are_cut_into_blocks():
     check_conv(normal(1, 1, 9, 9, 64), normal(2, 300, 3, 3, 64), pad=[1, 1, 1, 1])
 
 
+def conv_transpose_reference(x, w, stride, dilation, pad, more, group):
+    rank = x.ndim - 2
+    kernel, per_in, per_out = w.shape[1:-1], w.shape[0] // group, w.shape[-1]
+    full = [s * (n - 1) + (k - 1) * d + 1 + m for s, n, k, d, m in zip(stride, x.shape[1:], kernel, dilation, more)]
+    y = np.zeros((x.shape[0], *full, per_out * group))
+    for tap in itertools.product(*map(range, kernel)):
+        at = tuple(slice(t * d, t * d + s * (n - 1) + 1, s) for t, d, s, n in zip(tap, dilation, stride, x.shape[1:]))
+        for g in range(group):
+            part = x[..., g * per_in : (g + 1) * per_in].astype(np.float64)
+            weight = w[(slice(g * per_in, (g + 1) * per_in), *tap)]
+            y[(slice(None), *at, slice(g * per_out, (g + 1) * per_out))] += part @ weight
+    return y[(slice(None), *(slice(pad[2 * d], y.shape[d + 1] - pad[2 * d + 1]) for d in range(rank)))]
+
+
+@pytest.mark.parametrize(
+    "kernel, stride, dilation, pad, more",
+    [
+        ((3, 3), (2, 2), (1, 1), (1, 1, 0, 1), (1, 0)),
+        ((2, 2), (2, 2), (1, 1), (0, 0, 0, 0), (0, 0)),
+        ((2, 3), (1, 3), (2, 1), (0, 0, 0, 0), (0, 0)),
+        ((1, 2), (3, 3), (1, 2), (0, 0, 1, 0), (2, 1)),
+        ((4,), (2,), (1,), (1, 1), (0,)),
+        ((2, 3, 2), (2, 1, 2), (1, 1, 1), (0, 0, 1, 1, 0, 0), (0, 0, 1)),
+    ],
+)
+@pytest.mark.parametrize("group, per_in, per_out", [(1, 5, 17), (4, 2, 3), (3, 1, 1)])
+def test_conv_transpose(kernel, stride, dilation, pad, more, group, per_in, per_out):
+    x = normal(1, 2, *(4, 5, 3)[: len(kernel)], group * per_in)
+    w, b = normal(2, group * per_in, *kernel, per_out), normal(3, group * per_out)
+    want = np.maximum(conv_transpose_reference(x, w, stride, dilation, pad, more, group) + b, 0)
+    attrs = {"stride": stride, "dilation": dilation, "pad": pad, "output_padding": more, "group": group, "act": "relu"}
+    run(
+        "conv_transpose",
+        [x],
+        f32(want),
+        {1: w, 2: b},
+        **{k: list(v) if type(v) is tuple else v for k, v in attrs.items()},
+    )
+
+
 @pytest.mark.parametrize("rows", [1, 2, 7, 8, 9, 33])
 @pytest.mark.parametrize("n", [1, 10, 16, 40, 130, 1001])
 def test_fully_connected(rows, n):
@@ -189,6 +229,8 @@ UNARY = {
     "swish": (lambda x: x * SIGMOID(x), {}),
     "gelu": (lambda x: 0.5 * x * (1 + _erf(x / np.sqrt(2))), {}),
     "erf": (_erf, {}),
+    "softplus": (lambda x: np.logaddexp(0, x), {}),
+    "mish": (lambda x: x * np.tanh(np.logaddexp(0, x)), {}),
     "exp": (np.exp, {}),
     "abs": (np.abs, {}),
     "neg": (np.negative, {}),

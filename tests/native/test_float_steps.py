@@ -245,3 +245,51 @@ def test_cast(dtype, to):
     x = np.array([-100.7, -1, 0, 0.3, 99.9, 1]).astype(dtype)
     want = x.astype(np.int64).astype(to) if to not in ("bool", "float32", "float64") else x.astype(to)
     run("cast", [x], want, dtype=to)
+
+
+def resize_positions(n, m, mode):
+    k = np.arange(m, dtype=np.float64)
+    return {
+        "half_pixel": (k + 0.5) * n / m - 0.5,
+        "asymmetric": k * n / m,
+        "align_corners": k * (n - 1) / max(m - 1, 1),
+    }[mode]
+
+
+@pytest.mark.parametrize("mode", ["half_pixel", "asymmetric", "align_corners"])
+@pytest.mark.parametrize("size", [(8, 10), (3, 4), (5, 1), (4, 5)])
+@pytest.mark.parametrize("channels", [1, 3, 17])
+def test_resize(mode, size, channels):
+    x = normal(1, 2, 4, 5, channels)
+    y = x.astype(np.float64)
+    for axis, m in enumerate(size):
+        n = x.shape[axis + 1]
+        at = resize_positions(n, m, mode)
+        low = np.floor(at).astype(int)
+        part = (at - low).reshape([-1 if d == axis + 1 else 1 for d in range(4)])
+        below, above = (np.take(y, np.clip(i, 0, n - 1), axis + 1) for i in (low, low + 1))
+        y = below * (1 - part) + above * part
+    run("resize", [x], f32(y), {1: np.array(size)}, method="linear", coordinate_mode=mode, scales=[])
+    rows, columns = (
+        np.clip(np.floor(resize_positions(n, m, mode)), 0, n - 1).astype(int) for n, m in zip(x.shape[1:3], size)
+    )
+    for data in (x, (10 * x).astype(np.int8)):
+        want = np.ascontiguousarray(data[:, rows][:, :, columns])
+        run("resize", [data], want, method="nearest", coordinate_mode=mode, nearest_mode="floor")
+
+
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+def test_depth_to_space_and_back(mode):
+    x = normal(1, 2, 3, 4, 12)
+    n, h, w, c = x.shape
+    if mode == "DCR":
+        y = x.reshape(n, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h, 2 * w, c // 4)
+        run("space_to_depth", [np.ascontiguousarray(y)], x, block=2)
+    else:
+        y = x.reshape(n, h, w, c // 4, 2, 2).transpose(0, 1, 4, 2, 5, 3).reshape(n, 2 * h, 2 * w, c // 4)
+    run("depth_to_space", [x], np.ascontiguousarray(y), block=2, mode=mode)
+
+
+def test_reduce_takes_its_axes_from_a_constant():
+    x = normal(1, 3, 5, 7)
+    run("reduce", [x], f32(x.sum((1, 2), dtype=np.float64)), {1: np.array([1, -1])}, mode="sum", keep_dims=False)

@@ -108,4 +108,14 @@ inline Vec Erf(Vec a) {
   return IfNan(a, a, IfLess(t, Set(0.927734375f), small, large));
 }
 
+// log(1 + e^x) without overflow; log1p by the quotient that cancels the rounding of 1 + e.
+inline Vec Softplus(Vec x) {
+  const Vec one = Set(1.0f);
+  const Vec e = Exp(Set(-0.0f) - Abs(x));
+  const Vec u = one + e;
+  const Vec d = u - one;
+  const Vec log1p = IfLess(Set(0.0f), d, Log(u) * (e / d), e);
+  return IfNan(x, x, Max(x, Set(0.0f)) + log1p);
+}
+
 }  // namespace

@@ -98,6 +98,10 @@ inline void UnaryKernel(const bitlite::UnaryF32Args& t) {
       return MapUnary(t, [](Vec x) { return Floor(x); });
     case UnaryOp::kCeil:
       return MapUnary(t, [](Vec x) { return Ceil(x); });
+    case UnaryOp::kSoftplus:
+      return MapUnary(t, [](Vec x) { return Softplus(x); });
+    case UnaryOp::kMish:
+      return MapUnary(t, [](Vec x) { return x * Tanh(Softplus(x)); });
     case UnaryOp::kRound:
       return MapUnary(t, [](Vec x) { return Round(x); });
   }

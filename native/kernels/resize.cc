@@ -1,0 +1,201 @@
+// resize: x [N,*S,C], size constant?; the output's shape decides.
+//   attrs  method nearest|linear, coordinate_mode (all of ONNX but tf_crop_and_resize),
+//   nearest_mode, scales,
+//          multiply (positions times n/m, as TFLite, not divided by the scale)
+// Nearest takes every type of up to three spatial axes, linear float32 of one or two. Positions are
+// computed in float32, as onnxruntime and LiteRT do.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "../step.h"
+
+namespace bitlite {
+namespace {
+
+struct AxisMap {
+  std::vector<int64_t> low, high;  // input elements
+  std::vector<float> part;         // of `high`
+};
+
+struct Modes {
+  std::string coordinates, nearest;
+  bool linear = false, multiply = false;
+};
+
+float Position(int64_t k, int64_t n, int64_t m, float scale, const Modes& modes) {
+  const float x = static_cast<float>(k), fn = static_cast<float>(n), fm = static_cast<float>(m);
+  const auto back = [&](float v) { return modes.multiply ? v * (fn / fm) : v / scale; };
+  const std::string& c = modes.coordinates;
+  if (c == "align_corners") {
+    if (m == 1) return 0.0f;
+    return modes.multiply ? x * ((fn - 1) / (fm - 1)) : x * (fn - 1) / (fm - 1);
+  }
+  if (c == "asymmetric") return back(x);
+  if (c == "tf_half_pixel_for_nn") return back(x + 0.5f);
+  if (c == "pytorch_half_pixel" && m == 1) return 0.0f;
+  float centre = back(x + 0.5f);
+  if (c == "half_pixel_symmetric") centre += fn / 2 * (1.0f - fm / (scale * fn));
+  return centre - 0.5f;
+}
+
+int64_t Nearest(float x, float scale, const Modes& modes) {
+  std::string mode = modes.nearest;
+  if (mode == "simple") mode = scale < 1 ? "ceil" : "floor";
+  const float down = std::floor(x);
+  float y;
+  if (mode == "floor") {
+    y = down;
+  } else if (mode == "ceil") {
+    y = std::ceil(x);
+  } else if (x - down == 0.5f) {
+    y = mode == "round_prefer_floor" ? down : down + 1;
+  } else {
+    y = std::nearbyint(x);
+  }
+  return static_cast<int64_t>(y);
+}
+
+AxisMap MapAxis(int64_t n, int64_t m, float scale, const Modes& modes) {
+  AxisMap map;
+  const auto inside = [&](int64_t i) { return std::min(std::max<int64_t>(i, 0), n - 1); };
+  for (int64_t k = 0; k < m; ++k) {
+    const float x =
+        n == m && scale == 1.0f ? static_cast<float>(k) : Position(k, n, m, scale, modes);
+    if (modes.linear) {
+      const float down = std::floor(x);
+      map.low.push_back(inside(static_cast<int64_t>(down)));
+      map.high.push_back(inside(static_cast<int64_t>(down) + 1));
+      map.part.push_back(x - down);
+    } else {
+      map.low.push_back(n == m && scale == 1.0f ? k : inside(Nearest(x, scale, modes)));
+    }
+  }
+  return map;
+}
+
+// Three spatial axes, the last one innermost.
+struct Extents {
+  int64_t batch, in[3], out[3], channels;
+};
+
+class ResizeNearest final : public Step {
+ public:
+  ResizeNearest(const Extents& e, AxisMap (&maps)[3], int64_t size)
+      : e_(e),
+        bytes_(e.channels * size),
+        maps_{std::move(maps[0]), std::move(maps[1]), std::move(maps[2])} {
+    phases = {e.batch * e.out[0] * e.out[1]};
+    cost_ns =
+        static_cast<double>(phases[0] * e.out[2]) * (3.0 + static_cast<double>(bytes_) / 20.0);
+  }
+
+  void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t h = maps_[1].low[item % e_.out[1]];
+      const int64_t d = maps_[0].low[item / e_.out[1] % e_.out[0]];
+      const int64_t batch = item / e_.out[1] / e_.out[0];
+      const char* line =
+          args.In<char>(0) + ((batch * e_.in[0] + d) * e_.in[1] + h) * e_.in[2] * bytes_;
+      char* y = args.Out<char>(0) + item * e_.out[2] * bytes_;
+      for (int64_t w = 0; w < e_.out[2]; ++w, y += bytes_) {
+        std::memcpy(y, line + maps_[2].low[w] * bytes_, static_cast<size_t>(bytes_));
+      }
+    }
+  }
+
+ private:
+  const Extents e_;
+  const int64_t bytes_;
+  const AxisMap maps_[3];
+};
+
+class ResizeLinear final : public Step {
+ public:
+  ResizeLinear(const Extents& e, AxisMap (&maps)[3])
+      : e_(e), rows_(std::move(maps[1])), columns_(std::move(maps[2])) {
+    phases = {e.batch * e.out[1]};
+    cost_ns = static_cast<double>(phases[0] * e.out[2]) * (4.0 + static_cast<double>(e.channels));
+  }
+
+  void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
+    const int64_t channels = e_.channels, line = e_.in[2] * channels;
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t h = item % e_.out[1];
+      const float* image = args.In<float>(0) + item / e_.out[1] * e_.in[1] * line;
+      const float* top = image + rows_.low[h] * line;
+      const float* bottom = image + rows_.high[h] * line;
+      const float down = rows_.part[h];
+      float* y = args.Out<float>(0) + item * e_.out[2] * channels;
+      for (int64_t w = 0; w < e_.out[2]; ++w, y += channels) {
+        const int64_t left = columns_.low[w] * channels, right = columns_.high[w] * channels;
+        const float across = columns_.part[w];
+        for (int64_t c = 0; c < channels; ++c) {
+          const float a = top[left + c] * (1.0f - across) + top[right + c] * across;
+          const float b = bottom[left + c] * (1.0f - across) + bottom[right + c] * across;
+          y[c] = a * (1.0f - down) + b * down;
+        }
+      }
+    }
+  }
+
+ private:
+  const Extents e_;
+  const AxisMap rows_, columns_;
+};
+
+bool OneOf(const std::string& value, std::initializer_list<const char*> allowed) {
+  return std::any_of(allowed.begin(), allowed.end(), [&](const char* a) { return value == a; });
+}
+
+}  // namespace
+
+std::unique_ptr<Step> MakeResize(const StepSpec& spec, PlanContext& plan) {
+  const TensorSpec& x = plan.In(0);
+  const TensorSpec& y = plan.Out(0);
+  Require(SameQuant(x, y) && x.scale.size() < 2, "input and output differ in type or quantization");
+  const int rank = x.rank() - 2;
+  Require(rank >= 1 && rank <= 3 && y.rank() == x.rank(), "not 1 to 3 spatial axes");
+  Require(x.shape[0] == y.shape[0] && x.shape.back() == y.shape.back(),
+          "input and output differ in batch or channels");
+  const std::string method = spec.Str("method", "linear");
+  Modes modes;
+  modes.linear = method == "linear";
+  Require(modes.linear || method == "nearest", "method is not nearest or linear");
+  modes.coordinates = spec.Str("coordinate_mode", "half_pixel");
+  modes.nearest = spec.Str("nearest_mode", "round_prefer_floor");
+  modes.multiply = spec.Bool("multiply", false);
+  Require(OneOf(modes.coordinates, {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel",
+                                    "align_corners", "asymmetric", "tf_half_pixel_for_nn"}),
+          "coordinate_mode has no native form");
+  Require(
+      OneOf(modes.nearest, {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", "simple"}),
+      "nearest_mode is not known");
+  Require(!spec.Bool("exclude_outside", false) && !spec.Bool("antialias", false),
+          "exclude_outside and antialias have no native form");
+  for (const char* key : {"cubic_coeff", "roi", "extrapolation"}) spec.Ignore(key);
+  const std::vector<double> scales = spec.Floats("scales", {});
+  Require(scales.empty() || static_cast<int>(scales.size()) == rank, "scales do not fit the rank");
+  Require(!modes.linear || (x.dtype == DType::kF32 && rank <= 2),
+          "linear takes float32 of 1 or 2 axes");
+  Require(x.count > 0 && y.count > 0, "empty input or output");
+  if (x.constant) plan.KeepConstant(0);
+  if (plan.check_only) return nullptr;
+  Extents e{x.shape[0], {1, 1, 1}, {1, 1, 1}, x.shape.back()};
+  AxisMap maps[3];
+  for (int d = 0; d < 3; ++d) {
+    const int from = d - 3 + rank;
+    float scale = 1.0f;
+    if (from >= 0) {
+      e.in[d] = x.shape[from + 1];
+      e.out[d] = y.shape[from + 1];
+      scale = scales.empty() ? static_cast<float>(e.out[d]) / static_cast<float>(e.in[d])
+                             : static_cast<float>(scales[from]);
+    }
+    maps[d] = MapAxis(e.in[d], e.out[d], scale, modes);
+  }
+  if (modes.linear) return std::make_unique<ResizeLinear>(e, maps);
+  return std::make_unique<ResizeNearest>(e, maps, static_cast<int64_t>(SizeOf(x.dtype)));
+}
+
+}  // namespace bitlite
