@@ -221,7 +221,7 @@ def _flatten(r: Reading, x: Tensor, axis: int) -> Tensor:
     axis = axis + rank if axis < 0 else axis
     assert x.shape is not None
     head, tail = known_size(x.shape[:axis]), known_size(x.shape[axis:])
-    if axis == 1 and head is None and tail is not None and 0 not in x.shape[1:]:
+    if axis == 1 and tail is not None and 0 not in x.shape:  # for any batch, also where this one is known
         return reshaped(r, x, [-1, tail])
     if head is None and tail is None:
         if axis == 1:
