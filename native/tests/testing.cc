@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "../cpu.h"
+
 namespace bitlite {
 namespace testing {
 namespace {
@@ -45,6 +47,7 @@ int main(int argc, char** argv) {
     ++run;
     std::cout << (failures == before ? "ok   " : "FAIL ") << name << "\n";
   }
-  std::cout << run << " tests, " << failures << " failed checks\n";
+  std::cout << bitlite::IsaName(bitlite::CpuIsa()) << ": " << run << " tests, " << failures
+            << " failed checks\n";
   return failures == 0 && run > 0 ? 0 : 1;
 }

@@ -1,0 +1,305 @@
+// The int8 kernels: every row of gemm_s8 and depthwise_s8 that this CPU can run against plain
+// loops, and whole steps on every instruction set against the scalar one.
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include "../kernels/kernels.h"
+#include "../kernels/layer_s8.h"
+#include "../requant.h"
+#include "../runtime.h"
+#include "testing.h"
+
+namespace bitlite {
+namespace {
+
+constexpr int kSizes[] = {1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 33, 64, 65};
+
+using Random = std::mt19937;
+
+int8_t Code(Random& random) {
+  const uint32_t r = random();
+  if (r % 8 == 0) return -128;
+  if (r % 8 == 1) return 127;
+  return static_cast<int8_t>(r >> 8);
+}
+
+template <typename Family>
+std::vector<const KernelRow*> RowsOf(const char* family) {
+  std::vector<const KernelRow*> found;
+  int count = 0;
+  const KernelRow* rows = KernelRows(&count);
+  for (int i = 0; i < count; ++i) {
+    if (std::strcmp(rows[i].family, family) == 0 && (rows[i].isa & ~CpuIsa()) == 0) {
+      found.push_back(&rows[i]);
+    }
+  }
+  return found;
+}
+
+// --- gemm_s8: a layer of `n` columns over `segments` runs of `length` activations, m rows.
+
+struct LayerCase {
+  int m, n, segments, length;
+  int32_t x_zero;
+  DType dtype;
+  bool residual;
+  int weight_zero;  // 0: none
+};
+
+void CheckLayer(const KernelRow& row, const LayerCase& c, uint32_t seed) {
+  Random random(seed);
+  const GemmS8Kernel& kernel = reinterpret_cast<gemm_s8::Fn*>(row.fn)();
+  const int k = c.segments * c.length, gap = 3;
+  const int row_length = c.segments * (c.length + gap);
+  std::vector<int8_t> x(static_cast<size_t>(c.m * row_length)), w(static_cast<size_t>(c.n * k));
+  for (int8_t& v : x) v = Code(random);
+  for (int8_t& v : w) v = Code(random);
+  OutputS8 out;
+  out.dtype = c.dtype;
+  for (int o = 0; o < c.n; ++o) {
+    out.acc_scale.push_back(1e-4 * (1 + random() % 100));
+    out.bias.push_back(static_cast<int32_t>(random()) % 100000);
+    if (c.dtype == DType::kF32) out.bias_f32.push_back(0.25f * static_cast<float>(o));
+  }
+  if (c.weight_zero != 0) out.weight_zero = {c.weight_zero};
+  out.y_scale = 0.11;
+  out.y_zero = 5;
+  out.range = {-100, 110};
+  out.fmin = -50;
+  out.fmax = 60;
+  out.residual = c.residual;
+  out.ma = 0.7f;
+  out.mb = 0.3f;
+  out.r_zero = -4;
+  out.sum_zero = -9;
+  out.sum_range = {-128, 120};
+  const LayerS8::Weights weights{
+      reinterpret_cast<uint8_t*>(w.data()), c.n, c.segments, c.length, k, 1};
+  const LayerS8 layer(kernel, weights, out, c.x_zero, {});
+
+  Aligned<uint8_t> image(static_cast<size_t>(c.m * row_length * kernel.act_bytes() + 64));
+  kernel.load(image.data(), x.data(), c.m * row_length);
+  std::vector<const uint8_t*> rows;
+  std::vector<int32_t> segments, sums(static_cast<size_t>(c.m));
+  for (int m = 0; m < c.m; ++m) rows.push_back(image.data() + m * row_length * kernel.act_bytes());
+  for (int s = 0; s < c.segments; ++s)
+    segments.push_back(s * (c.length + gap) * kernel.act_bytes());
+  const int64_t stride = c.n + 3;
+  std::vector<int8_t> residual(static_cast<size_t>(c.m * stride));
+  for (int8_t& v : residual) v = Code(random);
+  std::vector<int8_t> y8(static_cast<size_t>(c.m * stride), 77);
+  std::vector<float> y32(static_cast<size_t>(c.m * stride), 77.0f);
+  LayerS8::Rows where{rows.data(), c.m, segments.data()};
+  where.sums = sums.data();
+  if (layer.needs_row_sums()) layer.SumRows(where);
+  layer.Run(where, 0, layer.blocks(),
+            c.dtype == DType::kF32 ? static_cast<void*>(y32.data()) : y8.data(), stride,
+            c.residual ? residual.data() : nullptr, stride);
+
+  for (int m = 0; m < c.m; ++m) {
+    for (int o = 0; o < stride; ++o) {
+      const size_t at = static_cast<size_t>(m * stride + o);
+      if (o >= c.n) {
+        CHECK(y8[at] == 77 && y32[at] == 77.0f) << row.symbol << " wrote behind its columns";
+        continue;
+      }
+      uint32_t acc = static_cast<uint32_t>(out.bias[o]);
+      for (int s = 0; s < c.segments; ++s) {
+        for (int i = 0; i < c.length; ++i) {
+          const int a =
+              x[static_cast<size_t>(m * row_length + s * (c.length + gap) + i)] - c.x_zero;
+          const int b = w[static_cast<size_t>(o * k + s * c.length + i)] - c.weight_zero;
+          acc += static_cast<uint32_t>(a * b);
+        }
+      }
+      const int32_t sum = static_cast<int32_t>(acc);
+      if (c.dtype == DType::kF32) {
+        float v = static_cast<float>(sum) * static_cast<float>(out.acc_scale[o]);
+        v = v + out.bias_f32[o];
+        v = std::min(std::max(v, out.fmin), out.fmax);
+        CHECK(y32[at] == v) << row.symbol << " m=" << c.m << " n=" << c.n << " k=" << k << " row "
+                            << m << " column " << o << ": " << y32[at] << " for " << v;
+        continue;
+      }
+      const float multiplier = static_cast<float>(out.acc_scale[o] / out.y_scale);
+      int32_t q = RequantizeRneF32(sum, multiplier, 5, -100, 110);
+      if (c.residual) {
+        const float p = static_cast<float>(q - 5) * out.ma;
+        const float r = static_cast<float>(residual[at] + 4) * out.mb;
+        q = RoundClamp(p + r, -9, -128, 120);
+      }
+      CHECK(y8[at] == q) << row.symbol << " m=" << c.m << " n=" << c.n << " k=" << k << " row " << m
+                         << " column " << o << ": " << int{y8[at]} << " for " << q;
+    }
+  }
+}
+
+BITLITE_TEST(GemmTilesMatchLoops) {
+  for (const KernelRow* row : RowsOf<gemm_s8>("gemm_s8")) {
+    uint32_t seed = 1;
+    for (int m = 1; m <= 18; ++m) {
+      for (int n : kSizes) CheckLayer(*row, {m, n, 2, 9, -128, DType::kI8, false, 0}, ++seed);
+    }
+    for (int length : kSizes) {
+      for (int segments : {1, 3}) {
+        CheckLayer(*row, {7, 33, segments, length, 127, DType::kI8, false, 0}, ++seed);
+        CheckLayer(*row, {7, 65, segments, length, 3, DType::kI8, true, 0}, ++seed);
+        CheckLayer(*row, {5, 31, segments, length, 0, DType::kF32, false, 0}, ++seed);
+        CheckLayer(*row, {6, 64, segments, length, -1, DType::kI8, false, -7}, ++seed);
+      }
+    }
+    for (int n : kSizes) {
+      CheckLayer(*row, {9, n, 1, 40, 1, DType::kI8, true, 0}, ++seed);
+      CheckLayer(*row, {9, n, 1, 40, 1, DType::kF32, false, 3}, ++seed);
+    }
+  }
+}
+
+// --- whole steps
+
+struct Tensors {
+  std::vector<TensorSpec> all;
+  int Add(DType dtype, const Shape& shape, std::vector<double> scale, std::vector<int64_t> zero,
+          int axis = -1) {
+    TensorSpec t;
+    t.name = "t" + std::to_string(all.size());
+    t.dtype = dtype;
+    t.shape = shape;
+    t.count = CountOf(shape);
+    t.scale = std::move(scale);
+    t.zero_point = std::move(zero);
+    t.axis = axis;
+    all.push_back(t);
+    return static_cast<int>(all.size()) - 1;
+  }
+  int Constant(int index, std::shared_ptr<std::vector<uint8_t>> bytes) {
+    all[index].constant = true;
+    all[index].data = bytes->data();
+    all[index].owner = bytes;
+    return index;
+  }
+};
+
+std::shared_ptr<std::vector<uint8_t>> RandomBytes(Random& random, size_t n) {
+  auto bytes = std::make_shared<std::vector<uint8_t>>(n);
+  for (uint8_t& b : *bytes) b = static_cast<uint8_t>(Code(random));
+  return bytes;
+}
+
+// Runs the one step on `isa`; the int8 output.
+std::vector<int8_t> RunStep(const Tensors& tensors, const StepSpec& spec,
+                            const std::vector<int>& fed, const std::vector<const void*>& inputs,
+                            IsaMask isa, int threads) {
+  const Program program(tensors.all, {spec}, fed, spec.outputs, threads, isa);
+  std::vector<int8_t> y(tensors.all[spec.outputs[0]].bytes());
+  void* out = y.data();
+  program.Run(inputs.data(), &out);
+  return y;
+}
+
+// Equal on all instruction sets and thread counts.
+void CheckStep(const Tensors& tensors, const StepSpec& spec, const std::vector<int>& fed,
+               const std::vector<const void*>& inputs) {
+  const std::vector<int8_t> expected = RunStep(tensors, spec, fed, inputs, kIsaScalar, 1);
+  for (const std::string& isa : AvailableIsas()) {
+    for (int threads : {1, 3}) {
+      const std::vector<int8_t> y = RunStep(tensors, spec, fed, inputs, IsaUpTo(isa), threads);
+      CHECK(y == expected) << spec.op << " differs on " << isa << " with " << threads << " threads";
+    }
+  }
+}
+
+struct ConvCase {
+  int64_t h, w, c, o, kh, kw, stride, pad, group;
+};
+
+BITLITE_TEST(ConvolutionsAgreeOnAllInstructionSets) {
+  Random random(5);
+  for (const ConvCase& c :
+       {ConvCase{9, 10, 3, 16, 3, 3, 2, 1, 1}, ConvCase{7, 6, 24, 65, 1, 1, 1, 0, 1},
+        ConvCase{8, 9, 64, 33, 3, 3, 1, 1, 1}, ConvCase{6, 6, 8, 12, 3, 2, 1, 1, 4},
+        ConvCase{9, 8, 65, 65, 3, 3, 1, 1, 65}, ConvCase{9, 8, 40, 40, 3, 3, 2, 1, 40},
+        ConvCase{9, 11, 17, 34, 5, 5, 2, 2, 17}}) {
+    for (const char* rounding : {"rne_f32", "gemmlowp"}) {
+      for (int zero : {0, 9}) {
+        const int64_t oh = (c.h + 2 * c.pad - c.kh) / c.stride + 1;
+        const int64_t ow = (c.w + 2 * c.pad - c.kw) / c.stride + 1;
+        Tensors t;
+        const auto x = RandomBytes(random, static_cast<size_t>(2 * c.h * c.w * c.c));
+        const int ix = t.Add(DType::kI8, {2, c.h, c.w, c.c}, {0.02}, {-30});
+        const Shape shape = {c.o, c.kh, c.kw, c.c / c.group};
+        const int iw = t.Add(DType::kI8, shape, {0.01}, {zero});
+        t.Constant(iw, RandomBytes(random, static_cast<size_t>(CountOf(shape))));
+        const int iy = t.Add(DType::kI8, {2, oh, ow, c.o}, {0.2}, {4});
+        StepSpec spec;
+        spec.op = "conv";
+        spec.name = "conv";
+        spec.inputs = {ix, iw, -1};
+        spec.outputs = {iy};
+        spec.attrs = {{"stride", std::vector<int64_t>{c.stride, c.stride}},
+                      {"pad", std::vector<int64_t>{c.pad, c.pad, c.pad, c.pad}},
+                      {"group", c.group},
+                      {"rounding", std::string(rounding)}};
+        CheckStep(t, spec, {ix}, {x->data()});
+      }
+    }
+  }
+}
+
+BITLITE_TEST(ElementwiseStepsAgreeOnAllInstructionSets) {
+  Random random(6);
+  for (int64_t n : {1, 31, 64, 65, 9001}) {
+    const auto a = RandomBytes(random, static_cast<size_t>(n)),
+               b = RandomBytes(random, static_cast<size_t>(n));
+    for (const char* op : {"add", "sub", "mul"}) {
+      Tensors t;
+      const int ia = t.Add(DType::kI8, {n}, {0.1}, {-128}),
+                ib = t.Add(DType::kI8, {n}, {0.07}, {127});
+      const int iy = t.Add(DType::kI8, {n}, {0.2}, {3});
+      StepSpec spec;
+      spec.op = spec.name = op;
+      spec.inputs = {ia, ib};
+      spec.outputs = {iy};
+      CheckStep(t, spec, {ia, ib}, {a->data(), b->data()});
+    }
+    Tensors t;
+    const int ix = t.Add(DType::kI8, {n}, {0.1}, {-128});
+    const int table = t.Constant(t.Add(DType::kI8, {256}, {}, {}), RandomBytes(random, 256));
+    const int iy = t.Add(DType::kI8, {n}, {0.2}, {3});
+    StepSpec spec;
+    spec.op = spec.name = "lut";
+    spec.inputs = {ix, table};
+    spec.outputs = {iy};
+    CheckStep(t, spec, {ix}, {a->data()});
+  }
+}
+
+// --- rounding
+
+BITLITE_TEST(RoundingTiesGoToEven) {
+  CHECK(RequantizeRneF32(5, 0.5f, 0, -128, 127) == 2);  // 2.5
+  CHECK(RequantizeRneF32(7, 0.5f, 0, -128, 127) == 4);  // 3.5
+  CHECK(RequantizeRneF32(-5, 0.5f, 0, -128, 127) == -2);
+  CHECK(RequantizeRneF32(INT32_MAX, 1e9f, 1, -128, 127) == 127);
+  CHECK(RequantizeRneF32(INT32_MIN, 1e9f, 1, -128, 127) == -128);
+  CHECK(RequantizeRneF32(3, 1.0f, 100, -128, 101) == 101);
+}
+
+BITLITE_TEST(GemmlowpRoundsTwiceAndTiesAwayFromZero) {
+  const GemmlowpMultiplier half = QuantizeMultiplier(0.5);
+  CHECK(half.mantissa == 1 << 30 && half.exponent == 0);
+  CHECK(RequantizeGemmlowp(5, half, 0, -128, 127) == 3);  // 2.5
+  CHECK(RequantizeGemmlowp(-5, half, 0, -128, 127) ==
+        -2);  // -2.5: the nudge of a product is not symmetric
+  const GemmlowpMultiplier quarter = QuantizeMultiplier(0.25);
+  CHECK(quarter.exponent == -1);
+  CHECK(RequantizeGemmlowp(5, quarter, 0, -128, 127) ==
+        2);  // 1.25 would be 1: 2.5 -> 3 -> 1.5 -> 2
+  CHECK(SaturatingRoundingDoublingHighMul(INT32_MIN, INT32_MIN) == INT32_MAX);
+  CHECK(RoundingDivideByPot(-3, 1) == -2);
+  CHECK(RoundingDivideByPot(3, 1) == 2);
+}
+
+}  // namespace
+}  // namespace bitlite
