@@ -13,6 +13,7 @@ from ..errors import ModelError, UnsupportedError
 from ..ir import Graph, Tensor
 from ..opdef import reader
 from .files import map_file
+from .onnx_functions import body_of
 from .onnx_write import write
 from .reading import InputShapes, Reading, name_outputs, read_operator, undefined
 
@@ -192,11 +193,13 @@ class _Reader:
             op = f"{domain}::{node.op_type}" if domain else node.op_type
             name = node.name or (node.output[0] if node.output else f"{node.op_type}_{position}")
             function = reader("onnx", op)
-            if function is None:
-                raise UnsupportedError(
-                    f"operator {op} is not read", file=self.path, node=name, hint="--check lists every operator"
-                )
             inputs = [self._value(i, scope) if i else None for i in node.input]
+            if function is None:
+                if not self._expand(node, name, inputs, scope):
+                    raise UnsupportedError(
+                        f"operator {op} is not read", file=self.path, node=name, hint="--check lists every operator"
+                    )
+                continue
             outputs = [Tensor(o, np.dtype("f4")) for o in node.output]
             while outputs and not outputs[-1].name:
                 outputs.pop()
@@ -208,6 +211,31 @@ class _Reader:
             for declared, tensor in zip(outputs, read_operator(reading, function)):
                 if declared.name:
                     scope[declared.name] = tensor
+
+    def _expand(self, node: Any, name: str, inputs: list[Tensor | None], scope: dict[str, Tensor]) -> bool:
+        """Reads the function that defines an operator in the standard; False where there is none."""
+        body = body_of(node, self.opsets, inputs)
+        if body is None:
+            return False
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            raise UnsupportedError(f"functions are nested more than {_MAX_DEPTH} deep", file=self.path, node=name)
+        inner = {formal: t for formal, t in zip(body.inputs, inputs) if t is not None}
+        for part in body.nodes:
+            part.name = f"{name}/{part.name or part.op_type}"
+            for i, given in enumerate(part.input):
+                # An optional input of the function that was not given is absent in its body too.
+                if given in body.inputs and given not in inner:
+                    part.input[i] = ""
+        outer, self.opsets = self.opsets, body.opsets
+        try:
+            self._nodes(body.nodes, inner)
+        finally:
+            self.opsets, self.depth = outer, self.depth - 1
+        for formal, given in zip(body.outputs, node.output):
+            if given:
+                scope[given] = self._value(formal, inner)
+        return True
 
     def _inline(self, proto: Any, args: Sequence[Tensor], outer: dict[str, Tensor]) -> list[Tensor]:
         """Reads a body (of If, Loop, Scan) into the graph with `args` as its inputs; returns its outputs."""

@@ -1,0 +1,87 @@
+"""Operators that the standard defines by a function of others: their bodies, where no row reads the operator itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..ir import Tensor
+
+
+@dataclass(frozen=True)
+class Body:
+    """A function's formal names, its nodes with the attributes filled in, and the opsets that these are of."""
+
+    inputs: list[str]
+    outputs: list[str]
+    nodes: list[Any]
+    opsets: dict[str, int]
+
+
+def body_of(node: Any, opsets: dict[str, int], inputs: Sequence[Tensor | None]) -> Body | None:
+    """The function of a NodeProto for inputs of these types; None where the standard has none that applies."""
+    import onnx
+
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    version = opsets.get(domain or "ai.onnx", 0)
+    try:
+        schema = onnx.defs.get_schema(node.op_type, version, domain)
+    except onnx.defs.SchemaError:
+        return None
+    stored = _stored(schema, node, version, inputs)
+    if not stored:
+        return None
+    function = onnx.FunctionProto.FromString(stored)
+    given = {a.name: a for a in node.attribute}
+    for name, attribute in schema.attributes.items():
+        if name not in given and attribute.default_value.name:
+            given[name] = attribute.default_value
+    for attribute in function.attribute_proto:
+        given.setdefault(attribute.name, attribute)
+    nodes = [_filled(n, given) for n in function.node]
+    own = {o.domain or "ai.onnx": o.version for o in function.opset_import}
+    return Body(list(function.input), list(function.output), nodes, {**opsets, **own})
+
+
+def _stored(schema: Any, node: Any, version: int, inputs: Sequence[Tensor | None]) -> bytes:
+    """The function's bytes for the newest opset that is not newer than the model's."""
+    known = [v for v in schema.function_opset_versions if v <= version]
+    if schema.has_function and known:
+        return schema.get_function_with_opset_version(max(known))
+    known = [v for v in schema.context_dependent_function_opset_versions if v <= version]
+    if schema.has_context_dependent_function and known:
+        types = [_type(t) for t in inputs]
+        return schema.get_context_dependent_function_with_opset_version(max(known), node.SerializeToString(), types)
+    return b""
+
+
+def _type(t: Tensor | None) -> bytes:
+    """The TypeProto of a tensor, serialized; an absent input has none."""
+    from onnx import TypeProto, helper
+
+    if t is None:
+        return TypeProto().SerializeToString()
+    shape = None if t.shape is None else [f"d{i}" if n is None else n for i, n in enumerate(t.shape)]
+    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(t.dtype), shape).SerializeToString()
+
+
+def _filled(node: Any, given: dict[str, Any]) -> Any:
+    """A copy of a body's node with the caller's attributes in place of references; an absent one is left out."""
+    import onnx
+
+    made = onnx.NodeProto()
+    made.CopyFrom(node)
+    del made.attribute[:]
+    for a in node.attribute:
+        if a.ref_attr_name:
+            if a.ref_attr_name in given:
+                made.attribute.add().CopyFrom(given[a.ref_attr_name])
+                made.attribute[-1].name = a.name
+            continue
+        made.attribute.add().CopyFrom(a)
+        for graph in [made.attribute[-1].g] if a.HasField("g") else made.attribute[-1].graphs:
+            inner = [_filled(n, given) for n in graph.node]
+            del graph.node[:]
+            graph.node.extend(inner)
+    return made
