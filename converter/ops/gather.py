@@ -68,7 +68,7 @@ def _gather(x: np.ndarray, at: np.ndarray, *, axis: int, batch_dims: int) -> np.
     infer=infer_gather,
     arity=2,
     kernel="gather",
-    quant=Quant(weight=0, output="same"),
+    quant=Quant(weight=0, axis=None, output="same"),
     integer=same_codes(_gather),
     cases=[
         Case(((5, 3), np.array([[0, 4], [2, -1]]))),
