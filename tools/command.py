@@ -15,6 +15,9 @@ TRACE = "BITLITE_TRACE"
 
 def run_command(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:
     """Runs `work(arguments)` and returns the exit status. Errors become one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # names of any script must not end a run on an ASCII terminal
     try:
         return work(sys.argv[1:] if argv is None else argv)
     except Error as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..converter.errors import UsageError
 from ..converter.formats import read_model
+from ..converter.formats.files import check_target
 from ..converter.ir import Graph
 from ..converter.passes import for_target, run_passes
 from ..quant.options import ConvertOptions
@@ -37,6 +38,8 @@ def run(options: ConvertOptions) -> Report:
     from .. import __version__
 
     start = time.perf_counter()
+    for path in (*map(options.output_path, options.output_format), *filter(None, [options.report])):
+        check_target(path, sources=(options.model_file,))
     graph = read_model(options.model_file, options.input_shape, _CONTAINERS[options.fmk])
     report = Report(options.model_file, os.path.getsize(options.model_file), notes=list(options.notes))
     dump = options.dump_ir or None
@@ -44,8 +47,13 @@ def run(options: ConvertOptions) -> Report:
     report.passes = run_passes(graph, passes, skip=options.skip_pass, dump_dir=dump)
     graph.meta |= {"bitlite": __version__, "options": options.as_dict()}
     quantize(graph, options, report)
-    for fmt in options.output_format:
-        _write(graph, fmt.lower(), options, report)
+    try:
+        for fmt in options.output_format:
+            _write(graph, fmt.lower(), options, report)
+    except BaseException:
+        for path in report.files:
+            os.unlink(path)  # all formats or none
+        raise
     report.seconds = time.perf_counter() - start
     return report
 
@@ -62,7 +70,7 @@ def quantize(graph: Graph, options: ConvertOptions, report: Report) -> None:
                 options.quant_weight_size,
                 options.quant_weight_channel,
                 options.gain_gate,
-                options.weight_correction,
+                _corrects(options, report),
                 options.per_channel,
                 options.keep_float,
                 tuple(options.layer_bits.items()),
@@ -76,6 +84,14 @@ def quantize(graph: Graph, options: ConvertOptions, report: Report) -> None:
         from ..quant.weight_quant import store_float16
 
         report.notes += store_float16(graph)
+
+
+def _corrects(options: ConvertOptions, report: Report) -> bool:
+    """Whether weights get a correction of their means: TFLite cannot hold it, so asking for TFLite turns it off."""
+    if options.weight_correction and "TFLITE" in options.output_format and not options.given("weight_correction"):
+        report.notes.append("no weight correction: a .tflite cannot hold it")
+        return False
+    return options.weight_correction
 
 
 def _write(graph: Graph, container: str, options: ConvertOptions, report: Report) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..converter.errors import OutputError
+from ..converter.formats.files import write_atomic
 
 if TYPE_CHECKING:
     from ..converter.passes.runner import Record
@@ -66,8 +66,21 @@ class Report:
             lines.append(f"{quantized} of {len(self.layers)} weights quantized")
         return "\n".join([*lines, *self.notes])
 
+    def text(self) -> str:
+        """The whole report as plain text: files, weights, what the passes did and refused, notes."""
+        from .tables import table_lines, weight_table
+
+        lines = [str(self), ""]
+        rows = list(self.rows())
+        if rows:
+            columns, cells = weight_table(rows, narrow=False)
+            lines += table_lines("", columns, cells, ("bits", "before", "after"), 10**6)
+        for r in self.passes:
+            lines.append(f"{r.pass_name}: {r.node}: {r.what if hasattr(r, 'what') else 'left alone: ' + r.reason}")
+        return "\n".join(lines) + "\n"
+
     def save(self, path: str) -> None:
-        """Writes the report: .json or .csv by its ending, text otherwise. Raises OutputError."""
+        """Writes the report: .json, .csv or .html by its ending, text otherwise. Raises OutputError."""
         import csv
         import io
 
@@ -81,10 +94,11 @@ class Report:
                 writer.writeheader()
                 writer.writerows(rows)
             text = out.getvalue()
+        elif path.endswith((".html", ".htm")):
+            from .report_html import page
+
+            text = page(self)
         else:
-            text = str(self) + "\n"
-        try:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+            text = self.text()
+        with write_atomic(path, sources=(self.source,)) as file:
+            file.write(text.encode())

@@ -40,6 +40,11 @@ def _work(argv: Sequence[str]) -> int:
         from .tables import print_report
 
         print_report(report)
+    if options.infer:
+        from .infer import run_once
+
+        for path in report.files:
+            print("\n".join(run_once(path, options)))
     print("CONVERTER RESULT SUCCESS:0")
     return 0
 

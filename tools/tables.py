@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,41 +10,87 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .convert_report import Report
 
+_PIPED_WIDTH = 160
+_NARROW = 110
+_LEAST = 8
+
+
+def width() -> int:
+    """Columns to fill: $COLUMNS, else the terminal's, else enough for long lines in a file."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isascii() and given.isdigit() and int(given):
+        return max(40, int(given))
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError):
+        return _PIPED_WIDTH
+
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str] = ()) -> None:
-    """Prints rows under their columns; those named in `right` are aligned right."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Prints rows under their columns, one line each. Those named in `right` hold numbers and are never cut.
 
-    width = None if sys.stdout.isatty() else 160
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    Console(width=width, soft_wrap=False).print(table)
+    What does not fit is cut: the first column in its middle, where long names differ least, others at their end.
+    """
+    print("\n".join(table_lines(title, columns, rows, right, width())))
+
+
+def table_lines(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str], limit: int
+) -> list[str]:
+    """The lines of `print_table`, none longer than `limit` unless the numbers alone are."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max([len(name), *(len(row[k]) for row in cells)]) for k, name in enumerate(columns)]
+    soft = [k for k, name in enumerate(columns) if name not in right]
+    while sum(widths) + 2 * (len(widths) - 1) > limit:
+        widest = max(soft, key=lambda k: widths[k], default=-1)
+        if widest < 0 or widths[widest] <= _LEAST:
+            break
+        widths[widest] -= 1
+    lines = [title] if title else []
+    rule = ["─" * w for w in widths]
+    for row in (list(columns), rule, *cells):
+        shown = (_cut(cell, w, middle=k == 0) for k, (cell, w) in enumerate(zip(row, widths)))
+        aligned = (c.rjust(w) if name in right else c.ljust(w) for c, w, name in zip(shown, widths, columns))
+        lines.append("  ".join(aligned).rstrip())
+    return [*lines, ""]
+
+
+def _cut(text: str, size: int, *, middle: bool) -> str:
+    if len(text) <= size:
+        return text
+    if not middle:
+        return text[: size - 1] + "…"
+    tail = (size - 1) // 2
+    return text[: size - 1 - tail] + "…" + text[len(text) - tail :]
 
 
 def print_report(report: Report) -> None:
     """The layers of a conversion (bits, bytes before → after, why a weight stays float), then the files."""
-    rows = [
-        (
-            r["layer"],
-            r["op"],
-            "×".join(map(str, r["shape"])),
-            "float" if r["why"] else r["bits"],
-            r["bytes_before"],
-            r["bytes_after"],
-            r["why"] or r["form"],
-        )
-        for r in report.rows()
-    ]
+    rows, narrow = list(report.rows()), width() < _NARROW
     if rows:
-        columns = ("layer", "operator", "weight", "bits", "bytes before", "after", "stored / why not")
-        print_table("Weights", columns, rows, right=("bits", "bytes before", "after"))
+        columns, cells = weight_table(rows, narrow=narrow)
+        print_table("", columns, cells, right=("bits", "before", "after"))
+        for reason in dict.fromkeys(r["why"] for r in rows if narrow and ":" in r["why"]):
+            print(f"{reason}")
     for note in report.notes:
         print(f"note: {note}")
     for path, size in report.files.items():
-        share = size / report.source_bytes if report.source_bytes else 0
-        print(f"{path}: {size} bytes, {share:.1%} of {report.source} ({report.source_bytes}); {report.seconds:.2f} s")
+        share = f", {size / report.source_bytes:.1%} of {report.source}" if report.source_bytes else ""
+        print(f"{path}: {size:,} bytes{share} ({report.source_bytes:,}); {report.seconds:.2f} s")
+
+
+def weight_table(rows: Sequence[dict[str, Any]], *, narrow: bool) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Columns and cells of `Report.rows`, with a line of sums; narrow leaves out operator, shape and long reasons."""
+    shown = []
+    for r in rows:
+        why = r["why"].partition(":")[0] if narrow else r["why"]
+        kind = () if narrow else (r["op"], "×".join(map(str, r["shape"])))
+        bits = "float" if why else r["bits"]
+        layer = r["layer"].partition(";")[0]  # TFLite joins the names of what it fused
+        shown.append((layer, *kind, bits, f"{r['bytes_before']:,}", f"{r['bytes_after']:,}", why or r["form"]))
+    before, after = (sum(r[key] for r in rows) for key in ("bytes_before", "bytes_after"))
+    many = sum(not r["why"] for r in rows)
+    blank = () if narrow else ("", "")
+    shown.append((f"{many} of {len(rows)} quantized", *blank, "", f"{before:,}", f"{after:,}", ""))
+    kind = () if narrow else ("operator", "weight")
+    return ("layer", *kind, "bits", "before", "after", "stored, or why not"), shown

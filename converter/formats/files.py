@@ -85,6 +85,16 @@ def write_atomic(path: str | os.PathLike[str], *, sources: Iterable[str | os.Pat
         raise
 
 
+def check_target(path: str | os.PathLike[str], *, sources: Iterable[str | os.PathLike[str]] = ()) -> None:
+    """Raises now what `write_atomic` would raise after the work was done; nothing remains, nothing is replaced."""
+
+    class _Tried(Exception):
+        pass
+
+    with contextlib.suppress(_Tried), write_atomic(path, sources=sources):
+        raise _Tried
+
+
 def sniff(path: str | os.PathLike[str]) -> str | None:
     """The format by contents: "tflite", "ms", "onnx", "mindir", or None. A truncated file still has its format.
 
