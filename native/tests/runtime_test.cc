@@ -1,0 +1,176 @@
+// Planning, the thread pool and programs that run at the same time; meant for the sanitizers too.
+#include "../runtime.h"
+
+#include <atomic>
+#include <cstring>
+#include <thread>
+
+#include "../arena.h"
+#include "../thread_pool.h"
+#include "testing.h"
+
+namespace bitlite {
+namespace {
+
+BITLITE_TEST(ArenaKeepsLiveBuffersApart) {
+  std::mt19937 random(1);
+  for (int round = 0; round < 200; ++round) {
+    std::vector<Lifetime> buffers;
+    for (int i = 0; i < 40; ++i) {
+      const int first = static_cast<int>(random() % 30);
+      buffers.push_back({random() % 5000, first, first + static_cast<int>(random() % 6)});
+    }
+    const ArenaPlan plan = PlanArena(buffers);
+    CHECK(plan.bytes >= ArenaLowerBound(buffers));
+    for (size_t i = 0; i < buffers.size(); ++i) {
+      CHECK(plan.offsets[i] % 64 == 0);
+      CHECK(plan.offsets[i] + buffers[i].bytes <= plan.bytes);
+      for (size_t k = 0; k < i; ++k) {
+        const bool alive_together =
+            buffers[i].first <= buffers[k].last && buffers[k].first <= buffers[i].last;
+        const bool apart = plan.offsets[i] + buffers[i].bytes <= plan.offsets[k] ||
+                           plan.offsets[k] + buffers[k].bytes <= plan.offsets[i];
+        CHECK(!alive_together || apart) << i << " and " << k;
+      }
+    }
+  }
+}
+
+BITLITE_TEST(PoolDoesEveryItemOnce) {
+  for (int round = 0; round < 300; ++round) {
+    const PoolLease lease(4);
+    CHECK(lease.threads() >= 1);
+    if (lease.threads() == 1) continue;
+    const int64_t items = 1 + round % 67;
+    std::vector<int> done(static_cast<size_t>(items), 0);
+    ThreadPool::Get().ParallelFor(
+        lease.threads(), items,
+        [](void* context, int, int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) ++(*static_cast<std::vector<int>*>(context))[i];
+        },
+        &done);
+    for (int count : done) CHECK(count == 1);
+    // Now and then long enough for the workers to fall asleep.
+    if (round % 100 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
+
+BITLITE_TEST(PoolGoesToOneRunAtATime) {
+  const PoolLease first(2);
+  CHECK(first.threads() == 2);
+  const PoolLease second(2);
+  CHECK(second.threads() == 1);
+}
+
+TensorSpec Tensor(const std::string& name, Shape shape, const std::vector<float>* data = nullptr) {
+  TensorSpec t;
+  t.name = name;
+  t.shape = std::move(shape);
+  t.count = CountOf(t.shape);
+  t.constant = data != nullptr;
+  t.data = data != nullptr ? data->data() : nullptr;
+  return t;
+}
+
+std::vector<float> Values(size_t n, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<float> values(n);
+  for (float& v : values) v = static_cast<float>(random() % 2001) / 1000.0f - 1.0f;
+  return values;
+}
+
+// conv 3x3 -> depthwise 3x3 -> conv 1x1 plus residual -> mean -> fully connected -> softmax.
+struct Network {
+  std::vector<float> w0 = Values(24 * 9 * 5, 1), w1 = Values(24 * 9, 2), w2 = Values(5 * 24, 3);
+  std::vector<float> w3 = Values(10 * 5, 4);
+  std::unique_ptr<Program> program;
+
+  explicit Network(int threads, IsaMask isa) {
+    std::vector<TensorSpec> tensors = {
+        Tensor("x", {2, 33, 31, 5}),       Tensor("w0", {24, 3, 3, 5}, &w0), Tensor("a", {2, 33, 31, 24}),
+        Tensor("w1", {24, 3, 3, 1}, &w1),  Tensor("b", {2, 33, 31, 24}),     Tensor("w2", {5, 1, 1, 24}, &w2),
+        Tensor("c", {2, 33, 31, 5}),       Tensor("d", {2, 5}),              Tensor("w3", {10, 5}, &w3),
+        Tensor("e", {2, 10}),              Tensor("y", {2, 10}),
+    };
+    const auto step = [](const char* op, std::vector<int> in, int out, std::map<std::string, Attr> attrs) {
+      StepSpec s;
+      s.op = op;
+      s.name = op + std::to_string(out);
+      s.inputs = std::move(in);
+      s.outputs = {out};
+      s.attrs = std::move(attrs);
+      return s;
+    };
+    using Ints = std::vector<int64_t>;
+    const Attr same = Ints{1, 1, 1, 1}, relu = std::string("relu");
+    std::vector<StepSpec> steps = {
+        step("conv", {0, 1}, 2, {{"pad", same}, {"act", relu}}),
+        step("conv", {2, 3}, 4, {{"pad", same}, {"act", relu}, {"group", int64_t{24}}}),
+        step("conv", {4, 5, -1, 0}, 6, {}),
+        step("reduce", {6}, 7, {{"mode", std::string("mean")}, {"axes", Ints{1, 2}}}),
+        step("fully_connected", {7, 8}, 9, {}),
+        step("softmax", {9}, 10, {}),
+    };
+    program = std::make_unique<Program>(std::move(tensors), std::move(steps), std::vector<int>{0},
+                                        std::vector<int>{10}, threads, isa);
+  }
+
+  std::vector<float> Run(const std::vector<float>& x) const {
+    std::vector<float> y(20);
+    const void* in = x.data();
+    void* out = y.data();
+    program->Run(&in, &out);
+    return y;
+  }
+};
+
+BITLITE_TEST(ThreadsDoNotChangeABit) {
+  const std::vector<float> x = Values(2 * 33 * 31 * 5, 9);
+  for (const std::string& isa : AvailableIsas()) {
+    const std::vector<float> one = Network(1, IsaUpTo(isa)).Run(x);
+    for (int threads : {2, 3, 4}) {
+      const Network network(threads, IsaUpTo(isa));
+      for (int round = 0; round < 5; ++round) CHECK(network.Run(x) == one) << isa << " " << threads;
+    }
+  }
+}
+
+BITLITE_TEST(RunsAtTheSameTimeDoNotMeet) {
+  const Network network(2, ActiveIsa());
+  std::vector<std::vector<float>> inputs, wants;
+  for (uint32_t k = 0; k < 4; ++k) {
+    inputs.push_back(Values(2 * 33 * 31 * 5, k));
+    wants.push_back(network.Run(inputs.back()));
+  }
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> callers;
+  for (size_t k = 0; k < 4; ++k) {
+    callers.emplace_back([&, k] {
+      for (int round = 0; round < 10; ++round) wrong += network.Run(inputs[k]) != wants[k];
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  CHECK(wrong == 0);
+}
+
+BITLITE_TEST(RefusalsComeBeforeAnyWork) {
+  const std::vector<float> w = Values(8 * 3, 1);
+  std::vector<TensorSpec> tensors = {Tensor("x", {1, 4, 4, 3}), Tensor("w", {8, 1, 1, 3}, &w),
+                                     Tensor("y", {1, 4, 4, 8})};
+  std::vector<const TensorSpec*> pointers;
+  for (const TensorSpec& t : tensors) pointers.push_back(&t);
+  StepSpec step;
+  step.op = "conv";
+  step.inputs = {0, 1};
+  step.outputs = {2};
+  CHECK(CheckStep(pointers, step, ActiveIsa()).empty());
+  step.attrs["no_such_attribute"] = true;
+  CHECK(CheckStep(pointers, step, ActiveIsa()).find("no_such_attribute") != std::string::npos);
+  step.attrs = {{"group", int64_t{2}}};
+  CHECK(CheckStep(pointers, step, ActiveIsa()).find("group") != std::string::npos);
+  step.inputs = {0, 5};
+  CHECK(CheckStep(pointers, step, ActiveIsa()).find("index 5") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace bitlite
