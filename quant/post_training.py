@@ -10,12 +10,14 @@ import numpy as np
 
 from ..converter.ir import Graph, Node, Tensor
 from ..converter.numeric.qparams import QuantParam, choose_asymmetric, choose_symmetric
+from .bias_correction import correct
 from .emit import Integer, emit
 from .groups import Group, Groups, make_groups
 from .histogram import DEFAULT_BINS, Histogram
 from .observe import Histograms, observe
 from .placement import Placement, place, tensors_in_codes
 from .thresholds import choose
+from .walk import Walk
 
 
 class Samples(Protocol):
@@ -40,6 +42,7 @@ class Settings:
     input_type: str = "DEFAULT"
     output_type: str = "DEFAULT"
     bins: int = DEFAULT_BINS
+    subset: int = 32
     threads: int = 1
 
 
@@ -57,9 +60,13 @@ def quantize_graph(graph: Graph, samples: Samples, settings: Settings) -> Intege
     def weight_param(node: Node, w: np.ndarray, axis: int | None) -> QuantParam:
         return symmetric(w, axis if settings.per_channel else None, settings.layer_bits.get(node, settings.bits))
 
-    return emit(
+    made = emit(
         graph, plan, groups, params, weight_param, input_type=settings.input_type, output_type=settings.output_type
     )
+    if settings.bias_correction == "sequential":
+        walk = Walk(graph, made, list(samples.pick(settings.subset)), settings.threads)
+        walk.run(lambda w, n: None if correct(w, n) is None else None)
+    return made
 
 
 def _extent(t: Tensor) -> tuple[float, float]:

@@ -1,0 +1,155 @@
+"""Walks the float and the integer graph side by side, node by node, on a bounded number of samples.
+
+Each node runs once per sample: what it reads is kept until its last reader has run, in memory or, beyond a budget, in a
+temporary file. So a correction that needs the already quantized prefix never runs a prefix again.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..converter.ir import Graph, Node, Tensor
+from ..native.session import Session
+from .emit import Integer
+from .observe import Sample, float_isa
+
+
+class Store:
+    """Arrays of a tensor, one a sample, of equal or different shapes. The largest go to disk when memory runs out."""
+
+    def __init__(self, budget: int = 64 << 20) -> None:
+        self.budget, self.used = budget, 0
+        self._arrays: dict[Tensor, list[np.ndarray] | _Spilled] = {}
+
+    def put(self, t: Tensor, arrays: list[np.ndarray]) -> None:
+        size = sum(a.nbytes for a in arrays)
+        if self.used + size > self.budget and size > 1 << 20:
+            self._arrays[t] = _Spilled(arrays)
+        else:
+            self.used += size
+            self._arrays[t] = arrays
+
+    def get(self, t: Tensor, sample: int) -> np.ndarray:
+        return self._arrays[t][sample]
+
+    def __contains__(self, t: object) -> bool:
+        return t in self._arrays
+
+    def drop(self, t: Tensor) -> None:
+        arrays = self._arrays.pop(t, None)
+        if isinstance(arrays, list):
+            self.used -= sum(a.nbytes for a in arrays)
+
+
+class _Spilled:
+    def __init__(self, arrays: list[np.ndarray]) -> None:
+        self._file = tempfile.TemporaryFile(prefix="bitlite-")
+        self._places: list[tuple[int, tuple[int, ...], np.dtype]] = []
+        for a in arrays:
+            self._places.append((self._file.tell(), a.shape, a.dtype))
+            self._file.write(np.ascontiguousarray(a).data)
+        self._file.flush()
+
+    def __getitem__(self, sample: int) -> np.ndarray:
+        offset, shape, dtype = self._places[sample]
+        self._file.seek(offset)
+        out = np.empty(shape, dtype)
+        self._file.readinto(memoryview(out).cast("B"))  # pyright: ignore[reportAttributeAccessIssue]
+        return out
+
+
+class Single:
+    """One node (with the cast that its step absorbs) as a program of its own."""
+
+    def __init__(self, nodes: Sequence[Node], threads: int, rounding: str = "rne_f32", isa: str = "") -> None:
+        made = {t for n in nodes for t in n.outputs}
+        self.inputs = list(
+            dict.fromkeys(t for n in nodes for t in n.inputs if t is not None and not t.is_const and t not in made)
+        )
+        self.outputs = list(nodes[-1].outputs)
+        graph = Graph("node", list(nodes), self.inputs, self.outputs, {"rounding": rounding})
+        self.session = Session(graph, threads, isa=isa)
+
+    def __call__(self, values: Callable[[Tensor], np.ndarray]) -> list[np.ndarray]:
+        found = self.session.run({t.name: values(t) for t in self.inputs})
+        return [found[t.name] for t in self.outputs]
+
+
+class Walk:
+    """The two graphs' values at the frontier.
+
+    Attributes:
+        real, codes: the float and the integer graph's tensors per sample.
+    """
+
+    def __init__(
+        self, graph: Graph, made: Integer, samples: Sequence[Sample], threads: int, budget: int = 64 << 20
+    ) -> None:
+        self.graph, self.made, self.threads, self.count = graph, made, threads, len(samples)
+        self.real, self.codes = Store(budget), Store(budget)
+        self.rounding = made.graph.meta.get("rounding", "rne_f32")
+        self._left: Counter[Tensor] = Counter()
+        for g in (graph, made.graph):
+            self._left.update(t for n in g.nodes for t in dict.fromkeys(n.inputs) if t is not None)
+        self._left.update(node.outputs[0] for node in made.layers)
+        for t in graph.inputs:
+            self.real.put(t, [np.ascontiguousarray(s[t.name]) for s in samples])
+        for t in made.graph.inputs:
+            self.codes.put(t, [np.ascontiguousarray(s[t.name]) for s in samples])
+        self._position = 0
+
+    def run(self, layer: Callable[[Walk, Node], None]) -> None:
+        """Runs all nodes; `layer` is called for each float node with a weight in both graphs, once its own float output
+        and its integer inputs are there, before its integer form runs."""
+        rest = set(self.made.layers)
+        for node in self.graph.nodes:
+            if not rest:
+                return
+            self._step(self.real, [node], float_isa())
+            twin = self.made.node.get(node)
+            if twin is not None:
+                self._catch_up(twin)
+                if node in rest:
+                    layer(self, node)
+                    rest.discard(node)
+                    self._leave(self.real, node.outputs[0])
+                if rest:
+                    self._step(self.codes, [twin], _isa(twin))
+                self._release(self.codes, twin)
+            self._release(self.real, node)
+
+    def _catch_up(self, twin: Node) -> None:
+        nodes = self.made.graph.nodes
+        while self._position < len(nodes) and nodes[self._position] is not twin:
+            node = nodes[self._position]
+            self._step(self.codes, [node], _isa(node))
+            self._release(self.codes, node)
+            self._position += 1
+        self._position += 1
+
+    def _step(self, store: Store, nodes: Sequence[Node], isa: str) -> None:
+        run = Single(nodes, self.threads, self.rounding, isa)
+        results = [run(lambda t: store.get(t, k)) for k in range(self.count)]
+        for i, t in enumerate(run.outputs):
+            if self._left[t]:
+                store.put(t, [r[i] for r in results])
+
+    def _release(self, store: Store, node: Node) -> None:
+        for t in dict.fromkeys(node.inputs):
+            if t is not None:
+                self._leave(store, t)
+
+    def _leave(self, store: Store, t: Tensor) -> None:
+        self._left[t] -= 1
+        if not self._left[t]:
+            store.drop(t)
+
+
+def _isa(node: Node) -> str:
+    """Integer results are the same bits everywhere; float ones only on one instruction set."""
+    return "" if all(t.dtype.kind in "iu" for t in node.outputs) else float_isa()
