@@ -23,6 +23,7 @@ from .fuse_hard_swish import fuse_hard_swish
 from .fuse_l2_norm import fuse_l2_norm
 from .fuse_layer_norm import fuse_layer_norm
 from .fuse_pad import fuse_pad
+from .fuse_quantize import fuse_quantize, split_quantize
 from .fuse_softmax import fuse_softmax
 from .fuse_swish import fuse_swish
 from .fuse_transpose_into_matmul import fuse_transpose_into_matmul
@@ -55,6 +56,7 @@ GENERAL: tuple[Pass, ...] = (
     fuse_pad,
     fuse_activation,
     absorb_flatten,
+    fuse_quantize,
 )
 """What makes every model smaller and faster, whatever it is written to."""
 
@@ -64,6 +66,7 @@ _TARGETS: dict[str, tuple[Pass, ...]] = {
     "ms": (absorb_input_layout, cancel_transposes, split_counted_pads, remove_dead_code),
     "tflite": (absorb_input_layout, absorb_output_layout, cancel_transposes, split_counted_pads, remove_dead_code),
     "onnx": (
+        split_quantize,
         restore_input_layout,
         restore_output_layout,
         channels_first,

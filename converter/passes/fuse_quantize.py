@@ -1,0 +1,197 @@
+"""Reads a QDQ graph as what it means: operators on codes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..execute import is_quantized
+from ..ir import Graph, Node, Tensor
+from ..numeric.qparams import foldable, quantize_bias
+from ..opdef import row
+from .edit import Edit
+from .runner import Change, Record, Refusal
+
+_NAME = "fuse_quantize"
+
+
+def fuse_quantize(graph: Graph) -> Iterator[Record]:
+    """Dequantize → Op → Quantize ⇒ Op on int8 codes.
+
+    The operator's integer meaning is the one that the three together approximate: exact sums of codes, one rounding. A
+    float bias becomes int32 at s_x · s_w. An operator that keeps its input's scale and whose output has another one
+    is followed by a requantization. uint8 codes inside the graph are shifted to int8 first.
+
+    Not for operators without an integer meaning, when a weight or operand is no codes, when the float result has other
+    readers, when the activation is not a clamp, and not for the last layer of a float output.
+    """
+    edit = Edit(graph)
+    yield from _signed(edit)
+    yield from _sunk(edit)
+    edit.finish()
+    edit = Edit(graph)
+    for node in edit.nodes():
+        cell = row(node.op).quant
+        if node.op in ("Quantize", "Dequantize") or cell is None or not cell.int8 or len(node.outputs) != 1:
+            continue
+        y = node.outputs[0]
+        cast = edit.only_reader(y)
+        if cast is None or cast.op != "Quantize" or cast.outputs[0].quant is None or is_quantized(y):
+            continue
+        reason = _refusal(edit, node, cast.outputs[0])
+        if reason:
+            yield Refusal(_NAME, node.name, reason)
+            continue
+        _fuse(edit, node, cast)
+        yield Change(_NAME, node.name, "computes on codes")
+    edit.finish()
+
+
+def _signed(edit: Edit) -> Iterator[Record]:
+    """uint8 → int8: the same reals with the zero point 128 lower, for codes between a Quantize and its Dequantizes."""
+    for node in edit.nodes():
+        y = node.outputs[0]
+        if node.op != "Quantize" or y.dtype != np.uint8 or y.quant is None or edit.is_output(y):
+            continue
+        codes = None if is_quantized(node.inputs[0]) else _moved(edit, y)
+        if codes is None:
+            continue
+        for t in codes:
+            assert t.quant is not None
+            t.dtype, t.quant = np.dtype(np.int8), dataclasses.replace(t.quant, zero_point=t.quant.zero_point - 128)
+        node.attrs = {**node.attrs, "dtype": "int8"}
+        yield Change(_NAME, node.name, "uint8 codes shifted to int8")
+
+
+def _moved(edit: Edit, t: Tensor) -> list[Tensor] | None:
+    """t and all that only moves its elements up to the Dequantizes; None when something else reads the codes."""
+    found, waiting = [], [t]
+    while waiting:
+        t = waiting.pop()
+        if edit.is_output(t) or t.quant is None or not edit.readers(t):
+            return None
+        found.append(t)
+        for reader in edit.readers(t):
+            if reader.op == "Dequantize":
+                continue
+            if not _moves(reader):
+                return None
+            waiting += reader.outputs
+    return found
+
+
+def _moves(node: Node) -> bool:
+    """Whether the node keeps the codes of its one operand, in other places."""
+    cell = row(node.op).quant
+    operands = [i for i, t in enumerate(node.inputs) if t is not None and i not in row(node.op).const_inputs]
+    return cell is not None and cell.output == "same" and operands == [0] and node.attrs.get("act", "none") == "none"
+
+
+def _sunk(edit: Edit) -> Iterator[Record]:
+    """Dequantize → Op that only moves elements ⇒ Op → Dequantize, so that what follows finds codes."""
+    for node in edit.nodes():
+        x = _source(edit, node.inputs[0]) if node.inputs else None
+        if x is None or not _moves(node) or is_quantized(node.outputs[0]) or len(node.outputs) != 1:
+            continue
+        y = node.outputs[0]
+        cast = edit.only_reader(y)
+        if cast is not None and cast.op == "Quantize":
+            continue
+        codes = Tensor(edit.name(f"{y.name}/codes"), x.dtype, y.shape, None, x.quant)
+        edit.set_inputs(node, [x, *node.inputs[1:]])
+        edit.take_outputs(node, [codes])
+        edit.emit("Dequantize", [codes], after=node, outputs=[y], origin=node.origin)
+        yield Change(_NAME, node.name, "moves codes")
+
+
+def _source(edit: Edit, t: Tensor | None) -> Tensor | None:
+    """The int8 codes behind a Dequantize."""
+    cast = edit.producer(t)
+    if cast is None or cast.op != "Dequantize":
+        return None
+    x = cast.inputs[0]
+    return x if x is not None and x.dtype == np.int8 and x.quant is not None and x.quant.axis is None else None
+
+
+def _refusal(edit: Edit, node: Node, y: Tensor) -> str:
+    cell = row(node.op).quant
+    assert cell is not None
+    if y.dtype != np.int8:
+        return f"its codes are {y.dtype}"
+    if not foldable(node.attrs.get("act", "none")):
+        return f"its activation {node.attrs['act']} is not a clamp"
+    parameters = row(node.op).const_inputs
+    for i, t in enumerate(node.inputs):
+        if t is None or i in parameters:
+            continue
+        if i in cell.weights and t.is_const:
+            if not is_quantized(t) or t.dtype != np.int8 or t.quant is None:
+                return f"its weight {t.name!r} is no int8"
+            if t.quant.mean_corr is not None or t.quant.var_corr is not None:
+                return f"its weight {t.name!r} has a correction"
+            continue
+        bias = i == cell.bias and bool(cell.weights) and t.is_const
+        operand = t.is_const and is_quantized(t) and t.dtype == np.int8 and t.quant is not None and t.quant.axis is None
+        if not (bias or operand) and t.dtype.kind == "f" and _source(edit, t) is None:
+            return f"its operand {t.name!r} is computed in float"
+    return ""
+
+
+def _fuse(edit: Edit, node: Node, cast: Node) -> None:
+    cell = row(node.op).quant
+    assert cell is not None
+    inputs = [_source(edit, t) or t for t in node.inputs]
+    x, y = inputs[0], cast.outputs[0]
+    assert x is not None and x.quant is not None and y.quant is not None
+    b = inputs[cell.bias] if cell.bias is not None and cell.bias < len(inputs) else None
+    if b is not None and b.data is not None and b.dtype.kind == "f":
+        w = inputs[cell.weights[0]]
+        assert w is not None and w.quant is not None
+        codes, quant = quantize_bias(b.data, float(x.quant.scale[0]), w.quant.scale)
+        inputs[cell.bias] = edit.constant(codes, b.name, quant)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    origin = node.origin or (node.name,)
+    if cell.output == "same" and y.quant != x.quant:
+        own = Tensor(edit.name(f"{node.name}/codes"), y.dtype, y.shape, None, x.quant)
+        edit.set_inputs(node, inputs)
+        edit.take_outputs(node, [own])
+        edit.emit("Quantize", [own], {"dtype": "int8"}, after=node, outputs=[y], origin=origin)
+    else:
+        edit.set_inputs(node, inputs)
+        edit.take_outputs(node, [y])
+    edit.drop(cast)
+
+
+def split_quantize(graph: Graph) -> Iterator[Record]:
+    """Op on int8 codes ⇒ Dequantize → Op → Quantize, for containers that say integers this way.
+
+    Weights stay codes (a weight-only quantized constant of the float operator), and so does an int32 bias.
+
+    Not for Quantize and Dequantize themselves.
+    """
+    edit = Edit(graph)
+    for node in edit.nodes():
+        if node.op in ("Quantize", "Dequantize") or not any(is_quantized(t) for t in node.outputs):
+            continue
+        cell = row(node.op).quant
+        inputs = list(node.inputs)
+        for i, t in enumerate(inputs):
+            if (
+                t is None
+                or not is_quantized(t)
+                or (t.is_const and cell is not None and i in (*cell.weights, cell.bias))
+            ):
+                continue
+            real = edit.emit("Dequantize", [t], at=node).outputs[0]
+            real.quant, real.dtype = None, np.dtype(np.float32)
+            inputs[i] = real
+        edit.set_inputs(node, inputs)
+        for y in list(node.outputs):
+            if not is_quantized(y):
+                continue
+            real = Tensor(edit.name(f"{y.name}/real"), np.dtype(np.float32), y.shape)
+            edit.take_outputs(node, [real if t is y else t for t in node.outputs])
+            edit.emit("Quantize", [real], {"dtype": y.dtype.name}, after=node, outputs=[y])
+        yield Change("split_quantize", node.name, "set between Dequantize and Quantize")
+    edit.finish()
