@@ -146,10 +146,9 @@ def _fuse(edit: Edit, node: Node, cast: Node) -> None:
     x, y = inputs[0], cast.outputs[0]
     assert x is not None and x.quant is not None and y.quant is not None
     b = inputs[cell.bias] if cell.bias is not None and cell.bias < len(inputs) else None
-    if b is not None and b.data is not None and b.dtype.kind == "f":
-        w = inputs[cell.weights[0]]
-        assert w is not None and w.quant is not None
-        codes, quant = quantize_bias(b.data, float(x.quant.scale[0]), w.quant.scale)
+    w = inputs[cell.weights[0]] if b is not None and cell.weights else None
+    if b is not None and b.data is not None and w is not None and w.quant is not None and not _fits(b, x, w):
+        codes, quant = quantize_bias(b.real(), float(x.quant.scale[0]), w.quant.scale)
         inputs[cell.bias] = edit.constant(codes, b.name, quant)  # pyright: ignore[reportCallIssue, reportArgumentType]
     origin = node.origin or (node.name,)
     if cell.output == "same" and y.quant != x.quant:
@@ -161,6 +160,14 @@ def _fuse(edit: Edit, node: Node, cast: Node) -> None:
         edit.set_inputs(node, inputs)
         edit.take_outputs(node, [y])
     edit.drop(cast)
+
+
+def _fits(b: Tensor, x: Tensor, w: Tensor) -> bool:
+    """Whether the bias is int32 at s_x · s_w, as near as exporters compute it in float32."""
+    if b.dtype != np.int32 or b.quant is None or x.quant is None or w.quant is None or b.quant.zero_point.any():
+        return False
+    scale = x.quant.scale[0] * w.quant.scale
+    return len(b.quant.scale) in (1, len(scale)) and np.allclose(b.quant.scale, scale, rtol=1e-5, atol=0)
 
 
 def split_quantize(graph: Graph) -> Iterator[Record]:
