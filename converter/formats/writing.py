@@ -69,7 +69,10 @@ class Writing:
         """Appends one operator; `outputs` are the source node's unless given."""
         outs = list(source.outputs if outputs is None else outputs)
         name = source.name if outs and outs[0] in source.outputs else self._name(f"{source.name}/{op}")
-        made = Emitted(op, name, list(inputs), outs, dict(fields or {}), source, version, extra)
+        ins = list(inputs)
+        while ins and ins[-1] is None:  # absent at the end is not stored: some runtimes count inputs
+            ins.pop()
+        made = Emitted(op, name, ins, outs, dict(fields or {}), source, version, extra)
         self.emitted.append(made)
         return made
 

@@ -14,7 +14,7 @@ from ..ir import Node, Tensor
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .integer import same_codes
 from .types import fail, value_dtype
-from .writers import write_onnx
+from .writers import need_opset, write_onnx
 
 
 def _image(node: Node) -> tuple[Any, ...]:
@@ -294,6 +294,7 @@ def write_onnx_blocks(w: Writing, node: Node) -> None:
     fields = {"blocksize": node.attrs["block"]}
     if node.op == "DepthToSpace" or node.attrs["mode"] != "DCR":
         fields["mode"] = node.attrs["mode"]
+        need_opset(w, node, 11 if node.op == "DepthToSpace" else 28, "mode CRD")
     write_onnx(w, node, node.op, node.inputs, fields, spatial=True)
 
 

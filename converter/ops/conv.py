@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import GraphError
+from ..execute import is_quantized
 from ..formats.reading import Reading
 from ..formats.writing import Writing
 from ..ir import Node, Tensor
+from ..numeric.qparams import QuantParam
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .acts import apply_act, read_act, with_act
 from .integer import weighted_sum
@@ -535,6 +537,21 @@ def tflite_padded(w: Writing, node: Node, kernel: Sequence[int]) -> tuple[Tensor
     return padded, 1
 
 
+def _tflite_bias(w: Writing, node: Node, channels: int) -> Tensor:
+    """The bias, zeros where there is none: LiteRT's convolutions insist on one."""
+    bias, x, weight = node.input(2), node.inputs[0], node.inputs[1]
+    assert x is not None and weight is not None
+    if bias is not None:
+        return bias
+    if not is_quantized(x):
+        return w.constant(np.zeros(channels), x.dtype, f"{node.outputs[0].name}/bias")
+    zeros = w.constant(np.zeros(channels), np.int64 if x.dtype == np.int16 else np.int32, f"{node.name}/bias")
+    if x.quant is not None and weight.quant is not None:
+        scale = x.quant.scale * weight.quant.scale
+        zeros.quant = QuantParam(scale, np.zeros(1), 0 if len(scale) > 1 else None, 32)
+    return zeros
+
+
 @writes("tflite", "Conv")
 def write_tflite_conv(w: Writing, node: Node) -> None:
     _, k = _sizes(node)
@@ -543,7 +560,7 @@ def write_tflite_conv(w: Writing, node: Node) -> None:
         _lifted(w, node, write_tflite_conv, "RESHAPE")
         return
     x, padding = tflite_padded(w, node, k[1:-1])
-    weight, bias = node.inputs[1], node.input(2)
+    weight, bias = node.inputs[1], _tflite_bias(w, node, k[0])
     assert weight is not None
     axes = "dhw"[-(len(k) - 2) :]
     fields: dict[str, Any] = {"padding": padding}

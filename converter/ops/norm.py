@@ -533,6 +533,9 @@ def write_ms_layer_norm(w: Writing, node: Node) -> None:
 
 @writes("onnx", "LayerNorm")
 def write_onnx_layer_norm(w: Writing, node: Node) -> None:
+    if w.options.get("opset", 17) < 17:
+        _write_decomposed(w, node)
+        return
     gamma, beta = node.input(1), node.input(2)
     gamma = _tail_parameters(w, node)[0] if gamma is None else gamma
     fields = {"axis": node.attrs["axis"], "epsilon": node.attrs["epsilon"]}

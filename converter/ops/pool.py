@@ -16,7 +16,7 @@ from .acts import apply_act, read_act
 from .conv import onnx_window, tflite_padded, tflite_window
 from .integer import averaged, is_byte, rescaled
 from .spatial import check_window, onnx_pads, pad_spatial, per_axis, resolve_pads, window_output, windows
-from .writers import write_fused, write_onnx
+from .writers import need_opset, write_fused, write_onnx
 
 _WINDOW: dict[str, Any] = {
     "kernel": REQUIRED,
@@ -381,6 +381,7 @@ def write_onnx_pool(w: Writing, node: Node) -> None:
         fields["ceil_mode"] = 1
     if max(a["dilation"]) > 1:
         fields["dilations"] = a["dilation"]
+        need_opset(w, node, {"AveragePool": 19, "LpPool": 18}.get(node.op, 10), "a pool with dilations")
     if a.get("count_include_pad"):
         fields["count_include_pad"] = 1
     if node.op == "LpPool":

@@ -15,7 +15,7 @@ from ..opdef import OPS, REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .integer import same_codes
 from .params import write_ints
 from .types import const_ints, fail, need, value_dtype
-from .writers import write_onnx
+from .writers import need_opset, write_onnx
 
 METHODS = ("nearest", "linear", "cubic")
 COORDINATES = (
@@ -463,6 +463,14 @@ def write_tflite_resize(w: Writing, node: Node) -> None:
     w.node("RESIZE_NEAREST_NEIGHBOR" if nearest else "RESIZE_BILINEAR", node, [node.inputs[0], size], fields=fields)
 
 
+def _opset(a: dict[str, Any]) -> int:
+    """The first opset whose Resize has what the attributes ask."""
+    if a["coordinate_mode"] == "half_pixel_symmetric":
+        return 19
+    newer = a["antialias"] or a.get("axes") is not None or a.get("policy", "stretch") != "stretch"
+    return 18 if newer else 11
+
+
 @writes("onnx", "Resize")
 def write_onnx_resize(w: Writing, node: Node) -> None:
     a, x = node.attrs, node.inputs[0]
@@ -485,6 +493,7 @@ def write_onnx_resize(w: Writing, node: Node) -> None:
             if not np.array_equal(nearest_indices(n, m, s, a), nearest_indices(n, m, s, written)):
                 w.refuse(node, f"ONNX rounds some of {m} positions over {n} elements elsewhere")
     fields: dict[str, Any] = {"mode": a["method"], "coordinate_transformation_mode": mode}
+    need_opset(w, node, _opset(a), "this resize")
     if a["method"] == "nearest":
         fields["nearest_mode"] = rounding
     if a["method"] == "cubic":
@@ -580,6 +589,7 @@ def write_onnx_runtime_resize(w: Writing, node: Node) -> None:
         w.refuse(node, "the rounding of the first Resize depends on scales that are computed while running")
     fields |= {"nearest_mode": a["nearest_mode"], "cubic_coeff_a": a["cubic_coeff"], "antialias": int(a["antialias"])}
     fields |= {"exclude_outside": int(a["exclude_outside"]), "extrapolation_value": a["extrapolation"]}
+    need_opset(w, node, _opset(a), "this resize")
     if a["axes"] is not None:
         fields["axes"] = a["axes"]
     if a["policy"] != "stretch":

@@ -17,7 +17,7 @@ from .layout import first_perm, last_perm, permuted_shape
 from .params import int64_param
 from .spatial import begin_end, onnx_pads, per_axis
 from .types import const_ints, fail, need
-from .writers import write_onnx, write_transposed
+from .writers import need_opset, write_onnx, write_transposed
 
 
 def _infer_grid_sample(node: Node) -> Inferred:
@@ -133,7 +133,10 @@ def read_onnx_grid_sample(r: Reading) -> Tensor:
 
 @writes("onnx", "GridSample")
 def write_onnx_grid_sample(w: Writing, node: Node) -> None:
+    need_opset(w, node, 16, "GridSample")
     a, old = node.attrs, w.options.get("opset", 20) < 20
+    if node.inputs[0] is not None and node.inputs[0].rank != 4:
+        need_opset(w, node, 20, "GridSample of another rank than 4")
     names = {"linear": "bilinear", "cubic": "bicubic"} if old else {}
     fields = {"mode": names.get(a["method"], a["method"]), "padding_mode": a["padding"]}
     write_onnx(w, node, "GridSample", node.inputs, fields | {"align_corners": int(a["align_corners"])}, spatial=True)
@@ -186,6 +189,7 @@ def read_onnx_affine_grid(r: Reading) -> Tensor:
 
 @writes("onnx", "AffineGrid")
 def write_onnx_affine_grid(w: Writing, node: Node) -> None:
+    need_opset(w, node, 20, "AffineGrid")
     w.node("AffineGrid", node, node.inputs, fields={"align_corners": int(node.attrs["align_corners"])})
 
 
@@ -294,7 +298,9 @@ def write_onnx_roi_align(w: Writing, node: Node) -> None:
     assert x is not None
     fields = {"output_height": a["size"][0], "output_width": a["size"][1], "mode": a["mode"]}
     fields |= {"sampling_ratio": a["sampling"], "spatial_scale": a["scale"]}
-    fields["coordinate_transformation_mode"] = "half_pixel" if a["half_pixel"] else "output_half_pixel"
+    need_opset(w, node, 16 if a["half_pixel"] else 10, "RoiAlign with half pixels")
+    if w.options.get("opset", 16) >= 16:
+        fields["coordinate_transformation_mode"] = "half_pixel" if a["half_pixel"] else "output_half_pixel"
     first = write_transposed(w, node, x, first_perm(4))
     made = w.between(y, permuted_shape(y.shape, first_perm(4)), f"{y.name}/first")
     w.node("RoiAlign", node, [first, *node.inputs[1:]], [made], fields=fields)

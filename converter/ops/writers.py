@@ -11,6 +11,12 @@ from .acts import fused_number, write_act
 from .layout import first_perm, last_perm, permuted_shape
 
 
+def need_opset(w: Writing, node: Node, opset: int, what: str) -> None:
+    """Refuses in ONNX files of an older opset."""
+    if w.options.get("opset", opset) < opset:
+        w.refuse(node, f"{what} needs opset {opset}", hint=f"--opset={opset}")
+
+
 def write_transposed(w: Writing, node: Node, x: Tensor, perm: Sequence[int]) -> Tensor:
     """x transposed by a Transpose of its own in the written ONNX file."""
     if list(perm) == list(range(len(perm))):

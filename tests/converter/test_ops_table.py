@@ -9,12 +9,14 @@ import pytest
 from bitlite.converter.builder import Builder
 from bitlite.converter.errors import GraphError, UnsupportedError
 from bitlite.converter.execute import execute
+from bitlite.converter.formats import onnx_write, tflite_write
 from bitlite.converter.formats.ms_schema import SCHEMA as MS
 from bitlite.converter.formats.reading import Reading, read_operator
 from bitlite.converter.formats.writing import write_operators
 from bitlite.converter.ir import Graph
 from bitlite.converter.opdef import load_rows, reader
 
+WRITERS = {"onnx": onnx_write.write, "tflite": tflite_write.write}
 ROWS = load_rows()
 CASES = [
     pytest.param(row, case, id=f"{name}-{k}") for name, row in sorted(ROWS.items()) for k, case in enumerate(row.cases)
@@ -52,6 +54,42 @@ def run(graph, feeds):
         made = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])
         values.update(zip(node.outputs, made, strict=True))
     return [t.data if t.is_const else values[t] for t in graph.outputs]
+
+
+# Where an independent runtime does less than, or other than, the standard: case → why.
+ELSEWHERE = {
+    "Lrn-1-onnx": "onnxruntime takes odd sizes only",
+    "MaxUnpool-1-onnx": "onnxruntime counts places in the output shape, the standard's test in the natural one",
+}
+
+
+def run_onnxruntime(path, feeds):
+    import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, NotImplemented
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    # Its optimizer moves transposes into a cubic Resize that it then cannot run.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except (NotImplemented, Fail) as error:
+        if not any(text in str(error) for text in ("NOT_IMPLEMENTED", "is under development", "No Op registered")):
+            raise
+        return None
+    return session.run(None, {i.name: feeds[i.name] for i in session.get_inputs()})
+
+
+def run_litert(path, feeds):
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    runner = Interpreter(path, experimental_op_resolver_type=resolver)
+    runner.allocate_tensors()
+    for d in runner.get_input_details():
+        runner.set_tensor(d["index"], feeds[d["name"]])
+    runner.invoke()
+    return [runner.get_tensor(d["index"]) for d in runner.get_output_details()]
 
 
 @pytest.mark.parametrize(("row", "case"), CASES)
@@ -126,6 +164,35 @@ def test_what_is_written_is_read_back_as_the_same_function(row, case, container)
             np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5 * scale)
         else:
             np.testing.assert_array_equal(got, expected)
+
+
+RUNTIMES = {"onnx": run_onnxruntime, "tflite": run_litert}
+RUNS = [p for p in WRITTEN if p.values[2] in RUNTIMES and p.id not in ELSEWHERE]
+
+
+@pytest.mark.parametrize(("row", "case", "container"), RUNS)
+def test_what_is_written_runs_the_same_in_an_independent_runtime(row, case, container, tmp_path):
+    graph, feeds = build(row, case)
+    if not graph.nodes or not feeds:
+        return
+    want = run(graph, feeds)
+    path = str(tmp_path / "model")
+    try:
+        WRITERS[container](graph, path)
+    except UnsupportedError as error:
+        assert "node" in str(error)
+        return
+    got = RUNTIMES[container](path, feeds)
+    if got is None:
+        return  # the runtime has no kernel for this operator or type
+    for y, expected in zip(got, want, strict=True):
+        assert y.dtype == expected.dtype
+        assert y.shape == expected.shape
+        if expected.dtype.kind == "f":
+            scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0))
+            np.testing.assert_allclose(y, expected, rtol=1e-3, atol=max(10 * case.tolerance, 1e-4) * scale)
+        else:
+            np.testing.assert_array_equal(y, expected)
 
 
 def test_every_row_has_a_case():
