@@ -85,7 +85,7 @@ _ROWS = [
         "SquaredDifference",
         kernel="squared_difference",
     ),
-    _Row("Atan2", np.arctan2, "f", "ATAN2"),
+    _Row("Atan2", np.arctan2, "f"),
     _Row("Equal", np.equal, "biuf", "EQUAL", "Equal", "Equal", truth=True),
     _Row("NotEqual", np.not_equal, "biuf", "NOT_EQUAL", "", "NotEqual", truth=True),
     _Row("Less", np.less, _NUMBERS, "LESS", "Less", "Less", truth=True),
@@ -333,6 +333,20 @@ def read_ms_eltwise(r: Reading) -> Tensor:
     if name is None:
         r.refuse(f"mode {r.attr('mode')} is not read")
     return _chain(name)(r)
+
+
+@reads("tflite", "ATAN2")
+def read_tflite_atan2(r: Reading) -> Tensor:
+    return r.emit("Atan2", r.input(0), r.input(1))
+
+
+@writes("tflite", "Atan2")
+def write_tflite_atan2(w: Writing, node: Node) -> None:
+    a, b = node.inputs[0], node.inputs[1]
+    assert a is not None and b is not None
+    if a.shape != b.shape:
+        w.refuse(node, f"its inputs of shapes {a.shape} and {b.shape} broadcast")
+    w.node("ATAN2", node, node.inputs)
 
 
 @writes("ms", "Pow")

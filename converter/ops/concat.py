@@ -132,7 +132,7 @@ def write_ms_concat(w: Writing, node: Node) -> None:
 
 @writes("tflite", "Concat")
 def write_tflite_concat(w: Writing, node: Node) -> None:
-    write_fused(w, node, "CONCATENATION", node.inputs, {"axis": node.attrs["axis"]}, key="fused_activation_function")
+    write_fused(w, node, "CONCATENATION", node.inputs, {"axis": node.attrs["axis"]})
 
 
 @writes("onnx", "Concat")

@@ -44,6 +44,8 @@ def write_cast(w: Writing, node: Node, t: Tensor, dtype: np.dtype, name: str) ->
     """`t` in another type by a cast of its own; itself when it has that type."""
     if t.dtype == dtype:
         return t
+    if t.data is not None and t.quant is None and t.data.size < 1 << 16:
+        return w.constant(t.data, dtype, f"{node.name}/{name}")
     y = w.between(t, name=f"{node.name}/{name}")
     y.dtype, y.quant = dtype, None
     emit_cast(w, node, t, y)

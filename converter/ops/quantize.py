@@ -361,6 +361,8 @@ def write_onnx_casts(w: Writing, node: Node) -> None:
 
 @writes("onnx", "QuantizeLinear", "DequantizeLinear")
 def write_onnx_linear(w: Writing, node: Node) -> None:
+    if node.attrs["block"] and w.options.get("opset", 0) < 21:
+        w.refuse(node, "scales per block need opset 21")
     fields = {"axis": node.attrs["axis"]} | ({"block_size": node.attrs["block"]} if node.attrs["block"] else {})
     w.node(node.op, node, node.inputs, fields=fields)
 

@@ -255,7 +255,7 @@ def read_ms_broadcast_to(r: Reading) -> Tensor:
 
 @writes("tflite", "BroadcastTo")
 def write_tflite_broadcast_to(w: Writing, node: Node) -> None:
-    w.node("BROADCAST_TO", node, [node.inputs[0], write_param(w, node, _target(w, node), "shape")])
+    w.node("BROADCAST_TO", node, [node.inputs[0], write_param(w, node, _target(w, node), "shape")], version=2)
 
 
 @writes("ms", "BroadcastTo")

@@ -121,6 +121,7 @@ def tflite_model(
     options: tuple[str, dict[str, Any]] | None = None,
     *,
     const: tuple[int, ...] = (),
+    variable: tuple[int, ...] = (),
     outputs: tuple[Any, ...] = (None,),
     quant: dict[int, QuantParam] | None = None,
     output_quant: tuple[QuantParam | None, ...] = (None,),
@@ -131,7 +132,8 @@ def tflite_model(
     """A model of one operator.
 
     Args:
-        inputs: arrays or None. const: which of them are constants. outputs: dtypes, None for that of input 0.
+        inputs: arrays or None. const, variable: which of them are constants, or states that start as zeros.
+        outputs: dtypes, None for that of input 0.
         quant: input index → parameters. output_quant: parameters of the outputs.
     """
     from bitlite.converter.formats.flat import encode
@@ -167,7 +169,9 @@ def tflite_model(
             index.append(-1)
             continue
         index.append(tensor(f"x{i}", a.dtype, a.shape, a if i in const else None, (quant or {}).get(i)))
-        if i not in const:
+        if i in variable:
+            tensors[-1]["is_variable"] = True
+        elif i not in const:
             live.append(index[-1])
     first = next(a for a in inputs if a is not None).dtype
     made = [
