@@ -19,6 +19,7 @@ from .fold_constants import fold_constants
 from .fuse_activation import fuse_activation
 from .fuse_bias import fuse_bias
 from .fuse_gelu import fuse_gelu
+from .fuse_group_norm import fuse_group_norm
 from .fuse_hard_swish import fuse_hard_swish
 from .fuse_l2_norm import fuse_l2_norm
 from .fuse_layer_norm import fuse_layer_norm
@@ -44,6 +45,7 @@ GENERAL: tuple[Pass, ...] = (
     cancel_transposes,
     # Patterns come before the folds that would take a piece out of them.
     fuse_layer_norm,
+    fuse_group_norm,
     fuse_softmax,
     fuse_l2_norm,
     fuse_gelu,

@@ -19,8 +19,9 @@ def remove_identities(graph: Graph) -> Iterator[Record]:
 
     Identity, Dropout; a Reshape, Squeeze, ExpandDims or Tile that keeps the shape; a Transpose that keeps the order; a
     Cast to the same type; a Pad by nothing; a Slice of everything; a Concat or Split of one; + 0, - 0, · 1, / 1; a
-    clamp of values already inside its bounds. Of two Reshapes or Casts in a row the first goes. Quantize after
-    Dequantize with the same parameters gives the same codes.
+    clamp of values already inside its bounds. Of two Reshapes or Casts in a row the first goes, as does a clamp before
+    a tighter one; ExpandDims and Squeeze of the same axes both go. Quantize after Dequantize with the same parameters
+    gives the same codes.
 
     Not when both names must stay (a graph input that is also an output), when the tensors differ in quantization, or
     when a first Cast loses what the second would keep.
@@ -164,6 +165,7 @@ def _output_range(node: Node) -> tuple[float | None, float | None] | None:
     return RANGES.get(node.attrs.get("act", "none")) or _RANGES_OF.get(node.op)
 
 
+_RESHAPES = ("Reshape", "Squeeze", "ExpandDims")
 _TESTS: dict[str, Callable[[Edit, Node], str]] = {
     "Identity": lambda edit, node: "passes its input on",
     "Dropout": lambda edit, node: "does nothing at inference",
@@ -196,13 +198,23 @@ def _merge(edit: Edit, node: Node) -> str:
         return ""
     x = source.inputs[0]
     rest = node.inputs[1:]
-    if node.op == "Reshape" and source.op in ("Reshape", "Squeeze", "ExpandDims") and x.quant == node.outputs[0].quant:
+    if node.op == "Reshape" and source.op in _RESHAPES and x.quant == node.outputs[0].quant:
         target = int_list(node.input(1))
         if target is None or (0 in target and node.attrs.get("zero_copies")):
             return ""
     elif node.op == "Cast" and source.op == "Cast":
         middle = source.outputs[0].dtype
         if x.quant is not None or not np.can_cast(x.dtype, middle, "safe") or not _keeps_value(x.dtype, middle):
+            return ""
+    elif node.op in _RESHAPES and source.op in _RESHAPES and not _data_dependent(node, source):
+        # One axis comes and another goes: together they may be nothing.
+        y = node.outputs[0]
+        if not (x.is_static and same_shape(x, y)) or x.dtype != y.dtype or not edit.alias(y, x):
+            return ""
+        edit.drop(node)
+        return f"undoes {source.op} {source.name!r}"
+    elif (inner := clamp_of(source)) is not None and (outer := clamp_of(node)) is not None:
+        if not is_float_node(node) or not is_float_node(source) or narrowed(inner, outer) != outer:
             return ""
     elif node.op == "Quantize" and source.op == "Dequantize":
         y = node.outputs[0]
@@ -214,6 +226,10 @@ def _merge(edit: Edit, node: Node) -> str:
     node.origin = trail(source, node)
     edit.set_inputs(node, [x, *rest])
     return f"{source.op} {source.name!r} before {node.op} makes no difference"
+
+
+def _data_dependent(*nodes: Node) -> bool:
+    return any(t is not None and not t.is_const for node in nodes for t in node.inputs[1:])
 
 
 def _keeps_value(source: np.dtype, middle: np.dtype) -> bool:

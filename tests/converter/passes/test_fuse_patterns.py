@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from bitlite.converter.passes import GENERAL
 from bitlite.converter.passes.fuse_gelu import fuse_gelu
 from bitlite.converter.passes.fuse_hard_swish import fuse_hard_swish
 from bitlite.converter.passes.fuse_l2_norm import fuse_l2_norm
@@ -193,3 +194,24 @@ def test_l2_norm_in_every_writing(net, rewrite, form):
     net.done(y)
     net.graph.prune()
     assert rewrite(net.graph, fuse_l2_norm).ops == ["Tanh", "LpNorm"]
+
+
+def group_norm(net, x, groups=2, scale=1.0):
+    parts = net.emit("Reshape", x, net.ints(x.shape[0], groups, -1))
+    ones = net.build.constant(np.full(groups, scale, np.float32))
+    norm = net.emit("InstanceNorm", net.last(parts), ones, net.build.constant(np.zeros(groups, np.float32)))
+    return net.emit("Reshape", net.first(norm), net.ints(*x.shape))
+
+
+def test_group_norm_as_pytorch_exports_it(net, rewrite):
+    x = net.first(net.conv(net.last(net.input(2, 3, 6, 5)), 4))
+    y = net.emit("Add", net.emit("Mul", group_norm(net, x), net.const(4, 1, 1)), net.const(4, 1, 1), name="last")
+    y = net.first(net.conv(net.last(y), 2))
+    got = rewrite(net.done(y), *GENERAL)
+    assert got.ops == ["Transpose", "Conv", "GroupNorm", "Conv", "Transpose"]
+    assert got.node("GroupNorm").attrs["groups"] == 2
+
+
+def test_groups_that_are_scaled_stay(net, rewrite):
+    x = net.first(net.conv(net.last(net.input(2, 3, 6, 5)), 4))
+    assert "InstanceNorm" in rewrite(net.done(group_norm(net, x, scale=2.0)), *GENERAL).ops

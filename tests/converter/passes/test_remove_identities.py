@@ -104,3 +104,19 @@ def test_dead_nodes_go_and_unread_inputs_stay(net, rewrite):
     got = rewrite(net.done(net.emit("Exp", x, name="alive")), remove_dead_code)
     assert [n.name for n in got.graph.nodes] == ["alive"]
     assert [c.node for c in got.changes] == ["dead", "deader"]
+
+
+def test_axes_that_come_and_go(net, rewrite):
+    x = net.emit("Exp", net.input(2, 4))
+    y = net.emit("Squeeze", net.emit("ExpandDims", x, axes=[1]), axes=[1])
+    z = net.emit("Squeeze", net.emit("ExpandDims", net.emit("Neg", net.input(1, 4, name="z")), axes=[1]), axes=[0])
+    got = rewrite(net.done(net.emit("Neg", y), net.emit("Exp", z)), remove_identities)
+    assert got.ops == ["Exp", "Neg", "Neg", "Exp"]
+
+
+def test_of_two_clamps_the_tighter_stays(net, rewrite):
+    x = net.emit("Tanh", net.input(2, 40))
+    tighter = net.emit("Clip", net.emit("Relu", x), min=0.0, max=0.5)
+    crossed = net.emit("Clip", net.emit("Clip", x, min=-0.5, max=0.5), min=0.0, max=1.0)
+    got = rewrite(net.done(tighter, crossed), remove_identities)
+    assert got.ops == ["Tanh", "Clip", "Clip", "Clip"]
