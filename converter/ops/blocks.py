@@ -264,8 +264,10 @@ def write_ms_batch_blocks(w: Writing, node: Node) -> None:
         w.refuse(node, "only [N,H,W,C] is there")
     flat = node.attrs[key]
     pairs = {"data": [{"data": flat[:2]}, {"data": flat[2:]}]}
-    fields = {"block_shape": node.attrs["block"], "paddings" if key == "pads" else "crops": pairs}
-    w.node(node.op, node, [x], fields=fields)
+    if key == "pads":
+        w.node("SpaceToBatchND", node, [x], fields={"block_shape": node.attrs["block"], "paddings": pairs})
+    else:
+        w.node("BatchToSpace", node, [x], fields={"block_size": node.attrs["block"], "crops": pairs})
 
 
 @writes("tflite", "DepthToSpace", "SpaceToDepth")

@@ -452,33 +452,43 @@ def _sizes(node: Node) -> tuple[tuple[Any, ...], tuple[int, ...]]:
     return x.shape, w.shape  # pyright: ignore[reportReturnType]
 
 
-def _lifted(w: Writing, node: Node, write: Callable[[Writing, Node], None], reshape: str) -> None:
-    """A 1-D convolution as the 2-D one with height 1, between two reshapes."""
-    x, weight, y = node.inputs[0], node.inputs[1], node.outputs[0]
-    if x is None or weight is None or weight.data is None or x.shape is None or y.shape is None:
-        w.refuse(node, "a 1-D convolution needs a constant weight and an input of known rank")
-    if sum(d is None for d in x.shape) > 1 or sum(d is None for d in y.shape) > 1:
-        w.refuse(node, "a 1-D convolution needs a static input shape", hint="--inputShape")
+def _lifted(w: Writing, node: Node, write: Callable[[Writing, Node], None]) -> None:
+    """A 1-D convolution as the 2-D one with height 1."""
+    weight = node.inputs[1]
+    if weight is None or weight.data is None:
+        w.refuse(node, "a 1-D convolution needs a constant weight")
     q = weight.quant
     if q is not None and q.axis:
         q = dataclasses.replace(q, axis=q.axis + 1)
     data = weight.data[:, None]
     flat = Tensor(weight.name, weight.dtype, data.shape, data, q)
-    a = dict(node.attrs)
-    for key, neutral in (("stride", [1]), ("dilation", [1]), ("pad", [0, 0]), ("output_padding", [0])):
+    write_lifted(w, node, write, [flat, *node.inputs[2:]])
+
+
+def write_lifted(
+    w: Writing, node: Node, write: Callable[[Writing, Node], None], others: Sequence[Tensor | None] = ()
+) -> None:
+    """A 1-D window as the 2-D one with height 1, between two reshapes; `others` are the inputs behind the data."""
+    x, y, a = node.inputs[0], node.outputs[0], dict(node.attrs)
+    if x is None or x.shape is None or y.shape is None or sum(d is None for d in (*x.shape, *y.shape)) > 1:
+        w.refuse(node, "a 1-D window needs a static input shape", hint="--inputShape")
+    for key, neutral in (("stride", [1]), ("dilation", [1]), ("kernel", [1]), ("pad", [0, 0]), ("output_padding", [0])):
         if key in a:
             a[key] = neutral + a[key]
     a["pad_mode"] = "explicit"
     high = w.between(x, (x.shape[0], 1, *x.shape[1:]), f"{x.name}/2d")
     made = w.between(y, (y.shape[0], 1, *y.shape[1:]), f"{y.name}/2d")
-    _reshape(w, node, reshape, x, high)
-    write(w, Node(node.op, node.name, [high, flat, *node.inputs[2:]], [made], a, node.origin))
-    _reshape(w, node, reshape, made, y)
+    _reshape(w, node, x, high)
+    write(w, Node(node.op, node.name, [high, *others], [made], a, node.origin))
+    _reshape(w, node, made, y)
 
 
-def _reshape(w: Writing, node: Node, op: str, x: Tensor, y: Tensor) -> None:
+def _reshape(w: Writing, node: Node, x: Tensor, y: Tensor) -> None:
     shape = w.constant([-1 if d is None else d for d in y.shape or ()], np.int32, f"{y.name}/shape")
-    w.node(op, node, [x, shape], [y], fields={"new_shape": shape.data.tolist()} if op == "RESHAPE" else {})  # pyright: ignore
+    if w.container == "tflite":
+        w.node("RESHAPE", node, [x, shape], [y], fields={"new_shape": shape.data.tolist()})  # pyright: ignore
+    else:
+        w.node("Reshape", node, [x, shape], [y])
 
 
 def _ms_fields(node: Node, kernel: Sequence[int]) -> dict[str, Any]:
@@ -499,12 +509,14 @@ def write_ms_conv(w: Writing, node: Node) -> None:
     x, k = _sizes(node)
     a = node.attrs
     if len(k) == 3:
-        _lifted(w, node, write_ms_conv, "Reshape")
+        _lifted(w, node, write_ms_conv)
         return
     if len(k) != 4 or min(a["pad"]) < 0:
         w.refuse(node, f"{len(k) - 2}-D convolution with pads {a['pad']} is not in MindSpore Lite")
     if a["pad_mode"].startswith("same") and None in x[1:-1] and node.op == "Conv":
         w.refuse(node, "its pads follow from an unknown input size", hint="--inputShape")
+    if node.op == "ConvTranspose" and a["group"] > 1 and not (k[-1] == 1 and a["group"] == k[0]):
+        w.refuse(node, f"a transposed convolution in {a['group']} groups of several channels has no kernel there")
     fields = _ms_fields(node, k[1:-1])
     if node.op == "Conv":
         fields |= {"in_channel": k[-1] * a["group"], "out_channel": k[0]}
@@ -515,19 +527,34 @@ def write_ms_conv(w: Writing, node: Node) -> None:
         write_fused(w, node, "Conv2dTransposeFusion", node.inputs, fields, key="activation_type")
 
 
+def tflite_padding(node: Node, kernel: Sequence[int]) -> int | None:
+    """TFLite's `padding` that means the node's pads: 0 SAME, 1 VALID; None where neither does."""
+    x, a = node.inputs[0], node.attrs
+    spatial = (None,) if x is None or x.shape is None else x.shape[1:-1]
+    if None in spatial:
+        return (
+            0
+            if a["pad_mode"] == "same_upper"
+            else 1
+            if not a["pad_mode"].startswith("same") and not any(a["pad"])
+            else None
+        )
+    if not any(a["pad"]):
+        return 1
+    same = same_pads(spatial, kernel, a["stride"], a["dilation"], False)  # pyright: ignore
+    return 0 if a["pad"] == same else None
+
+
 def tflite_padded(w: Writing, node: Node, kernel: Sequence[int]) -> tuple[Tensor, int]:
     """Input 0 and the TFLite `padding` that give the node's pads: SAME, VALID, or VALID behind a PAD of its own."""
     x, a = node.inputs[0], node.attrs
     assert x is not None and x.shape is not None
     spatial = x.shape[1:-1]
-    if a["pad_mode"] == "same_upper" and None in spatial:
-        return x, 0
-    if a["pad_mode"] == "same_lower" and None in spatial:
+    padding = tflite_padding(node, kernel)
+    if padding is not None:
+        return x, padding
+    if a["pad_mode"].startswith("same") and None in spatial:
         w.refuse(node, "its pads follow from an unknown input size", hint="--inputShape")
-    if not any(a["pad"]):
-        return x, 1
-    if None not in spatial and a["pad"] == same_pads(spatial, kernel, a["stride"], a["dilation"], False):  # pyright: ignore
-        return x, 0
     if min(a["pad"]) < 0:
         w.refuse(node, f"pads {a['pad']} crop")
     pads = [[0, 0], *([a["pad"][2 * i], a["pad"][2 * i + 1]] for i in range(len(spatial))), [0, 0]]
@@ -557,7 +584,7 @@ def write_tflite_conv(w: Writing, node: Node) -> None:
     _, k = _sizes(node)
     a, key = node.attrs, "fused_activation_function"
     if len(k) == 3:
-        _lifted(w, node, write_tflite_conv, "RESHAPE")
+        _lifted(w, node, write_tflite_conv)
         return
     x, padding = tflite_padded(w, node, k[1:-1])
     weight, bias = node.inputs[1], _tflite_bias(w, node, k[0])
@@ -583,7 +610,7 @@ def write_tflite_conv_transpose(w: Writing, node: Node) -> None:
     shape, k = _sizes(node)
     a, y, key = node.attrs, node.outputs[0], "fused_activation_function"
     if len(k) == 3:
-        _lifted(w, node, write_tflite_conv_transpose, "RESHAPE")
+        _lifted(w, node, write_tflite_conv_transpose)
         return
     if a["group"] != 1 or (len(k) == 4 and max(a["dilation"]) > 1):
         w.refuse(node, f"a transposed convolution with group={a['group']}, dilation={a['dilation']} is not in TFLite")

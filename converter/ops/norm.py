@@ -486,21 +486,33 @@ def write_onnx_channel_norm(w: Writing, node: Node) -> None:
 
 @writes("ms", "InstanceNorm", "GroupNorm")
 def write_ms_channel_norm(w: Writing, node: Node) -> None:
-    """Between Transposes: the runtime works on NC…"""
+    """Between Transposes: the runtime works on NC… A GroupNorm is an InstanceNorm of its groups, then a scale."""
     x, y = node.inputs[0], node.outputs[0]
     assert x is not None
     if x.shape is None or len(x.shape) != 4:
         w.refuse(node, "only the 2-D form is there")
     fields = {"epsilon": node.attrs["epsilon"]}
-    if node.op == "GroupNorm":
-        fields |= {"num_groups": node.attrs["groups"], "affine": True}
     to, back = first_perm(4), last_perm(4)
     before = w.between(x, permuted_shape(x.shape, to), f"{x.name}/transposed")
     after = w.between(y, permuted_shape(y.shape, to), f"{y.name}/transposed")
     w.node("Transpose", node, [x, w.constant(to, np.int32, "perm")], [before])
-    name = "InstanceNorm" if node.op == "InstanceNorm" else "GroupNormFusion"
-    w.node(name, node, [before, *node.inputs[1:]], [after], fields=fields)
-    w.node("Transpose", node, [after, w.constant(back, np.int32, "perm")], [y])
+    if node.op == "InstanceNorm":
+        w.node("InstanceNorm", node, [before, *node.inputs[1:]], [after], fields=fields)
+        w.node("Transpose", node, [after, w.constant(back, np.int32, "perm")], [y])
+        return
+    n, h, wide, c = x.shape
+    if None in (n, h, wide, c):
+        w.refuse(node, "its sizes are not known", hint="--inputShape")
+    groups = node.attrs["groups"]
+    parts = (n, groups, c // groups * h, wide)  # pyright: ignore[reportOptionalOperand]
+    split, standard = (w.between(x, parts, f"{y.name}/{name}") for name in ("groups", "standard"))
+    w.node("Reshape", node, [before, w.constant(parts, np.int32, "shape")], [split])
+    plain = [w.constant(np.full(groups, v), np.float32, f"{y.name}/plain") for v in (1, 0)]
+    w.node("InstanceNorm", node, [split, *plain], [standard], fields=fields)
+    w.node("Reshape", node, [standard, w.constant(before.shape, np.int32, "shape")], [after])
+    last = w.between(y, name=f"{y.name}/standardized")
+    w.node("Transpose", node, [after, w.constant(back, np.int32, "perm")], [last])
+    w.node("ScaleFusion", node, [last, *node.inputs[1:]], [y], fields={"axis": -1, "activation_type": 0})
 
 
 def _tail_parameters(w: Writing, node: Node) -> list[Tensor]:
@@ -560,8 +572,9 @@ def write_onnx_plain_norm(w: Writing, node: Node) -> None:
 
 @writes("ms", "LpNorm")
 def write_ms_l2_norm(w: Writing, node: Node) -> None:
-    if node.attrs["p"] != 2:
-        w.refuse(node, f"a norm with p={node.attrs['p']} is not there")
+    a, x = node.attrs, node.inputs[0]
+    if a["p"] != 2 or x is None or x.rank is None or [i % x.rank for i in a["axes"]] != [x.rank - 1]:
+        w.refuse(node, f"a norm with p={a['p']} over axes {a['axes']} is not there, only p=2 over the last one")
     fields = {"axis": node.attrs["axes"], "epsilon": node.attrs["epsilon"]}
     write_fused(w, node, "L2NormalizeFusion", node.inputs, fields, key="activation_type")
 

@@ -13,7 +13,7 @@ from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .acts import apply_act, read_act
-from .conv import onnx_window, tflite_padded, tflite_window
+from .conv import onnx_window, tflite_padded, tflite_padding, tflite_window, write_lifted
 from .integer import averaged, is_byte, rescaled
 from .spatial import check_window, onnx_pads, pad_spatial, per_axis, resolve_pads, window_output, windows
 from .writers import need_opset, write_fused, write_onnx
@@ -290,15 +290,13 @@ def read_ms_pool(r: Reading) -> Tensor:
 
 
 def _plain_2d(w: Writing, node: Node) -> tuple[Any, ...]:
-    """The input's shape of a pool that TFLite and MindSpore Lite can hold: 2-D, without dilation, pads not counted."""
+    """The input's shape of a pool that TFLite and MindSpore Lite can hold: 2-D, without dilation."""
     x, a = node.inputs[0], node.attrs
     assert x is not None and x.shape is not None
     if len(x.shape) != 4:
         w.refuse(node, f"{len(x.shape) - 2}-D pools are not there")
     if max(a["dilation"]) > 1:
         w.refuse(node, f"a pool with dilation={a['dilation']} is not there")
-    if a.get("count_include_pad") and any(a["pad"]):
-        w.refuse(node, "an average that counts pads is not there", hint="an explicit Pad before the pool")
     return x.shape
 
 
@@ -311,9 +309,55 @@ def _extra(node: Node, x: tuple[Any, ...]) -> list[int] | None:
     return [max(m - n - a["pad"][2 * i] - a["pad"][2 * i + 1], 0) for i, (m, n) in enumerate(zip(reach, x[1:-1]))]
 
 
+def _padded_average(w: Writing, node: Node, write: Any) -> None:
+    """An average with pads that the container cannot say: zeros around, a pool without pads, and what was counted."""
+    x, y, a = node.inputs[0], node.outputs[0], node.attrs
+    assert x is not None and x.shape is not None
+    extra = _extra(node, x.shape)
+    if x.dtype.kind != "f" or extra is None or not y.is_static or None in x.shape[1:]:
+        w.refuse(node, f"an average with pads {a['pad']}, counted or not, of this type or of unknown sizes")
+    pad = [p + (extra[i // 2] if i % 2 else 0) for i, p in enumerate(a["pad"])]
+    sizes = [n + pad[2 * i] + pad[2 * i + 1] for i, n in enumerate(x.shape[1:-1])]  # pyright: ignore
+    padded = w.between(x, (x.shape[0], *sizes, x.shape[-1]), f"{x.name}/padded")
+    pairs = w.constant([0, 0, *pad, 0, 0], np.int32, f"{x.name}/pads")
+    if w.container == "tflite":
+        pairs.data, pairs.shape = np.reshape(pairs.data, (-1, 2)), (len(x.shape), 2)  # pyright: ignore
+        w.node("PAD", node, [x, pairs], [padded])
+    else:
+        w.node("PadFusion", node, [x, pairs], [padded], fields={"padding_mode": 0, "constant_value": 0.0})
+    plain = a | {
+        "pad": [0] * len(pad),
+        "pad_mode": "valid",
+        "ceil_mode": False,
+        "count_include_pad": False,
+        "act": "none",
+    }
+    probe = np.empty((1, *x.shape[1:-1], 1), np.bool_)  # pyright: ignore
+    window = {k: v for k, v in a.items() if k not in ("act", "count_include_pad")}
+    share = np.prod(a["kernel"]) / _counts(probe, window, a["count_include_pad"])
+    act = a["act"]
+    if (share == 1).all():
+        write(w, Node(node.op, node.name, [padded], [y], plain | {"act": act}, node.origin))
+        return
+    mean = w.between(y, name=f"{y.name}/mean")
+    write(w, Node(node.op, node.name, [padded], [mean], plain, node.origin))
+    factor = w.constant(share, x.dtype, f"{y.name}/share")
+    made = Node("Mul", node.name, [mean, factor], [y], {"act": act}, node.origin)
+    if w.container == "tflite":
+        write_fused(w, made, "MUL", [mean, factor], key="fused_activation_function")
+    else:
+        write_fused(w, made, "MulFusion", [mean, factor], key="activation_type")
+
+
 @writes("ms", "MaxPool", "AveragePool")
 def write_ms_pool(w: Writing, node: Node) -> None:
+    if node.inputs[0] is not None and node.inputs[0].rank == 3:
+        write_lifted(w, node, write_ms_pool)
+        return
     x, a = _plain_2d(w, node), node.attrs
+    if a.get("count_include_pad") and any(a["pad"]):
+        _padded_average(w, node, write_ms_pool)
+        return
     if a["pad_mode"].startswith("same") and None in x[1:-1]:
         w.refuse(node, "its pads follow from an unknown input size", hint="--inputShape")
     whole = a["kernel"] == list(x[1:-1]) and not any(a["pad"])
@@ -332,7 +376,13 @@ def write_ms_pool(w: Writing, node: Node) -> None:
 
 @writes("tflite", "MaxPool", "AveragePool", "LpPool")
 def write_tflite_pool(w: Writing, node: Node) -> None:
+    if node.inputs[0] is not None and node.inputs[0].rank == 3:
+        write_lifted(w, node, write_tflite_pool)
+        return
     x, a = _plain_2d(w, node), node.attrs
+    if a.get("count_include_pad") and any(a["pad"]):
+        _padded_average(w, node, write_tflite_pool)
+        return
     if node.op == "LpPool" and not (a["p"] == 2 and a["mean"]):
         w.refuse(node, f"TFLite's L2 pool is a root mean square, not a sum with p={a['p']}")
     extra = _extra(node, x)
@@ -344,10 +394,13 @@ def write_tflite_pool(w: Writing, node: Node) -> None:
         asked.attrs |= {"pad": pad, "pad_mode": "explicit"}
     if node.op == "MaxPool":
         source, padding = _max_padded(w, asked)
+    elif node.op == "AveragePool" and tflite_padding(asked, a["kernel"]) is None:
+        _padded_average(w, node, write_tflite_pool)
+        return
     else:
         source, padding = tflite_padded(w, asked, a["kernel"])
         if source is not node.inputs[0]:
-            w.refuse(node, f"TFLite averages with pads other than SAME and VALID: {asked.attrs['pad']}")
+            w.refuse(node, f"an L2 pool with pads other than SAME and VALID: {asked.attrs['pad']}")
     fields = {"padding": padding, "stride_h": a["stride"][0], "stride_w": a["stride"][1]}
     fields |= {"filter_height": a["kernel"][0], "filter_width": a["kernel"][1]}
     names = {"MaxPool": "MAX_POOL_2D", "AveragePool": "AVERAGE_POOL_2D", "LpPool": "L2_POOL_2D"}

@@ -428,7 +428,7 @@ def _as_multiplied(w: Writing, node: Node, modes: dict[tuple[str, str], Any]) ->
     w.refuse(node, f"a {a['method']} resize with {a['coordinate_mode']}, {a['nearest_mode']} is another function there")
 
 
-_LINEAR = {("half_pixel", "floor"): 2, ("align_corners", "floor"): 1, ("asymmetric", "floor"): 0}
+_LINEAR = {("half_pixel", "floor"): 2, ("asymmetric", "floor"): 0, ("align_corners", "floor"): 1}
 _NEAREST = {
     ("asymmetric", "floor"): 0,
     ("align_corners", "round_prefer_ceil"): 1,
@@ -441,7 +441,10 @@ def write_ms_resize(w: Writing, node: Node) -> None:
     if node.attrs["method"] == "cubic":
         w.refuse(node, "a cubic resize has no kernel there")
     nearest = node.attrs["method"] == "nearest"
-    mode = _as_multiplied(w, node, {k: v for k, v in _NEAREST.items() if v < 2} if nearest else _LINEAR)
+    modes = {k: v for k, v in _NEAREST.items() if v < 2} if nearest else _LINEAR
+    if 1 in _static(w, node)[1]:  # its align_corners divides by size - 1
+        modes = {k: v for k, v in modes.items() if v != 1}
+    mode = _as_multiplied(w, node, modes)
     fields = {
         "format": 1,
         "method": 1 if nearest else 0,
