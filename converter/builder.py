@@ -52,9 +52,9 @@ class Builder:
             return wish
         return self.name(wish)
 
-    def reserve(self, names: Iterable[str]) -> None:
-        """Keeps names for tensors still to come, which get them by `rename`."""
-        fresh = {n for n in names if n not in self._tensors}
+    def reserve(self, names: Iterable[str], anew: bool = False) -> None:
+        """Keeps names for tensors still to come, which get them by `rename`; `anew` also those that were given up."""
+        fresh = {n for n in names if anew or n not in self._tensors}
         self._tensors |= dict.fromkeys(fresh, 0)
         self._reserved |= fresh
 

@@ -54,7 +54,7 @@ class ReferenceSegment:
         node = self.node
         arrays = [None if t is None else t.data if t.data is not None else values[t] for t in node.inputs]
         for t, a in zip(node.outputs, execute(node, arrays)):
-            values[t] = np.ascontiguousarray(a)
+            values[t] = a if a.flags.c_contiguous else np.ascontiguousarray(a)
 
     def profile(self, values: Values, spent: Callable[[Node, int], None]) -> None:
         start = time.perf_counter_ns()

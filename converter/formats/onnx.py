@@ -27,6 +27,8 @@ _RAW = {
     14: "<c8", 15: "<c16", 16: "<u2", 21: "u1", 22: "u1",
 }  # fmt: skip
 _BFLOAT16, _UINT4, _INT4 = 16, 21, 22
+_PORTS = frozenset(k for k in _RAW if k < 14)
+"""What graph inputs and outputs may hold: the types that numpy itself has."""
 _DTYPES = {**{k: v for k, v in _RAW.items() if k < 16}, _BFLOAT16: "<f4", _UINT4: "u1", _INT4: "i1"}
 
 
@@ -90,7 +92,7 @@ class _Reader:
 
     def _input(self, info: Any, shapes: InputShapes) -> Tensor:
         kind = info.type.WhichOneof("value")
-        if kind != "tensor_type" or info.type.tensor_type.elem_type not in _DTYPES:
+        if kind != "tensor_type" or info.type.tensor_type.elem_type not in _PORTS:
             what = kind if kind != "tensor_type" else f"tensor of type {info.type.tensor_type.elem_type}"
             raise UnsupportedError(f"input {info.name!r} is a {what}, which is not read", file=self.path)
         tensor = info.type.tensor_type

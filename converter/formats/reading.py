@@ -182,6 +182,9 @@ def name_outputs(build: Builder, found: Sequence[tuple[str, Tensor]]) -> list[Te
     taken = set(build.graph.inputs)
     for name, tensor in found:
         if tensor in taken or tensor.is_const:
+            if tensor.is_const and tensor.name == name:
+                tensor.name = build.name(f"{name}/value")
+                build.reserve((name,), anew=True)
             tensor = build.emit("Identity", [tensor], name=f"{name}/identity", fold=False)[0]
         if tensor.name != name:
             tensor.name = build.rename(tensor.name, name)
