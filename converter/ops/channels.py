@@ -12,7 +12,7 @@ import numpy as np
 
 from ..formats.writing import Writing
 from ..ir import Node
-from ..opdef import Inferred, op, writes
+from ..opdef import Case, Inferred, op, writes
 from .layout import first_perm, last_perm, permuted_shape
 
 
@@ -22,7 +22,7 @@ def _declare(name: str, order: Any) -> None:
         assert x is not None
         return [(x.dtype, None if x.shape is None else permuted_shape(x.shape, order(len(x.shape))))]
 
-    @op(name, infer=infer, foldable=False)
+    @op(name, infer=infer, foldable=False, cases=[Case(((2, 3, 4, 5),)), Case(((2, 3, 4),))])
     def channels(x: np.ndarray) -> np.ndarray:
         return x.transpose(order(x.ndim))
 
