@@ -74,8 +74,7 @@ def softmax(x: np.ndarray, *, axis: int, beta: float) -> np.ndarray:
     """exp(beta·x) along `axis`, divided by its sum there."""
     if x.size == 0:
         return x
-    wide = x.astype(np.float32) if x.dtype == np.float16 else x
-    e = np.exp((wide - wide.max(axis, keepdims=True)) * wide.dtype.type(beta))
+    e = np.exp((x - x.max(axis, keepdims=True)) * x.dtype.type(beta))
     return (e / e.sum(axis, keepdims=True)).astype(x.dtype)
 
 
