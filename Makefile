@@ -5,30 +5,37 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip --disable-pip-version-check -q
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test lint build setup clean
+.PHONY: demo test lint docs build setup clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.tools
 build: $(VENV)/.built
 
 $(VENV)/.tools: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --upgrade pip
-	$(PIP) install 'scikit-build-core>=0.10' 'pybind11>=2.13' 'cmake>=3.18' 'ninja>=1.10'
-	touch $@
+	@echo "== an environment in $(VENV), with what the build needs"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install 'scikit-build-core>=0.10' 'pybind11>=2.13' 'cmake>=3.18' 'ninja>=1.10'
+	@touch $@
 
 # Sources are named in Python's editable install by path: only native code needs building again.
-NATIVE := $(shell find native CMakeLists.txt -name '*.cc' -o -name '*.h' -o -name '*.def' -o -name CMakeLists.txt)
+NATIVE := $(shell find native -name '*.cc' -o -name '*.h' -o -name '*.def' -o -name '*.inc') CMakeLists.txt
 $(VENV)/.built: $(VENV)/.tools $(NATIVE)
-	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(PIP) install --no-build-isolation -e .
-	touch $@
+	@echo "== compiling the kernels with $(JOBS) jobs, and what bitlite runs on"
+	@CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(PIP) install --no-build-isolation -e .
+	@touch $@
 
 $(VENV)/.test: $(VENV)/.built
-	$(PIP) install --no-build-isolation -e '.[test]'
-	touch $@
+	@echo "== what the tests compare with"
+	@CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(PIP) install --no-build-isolation -e '.[test]'
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	@echo "== the checkers"
+	@CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(PIP) install --no-build-isolation -e '.[lint]'
+	@touch $@
 
 demo: $(VENV)/.built
 	$(BIN)/python -m bitlite.tools.demo
@@ -36,15 +43,16 @@ demo: $(VENV)/.built
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS)
 
+# Types are checked on the installed package, where the mapping of folders is real.
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	find native \( -name '*.cc' -o -name '*.h' \) -print0 | xargs -0 $(BIN)/clang-format --dry-run -Werror
-	$(BIN)/pyright
+	find native \( -name '*.cc' -o -name '*.h' -o -name '*.inc' \) -print0 | xargs -0 $(BIN)/clang-format --dry-run -Werror
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
-$(VENV)/.lint: $(VENV)/.built
-	$(PIP) install ruff pyright clang-format
-	touch $@
+# The pages that are written from tables; tests compare them with what this would write.
+docs: $(VENV)/.built
+	$(BIN)/python -m bitlite.tools.option_docs docs/options.md
 
 clean:
 	rm -rf $(VENV) build dist

@@ -1,0 +1,95 @@
+"""What a conversion says: tables that fit the terminal, report files in every form, a page that is well formed."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import bitlite
+import pytest
+from bitlite.tools.converter_lite import main
+from bitlite.tools.tables import table_lines, weight_table
+
+DIGITS = Path(__file__).parents[2] / "demo" / "digits.onnx"
+LONG = "model/block_1_expand_relu6/Relu6;model/block_1_expand/BiasAdd;model/block_1_expand/Conv2D"
+
+
+def convert(folder, *flags):
+    return main([f"--modelFile={DIGITS}", f"--outputFile={folder}/d", "--quantType=WeightQuant", *flags])
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_no_line_is_wider_than_the_terminal(monkeypatch, capsys, tmp_path, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert convert(tmp_path) == 0
+    out = capsys.readouterr().out
+    table = out[: out.index("3 of 5 quantized")]
+    assert all(len(line) <= columns for line in table.splitlines())
+    assert "conv3" in table and "gain gate" in table and "13,824" in table
+    assert out.rstrip().endswith("CONVERTER RESULT SUCCESS:0")
+
+
+def test_long_names_are_cut_in_their_middle_and_numbers_never():
+    rows = [(LONG, 123456789, "a long reason " * 6)]
+    lines = table_lines("", ("layer", "bytes", "why"), rows, ("bytes",), 60)
+    assert all(len(line) <= 60 for line in lines)
+    assert lines[2].startswith("model/") and "Conv2D" in lines[2] and "123456789" in lines[2]
+
+
+def test_names_that_tflite_joins_are_shown_by_their_first():
+    row = {"layer": LONG, "op": "Conv", "shape": [2, 2], "bits": 8, "bytes_before": 16, "bytes_after": 4,
+           "form": "plain", "why": ""}  # fmt: skip
+    assert weight_table([row], narrow=False)[1][0][0] == "model/block_1_expand_relu6/Relu6"
+
+
+@pytest.fixture(scope="module")
+def report():
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        yield bitlite.convert(DIGITS, f"{folder}/d", quant_type="WeightQuant", bit_num=4, quant_weight_channel=0)
+
+
+def test_json_and_csv_hold_every_layer(report, tmp_path):
+    report.save(str(tmp_path / "r.json"))
+    report.save(str(tmp_path / "r.csv"))
+    layers = json.loads((tmp_path / "r.json").read_text())["layers"]
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "r.csv").read_text())))
+    assert [r["layer"] for r in layers] == [r["layer"] for r in rows]
+    assert {r["bits"] for r in layers if not r["why"]} == {4}
+    assert all(r["bytes_after"] < r["bytes_before"] for r in layers if not r["why"])
+
+
+def test_the_page_is_self_contained_and_its_pictures_well_formed(report, tmp_path):
+    report.source = "a <b> & c.onnx"
+    report.save(str(tmp_path / "r.html"))
+    text = (tmp_path / "r.html").read_text()
+    assert "http" not in text and "a &lt;b&gt; &amp; c.onnx" in text
+    pictures = [part.split("</svg>")[0] + "</svg>" for part in text.split("<svg")[1:]]
+    assert len(pictures) == 3
+    for picture in pictures:
+        bars = ElementTree.fromstring("<svg" + picture).findall("rect")
+        assert bars and all(float(bar.get("width")) >= 0 for bar in bars)
+
+
+def test_text_names_what_the_passes_did(report, tmp_path):
+    report.save(str(tmp_path / "r.txt"))
+    assert "fold_batch_norm" in (tmp_path / "r.txt").read_text()
+
+
+def test_infer_runs_every_file_that_was_written(tmp_path, capsys):
+    assert convert(tmp_path, "--outputFormat=MS,ONNX", "--infer") == 0
+    out = capsys.readouterr().out
+    assert "d.ms: ran once" in out and "d.onnx: ran once" in out and out.count("float32[1, 10]") == 2
+
+
+def test_quiet_prints_the_result_alone(tmp_path, capsys):
+    assert convert(tmp_path, "--quiet") == 0
+    assert capsys.readouterr().out == "CONVERTER RESULT SUCCESS:0\n"
+
+
+def test_tflite_gets_no_correction_that_it_cannot_hold(tmp_path, capsys):
+    assert convert(tmp_path, "--outputFormat=TFLITE") == 0
+    assert "no weight correction" in capsys.readouterr().out
+    assert convert(tmp_path, "--outputFormat=TFLITE", "--weightCorrection=true") != 0
