@@ -84,6 +84,7 @@ def _integer(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     infer=infer_conv,
     arity=(2, 3),
     kernel="conv",
+    foldable=False,
     quant=Quant(weight=1, axis=0, bias=2, conv_family=True),
     integer=_integer,
     cases=[
@@ -185,6 +186,7 @@ def infer_conv_transpose(node: Node) -> Inferred:
     infer=infer_conv_transpose,
     arity=(2, 3),
     kernel="conv_transpose",
+    foldable=False,
     quant=Quant(
         weight=1, axis=lambda node: 0 if node.attrs["group"] > 1 else node.inputs[1].rank - 1, bias=2, conv_family=True
     ),  # pyright: ignore

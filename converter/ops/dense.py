@@ -190,6 +190,7 @@ def infer_einsum(node: Node) -> Inferred:
     attrs={"equation": REQUIRED},
     infer=infer_einsum,
     arity=(1, None),
+    foldable=False,
     quant=Quant(int8=False),
     cases=[
         Case(((2, 3, 4), (2, 4, 5)), {"equation": "bij,bjk->bik"}),

@@ -18,6 +18,7 @@ from .integer import averaged, is_byte, rescaled
 from .spatial import check_window, onnx_pads, pad_spatial, per_axis, resolve_pads, window_output, windows
 from .writers import need_opset, write_fused, write_onnx
 
+_MOST_TAPS = 1 << 24
 _WINDOW: dict[str, Any] = {
     "kernel": REQUIRED,
     "stride": REQUIRED,
@@ -49,6 +50,11 @@ def infer_pool(node: Node) -> Inferred:
 
 
 def _covered(a: dict[str, Any], axis: int, n: int, out: int) -> np.ndarray:
+    """Per window along an axis, whether one of its taps lies on one of the n elements."""
+    if out * a["kernel"][axis] > _MOST_TAPS:
+        raise GraphError(
+            f"a kernel of {a['kernel'][axis]} at {out} places is more than {_MOST_TAPS} taps along an axis"
+        )
     first = np.arange(out)[:, None] * a["stride"][axis] - a["pad"][2 * axis]
     taps = first + np.arange(a["kernel"][axis]) * a["dilation"][axis]
     return ((taps >= 0) & (taps < n)).any(1)
@@ -114,6 +120,7 @@ _CASES = [
     attrs=_WINDOW | {"act": "none"},
     infer=infer_pool,
     kernel="max_pool",
+    foldable=False,
     quant=Quant(output="same"),
     integer=_integer_max,
     cases=[*_CASES, Case(((1, 4, 4, 2),), _SQUARE | {"act": "relu6"})],
@@ -139,6 +146,7 @@ def _integer_average(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     attrs=_WINDOW | {"count_include_pad": False, "act": "none"},
     infer=infer_pool,
     kernel="average_pool",
+    foldable=False,
     quant=Quant(),
     integer=_integer_average,
     cases=[
@@ -163,6 +171,7 @@ def average_pool(x: np.ndarray, *, count_include_pad: bool, act: str, **a: Any) 
     "LpPool",
     attrs=_WINDOW | {"p": 2, "mean": False, "act": "none"},
     infer=infer_pool,
+    foldable=False,
     quant=Quant(int8=False),
     cases=[
         *_CASES[:4],
@@ -194,6 +203,7 @@ def _infer_indices(node: Node) -> Inferred:
     attrs=_WINDOW | {"column_major": False},
     infer=_infer_indices,
     outputs=2,
+    foldable=False,
     quant=Quant(int8=False),
     cases=[*_CASES[:4], *_CASES[5:], Case(((2, 6, 5, 3),), _SQUARE | {"column_major": True})],
 )

@@ -75,6 +75,7 @@ _BYTE_W = (np.arange(6 * 3 * 2 * 4) % 251 - 120).astype(np.int8).reshape(6, 3, 2
     attrs={"stride": REQUIRED, "dilation": REQUIRED, "pad": REQUIRED, "pad_mode": "explicit", "group": 1},
     infer=_infer_conv_integer,
     arity=(2, 4),
+    foldable=False,
     quant=Quant(int8=False),
     integer=_on_codes(_conv_integer),
     cases=[
@@ -164,13 +165,40 @@ def _bias(r: Reading, bias: Tensor | None, qx: QuantParam, qw: QuantParam) -> Te
     return as_codes(r, bias, quant)
 
 
+def _at_run_time(r: Reading, indices: Sequence[int]) -> bool:
+    """Whether a scale, zero point or weight among the inputs is computed while running."""
+    return any(t is not None and not t.is_const for t in (r.optional(i) for i in indices))
+
+
+def _requantized(r: Reading, acc: Tensor, scales: Sequence[Tensor], zero: Tensor) -> Tensor:
+    """saturate(round(acc · s₀ · s₁ / s₂) + zero) node by node, for scales that are computed while running."""
+    left, right, out = (t if t.dtype == np.float32 else r.emit("Cast", t, dtype="float32") for t in scales)
+    y = r.emit("Mul", r.emit("Cast", acc, dtype="float32"), r.emit("Div", r.emit("Mul", left, right), out))
+    y = r.emit("Add", r.emit("Round", y), r.emit("Cast", zero, dtype="float32"))
+    info = np.iinfo(zero.dtype)
+    return r.emit("Cast", r.emit("Clip", y, min=float(info.min), max=float(info.max)), dtype=zero.dtype.name)
+
+
+def _one_number(r: Reading, *indices: int) -> None:
+    for i in indices:
+        t = r.input(i)
+        if t.shape not in ((), (1,)):
+            r.refuse(f"{t.name!r} of shape {t.shape}: scales computed at run time are read per tensor only")
+
+
 @reads("onnx", "QLinearConv", "com.microsoft::QLinearConv")
 def read_qlinear_conv(r: Reading) -> Tensor:
     """x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias int32."""
     last = bool(r.attr("channels_last", 0))
     x, w = r.input(0), r.input(3)
-    if not w.is_const:
-        r.refuse("a weight that is computed at run time")
+    if _at_run_time(r, range(1, 8)):
+        _one_number(r, 1, 2, 4, 5, 6, 7)
+        sums = r.channels_last(x) if not last else x
+        attrs = onnx_window(r, r.rank(x) - 2) | {"group": r.attr("group", 1)}
+        acc = r.emit("ConvInteger", sums, read_onnx_window_weight(r, 3), r.input(2), r.input(5), **attrs)
+        acc = acc if r.optional(8) is None else r.emit("Add", acc, r.input(8))
+        y = _requantized(r, acc, [r.input(1), r.input(4), r.input(6)], r.input(7))
+        return y if last else r.channels_first(y)
     qx, qw = parameters(r, 1, 2, None, x.dtype), parameters(r, 4, 5, 0, w.dtype)
     qy = parameters(r, 6, 7, None, r.input(7).dtype)
     r.inputs[3] = as_codes(r, w, qw)
@@ -187,6 +215,10 @@ def read_qlinear_conv(r: Reading) -> Tensor:
 def read_qlinear_matmul(r: Reading) -> Tensor:
     a, b = r.input(0), r.input(3)
     rank = r.rank(b)
+    if _at_run_time(r, (1, 2, 4, 5, 6, 7)):
+        _one_number(r, 1, 2, 4, 5, 6, 7)
+        acc = r.emit("MatMulInteger", a, b, r.input(2), r.input(5))
+        return _requantized(r, acc, [r.input(1), r.input(4), r.input(6)], r.input(7))
     qa, qb = parameters(r, 1, 2, None, a.dtype), parameters(r, 4, 5, rank - 1 if b.is_const else None, b.dtype)
     qy = parameters(r, 6, 7, None, r.input(7).dtype)
     left, right = as_codes(r, a, qa), as_codes(r, b, qb)

@@ -221,6 +221,7 @@ def _case(shape: tuple[int, ...], size: Sequence[int], **attrs: Any) -> Case:
     infer=infer_resize,
     arity=(1, 2),
     kernel="resize",
+    foldable=False,
     const_inputs={1: "size"},
     quant=Quant(output="same"),
     integer=_integer,

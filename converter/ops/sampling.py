@@ -74,6 +74,7 @@ def _cubic(t: np.ndarray) -> np.ndarray:
     attrs={"method": "linear", "padding": "zeros", "align_corners": False},
     infer=_infer_grid_sample,
     arity=2,
+    foldable=False,
     quant=Quant(int8=False),
     cases=[
         Case(((2, 4, 5, 3), (2, 3, 2, 2))),
@@ -161,6 +162,7 @@ def _infer_affine_grid(node: Node) -> Inferred:
     attrs={"align_corners": False},
     infer=_infer_affine_grid,
     arity=2,
+    foldable=False,
     quant=Quant(int8=False),
     cases=[
         Case(((2, 2, 3), np.int64([2, 3, 4, 5]))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from ..errors import GraphError
 from ..ir import Node
 
+_MOST_PADDED = 1 << 30
 PAD_MODES = ("explicit", "same_upper", "same_lower", "valid")
 
 
@@ -59,6 +61,9 @@ def window_output(
 ) -> list[int | None]:
     """Output sizes of a sliding window. Raises GraphError when the kernel does not fit."""
     sizes: list[int | None] = []
+    padded = [(n or 1) + attrs["pad"][2 * i] + attrs["pad"][2 * i + 1] for i, n in enumerate(spatial)]
+    if math.prod(max(n, 1) for n in padded) > _MOST_PADDED:
+        raise GraphError(f"an image of {list(spatial)} with pads {attrs['pad']} is more than {_MOST_PADDED} pixels")
     for i, (n, k) in enumerate(zip(spatial, kernel)):
         s, d, lo, hi = attrs["stride"][i], attrs["dilation"][i], attrs["pad"][2 * i], attrs["pad"][2 * i + 1]
         if s < 1 or d < 1 or k < 1:
