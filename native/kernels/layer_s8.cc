@@ -25,17 +25,13 @@ T At(const std::vector<T>& v, int64_t i) {
 
 int32_t Wrap(int64_t v) { return static_cast<int32_t>(static_cast<uint32_t>(v)); }
 
-// Widths of the blocks for `vectors` vectors of columns: as wide as possible, but no lonely last
-// one.
+// Widths of the blocks for `vectors` vectors of columns: the widest have the cheapest epilogue.
 std::vector<int> BlockWidths(int64_t vectors, int max_nv, int64_t min_blocks) {
   int nv = max_nv;
   while (nv > 1 && CeilDiv(vectors, nv) < min_blocks) --nv;
   std::vector<int> widths;
-  while (vectors > 0) {
-    const bool last_would_be_one = nv >= 3 && vectors == nv + 1;
-    const int width = static_cast<int>(std::min<int64_t>(last_would_be_one ? nv - 1 : nv, vectors));
-    widths.push_back(width);
-    vectors -= width;
+  for (; vectors > 0; vectors -= widths.back()) {
+    widths.push_back(static_cast<int>(std::min<int64_t>(nv, vectors)));
   }
   return widths;
 }

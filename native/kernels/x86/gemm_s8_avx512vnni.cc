@@ -41,42 +41,103 @@ inline __m512i Broadcast(const uint8_t* p) {
 
 inline uint64_t Mask(int n) { return n >= 64 ? ~uint64_t{0} : (uint64_t{1} << n) - 1; }
 
+struct GemmCodes {
+  GemmCodes(int zero_point, int qmin, int qmax)
+      : zero_point(_mm512_set1_epi16(static_cast<int16_t>(zero_point))),
+        qmin(_mm512_set1_epi8(static_cast<int8_t>(qmin))),
+        qmax(_mm512_set1_epi8(static_cast<int8_t>(qmax))) {}
+  __m512i zero_point, qmin, qmax;
+};
+
 // Rounded but not yet offset values of one row to int8, in column order.
 template <int NV>
-inline void StoreRow(int8_t* y, const __m512i* q, int n, int zero_point, int qmin, int qmax) {
-  const __m512i z = _mm512_set1_epi16(static_cast<int16_t>(zero_point));
+inline void StoreRow(int8_t* y, const __m512i* q, int n, const GemmCodes& codes) {
   if constexpr (NV == 4) {
-    const __m512i a = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), z);
-    const __m512i b = _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), z);
+    const __m512i a = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), codes.zero_point);
+    const __m512i b = _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), codes.zero_point);
     __m512i r = _mm512_packs_epi16(a, b);
-    r = _mm512_max_epi8(r, _mm512_set1_epi8(static_cast<int8_t>(qmin)));
-    r = _mm512_min_epi8(r, _mm512_set1_epi8(static_cast<int8_t>(qmax)));
+    r = _mm512_min_epi8(_mm512_max_epi8(r, codes.qmin), codes.qmax);
     if (n == 64) {
       _mm512_storeu_si512(y, r);
     } else {
       _mm512_mask_storeu_epi8(y, Mask(n), r);
     }
   } else if constexpr (NV >= 2) {
-    const __m512i a = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), z);
+    const __m512i a = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), codes.zero_point);
     __m256i r = _mm512_cvtsepi16_epi8(a);
-    r = _mm256_max_epi8(r, _mm256_set1_epi8(static_cast<int8_t>(qmin)));
-    r = _mm256_min_epi8(r, _mm256_set1_epi8(static_cast<int8_t>(qmax)));
+    r = _mm256_max_epi8(r, _mm512_castsi512_si256(codes.qmin));
+    r = _mm256_min_epi8(r, _mm512_castsi512_si256(codes.qmax));
     if (NV == 3 || n == 32) {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), r);
     } else {
       _mm256_mask_storeu_epi8(y, static_cast<__mmask32>(Mask(n)), r);
     }
-    if constexpr (NV == 3) StoreRow<1>(y + 32, q + 2, n - 32, zero_point, qmin, qmax);
+    if constexpr (NV == 3) StoreRow<1>(y + 32, q + 2, n - 32, codes);
   } else {
-    const __m256i a = _mm256_adds_epi16(_mm512_cvtsepi32_epi16(q[0]), _mm512_castsi512_si256(z));
+    const __m256i a =
+        _mm256_adds_epi16(_mm512_cvtsepi32_epi16(q[0]), _mm512_castsi512_si256(codes.zero_point));
     __m128i r = _mm256_cvtsepi16_epi8(a);
-    r = _mm_max_epi8(r, _mm_set1_epi8(static_cast<int8_t>(qmin)));
-    r = _mm_min_epi8(r, _mm_set1_epi8(static_cast<int8_t>(qmax)));
+    r = _mm_max_epi8(r, _mm512_castsi512_si128(codes.qmin));
+    r = _mm_min_epi8(r, _mm512_castsi512_si128(codes.qmax));
     if (n == 16) {
       _mm_storeu_si128(reinterpret_cast<__m128i*>(y), r);
     } else {
       _mm_mask_storeu_epi8(y, static_cast<__mmask16>(Mask(n)), r);
     }
+  }
+}
+
+// Two rows of 32 columns, or four of 16: one set of packs serves them all.
+inline __m512i PackRows(const __m512i& q0, const __m512i& q1, const __m512i& q2, const __m512i& q3,
+                        const GemmCodes& codes) {
+  const __m512i a = _mm512_adds_epi16(_mm512_packs_epi32(q0, q1), codes.zero_point);
+  const __m512i b = _mm512_adds_epi16(_mm512_packs_epi32(q2, q3), codes.zero_point);
+  const __m512i r = _mm512_packs_epi16(a, b);
+  return _mm512_min_epi8(_mm512_max_epi8(r, codes.qmin), codes.qmax);
+}
+
+template <int NV, int MR>
+inline void StoreRows(int8_t* y, int64_t stride, const __m512i (&q)[MR][NV], int n,
+                      const GemmCodes& codes) {
+  int r = 0;
+  if constexpr (NV == 2 && MR >= 2) {
+    if (n == 32) {
+      const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+#pragma GCC unroll 8
+      for (; r + 2 <= MR; r += 2) {
+        const __m512i both = _mm512_permutexvar_epi64(
+            order, PackRows(q[r][0], q[r][1], q[r + 1][0], q[r + 1][1], codes));
+        int8_t* to = y + r * stride;
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(both));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + stride),
+                            _mm512_extracti64x4_epi64(both, 1));
+      }
+    }
+  } else if constexpr (NV == 1 && MR >= 4) {
+    if (n == 16) {
+      const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+#pragma GCC unroll 4
+      for (; r + 4 <= MR; r += 4) {
+        const __m512i four = _mm512_permutexvar_epi32(
+            order, PackRows(q[r][0], q[r + 1][0], q[r + 2][0], q[r + 3][0], codes));
+        int8_t* to = y + r * stride;
+        if (stride == 16) {
+          _mm512_storeu_si512(to, four);
+          continue;
+        }
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_castsi512_si128(four));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to + stride),
+                         _mm512_extracti32x4_epi32(four, 1));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * stride),
+                         _mm512_extracti32x4_epi32(four, 2));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 3 * stride),
+                         _mm512_extracti32x4_epi32(four, 3));
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int k = 0; k < MR; ++k) {
+    if (k >= r) StoreRow<NV>(y + k * stride, q[k], n, codes);
   }
 }
 
@@ -124,6 +185,26 @@ inline void LoadResidual(__m512i* r, const int8_t* p, int n) {
   }
 }
 
+// kCount k-steps at offset o of the rows.
+template <int kCount, int NV, int MR, int kSets>
+inline void Steps(__m512i (&acc)[kSets][MR][NV], const uint8_t* const* rows, int64_t o,
+                  const int8_t* w) {
+#pragma GCC unroll 4
+  for (int u = 0; u < kCount; ++u) {
+    __m512i b[NV];
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) b[v] = _mm512_load_si512(w + (u * NV + v) * 64);
+#pragma GCC unroll 16
+    for (int r = 0; r < MR; ++r) {
+      const __m512i a = Broadcast(rows[r] + o + 4 * u);
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) {
+        acc[u % kSets][r][v] = _mm512_dpbusd_epi32(acc[u % kSets][r][v], a, b[v]);
+      }
+    }
+  }
+}
+
 template <int NV, int MR>
 void Tile(const GemmS8Tile& t) {
   // Fewer than 8 chains of additions would wait for each other.
@@ -152,32 +233,15 @@ void Tile(const GemmS8Tile& t) {
   for (int s = 0; s < t.segment_count; ++s) {
     int64_t o = t.segments[s];
     int steps = t.segment_steps;
-    for (; steps >= 4; steps -= 4, o += 16, w += 4 * 64 * NV) {
-#pragma GCC unroll 4
-      for (int u = 0; u < 4; ++u) {
-        __m512i b[NV];
-#pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) b[v] = _mm512_load_si512(w + (u * NV + v) * 64);
-#pragma GCC unroll 16
-        for (int r = 0; r < MR; ++r) {
-          const __m512i a = Broadcast(rows[r] + o + 4 * u);
-#pragma GCC unroll 4
-          for (int v = 0; v < NV; ++v) {
-            acc[u % kSets][r][v] = _mm512_dpbusd_epi32(acc[u % kSets][r][v], a, b[v]);
-          }
-        }
-      }
+    for (; steps >= 4; steps -= 4, o += 16, w += 4 * 64 * NV) Steps<4, NV, MR>(acc, rows, o, w);
+    if (steps & 2) {
+      Steps<2, NV, MR>(acc, rows, o, w);
+      o += 8;
+      w += 2 * 64 * NV;
     }
-    for (; steps > 0; --steps, o += 4, w += 64 * NV) {
-      __m512i b[NV];
-#pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) b[v] = _mm512_load_si512(w + v * 64);
-#pragma GCC unroll 16
-      for (int r = 0; r < MR; ++r) {
-        const __m512i a = Broadcast(rows[r] + o);
-#pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) acc[0][r][v] = _mm512_dpbusd_epi32(acc[0][r][v], a, b[v]);
-      }
+    if (steps & 1) {
+      Steps<1, NV, MR>(acc, rows, o, w);
+      w += 64 * NV;
     }
   }
 #pragma GCC unroll 4
@@ -198,8 +262,8 @@ void Tile(const GemmS8Tile& t) {
         acc[0][r][v] = _mm512_cvtps_epi32(_mm512_mul_ps(
             _mm512_cvtepi32_ps(acc[0][r][v]), _mm512_loadu_ps(t.multiplier + v * kLanes)));
       }
-      StoreRow<NV>(y + r * t.y_stride, acc[0][r], t.n, t.zero_point, t.qmin, t.qmax);
     }
+    StoreRows<NV, MR>(y, t.y_stride, acc[0], t.n, GemmCodes(t.zero_point, t.qmin, t.qmax));
   } else if (t.out == GemmS8Out::kS8Add) {
     int8_t* y = static_cast<int8_t*>(t.y);
     const __m512i low = _mm512_set1_epi32(t.qmin - t.zero_point);
@@ -222,12 +286,17 @@ void Tile(const GemmS8Tile& t) {
     }
     // Not in the loop above: the output may lie on the residual, and a masked load close behind a
     // masked store waits for it.
+    StoreRows<NV, MR>(y, t.y_stride, acc[0], t.n,
+                      GemmCodes(t.add_zero_point, t.add_qmin, t.add_qmax));
+  } else {
+    // A copy, so that the accumulators have no address and stay in registers.
+    __m512i wide[MR * NV];
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) {
-      StoreRow<NV>(y + r * t.y_stride, acc[0][r], t.n, t.add_zero_point, t.add_qmin, t.add_qmax);
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) wide[r * NV + v] = acc[0][r][v];
     }
-  } else {
-    StoreWide(t, &acc[0][0][0], NV, MR);
+    StoreWide(t, wide, NV, MR);
   }
 }
 

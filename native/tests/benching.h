@@ -1,0 +1,28 @@
+// A benchmark is a function that registers itself and reports lines. `bitlite_bench [substring]`.
+#pragma once
+
+#include <string>
+
+namespace bitlite {
+namespace benching {
+
+bool Register(const char* name, void (*run)());
+
+// Least time of a call in seconds: repeated for about a tenth of a second.
+double Time(void (*call)(void*), void* context);
+template <typename F>
+double Time(F call) {
+  return Time([](void* f) { (*static_cast<F*>(f))(); }, &call);
+}
+
+// One line: what ran, its time, billions of operations per second and, when peak > 0, percent of
+// it.
+void Report(const std::string& what, double seconds, double operations, double peak_gops);
+
+}  // namespace benching
+}  // namespace bitlite
+
+#define BITLITE_BENCH(name)                                                         \
+  static void name();                                                               \
+  static const bool name##_registered = ::bitlite::benching::Register(#name, name); \
+  static void name()
