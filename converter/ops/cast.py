@@ -88,6 +88,42 @@ def write_cast(w: Writing, node: Node) -> None:
     emit_cast(w, node, x, node.outputs[0])
 
 
+def infer_bit_cast(node: Node) -> Inferred:
+    x, dtype = node.inputs[0], np.dtype(node.attrs["dtype"])
+    assert x is not None
+    if x.dtype.itemsize != dtype.itemsize or "b" in (x.dtype.kind, dtype.kind):
+        fail(node, f"the bits of {x.dtype} are no {dtype}")
+    return [(dtype, x.shape)]
+
+
+@op(
+    "BitCast",
+    attrs={"dtype": REQUIRED},
+    infer=infer_bit_cast,
+    quant=Quant(int8=False),
+    permute=same_layout,
+    cases=[Case(((3, 4),), {"dtype": "int32"}), Case((np.int64([1, -1]),), {"dtype": "uint64"})],
+)
+def bit_cast(x: np.ndarray, *, dtype: str) -> np.ndarray:
+    """The same bits as another type of the same width."""
+    return np.ascontiguousarray(x).view(dtype).reshape(x.shape)
+
+
+@reads("onnx", "BitCast")
+def read_onnx_bit_cast(r: Reading) -> Tensor:
+    return r.emit("BitCast", r.input(0), dtype=dtype_from("onnx", r.attr("to"), r))
+
+
+@reads("tflite", "BITCAST")
+def read_tflite_bit_cast(r: Reading) -> Tensor:
+    return r.emit("BitCast", r.input(0), dtype=r.outputs[0].dtype.name)
+
+
+@writes("tflite", "BitCast")
+def write_tflite_bit_cast(w: Writing, node: Node) -> None:
+    w.node("BITCAST", node, node.inputs)
+
+
 def infer_identity(node: Node) -> Inferred:
     x = node.inputs[0]
     assert x is not None

@@ -244,11 +244,26 @@ def _rest(r: Reading, x: Tensor, axis: int, sizes: list[int]) -> list[int]:
 def read_onnx_split(r: Reading) -> list[Tensor]:
     """Sizes: an attribute before opset 13, an input since; else equal pieces (since 18 the last may be smaller)."""
     x, axis = r.input(0), r.attr("axis", 0)
+    if r.optional(1) is not None and r.input(1).data is None:
+        return _pieces_at_run_time(r, x, axis, r.input(1))
     sizes = r.ints(1, "the sizes") if r.optional(1) is not None else r.attr("split", None)
     if sizes is None:
         parts = r.attr("num_outputs", len(r.outputs))
         sizes = _even(r, x, axis, parts, last_smaller=r.version >= 18)
     return _pieces(r, x, axis, [int(s) for s in sizes])
+
+
+def _pieces_at_run_time(r: Reading, x: Tensor, axis: int, sizes: Tensor) -> list[Tensor]:
+    """One Slice each, between the running sums of the sizes."""
+    ends = r.emit("CumSum", sizes)
+    begins = r.emit("Sub", ends, sizes)
+    one, zero = (r.constant([v], np.int64) for v in (1, 0))
+    made = []
+    for i in range(len(r.outputs)):
+        at = (r.constant([i], np.int64), r.constant([i + 1], np.int64), zero, one)
+        low, high = r.emit("Slice", begins, *at), r.emit("Slice", ends, *at)
+        made.append(r.emit("Slice", x, low, high, r.constant([axis], np.int64), one))
+    return made
 
 
 @reads("ms", "Split")

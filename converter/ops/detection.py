@@ -253,7 +253,7 @@ _ANCHORS = np.abs(_RNG.uniform(0.2, 1, (6, 4))).astype(np.float32)
 def detection_post_process(
     boxes: np.ndarray, scores: np.ndarray, anchors: np.ndarray, **a: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """boxes [1,N,4+] (y, x, h, w on anchors [N,4]), scores [1,N,C] → boxes [1,n,4], classes and scores [1,n], count [1].
+    """boxes [1,N,4] (y, x, h, w on anchors [N,4]), scores [1,N,C] → boxes [1,n,4], classes and scores [1,n], count [1].
 
     As TFLite_Detection_PostProcess: a first score column beyond `num_classes` is the background.
     """

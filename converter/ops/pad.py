@@ -159,9 +159,10 @@ def read_onnx_pad(r: Reading) -> Tensor:
         at = r.constant(begin_end(r.attr("pads")), np.int64, f"{r.name}/pads")
         return r.emit("Pad", x, at, mode=mode, value=float(r.attr("value", 0.0)))
     rank, fill = r.rank(x), r.optional(2)
-    if r.input(1).data is None:
+    if r.input(1).data is None or (r.optional(3) is not None and r.input(3).data is None):
         if r.optional(3) is not None:
-            r.refuse("pads computed at run time together with axes are not read")
+            at = _pads_of_axes(r, rank, int64_param(r, r.input(1)), int64_param(r, r.input(3)))
+            return r.emit("Pad", x, at, fill if mode == "constant" else None, mode=mode)
         both = r.emit("Reshape", int64_param(r, r.input(1)), r.constant([2, rank], np.int64))
         at = r.emit("Reshape", r.emit("Transpose", both, perm=[1, 0]), r.constant([2 * rank], np.int64))
         return r.emit("Pad", x, at, fill if mode == "constant" else None, mode=mode)
@@ -173,6 +174,16 @@ def read_onnx_pad(r: Reading) -> Tensor:
     for a, low, high in zip(axes, given[: len(axes)], given[len(axes) :]):
         pads[2 * a : 2 * a + 2] = [low, high]
     return padded(r, x, pads, mode, fill)
+
+
+def _pads_of_axes(r: Reading, rank: int, pads: Tensor, axes: Tensor) -> Tensor:
+    """The begin and end of each axis, from pads (all begins, all ends) of the axes that are named while running."""
+    if axes.dtype != np.int64:
+        axes = r.emit("Cast", axes, dtype="int64")
+    low = r.emit("Mul", r.emit("FloorMod", axes, r.constant([rank], np.int64)), r.constant([2], np.int64))
+    places = r.emit("Concat", low, r.emit("Add", low, r.constant([1], np.int64)), axis=0)
+    places = r.emit("ExpandDims", places, axes=[1])
+    return r.emit("ScatterND", r.constant(np.zeros(2 * rank, np.int64)), places, pads)
 
 
 _MS_MODES = ("constant", "reflect", "symmetric")

@@ -189,8 +189,9 @@ def _infer_linear(node: Node) -> Inferred:
     wanted = "fi" if node.op == "QuantizeLinear" else "iu"
     if x.dtype.kind not in wanted or scale.dtype.kind != "f" or (zero is not None and zero.dtype.kind not in "iu"):
         fail(node, f"types {x.dtype} and {scale.dtype} do not fit")
-    if zero is not None and zero.shape is not None and scale.shape is not None and zero.shape != scale.shape:
-        fail(node, f"scales of shape {scale.shape} and zero points of shape {zero.shape}")
+    shapes = [t.shape for t in (scale, zero) if t is not None and t.shape not in ((), (1,), None)]
+    if len(set(shapes)) > 1:
+        fail(node, f"scales and zero points of shapes {shapes}")
     _check_scales(node, x, scale)
     return [(np.dtype(node.attrs["dtype"]), x.shape)]
 

@@ -1,0 +1,120 @@
+"""Control flow whose course is known while reading: If takes its branch, Loop and Scan are unrolled. ONNX only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..formats.reading import Reading
+from ..ir import Tensor
+from ..opdef import reads
+
+_MOST_ROUNDS = 1024
+_MOST_NODES = 100_000
+
+
+def _truth(t: Tensor | None) -> bool | None:
+    """A constant condition; None where it is computed while running."""
+    return None if t is None or t.data is None or t.data.size != 1 else bool(t.data.reshape(-1)[0])
+
+
+@reads("onnx", "If")
+def read_onnx_if(r: Reading) -> list[Tensor]:
+    """A constant condition takes its branch. Otherwise both are computed, and where their types agree one is chosen."""
+    assert r.subgraph is not None
+    condition = r.input(0)
+    known = _truth(condition)
+    if known is not None:
+        return r.subgraph(r.attr("then_branch" if known else "else_branch"))
+    yes, no = r.subgraph(r.attr("then_branch")), r.subgraph(r.attr("else_branch"))
+    for a, b in zip(yes, no):
+        if a.dtype != b.dtype or a.shape is None or None in a.shape or a.shape != b.shape:
+            r.refuse(f"its branches give {a.dtype}{a.shape} and {b.dtype}{b.shape}, chosen while running")
+    if condition.shape != ():
+        condition = r.emit("Reshape", condition, r.constant(np.zeros(0, np.int64)))
+    return [r.emit("Where", condition, a, b) for a, b in zip(yes, no)]
+
+
+def _room(r: Reading, rounds: int) -> None:
+    if rounds > _MOST_ROUNDS or len(r.build.graph.nodes) > _MOST_NODES:
+        r.refuse(f"it is unrolled, and {rounds} rounds are more than {_MOST_ROUNDS} or give too many nodes")
+
+
+def _stacked(r: Reading, parts: list[Tensor], axis: int = 0) -> Tensor:
+    """One output of each round, side by side along a new axis."""
+    if not parts:
+        r.refuse("it runs no round, so the shape of what it collects is not known")
+    rank = r.rank(parts[0]) + 1
+    if not -rank <= axis < rank:
+        r.refuse(f"axis {axis} of what it collects is outside {-rank}..{rank - 1}")
+    wide = [r.emit("ExpandDims", t, axes=[axis % rank]) for t in parts]
+    return wide[0] if len(wide) == 1 else r.emit("Concat", *wide, axis=axis % rank)
+
+
+@reads("onnx", "Loop")
+def read_onnx_loop(r: Reading) -> list[Tensor]:
+    """Inputs: the most rounds, the first condition, the carried values. Body: (round, condition, values) → (condition,
+    values, what is collected). Both the count and every condition must be known while reading."""
+    assert r.subgraph is not None
+    body: Any = r.attr("body")
+    most, condition = r.optional(0), r.optional(1)
+    if most is not None and most.data is None:
+        r.refuse(f"its number of rounds ({most.name!r}) is computed while running")
+    count = None if most is None else int(r.const(0).reshape(-1)[0])
+    go = True if condition is None else _truth(condition)
+    values = [r.input(i) for i in range(2, len(r.inputs))]
+    collected: list[list[Tensor]] = [[] for _ in range(len(body.output) - 1 - len(values))]
+    rounds = 0
+    while go and (count is None or rounds < count):
+        _room(r, max(count or 0, rounds))
+        made = r.subgraph(body, [r.constant(rounds, np.int64), r.constant(True, np.bool_), *values])
+        go = _truth(made[0])
+        values = made[1 : 1 + len(values)]
+        for entry, t in zip(collected, made[1 + len(values) :]):
+            entry.append(t)
+        rounds += 1
+    if go is None:
+        r.refuse("its condition is computed while running")
+    wanted = len(r.outputs) - len(values)
+    return [*values, *(_stacked(r, parts) for parts in collected[: max(wanted, 0)])]
+
+
+@reads("onnx", "Scan")
+def read_onnx_scan(r: Reading) -> list[Tensor]:
+    """Inputs: carried values, then what is cut into an entry per round. Body: (values, entries) → (values, entries)."""
+    assert r.subgraph is not None
+    if r.version < 9:
+        r.refuse("Scan of opset 8 (with a batch axis) is not read")
+    body: Any = r.attr("body")
+    many = r.attr("num_scan_inputs")
+    carried = len(r.inputs) - many
+    if many < 1 or carried < 0:
+        r.refuse(f"num_scan_inputs={many} does not fit {len(r.inputs)} inputs")
+    values, sources = [r.input(i) for i in range(carried)], [r.input(carried + i) for i in range(many)]
+    gives = len(body.output) - carried
+    axes, backwards = r.attr("scan_input_axes", [0] * many), r.attr("scan_input_directions", [0] * many)
+    out_axes, out_backwards = r.attr("scan_output_axes", [0] * gives), r.attr("scan_output_directions", [0] * gives)
+    if any(len(v) != many for v in (axes, backwards)) or any(len(v) != gives for v in (out_axes, out_backwards)):
+        r.refuse("its axes and directions do not fit its inputs and outputs")
+    lengths = set()
+    for t, axis in zip(sources, axes):
+        rank = r.rank(t)
+        if not -rank <= axis < rank:
+            r.refuse(f"axis {axis} is not an axis of {t.shape}")
+        lengths.add(t.shape[axis])  # pyright: ignore[reportOptionalSubscript]
+    if len(lengths) != 1 or None in lengths:
+        r.refuse(f"the number of its rounds is not known or not one: {lengths}", hint="--inputShape")
+    count = lengths.pop()
+    _room(r, count)
+    collected: list[list[Tensor]] = [[] for _ in range(gives)]
+    for k in range(count):
+        _room(r, k)
+        at = [r.constant(count - 1 - k if back else k, np.int64) for back in backwards]
+        entries = [r.emit("Gather", t, i, axis=axis) for t, i, axis in zip(sources, at, axes)]
+        made = r.subgraph(body, [*values, *entries])
+        values = made[:carried]
+        for parts, t in zip(collected, made[carried:]):
+            parts.append(t)
+    ordered = [parts[::-1] if back else parts for parts, back in zip(collected, out_backwards)]
+    return [*values, *(_stacked(r, parts, axis) for parts, axis in zip(ordered, out_axes))]

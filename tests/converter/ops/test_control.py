@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bitlite.converter.errors import Error
+from bitlite.converter.execute import execute
+from bitlite.converter.formats.onnx import read
+from onnx import TensorProto, helper, numpy_helper, parser
+
+
+@pytest.fixture
+def check(tmp_path):
+    """check(text, feeds, **constants) → bitlite's outputs, equal to onnxruntime's, of a model in ONNX's text form."""
+
+    def run(text, feeds, **constants):
+        import onnxruntime
+
+        model = parser.parse_model(text)
+        model.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items())
+        path = tmp_path / "m.onnx"
+        path.write_bytes(model.SerializeToString())
+        graph = read(str(path))
+        graph.verify()
+        values = {t: feeds[t.name] for t in graph.inputs}
+        for node in graph.nodes:
+            made = execute(node, [None if t is None else values.get(t, t.data) for t in node.inputs])
+            values.update(zip(node.outputs, made))
+        got = [values.get(t, t.data) for t in graph.outputs]
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        for g, w in zip(got, session.run(None, feeds), strict=True):
+            np.testing.assert_allclose(g, w, rtol=1e-6)
+        return graph
+
+    return run
+
+
+HEAD = '<ir_version: 9, opset_import: ["" : 18]>\n'
+X = np.float32([[1, -2, 3], [4, 5, -6]])
+IF = """agraph (float[2,3] x{more}) => (float[2,3] y) {{
+  y = If (c) <then_branch = t () => (float[2,3] a) {{ a = Add(x, x) }},
+              else_branch = e () => (float[2,3] b) {{ b = Neg(x) }}>
+}}"""
+
+
+@pytest.mark.parametrize("truth", [True, False])
+def test_a_constant_condition_takes_its_branch(check, truth):
+    graph = check(HEAD + IF.format(more=""), {"x": X}, c=np.array(truth))
+    assert [n.op for n in graph.nodes] == ["Add" if truth else "Neg"]
+
+
+@pytest.mark.parametrize("truth", [True, False])
+def test_a_condition_of_the_run_chooses_between_both_branches(check, truth):
+    check(HEAD + IF.format(more=", bool c"), {"x": X, "c": np.array(truth)})
+
+
+LOOP = """agraph (float[2,3] x) => (float[2,3] y, float[N,2,3] all) {
+  y, all = Loop (m, keep, x) <body = b (int64 i, bool c, float[2,3] v) => (bool d, float[2,3] w, float[2,3] s) {
+    f = Cast<to = 1>(i)
+    w = Add(v, f)
+    s = Mul(w, x)
+    d = Less(i, stop)
+  }>
+}"""
+
+
+@pytest.mark.parametrize("stop", [100, 1])
+def test_a_loop_is_unrolled_until_its_condition_ends_it(check, stop):
+    graph = check(HEAD + LOOP, {"x": X}, m=np.int64(4), keep=np.array(True), stop=np.int64(stop))
+    assert [n.op for n in graph.nodes].count("Mul") == (4 if stop == 100 else 2)
+
+
+def test_a_loop_that_runs_too_long_is_refused_by_name(check):
+    with pytest.raises(Error, match=r"Loop.*1024"):
+        check(HEAD + LOOP, {"x": X}, m=np.int64(10**9), keep=np.array(True), stop=np.int64(10**9))
+
+
+@pytest.mark.parametrize("attrs", ["", ", scan_input_directions = [1]", ", scan_output_directions = [1]",
+                                   ", scan_input_axes = [1], scan_output_axes = [1]"])  # fmt: skip
+def test_a_scan_is_unrolled(check, attrs):
+    n = 2 if "axes" in attrs else 3
+    text = f"""agraph (float[{n}] h, float[2,3] x) => (float[{n}] y, float[M,N] all) {{
+      y, all = Scan (h, x) <num_scan_inputs = 1{attrs},
+        body = b (float[{n}] v, float[{n}] e) => (float[{n}] w, float[{n}] s) {{
+        w = Add(v, e)
+        s = Mul(w, e)
+      }}>
+    }}"""
+    check(HEAD + text, {"h": np.float32([1, 2, 3])[:n], "x": X})
+
+
+def test_rounds_that_only_a_run_knows_are_refused_by_name(tmp_path):
+    text = LOOP.replace("(float[2,3] x)", "(float[2,3] x, int64 m)", 1)
+    model = parser.parse_model(HEAD + text)
+    model.graph.initializer.extend(
+        [numpy_helper.from_array(np.array(True), "keep"), helper.make_tensor("stop", TensorProto.INT64, [], [3])]
+    )
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(Error, match=r"Loop.*computed while running"):
+        read(str(path))
