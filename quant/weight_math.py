@@ -118,6 +118,8 @@ def quantize_weights(
         budget += len(after[1].scale) * _SAVED_PER_CHANNEL if after[1].per_channel else 0
         if gain > 0:
             options.append((gain / max(large - small, 1e-3), i, large - small))
+    if bits == 1 and sum(cost for _, _, cost in options) > budget:
+        return plain  # one bit, half of the weights fitted: computes as little as none, for more bytes
     chosen = list(plain)
     for _, i, cost in sorted(options, key=lambda option: (-option[0], option[1])):
         if cost <= budget:

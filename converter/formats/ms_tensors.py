@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import ModelError, UnsupportedError
 from ..ir import Tensor
 from ..numeric import packing, sparse
+from ..numeric.fse import decode_fse
 from ..numeric.qparams import QuantParam
 from . import ms_schema
 from .flat import Record
@@ -85,6 +86,9 @@ def _value(
         if kind in ("INDEXING", "SPARSE"):
             points = quant.zero_point if quant is not None else np.zeros(1, np.int32)
             return sparse.decode(kind, source.data, count, bits, points).astype(dtype, copy=False).reshape(shape)
+        if kind.startswith("FSE"):
+            whole = decode_fse(source.data, count, integer=kind == "FSE_INT")
+            return whole.astype(dtype, copy=False).reshape(shape)
         if kind not in ("NONE", "BITPACKING"):
             raise UnsupportedError(f"compression {kind} is not read", file=file, node=name)
         if quant is not None and bits not in (8, 16, 32) and len(source.data) == packing.packed_size(count, bits):
