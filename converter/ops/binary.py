@@ -242,7 +242,8 @@ def _write_tflite(row: _Row) -> Callable[[Writing, Node], None]:
 
 
 def _write_ms(row: _Row) -> Callable[[Writing, Node], None]:
-    key = "activation_type" if row.act else ""
+    # The runtime's DivFusion and SubFusion do not look at their activation_type.
+    key = "activation_type" if row.act and row.name not in ("Div", "Sub") else ""
     return lambda w, node: write_fused(w, node, row.ms, node.inputs, key=key)
 
 
