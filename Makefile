@@ -43,11 +43,13 @@ demo: $(VENV)/.built
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS)
 
-# Types are checked on the installed package, where the mapping of folders is real.
+# Types are checked on a copy laid out as the wheel is, where the mapping of folders is real.
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	find native \( -name '*.cc' -o -name '*.h' -o -name '*.inc' \) -print0 | xargs -0 $(BIN)/clang-format --dry-run -Werror
+	@rm -rf build/typed && mkdir -p build/typed/bitlite
+	@cp -r python/bitlite/. converter quant native tools build/typed/bitlite
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # The pages that are written from tables; tests compare them with what this would write.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..converter.formats import read_model
 from ..converter.passes import GENERAL, run_passes
 from .session import Session
 
 
-def load(path: str, threads: int = 1, *, shapes: Mapping[str | int, Sequence[int]] | None = None) -> Session:
+def load(path: str, threads: int = 1, *, shapes: Mapping[Any, Sequence[int]] | None = None) -> Session:
     """Reads a .tflite, .onnx or .ms file (told by its contents), optimises the graph and plans it.
 
     Args:

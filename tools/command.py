@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -16,7 +17,7 @@ TRACE = "BITLITE_TRACE"
 def run_command(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:
     """Runs `work(arguments)` and returns the exit status. Errors become one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # names of any script must not end a run on an ASCII terminal
     try:
         return work(sys.argv[1:] if argv is None else argv)

@@ -68,6 +68,7 @@ class Report:
 
     def text(self) -> str:
         """The whole report as plain text: files, weights, what the passes did and refused, notes."""
+        from ..converter.passes.runner import Change
         from .tables import table_lines, weight_table
 
         lines = [str(self), ""]
@@ -76,7 +77,7 @@ class Report:
             columns, cells = weight_table(rows, narrow=False)
             lines += table_lines("", columns, cells, ("bits", "before", "after"), 10**6)
         for r in self.passes:
-            lines.append(f"{r.pass_name}: {r.node}: {r.what if hasattr(r, 'what') else 'left alone: ' + r.reason}")
+            lines.append(f"{r.pass_name}: {r.node}: {r.what if isinstance(r, Change) else f'left alone: {r.reason}'}")
         return "\n".join(lines) + "\n"
 
     def save(self, path: str) -> None:

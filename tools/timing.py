@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +44,7 @@ class Timing:
         return {"runs": len(self.runs), "min": self.low, "max": self.high, "mean": self.mean, "median": self.median}
 
 
-def measure(sessions: list[tuple[Session, Mapping[str, np.ndarray]]], warm_up: int, loops: int) -> list[Timing]:
+def measure(sessions: Sequence[tuple[Session, Mapping[str, np.ndarray]]], warm_up: int, loops: int) -> list[Timing]:
     """Times sessions on one feed each, taking turns, so that a busy machine is busy for all of them."""
     for session, feed in sessions:
         for _ in range(warm_up):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..errors import ModelError
 from ..ir import Graph
@@ -12,9 +13,7 @@ from .files import sniff
 CONTAINERS = ("tflite", "onnx", "ms")
 
 
-def read_model(
-    path: str, shapes: Mapping[str | int, Sequence[int]] | None = None, container: str | None = None
-) -> Graph:
+def read_model(path: str, shapes: Mapping[Any, Sequence[int]] | None = None, container: str | None = None) -> Graph:
     """Reads a model file into the IR.
 
     Args:
