@@ -335,9 +335,7 @@ def write_tflite_tile(w: Writing, node: Node) -> None:
 
 @writes("ms", "Tile")
 def write_ms_tile(w: Writing, node: Node) -> None:
-    known = const_ints(node.inputs[1])
-    fields = {} if known is None else {"dims": known}
-    w.node("TileFusion", node, [node.inputs[0], write_param(w, node, node.inputs[1], "repeats")], fields=fields)
+    w.node("TileFusion", node, [node.inputs[0], write_param(w, node, node.inputs[1], "repeats")])
 
 
 @writes("onnx", "Tile")
