@@ -33,12 +33,14 @@ from .pools import reduce_to_pool, split_counted_pads
 from .remove_dead_code import remove_dead_code
 from .remove_identities import remove_identities
 from .runner import Change, Pass, Record, Refusal, check_skip, run_passes
+from .widen_half import widen_half
 
 NONE: tuple[Pass, ...] = (remove_dead_code,)
 """Nothing but what every writer needs."""
 
 GENERAL: tuple[Pass, ...] = (
     remove_dead_code,
+    widen_half,
     fold_constants,
     remove_identities,
     eliminate_common_subexpressions,

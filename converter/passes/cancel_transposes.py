@@ -389,6 +389,13 @@ def _is_transpose(node: Node, perm: Sequence[int]) -> bool:
 
 def _agree(trial: Node, wanted: list[Shape | None]) -> bool:
     """Whether the row gives the rewritten node outputs of these shapes, as far as both are known."""
+    half = [t is not None and t.is_const and t.dtype == np.float16 for t in trial.inputs]
+    if any(half):
+        # A constant stored in float16 meets float32 data as float32.
+        trial.inputs = [
+            Tensor(t.name, np.dtype(np.float32), t.shape, t.data) if h and t is not None else t
+            for t, h in zip(trial.inputs, half)
+        ]
     try:
         found = infer(trial)
     except GraphError:
