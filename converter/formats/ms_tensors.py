@@ -162,4 +162,4 @@ def _narrowed(value: np.ndarray, name: str) -> np.ndarray:
     limits = np.iinfo(np.int32)
     if value.size and (value.max() > 2 * limits.max or value.min() < 2 * limits.min) and abs(value).max() < 2**62:
         raise UnsupportedError(f"{name}: an int64 constant does not fit the int32 that MindSpore Lite computes with")
-    return np.clip(value, limits.min, limits.max).astype(np.int32)
+    return np.asarray(np.clip(value, limits.min, limits.max), np.int32)

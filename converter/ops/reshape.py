@@ -334,7 +334,10 @@ def _written_axes(w: Writing, node: Node) -> list[int] | None:
 
 @writes("ms", "Squeeze", "ExpandDims")
 def write_ms_axes(w: Writing, node: Node) -> None:
-    axes = _written_axes(w, node) or []
+    axes, x = _written_axes(w, node) or [], node.inputs[0]
+    if node.op == "ExpandDims" and len(axes) > 1 and x is not None and x.shape is not None:
+        # The runtime inserts one after another, so the axes must come in the order of the result.
+        axes = sorted(a % (len(x.shape) + len(axes)) for a in axes)
     w.node("Squeeze" if node.op == "Squeeze" else "Unsqueeze", node, [node.inputs[0]], fields={"axis": axes})
 
 
