@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "arena.h"
+#include "fuse.h"
 #include "thread_pool.h"
 
 namespace bitlite {
@@ -107,16 +108,21 @@ void Program::BuildSteps() {
   std::vector<const TensorSpec*> pointers;
   for (const TensorSpec& t : tensors_) pointers.push_back(&t);
   std::set<int> kept(outputs_.begin(), outputs_.end());
+  FuseResiduals(tensors_, outputs_, &specs_);
+  std::vector<std::unique_ptr<Step>> made;
   for (const StepSpec& spec : specs_) {
     PlanContext plan(spec, pointers, isa_, threads_, /*check_only=*/false);
-    Planned planned;
     try {
-      planned.step = MakeStep(spec, plan);
+      made.push_back(MakeStep(spec, plan));
     } catch (const std::invalid_argument& e) {
       Refuse(Where(spec) + e.what());
     }
     kept.insert(plan.kept.begin(), plan.kept.end());
-    steps_.push_back(std::move(planned));
+  }
+  FuseChains(tensors_, outputs_, threads_, &specs_, &made);
+  for (std::unique_ptr<Step>& step : made) {
+    steps_.emplace_back();
+    steps_.back().step = std::move(step);
   }
   for (size_t i = 0; i < tensors_.size(); ++i) {
     TensorSpec& t = tensors_[i];
@@ -366,7 +372,7 @@ void Program::RunSteps(const Context& context, int threads, int64_t* step_ns) co
         int phase;
       } job = {step, args, planned.thread_stride, static_cast<int>(phase)};
       ThreadPool::Get().ParallelFor(
-          threads, items,
+          threads, items, step.grain,
           [](void* opaque, int thread, int64_t begin, int64_t end) {
             const Job& j = *static_cast<const Job*>(opaque);
             StepArgs mine = j.args;

@@ -203,9 +203,10 @@ class Step {
 
   // All set by the factory:
   std::vector<int64_t> phases = {
-      1};                     // equal work items of each phase; a barrier stands between phases
-  double cost_ns = 0;         // estimate for one thread; small steps are not worth a second thread
-  size_t scratch = 0;         // bytes, once per call
+      1};              // equal work items of each phase; a barrier stands between phases
+  int64_t grain = 1;   // fewest items of a part, where each part has work of its own to do first
+  double cost_ns = 0;  // estimate for one thread; small steps are not worth a second thread
+  size_t scratch = 0;  // bytes, once per call
   size_t thread_scratch = 0;  // bytes, per thread
   int view_of = -1;  // output 0 has the bytes of this input: shared when legal, else Run must copy
   uint32_t in_place =

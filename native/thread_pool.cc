@@ -90,9 +90,10 @@ void ThreadPool::Publish(int threads) {
   }
 }
 
-void ThreadPool::ParallelFor(int threads, int64_t items, Fn fn, void* context) {
+void ThreadPool::ParallelFor(int threads, int64_t items, int64_t grain, Fn fn, void* context) {
   threads = static_cast<int>(std::min<int64_t>(threads, items));
-  const int parts = static_cast<int>(std::min<int64_t>(kPartsPerShare, items / threads));
+  const int parts = static_cast<int>(
+      std::max<int64_t>(1, std::min<int64_t>(kPartsPerShare, items / threads / grain)));
   fn_.store(fn, std::memory_order_relaxed);
   context_.store(context, std::memory_order_relaxed);
   items_.store(items, std::memory_order_relaxed);

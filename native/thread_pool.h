@@ -26,7 +26,8 @@ class ThreadPool {
   // returns when all are done. Each thread starts with a contiguous share of its own, cut into a
   // few parts; whoever is done early takes parts of the others, so a worker that the OS does not
   // run holds up nobody.
-  void ParallelFor(int threads, int64_t items, Fn fn, void* context);
+  // grain: fewest items of a part.
+  void ParallelFor(int threads, int64_t items, int64_t grain, Fn fn, void* context);
 
  private:
   ThreadPool() = default;

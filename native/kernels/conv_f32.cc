@@ -8,6 +8,7 @@
 
 #include "depthwise.h"
 #include "gemm_pack.h"
+#include "line_step.h"
 #include "window.h"
 
 namespace bitlite {
@@ -22,7 +23,7 @@ enum class Gather {
   kStrips,  // a pointer per kernel row: its positions are one run; border windows are copied
 };
 
-class ConvF32 final : public Step {
+class ConvF32 final : public LineStep {
  public:
   ConvF32(const Window& window, int64_t out_channels, int64_t group, const FusedAct& act,
           const PlanContext& plan)
@@ -58,6 +59,13 @@ class ConvF32 final : public Step {
     in_place = 1u << 3;
     panel_stride_ = k * kGemmPanel;
     group_stride_ = PanelsOf(group_out) * panel_stride_;
+    if (w_.in[0] == 1 && w_.out[0] == 1 && w_.kernel[0] == 1 && group_ == 1) {
+      lines = w_.batch * w_.out[1];
+      line_floats = w_.out[2] * n_;
+      weight_bytes = static_cast<size_t>(group_stride_) * sizeof(float);
+      can_follow = gather_ == Gather::kRows;
+      line_scratch = thread_scratch;
+    }
   }
 
   void Pack(const TensorSpec& w, const TensorSpec* bias) {
@@ -82,54 +90,87 @@ class ConvF32 final : public Step {
   }
 
   void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
-    const float* x = args.In<float>(0);
     const float* residual = args.In<float>(3);
-    float* y = args.Out<float>(0);
-    const int64_t group_out = n_ / group_, group_in = w_.channels / group_;
-    const float** pointers = reinterpret_cast<const float**>(args.thread_scratch);
-    float* strips = reinterpret_cast<float*>(args.thread_scratch + strip_offset_);
-    GemmF32Tile t;
-    t.a = pointers;
-    t.taps = taps_;
-    t.kc = kc_;
-    t.panel_stride = panel_stride_;
-    t.ldr = n_;
-    t.ldy = n_;
-    t.lo = act_.lo;
-    t.hi = act_.hi;
+    const int64_t group_out = n_ / group_;
     for (int64_t item = begin; item < end; ++item) {
       const int64_t g = item / tiling_.items();
       const int64_t block = item % tiling_.items() / tiling_.row_tiles;
       const int64_t tile = item % tiling_.row_tiles;
       const int64_t row = tiling_.RowBegin(tile);
       const int64_t column = block * tiling_.block_columns;
-      t.rows = static_cast<int>(tiling_.RowBegin(tile + 1) - row);
-      if (t.rows == 0) continue;
-      t.n = std::min(tiling_.block_columns, group_out - column);
-      t.w = weights_.data() + g * group_stride_ + column / kGemmPanel * panel_stride_;
-      t.bias = bias_.data() + g * PanelsOf(group_out) * kGemmPanel + column;
-      t.y = y + row * n_ + g * group_out + column;
-      t.residual = residual == nullptr ? nullptr : residual + (t.y - y);
-      const float* origin = x + g * group_in;
-      switch (gather_) {
-        case Gather::kRows:
-          for (int r = 0; r < t.rows; ++r) pointers[r] = origin + (row + r) * w_.channels;
-          break;
-        case Gather::kTaps:
-          FindTaps(origin, row, t.rows, pointers);
-          break;
-        case Gather::kStrips:
-          FindStrips(origin, row, t.rows, pointers, strips);
-          break;
-      }
-      kernel_.fn(t);
-      if (act_.unary) {
-        for (int r = 0; r < t.rows; ++r) act_.Apply(unary_, t.y + r * t.ldy, t.n);
-      }
+      const int rows = static_cast<int>(tiling_.RowBegin(tile + 1) - row);
+      const int64_t at = row * n_ + g * group_out + column;
+      RunTile(args.In<float>(0), row, rows, g, column,
+              std::min(tiling_.block_columns, group_out - column), args.Out<float>(0) + at,
+              residual == nullptr ? nullptr : residual + at, args.thread_scratch);
     }
   }
 
+  Range Needs(int64_t line) const override {
+    const int64_t batch = line / w_.out[1], start = line % w_.out[1] * w_.stride[1] - w_.pad[1];
+    const TapRange taps = InsideTaps(start, w_.kernel[1], w_.dilation[1], w_.in[1]);
+    if (taps.first == taps.last) return {batch * w_.in[1], batch * w_.in[1]};
+    const int64_t first = batch * w_.in[1] + start;
+    return {first + taps.first * w_.dilation[1], first + (taps.last - 1) * w_.dilation[1] + 1};
+  }
+
+  void RunLine(const float* x, int64_t line, float* y, const float* residual,
+               uint8_t* scratch) const noexcept override {
+    const int64_t width = w_.out[2], tiles = (width + kernel_.row->a - 1) / kernel_.row->a;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      const int64_t begin = width * tile / tiles, end = width * (tile + 1) / tiles;
+      RunTile(x, line * width + begin, static_cast<int>(end - begin), 0, 0, n_, y + begin * n_,
+              residual == nullptr ? nullptr : residual + begin * n_, scratch);
+    }
+  }
+
+  // Only for Gather::kRows: the line as if it were the first of the image.
+  void RunFrom(const float* const* in, int64_t, float* y, const float* residual,
+               uint8_t* scratch) const noexcept override {
+    RunLine(in[0], 0, y, residual, scratch);
+  }
+
  private:
+  // Output rows [row, row + rows) of group g, columns [column, column + n): y and residual point to
+  // them.
+  void RunTile(const float* x, int64_t row, int rows, int64_t g, int64_t column, int64_t n,
+               float* y, const float* residual, uint8_t* scratch) const {
+    if (rows == 0) return;
+    const int64_t group_out = n_ / group_, group_in = w_.channels / group_;
+    const float** pointers = reinterpret_cast<const float**>(scratch);
+    const float* origin = x + g * group_in;
+    switch (gather_) {
+      case Gather::kRows:
+        for (int r = 0; r < rows; ++r) pointers[r] = origin + (row + r) * w_.channels;
+        break;
+      case Gather::kTaps:
+        FindTaps(origin, row, rows, pointers);
+        break;
+      case Gather::kStrips:
+        FindStrips(origin, row, rows, pointers, reinterpret_cast<float*>(scratch + strip_offset_));
+        break;
+    }
+    GemmF32Tile t;
+    t.a = pointers;
+    t.rows = rows;
+    t.taps = taps_;
+    t.kc = kc_;
+    t.w = weights_.data() + g * group_stride_ + column / kGemmPanel * panel_stride_;
+    t.panel_stride = panel_stride_;
+    t.bias = bias_.data() + g * PanelsOf(group_out) * kGemmPanel + column;
+    t.residual = residual;
+    t.ldr = n_;
+    t.y = y;
+    t.ldy = n_;
+    t.n = n;
+    t.lo = act_.lo;
+    t.hi = act_.hi;
+    kernel_.fn(t);
+    if (act_.unary) {
+      for (int r = 0; r < rows; ++r) act_.Apply(unary_, y + r * n_, n);
+    }
+  }
+
   // An output position and where its window starts in the input (may be negative).
   struct Position {
     int64_t batch, out[3], start[3];

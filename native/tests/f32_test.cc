@@ -1,5 +1,6 @@
-// The float kernels: every row that this CPU can run against plain loops in double. Buffers have the exact
-// size of their contents, so that the address sanitizer sees a kernel that reaches beyond.
+// The float kernels: every row that this CPU can run against plain loops in double. Buffers have
+// the exact size of their contents, so that the address sanitizer sees a kernel that reaches
+// beyond.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -46,8 +47,10 @@ void ForEachRow(const char* family, Check check) {
 void CheckGemm(const KernelRow& row, int m, int n, int taps, int kc, bool residual) {
   Random random(static_cast<uint32_t>(m * 1000 + n * 10 + kc));
   const int k = taps * kc;
-  const Buffer a = Normal(static_cast<size_t>(m * k), random), w = Normal(static_cast<size_t>(n * k), random);
-  const Buffer r = Normal(static_cast<size_t>(m * n), random), b = Normal(static_cast<size_t>(n), random);
+  const Buffer a = Normal(static_cast<size_t>(m * k), random),
+               w = Normal(static_cast<size_t>(n * k), random);
+  const Buffer r = Normal(static_cast<size_t>(m * n), random),
+               b = Normal(static_cast<size_t>(n), random);
   Aligned<float> packed(static_cast<size_t>(PanelsOf(n) * kGemmPanel * k));
   PackPanels(w.get(), n, k, k, 1, packed.data());
   Aligned<float> bias(static_cast<size_t>(PanelsOf(n) * kGemmPanel));
@@ -58,8 +61,20 @@ void CheckGemm(const KernelRow& row, int m, int n, int taps, int kc, bool residu
     for (int i = 0; i < m; ++i) pointers.push_back(a.get() + i * k + t * kc);
   }
   const Buffer y(new float[static_cast<size_t>(m * n)]);
-  const GemmF32Tile tile = {pointers.data(), m, taps, kc, packed.data(), int64_t{k} * kGemmPanel,
-                            bias.data(), residual ? r.get() : nullptr, n, y.get(), n, n, -3.0f, 3.0f};
+  const GemmF32Tile tile = {pointers.data(),
+                            m,
+                            taps,
+                            kc,
+                            packed.data(),
+                            int64_t{k} * kGemmPanel,
+                            bias.data(),
+                            residual ? r.get() : nullptr,
+                            n,
+                            y.get(),
+                            n,
+                            n,
+                            -3.0f,
+                            3.0f};
   reinterpret_cast<gemm_f32::Fn*>(row.fn)(tile);
   for (int i = 0; i < m; ++i) {
     for (int j = 0; j < n; ++j) {
@@ -71,7 +86,8 @@ void CheckGemm(const KernelRow& row, int m, int n, int taps, int kc, bool residu
   }
 }
 
-void CheckDepthwise(const KernelRow& row, int channels, int kernel, int stride, int dilation, int pad) {
+void CheckDepthwise(const KernelRow& row, int channels, int kernel, int stride, int dilation,
+                    int pad) {
   Random random(static_cast<uint32_t>(channels * 100 + kernel));
   const int in_w = 11, lines = 2;
   const int out_w = (in_w + 2 * pad - (kernel - 1) * dilation - 1) / stride + 1;
@@ -81,8 +97,8 @@ void CheckDepthwise(const KernelRow& row, int channels, int kernel, int stride, 
   const Buffer b = Normal(static_cast<size_t>(channels), random);
   const Buffer y(new float[static_cast<size_t>(out_w * channels)]);
   const float* rows[lines] = {x.get(), x.get() + in_w * channels};
-  const DepthwiseF32Row job = {rows,   lines,    w.get(), b.get(), y.get(), channels, 0, channels, in_w,
-                               out_w,  kernel,   stride,  dilation, pad,    -2.0f,    2.0f};
+  const DepthwiseF32Row job = {rows, lines, w.get(), b.get(), y.get(),  channels, 0,     channels,
+                               in_w, out_w, kernel,  stride,  dilation, pad,      -2.0f, 2.0f};
   reinterpret_cast<depthwise_f32::Fn*>(row.fn)(job);
   for (int o = 0; o < out_w; ++o) {
     for (int c = 0; c < channels; ++c) {
@@ -91,7 +107,8 @@ void CheckDepthwise(const KernelRow& row, int channels, int kernel, int stride, 
         for (int k = 0; k < kernel; ++k) {
           const int i = o * stride - pad + k * dilation;
           if (i < 0 || i >= in_w) continue;
-          want += static_cast<double>(rows[l][i * channels + c]) * w[(l * kernel + k) * channels + c];
+          want +=
+              static_cast<double>(rows[l][i * channels + c]) * w[(l * kernel + k) * channels + c];
         }
       }
       want = std::min(2.0, std::max(-2.0, want));
@@ -118,7 +135,8 @@ BITLITE_TEST(DepthwiseF32) {
     for (int channels : kSizes) {
       for (int kernel : {1, 2, 3, 5}) {
         for (int stride : {1, 2, 3}) {
-          for (int dilation : {1, 2}) CheckDepthwise(row, channels, kernel, stride, dilation, kernel / 2);
+          for (int dilation : {1, 2})
+            CheckDepthwise(row, channels, kernel, stride, dilation, kernel / 2);
         }
       }
     }
@@ -135,15 +153,22 @@ BITLITE_TEST(UnaryF32) {
       {UnaryOp::kClamp, [](double x) { return std::min(1.0, std::max(-1.0, x)); }, -1.0f, 1.0f},
       {UnaryOp::kLeakyRelu, [](double x) { return x < 0 ? 0.5 * x : x; }, 0.5f, 0},
       {UnaryOp::kElu, [](double x) { return x < 0 ? std::expm1(x) : x; }, 1.0f, 0},
-      {UnaryOp::kSelu, [](double x) { return 2.0 * (x < 0 ? 3.0 * std::expm1(x) : x); }, 3.0f, 2.0f},
+      {UnaryOp::kSelu, [](double x) { return 2.0 * (x < 0 ? 3.0 * std::expm1(x) : x); }, 3.0f,
+       2.0f},
       {UnaryOp::kSigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, 0, 0},
       {UnaryOp::kTanh, [](double x) { return std::tanh(x); }, 0, 0},
-      {UnaryOp::kHardSwish, [](double x) { return x * std::min(6.0, std::max(0.0, x + 3)) / 6; }, 0, 0},
-      {UnaryOp::kHardSigmoid, [](double x) { return std::min(1.0, std::max(0.0, 0.25 * x + 0.5)); }, 0.25f, 0.5f},
+      {UnaryOp::kHardSwish, [](double x) { return x * std::min(6.0, std::max(0.0, x + 3)) / 6; }, 0,
+       0},
+      {UnaryOp::kHardSigmoid, [](double x) { return std::min(1.0, std::max(0.0, 0.25 * x + 0.5)); },
+       0.25f, 0.5f},
       {UnaryOp::kSwish, [](double x) { return x / (1 + std::exp(-x)); }, 0, 0},
-      {UnaryOp::kGeluErf, [](double x) { return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0))); }, 0, 0},
+      {UnaryOp::kGeluErf, [](double x) { return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0))); }, 0,
+       0},
       {UnaryOp::kGeluTanh,
-       [](double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }, 0, 0},
+       [](double x) {
+         return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+       },
+       0, 0},
       {UnaryOp::kErf, [](double x) { return std::erf(x); }, 0, 0},
       {UnaryOp::kExp, [](double x) { return std::exp(x); }, 0, 0},
       {UnaryOp::kLog, [](double x) { return std::log(x); }, 0, 0},
@@ -163,13 +188,15 @@ BITLITE_TEST(UnaryF32) {
     for (const Case& c : cases) {
       for (int n : kSizes) {
         Random random(static_cast<uint32_t>(n));
-        const Buffer x = Normal(static_cast<size_t>(n), random), y(new float[static_cast<size_t>(n)]);
+        const Buffer x = Normal(static_cast<size_t>(n), random),
+                     y(new float[static_cast<size_t>(n)]);
         const bool positive =
             c.op == UnaryOp::kLog || c.op == UnaryOp::kSqrt || c.op == UnaryOp::kRsqrt;
         for (int i = 0; i < n && positive; ++i) x[i] = std::fabs(x[i]) + 0.01f;
         reinterpret_cast<unary_f32::Fn*>(row.fn)({c.op, x.get(), y.get(), n, c.a, c.b});
         for (int i = 0; i < n; ++i) {
-          CHECK(Near(y[i], c.want(x[i]), 1e-6)) << row.symbol << " op " << static_cast<int>(c.op) << " of " << x[i];
+          CHECK(Near(y[i], c.want(x[i]), 1e-6))
+              << row.symbol << " op " << static_cast<int>(c.op) << " of " << x[i];
         }
       }
     }
@@ -213,15 +240,30 @@ BITLITE_TEST(BinaryF32) {
 }
 
 double Reduced(ReduceOp op, const std::vector<double>& values) {
-  double y = op == ReduceOp::kProd ? 1 : op == ReduceOp::kMax ? -kInf : op == ReduceOp::kMin ? kInf : 0;
+  double y = op == ReduceOp::kProd  ? 1
+             : op == ReduceOp::kMax ? -kInf
+             : op == ReduceOp::kMin ? kInf
+                                    : 0;
   for (double v : values) {
     switch (op) {
-      case ReduceOp::kSum: y += v; break;
-      case ReduceOp::kMax: y = std::max(y, v); break;
-      case ReduceOp::kMin: y = std::min(y, v); break;
-      case ReduceOp::kProd: y *= v; break;
-      case ReduceOp::kSumAbs: y += std::fabs(v); break;
-      case ReduceOp::kSumSquare: y += v * v; break;
+      case ReduceOp::kSum:
+        y += v;
+        break;
+      case ReduceOp::kMax:
+        y = std::max(y, v);
+        break;
+      case ReduceOp::kMin:
+        y = std::min(y, v);
+        break;
+      case ReduceOp::kProd:
+        y *= v;
+        break;
+      case ReduceOp::kSumAbs:
+        y += std::fabs(v);
+        break;
+      case ReduceOp::kSumSquare:
+        y += v * v;
+        break;
     }
   }
   return y;
@@ -239,7 +281,8 @@ BITLITE_TEST(ReduceRowsF32) {
         const Buffer x = Normal(static_cast<size_t>(2 * taps * n), random);
         const Buffer y(new float[static_cast<size_t>(n)]);
         const float* rows[] = {x.get(), x.get() + taps * n};
-        reinterpret_cast<reduce_rows_f32::Fn*>(row.fn)({op, rows, 2, taps, n, y.get(), n, 0.5f, -9.0f, 9.0f});
+        reinterpret_cast<reduce_rows_f32::Fn*>(row.fn)(
+            {op, rows, 2, taps, n, y.get(), n, 0.5f, -9.0f, 9.0f});
         for (int c = 0; c < n; ++c) {
           std::vector<double> values;
           for (int i = 0; i < 2 * taps; ++i) values.push_back(x[i * n + c]);
@@ -287,7 +330,8 @@ BITLITE_TEST(NormF32) {
   ForEachRow("norm_f32", [](const KernelRow& row) {
     for (int n : kSizes) {
       Random random(static_cast<uint32_t>(n));
-      const Buffer x = Normal(static_cast<size_t>(n), random), s = Normal(static_cast<size_t>(n), random);
+      const Buffer x = Normal(static_cast<size_t>(n), random),
+                   s = Normal(static_cast<size_t>(n), random);
       const Buffer o = Normal(static_cast<size_t>(n), random), y(new float[static_cast<size_t>(n)]);
       double mean = 0, variance = 0;
       for (int i = 0; i < n; ++i) mean += x[i] / static_cast<double>(n);
@@ -318,7 +362,8 @@ BITLITE_TEST(PackPanelsTakesAnyStrides) {
       PackPanels(w.get(), n, k, 1, n, columns.data());
       for (int j = 0; j < static_cast<int>(PanelsOf(n)) * kGemmPanel; ++j) {
         for (int i = 0; i < k; ++i) {
-          const size_t at = static_cast<size_t>((j / kGemmPanel * k + i) * kGemmPanel + j % kGemmPanel);
+          const size_t at =
+              static_cast<size_t>((j / kGemmPanel * k + i) * kGemmPanel + j % kGemmPanel);
           CHECK(rows[at] == (j < n ? w[j * k + i] : 0.0f)) << n << " " << k;
           CHECK(columns[at] == (j < n ? w[i * n + j] : 0.0f)) << n << " " << k;
         }

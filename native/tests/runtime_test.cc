@@ -44,7 +44,7 @@ BITLITE_TEST(PoolDoesEveryItemOnce) {
     const int64_t items = 1 + round % 67;
     std::vector<int> done(static_cast<size_t>(items), 0);
     ThreadPool::Get().ParallelFor(
-        lease.threads(), items,
+        lease.threads(), items, 1 + round % 5,
         [](void* context, int, int64_t begin, int64_t end) {
           for (int64_t i = begin; i < end; ++i) ++(*static_cast<std::vector<int>*>(context))[i];
         },
@@ -87,12 +87,15 @@ struct Network {
 
   explicit Network(int threads, IsaMask isa) {
     std::vector<TensorSpec> tensors = {
-        Tensor("x", {2, 33, 31, 5}),       Tensor("w0", {24, 3, 3, 5}, &w0), Tensor("a", {2, 33, 31, 24}),
-        Tensor("w1", {24, 3, 3, 1}, &w1),  Tensor("b", {2, 33, 31, 24}),     Tensor("w2", {5, 1, 1, 24}, &w2),
-        Tensor("c", {2, 33, 31, 5}),       Tensor("d", {2, 5}),              Tensor("w3", {10, 5}, &w3),
-        Tensor("e", {2, 10}),              Tensor("y", {2, 10}),
+        Tensor("x", {2, 33, 31, 5}),  Tensor("w0", {24, 3, 3, 5}, &w0),
+        Tensor("a", {2, 33, 31, 24}), Tensor("w1", {24, 3, 3, 1}, &w1),
+        Tensor("b", {2, 33, 31, 24}), Tensor("w2", {5, 1, 1, 24}, &w2),
+        Tensor("c", {2, 33, 31, 5}),  Tensor("d", {2, 5}),
+        Tensor("w3", {10, 5}, &w3),   Tensor("e", {2, 10}),
+        Tensor("y", {2, 10}),
     };
-    const auto step = [](const char* op, std::vector<int> in, int out, std::map<std::string, Attr> attrs) {
+    const auto step = [](const char* op, std::vector<int> in, int out,
+                         std::map<std::string, Attr> attrs) {
       StepSpec s;
       s.op = op;
       s.name = op + std::to_string(out);

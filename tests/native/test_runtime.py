@@ -275,3 +275,58 @@ def test_a_program_can_be_limited_by_argument():
 def test_empty_tensors_run():
     p = chain(2, 0)
     assert p.run([np.empty(0, np.float32)])[0].shape == (0,)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("kernel, stride, act", [(3, 1, "relu6"), (5, 2, "relu"), (3, 2, "hard_swish")])
+def test_fused_convolutions_give_the_bits_of_single_ones(threads, residual, kernel, stride, act):
+    rng = np.random.default_rng(0)
+
+    def normal(*shape):
+        return rng.standard_normal(shape).astype(np.float32)
+
+    out = -(-48 // stride)
+    total = max((out - 1) * stride + kernel - 48, 0)
+    pad = [total // 2, total - total // 2] * 2
+    same = {"stride": [1, 1], "dilation": [1, 1], "pad": [0] * 4, "group": 1, "act": act}
+    middle = {"stride": [stride] * 2, "dilation": [1, 1], "pad": pad, "group": 96, "act": act}
+    tensors = [
+        tensor("x", (2, 48, 48, 16)),
+        tensor("w0", (96, 1, 1, 16), normal(96, 1, 1, 16)),
+        tensor("b0", (96,), normal(96)),
+        tensor("a", (2, 48, 48, 96)),
+        tensor("w1", (96, kernel, kernel, 1), normal(96, kernel, kernel, 1)),
+        tensor("b", (2, out, out, 96)),
+        tensor("w2", (16, 1, 1, 96), normal(16, 1, 1, 96)),
+        tensor("b2", (16,), normal(16)),
+        tensor("c", (2, out, out, 16)),
+        tensor("r", (2, out, out, 16)),
+        tensor("y", (2, out, out, 16)),
+    ]
+    steps = [step("conv", [0, 1, 2], [3], "expand", **same), step("conv", [3, 4], [5], "depthwise", **middle)]
+    steps += [step("conv", [5, 6, 7], [8], "project", **(same | {"act": "none"}))]
+    inputs, last = [0], 8
+    if residual:
+        steps.append(step("add", [9, 8], [10], "sum", act="relu"))
+        inputs, last = [0, 9], 10
+    arrays = [normal(*tensors[i]["shape"]) for i in inputs]
+    fused = _native.Program(tensors, steps, inputs, [last], threads=threads)
+    assert fused.step_names == ["+".join(s["name"] for s in steps)]
+    # As graph outputs, the values between are computed one by one.
+    apart = _native.Program(tensors, steps, inputs, [s["outputs"][0] for s in steps], threads=1)
+    assert apart.step_names == [s["name"] for s in steps]
+    np.testing.assert_array_equal(fused.run(arrays)[0], apart.run(arrays)[-1])
+    # Neither of the large values between exists as a whole.
+    assert fused.arena_bytes < 2 * out * out * 96 * 4
+
+
+def test_an_add_that_broadcasts_stays_an_add():
+    w = np.ones((4, 1, 1, 3), np.float32)
+    tensors = [tensor("x", (1, 5, 5, 3)), tensor("w", w.shape, w), tensor("a", (1, 5, 5, 4))]
+    tensors += [tensor("r", (4,)), tensor("y", (1, 5, 5, 4))]
+    steps = [step("conv", [0, 1], [2], "c"), step("add", [2, 3], [4], "s")]
+    p = _native.Program(tensors, steps, [0, 3], [4])
+    assert p.step_names == ["c", "s"]
+    x, r = np.ones((1, 5, 5, 3), np.float32), np.float32([1, 2, 3, 4])
+    np.testing.assert_array_equal(p.run([x, r])[0], np.broadcast_to(3 + r, (1, 5, 5, 4)))

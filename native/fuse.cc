@@ -1,0 +1,128 @@
+#include "fuse.h"
+
+#include <algorithm>
+
+#include "kernels/line_step.h"
+
+namespace bitlite {
+namespace {
+
+// How often each tensor is read, graph outputs included.
+std::vector<int> CountReads(size_t tensors, const std::vector<int>& outputs,
+                            const std::vector<StepSpec>& specs) {
+  std::vector<int> reads(tensors, 0);
+  for (int t : outputs) ++reads[t];
+  for (const StepSpec& spec : specs) {
+    for (int t : spec.inputs) {
+      if (t >= 0) ++reads[t];
+    }
+  }
+  return reads;
+}
+
+bool PlainConv(const StepSpec& spec) {
+  static const std::set<std::string> known = {"stride",   "dilation", "pad",
+                                              "pad_mode", "group",    "act"};
+  if (spec.op != "conv" || spec.inputs.size() < 2 || spec.inputs.size() > 3) return false;
+  for (const auto& attr : spec.attrs) {
+    if (known.count(attr.first) == 0) return false;
+  }
+  return spec.Str("act", "none") == "none" && spec.Int("group", 1) == 1;
+}
+
+bool Float(const TensorSpec& t) { return t.dtype == DType::kF32 && !t.quantized(); }
+
+}  // namespace
+
+void FuseResiduals(const std::vector<TensorSpec>& tensors, const std::vector<int>& outputs,
+                   std::vector<StepSpec>* specs) {
+  const std::vector<int> reads = CountReads(tensors.size(), outputs, *specs);
+  std::vector<int> maker(tensors.size(), -1);  // step that computes the tensor
+  std::vector<char> gone(specs->size(), 0);
+  for (size_t s = 0; s < specs->size(); ++s) {
+    StepSpec& add = (*specs)[s];
+    for (int t : add.outputs) maker[t] = static_cast<int>(s);
+    if (add.op != "add" || add.inputs.size() != 2 || add.outputs.size() != 1) continue;
+    for (int side = 0; side < 2; ++side) {
+      const int sum = add.inputs[side], other = add.inputs[1 - side];
+      if (sum < 0 || other < 0 || sum == other || reads[sum] != 1 || maker[sum] < 0) continue;
+      const int at = maker[sum];
+      StepSpec& conv = (*specs)[at];
+      const TensorSpec& y = tensors[add.outputs[0]];
+      if (!PlainConv(conv) || maker[other] >= at || !Float(tensors[conv.inputs[0]]) || !Float(y) ||
+          !Float(tensors[other]) || tensors[other].shape != y.shape ||
+          tensors[sum].shape != y.shape) {
+        continue;
+      }
+      conv.inputs.resize(3, -1);
+      conv.inputs.push_back(other);
+      conv.outputs = add.outputs;
+      conv.attrs.erase("act");
+      conv.attrs.insert(add.attrs.begin(), add.attrs.end());
+      conv.name += "+" + add.name;
+      maker[conv.outputs[0]] = at;
+      gone[s] = 1;
+      break;
+    }
+  }
+  size_t kept = 0;
+  for (size_t s = 0; s < specs->size(); ++s) {
+    if (gone[s]) continue;
+    if (kept != s) (*specs)[kept] = std::move((*specs)[s]);
+    ++kept;
+  }
+  specs->resize(kept);
+}
+
+void FuseChains(const std::vector<TensorSpec>& tensors, const std::vector<int>& outputs,
+                int threads, std::vector<StepSpec>* specs,
+                std::vector<std::unique_ptr<Step>>* steps) {
+  const std::vector<int> reads = CountReads(tensors.size(), outputs, *specs);
+  const auto lines = [&](size_t s) -> const LineStep* {
+    const auto* step = dynamic_cast<const LineStep*>((*steps)[s].get());
+    const bool fits =
+        step != nullptr && step->lines > 0 && !tensors[(*specs)[s].inputs[0]].constant;
+    return fits ? step : nullptr;
+  };
+  std::vector<StepSpec> new_specs;
+  std::vector<std::unique_ptr<Step>> new_steps;
+  for (size_t s = 0; s < specs->size();) {
+    size_t length = 1;
+    // The longest run of up to three that gains.
+    std::vector<const LineStep*> run;
+    for (size_t k = s; k < specs->size() && k < s + 3; ++k) {
+      const LineStep* step = lines(k);
+      if (step == nullptr) break;
+      if (k > s) {
+        const StepSpec& before = (*specs)[k - 1];
+        const bool follows = step->can_follow && (*specs)[k].inputs[0] == before.outputs[0] &&
+                             reads[before.outputs[0]] == 1;
+        // Only the last stage may take a residual.
+        if (!follows || before.inputs.size() > 3) break;
+      }
+      run.push_back(step);
+      if (ChainGains(run)) length = run.size();
+    }
+    StepSpec spec = std::move((*specs)[s]);
+    std::unique_ptr<Step> step = std::move((*steps)[s]);
+    if (length > 1) {
+      std::vector<std::unique_ptr<Step>> stages;
+      stages.push_back(std::move(step));
+      for (size_t k = s + 1; k < s + length; ++k) {
+        stages.push_back(std::move((*steps)[k]));
+        spec.name += "+" + (*specs)[k].name;
+      }
+      const StepSpec& last = (*specs)[s + length - 1];
+      spec.inputs = {spec.inputs[0], last.inputs.size() > 3 ? last.inputs[3] : -1};
+      spec.outputs = last.outputs;
+      step = MakeChain(std::move(stages), threads);
+    }
+    new_specs.push_back(std::move(spec));
+    new_steps.push_back(std::move(step));
+    s += length;
+  }
+  *specs = std::move(new_specs);
+  *steps = std::move(new_steps);
+}
+
+}  // namespace bitlite
