@@ -12,10 +12,13 @@ from ..converter.ir import Graph, Node, Tensor
 from ..converter.numeric.qparams import QuantParam, choose_asymmetric, choose_symmetric
 from .bias_correction import correct
 from .emit import Integer, emit
+from .equalize import equalize
 from .groups import Group, Groups, make_groups
 from .histogram import DEFAULT_BINS, Histogram
-from .observe import Histograms, observe
+from .observe import ChannelExtremes, Histograms, observe
 from .placement import Placement, place, tensors_in_codes
+from .prepare import global_pools_to_means
+from .rounding import refine
 from .thresholds import choose
 from .walk import Walk
 
@@ -43,12 +46,20 @@ class Settings:
     output_type: str = "DEFAULT"
     bins: int = DEFAULT_BINS
     subset: int = 32
+    refine: bool = True
+    equalize: bool = True
+    alpha: float | None = None
     threads: int = 1
 
 
 def quantize_graph(graph: Graph, samples: Samples, settings: Settings) -> Integer:
+    global_pools_to_means(graph)
     plan = place(graph, settings.kept, target=settings.target, integer_output=settings.output_type in ("INT8", "UINT8"))
     tensors = [t for t in tensors_in_codes(graph, plan) if not t.is_const]
+    if settings.equalize:
+        extremes = ChannelExtremes()
+        observe(graph, samples, tensors, extremes, settings.threads)
+        equalize(graph, extremes.low, extremes.high, plan.layers, settings.alpha)
     stats = Histograms(settings.bins)
     observe(graph, samples, tensors, stats, settings.threads)
     groups = make_groups(graph, plan, lambda t: (stats.of[t].low, stats.of[t].high) if t in stats.of else _extent(t))
@@ -65,7 +76,13 @@ def quantize_graph(graph: Graph, samples: Samples, settings: Settings) -> Intege
     )
     if settings.bias_correction == "sequential":
         walk = Walk(graph, made, list(samples.pick(settings.subset)), settings.threads)
-        walk.run(lambda w, n: None if correct(w, n) is None else None)
+
+        def improve(w: Walk, node: Node) -> None:
+            if settings.refine:
+                refine(w, node)
+            correct(w, node)
+
+        walk.run(improve)
     return made
 
 

@@ -97,6 +97,7 @@ class Walk:
         for g in (graph, made.graph):
             self._left.update(t for n in g.nodes for t in dict.fromkeys(n.inputs) if t is not None)
         self._left.update(node.outputs[0] for node in made.layers)
+        self._left.update(made.twin[node.inputs[0]] for node in made.layers)  # pyright: ignore
         for t in graph.inputs:
             self.real.put(t, [np.ascontiguousarray(s[t.name]) for s in samples])
         for t in made.graph.inputs:
@@ -118,6 +119,7 @@ class Walk:
                     layer(self, node)
                     rest.discard(node)
                     self._leave(self.real, node.outputs[0])
+                    self._leave(self.codes, self.made.twin[node.inputs[0]])  # pyright: ignore
                 if rest:
                     self._step(self.codes, [twin], _isa(twin))
                 self._release(self.codes, twin)

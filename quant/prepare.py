@@ -1,0 +1,36 @@
+"""Small rewrites that make a float graph easier to quantize; its values stay the same."""
+
+from __future__ import annotations
+
+from ..converter.ir import Graph, Node, Tensor
+
+
+def global_pools_to_means(graph: Graph) -> None:
+    """AveragePool over the whole spatial extent ⇒ Reduce mean, in place.
+
+    A pool shares its input's scale, which is far too coarse for the mean of a whole image; a mean has its own.
+    """
+    for node in graph.nodes:
+        if node.op != "AveragePool" or node.attrs.get("act", "none") != "none":
+            continue
+        x = node.inputs[0]
+        if not _covers_all(node, x):
+            continue
+        node.op = "Reduce"
+        rank = x.rank  # pyright: ignore[reportOptionalMemberAccess]
+        node.attrs = _reduce_attrs(list(range(1, rank - 1)))  # pyright: ignore[reportOptionalOperand]
+
+
+def _covers_all(node: Node, x: Tensor | None) -> bool:
+    if x is None or x.shape is None or node.outputs[0].shape is None:
+        return False
+    spatial = x.shape[1:-1]
+    whole = None not in spatial and tuple(node.attrs["kernel"]) == spatial and not any(node.attrs["pad"])
+    return whole and all(d == 1 for d in node.outputs[0].shape[1:-1])
+
+
+def _reduce_attrs(axes: list[int]) -> dict[str, object]:
+    from ..converter.opdef import REQUIRED, row
+
+    given = {"axes": axes, "mode": "mean", "keep_dims": True}
+    return {k: v for k, v in row("Reduce").attrs.items() if v is not REQUIRED} | given
