@@ -101,7 +101,11 @@ def _unwritten(graph: Graph, container: str, options: ConvertOptions) -> dict[st
     from ..converter.passes import for_target, run_passes
 
     target = graph.copy()
-    run_passes(target, for_target(container, options.input_data_format or "NHWC"), skip=options.skip_pass)
+    run_passes(
+        target,
+        for_target(container, options.input_data_format or "NHWC", options.output_data_format),
+        skip=options.skip_pass,
+    )
     writing = Writing(container, target)
     reasons: dict[str, str] = {}
     for node in target.nodes:

@@ -97,7 +97,9 @@ def _corrects(options: ConvertOptions, report: Report) -> bool:
 def _write(graph: Graph, container: str, options: ConvertOptions, report: Report) -> None:
     target = graph.copy()
     report.passes += run_passes(
-        target, for_target(container, options.input_data_format or "NHWC"), skip=options.skip_pass
+        target,
+        for_target(container, options.input_data_format or "NHWC", options.output_data_format),
+        skip=options.skip_pass,
     )
     path = options.output_path(container.upper())
     written = importlib.import_module(f"..converter.formats.{container}", __package__).write(

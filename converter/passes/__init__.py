@@ -33,6 +33,7 @@ from .pools import reduce_to_pool, split_counted_pads
 from .remove_dead_code import remove_dead_code
 from .remove_identities import remove_identities
 from .runner import Change, Pass, Record, Refusal, check_skip, run_passes
+from .split_hard_sigmoid import split_hard_sigmoid
 from .widen_half import widen_half
 
 NONE: tuple[Pass, ...] = (remove_dead_code,)
@@ -66,9 +67,15 @@ GENERAL: tuple[Pass, ...] = (
 
 # What a container needs, whatever was asked for before; run on the graph that is written.
 _TARGETS: dict[str, tuple[Pass, ...]] = {
-    # 4-D outputs keep the source's order, as with the real converter.
-    "ms": (absorb_input_layout, cancel_transposes, split_counted_pads, remove_dead_code),
-    "tflite": (absorb_input_layout, absorb_output_layout, cancel_transposes, split_counted_pads, remove_dead_code),
+    "ms": (cancel_transposes, split_counted_pads, remove_dead_code),
+    "tflite": (
+        absorb_input_layout,
+        absorb_output_layout,
+        cancel_transposes,
+        split_counted_pads,
+        split_hard_sigmoid,
+        remove_dead_code,
+    ),
     "onnx": (
         split_quantize,
         restore_input_layout,
@@ -81,18 +88,20 @@ _TARGETS: dict[str, tuple[Pass, ...]] = {
 }
 
 
-def for_target(target: str, input_layout: str = "NHWC") -> tuple[Pass, ...]:
+def for_target(target: str, input_layout: str = "NHWC", output_layout: str = "") -> tuple[Pass, ...]:
     """The passes for "none" and "general", or what a container ("ms", "tflite", "onnx") needs when it is written.
 
     Args:
-        input_layout: of 4-D inputs of a .ms, "NHWC" or "NCHW"; the other containers have one of their own.
+        input_layout, output_layout: of 4-D inputs and outputs of a .ms, "NHWC", "NCHW" or "" for the source's own; the
+            other containers have one of their own.
     """
     if target in ("none", "general"):
         return NONE if target == "none" else GENERAL
-    passes = _TARGETS[target]
-    if target == "ms" and input_layout == "NCHW":
-        passes = tuple(restore_input_layout if p is absorb_input_layout else p for p in passes)
-    return passes
+    if target != "ms":
+        return _TARGETS[target]
+    inputs = {"NHWC": (absorb_input_layout,), "NCHW": (restore_input_layout,)}.get(input_layout, ())
+    outputs = {"NHWC": (absorb_output_layout,), "NCHW": (restore_output_layout,)}.get(output_layout, ())
+    return (*inputs, *outputs, *_TARGETS["ms"])
 
 
 ALL: tuple[Pass, ...] = tuple(

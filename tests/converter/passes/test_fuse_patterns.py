@@ -11,6 +11,7 @@ from bitlite.converter.passes.fuse_l2_norm import fuse_l2_norm
 from bitlite.converter.passes.fuse_layer_norm import fuse_layer_norm
 from bitlite.converter.passes.fuse_softmax import fuse_softmax
 from bitlite.converter.passes.fuse_swish import fuse_swish
+from bitlite.converter.passes.split_hard_sigmoid import split_hard_sigmoid
 
 
 def number(net, value):
@@ -215,3 +216,17 @@ def test_group_norm_as_pytorch_exports_it(net, rewrite):
 def test_groups_that_are_scaled_stay(net, rewrite):
     x = net.first(net.conv(net.last(net.input(2, 3, 6, 5)), 4))
     assert "InstanceNorm" in rewrite(net.done(group_norm(net, x, scale=2.0)), *GENERAL).ops
+
+
+@pytest.mark.parametrize(("alpha", "operators"), [(1 / 6, "Tanh Add Mul"), (0.2, "Tanh Mul Add Mul")])
+def test_hard_sigmoid_in_parts_and_back(net, rewrite, alpha, operators):
+    x = start(net)
+    y = net.emit("Mul", net.emit("HardSigmoid", x, alpha=alpha, beta=0.5), net.emit("Exp", x))
+    got = rewrite(net.done(y), split_hard_sigmoid)
+    assert got.ops == [*operators.split(), "Exp", "Mul"]
+
+
+def test_hard_swish_is_found_in_the_parts_of_its_gate(net, rewrite):
+    x = start(net)
+    y = net.emit("Mul", x, net.emit("HardSigmoid", x, alpha=1 / 6, beta=0.5))
+    assert rewrite(net.done(y), split_hard_sigmoid, fuse_hard_swish).ops == ["Tanh", "HardSwish"]

@@ -106,13 +106,14 @@ def test_each_container_gets_the_layout_its_readers_expect(new_net):
     wanted = {
         ("ms", "NHWC"): ("NHWC", "NCHW"),
         ("ms", "NCHW"): ("NCHW", "NCHW"),
-        ("tflite", "NHWC"): ("NHWC", "NHWC"),
-        ("onnx", "NHWC"): ("NCHW", "NCHW"),
+        ("ms", "NHWC", "NHWC"): ("NHWC", "NHWC"),
+        ("tflite",): ("NHWC", "NHWC"),
+        ("onnx",): ("NCHW", "NCHW"),
     }
-    for (target, layout), (at_input, at_output) in wanted.items():
+    for target, (at_input, at_output) in wanted.items():
         graph = nchw_net(new_net(0))
         run_passes(graph, GENERAL)
-        run_passes(graph, for_target(target, layout))
+        run_passes(graph, for_target(*target))
         assert (graph.inputs[0].layout, graph.outputs[0].layout) == (at_input, at_output), target
 
 
