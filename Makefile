@@ -55,6 +55,7 @@ lint: $(VENV)/.lint
 # The pages that are written from tables; tests compare them with what this would write.
 docs: $(VENV)/.built
 	$(BIN)/python -m bitlite.tools.option_docs docs/options.md
+	$(BIN)/python -m bitlite.converter.passes.docs docs/passes.md
 
 clean:
 	rm -rf $(VENV) build dist

@@ -115,7 +115,7 @@ def _call(command: list[str]) -> None:
 def line(bits: int, mine: Side, real: Side, reference: np.ndarray, classes: bool) -> str:
     noise = [sqnr(reference, side.scores) for side in (mine, real)]
     text = f"{bits:4d}  {mine.bytes:>9,} {real.bytes:>9,} {mark(mine.bytes <= real.bytes)}"
-    text += f"  {noise[0]:7.2f} {noise[1]:7.2f} {mark(noise[0] >= noise[1])}"
+    text += f"  {noise[0]:7.2f} {noise[1]:7.2f} {mark(round(noise[0], 2) >= round(noise[1], 2))}"
     if classes:
         same = [(side.scores.argmax(1) == reference.argmax(1)).astype(float) for side in (mine, real)]
         gap = same[0] - same[1]

@@ -191,12 +191,13 @@ def to_record(graph: Graph) -> Record:
         if _quant_type(made) == _QUANT_WEIGHT:
             weight_only.update(t for t in made.inputs if t is not None and t.is_const and is_quantized(t))
     tensors: list[dict[str, Any]] = []
+    packs = graph.meta.get("encode", True)
 
     def number(t: Tensor) -> int:
         if t not in numbers:
             numbers[t] = len(tensors)
             try:
-                tensors.append(write_tensor(t, layouts.get(t, _NHWC), t in weight_only))
+                tensors.append(write_tensor(t, layouts.get(t, _NHWC), packs and t in weight_only))
             except UnsupportedError as error:
                 raise Error(str(error)) from error
         return numbers[t]
