@@ -37,6 +37,8 @@ class Builder:
         self._reserved: set[str] = set()
         self._permuted: dict[tuple[Tensor, tuple[int, ...]], Tensor] = {}
         self.codes: dict[Tensor, Tensor] = {}  # plain view → the quantized tensor behind it; see ops/codes.py
+        # Plain constants whose source type is narrower than a byte: their bits.
+        self.narrow: dict[Tensor, int] = {}
 
     def name(self, wish: str) -> str:
         """A tensor name: `wish`, or `wish_1`, … when it is taken; reserved from now on."""

@@ -114,7 +114,9 @@ class _Reader:
         scope = {}
         for proto in source.initializer:
             data = self.array(proto)
-            scope[proto.name] = Tensor(self.build.name(proto.name), data.dtype, data.shape, data)
+            made = scope[proto.name] = Tensor(self.build.name(proto.name), data.dtype, data.shape, data)
+            if proto.data_type in (_UINT4, _INT4):
+                self.build.narrow[made] = 4
         return scope
 
     def array(self, proto: Any) -> np.ndarray:

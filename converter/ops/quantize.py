@@ -14,7 +14,7 @@ import numpy as np
 from ..formats.reading import Reading
 from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..numeric.qparams import QuantParam, dequantize, quantize_f32
+from ..numeric.qparams import QuantParam, code_range, dequantize, quantize_f32
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .codes import as_codes, as_plain, typed
 from .integer import rescaled
@@ -120,36 +120,44 @@ def read_tflite_fake_quant(r: Reading) -> Tensor:
     return r.emit("Add", r.emit("Mul", x, const[3]), const[0])
 
 
-def onnx_param(
-    r: Reading, scale: Tensor, zero_point: Tensor | None, axis: int, dtype: Any, rank: int | None
-) -> QuantParam | None:
+def onnx_param(scale: Tensor, zero_point: Tensor | None, axis: int, bits: int, rank: int | None) -> QuantParam | None:
     """The QuantParam of constant ONNX parameters; None when they are computed, or one per block of an axis."""
     if not scale.is_const or (zero_point is not None and not zero_point.is_const):
         return None
     s = scale.real().astype(np.float64)
     z = np.zeros(s.shape, np.int64) if zero_point is None else zero_point.data.astype(np.int64)  # pyright: ignore
     if s.size == 1 and s.ndim <= 1:
-        return QuantParam(s.reshape(1), z.reshape(-1)[:1].astype(np.int32), None, 8 * np.dtype(dtype).itemsize)
+        return QuantParam(s.reshape(1), z.reshape(-1)[:1].astype(np.int32), None, bits)
     if s.ndim != 1 or rank is None or not -rank <= axis < rank or z.shape != s.shape:
         return None
-    return QuantParam(s, z.astype(np.int32), axis % rank, 8 * np.dtype(dtype).itemsize)
+    return QuantParam(s, z.astype(np.int32), axis % rank, bits)
+
+
+def _bits(r: Reading, t: Tensor | None, dtype: Any, *, narrow: bool = False) -> int:
+    """The width of a quantized type: 4-bit integers are stored a byte each."""
+    width = 8 * np.dtype(dtype).itemsize
+    behind = r.build.codes.get(t) if t is not None else None
+    if behind is not None and behind.quant is not None:
+        return behind.quant.bits
+    return 4 if narrow else width if t is None else r.build.narrow.get(t, width)
 
 
 @reads("onnx", "QuantizeLinear")
 def read_onnx_quantize(r: Reading) -> Tensor:
     x, scale, zero = r.input(0), r.input(1), r.optional(2)
     number = r.attr("output_dtype", 0)
-    if zero is None and number not in (0, 2, 3, 4, 5):
+    names = {0: "uint8", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 21: "uint8", 22: "int8"}
+    if zero is None and number not in names:
         r.refuse(f"a quantized type {number} is not read")
-    names = {0: "uint8", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16"}
     dtype = names[number] if zero is None else zero.dtype.name
+    bits = _bits(r, zero, dtype, narrow=number in (21, 22))
     if zero is not None and zero.dtype.kind not in "iu":
         r.refuse(f"a quantized type {zero.dtype} is not read")
     axis, block = r.attr("axis", 1), r.attr("block_size", 0)
-    found = None if block else onnx_param(r, scale, zero, axis, dtype, x.rank)
+    found = None if block else onnx_param(scale, zero, axis, bits, x.rank)
     if found is None or x.dtype != np.float32 or not (found.scale > 0).all():
         inputs = [x, scale, *([] if zero is None else [zero])]
-        return r.emit_many("QuantizeLinear", inputs, axis=axis, block=block, dtype=dtype)[0]
+        return r.emit_many("QuantizeLinear", inputs, axis=axis, block=block, dtype=dtype, bits=bits)[0]
     return as_plain(r, typed(r.emit("Quantize", x, dtype=dtype), found))
 
 
@@ -160,7 +168,7 @@ def read_onnx_dequantize(r: Reading) -> Tensor:
     axis, block = r.attr("axis", 1), r.attr("block_size", 0)
     if x.dtype.kind not in "iu":
         r.refuse(f"a quantized type {x.dtype} is not read")
-    found = None if block else onnx_param(r, scale, zero, axis, x.dtype, x.rank)
+    found = None if block else onnx_param(scale, zero, axis, _bits(r, x, x.dtype), x.rank)
     number = r.attr("output_dtype", 0)
     if number not in (0, 1, 10):
         r.refuse(f"its output is of type {number}")
@@ -216,29 +224,31 @@ def _check_scales(node: Node, x: Tensor, scale: Tensor) -> None:
 
 
 _LINEAR = {"axis": 1, "block": 0, "dtype": REQUIRED}
+_NARROW = {"bits": 8}
 
 
 @op(
     "QuantizeLinear",
-    attrs=_LINEAR,
+    attrs=_LINEAR | _NARROW,
     infer=_infer_linear,
     arity=(2, 3),
     quant=Quant(int8=False),
     cases=[
         Case(((3, 4), np.float32(0.02), np.int8(-3)), {"dtype": "int8"}),
+        Case(((3, 4), np.float32(0.2), np.int8(-3)), {"dtype": "int8", "bits": 4}),
         Case(((2, 3), np.float32([0.1, 0.2, 0.05]), np.uint8([1, 2, 3])), {"axis": 1, "dtype": "uint8"}),
         Case(((2, 4), np.float32([[0.1, 0.2], [0.3, 0.4]])), {"axis": 1, "block": 2, "dtype": "uint8"}),
     ],
 )
 def quantize_linear(
-    x: np.ndarray, scale: np.ndarray, zero: np.ndarray | None = None, *, axis: int, block: int, dtype: str
+    x: np.ndarray, scale: np.ndarray, zero: np.ndarray | None = None, *, axis: int, block: int, dtype: str, bits: int
 ) -> np.ndarray:
     """ONNX QuantizeLinear to plain integers: saturate(rne(x / scale) + zero), scales per tensor, axis or block."""
-    info = np.iinfo(dtype)
+    low, high = code_range(bits, unsigned=np.dtype(dtype).kind == "u")
     s = _spread(scale, x, axis, block)
     y = np.rint((x.astype(np.float32) / s.astype(np.float32)).astype(np.float32)).astype(np.float64)
     y = y + (0 if zero is None else _spread(zero, x, axis, block).astype(np.float64))
-    return np.clip(np.nan_to_num(y, nan=0.0), info.min, info.max).astype(dtype)
+    return np.clip(np.nan_to_num(y, nan=0.0), low, high).astype(dtype)
 
 
 @op(
@@ -365,6 +375,8 @@ def write_onnx_linear(w: Writing, node: Node) -> None:
     if node.attrs["block"] and w.options.get("opset", 0) < 21:
         w.refuse(node, "scales per block need opset 21")
     fields = {"axis": node.attrs["axis"]} | ({"block_size": node.attrs["block"]} if node.attrs["block"] else {})
+    if node.attrs.get("bits", 8) < 8:
+        w.refuse(node, "it quantizes to fewer than 8 bits")
     w.node(node.op, node, node.inputs, fields=fields)
 
 

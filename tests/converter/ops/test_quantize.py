@@ -127,6 +127,31 @@ def test_integers_between_the_casts_are_numbers(tmp_path, rng):
     np.testing.assert_array_equal(values[found.outputs[0]], want)
 
 
+@pytest.mark.parametrize(("kind", "zero", "low", "high"), [("INT4", 1, -8, 7), ("UINT4", 9, 0, 15)])
+def test_four_bit_codes_saturate_at_four_bits(tmp_path, kind, zero, low, high):
+    from bitlite.converter.execute import execute
+    from bitlite.converter.formats.onnx import read
+    from onnx import TensorProto, helper
+
+    z = helper.make_tensor("z", getattr(TensorProto, kind), [], [zero])
+    nodes = [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], "q"),
+             helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], "d")]  # fmt: skip
+    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [5]) for n in "xy"]
+    fixed = [helper.make_tensor("s", TensorProto.FLOAT, [], [0.5]), z]
+    model = helper.make_model(helper.make_graph(nodes, "g", infos[:1], infos[1:], fixed), ir_version=10,
+                              opset_imports=[helper.make_opsetid("", 21)])  # fmt: skip
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+    graph = read(str(path))
+    assert [n.op for n in graph.nodes] == ["Quantize", "Dequantize"]
+    x = np.float32([-100, -1, 0, 1, 100])
+    values = {graph.inputs[0]: x}
+    for node in graph.nodes:
+        values.update(zip(node.outputs, execute(node, [values[t] for t in node.inputs])))
+    want = (np.clip(np.rint(x / 0.5) + zero, low, high) - zero) * 0.5
+    np.testing.assert_array_equal(values[graph.outputs[0]], want.astype(np.float32))
+
+
 def test_onnx_dynamic_quantize_equals_onnxruntime(onnx_check, rng):
     for x in (rng.uniform(-1, 3, (4, 5)), rng.uniform(1, 3, (4, 5)), np.zeros((2, 2))):
         onnx_check("DynamicQuantizeLinear", [x.astype(np.float32)], outputs=3)
