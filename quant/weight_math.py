@@ -1,9 +1,12 @@
 """Weights to integers of 1..16 bits, per output channel, and the gates that say which weights.
 
-The codes are those of the MindSpore Lite converter or better, by two means that need no data:
+The codes are those of the MindSpore Lite converter or better, by three means that need no data:
     kernel sums   After rounding, codes are moved by one so that the errors of each k×k kernel add up to less than half
                   a step (SQuant, Guo et al. 2022, arXiv 2202.07471): neighbouring inputs are alike, so an output feels
                   the sum. Worth 1..3 dB at the output of a network with k×k kernels, at every width up to 8.
+    channel sums  Where there are no kernels (1×1, matrices), codes are moved so that the errors weighted by how large
+                  each input's weights are on the whole cancel: inputs with large weights are large themselves (log-log
+                  correlation 0.3..0.4 in every network looked at). Worth 0.1..1 dB on MobileNetV2 at 6 to 8 bits.
     fitted grids  Up to 4 bits, each channel's grid w ≈ a * q + b is fitted (clip search, then Lloyd steps: round,
                   regress) instead of spanning min..max, which leaves most codes to the tails.
 Both keep the channel's mean and variance, as the runtime's statistical correction would: the corrected scale is stored
@@ -23,7 +26,8 @@ from ..converter.numeric.qparams import QuantParam, choose_asymmetric, code_rang
 from ..converter.numeric.sparse import encoded_size
 
 FITTED_BITS = 4  # widths up to this one get fitted grids
-_KERNEL_SUM_BITS = 8  # widths up to this one get kernel sums
+_KERNEL_SUM_BITS = range(3, 9)  # on min..max grids; at fewer bits moved codes would only spoil the zeros
+_CHANNEL_SUM_BITS = range(6, 9)  # at fewer bits the moves cost what they gain
 _BLOCK = 1 << 18  # elements worked on at once
 _FLAT = 1e-10  # a channel of a smaller range is a constant
 # Clip factors from which the fit starts: the fewer the levels, the narrower the best range.
@@ -85,11 +89,12 @@ def quantize_weight(
     if not q.size:
         return q, QuantParam(np.ones(channels), np.zeros(channels, np.int32), weight.axis, bits)
     scale, zero_point, mean = np.empty(channels), np.zeros(channels, np.int32), np.empty(channels, np.float32)
-    for rows, w, out in _blocks(weight, q):
+    size = _input_sizes(weight) if bits in _CHANNEL_SUM_BITS and correction and not fitted else None
+    for rows, w, out in _blocks(weight, q, fill=True):
         if fitted and correction:
             codes, step, zero = _fit(w, bits)
         else:
-            codes, step, zero = _min_max(w, bits)
+            codes, step, zero = _min_max(w, bits, size)
         out[...] = codes
         if correction:
             step, mean[rows] = _corrected(w, codes - zero[:, None, None], step)
@@ -144,8 +149,8 @@ def relative_error(weight: Weight, q: NDArray, qp: QuantParam) -> float:
     return error / energy if energy else 0.0
 
 
-def _blocks(weight: Weight, q: NDArray) -> Iterator[tuple[slice, NDArray, NDArray]]:
-    """(channels, values, codes) in blocks, both as views [channels, kernel positions, the rest]."""
+def _blocks(weight: Weight, q: NDArray, *, fill: bool = False) -> Iterator[tuple[slice, NDArray, NDArray]]:
+    """(channels, values, codes) in blocks, both [channels, kernel positions, the rest]; fill: codes are written to."""
     axis = weight.axis
     values = weight.values
     if axis is None:
@@ -164,11 +169,9 @@ def _blocks(weight: Weight, q: NDArray) -> Iterator[tuple[slice, NDArray, NDArra
         else:  # [O, I, *K] after moving the channel to the front
             w, out = np.moveaxis(w, 1, -1), np.moveaxis(out, 1, -1)
             shape = (len(w), int(np.prod(w.shape[1:-1])), -1)
-        if out.flags.c_contiguous:
-            yield slice(begin, begin + step), w.reshape(shape), out.reshape(shape)
-        else:
-            part = np.ascontiguousarray(out).reshape(shape)
-            yield slice(begin, begin + step), w.reshape(shape), part
+        part = out.reshape(shape)
+        yield slice(begin, begin + step), w.reshape(shape), part
+        if fill and not np.may_share_memory(part, out):
             out[...] = part.reshape(out.shape)
 
 
@@ -188,8 +191,22 @@ def _per_tensor(w: NDArray, bits: int, fitted: bool) -> tuple[NDArray, QuantPara
     return best[1], best[2]
 
 
-def _min_max(w: NDArray, bits: int) -> tuple[NDArray, NDArray, NDArray]:
-    """Codes [c, k, n], scale and zero point [c] on the real converter's grid, which spans min..max and 0."""
+def _input_sizes(weight: Weight) -> NDArray[np.float64] | None:
+    """The root mean square of the weights of each input [n], over all channels; None for a weight of k×k kernels."""
+    total = None
+    for _, w, _ in _blocks(weight, weight.values):
+        if w.shape[1] > 1:
+            return None
+        part = np.square(w[:, 0], dtype=np.float64).sum(axis=0)
+        total = part if total is None else total + part
+    return None if total is None else np.sqrt(total / weight.values.shape[weight.axis or 0])
+
+
+def _min_max(w: NDArray, bits: int, size: NDArray | None) -> tuple[NDArray, NDArray, NDArray]:
+    """Codes [c, k, n], scale and zero point [c] on the real converter's grid, which spans min..max and 0.
+
+    size [n]: the inputs' sizes, for channel sums.
+    """
     qmin, qmax = code_range(bits)
     zero = np.float32(0)
     low, high = np.minimum(w.min(axis=(1, 2)), zero), np.maximum(w.max(axis=(1, 2)), zero)
@@ -200,8 +217,10 @@ def _min_max(w: NDArray, bits: int) -> tuple[NDArray, NDArray, NDArray]:
     t = w / scale[:, None, None]
     t += zero_point[:, None, None]
     q = np.clip(round_half_away(t), qmin, qmax)
-    if 2 < bits <= _KERNEL_SUM_BITS:  # below, it would only spoil the zeros
+    if bits in _KERNEL_SUM_BITS:
         _even_kernel_sums(q, t, qmin, qmax)
+    if size is not None:
+        _even_channel_sums(q[:, 0], t[:, 0], size, qmin, qmax)
     return q, scale, zero_point
 
 
@@ -301,3 +320,35 @@ def _even_kernel_sums(q: NDArray, t: NDArray, qmin: float, qmax: float) -> None:
         left[row] -= 1
         row = row[left[row] > 0]
     q[c, :, n] = now
+
+
+def _even_channel_sums(q: NDArray, t: NDArray, size: NDArray, qmin: int, qmax: int) -> None:
+    """Moves codes q [c, n] by one where that brings Σ size * (q - t) nearer to zero in each channel. In place.
+
+    Of size only what departs from its mean counts, for the mean of a channel's error is corrected anyway. Codes whose
+    rounding was a close call go first, in the order of what a move costs for what it does to the sum.
+    """
+    weight = size - size.mean()
+    spread = np.sqrt(np.sum(weight * weight) / 12)  # what the sum is like, over random errors
+    if not spread > 0:
+        return
+    error = q - t
+    total = (error * weight).sum(axis=1)
+    # A move reduces the sum where the error times the weight is of its sign. It costs 1 - 2 |error| and does |weight|:
+    # those below the ratio that makes up for a sum of three times the spread are all that will be wanted.
+    near = 0.5 - np.minimum(0.5, np.abs(weight) / (4 * spread))
+    row, column = np.nonzero((np.abs(error) > near) & (np.signbit(error) ^ np.signbit(weight) == (total < 0)[:, None]))
+    by = np.sign(error[row, column])
+    moved = q[row, column] - by
+    does = np.abs(weight[column])
+    good = (moved >= qmin) & (moved <= qmax) & (does > 0)
+    row, column, moved, does = row[good], column[good], moved[good], does[good]
+    cost = ((1 - 2 * np.abs(error[row, column])) / does).astype(np.float32)
+    # By row, then cost: the bits of positive floats are in their order.
+    order = np.argsort(row << 32 | np.maximum(cost, np.float32(0)).view(np.uint32).astype(np.int64), kind="stable")
+    row, column, moved, does = row[order], column[order], moved[order], does[order]
+    reached = np.cumsum(does)
+    first = np.searchsorted(row, row)
+    reached -= reached[first] - does[first]
+    good = reached - does / 2 <= np.abs(total)[row]
+    q[row[good], column[good]] = moved[good]

@@ -31,7 +31,7 @@ def real_converter(w, bits):
     return (d + (rows.mean(1, dtype=np.float64, keepdims=True) - d.mean(1, keepdims=True))).reshape(w.shape)
 
 
-@pytest.mark.parametrize("bits", [5, 8, 12, 16])
+@pytest.mark.parametrize("bits", [5, 9, 12, 16])
 def test_without_kernels_the_real_converters_grid_is_kept(bits):
     w = heavy_tailed((20, 64))
     q, p = quantize_weight(Weight(w), bits)
@@ -79,6 +79,20 @@ def test_errors_of_a_kernel_cancel(bits):
     # Half a step by rounding, and what the correction of mean and variance moved.
     assert np.median(kernel_sums(q, p)) < 0.45
     assert np.median(kernel_sums(q, p)) < 0.6 * np.median(kernel_sums(plain, plain_p))
+
+
+@pytest.mark.parametrize("bits", [6, 8])
+def test_errors_of_a_channel_cancel_where_inputs_are_large(bits):
+    w = heavy_tailed((40, 300), 3) * np.exp(np.random.default_rng(4).normal(size=300)).astype(np.float32)
+    size = np.sqrt((w.astype(np.float64) ** 2).mean(0))
+    q, p = quantize_weight(Weight(w), bits)
+    real = real_converter(w, bits)
+
+    def channel_sums(values):
+        return np.abs(((values - w) * size).sum(1) / p.scale)
+
+    assert np.median(channel_sums(dequantize(q, p))) < 0.4 * np.median(channel_sums(real))
+    assert ((dequantize(q, p) - w) ** 2).sum() < 1.1 * ((real - w) ** 2).sum()
 
 
 def test_kernels_of_a_transposed_convolution_lie_elsewhere():
