@@ -45,7 +45,7 @@ def run(options: ConvertOptions) -> Report:
     dump = options.dump_ir or None
     passes = for_target("none" if options.optimize == "none" else "general")
     report.passes = run_passes(graph, passes, skip=options.skip_pass, dump_dir=dump)
-    graph.meta |= {"bitlite": __version__, "options": options.as_dict()}
+    graph.meta |= {"bitlite": __version__, "options": options.as_dict(), "encode": options.enable_encode}
     quantize(graph, options, report)
     try:
         for fmt in options.output_format:
