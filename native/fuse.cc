@@ -31,6 +31,27 @@ bool PlainConv(const StepSpec& spec) {
 }
 
 bool Float(const TensorSpec& t) { return t.dtype == DType::kF32 && !t.quantized(); }
+bool Codes(const TensorSpec& t) { return t.dtype == DType::kI8 && t.scale.size() == 1; }
+
+// An int8 layer whose kernel takes a residual; its activation stays before the sum.
+bool IntegerLayer(const StepSpec& spec, const std::vector<TensorSpec>& tensors) {
+  if (spec.op != "conv" && spec.op != "fully_connected" && spec.op != "matmul") return false;
+  if (spec.inputs.size() < 2 || spec.inputs.size() > 3 || spec.Has("qmin") || spec.Has("qmax")) {
+    return false;
+  }
+  const TensorSpec& x = tensors[spec.inputs[0]];
+  const bool depthwise =
+      spec.op == "conv" && spec.Int("group", 1) > 1 && spec.Int("group", 1) == x.shape.back();
+  return Codes(x) && !depthwise;
+}
+
+// Turns `layer`, an int8 one, into layer then add: the bits of both.
+void AddResidual(const TensorSpec& sum, const StepSpec& add, StepSpec* layer) {
+  layer->attrs["mid_scale"] = sum.scale[0];
+  layer->attrs["mid_zero_point"] = sum.zero_point.empty() ? int64_t{0} : sum.zero_point[0];
+  const auto act = add.attrs.find("act");
+  if (act != add.attrs.end()) layer->attrs["add_act"] = act->second;
+}
 
 }  // namespace
 
@@ -49,16 +70,24 @@ void FuseResiduals(const std::vector<TensorSpec>& tensors, const std::vector<int
       const int at = maker[sum];
       StepSpec& conv = (*specs)[at];
       const TensorSpec& y = tensors[add.outputs[0]];
-      if (!PlainConv(conv) || maker[other] >= at || !Float(tensors[conv.inputs[0]]) || !Float(y) ||
-          !Float(tensors[other]) || tensors[other].shape != y.shape ||
+      if (maker[other] >= at || tensors[other].constant || tensors[other].shape != y.shape ||
           tensors[sum].shape != y.shape) {
         continue;
       }
+      const bool floats =
+          PlainConv(conv) && Float(tensors[conv.inputs[0]]) && Float(y) && Float(tensors[other]);
+      const bool codes = IntegerLayer(conv, tensors) && Codes(tensors[sum]) && Codes(y) &&
+                         Codes(tensors[other]) && !add.Has("qmin") && !add.Has("qmax");
+      if (!floats && !codes) continue;
       conv.inputs.resize(3, -1);
       conv.inputs.push_back(other);
       conv.outputs = add.outputs;
-      conv.attrs.erase("act");
-      conv.attrs.insert(add.attrs.begin(), add.attrs.end());
+      if (codes) {
+        AddResidual(tensors[sum], add, &conv);
+      } else {
+        conv.attrs.erase("act");
+        conv.attrs.insert(add.attrs.begin(), add.attrs.end());
+      }
       conv.name += "+" + add.name;
       maker[conv.outputs[0]] = at;
       gone[s] = 1;

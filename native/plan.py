@@ -18,7 +18,6 @@ from ..converter.builder import specialize
 from ..converter.errors import GraphError
 from ..converter.execute import execute
 from ..converter.ir import Graph, Node, Tensor
-from .fuse import fuse_residuals
 from .lower import Lowering, Step, program, refusal
 
 Values = dict[Tensor, np.ndarray]
@@ -139,7 +138,6 @@ class Plan:
                 steps[node] = step  # pyright: ignore[reportArgumentType]
             else:
                 self.refusals[node.name] = reason
-        fuse_residuals(graph, steps, isa)
         needed = _needed(graph, steps)
         for group in _group([n for n in graph.nodes if n in needed], steps, producers):
             if group[0] in steps:

@@ -698,3 +698,33 @@ def test_refusals_say_why():
     assert "not known" in refusal("conv", q, [T(y, 0.1, 0)], {"colour": 1})
     assert "not quantized" in refusal("add", [T(x), T(x, 0.1, 0)], [T(x, 0.1, 0)], {})
     assert "table" in refusal("lut", [T(x, 0.1, 0), const(np.zeros(255, np.int8))], [T(x, 0.1, 0)], {})
+
+
+# --- an addition fused into the layer before it
+
+
+@pytest.mark.parametrize("op", ["conv", "fully_connected", "matmul"])
+@pytest.mark.parametrize("rounding", ["rne_f32", "gemmlowp"])
+@pytest.mark.parametrize("side", [0, 1])
+def test_fused_addition_gives_the_bits_of_two_steps(op, rounding, side):
+    rng = np.random.default_rng(23)
+    shape = {"conv": (1, 6, 5, 24), "fully_connected": (7, 24), "matmul": (7, 24)}[op]
+    weight = codes(rng, (24, 3, 3, 24) if op == "conv" else (24, 24))
+    tensors = [
+        T(np.zeros(shape, np.int8), 0.05, -3),
+        const(weight, 0.002, 0),
+        const(rng.integers(-999, 999, 24, np.int32)),
+    ]
+    tensors += [T(np.zeros(shape, np.int8), s, z) for s, z in ((0.03, 4), (0.02, 9), (0.04, -7))]
+    specs = [t.spec(f"t{i}") for i, t in enumerate(tensors)]
+    attrs = {"act": "relu", "rounding": rounding} | ({"pad": [1] * 4} if op == "conv" else {})
+    steps = [
+        {"op": op, "name": "a", "inputs": [0, 1, 2], "outputs": [3], "attrs": attrs},
+        {"op": "add", "name": "b", "inputs": [3, 4] if side else [4, 3], "outputs": [5], "attrs": {"act": "relu6"}},
+    ]
+    feeds = [codes(rng, shape), codes(rng, shape)]
+    for isa in ISAS:
+        fused = _native.Program(specs, steps, [0, 4], [5], threads=1, isa=isa)
+        apart = _native.Program(specs, steps, [0, 4], [5, 3], threads=1, isa=isa)
+        assert (fused.step_names, apart.step_names) == (["a+b"], ["a", "b"])
+        np.testing.assert_array_equal(fused.run(feeds)[0], apart.run(feeds)[0])
