@@ -28,6 +28,7 @@ from .fuse_quantize import fuse_quantize, split_quantize
 from .fuse_softmax import fuse_softmax
 from .fuse_swish import fuse_swish
 from .fuse_transpose_into_matmul import fuse_transpose_into_matmul
+from .keep_codes import keep_codes
 from .matmul_to_fully_connected import matmul_to_fully_connected
 from .pools import reduce_to_pool, split_counted_pads
 from .remove_dead_code import remove_dead_code
@@ -45,6 +46,7 @@ GENERAL: tuple[Pass, ...] = (
     fold_constants,
     remove_identities,
     eliminate_common_subexpressions,
+    keep_codes,
     cancel_transposes,
     # Patterns come before the folds that would take a piece out of them.
     fuse_layer_norm,

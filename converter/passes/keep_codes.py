@@ -1,0 +1,79 @@
+"""Lets operators that only move or choose elements work on codes where an ONNX file passes plain integers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..ir import Graph, Node, Tensor
+from .edit import Edit
+from .runner import Change, Record
+
+_NAME = "keep_codes"
+# Operator → how many of its inputs are data; 0 stands for all. Their values never depend on what a code stands for.
+_MOVES = {
+    "Transpose": 1,
+    "Reshape": 1,
+    "Squeeze": 1,
+    "ExpandDims": 1,
+    "Flatten": 1,
+    "MaxPool": 1,
+    "Slice": 1,
+    "Gather": 1,
+    "Tile": 1,
+    "BroadcastTo": 1,
+    "DepthToSpace": 1,
+    "SpaceToDepth": 1,
+    "Reverse": 1,
+    "Concat": 0,
+}
+
+
+def keep_codes(graph: Graph) -> Iterator[Record]:
+    """Reinterpret (codes → integers) → Op ⇒ Op → Reinterpret; Reinterpret → Reinterpret of the same codes ⇒ codes.
+
+    A file of onnxruntime's quantizer has MaxPool or Reshape between QLinear operators, on bytes without a scale. What such an operator does to the bytes it does to the codes, so the scale stays on and the views meet and cancel.
+
+    Not for operators with an activation, or on codes with a scale per channel, or that join codes of different scales.
+    """
+    edit = Edit(graph)
+    for node in edit.nodes():
+        if node.op == "Reinterpret":
+            yield from _cancelled(edit, node)
+        elif node.op in _MOVES and len(node.outputs) == 1 and node.attrs.get("act", "none") == "none":
+            codes = _codes(edit, node)
+            if codes is None:
+                continue
+            y, rest = node.outputs[0], node.inputs[len(codes) :]
+            quantized = Tensor(edit.name(f"{y.name}/codes"), y.dtype, y.shape, None, codes[0].quant)
+            edit.set_inputs(node, [*codes, *rest])
+            edit.take_outputs(node, [quantized])
+            edit.emit("Reinterpret", [quantized], after=node, name=edit.name(f"{node.name}/plain"), outputs=[y])
+            yield Change(_NAME, node.name, "works on codes")
+    edit.finish()
+
+
+def _codes(edit: Edit, node: Node) -> list[Tensor] | None:
+    """The codes behind all data inputs, when they share their parameters."""
+    many = _MOVES[node.op] or len(node.inputs)
+    if node.outputs[0].quant is not None:
+        return None
+    found: list[Tensor] = []
+    for t in node.inputs[:many]:
+        view = edit.producer(t)
+        x = None if view is None or view.op != "Reinterpret" else view.inputs[0]
+        if x is None or t is None or t.quant is not None or x.quant is None or len(x.quant.scale) != 1:
+            return None
+        if found and (x.quant != found[0].quant or x.dtype != found[0].dtype):
+            return None
+        found.append(x)
+    return found
+
+
+def _cancelled(edit: Edit, node: Node) -> Iterator[Record]:
+    view = edit.producer(node.inputs[0])
+    if view is None or view.op != "Reinterpret" or view.inputs[0] is None:
+        return
+    x, y = view.inputs[0], node.outputs[0]
+    if x.quant == y.quant and edit.alias(y, x):
+        edit.drop(node)
+        yield Change(_NAME, node.name, f"gives the codes that {view.name!r} took")
