@@ -5,6 +5,7 @@ Every step costs what it touches, not the size of the graph, so that a pass is o
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,12 +21,6 @@ class Edit:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._made: dict[Tensor, Node] = graph.producers()
-        self._reads: dict[Tensor, dict[Node, None]] = {}
-        for node in graph.nodes:
-            for t in node.inputs:
-                if t is not None:
-                    self._reads.setdefault(t, {})[node] = None
         self._kept = set(graph.outputs)
         self._entries = set(graph.inputs)
         self._gone: set[Node] = set()
@@ -34,6 +29,24 @@ class Edit:
         self._last: list[Node] = []
         self._names: set[str] | None = None
         self._touched = False
+
+    @functools.cached_property
+    def _links(self) -> tuple[dict[Tensor, Node], dict[Tensor, dict[Node, None]]]:
+        """Who makes and who reads; built when first asked for, since most passes find nothing to ask about."""
+        reads: dict[Tensor, dict[Node, None]] = {}
+        for node in self.graph.nodes:
+            for t in node.inputs:
+                if t is not None:
+                    reads.setdefault(t, {})[node] = None
+        return self.graph.producers(), reads
+
+    @property
+    def _made(self) -> dict[Tensor, Node]:
+        return self._links[0]
+
+    @property
+    def _reads(self) -> dict[Tensor, dict[Node, None]]:
+        return self._links[1]
 
     def nodes(self) -> Iterator[Node]:
         """The nodes in order as they stood at the start, without those dropped meanwhile."""
