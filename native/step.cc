@@ -325,10 +325,16 @@ std::unique_ptr<Step> MakeStep(const StepSpec& spec, PlanContext& plan) {
     }
     spec.read.clear();
     plan.kept.clear();
+    plan.seen.clear();
     try {
       std::unique_ptr<Step> step = row.factory(spec, plan);
       for (const auto& attr : spec.attrs) {
         if (spec.read.count(attr.first) == 0) Refuse("attribute " + attr.first + " is not known");
+      }
+      for (int i = 0; i < plan.inputs(); ++i) {
+        if (spec.inputs[i] >= 0 && plan.seen.count(i) == 0) {
+          Refuse("input " + std::to_string(i) + " is not known");
+        }
       }
       return step;
     } catch (const std::invalid_argument& e) {

@@ -148,7 +148,15 @@ class PlanContext {
 
   int inputs() const { return static_cast<int>(spec_.inputs.size()); }
   int outputs() const { return static_cast<int>(spec_.outputs.size()); }
-  bool Has(int i) const { return i < inputs() && spec_.inputs[i] >= 0; }
+  // Whether the input is there. Asking, like In, marks it as understood: a factory that returns
+  // without having looked at an input that is there is refused.
+  bool Has(int i) const {
+    seen.insert(i);
+    return i < inputs() && spec_.inputs[i] >= 0;
+  }
+  void IgnoreInput(int i) const {
+    seen.insert(i);
+  }  // its work is done in the output's static shape
   // Both throw when there is no such tensor.
   const TensorSpec& In(int i) const;
   const TensorSpec& Out(int i) const;
@@ -157,6 +165,7 @@ class PlanContext {
   // Constant inputs are gone after planning unless a step says that it reads them while running.
   void KeepConstant(int i) { kept.insert(spec_.inputs[i]); }
   std::set<int> kept;
+  mutable std::set<int> seen;
 
  private:
   const StepSpec& spec_;

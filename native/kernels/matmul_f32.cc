@@ -1,6 +1,7 @@
 // fully_connected and matmul on float32.
-//   fully_connected  x [...,K], w [O,K], bias [O]?; attrs act keep_dims. y has O as its last
-//   extent. matmul           a [*,M,K], b [*,K,N], bias [N]?; attrs transpose_a transpose_b act.
+//   fully_connected  x [...,K], w [O,K], bias [O]?, residual?; attrs act keep_dims. y has O as its
+//   last extent. matmul           a [*,M,K], b [*,K,N], bias [N]?; attrs transpose_a transpose_b
+//   act.
 //                    Batch extents broadcast; an operand of rank 1 is a row (a) or a column (b).
 // A constant w or b (float, float16 or quantized integers with scales) is packed once and must not
 // vary over the batch unless it is float32; a computed one is packed in every run. bias is
@@ -42,6 +43,7 @@ class MatMulF32 final : public Step {
       phases.insert(phases.begin(), p_.b_matrices * PanelsOf(p_.n));
       scratch = static_cast<size_t>(p_.b_matrices * matrix_stride_) * sizeof(float);
     }
+    in_place = 1u << 3;
     if (p_.transpose_a) thread_scratch = static_cast<size_t>(kMaxTileRows * p_.k) * sizeof(float);
   }
 
@@ -63,6 +65,7 @@ class MatMulF32 final : public Step {
     }
     const float* a = args.In<float>(0);
     const float* weights = packed_ ? weights_.data() : reinterpret_cast<const float*>(args.scratch);
+    const float* residual = args.In<float>(3);
     const float* rows[kMaxTileRows];
     float* copied = reinterpret_cast<float*>(args.thread_scratch);
     GemmF32Tile t;
@@ -70,8 +73,7 @@ class MatMulF32 final : public Step {
     t.taps = 1;
     t.kc = p_.k;
     t.panel_stride = panel_stride_;
-    t.residual = nullptr;
-    t.ldr = 0;
+    t.ldr = p_.n;
     t.ldy = p_.n;
     t.lo = act_.lo;
     t.hi = act_.hi;
@@ -94,7 +96,9 @@ class MatMulF32 final : public Step {
       }
       t.w = weights + p_.b_index[batch] * matrix_stride_ + column / kGemmPanel * panel_stride_;
       t.bias = bias_.data() + column;
-      t.y = args.Out<float>(0) + (batch * p_.m + row) * p_.n + column;
+      const int64_t at = (batch * p_.m + row) * p_.n + column;
+      t.y = args.Out<float>(0) + at;
+      t.residual = residual == nullptr ? nullptr : residual + at;
       kernel_.fn(t);
       if (act_.unary) {
         for (int r = 0; r < t.rows; ++r) act_.Apply(unary_, t.y + r * t.ldy, t.n);
@@ -144,6 +148,11 @@ std::unique_ptr<Step> Finish(Problem problem, const StepSpec& spec, PlanContext&
   if (y.count != problem.batch * problem.m * problem.n) {
     Refuse("output shape " + ToString(y.shape) + " does not follow from " + ToString(a.shape) +
            " and " + ToString(b.shape));
+  }
+  if (const TensorSpec* residual = plan.OptionalIn(3)) {
+    Require(residual->dtype == DType::kF32 && residual->shape == y.shape,
+            "residual is not of the output's shape and type");
+    if (residual->constant) plan.KeepConstant(3);
   }
   const FusedAct act = ParseAct(spec);
   if (a.constant) plan.KeepConstant(0);

@@ -208,6 +208,7 @@ std::unique_ptr<Step> MakeTile(const StepSpec& spec, PlanContext& plan) {
 
 std::unique_ptr<Step> MakeBroadcastTo(const StepSpec& spec, PlanContext& plan) {
   spec.Ignore("shape");
+  plan.IgnoreInput(1);
   spec.Ignore("both_ways");  // the output's shape says it
   const TensorSpec& x = Moved(plan, 0, 0);
   const TensorSpec& y = plan.Out(0);

@@ -22,6 +22,7 @@ class Reshape final : public Step {
 
 std::unique_ptr<Step> MakeReshape(const StepSpec& spec, PlanContext& plan) {
   for (const auto& attr : spec.attrs) spec.Ignore(attr.first.c_str());
+  plan.IgnoreInput(1);
   const TensorSpec& x = plan.In(0);
   const TensorSpec& y = plan.Out(0);
   if (x.count != y.count) Refuse("cannot view " + ToString(x.shape) + " as " + ToString(y.shape));

@@ -151,6 +151,7 @@ bool OneOf(const std::string& value, std::initializer_list<const char*> allowed)
 }  // namespace
 
 std::unique_ptr<Step> MakeResize(const StepSpec& spec, PlanContext& plan) {
+  plan.IgnoreInput(1);
   const TensorSpec& x = plan.In(0);
   const TensorSpec& y = plan.Out(0);
   Require(SameQuant(x, y) && x.scale.size() < 2, "input and output differ in type or quantization");

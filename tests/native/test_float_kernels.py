@@ -282,3 +282,16 @@ def test_special_values():
             run(op, [x], f32(fn(x.astype(np.float64))), rtol=1e-6, atol=1e-45)
         want = np.where(np.isnan(x), np.nan, SIGMOID(x.astype(np.float64)))
         run("sigmoid", [x], f32(want), rtol=1e-6, atol=1e-45)
+
+
+def test_fully_connected_and_matmul_add_a_residual_before_their_activation():
+    x, w, r = normal(1, 9, 20), normal(2, 33, 20), normal(3, 9, 33)
+    want = np.maximum(x.astype(np.float64) @ w.T + r, 0)
+    run("fully_connected", [x, r], f32(want), {1: w, 2: None}, act="relu")
+    run("matmul", [x, w, r], f32(want), {2: None}, act="relu", transpose_b=True)
+
+
+def test_an_input_that_no_kernel_reads_is_refused():
+    x, w = normal(1, 9, 20), normal(2, 33, 20)
+    with pytest.raises(ValueError, match="input 4 is not known"):
+        program("fully_connected", [x, x], (9, 33), {1: w, 2: None, 3: None}, {})
