@@ -31,7 +31,8 @@ _MOVES = {
 def keep_codes(graph: Graph) -> Iterator[Record]:
     """Reinterpret (codes → integers) → Op ⇒ Op → Reinterpret; Reinterpret → Reinterpret of the same codes ⇒ codes.
 
-    A file of onnxruntime's quantizer has MaxPool or Reshape between QLinear operators, on bytes without a scale. What such an operator does to the bytes it does to the codes, so the scale stays on and the views meet and cancel.
+    A file of onnxruntime's quantizer has MaxPool or Reshape between QLinear operators, on bytes without a scale. What
+    they do to the bytes they do to the codes, so the scale stays on, and the views meet and cancel.
 
     Not for operators with an activation, or on codes with a scale per channel, or that join codes of different scales.
     """
