@@ -33,7 +33,7 @@ _FLAT = 1e-10  # a channel of a smaller range is a constant
 # Clip factors from which the fit starts: the fewer the levels, the narrower the best range.
 _STARTS = {1: (0.6, 0.4, 0.25), 2: (0.75, 0.55, 0.4, 0.3), 3: (0.95, 0.75, 0.6, 0.45), 4: (1.0, 0.85, 0.7, 0.55)}
 # What a QuantParam of the real converter's file takes beyond one without scale, as the .ms writer stores these.
-_SAVED_PER_CHANNEL = 10
+_SAVED_PER_CHANNEL = 12
 
 
 def gate(
