@@ -1,0 +1,164 @@
+"""Latency of bitlite beside its peers, interleaved in one run.
+
+    python benchmarks/latency.py PLAN.json [--threads 1,2] [--rounds 15] [--write docs/benchmarks.md]
+
+PLAN.json: {"runtimes": {"litert": ["/env/bin/python"], "mslite": ["env", "LD_PRELOAD=…", "/env37/bin/python"], …},
+            "models": {"resnet8 int8": {"bitlite": "r8.ms", "litert": "r8.tflite", "onnxruntime": "r8.onnx"}, …}}
+
+Each runtime runs in a process of its own (`latency_worker.py`); one after another they run for a slice of time, round
+after round, so that drift of the machine's speed falls on all alike. Printed: the median over rounds of each round's
+median, and the ratio bitlite / peer as the median of the rounds' ratios. All take and give numpy arrays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from typing import IO
+
+import numpy as np
+
+_WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "latency_worker.py")
+_SLICE = 0.15  # seconds that a runtime runs per round
+
+
+class Worker:
+    """A runtime's process."""
+
+    def __init__(self, command: list[str], runtime: str, path: str, threads: int) -> None:
+        self.process = subprocess.Popen(
+            [*command, _WORKER, runtime, path, str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        line = self._out.readline()
+        while line and line.strip() != "ready":
+            line = self._out.readline()
+        if not line:
+            raise RuntimeError(f"{runtime} does not run {path}")
+        self.many = 1
+        self.many = max(1, min(3000, int(_SLICE / np.median(self.run()))))
+
+    @property
+    def _out(self) -> IO[str]:
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    def run(self) -> np.ndarray:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{self.many}\n")
+        self.process.stdin.flush()
+        return np.array(self._out.readline().split(), float)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def measure(files: dict[str, str], runtimes: dict[str, list[str]], threads: int, rounds: int) -> dict[str, np.ndarray]:
+    """runtime → each round's median seconds."""
+    workers: dict[str, Worker] = {}
+    for runtime, path in files.items():
+        try:
+            workers[runtime] = Worker(runtimes.get(runtime, [sys.executable]), runtime, path, threads)
+        except (RuntimeError, OSError, ValueError) as error:
+            print(f"  {runtime}: left out, {error}", file=sys.stderr)
+    found: dict[str, list[float]] = {runtime: [] for runtime in workers}
+    for _ in range(rounds):
+        for runtime, worker in workers.items():
+            found[runtime].append(float(np.median(worker.run())))
+    for worker in workers.values():
+        worker.close()
+    return {runtime: np.array(times) for runtime, times in found.items()}
+
+
+def table(plan: dict, threads: list[int], rounds: int) -> tuple[list[str], list[tuple[str, float]]]:
+    """Markdown lines, and (label, bitlite / best peer) per model and thread count."""
+    peers = list(dict.fromkeys(r for files in plan["models"].values() for r in files if r != "bitlite"))
+    lines = [
+        "| model | threads | bitlite µs | " + " | ".join(f"{p} µs (ratio)" for p in peers) + " | bitlite / best peer |",
+        "|---|---|---|" + "---|" * (len(peers) + 1),
+    ]
+    best: list[tuple[str, float]] = []
+    for name, files in plan["models"].items():
+        for count in threads:
+            found = measure(files, plan.get("runtimes", {}), count, rounds)
+            ours = found.pop("bitlite")
+            ratios = {p: float(np.median(ours / times)) for p, times in found.items()}
+            cells = [f"{1e6 * np.median(found[p]):.0f} ({ratios[p]:.2f})" if p in found else "" for p in peers]
+            rivals = {p: r for p, r in ratios.items() if p != "mslite"}
+            worst = max(rivals.values()) if rivals else float("nan")
+            best.append((f"{name}, {count}", worst))
+            lines.append(
+                f"| {name} | {count} | {1e6 * np.median(ours):.0f} | " + " | ".join(cells) + f" | **{worst:.2f}** |"
+            )
+            print(lines[-1], flush=True)
+    return lines, best
+
+
+def summary(best: list[tuple[str, float]]) -> list[str]:
+    lines = []
+    for kind in ("int8", "float"):
+        ratios = np.array([r for label, r in best if kind in label and np.isfinite(r)])
+        if len(ratios):
+            mean = float(np.exp(np.log(ratios).mean()))
+            lines.append(
+                f"{kind}: geometric mean of bitlite / best peer {mean:.2f}, largest {ratios.max():.2f}, n={len(ratios)}"
+            )
+    return lines
+
+
+def chart(best: list[tuple[str, float]]) -> str:
+    """An SVG of the ratios: left of the line is faster than the best peer."""
+    height, left, unit = 22, 230, 260
+    width = left + int(unit * max(1.5, *(r for _, r in best if np.isfinite(r)))) + 60
+    rows = []
+    for k, (label, ratio) in enumerate(best):
+        y = 10 + k * height
+        color = "#2a7f62" if ratio <= 1 else "#b5523b"
+        rows.append(f'<text x="{left - 8}" y="{y + 13}" text-anchor="end">{label}</text>')
+        rows.append(f'<rect x="{left}" y="{y}" width="{unit * ratio:.0f}" height="{height - 6}" fill="{color}"/>')
+        rows.append(f'<text x="{left + unit * ratio + 5:.0f}" y="{y + 13}">{ratio:.2f}</text>')
+    bottom = 10 + len(best) * height
+    line = f'<line x1="{left + unit}" y1="4" x2="{left + unit}" y2="{bottom}" stroke="#333" stroke-dasharray="4 3"/>'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{bottom + 24}" font-family="sans-serif" font-size="12">'
+        f'{"".join(rows)}{line}<text x="{left + unit}" y="{bottom + 16}" text-anchor="middle">the best peer</text></svg>'
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("plan")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--write", default="", help="markdown file to write, with a chart beside it")
+    args = parser.parse_args()
+    with open(args.plan, encoding="utf-8") as file:
+        plan = json.load(file)
+    lines, best = table(plan, [int(t) for t in args.threads.split(",")], args.rounds)
+    closing = summary(best)
+    print("\n".join(closing))
+    if args.write:
+        stem = os.path.splitext(args.write)[0]
+        with open(f"{stem}.svg", "w", encoding="utf-8") as out:
+            out.write(chart(best))
+        head = [
+            "# Speed",
+            "",
+            "Interleaved medians of one run of `benchmarks/latency.py`; numpy arrays in and out for all.",
+            "",
+        ]
+        picture = f"![ratios]({os.path.basename(stem)}.svg)"
+        with open(args.write, "w", encoding="utf-8") as out:
+            out.write("\n".join([*head, *lines, "", *closing, "", picture, ""]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
