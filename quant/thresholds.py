@@ -90,7 +90,7 @@ def mse(h: Histogram, bits: int = 8, *, symmetric: bool = False) -> Range:
     edges, mass = h.edges, h.counts.astype(np.float64)
     if symmetric:
         mass, width = _folded(h)
-        edges = np.arange(len(mass) + 1) * width
+        edges = np.arange(len(mass) + 1, dtype=np.float64) * width
     weight = mass.copy()
     zero = int(np.searchsorted(edges, 0.0, side="right")) - 1
     if 0 <= zero < len(weight):
@@ -328,7 +328,8 @@ def _folded(h: Histogram) -> tuple[Array, float]:
     index = np.arange(h.base, h.base + len(h.counts))
     index = np.where(index < 0, -1 - index, index)
     shift = max(0, int(index.max()).bit_length() - h.bins.bit_length() + 1)
-    return np.bincount(index >> shift, weights=h.counts.astype(np.float64)), h.width * 2**shift
+    mass = np.bincount(index >> shift, weights=h.counts.astype(np.float64)).astype(np.float64, copy=False)
+    return mass, float(h.width * 2**shift)
 
 
 def _without_zeros(mass: Array, h: Histogram) -> Array:
