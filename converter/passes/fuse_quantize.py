@@ -9,7 +9,7 @@ import numpy as np
 
 from ..execute import is_quantized
 from ..ir import Graph, Node, Tensor
-from ..numeric.qparams import foldable, quantize_bias
+from ..numeric.qparams import foldable, quantize, quantize_bias
 from ..opdef import row
 from .edit import Edit
 from .runner import Change, Record, Refusal
@@ -22,7 +22,8 @@ def fuse_quantize(graph: Graph) -> Iterator[Record]:
 
     The operator's integer meaning is the one that the three together approximate: exact sums of codes, one rounding. A
     float bias becomes int32 at s_x · s_w. An operator that keeps its input's scale and whose output has another one
-    is followed by a requantization. uint8 codes inside the graph are shifted to int8 first.
+    is followed by a requantization; the operands of one that joins several are brought to its output's scale first.
+    uint8 codes inside the graph are shifted to int8 first.
 
     Not for operators without an integer meaning, when a weight or operand is no codes, when the float result has other
     readers, when the activation is not a clamp, and not for the last layer of a float output.
@@ -151,7 +152,14 @@ def _fuse(edit: Edit, node: Node, cast: Node) -> None:
         codes, quant = quantize_bias(b.real(), float(x.quant.scale[0]), w.quant.scale)
         inputs[cell.bias] = edit.constant(codes, b.name, quant)  # pyright: ignore[reportCallIssue, reportArgumentType]
     origin = node.origin or (node.name,)
-    if cell.output == "same" and y.quant != x.quant:
+    operands = [i for i, t in enumerate(inputs) if t is not None and i not in row(node.op).const_inputs]
+    if cell.output == "same" and len(operands) > 1:
+        # What joins several operands has its output's scale; any other scale would cut off some of them.
+        for i in operands:
+            inputs[i] = _requantized(edit, inputs[i], y, node)  # pyright: ignore[reportArgumentType]
+        edit.set_inputs(node, inputs)
+        edit.take_outputs(node, [y])
+    elif cell.output == "same" and y.quant != x.quant:
         own = Tensor(edit.name(f"{node.name}/codes"), y.dtype, y.shape, None, x.quant)
         edit.set_inputs(node, inputs)
         edit.take_outputs(node, [own])
@@ -160,6 +168,15 @@ def _fuse(edit: Edit, node: Node, cast: Node) -> None:
         edit.set_inputs(node, inputs)
         edit.take_outputs(node, [y])
     edit.drop(cast)
+
+
+def _requantized(edit: Edit, t: Tensor, like: Tensor, at: Node) -> Tensor:
+    """The codes t with the parameters of `like`."""
+    if not is_quantized(t) or like.quant is None or (t.quant == like.quant and t.dtype == like.dtype):
+        return t
+    if t.is_const:
+        return edit.constant(quantize(t.real(), like.quant, like.dtype), t.name, like.quant)
+    return edit.emit("Quantize", [t], {"dtype": like.dtype.name}, at=at, like=like).outputs[0]
 
 
 def _fits(b: Tensor, x: Tensor, w: Tensor) -> bool:

@@ -125,3 +125,13 @@ def test_unsigned_codes_too(net, outputs_of):
     graph = net.done(net.emit("Dequantize", quantized(net, y, dtype=np.uint8)))
     ops, _ = close(outputs_of, graph, fuse_quantize)
     assert ops == ["Quantize", "FullyConnected", "Dequantize"]
+
+
+def test_joined_operands_come_to_the_scale_of_the_result(net, outputs_of):
+    a = qdq(net, net.input(2, 3), low=-1.0, high=1.0)
+    b = qdq(net, net.input(2, 3, name="b"))
+    graph = net.done(qdq(net, net.emit("Concat", a, b, axis=1)))
+    ops, _ = close(outputs_of, graph, fuse_quantize)
+    assert sorted(ops) == ["Concat", "Dequantize", "Quantize", "Quantize", "Quantize"]
+    concat = next(n for n in graph.nodes if n.op == "Concat")
+    assert all(t.quant == concat.outputs[0].quant for t in concat.inputs)
