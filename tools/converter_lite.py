@@ -40,11 +40,11 @@ def _work(argv: Sequence[str]) -> int:
         from .tables import print_report
 
         print_report(report)
-    if options.infer:
-        from .infer import run_once
+    if options.infer or options.verify:
+        from .infer import run_written
 
         for path in report.files:
-            print("\n".join(run_once(path, options)))
+            print("\n".join(run_written(path, options)))
     print("CONVERTER RESULT SUCCESS:0")
     return 0
 

@@ -1,4 +1,4 @@
-"""`converter_lite --infer`: runs what was written, once, on random input."""
+"""`converter_lite --infer` and `--verify`: runs what was written, once, on random input."""
 
 from __future__ import annotations
 
@@ -7,31 +7,38 @@ import time
 import numpy as np
 
 from ..native.load import load
+from ..native.session import Session
 from ..quant.options import ConvertOptions
-from .bench_inputs import random_feed, shape_of
+from .bench_inputs import Feed, random_feed, shape_of
 
 
-def run_once(path: str, options: ConvertOptions) -> list[str]:
-    """Loads a model file and runs it on random values. Returns a line per output.
+def run_written(path: str, options: ConvertOptions) -> list[str]:
+    """Runs a written file as `options` ask. Returns what to print.
 
     Raises:
-        bitlite.Error: it cannot be loaded or run.
+        bitlite.Error: it cannot be loaded or run, or another runtime gives something else.
     """
     session = load(path, options.threads or 1)
     shapes = {p.name: shape_of(p) for p in session.inputs}
     if any(p.shape != shapes[p.name] for p in session.inputs):
         session = load(path, options.threads or 1, shapes=shapes)
+    feed = random_feed(session.inputs, options.seed)
+    lines = _once(path, session, feed) if options.infer else []
+    if options.verify:
+        from .other_runtimes import verify_file
+
+        lines += verify_file(path, session, feed)
+    return lines
+
+
+def _once(path: str, session: Session, feed: Feed) -> list[str]:
     start = time.perf_counter()
-    outputs = session.run(random_feed(session.inputs, options.seed))
-    spent = (time.perf_counter() - start) * 1e3
-    lines = [f"{path}: ran once in {spent:.2f} ms"]
+    outputs = session.run(feed)
+    lines = [f"{path}: ran once in {(time.perf_counter() - start) * 1e3:.2f} ms"]
     for name, value in outputs.items():
         real = value.astype(np.float64).ravel() if value.dtype.kind in "biuf" else np.zeros(0)
-        bad = int((~np.isfinite(real)).sum())
-        span = (
-            f"{real[np.isfinite(real)].min():g} .. {real[np.isfinite(real)].max():g}"
-            if real.size > bad
-            else "no values"
-        )
-        lines.append(f"  {name}: {value.dtype}{list(value.shape)} {span}" + (f", {bad} NaN or infinite" if bad else ""))
+        finite = real[np.isfinite(real)]
+        span = f"{finite.min():g} .. {finite.max():g}" if finite.size else "no values"
+        bad = f", {real.size - finite.size} NaN or infinite" if finite.size < real.size else ""
+        lines.append(f"  {name}: {value.dtype}{list(value.shape)} {span}{bad}")
     return lines

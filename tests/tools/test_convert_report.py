@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import bitlite
+import numpy as np
 import pytest
 from bitlite.tools.converter_lite import main
 from bitlite.tools.tables import table_lines, weight_table
@@ -82,6 +83,26 @@ def test_infer_runs_every_file_that_was_written(tmp_path, capsys):
     assert convert(tmp_path, "--outputFormat=MS,ONNX", "--infer") == 0
     out = capsys.readouterr().out
     assert "d.ms: ran once" in out and "d.onnx: ran once" in out and out.count("float32[1, 10]") == 2
+
+
+def test_verify_asks_the_runtimes_that_are_installed(tmp_path, capsys):
+    flags = [f"--modelFile={DIGITS}", f"--outputFile={tmp_path}/d", "--outputFormat=MS,TFLITE,ONNX", "--verify"]
+    assert main(flags) == 0
+    out = capsys.readouterr().out
+    assert "d.tflite: ai_edge_litert agrees" in out and "d.onnx: onnxruntime agrees" in out
+    assert "d.ms: not verified: mindspore_lite is not installed" in out or "d.ms: mindspore_lite agrees" in out
+
+
+def test_verify_fails_where_another_runtime_gives_something_else(tmp_path):
+    from bitlite.tools.accuracy import AccuracyError
+    from bitlite.tools.other_runtimes import verify_file
+
+    bitlite.convert(DIGITS, tmp_path / "float.onnx", output_format="ONNX")
+    coarse = {"quant_type": "WeightQuant", "bit_num": 1, "quant_weight_channel": 0, "gain_gate": False}
+    bitlite.convert(DIGITS, tmp_path / "coarse.ms", input_data_format="NCHW", **coarse)
+    session = bitlite.load(str(tmp_path / "coarse.ms"))
+    with pytest.raises(AccuracyError, match="cosine"):
+        verify_file(str(tmp_path / "float.onnx"), session, {"image": np.ones((1, 1, 8, 8), np.float32)})
 
 
 def test_quiet_prints_the_result_alone(tmp_path, capsys):

@@ -1,0 +1,87 @@
+"""`converter_lite --verify`: runs a written file in the runtime that it is for, and compares with bitlite's own."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..converter.errors import Error
+from ..native.session import Session
+from .accuracy import AccuracyError, cosine
+
+LEAST_COSINE = 0.999
+"""Integer kernels of two runtimes may round differently; what lies below is another function."""
+Outputs = list[np.ndarray]
+
+
+def verify_file(path: str, session: Session, feed: Mapping[str, np.ndarray]) -> list[str]:
+    """Lines that say how close the other runtime's outputs are, or that it is not installed.
+
+    Raises:
+        AccuracyError: the other runtime gives something else, or refuses the file.
+    """
+    packages, run = _RUNTIMES[path.rpartition(".")[2].lower()]
+    package = next((name for name in packages if importlib.util.find_spec(name)), None)
+    if package is None:
+        return [f"{path}: not verified: {packages[0]} is not installed"]
+    try:
+        found = run(package, path, [feed[p.name] for p in session.inputs])
+    except Error:
+        raise
+    except Exception as error:  # whatever a foreign runtime raises is its refusal
+        raise AccuracyError(f"{path}: {package} refuses it: {' '.join(str(error).split())}") from error
+    own = session.run(feed)
+    lines = []
+    for port, theirs in zip(session.outputs, found):
+        mine = own[port.name]
+        likeness = cosine(mine, theirs) if mine.size == theirs.size else 0.0
+        if likeness < LEAST_COSINE:
+            raise AccuracyError(
+                f"{path}: output {port.name!r} in {package} has cosine {likeness:.6f} to bitlite's, at least "
+                f"{LEAST_COSINE} is expected"
+            )
+        error = float(np.abs(mine.astype(np.float64).ravel() - theirs.astype(np.float64).ravel()).max(initial=0))
+        lines.append(f"{path}: {package} agrees: {port.name} cosine {likeness:.7f}, max difference {error:g}")
+    return lines
+
+
+def _onnxruntime(package: str, path: str, inputs: Outputs) -> Outputs:
+    ort: Any = importlib.import_module(package)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    other = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return other.run(None, {node.name: value for node, value in zip(other.get_inputs(), inputs)})
+
+
+def _litert(package: str, path: str, inputs: Outputs) -> Outputs:
+    module: Any = importlib.import_module(f"{package}.interpreter")
+    other = module.Interpreter(model_path=path)
+    for detail, value in zip(other.get_input_details(), inputs):
+        other.resize_tensor_input(detail["index"], value.shape)
+    other.allocate_tensors()
+    for detail, value in zip(other.get_input_details(), inputs):
+        other.set_tensor(detail["index"], value)
+    other.invoke()
+    return [other.get_tensor(detail["index"]) for detail in other.get_output_details()]
+
+
+def _mindspore(package: str, path: str, inputs: Outputs) -> Outputs:
+    lite: Any = importlib.import_module(package)
+    context, model = lite.Context(), lite.Model()
+    context.target = ["cpu"]
+    model.build_from_file(path, lite.ModelType.MINDIR_LITE, context)
+    tensors = model.get_inputs()
+    model.resize(tensors, [list(value.shape) for value in inputs])
+    for tensor, value in zip(tensors, inputs):
+        tensor.set_data_from_numpy(np.ascontiguousarray(value))
+    return [t.get_data_to_numpy() for t in model.predict(tensors)]
+
+
+_RUNTIMES: dict[str, tuple[tuple[str, ...], Callable[[str, str, Outputs], Outputs]]] = {
+    "onnx": (("onnxruntime",), _onnxruntime),
+    "tflite": (("ai_edge_litert", "tflite_runtime"), _litert),
+    "ms": (("mindspore_lite",), _mindspore),
+}
