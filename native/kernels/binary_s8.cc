@@ -84,8 +84,8 @@ class BinaryS8 final : public Step {
       }
       const int64_t first = run_ * (item % pieces_) / pieces_;
       t.n = run_ * (item % pieces_ + 1) / pieces_ - first;
-      t.a = args.In<int8_t>(0) + at_a + first * t.a_step;
-      t.b = args.In<int8_t>(1) + at_b + first * t.b_step;
+      t.a = Operand(args, 0) + at_a + first * t.a_step;
+      t.b = Operand(args, 1) + at_b + first * t.b_step;
       t.y = args.Out<int8_t>(0) + y_row + first;
       if (op_ == Op::kAdd) {
         kernel_.add(t);
@@ -97,7 +97,14 @@ class BinaryS8 final : public Step {
     }
   }
 
+  // A constant that the step keeps in a form of its own.
+  void Hold(int i, std::vector<int8_t> data) { held_[i] = std::move(data); }
+
  private:
+  const int8_t* Operand(const StepArgs& args, int i) const noexcept {
+    return held_[i].empty() ? args.In<int8_t>(i) : held_[i].data();
+  }
+
   void Order(const BinaryS8Args& t) const noexcept {
     if (t.a_step == 1 && t.b_step == 1) {
       if (t.y != t.a) std::memcpy(t.y, t.a, static_cast<size_t>(t.n));
@@ -115,7 +122,13 @@ class BinaryS8 final : public Step {
   const BinaryS8Args args_;
   const VectorS8Kernel& kernel_;
   int64_t run_, pieces_;
+  std::vector<int8_t> held_[2];
 };
+
+// A constant operand may be uint8: the same values as int8 with the zero point 128 lower.
+bool IsShifted(const TensorSpec& t) { return t.constant && t.dtype == DType::kU8; }
+
+int32_t ZeroPointOfCodes(const TensorSpec& t) { return ZeroPointOf(t) - (IsShifted(t) ? 128 : 0); }
 
 }  // namespace
 
@@ -123,8 +136,10 @@ std::unique_ptr<Step> MakeBinaryS8(const StepSpec& spec, PlanContext& plan) {
   const TensorSpec& a = plan.In(0);
   const TensorSpec& b = plan.In(1);
   const TensorSpec& y = plan.Out(0);
-  Require(a.dtype == DType::kI8 && b.dtype == DType::kI8 && y.dtype == DType::kI8,
-          "operands and output are not all int8");
+  for (const TensorSpec* t : {&a, &b}) {
+    Require(t->dtype == DType::kI8 || IsShifted(*t), "an operand is not int8");
+  }
+  Require(y.dtype == DType::kI8, "the output is not int8");
   const Broadcast space = Merge(a.shape, b.shape, y.shape);
   BinaryS8Args args{};
   BinaryS8::Op op = BinaryS8::Op::kAdd;
@@ -134,8 +149,8 @@ std::unique_ptr<Step> MakeBinaryS8(const StepSpec& spec, PlanContext& plan) {
     op = spec.op == "maximum" ? BinaryS8::Op::kMaximum : BinaryS8::Op::kMinimum;
   } else {
     const Range range = OutputRange(spec, y);
-    args.a_zero = ZeroPointOf(a);
-    args.b_zero = ZeroPointOf(b);
+    args.a_zero = ZeroPointOfCodes(a);
+    args.b_zero = ZeroPointOfCodes(b);
     args.out = {ZeroPointOf(y), range.qmin, range.qmax};
     if (spec.op == "mul") {
       op = BinaryS8::Op::kMul;
@@ -146,10 +161,18 @@ std::unique_ptr<Step> MakeBinaryS8(const StepSpec& spec, PlanContext& plan) {
       if (spec.op == "sub") args.mb = -args.mb;
     }
   }
-  if (a.constant) plan.KeepConstant(0);
-  if (b.constant) plan.KeepConstant(1);
+  if (a.constant && !IsShifted(a)) plan.KeepConstant(0);
+  if (b.constant && !IsShifted(b)) plan.KeepConstant(1);
   if (plan.check_only) return nullptr;
   auto step = std::make_unique<BinaryS8>(op, space, args, y.count, plan.isa);
+  for (int i = 0; i < 2; ++i) {
+    const TensorSpec& t = plan.In(i);
+    if (!IsShifted(t)) continue;
+    std::vector<int8_t> codes(static_cast<size_t>(t.count));
+    const uint8_t* data = static_cast<const uint8_t*>(t.data);
+    for (size_t k = 0; k < codes.size(); ++k) codes[k] = static_cast<int8_t>(data[k] ^ 0x80);
+    step->Hold(i, std::move(codes));
+  }
   if (a.shape == y.shape) step->in_place |= 1u;
   // maximum and minimum first copy a.
   if (b.shape == y.shape && op != BinaryS8::Op::kMaximum && op != BinaryS8::Op::kMinimum) {

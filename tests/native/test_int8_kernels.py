@@ -522,6 +522,8 @@ def test_binary_with_constant_operand():
     a, b = codes(rng, (4, 17)), codes(rng, (17,))
     expected = added(a, b, (0.1, 3), (0.2, 0), (0.3, 1))
     check("add", [T(a, 0.1, 3), const(b, 0.2, 0)], [T(expected, 0.3, 1)], {}, [expected])
+    unsigned = (b.astype(np.int16) + 128).astype(np.uint8)
+    check("add", [T(a, 0.1, 3), const(unsigned, 0.2, 128)], [T(expected, 0.3, 1)], {}, [expected])
 
 
 FLOATS = np.array(
