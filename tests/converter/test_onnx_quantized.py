@@ -1,0 +1,112 @@
+"""A network that onnxruntime's own tool has quantized is read as quantized IR, and gives onnxruntime's results."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from bitlite.converter.execute import execute
+from bitlite.converter.formats.onnx import read
+from bitlite.converter.passes import GENERAL, run_passes
+
+
+@pytest.fixture
+def network(tmp_path):
+    """Convolutions, pools, a residual sum, a join of two branches, a dense layer."""
+    from onnx import helper, numpy_helper, save
+
+    rng = np.random.default_rng(5)
+    constants = []
+
+    def const(name, *shape):
+        constants.append(numpy_helper.from_array(rng.normal(0, 0.3, shape).astype(np.float32), name))
+        return name
+
+    def node(op, inputs, output, **attrs):
+        return helper.make_node(op, inputs, [output], name=output, **attrs)
+
+    same = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    nodes = [
+        node("Conv", ["x", const("w0", 8, 3, 3, 3), const("b0", 8)], "c0", **same),
+        node("Relu", ["c0"], "r0"),
+        node("MaxPool", ["r0"], "p0", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Conv", ["p0", const("w1", 8, 1, 3, 3), const("b1", 8)], "c1", group=8, **same),
+        node("Add", ["c1", "p0"], "s1"),
+        node("Conv", ["p0", const("w2", 4, 8, 1, 1), const("b2", 4)], "c2"),
+        node("Concat", ["s1", "c2"], "j", axis=1),
+        node("GlobalAveragePool", ["j"], "g"),
+        node("Flatten", ["g"], "f"),
+        node("Gemm", ["f", const("w3", 5, 12), const("b3", 5)], "y", transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", 1, [2, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", 1, [2, 5])],
+        constants,
+    )
+    path = tmp_path / "net.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def quantized(network, form, weights):
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_dynamic,
+        quantize_static,
+    )
+
+    class Data(CalibrationDataReader):
+        def __init__(self):
+            rng = np.random.default_rng(1)
+            self.rest = [{"x": rng.normal(size=(2, 3, 8, 8)).astype(np.float32)} for _ in range(3)]
+
+        def get_next(self):
+            return self.rest.pop() if self.rest else None
+
+    logging.disable(logging.WARNING)
+    target, kind = network.with_name("quantized.onnx"), QuantType.QInt8 if weights == "int8" else QuantType.QUInt8
+    try:
+        if form == "dynamic":
+            quantize_dynamic(network, target, weight_type=kind)
+        else:
+            how = {"quant_format": QuantFormat[form], "per_channel": weights == "int8", "weight_type": kind}
+            activations = QuantType.QUInt8 if form == "QOperator" else kind
+            quantize_static(network, target, Data(), activation_type=activations, **how)
+    finally:
+        logging.disable(logging.NOTSET)
+    return target
+
+
+def results(graph, x):
+    values = {graph.inputs[0]: x}
+    for node in graph.nodes:
+        made = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])
+        values.update(zip(node.outputs, made, strict=True))
+    return values[graph.outputs[0]]
+
+
+@pytest.mark.parametrize("form", ["QOperator", "QDQ", "dynamic"])
+@pytest.mark.parametrize("weights", ["int8", "uint8"])
+def test_a_network_quantized_by_onnxruntime_gives_its_results(network, form, weights):
+    import onnxruntime
+
+    path = quantized(network, form, weights)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    x = np.random.default_rng(2).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    want = session.run(None, {"x": x})[0]
+    graph = read(str(path))
+    unit = 0.02 * np.abs(want).max()  # one or two codes of the output
+    assert np.abs(results(graph, x) - want).max() <= unit
+    run_passes(graph, GENERAL)
+    assert np.abs(results(graph, x) - want).max() <= unit
+    if form == "QOperator":
+        assert "Reinterpret" not in [n.op for n in graph.nodes]
+        conv = next(n for n in graph.nodes if n.op == "Conv")
+        assert all(t.quant is not None for t in (*conv.inputs, *conv.outputs))
