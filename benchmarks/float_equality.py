@@ -13,9 +13,8 @@ import os
 import sys
 import tempfile
 
-import numpy as np
-
 import bitlite
+import numpy as np
 
 LIMIT = 1e-4
 

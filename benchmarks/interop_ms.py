@@ -14,9 +14,8 @@ import subprocess
 import sys
 import tempfile
 
-import numpy as np
-
 import bitlite
+import numpy as np
 
 
 def inputs_of(session: bitlite.Session, samples: int) -> list[np.ndarray]:

@@ -18,9 +18,8 @@ import tempfile
 import traceback
 import warnings
 
-import numpy as np
-
 import bitlite
+import numpy as np
 
 
 def cases() -> list:
