@@ -12,7 +12,7 @@ from ..ir import Node, Tensor
 from ..opdef import Case, Inferred, Quant, op, reads, writes
 from .integer import same_codes
 from .params import write_cast
-from .types import fail, is_codes, joint_dtype, normal_axis, value_dtype
+from .types import fail, is_codes, joint_dtype, normal_axis, one_number, value_dtype
 
 
 def check_indices(node: Node, t: Tensor | None, n: int | None) -> None:
@@ -300,7 +300,7 @@ def infer_one_hot(node: Node) -> Inferred:
     if at.dtype.kind not in "iuf":
         fail(node, f"indices of {at.dtype}")
     for t in (depth, on, off):
-        if t.shape is not None and t.shape not in ((), (1,)):
+        if not one_number(t):
             fail(node, "depth, on and off must be one number each")
     dtype = joint_dtype(node, on, off)
     if at.shape is None:

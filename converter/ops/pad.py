@@ -16,7 +16,7 @@ from .integer import per_tensor, rescaled
 from .layout import moved_entries
 from .params import int64_param, write_ints
 from .spatial import begin_end, onnx_pads
-from .types import const_ints, fail, length, need, value_dtype
+from .types import const_ints, fail, length, need, one_number, value_dtype
 
 MODES = ("constant", "reflect", "symmetric", "edge", "wrap")
 
@@ -30,7 +30,7 @@ def infer_pad(node: Node) -> Inferred:
     value = node.input(2)
     if value is not None:
         need(node, value, "biuf", "the padding value")
-        if value.shape is not None and value.shape not in ((), (1,)):
+        if not one_number(value):
             fail(node, f"the padding value must be one number, not of shape {value.shape}")
     count, wanted = length(node, pads, "the pads"), const_ints(pads)
     if x.shape is None or count is None:
@@ -59,6 +59,8 @@ def infer_pad(node: Node) -> Inferred:
 def _pad(x: np.ndarray, pads: np.ndarray, fill: Any, mode: str) -> np.ndarray:
     pairs = [(int(a), int(b)) for a, b in np.reshape(pads, (-1, 2))]
     if any(min(p) < 0 for p in pairs):
+        if any(n + min(a, 0) + min(b, 0) < 0 for (a, b), n in zip(pairs, x.shape)):
+            raise ValueError(f"pads {pairs} take more than {x.shape} has")
         x = x[tuple(slice(max(-a, 0), n - max(-b, 0)) for (a, b), n in zip(pairs, x.shape))]
         pairs = [(max(a, 0), max(b, 0)) for a, b in pairs]
     if mode == "constant":

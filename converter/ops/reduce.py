@@ -20,11 +20,12 @@ _Axes = tuple[int, ...]
 
 
 def _mean(x: np.ndarray, axes: _Axes, keep: bool) -> np.ndarray:
+    count = int(np.prod([x.shape[a] for a in axes], dtype=np.int64))
     if x.dtype.kind == "f":
-        return np.mean(x, axes, keepdims=keep, dtype=np.float32 if x.dtype == np.float16 else None)
+        total = np.sum(x, axes, keepdims=keep, dtype=_wide(x))
+        return total / total.dtype.type(count)
     # Integers divide towards zero, as C does.
-    total = np.sum(x, axes, keepdims=keep, dtype=np.int64)
-    count = max(int(np.prod([x.shape[a] for a in axes], dtype=np.int64)), 1)
+    total, count = np.sum(x, axes, keepdims=keep, dtype=np.int64), max(count, 1)
     return np.sign(total) * (np.abs(total) // count)
 
 

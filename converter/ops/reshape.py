@@ -56,6 +56,8 @@ def _target(node: Node, shape: Shape | None, wanted: list[int]) -> Shape:
 def _reshape(x: np.ndarray, shape: np.ndarray, *, zero_copies: bool) -> np.ndarray:
     wanted = [int(n) for n in np.asarray(shape).reshape(-1)]
     if zero_copies:
+        if any(n == 0 and i >= x.ndim for i, n in enumerate(wanted)):
+            raise ValueError(f"shape {wanted} copies a size that {x.shape} does not have")
         wanted = [x.shape[i] if n == 0 else n for i, n in enumerate(wanted)]
     return x.reshape(wanted) if x.size or -1 not in wanted else x.reshape([0 if n == -1 else n for n in wanted])
 
@@ -218,16 +220,19 @@ def _flatten(r: Reading, x: Tensor, axis: int) -> Tensor:
     rank = r.rank(x)
     if not -rank <= axis <= rank:
         r.refuse(f"axis {axis} is outside {-rank}..{rank}")
-    axis = axis + rank if axis < 0 else axis
+    return flattened(r, x, axis + rank if axis < 0 else axis)
+
+
+def flattened(r: Reading, x: Tensor, axis: int) -> Tensor:
+    """x as a matrix: the axes before `axis` (from the front) are its rows, the others its columns."""
     assert x.shape is not None
     head, tail = known_size(x.shape[:axis]), known_size(x.shape[axis:])
-    if axis == 1 and tail is not None and 0 not in x.shape:  # for any batch, also where this one is known
-        return reshaped(r, x, [-1, tail])
-    if head is None and tail is None:
-        if axis == 1:
-            return reshaped(r, x, [0, -1], zero_copies=True)
-        r.refuse(f"both sides of axis {axis} of {x.shape} hold unknown sizes", hint="--inputShape")
-    return reshaped(r, x, [-1 if head is None else head, -1 if tail is None else tail])
+    # A side of size 0 would leave the other one open.
+    if (head, tail) != (None, None) and (None not in (head, tail) or 0 not in (head, tail)):
+        return reshaped(r, x, [-1 if head is None else head, -1 if tail is None else tail])
+    sides = [r.emit("Shape", x, end=axis), r.emit("Shape", x, start=axis)]
+    sizes = [r.emit("Reduce", t, mode="prod", axes=[0], keep_dims=True) for t in sides]
+    return r.emit("Reshape", x, r.emit("Concat", *sizes, axis=0))
 
 
 @reads("ms", "Flatten")

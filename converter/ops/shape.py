@@ -23,6 +23,7 @@ from .types import (
     fail,
     joint_dtype,
     length,
+    one_number,
     value_dtype,
 )
 
@@ -346,7 +347,7 @@ def write_onnx_tile(w: Writing, node: Node) -> None:
 def infer_fill(node: Node) -> Inferred:
     dims, value = node.inputs[0], node.inputs[1]
     assert dims is not None and value is not None
-    if value.shape is not None and value.shape not in ((), (1,)):
+    if not one_number(value):
         fail(node, f"the value must be one number, not of shape {value.shape}")
     count, wanted = length(node, dims, "the shape"), const_ints(dims)
     if wanted is not None and min(wanted, default=0) < 0:
@@ -430,7 +431,7 @@ def write_onnx_fill(w: Writing, node: Node) -> None:
 def infer_range(node: Node) -> Inferred:
     dtype = joint_dtype(node, *node.inputs)
     for t in node.inputs:
-        if t is None or (t.shape is not None and t.shape not in ((), (1,))):
+        if t is None or not one_number(t):
             fail(node, "start, limit and step must be one number each")
     if any(t.data is None for t in node.inputs):  # pyright: ignore[reportOptionalMemberAccess]
         return [(dtype, (None,))]

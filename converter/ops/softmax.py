@@ -15,6 +15,7 @@ from ..numeric.qparams import code_range
 from ..opdef import Case, Inferred, Quant, op, reads, writes
 from .integer import per_tensor
 from .layout import remap_axis
+from .reshape import flattened
 from .types import fail, known_size, need, normal_axis, value_dtype
 
 SOFTMAX_ONE = 1 << 24
@@ -126,14 +127,7 @@ def _flat(name: str) -> Callable[[Reading], Tensor]:
         assert x.shape is not None
         if known_size(x.shape[axis + 1 :]) == 1:
             return r.emit(name, x, axis=axis)
-        shape = r.emit("Shape", x)
-        tail = known_size(x.shape[axis:])
-        head = known_size(x.shape[:axis])
-        if tail is None and head is None:
-            r.refuse(f"both sides of axis {axis} of {x.shape} hold unknown sizes", hint="--inputShape")
-        flat = [-1 if head is None else head, -1 if tail is None else tail]
-        rows = r.emit("Reshape", x, r.constant(flat, np.int64, f"{r.name}/rows"))
-        return r.emit("Reshape", r.emit(name, rows, axis=1), shape)
+        return r.emit("Reshape", r.emit(name, flattened(r, x, axis), axis=1), r.emit("Shape", x))
 
     return read
 

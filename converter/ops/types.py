@@ -148,8 +148,6 @@ def known_size(shape: Shape | None) -> int | None:
     return size
 
 
-def must_be_static(r: Reading, t: Tensor) -> tuple[int, ...]:
-    """The tensor's shape where the container's operator cannot be read without it."""
-    if t.shape is None or None in t.shape:
-        r.refuse(f"the shape of {t.name!r} is not known", hint="--inputShape")
-    return t.shape  # pyright: ignore[reportReturnType]
+def one_number(t: Tensor | None) -> bool:
+    """Whether the value can be one number, a scalar or a list of one."""
+    return t is None or t.shape is None or t.shape == () or (len(t.shape) == 1 and t.shape[0] in (1, None))
