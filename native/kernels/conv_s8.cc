@@ -75,10 +75,13 @@ ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g, const 
   const double macs = static_cast<double>(g.batch * g.oh * g.ow * g.o) * g.kh * g.kw * group_in;
   cost_ns = macs / 350 + static_cast<double>(g.batch * g.oh * g.ow * g.o) / 20;
   if (plan.threads > 1) {
-    const int64_t items = CeilDiv(images * bands_, plan.threads) * plan.threads;
-    const int64_t wanted = CeilDiv(items, images);
+    const int64_t parts = ItemsWanted(cost_ns, plan.threads);
+    const int64_t wanted =
+        CeilDiv(CeilDiv(images * bands_, parts) * parts, std::max<int64_t>(1, images));
     const int64_t pixels = pointwise_ ? lines / wanted : lines / wanted * g.ow;
-    if (pixels >= 16) {
+    // Rows that two bands share are copied twice.
+    constexpr int64_t kFewestPixels = 16;
+    if (pixels >= kFewestPixels) {
       bands_ = std::max(bands_, wanted);
     } else if (images * bands_ < plan.threads) {
       chunks_ = CeilDiv(plan.threads, images * bands_);

@@ -133,11 +133,12 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS
   cost_ns = static_cast<double>(g.batch * g.oh * g.ow * g.o) * (0.03 + 0.005 * elements);
   if (plan.threads > 1) {
     const int64_t items = g.batch * bands_;
-    if (items % plan.threads != 0) {
-      if (blocks_ % plan.threads == 0 || blocks_ >= 4 * plan.threads) {
-        chunks_ = plan.threads;
+    const int64_t parts = ItemsWanted(cost_ns, plan.threads);
+    if (items % parts != 0) {
+      if (blocks_ % parts == 0 || blocks_ >= 4 * parts) {
+        chunks_ = parts;
       } else {
-        bands_ = CeilDiv(items, plan.threads) * plan.threads;
+        bands_ = CeilDiv(CeilDiv(items, parts) * parts, std::max<int64_t>(1, g.batch));
       }
     }
   }

@@ -54,8 +54,9 @@ MatMulS8::MatMulS8(PlanContext& plan, const MatMulGeometry& g, const OutputS8& o
   // A few rows: the time goes into reading the weights.
   if (g.m < 4) cost_ns = std::max(cost_ns, static_cast<double>(matrices * g.n * g.k) / 60);
   if (plan.threads > 1) {
+    const int64_t parts = ItemsWanted(cost_ns, plan.threads);
     const int64_t wanted =
-        CeilDiv(CeilDiv(matrices * bands_, plan.threads) * plan.threads, matrices);
+        CeilDiv(CeilDiv(matrices * bands_, parts) * parts, std::max<int64_t>(1, matrices));
     if (g.m / wanted >= 16) {
       bands_ = std::max(bands_, wanted);
     } else if (matrices * bands_ < plan.threads) {

@@ -28,6 +28,10 @@ void ActBounds(const std::string& act, double* low, double* high);
 // Whether the attribute `rounding` says gemmlowp; refuses anything but rne_f32 and gemmlowp.
 bool RoundsAsGemmlowp(const StepSpec& spec);
 
+// Into how many items a step of that cost is cut for `threads`: a few each, of some microseconds,
+// so that a thread that starts late leaves work to the others.
+int64_t ItemsWanted(double cost_ns, int threads);
+
 inline int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace bitlite
