@@ -1,10 +1,12 @@
 """Bias correction: the mean of each layer's output, per channel, back to what it is in float.
 
-sequential: layer by layer on the already quantized prefix: the difference that it sees holds what all layers before have
-done, so errors do not add up. lockstep: each layer by itself, on its float input quantized (MindSpore Lite's way).
+sequential: layer by layer on the already quantized prefix: the difference that it sees holds what all layers before
+have done, so errors do not add up. lockstep: each layer by itself, on its float input quantized (MindSpore Lite's way).
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 
@@ -23,7 +25,7 @@ def correct(walk: Walk, node: Node, rounds: int = 2) -> np.ndarray:
     total = np.zeros_like(want)
     for _ in range(rounds):
         run = Single([layer.node], walk.threads, walk.rounding)
-        found = [run(lambda t: walk.codes.get(t, k))[0] for k in range(walk.count)]
+        found = [run(partial(walk.codes.get, sample=k))[0] for k in range(walk.count)]
         have, live = _integer_mean(found, layer.node.outputs[0])
         shift = (want - have) / np.maximum(live, 0.25)
         total += add_to_bias(layer, shift)

@@ -66,6 +66,16 @@ def equalize(graph: Graph, low: Mapping[Tensor, np.ndarray], high: Mapping[Tenso
     return {t.name: factors[ids] for t, ids in channels.of.items() if (factors[ids] != 1).any()}
 
 
+def scale_channels(graph: Graph, integer: set[Node], factors: Mapping[str, np.ndarray]) -> None:
+    """Scales the graph's weights in place by factors that `equalize` returned for the same model."""
+    channels = link_channels(graph, integer)
+    of_class = np.ones(len(channels.pinned))
+    for t, ids in channels.of.items():
+        if t.name in factors and len(factors[t.name]) == len(ids):
+            of_class[ids] = factors[t.name]
+    _apply(graph, channels, of_class)
+
+
 def _coarse(x: np.ndarray) -> np.ndarray:
     """Rounded to 8 significant bits, which no difference between two libraries' pow survives in practice."""
     fraction, exponent = np.frexp(x)

@@ -1,39 +1,52 @@
-"""PostTraining: a float graph and calibration samples in, an integer graph out."""
+"""PostTraining: a float graph and calibration samples in, an integer graph out.
+
+In order: which nodes compute on codes (`placement`), channels made alike (`equalize`), statistics of one streaming pass
+(`observe`), a range per group of tensors that share one (`groups`, `ranges`, `auto`), the rewrite (`emit`), and, walking the
+quantized prefix layer by layer (`walk`), weight codes and biases that keep each layer's output (`rounding`,
+`bias_correction`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..converter.ir import Graph, Node, Tensor
-from ..converter.numeric.qparams import QuantParam, choose_asymmetric, choose_symmetric
+from ..converter.numeric.qparams import QuantParam, choose_symmetric
+from .auto import best_ranges
 from .bias_correction import correct
 from .emit import Integer, emit
-from .equalize import equalize
-from .groups import Group, Groups, make_groups
+from .equalize import equalize, scale_channels
+from .groups import Groups, make_groups
 from .histogram import DEFAULT_BINS, Histogram
 from .observe import ChannelExtremes, Histograms, observe
-from .placement import Placement, place, tensors_in_codes
+from .placement import Placement, place, tensors_in_codes, weight_index
 from .prepare import global_pools_to_means
+from .ranges import candidates, extent, group_range, parameters
 from .rounding import refine
-from .thresholds import choose
-from .walk import Walk
+from .statistics import Statistics, check_statistics
+from .walk import Walk, subset_size
+from .weight_quant import WeightRow
 
 
 class Samples(Protocol):
-    """Calibration data: may be iterated as often as needed; `Dataset` is one."""
+    """Calibration data, iterated as often as needed; `data.Dataset` is one."""
 
     def __len__(self) -> int: ...
-    def __iter__(self) -> Any: ...
-    def pick(self, count: int) -> Any: ...
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]: ...
+    def pick(self, count: int) -> Iterator[dict[str, np.ndarray]]: ...
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What `quantize_graph` is asked for; the fields are those of `ConvertOptions`."""
+    """What `quantize_graph` is asked for; the fields are those of `ConvertOptions`.
+
+    bits, layer_bits: of weights; activations are always int8. kept: nodes that stay float. subset: the most samples that
+    the walk over the quantized prefix takes. statistics: saved ones, instead of running the model for them.
+    """
 
     methods: tuple[str, ...] = ("AUTO",)
     bits: int = 8
@@ -45,28 +58,70 @@ class Settings:
     input_type: str = "DEFAULT"
     output_type: str = "DEFAULT"
     bins: int = DEFAULT_BINS
-    subset: int = 32
-    refine: bool = True
-    equalize: bool = True
-    alpha: float | None = None
     threads: int = 1
+    subset: int = 64
+    equalize: bool = True
+    round_by_output: bool = True
+    statistics: Statistics | None = None
 
 
-def quantize_graph(graph: Graph, samples: Samples, settings: Settings) -> Integer:
+@dataclass
+class Result:
+    """The integer graph and how it came about.
+
+    source: the float graph after equalization. methods: group name → the method that gave its range.
+    """
+
+    made: Integer
+    plan: Placement
+    groups: Groups
+    source: Graph
+    statistics: Statistics
+    methods: dict[str, str]
+    samples: int = 0
+    corrected: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def graph(self) -> Graph:
+        return self.made.graph
+
+    def weight_rows(self) -> list[WeightRow]:
+        """One row per weight, as WeightQuant gives them."""
+        rows = []
+        for node in self.source.nodes:
+            index = weight_index(node)
+            if index is None:
+                continue
+            layer, w = self.made.layers.get(node), node.inputs[index]
+            assert w is not None and w.data is not None
+            stored, bits = (w, 32) if layer is None else (layer.weight, layer.weight.quant.bits)  # pyright: ignore
+            why = "" if layer is not None else self.plan.why.get(node, "in float")
+            rows.append(WeightRow(node.name, node.op, stored.name, w.data.shape, bits, w.data.nbytes, why))
+        return rows
+
+
+Progress = Callable[[Iterable[Any], str], Iterable[Any]]
+
+
+def quantize_graph(
+    graph: Graph, samples: Samples | None, settings: Settings, progress: Progress = lambda items, label: items
+) -> Result:
+    """Quantizes a float graph; its own weights are rescaled on the way, so it is used up.
+
+    Args:
+        samples: None only with saved statistics; then nothing is corrected.
+        progress: wraps the iteration over samples, with a label.
+    """
     global_pools_to_means(graph)
-    plan = place(graph, settings.kept, target=settings.target, integer_output=settings.output_type in ("INT8", "UINT8"))
-    tensors = [t for t in tensors_in_codes(graph, plan) if not t.is_const]
-    if settings.equalize:
-        extremes = ChannelExtremes()
-        observe(graph, samples, tensors, extremes, settings.threads)
-        equalize(graph, extremes.low, extremes.high, plan.layers, settings.alpha)
-    stats = Histograms(settings.bins)
-    observe(graph, samples, tensors, stats, settings.threads)
-    groups = make_groups(graph, plan, lambda t: (stats.of[t].low, stats.of[t].high) if t in stats.of else _extent(t))
-    params = {}
-    for group in groups.groups:
-        q = group_param(group, stats.of, "MAX_MIN", settings.bits)
-        params.update(dict.fromkeys(group.members, q))
+    if settings.target == "mslite":
+        graph.meta["rounding"] = "gemmlowp"
+    integer_output = settings.output_type in ("INT8", "UINT8")
+    plan = place(graph, settings.kept, target=settings.target, integer_output=integer_output)
+    stats = _statistics(graph, plan, samples, settings, progress)
+    seen = {t: stats.histograms[t.name] for t in tensors_in_codes(graph, plan) if not t.is_const}
+    groups = make_groups(graph, plan, lambda t: extent(t) if t.is_const else (seen[t].low, seen[t].high))
+    params, methods = _choose(graph, plan, groups, seen, samples, settings)
 
     def weight_param(node: Node, w: np.ndarray, axis: int | None) -> QuantParam:
         return symmetric(w, axis if settings.per_channel else None, settings.layer_bits.get(node, settings.bits))
@@ -74,36 +129,74 @@ def quantize_graph(graph: Graph, samples: Samples, settings: Settings) -> Intege
     made = emit(
         graph, plan, groups, params, weight_param, input_type=settings.input_type, output_type=settings.output_type
     )
-    if settings.bias_correction == "sequential":
-        walk = Walk(graph, made, list(samples.pick(settings.subset)), settings.threads)
-
-        def improve(w: Walk, node: Node) -> None:
-            if settings.refine:
-                refine(w, node)
-            correct(w, node)
-
-        walk.run(improve)
-    return made
+    result = Result(made, plan, groups, graph, stats, methods)
+    if samples is not None and settings.bias_correction != "off" and made.layers:
+        _correct(result, samples, settings, progress)
+    return result
 
 
-def _extent(t: Tensor) -> tuple[float, float]:
-    return float(t.data.min()), float(t.data.max())
+def _statistics(
+    graph: Graph, plan: Placement, samples: Samples | None, settings: Settings, progress: Progress
+) -> Statistics:
+    tensors = [t for t in tensors_in_codes(graph, plan) if not t.is_const]
+    if settings.statistics is not None:
+        sizes = {t.name: t.shape[-1] if t.shape else None for t in tensors}
+        check_statistics(settings.statistics, sizes)
+        scale_channels(graph, plan.layers, settings.statistics.factors)
+        return settings.statistics
+    assert samples is not None
+    factors: dict[str, np.ndarray] = {}
+    if settings.equalize:
+        extremes = ChannelExtremes()
+        observe(graph, progress(samples, "looking at channels"), tensors, extremes, settings.threads)
+        factors = equalize(graph, extremes.low, extremes.high, plan.layers)
+    seen = Histograms(settings.bins)
+    observe(graph, progress(samples, "collecting statistics"), tensors, seen, settings.threads)
+    return Statistics({t.name: seen.of[t] for t in tensors}, factors)
 
 
-def group_param(group: Group, stats, method, bits) -> QuantParam:
-    if group.fixed:
-        return QuantParam([group.fixed[0]], [group.fixed[1]], None, 8)
-    lo = hi = 0.0
-    for t in group.sources:
-        a, b = _extent(t) if t.is_const else choose(method, stats[t], bits)
-        lo, hi = min(lo, a), max(hi, b)
-    q = choose_asymmetric(lo, hi, bits)
-    return QuantParam(q.scale.astype(np.float32).astype(np.float64), q.zero_point, None, bits)
+def _choose(
+    graph: Graph,
+    plan: Placement,
+    groups: Groups,
+    seen: Mapping[Tensor, Histogram],
+    samples: Samples | None,
+    settings: Settings,
+) -> tuple[dict[Tensor, QuantParam], dict[str, str]]:
+    names = candidates(settings.methods)
+    ranges = {g.name: {m: group_range(g, seen, m) for m in names} for g in groups.groups if g.fixed is None}
+    chosen = dict.fromkeys(ranges, names[0])
+    if len(names) > 1 and samples is not None:
+        chosen = best_ranges(graph, plan, groups, ranges, list(samples.pick(AUTO_SAMPLES)), settings.threads)
+    params: dict[Tensor, QuantParam] = {}
+    for group in groups.groups:
+        bounds = ranges[group.name][chosen[group.name]] if group.fixed is None else (0.0, 0.0)
+        params.update(dict.fromkeys(group.members, parameters(group, bounds)))
+    return params, chosen | {g.name: "fixed" for g in groups.groups if g.fixed is not None}
+
+
+AUTO_SAMPLES = 8
+
+
+def _correct(result: Result, samples: Samples, settings: Settings, progress: Progress) -> None:
+    picked = list(samples.pick(subset_size(result.source, result.made, min(settings.subset, len(samples)))))
+    walk = Walk(result.source, result.made, picked, settings.threads)
+    result.samples = len(picked)
+    steps = iter(progress(range(len(result.made.layers)), "correcting layers"))
+
+    def improve(w: Walk, node: Node) -> None:
+        next(steps, None)
+        if settings.round_by_output:
+            refine(w, node)
+        correct(w, node)
+        result.corrected += 1
+
+    walk.run(improve)
+    next(steps, None)
 
 
 def symmetric(w: np.ndarray, axis: int | None, bits: int) -> QuantParam:
-    a = np.abs(w)
-    q = choose_symmetric(
-        a.max() if axis is None else a.max(axis=tuple(i for i in range(w.ndim) if i != axis)), bits, axis
-    )
+    """Parameters of a weight: zero point 0, from its largest magnitude (per channel along `axis`)."""
+    rest = tuple(i for i in range(w.ndim) if i != axis)
+    q = choose_symmetric(np.abs(w).max(axis=None if axis is None else rest, initial=0.0), bits, axis)
     return QuantParam(q.scale.astype(np.float32).astype(np.float64), q.zero_point, axis, bits)

@@ -20,6 +20,7 @@ from .walk import Walk
 ROWS = 6144
 SWEEPS = 3
 RIDGE = 0.01
+FOLLOW = 0.25  # how far codes make up for the errors of earlier layers; more fits the calibration samples only
 _FINE = 256  # float inputs are rounded to this part of a code's step, so that their products are integers too
 
 
@@ -32,7 +33,7 @@ class Rows:
     count: int
 
 
-def refine(walk: Walk, node: Node, *, ridge: float = RIDGE, sweeps: int = SWEEPS, follow: float = 1.0) -> None:
+def refine(walk: Walk, node: Node, *, ridge: float = RIDGE, sweeps: int = SWEEPS, follow: float = FOLLOW) -> None:
     """Replaces the codes of the layer's weight, in place; what has no rows (transposed convolutions) stays.
 
     follow: 1 aims at the float output, 0 at the float weight on the quantized inputs.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -136,7 +137,7 @@ class Walk:
 
     def _step(self, store: Store, nodes: Sequence[Node], isa: str) -> None:
         run = Single(nodes, self.threads, self.rounding, isa)
-        results = [run(lambda t: store.get(t, k)) for k in range(self.count)]
+        results = [run(partial(store.get, sample=k)) for k in range(self.count)]
         for i, t in enumerate(run.outputs):
             if self._left[t]:
                 store.put(t, [r[i] for r in results])
@@ -155,3 +156,11 @@ class Walk:
 def _isa(node: Node) -> str:
     """Integer results are the same bits everywhere; float ones only on one instruction set."""
     return "" if all(t.dtype.kind in "iu" for t in node.outputs) else float_isa()
+
+
+def subset_size(graph: Graph, made: Integer, wish: int, budget: int = 1 << 30) -> int:
+    """How many samples the walk takes: at most `wish`, fewer (never under 8) where all their activations are very large."""
+    per_sample = sum(t.nbytes for n in graph.nodes for t in n.outputs) + sum(
+        t.nbytes for n in made.graph.nodes for t in n.outputs
+    )
+    return min(wish, max(8, budget // max(per_sample, 1)))

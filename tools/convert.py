@@ -78,6 +78,10 @@ def quantize(graph: Graph, options: ConvertOptions, report: Report) -> None:
         )
         if not any(not row.reason for row in report.layers):
             report.notes.append("no weight passed the gates: the file holds the float weights")
+    elif options.quant_type == "PostTraining":
+        from .calibrate import post_train
+
+        post_train(graph, options, report)
     elif options.quant_type:
         raise UsageError(f"--quantType={options.quant_type} is not there yet", hint="--quantType=WeightQuant")
     if options.fp16:

@@ -1,0 +1,82 @@
+"""AUTO: for each group of tensors, the range with the least measured error at the output of the layers that read it.
+
+The float graph runs node by node on a few samples. Whenever a layer reads a tensor, it also runs on the tensor quantized
+by each candidate range; what its float output loses, relative to that output's energy, is the candidate's error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from ..converter.ir import Graph, Node, Tensor
+from .groups import Groups
+from .observe import Sample, float_isa
+from .placement import Placement, data_inputs, moves
+from .ranges import parameters
+from .thresholds import Range
+from .walk import Single
+
+_SMALL = 1e-30
+
+
+def best_ranges(
+    graph: Graph,
+    plan: Placement,
+    groups: Groups,
+    ranges: Mapping[str, Mapping[str, Range]],
+    samples: Sequence[Sample],
+    threads: int,
+) -> dict[str, str]:
+    """Group name → the best method. ranges: group name → method → its range; the first method wins ties."""
+    errors: dict[str, dict[Range, float]] = {name: dict.fromkeys(r.values(), 0.0) for name, r in ranges.items()}
+    last_use = {t: k for k, n in enumerate(graph.nodes) for t in n.inputs if t is not None}
+    wanted = max((k for k, n in enumerate(graph.nodes) if n in plan.layers), default=-1)
+    values: dict[Tensor, list[np.ndarray]] = {
+        t: [np.ascontiguousarray(s[t.name]) for s in samples] for t in graph.inputs
+    }
+    for k, node in enumerate(graph.nodes[: wanted + 1]):
+        run = Single([node], threads, isa=float_isa())
+        outputs = [run(_reader(values, i)) for i in range(len(samples))]
+        if node in plan.layers and not (node in plan.integer and moves(node)):
+            _judge(node, run, groups, errors, values, outputs)
+        for i, t in enumerate(node.outputs):
+            values[t] = [o[i] for o in outputs]
+        for t in [t for t in values if last_use.get(t, -1) <= k]:
+            del values[t]
+    return {name: _best(ranges[name], errors[name]) for name in ranges}
+
+
+def _reader(
+    values: Mapping[Tensor, list[np.ndarray]],
+    sample: int,
+    other: Tensor | None = None,
+    instead: np.ndarray | None = None,
+) -> Callable[[Tensor], np.ndarray]:
+    """Values of one sample, with another array in place of one tensor's."""
+    return lambda t: instead if t is other and instead is not None else values[t][sample]
+
+
+def _best(ranges: Mapping[str, Range], errors: Mapping[Range, float]) -> str:
+    least = min(errors[r] for r in ranges.values())
+    return next(m for m, r in ranges.items() if errors[r] <= least * (1 + 1e-9))
+
+
+def _judge(node: Node, run: Single, groups: Groups, errors: dict[str, dict[Range, float]],
+           values: Mapping[Tensor, list[np.ndarray]], outputs: list[list[np.ndarray]]) -> None:  # fmt: skip
+    energy = sum(float(np.square(o[0], dtype=np.float64).sum()) for o in outputs) + _SMALL
+    for t in dict.fromkeys(node.inputs[i] for i in data_inputs(node)):
+        group = groups.of.get(t)  # pyright: ignore[reportArgumentType]
+        if t is None or t.is_const or group is None or len(errors.get(group.name, ())) < 2:
+            continue
+        for bounds in errors[group.name]:
+            q = parameters(group, bounds)
+            scale, zero = np.float32(q.scale[0]), np.float32(q.zero_point[0])
+            lost = 0.0
+            for i, clean in enumerate(outputs):
+                x = values[t][i]
+                rounded = (np.clip(np.rint(x / scale), -128 - zero, 127 - zero) * scale).astype(np.float32)
+                y = run(_reader(values, i, t, rounded))[0]
+                lost += float(np.square(y - clean[0], dtype=np.float64).sum())
+            errors[group.name][bounds] += lost / energy

@@ -1,0 +1,45 @@
+"""From statistics to the parameters of codes: one range a group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..converter.ir import Tensor
+from ..converter.numeric.qparams import QuantParam, choose_asymmetric
+from .groups import Group
+from .histogram import Histogram
+from .thresholds import Range, choose
+
+ACTIVATION_BITS = 8
+# What AUTO chooses from. KL and its kin are left out: they are costly, and clip far more than what measures well.
+AUTO_METHODS = ("MAX_MIN", "PERCENTILE:99.99", "REMOVAL_OUTLIER", "MSE")
+
+
+def candidates(methods: tuple[str, ...]) -> tuple[str, ...]:
+    """The methods to choose from: those named, AUTO standing for several."""
+    return tuple(dict.fromkeys(m for name in methods for m in (AUTO_METHODS if name == "AUTO" else (name,))))
+
+
+def extent(t: Tensor) -> Range:
+    """(min, max) of a constant."""
+    assert t.data is not None
+    return (float(t.data.min()), float(t.data.max())) if t.data.size else (0.0, 0.0)
+
+
+def group_range(group: Group, stats: Mapping[Tensor, Histogram], method: str) -> Range:
+    """The range that holds what the method keeps of each of the group's sources."""
+    low = high = 0.0
+    for t in group.sources:
+        a, b = extent(t) if t.is_const else choose(method, stats[t], ACTIVATION_BITS)
+        low, high = min(low, a), max(high, b)
+    return low, high
+
+
+def parameters(group: Group, bounds: Range) -> QuantParam:
+    """The group's parameters for a range; the scale is one that float32 holds."""
+    if group.fixed is not None:
+        return QuantParam([group.fixed[0]], [group.fixed[1]], None, ACTIVATION_BITS)
+    q = choose_asymmetric(*bounds, ACTIVATION_BITS)
+    return QuantParam(q.scale.astype(np.float32).astype(np.float64), q.zero_point, None, ACTIVATION_BITS)
