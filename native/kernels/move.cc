@@ -229,7 +229,7 @@ std::unique_ptr<Step> MakeDepthToSpace(const StepSpec& spec, PlanContext& plan) 
   const TensorSpec& y = plan.Out(0);
   const bool to_space = spec.op == "depth_to_space";
   const int64_t b = spec.Int("block", 0);
-  const std::string mode = to_space ? spec.Str("mode", "DCR") : "DCR";
+  const std::string mode = spec.Str("mode", "DCR");
   Require(mode == "DCR" || mode == "CRD", "mode is not DCR or CRD");
   // The small image has the deep channels; `small` and `large` are the two sides of the move.
   const TensorSpec& small = to_space ? x : y;

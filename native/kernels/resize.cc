@@ -174,7 +174,7 @@ std::unique_ptr<Step> MakeResize(const StepSpec& spec, PlanContext& plan) {
       "nearest_mode is not known");
   Require(!spec.Bool("exclude_outside", false) && !spec.Bool("antialias", false),
           "exclude_outside and antialias have no native form");
-  for (const char* key : {"cubic_coeff", "roi", "extrapolation"}) spec.Ignore(key);
+  for (const char* key : {"cubic_coeff", "roi", "extrapolation", "size"}) spec.Ignore(key);
   const std::vector<double> scales = spec.Floats("scales", {});
   Require(scales.empty() || static_cast<int>(scales.size()) == rank, "scales do not fit the rank");
   Require(!modes.linear || (x.dtype == DType::kF32 && rank <= 2),
