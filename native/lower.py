@@ -10,8 +10,27 @@ import numpy as np
 
 from ..converter.execute import is_quantized
 from ..converter.ir import Node, Tensor
-from ..converter.numeric.qparams import dequantize
+from ..converter.numeric.qparams import code_range, dequantize
 from ..converter.opdef import row
+
+# Kernels that compute codes and clamp them; the others move or look up codes that are in range already.
+_CLAMPS = frozenset(
+    [
+        "conv",
+        "conv_transpose",
+        "fully_connected",
+        "matmul",
+        "add",
+        "sub",
+        "mul",
+        "max_pool",
+        "average_pool",
+        "reduce",
+        "softmax",
+        "concat",
+        "quantize",
+    ]
+)
 
 
 @dataclass
@@ -73,6 +92,9 @@ class Lowering:
                     attrs["rounding"] = self.rounding
             else:
                 inputs = [self.real(t) for t in inputs]
+        y = node.outputs[0]
+        if definition.kernel in _CLAMPS and is_quantized(y) and y.dtype == np.int8 and y.quant.bits < 8:  # pyright: ignore
+            attrs["qmin"], attrs["qmax"] = code_range(y.quant.bits)  # pyright: ignore
         inputs = [self._widened(t, node.outputs[0]) for t in inputs]
         attrs = {k: v for k, v in attrs.items() if _plain(v)}
         return Step(definition.kernel, node.name, inputs, node.outputs, attrs, (node,))
