@@ -238,10 +238,10 @@ class Graph:
                 if not tensor.is_const:
                     raise GraphError(f"{node.name} ({node.op}) reads {tensor.name!r} before anything produces it")
                 define(tensor, node.name)
-                if tensor.shape != tensor.data.shape:  # pyright: ignore[reportOptionalMemberAccess]
+                if tensor.data is not None and tensor.shape != tensor.data.shape:
                     raise GraphError(
                         f"constant {tensor.name!r} says shape {tensor.shape} and holds {tensor.data.shape}"
-                    )  # pyright: ignore
+                    )
             for tensor in node.outputs:
                 define(tensor, node.name)
         for tensor in self.outputs:

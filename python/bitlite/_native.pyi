@@ -44,6 +44,12 @@ class Program:
 def check_step(tensors: list[dict[str, Any]], step: dict[str, Any], isa: str = "") -> str | None:
     """Why the step cannot run natively, or None when it can. Looks only at the step's own tensors, never at data."""
 
+def observe_channels(x: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Extremes (float32) and sums (float64) per channel of float32 [rows, channels]. ValueError for NaN or infinity."""
+
+def count_bins(x: np.ndarray, factor: float, base: int, bins: int) -> tuple[np.ndarray, int]:
+    """int64[bins]: elements with floor(x * factor) - base = i, clamped to the bins; and how many are exactly 0."""
+
 def isa() -> str:
     """The instruction set that a new program uses (after BITLITE_ISA)."""
 
