@@ -178,3 +178,28 @@ def test_tflite_int8_transpose_conv_is_one_code_from_litert(tflite_check, rng):
         version=3,
         steps=1,
     )
+
+
+def test_tflite_int16_layers_are_one_code_from_litert(tflite_check, rng):
+    x, w = (
+        rng.integers(-32768, 32768, (1, 7, 6, 4)).astype(np.int16),
+        rng.integers(-127, 128, (5, 3, 3, 4)).astype(np.int8),
+    )
+    sx, sw = 2.0**-12, rng.uniform(0.002, 0.01, 5)
+    bias = rng.integers(-100000, 100000, 5).astype(np.int64)
+    quant = {
+        0: QuantParam(np.array([sx]), np.array([0]), None, 16),
+        1: QuantParam(sw, np.zeros(5), 0),
+        2: QuantParam(sx * sw, np.zeros(5), 0, 64),
+    }
+    out = (QuantParam(np.array([2.0**-11]), np.array([0]), None, 16),)
+    options = {"padding": "SAME", "stride_h": 1, "stride_w": 1, "fused_activation_function": "RELU6"}
+    how = {"const": (1, 2), "quant": quant, "output_quant": out, "version": 5, "steps": 1}
+    tflite_check("CONV_2D", [x, w, bias], ("Conv2DOptions", options), **how)
+    flat = {
+        0: quant[0],
+        1: QuantParam(np.array([0.004]), np.zeros(1)),
+        2: QuantParam(np.array([sx * 0.004]), np.zeros(1)),
+    }
+    inputs = [x.reshape(6, 28), rng.integers(-127, 128, (5, 28)).astype(np.int8), bias]
+    tflite_check("FULLY_CONNECTED", inputs, ("FullyConnectedOptions", {}), **(how | {"quant": flat, "version": 7}))
