@@ -69,37 +69,52 @@ inline void DepthwiseColumns(const bitlite::DepthwiseF32Row& t, int64_t c, int64
   }
 }
 
-template <int KW, int STRIDE, typename Lanes>
-inline int64_t DepthwiseInner(const bitlite::DepthwiseF32Row& t, int64_t c, int64_t column,
-                              int64_t end, Lanes lanes) {
-  for (; column + 4 <= end; column += 4) DepthwiseColumns<KW, STRIDE, 4>(t, c, column, lanes);
-  for (; column < end; ++column) DepthwiseColumns<KW, STRIDE, 1>(t, c, column, lanes);
+// All channels of one group of columns, so that memory is read in order.
+template <typename Do>
+inline void OverChannels(const bitlite::DepthwiseF32Row& t, Do run) {
+  int64_t c = t.c0;
+  for (; c + Vec::kWidth <= t.c1; c += Vec::kWidth) run(c, WholeVec{});
+  if (c < t.c1) run(c, PartVec{static_cast<int>(t.c1 - c)});
+}
+
+inline void DepthwiseBorders(const bitlite::DepthwiseF32Row& t, int64_t column, int64_t end) {
+  for (; column < end; ++column) {
+    OverChannels(t, [&](int64_t c, auto lanes) { DepthwiseBorder(t, c, column, lanes); });
+  }
+}
+
+template <int KW, int STRIDE, int COLUMNS>
+inline int64_t DepthwiseInner(const bitlite::DepthwiseF32Row& t, int64_t column, int64_t end) {
+  for (; column + COLUMNS <= end; column += COLUMNS) {
+    OverChannels(t, [&](int64_t c, auto lanes) {
+      DepthwiseColumns<KW, STRIDE, COLUMNS>(t, c, column, lanes);
+    });
+  }
   return column;
 }
 
-template <typename Lanes>
-inline void DepthwiseChannels(const bitlite::DepthwiseF32Row& t, int64_t c, Lanes lanes) {
+template <int KW, int STRIDE>
+inline int64_t DepthwiseWhole(const bitlite::DepthwiseF32Row& t, int64_t column, int64_t end) {
+  column = DepthwiseInner<KW, STRIDE, 4>(t, column, end);
+  return DepthwiseInner<KW, STRIDE, 1>(t, column, end);
+}
+
+inline void DepthwiseKernel(const bitlite::DepthwiseF32Row& t) {
   // Columns [first, last) have their whole window inside.
   int64_t first = (t.pad + t.stride - 1) / t.stride;
   const int64_t room = t.in_w - ((t.kernel_w - 1) * t.dilation + 1) + t.pad;
   int64_t last = room < 0 ? 0 : room / t.stride + 1;
   if (last > t.out_w) last = t.out_w;
   if (first > last) first = last;
-  int64_t column = 0;
-  for (; column < first; ++column) DepthwiseBorder(t, c, column, lanes);
+  DepthwiseBorders(t, 0, first);
+  int64_t column = first;
   if (t.dilation == 1) {
-    if (t.kernel_w == 3 && t.stride == 1) column = DepthwiseInner<3, 1>(t, c, column, last, lanes);
-    if (t.kernel_w == 3 && t.stride == 2) column = DepthwiseInner<3, 2>(t, c, column, last, lanes);
-    if (t.kernel_w == 5 && t.stride == 1) column = DepthwiseInner<5, 1>(t, c, column, last, lanes);
-    if (t.kernel_w == 5 && t.stride == 2) column = DepthwiseInner<5, 2>(t, c, column, last, lanes);
+    if (t.kernel_w == 3 && t.stride == 1) column = DepthwiseWhole<3, 1>(t, column, last);
+    if (t.kernel_w == 3 && t.stride == 2) column = DepthwiseWhole<3, 2>(t, column, last);
+    if (t.kernel_w == 5 && t.stride == 1) column = DepthwiseWhole<5, 1>(t, column, last);
+    if (t.kernel_w == 5 && t.stride == 2) column = DepthwiseWhole<5, 2>(t, column, last);
   }
-  for (; column < t.out_w; ++column) DepthwiseBorder(t, c, column, lanes);
-}
-
-inline void DepthwiseKernel(const bitlite::DepthwiseF32Row& t) {
-  int64_t c = t.c0;
-  for (; c + Vec::kWidth <= t.c1; c += Vec::kWidth) DepthwiseChannels(t, c, WholeVec{});
-  if (c < t.c1) DepthwiseChannels(t, c, PartVec{static_cast<int>(t.c1 - c)});
+  DepthwiseBorders(t, column, t.out_w);
 }
 
 }  // namespace

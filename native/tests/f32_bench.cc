@@ -1,0 +1,187 @@
+// Times the float kernels, row by row of kernels.def, against the peak of fused multiply-adds.
+#include <cstring>
+#include <random>
+
+#include "../kernels/gemm_pack.h"
+#include "../kernels/kernels.h"
+#include "benching.h"
+
+namespace bitlite {
+namespace {
+
+// Billions of operations (two per multiply-add and lane) of ten independent chains; 0 where
+// unknown.
+double PeakGops(const char* symbol) {
+#if defined(__x86_64__)
+  constexpr double kChained = 20000.0 * 10;
+#define BITLITE_FMA(reg, to) "vfmadd231ps %%" reg "15, %%" reg "14, %%" reg to "\n"
+#define BITLITE_FMAS(reg)                                                                       \
+  asm volatile("mov $20000, %%ecx\n1:\n" BITLITE_FMA(reg, "0") BITLITE_FMA(reg, "1")            \
+                   BITLITE_FMA(reg, "2") BITLITE_FMA(reg, "3") BITLITE_FMA(reg, "4")            \
+                       BITLITE_FMA(reg, "5") BITLITE_FMA(reg, "6") BITLITE_FMA(reg, "7")        \
+                           BITLITE_FMA(reg, "8") BITLITE_FMA(reg, "9") "dec %%ecx\njnz 1b\n" :: \
+                               : "ecx", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", \
+                                 "xmm7", "xmm8", "xmm9")
+  if (std::strstr(symbol, "avx512") && (CpuIsa() & kIsaAvx512)) {
+    return kChained * 32 / benching::Time([] { BITLITE_FMAS("zmm"); }) * 1e-9;
+  }
+  if (std::strstr(symbol, "avx2") && (CpuIsa() & kIsaAvx2)) {
+    return kChained * 16 / benching::Time([] { BITLITE_FMAS("ymm"); }) * 1e-9;
+  }
+#undef BITLITE_FMAS
+#undef BITLITE_FMA
+#else
+  (void)symbol;
+#endif
+  return 0;
+}
+
+template <typename Run>
+void ForEachRow(const char* family, Run run) {
+  int count = 0;
+  const KernelRow* rows = KernelRows(&count);
+  for (int i = 0; i < count; ++i) {
+    if (std::strcmp(rows[i].family, family) == 0 && (rows[i].isa & ~CpuIsa()) == 0) run(rows[i]);
+  }
+}
+
+Aligned<float> Random(int64_t n) {
+  Aligned<float> values(static_cast<size_t>(n));
+  std::mt19937 random(1);
+  for (int64_t i = 0; i < n; ++i) values[i] = static_cast<float>(random() % 201) / 100.0f - 1.0f;
+  return values;
+}
+
+struct GemmCase {
+  const char* name;
+  int64_t m, n, taps, kc, step;  // step: floats from row to row of A
+};
+
+constexpr GemmCase kGemms[] = {
+    {"gemm 512x512x512", 512, 512, 1, 512, 512},
+    {"conv 3x3 64->64, 16x16 outputs", 256, 64, 3, 192, 64},
+    {"conv 3x3 16->16, 32x32 outputs", 1024, 16, 3, 48, 16},
+    {"conv 3x3 3->32, 112x112 outputs, stride 2", 12544, 32, 3, 9, 6},
+    {"conv 1x1 16->96, 56x56 outputs", 3136, 96, 1, 16, 16},
+    {"conv 1x1 384->64, 14x14 outputs", 196, 64, 1, 384, 384},
+    {"conv 1x1 320->1280, 7x7 outputs", 49, 1280, 1, 320, 320},
+    {"matrix-vector 1280->1000", 1, 1000, 1, 1280, 1280},
+};
+
+BITLITE_BENCH(GemmF32) {
+  ForEachRow("gemm_f32", [](const KernelRow& row) {
+    const double peak = PeakGops(row.symbol);
+    for (const GemmCase& c : kGemms) {
+      const int64_t k = c.taps * c.kc;
+      const Aligned<float> a = Random(c.m * c.step + k), y(static_cast<size_t>(c.m * c.n));
+      const Aligned<float> w = Random(PanelsOf(c.n) * kGemmPanel * k);
+      const Aligned<float> bias = Random(PanelsOf(c.n) * kGemmPanel);
+      const int64_t tiles = (c.m + row.a - 1) / row.a;
+      std::vector<const float*> pointers(static_cast<size_t>(c.taps * row.a));
+      const double seconds = benching::Time([&] {
+        for (int64_t tile = 0; tile < tiles; ++tile) {
+          const int64_t begin = c.m * tile / tiles, end = c.m * (tile + 1) / tiles;
+          const int rows = static_cast<int>(end - begin);
+          for (int64_t t = 0; t < c.taps; ++t) {
+            for (int r = 0; r < rows; ++r) {
+              pointers[t * rows + r] = a.data() + (begin + r) * c.step + t * c.kc;
+            }
+          }
+          float* to = const_cast<float*>(y.data()) + begin * c.n;
+          reinterpret_cast<gemm_f32::Fn*>(row.fn)({pointers.data(), rows, c.taps, c.kc, w.data(),
+                                                   k * kGemmPanel, bias.data(), nullptr, 0, to, c.n,
+                                                   c.n, -1e30f, 1e30f});
+        }
+      });
+      benching::Report(std::string(row.symbol) + " " + c.name, seconds,
+                       2.0 * static_cast<double>(c.m * c.n * k), peak);
+    }
+  });
+}
+
+BITLITE_BENCH(DepthwiseF32) {
+  struct Case {
+    int64_t width, channels, kernel, stride;
+  };
+  ForEachRow("depthwise_f32", [](const KernelRow& row) {
+    const double peak = PeakGops(row.symbol);
+    for (const Case& c :
+         {Case{56, 144, 3, 1}, Case{14, 384, 3, 1}, Case{56, 144, 3, 2}, Case{28, 96, 5, 1}}) {
+      const int64_t out = (c.width - 1) / c.stride + 1, line = c.width * c.channels;
+      const Aligned<float> x = Random(c.kernel * line),
+                           w = Random(c.kernel * c.kernel * c.channels);
+      const Aligned<float> bias = Random(c.channels);
+      Aligned<float> y(static_cast<size_t>(out * c.channels));
+      std::vector<const float*> rows;
+      for (int64_t k = 0; k < c.kernel; ++k) rows.push_back(x.data() + k * line);
+      const DepthwiseF32Row job = {rows.data(), static_cast<int>(c.kernel),
+                                   w.data(),    bias.data(),
+                                   y.data(),    c.channels,
+                                   0,           c.channels,
+                                   c.width,     out,
+                                   c.kernel,    c.stride,
+                                   1,           c.kernel / 2,
+                                   -1e30f,      1e30f};
+      const double seconds =
+          benching::Time([&] { reinterpret_cast<depthwise_f32::Fn*>(row.fn)(job); });
+      benching::Report(
+          std::string(row.symbol) + " " + std::to_string(c.kernel) + "x" +
+              std::to_string(c.kernel) + " stride " + std::to_string(c.stride) + ", line of " +
+              std::to_string(c.width) + "x" + std::to_string(c.channels),
+          seconds, 2.0 * static_cast<double>(out * c.channels * c.kernel * c.kernel), peak);
+    }
+  });
+}
+
+// Operations are elements here: billions of results per second.
+BITLITE_BENCH(ElementsF32) {
+  constexpr int64_t kElements = 4096;
+  const Aligned<float> x = Random(kElements);
+  Aligned<float> y(kElements);
+  const auto report = [&](const KernelRow& row, const char* what, double seconds) {
+    benching::Report(std::string(row.symbol) + " " + what, seconds, kElements, 0);
+  };
+  ForEachRow("unary_f32", [&](const KernelRow& row) {
+    const auto fn = reinterpret_cast<unary_f32::Fn*>(row.fn);
+    const auto time = [&](UnaryOp op) {
+      return benching::Time([&] { fn({op, x.data(), y.data(), kElements, 0.0f, 6.0f}); });
+    };
+    report(row, "clamp", time(UnaryOp::kClamp));
+    report(row, "sigmoid", time(UnaryOp::kSigmoid));
+    report(row, "tanh", time(UnaryOp::kTanh));
+    report(row, "erf gelu", time(UnaryOp::kGeluErf));
+  });
+  ForEachRow("binary_f32", [&](const KernelRow& row) {
+    const auto fn = reinterpret_cast<binary_f32::Fn*>(row.fn);
+    report(row, "add", benching::Time([&] {
+             fn({BinaryOp::kAdd, x.data(), x.data(), y.data(), kElements, false, false, -1e30f,
+                 1e30f});
+           }));
+  });
+  ForEachRow("reduce_rows_f32", [&](const KernelRow& row) {
+    const float* rows[] = {x.data()};
+    const auto fn = reinterpret_cast<reduce_rows_f32::Fn*>(row.fn);
+    report(row, "mean of 64 lines of 64", benching::Time([&] {
+             fn({ReduceOp::kSum, rows, 1, 64, 64, y.data(), 64, 1.0f / 64, -1e30f, 1e30f});
+           }));
+  });
+  ForEachRow("reduce_run_f32", [&](const KernelRow& row) {
+    const auto fn = reinterpret_cast<reduce_run_f32::Fn*>(row.fn);
+    report(row, "sum of a run",
+           benching::Time([&] { y[0] = fn({ReduceOp::kSum, x.data(), kElements}); }));
+  });
+  ForEachRow("softmax_f32", [&](const KernelRow& row) {
+    const auto fn = reinterpret_cast<softmax_f32::Fn*>(row.fn);
+    report(row, "softmax",
+           benching::Time([&] { fn({x.data(), y.data(), kElements, 1.0f, false}); }));
+  });
+  ForEachRow("norm_f32", [&](const KernelRow& row) {
+    const auto fn = reinterpret_cast<norm_f32::Fn*>(row.fn);
+    report(row, "layer norm", benching::Time([&] {
+             fn({x.data(), y.data(), kElements, x.data(), x.data(), true, 1e-5f});
+           }));
+  });
+}
+
+}  // namespace
+}  // namespace bitlite
