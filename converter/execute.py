@@ -32,7 +32,7 @@ def execute(node: Node, arrays: Sequence[np.ndarray | None]) -> tuple[np.ndarray
         if definition.integer is not None:
             result = definition.integer(node, arrays)
             if result is not None:
-                return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+                return tuple(result) if isinstance(result, (tuple, list)) else (np.asarray(result),)
         reals = [_real(t, a) for t, a in zip(node.inputs, arrays)]
         results = evaluate(node, reals)
         return tuple(_stored(t, a) for t, a in zip(node.outputs, results))

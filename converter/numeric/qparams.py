@@ -178,7 +178,9 @@ def requantize_rne_f32(
 
     acc int32 [..., n]; multiplier a scalar or [n], along the last axis.
     """
-    y = np.rint(acc.astype(np.float32) * np.asarray(multiplier).astype(np.float32))
+    m = np.asarray(multiplier).astype(np.float32)
+    # One multiplier for all leaves the shape alone, also that of a scalar.
+    y = np.rint(acc.astype(np.float32) * (m.reshape(()) if m.size == 1 else m))
     return (np.clip(y, np.float32(qmin - zero_point), np.float32(qmax - zero_point)) + zero_point).astype(dtype)
 
 

@@ -218,7 +218,8 @@ def _strided(r: Reading, x: Tensor, params: list[Tensor]) -> Tensor:
             expanded.append(made)
             made += 1
         elif b["shrink_axis"]:
-            n, first = x.shape[axis], begin[i]  # pyright: ignore
+            # LiteRT, unlike TensorFlow, takes the first entry when the begin of a shrunk axis is masked.
+            n, first = x.shape[axis], 0 if b["begin"] else begin[i]  # pyright: ignore
             if n is not None and not -n <= first < n:
                 r.refuse(f"index {first} is outside axis {axis} of {x.shape}")
             at.append((axis, first, first + 1 if first != -1 else _INT64_MAX, 1))
@@ -264,7 +265,7 @@ def _run_time_strided(r: Reading, x: Tensor, params: list[Tensor], known: list[A
             return other
         return r.emit("Where", r.constant(mask, np.bool_), r.constant(values, other.dtype), other)
 
-    low = choose([b["begin"] and not b["shrink_axis"] for b in bits], [0 if s > 0 else far for s in steps], begin)
+    low = choose([b["begin"] for b in bits], [0 if s > 0 else far for s in steps], begin)
     high = choose([b["end"] for b in bits], [far if s > 0 else -far for s in steps], end)
     if shrunk:
         one = r.emit("Add", low, r.constant([1] * n, begin.dtype))

@@ -126,3 +126,12 @@ def test_cumsum_equals_both_runtimes(tflite_check, onnx_check, rng, exclusive, r
 def test_an_axis_that_is_not_there_is_refused_by_name(onnx_check, rng):
     with pytest.raises(Error, match=r"node.*axis 3"):
         onnx_check("ReduceSum", [np.zeros((2, 3), np.float32), np.int64([3])], const=(1,), want=[])
+
+
+@pytest.mark.parametrize("op", ["MEAN", "SUM", "REDUCE_MAX"])
+def test_int8_reductions_of_everything_are_scalars(tflite_check, rng, op):
+    x, qx = rng.integers(-128, 128, (2, 3)).astype(np.int8), QuantParam([0.03], [5])
+    qy = qx if op == "REDUCE_MAX" else QuantParam([0.05], [-3])
+    got = tflite_check(op, [x, np.int32([0, 1])], ("ReducerOptions", {}), const=(1,), quant={0: qx}, output_quant=(qy,),
+                       steps=1, version=2)  # fmt: skip
+    assert got[0].shape == ()
