@@ -26,6 +26,7 @@ _FORMS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("float32", {}),
     ("WeightQuant, 8 bits", {"quant_type": "WeightQuant", "bit_num": 8, "quant_weight_channel": 0}),
     ("WeightQuant, 4 bits", {"quant_type": "WeightQuant", "bit_num": 4, "quant_weight_channel": 0}),
+    ("PostTraining, int8", {"quant_type": "PostTraining", "bit_num": 8, "config_file": "demo/config.cfg"}),
 )
 _REPEATS = 5
 

@@ -30,14 +30,14 @@ def read_tensor(source: Record, name: str, file: str) -> Tensor:
     dtype = np.dtype(DTYPES[source.dataType])
     shape = tuple(int(d) for d in (source.dims if source.dims is not None else ()))
     stored = source.data is not None and len(source.data) > 0
-    if any(d < 0 for d in shape):
-        if stored:
-            raise ModelError(f"shape {list(shape)} has a negative size", file=file, node=name)
-        return Tensor(name, dtype, tuple(None if d < 0 else d for d in shape))
     params = source.quantParams
     quant = None
     if params is not None and len(params) and dtype.kind in "iu":
         quant = _quant(params, shape, dtype, name, file)
+    if any(d < 0 for d in shape):
+        if stored:
+            raise ModelError(f"shape {list(shape)} has a negative size", file=file, node=name)
+        return Tensor(name, dtype, tuple(None if d < 0 else d for d in shape), quant=quant)
     data = _value(source, dtype, shape, quant, name, file) if stored else None
     if data is None and source.externalData:
         raise UnsupportedError("its value is in an external file, which is not read", file=file, node=name)
