@@ -101,8 +101,9 @@ ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g, const 
   options.dynamic = dynamic_;
   options.min_blocks = g.group > 1 ? 1 : chunks_;
   for (int64_t i = 0; i < g.group; ++i) {
-    layers_.emplace_back(kernel_, weights, out.Slice(i * group_out, group_out),
-                         dynamic_ ? 0 : ZeroPointOf(x), options);
+    layers_.emplace_back(kernel_, SelectVectorS8(plan.isa), weights,
+                         out.Slice(i * group_out, group_out), dynamic_ ? 0 : ZeroPointOf(x),
+                         options);
     weights.data += group_out * weights.column_stride;
   }
   chunks_ = g.group > 1 ? 1 : std::min<int64_t>(chunks_, layers_[0].blocks());

@@ -103,8 +103,9 @@ ConvTransposeS8::ConvTransposeS8(PlanContext& plan, const Axis& h, const Axis& w
                                     taps * group_in,
                                     1,
                                     static_cast<uint8_t>(weights.dtype == DType::kU8 ? 0x80 : 0)};
-        residue.layers.emplace_back(kernel_, view, out.Slice(g * group_out, group_out),
-                                    ZeroPointOf(plan.In(0)), LayerS8::Options{});
+        residue.layers.emplace_back(kernel_, SelectVectorS8(plan.isa), view,
+                                    out.Slice(g * group_out, group_out), ZeroPointOf(plan.In(0)),
+                                    LayerS8::Options{});
         sums |= residue.layers.back().needs_row_sums();
       }
       residues_.push_back(std::move(residue));

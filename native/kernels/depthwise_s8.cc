@@ -40,7 +40,8 @@ class DepthwiseS8 final : public Step {
   Aligned<uint8_t> w_;
   Aligned<int32_t> bias_;
   Aligned<float> scale_;                      // multipliers, packed
-  std::vector<GemmlowpMultiplier> gemmlowp_;  // in channel order
+  std::vector<int32_t> mantissa_, exponent_;  // packed, for gemmlowp
+  const VectorS8Kernel& vector_;
 };
 
 // Weights with zero points need more than int8.
@@ -59,7 +60,8 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS
       g_(g),
       out_(out),
       multiplier_(g.o / g.c),
-      direct_(!out.gemmlowp) {
+      direct_(!out.gemmlowp),
+      vector_(SelectVectorS8(plan.isa)) {
   const TensorSpec& w = plan.In(1);
   const int32_t x_zero = ZeroPointOf(plan.In(0));
   const int block = kernel_.block, group = kernel_.group;
@@ -95,7 +97,10 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS
   w_.Reset(blocks_ * block_weight_bytes_);
   bias_.Reset(blocks_ * block);
   scale_.Reset(blocks_ * block);
-  if (out.gemmlowp) gemmlowp_.resize(g.o);
+  if (out.gemmlowp) {
+    mantissa_.resize(blocks_ * block);
+    exponent_.resize(blocks_ * block);
+  }
   std::memset(w_.data(), 0, w_.size());
   const uint8_t* weights = static_cast<const uint8_t*>(w.data);
   const uint8_t flip = w.dtype == DType::kU8 ? 0x80 : 0;
@@ -123,7 +128,11 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS
     bias_[p] = static_cast<int32_t>(static_cast<uint32_t>(bias - padding_ * sum));
     const double m = At(out.acc_scale, o) / out.y_scale;
     scale_[p] = static_cast<float>(m);
-    if (out.gemmlowp) gemmlowp_[o] = QuantizeMultiplier(m);
+    if (out.gemmlowp) {
+      const GemmlowpMultiplier gemmlowp = QuantizeMultiplier(m);
+      mantissa_[p] = gemmlowp.mantissa;
+      exponent_[p] = gemmlowp.exponent;
+    }
     direct_ &= FitsInt32(std::abs(static_cast<double>(bias)) + 65025.0 * elements, scale_[p]);
   }
 
@@ -184,16 +193,23 @@ void DepthwiseS8::CopyPlane(const int8_t* x, int64_t first_row, int64_t rows, in
 
 // Accumulators of a row to outputs, where the kernel does not do it.
 void DepthwiseS8::Finish(const DepthwiseS8Row& row, int64_t channel, int8_t* y) const noexcept {
+  const int block = kernel_.block;
+  int8_t codes[kMaxBlock];
   for (int64_t o = 0; o < row.outputs; ++o) {
-    for (int i = 0; i < kernel_.block; ++i) {
+    const int32_t* acc = row.acc + o * block;
+    if (out_.gemmlowp) {
+      vector_.finish_gemmlowp(acc, codes, block, mantissa_.data() + channel,
+                              exponent_.data() + channel,
+                              {out_.y_zero, out_.range.qmin, out_.range.qmax});
+    } else {
+      for (int i = 0; i < block; ++i) {
+        codes[i] = static_cast<int8_t>(RequantizeRneF32(acc[i], row.multiplier[i], out_.y_zero,
+                                                        out_.range.qmin, out_.range.qmax));
+      }
+    }
+    for (int i = 0; i < block; ++i) {
       const int c = kernel_.column(i);
-      if (c >= row.n) continue;
-      const int32_t acc = row.acc[o * kernel_.block + i];
-      const int32_t q = out_.gemmlowp ? RequantizeGemmlowp(acc, gemmlowp_[channel + c], out_.y_zero,
-                                                           out_.range.qmin, out_.range.qmax)
-                                      : RequantizeRneF32(acc, row.multiplier[i], out_.y_zero,
-                                                         out_.range.qmin, out_.range.qmax);
-      y[o * g_.o + c] = static_cast<int8_t>(q);
+      if (c < row.n) y[o * g_.o + c] = codes[i];
     }
   }
 }

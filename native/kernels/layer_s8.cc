@@ -10,7 +10,8 @@
 namespace bitlite {
 namespace {
 
-constexpr int kMaxTile = 1024;  // accumulators of the largest tile of any kernel
+constexpr int kMaxTile = 1024;   // accumulators of the largest tile of any kernel
+constexpr int kMaxColumns = 64;  // of the widest block
 
 template <typename T>
 std::vector<T> SliceOf(const std::vector<T>& v, int64_t begin, int64_t n) {
@@ -39,6 +40,7 @@ std::vector<int> BlockWidths(int64_t vectors, int max_nv, int64_t min_blocks) {
 }  // namespace
 
 const GemmS8Kernel& SelectGemmS8(IsaMask isa) { return BITLITE_SELECT(gemm_s8, isa).fn(); }
+const VectorS8Kernel& SelectVectorS8(IsaMask isa) { return BITLITE_SELECT(vector_s8, isa).fn(); }
 
 OutputS8 OutputS8::Slice(int64_t begin, int64_t n) const {
   OutputS8 part = *this;
@@ -131,9 +133,10 @@ OutputS8 OutputOf(const StepSpec& spec, PlanContext& plan, int64_t channels, int
   return out;
 }
 
-LayerS8::LayerS8(const GemmS8Kernel& kernel, const Weights& weights, const OutputS8& out,
-                 int32_t x_zero, const Options& options)
+LayerS8::LayerS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, const Weights& weights,
+                 const OutputS8& out, int32_t x_zero, const Options& options)
     : kernel_(kernel),
+      vector_(vector),
       out_(out),
       segments_(weights.segments),
       segment_length_(weights.segment_length),
@@ -145,7 +148,10 @@ LayerS8::LayerS8(const GemmS8Kernel& kernel, const Weights& weights, const Outpu
   const int64_t length = segments_ * segment_length_;
   direct_ = (out.weight_zero.empty() || row_add_) && !out.gemmlowp && !dynamic_;
   scale_.resize(n);
-  if (out.gemmlowp) gemmlowp_.resize(n);
+  if (out.gemmlowp) {
+    mantissa_.resize(n);
+    exponent_.resize(n);
+  }
   for (int64_t o = 0; o < n; ++o) {
     const double acc_scale = At(out.acc_scale, o);
     if (out.dtype == DType::kF32) {
@@ -154,7 +160,11 @@ LayerS8::LayerS8(const GemmS8Kernel& kernel, const Weights& weights, const Outpu
     }
     const double multiplier = acc_scale / out.y_scale;
     scale_[o] = static_cast<float>(multiplier);
-    if (out.gemmlowp) gemmlowp_[o] = QuantizeMultiplier(multiplier);
+    if (out.gemmlowp) {
+      const GemmlowpMultiplier m = QuantizeMultiplier(multiplier);
+      mantissa_[o] = m.mantissa;
+      exponent_[o] = m.exponent;
+    }
     const double bias = out.bias.empty() ? 0 : std::fabs(static_cast<double>(out.bias[o]));
     direct_ &= FitsInt32(bias + 255.0 * 255.0 * static_cast<double>(length), scale_[o]);
   }
@@ -346,6 +356,8 @@ void LayerS8::Finish(const GemmS8Tile& tile, const Block& block, int mr, const i
   const DynamicS8* dynamic = dynamic_ ? rows.dynamic : nullptr;
   const int32_t x0 = dynamic != nullptr ? kernel_.form_value(dynamic->zero_point) : x0_;
   const bool correct_rows = needs_row_sums() && !row_add_;
+  int32_t values[kMaxColumns];
+  int8_t codes[kMaxColumns];
   for (int r = 0; r < mr; ++r) {
     for (int32_t c = 0; c < block.n; ++c) {
       const int64_t column = block.column + c;
@@ -354,27 +366,40 @@ void LayerS8::Finish(const GemmS8Tile& tile, const Block& block, int mr, const i
       if (correct_rows) {
         a -= static_cast<int64_t>(At(out_.weight_zero, column)) * rows.sums[m + r];
       }
-      const int32_t value = Wrap(a);
-      const int64_t at = r * tile.y_stride + c;
-      if (out_.dtype == DType::kF32) {
-        const float scale = dynamic != nullptr ? dynamic->scale * scale_[column] : scale_[column];
-        const float v = static_cast<float>(value) * scale + tile.bias_f32[c];
-        const float low = v < out_.fmin ? out_.fmin : v;
-        static_cast<float*>(y)[at] = low > out_.fmax ? out_.fmax : low;
-        continue;
-      }
-      int32_t q = out_.gemmlowp ? RequantizeGemmlowp(value, gemmlowp_[column], out_.y_zero,
-                                                     out_.range.qmin, out_.range.qmax)
-                                : RequantizeRneF32(value, scale_[column], out_.y_zero,
-                                                   out_.range.qmin, out_.range.qmax);
-      if (out_.residual) {
-        const int32_t other = tile.residual[r * tile.residual_stride + c] - out_.r_zero;
-        const float p = static_cast<float>(q - out_.y_zero) * out_.ma;
-        const float s = static_cast<float>(other) * out_.mb;
-        q = RoundClamp(p + s, out_.sum_zero, out_.sum_range.qmin, out_.sum_range.qmax);
-      }
-      static_cast<int8_t*>(y)[at] = static_cast<int8_t>(q);
+      values[c] = Wrap(a);
     }
+    if (out_.dtype == DType::kF32) {
+      float* to = static_cast<float*>(y) + r * tile.y_stride;
+      for (int32_t c = 0; c < block.n; ++c) {
+        const float scale = dynamic != nullptr ? dynamic->scale * scale_[block.column + c]
+                                               : scale_[block.column + c];
+        const float v = static_cast<float>(values[c]) * scale + tile.bias_f32[c];
+        const float low = v < out_.fmin ? out_.fmin : v;
+        to[c] = low > out_.fmax ? out_.fmax : low;
+      }
+      continue;
+    }
+    int8_t* to = static_cast<int8_t*>(y) + r * tile.y_stride;
+    if (out_.gemmlowp) {
+      vector_.finish_gemmlowp(values, codes, block.n, mantissa_.data() + block.column,
+                              exponent_.data() + block.column,
+                              {out_.y_zero, out_.range.qmin, out_.range.qmax});
+    } else {
+      for (int32_t c = 0; c < block.n; ++c) {
+        codes[c] = static_cast<int8_t>(RequantizeRneF32(
+            values[c], scale_[block.column + c], out_.y_zero, out_.range.qmin, out_.range.qmax));
+      }
+    }
+    if (out_.residual) {
+      const int8_t* residual = tile.residual + r * tile.residual_stride;
+      for (int32_t c = 0; c < block.n; ++c) {
+        const float p = static_cast<float>(codes[c] - out_.y_zero) * out_.ma;
+        const float s = static_cast<float>(residual[c] - out_.r_zero) * out_.mb;
+        codes[c] = static_cast<int8_t>(
+            RoundClamp(p + s, out_.sum_zero, out_.sum_range.qmin, out_.sum_range.qmax));
+      }
+    }
+    std::memcpy(to, codes, static_cast<size_t>(block.n));
   }
 }
 

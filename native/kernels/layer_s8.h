@@ -11,10 +11,12 @@
 #include "../step.h"
 #include "gemm_s8.h"
 #include "quant_step.h"
+#include "vector_s8.h"
 
 namespace bitlite {
 
 const GemmS8Kernel& SelectGemmS8(IsaMask isa);
+const VectorS8Kernel& SelectVectorS8(IsaMask isa);
 
 // How accumulators (at scale sx * sw) become outputs; one value, or one per column of the layer.
 struct OutputS8 {
@@ -71,8 +73,8 @@ class LayerS8 {
     bool computed = false;  // weights come while running, through PackBlock; data is null
     int64_t min_blocks = 1;
   };
-  LayerS8(const GemmS8Kernel& kernel, const Weights& weights, const OutputS8& out, int32_t x_zero,
-          const Options& options);
+  LayerS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, const Weights& weights,
+          const OutputS8& out, int32_t x_zero, const Options& options);
 
   int64_t blocks() const { return static_cast<int64_t>(blocks_.size()); }
   bool needs_row_sums() const { return !out_.weight_zero.empty(); }
@@ -113,6 +115,7 @@ class LayerS8 {
   int32_t SumRow(const uint8_t* row, const int32_t* segments) const noexcept;
 
   const GemmS8Kernel& kernel_;
+  const VectorS8Kernel& vector_;
   OutputS8 out_;
   int64_t segments_, segment_length_;
   int32_t steps_;  // per segment
@@ -129,7 +132,7 @@ class LayerS8 {
   // In natural column order, for Finish.
   std::vector<int32_t> column_sums_;
   std::vector<float> scale_;
-  std::vector<GemmlowpMultiplier> gemmlowp_;
+  std::vector<int32_t> mantissa_, exponent_;
 };
 
 }  // namespace bitlite

@@ -73,7 +73,7 @@ MatMulS8::MatMulS8(PlanContext& plan, const MatMulGeometry& g, const OutputS8& o
   options.computed = computed;
   options.min_blocks = chunks_;
   for (int64_t i = 0; i < (computed ? 1 : g.b_matrices); ++i) {
-    layers_.emplace_back(kernel_, WeightsOf(b.data, i, flip), out,
+    layers_.emplace_back(kernel_, SelectVectorS8(plan.isa), WeightsOf(b.data, i, flip), out,
                          dynamic_ ? 0 : ZeroPointOf(plan.In(0)), options);
   }
   chunks_ = std::max<int64_t>(1, std::min(chunks_, layers_[0].blocks()));

@@ -38,6 +38,9 @@ struct VectorS8Kernel {
   // rne(float32(acc - subtract) * m); acc - subtract wraps.
   void (*finish)(const int32_t* acc, int8_t* y, int64_t n, int32_t subtract, float m,
                  const OutputCodesS8& out);
+  // RequantizeGemmlowp with a mantissa and an exponent per element.
+  void (*finish_gemmlowp)(const int32_t* acc, int8_t* y, int64_t n, const int32_t* mantissa,
+                          const int32_t* exponent, const OutputCodesS8& out);
   void (*maximum)(int8_t* y, const int8_t* x, int64_t n);  // y = max(y, x)
   void (*minimum)(int8_t* y, const int8_t* x, int64_t n);
   void (*accumulate)(int32_t* acc, const int8_t* x, int64_t n);  // acc += x

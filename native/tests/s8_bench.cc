@@ -74,7 +74,8 @@ BITLITE_BENCH(gemm_s8_tiles) {
       OutputS8 out;
       out.acc_scale = {1e-4};
       out.bias.assign(static_cast<size_t>(c.n), 7);
-      const LayerS8 layer(kernel, {w.data(), c.n, c.segments, c.length, k, 1}, out, 0, {});
+      const LayerS8 layer(kernel, SelectVectorS8(CpuIsa()),
+                          {w.data(), c.n, c.segments, c.length, k, 1}, out, 0, {});
       const int64_t elements = (c.m + 40) * c.row + c.segments * c.segment_step;
       Aligned<uint8_t> image(static_cast<size_t>(elements * kernel.act_bytes() + 64));
       std::memset(image.data(), 1, image.size());

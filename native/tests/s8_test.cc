@@ -76,7 +76,7 @@ void CheckLayer(const KernelRow& row, const LayerCase& c, uint32_t seed) {
   out.sum_range = {-128, 120};
   const LayerS8::Weights weights{
       reinterpret_cast<uint8_t*>(w.data()), c.n, c.segments, c.length, k, 1};
-  const LayerS8 layer(kernel, weights, out, c.x_zero, {});
+  const LayerS8 layer(kernel, SelectVectorS8(CpuIsa()), weights, out, c.x_zero, {});
 
   Aligned<uint8_t> image(static_cast<size_t>(c.m * row_length * kernel.act_bytes() + 64));
   kernel.load(image.data(), x.data(), c.m * row_length);
