@@ -24,7 +24,7 @@ from .groups import Groups, make_groups
 from .histogram import DEFAULT_BINS, Histogram
 from .observe import ChannelExtremes, Histograms, observe
 from .placement import Placement, place, tensors_in_codes, weight_index
-from .prepare import global_pools_to_means
+from .prepare import global_pools_to_means, weights_to_reals
 from .ranges import candidates, extent, group_range, parameters
 from .rounding import refine
 from .statistics import Statistics, check_statistics
@@ -113,6 +113,7 @@ def quantize_graph(
         samples: None only with saved statistics; then nothing is corrected.
         progress: wraps the iteration over samples, with a label.
     """
+    weights_to_reals(graph)
     global_pools_to_means(graph)
     if settings.target == "mslite":
         graph.meta["rounding"] = "gemmlowp"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..converter.execute import is_quantized
 from ..converter.ir import Graph, Node, Tensor
 
 
@@ -34,3 +35,18 @@ def _reduce_attrs(axes: list[int]) -> dict[str, object]:
 
     given = {"axes": axes, "mode": "mean", "keep_dims": True}
     return {k: v for k, v in row("Reduce").attrs.items() if v is not REQUIRED} | given
+
+
+def weights_to_reals(graph: Graph) -> None:
+    """Weight-only quantized constants of float operators ⇒ the float32 that they stand for, in place.
+
+    A dynamic-range file (int8 weights, float activations) is then quantized as any float model. Constants of operators
+    that compute on codes already stay as they are.
+    """
+    for node in graph.nodes:
+        if any(is_quantized(t) for t in node.outputs) or node.op in ("Quantize", "Dequantize"):
+            continue
+        for t in node.inputs:
+            if t is not None and t.is_const and is_quantized(t):
+                t.data, t.quant = t.real(), None
+                t.dtype = t.data.dtype
