@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cpu.h"
+#include "descend.h"
 #include "observe.h"
 #include "runtime.h"
 
@@ -317,6 +318,30 @@ py::tuple PyCountBins(const FloatArray& x, float factor, int32_t base, int32_t b
   return py::make_tuple(counts, zeros);
 }
 
+// In place on q [batch, k, columns]; see Descend. Each call takes columns begin..end of every
+// batch.
+void PyDescend(const py::array_t<double, py::array::c_style>& gram,
+               const py::array_t<double, py::array::c_style>& real,
+               py::array_t<double, py::array::c_style>& q, int64_t begin, int64_t end, double low,
+               double high, int sweeps) {
+  if (gram.ndim() != 3 || q.ndim() != 3 || real.ndim() != 3) {
+    throw std::invalid_argument("gram, real and q have three axes");
+  }
+  const int64_t batch = q.shape(0), k = q.shape(1), columns = q.shape(2);
+  const bool fit = gram.shape(0) == batch && gram.shape(1) == k && gram.shape(2) == k &&
+                   real.shape(0) == batch && real.shape(1) == k && real.shape(2) == columns;
+  if (!fit || begin < 0 || end > columns || begin > end) {
+    throw std::invalid_argument(
+        "gram [b, k, k], real and q [b, k, n] and columns within n are needed");
+  }
+  double* const codes = q.mutable_data();
+  py::gil_scoped_release release;
+  for (int64_t b = 0; b < batch; ++b) {
+    Descend(gram.data() + b * k * k, real.data() + b * k * columns, codes + b * k * columns, k,
+            columns, begin, end, low, high, sweeps);
+  }
+}
+
 }  // namespace
 }  // namespace bitlite
 
@@ -341,6 +366,9 @@ PYBIND11_MODULE(_native, m) {
       .def_property_readonly("isa", [](const PyProgram& p) { return IsaName(p.program().isa()); });
   m.def("check_step", &PyCheckStep, py::arg("tensors"), py::arg("step"), py::arg("isa") = "");
   m.def("observe_channels", &PyObserveChannels, py::arg("x").noconvert(), py::arg("channels"));
+  m.def("descend", &PyDescend, py::arg("gram").noconvert(), py::arg("real").noconvert(),
+        py::arg("q").noconvert(), py::arg("begin"), py::arg("end"), py::arg("low"), py::arg("high"),
+        py::arg("sweeps"));
   m.def("count_bins", &PyCountBins, py::arg("x").noconvert(), py::arg("factor"), py::arg("base"),
         py::arg("bins"));
   m.def("isa", [] { return IsaName(ActiveIsa()); });

@@ -1,0 +1,25 @@
+// float32 kernels for NEON.
+// The vector type first: the kernels are written over it.
+// clang-format off
+#include "../simd/vec_neon.h"
+
+#include "../simd/binary_f32.h"
+#include "../simd/depthwise_f32.h"
+#include "../simd/gemm_f32.h"
+#include "../simd/reduce_f32.h"
+#include "../simd/softmax_f32.h"
+#include "../simd/unary_f32.h"
+// clang-format on
+
+namespace bitlite {
+
+void gemm_f32_neon(const GemmF32Tile& t) { GemmTile<5, 20>(t); }
+void depthwise_f32_neon(const DepthwiseF32Row& t) { DepthwiseKernel(t); }
+void unary_f32_neon(const UnaryF32Args& t) { UnaryKernel(t); }
+void binary_f32_neon(const BinaryF32Args& t) { BinaryKernel(t); }
+void reduce_rows_f32_neon(const ReduceRowsF32Args& t) { ReduceRowsKernel(t); }
+float reduce_run_f32_neon(const ReduceRunF32Args& t) { return ReduceRunKernel(t); }
+void softmax_f32_neon(const SoftmaxF32Args& t) { SoftmaxKernel(t); }
+void norm_f32_neon(const NormF32Args& t) { NormKernel(t); }
+
+}  // namespace bitlite
