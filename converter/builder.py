@@ -37,6 +37,8 @@ class Builder:
         self._reserved: set[str] = set()
         self._permuted: dict[tuple[Tensor, tuple[int, ...]], Tensor] = {}
         self.codes: dict[Tensor, Tensor] = {}  # plain view → the quantized tensor behind it; see ops/codes.py
+        # Nodes read by unrolling loops, which the reader limits.
+        self.unrolled = 0
         # Plain constants whose source type is narrower than a byte: their bits.
         self.narrow: dict[Tensor, int] = {}
 
@@ -67,7 +69,7 @@ class Builder:
         return Tensor(self.name(name), array.dtype, array.shape, array)
 
     def permuted(self, x: Tensor, perm: tuple[int, ...]) -> Tensor:
-        """The constant `x` with its axes reordered, a view of the same data; one tensor per (x, perm), so ties survive."""
+        """The constant `x` with its axes reordered, a view of its data; one tensor per (x, perm), so ties survive."""
         found = self._permuted.get((x, perm))
         if found is None:
             if x.data is None or sorted(perm) != list(range(x.data.ndim)):

@@ -166,7 +166,8 @@ def read_onnx_dropout(r: Reading) -> list[Tensor]:
         return [x]
     if x.shape is None or None in x.shape:
         r.refuse("its mask needs the input's shape", hint="--inputShape")
-    return [x, r.constant(np.ones(x.shape, np.bool_ if r.version >= 10 else x.dtype))]
+    shape = r.constant(x.shape, np.int64, f"{r.name}/shape")
+    return [x, r.emit("Fill", shape, r.constant(1, np.bool_ if r.version >= 10 else x.dtype))]
 
 
 @reads("ms", "Dropout")

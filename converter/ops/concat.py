@@ -200,6 +200,8 @@ def split(x: np.ndarray, *, axis: int, sizes: list[int]) -> tuple[np.ndarray, ..
 def _even(r: Reading, x: Tensor, axis: int, parts: int, *, last_smaller: bool = False) -> list[int]:
     """The sizes of `parts` equal pieces of x's axis."""
     rank = r.rank(x)
+    if parts != len(r.outputs):
+        r.refuse(f"it says {parts} pieces and has {len(r.outputs)} outputs")
     if parts < 1 or not -rank <= axis < rank:
         r.refuse(f"axis {axis} of {x.shape} cannot be cut into {parts}")
     n = x.shape[axis]  # pyright: ignore[reportOptionalSubscript]

@@ -11,7 +11,7 @@ from ..ir import Tensor
 from ..opdef import reads
 
 _MOST_ROUNDS = 1024
-_MOST_NODES = 100_000
+_MOST_NODES = 50_000
 
 
 def _truth(t: Tensor | None) -> bool | None:
@@ -36,9 +36,11 @@ def read_onnx_if(r: Reading) -> list[Tensor]:
     return [r.emit("Where", condition, a, b) for a, b in zip(yes, no)]
 
 
-def _room(r: Reading, rounds: int) -> None:
-    if rounds > _MOST_ROUNDS or len(r.build.graph.nodes) > _MOST_NODES:
-        r.refuse(f"it is unrolled, and {rounds} rounds are more than {_MOST_ROUNDS} or give too many nodes")
+def _room(r: Reading, rounds: int, body: Any) -> None:
+    """One more round: refused past the limits on rounds and on nodes read over and over in the whole model."""
+    r.build.unrolled += len(body.node) + 1
+    if rounds > _MOST_ROUNDS or r.build.unrolled > _MOST_NODES:
+        r.refuse(f"it is unrolled; at most {_MOST_ROUNDS} rounds and {_MOST_NODES} nodes of all rounds are read")
 
 
 def _stacked(r: Reading, parts: list[Tensor], axis: int = 0) -> Tensor:
@@ -67,7 +69,7 @@ def read_onnx_loop(r: Reading) -> list[Tensor]:
     collected: list[list[Tensor]] = [[] for _ in range(len(body.output) - 1 - len(values))]
     rounds = 0
     while go and (count is None or rounds < count):
-        _room(r, max(count or 0, rounds))
+        _room(r, max(count or 0, rounds), body)
         made = r.subgraph(body, [r.constant(rounds, np.int64), r.constant(True, np.bool_), *values])
         go = _truth(made[0])
         values = made[1 : 1 + len(values)]
@@ -106,10 +108,9 @@ def read_onnx_scan(r: Reading) -> list[Tensor]:
     if len(lengths) != 1 or None in lengths:
         r.refuse(f"the number of its rounds is not known or not one: {lengths}", hint="--inputShape")
     count = lengths.pop()
-    _room(r, count)
     collected: list[list[Tensor]] = [[] for _ in range(gives)]
     for k in range(count):
-        _room(r, k)
+        _room(r, count, body)
         at = [r.constant(count - 1 - k if back else k, np.int64) for back in backwards]
         entries = [r.emit("Gather", t, i, axis=axis) for t, i, axis in zip(sources, at, axes)]
         made = r.subgraph(body, [*values, *entries])

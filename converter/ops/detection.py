@@ -197,6 +197,7 @@ def write_tflite_nms(w: Writing, node: Node) -> None:
     w.node(f"NON_MAX_SUPPRESSION_V{5 if node.attrs['soft'] else 4}", node, node.inputs)
 
 
+_MOST_DETECTIONS = 1 << 20
 _DETECTION: dict[str, Any] = {
     "max_detections": REQUIRED,
     "max_classes_per_detection": REQUIRED,
@@ -226,6 +227,8 @@ def infer_detection(node: Node) -> Inferred:
     if len(a["scale"]) != 4 or min(a["scale"]) <= 0 or a["max_detections"] < 1 or a["max_classes_per_detection"] < 1:
         fail(node, f"scale {a['scale']} and counts must be positive")
     n = a["max_detections"] * a["max_classes_per_detection"]
+    if n > _MOST_DETECTIONS or not all(np.isfinite(v) for v in a["scale"]):
+        fail(node, f"{n} detections, at most {_MOST_DETECTIONS} are computed")
     f = np.dtype(np.float32)
     return [(f, (1, n, 4)), (f, (1, n)), (f, (1, n)), (f, (1,))]
 
@@ -301,24 +304,37 @@ def _per_class(boxes: np.ndarray, scores: np.ndarray, a: dict[str, Any]) -> _Fou
     return [(k, i, c) for k, (i, c) in enumerate(found)], len(found)
 
 
-def _flexbuffer(data: bytes) -> dict[str, Any]:
-    """The numbers and booleans of a flexbuffer map, which is how custom options are stored."""
-    from flatbuffers import flexbuffers
+class _Options:
+    """A flexbuffer map, which is how custom options are stored; only the entries asked for are decoded."""
 
-    return flexbuffers.Loads(data)
+    def __init__(self, data: bytes) -> None:
+        from flatbuffers import flexbuffers
+
+        self.map = flexbuffers.GetRoot(data).AsMap
+
+    def number(self, key: str, default: float | None = None) -> float:
+        try:
+            found = self.map[key]
+        except KeyError:
+            if default is None:
+                raise
+            return default
+        return float(found.AsFloat) if found.IsFloat else float(found.AsBool) if found.IsBool else float(found.AsInt)
 
 
 @reads("tflite", "TFLite_Detection_PostProcess")
 def read_tflite_detection(r: Reading) -> list[Tensor]:
     try:
-        options = _flexbuffer(bytes(r.attr("custom_options")))
-        scale = [float(options[f"{k}_scale"]) for k in "yxhw"]
-        attrs = {k: int(options[k]) for k in ("max_detections", "max_classes_per_detection", "num_classes")}
-        attrs |= {k: float(options[k]) for k in ("nms_score_threshold", "nms_iou_threshold")}
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, struct.error, RecursionError) as error:
+        options = _Options(bytes(r.attr("custom_options")))
+        scale = [options.number(f"{k}_scale") for k in "yxhw"]
+        attrs: dict[str, Any] = {
+            k: int(options.number(k)) for k in ("max_detections", "max_classes_per_detection", "num_classes")
+        }
+        attrs |= {k: options.number(k) for k in ("nms_score_threshold", "nms_iou_threshold")}
+        attrs["detections_per_class"] = int(options.number("detections_per_class", 100))
+        attrs["use_regular_nms"] = bool(options.number("use_regular_nms", 0))
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, struct.error, OverflowError) as error:
         r.refuse(f"its options cannot be read: {error}")
-    attrs["detections_per_class"] = int(options.get("detections_per_class", 100))
-    attrs["use_regular_nms"] = bool(options.get("use_regular_nms", False))
     ins = [r.input(i) for i in range(3)]
     real = [t if not is_codes(t) or t.is_const else r.emit("Dequantize", t) for t in ins]
     return r.emit_many("DetectionPostProcess", real, **attrs, scale=scale)

@@ -446,6 +446,7 @@ def write_reverse_sequence(w: Writing, node: Node) -> None:
     w.node(name, node, node.inputs, fields=fields)
 
 
+_MOST_ENTRIES = 1 << 22  # of a constant that a reader makes
 _COMBINE = {"none": None, "add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
@@ -646,6 +647,8 @@ def read_onnx_eye_like(r: Reading) -> Tensor:
     x = r.input(0)
     if x.shape is None or None in x.shape or len(x.shape) != 2:
         r.refuse(f"it needs a matrix of a known shape, not {x.shape}", hint="--inputShape")
+    if x.shape[0] * x.shape[1] > _MOST_ENTRIES:  # pyright: ignore[reportOptionalOperand]
+        r.refuse(f"a matrix of {x.shape} is too large to be stored")
     number = r.attr("dtype", None)
     dtype = value_dtype(x) if number is None else dtype_from("onnx", number, r)
-    return r.constant(np.eye(*x.shape, r.attr("k", 0)), dtype)
+    return r.constant(np.eye(*x.shape, r.attr("k", 0), dtype=dtype))

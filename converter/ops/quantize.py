@@ -106,9 +106,9 @@ def read_tflite_dequantize(r: Reading) -> Tensor:
 def read_tflite_fake_quant(r: Reading) -> Tensor:
     """The grid of TensorFlow's nudged range, as rounding in floats: clip, scale, round half up, scale back."""
     bits, low, high = r.attr("num_bits", 8) or 8, float(r.attr("min", 0.0)), float(r.attr("max", 0.0))
-    qmin, qmax = int(bool(r.attr("narrow_range", False))), 2**bits - 1
     if not 2 <= bits <= 16 or not low <= 0 <= high or low == high:
         r.refuse(f"{bits} bits and a range of {low} to {high}: the range must hold 0")
+    qmin, qmax = int(bool(r.attr("narrow_range", False))), 2**bits - 1
     f = np.float32
     scale = f((f(high) - f(low)) / f(qmax - qmin))
     zero = f(qmin - f(low) / scale)

@@ -178,6 +178,19 @@ def write_onnx_size(w: Writing, node: Node) -> None:
     _typed(w, node, "Size", np.dtype(np.int64))
 
 
+@writes("onnx", "Rank")
+def write_onnx_rank(w: Writing, node: Node) -> None:
+    """The size of the shape."""
+    y = node.outputs[0]
+    sizes = w.between(y, (None,), f"{node.name}/shape")
+    made = y if y.dtype == np.int64 else w.between(y, name=f"{y.name}/int64")
+    sizes.dtype = made.dtype = np.dtype(np.int64)
+    w.node("Shape", node, node.inputs, [sizes])
+    w.node("Size", node, [sizes], [made])
+    if made is not y:
+        emit_cast(w, node, made, y)
+
+
 @writes("ms", "Size", "Rank")
 def write_ms_size(w: Writing, node: Node) -> None:
     _typed(w, node, node.op, np.dtype(np.int32))

@@ -233,6 +233,15 @@ def _composed(steps: Sequence[tuple[str, str]]) -> Callable[[Writing, Node], Non
     return write
 
 
+@writes("onnx", "Log1p")
+def write_onnx_log1p(w: Writing, node: Node) -> None:
+    x, y = node.inputs[0], node.outputs[0]
+    assert x is not None
+    more = w.between(y, name=f"{node.name}/more")
+    w.node("Add", node, [x, w.constant(1, y.dtype, f"{node.name}/one")], [more])
+    w.node("Log", node, [more])
+
+
 writes("onnx", "Rsqrt")(_composed([("Sqrt", "x"), ("Reciprocal", "x")]))
 writes("onnx", "Square")(_composed([("Mul", "xx")]))
 
