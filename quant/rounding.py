@@ -8,13 +8,15 @@ same bits everywhere; the rest is elementwise float64 in a fixed order.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from ..converter.ir import Node
 from ..converter.ops.spatial import pad_spatial, windows
 from .walk import Walk
 
-ROWS = 4096
+ROWS = 2048
 SWEEPS = 3
 RIDGE = 0.01
 _EXACT = 256  # rows whose products of 9-bit numbers float32 sums without rounding
@@ -34,33 +36,31 @@ def refine(walk: Walk, node: Node, *, ridge: float = RIDGE, sweeps: int = SWEEPS
     real = w.data.astype(np.float64).reshape(shape).transpose(0, 2, 1) / scale
     q = codes.astype(np.float64).reshape(shape).transpose(0, 2, 1).copy()
     low, high = (-1.0, 0.0) if quant.bits == 1 else (-(2.0 ** (quant.bits - 1)) + 1, 2.0 ** (quant.bits - 1) - 1)
-    descend(gram, real, q, (low, high), ridge, sweeps)
+    descend(gram, np.ascontiguousarray(real), q, (low, high), ridge, sweeps, walk.threads)
     layer.weight.data = q.transpose(0, 2, 1).reshape(codes.shape).astype(np.int8)
 
 
 def descend(
-    gram: np.ndarray, real: np.ndarray, q: np.ndarray, limits: tuple[float, float], ridge: float, sweeps: int
+    gram: np.ndarray,
+    real: np.ndarray,
+    q: np.ndarray,
+    limits: tuple[float, float],
+    ridge: float = RIDGE,
+    sweeps: int = SWEEPS,
+    threads: int = 1,
 ) -> None:
-    """Improves codes q [batch, K, O] for real ones, in place; gram [batch, K, K] is used up."""
+    """Improves codes q [batch, K, O] for real ones, in place; gram [batch, K, K] gets the ridge."""
+    from .. import _native
+
     diagonal = np.einsum("bkk->bk", gram)
     diagonal += ridge * diagonal.mean(axis=1, keepdims=True) + 1e-9
-    error = q - real
-    if not error.any():
+    if (q == real).all():
         return
-    slope = np.zeros_like(q)
-    for i in range(gram.shape[1]):
-        slope += gram[:, :, i, None] * error[:, None, i, :]
-    for _ in range(sweeps):
-        moved = False
-        for i in range(gram.shape[1]):
-            best = np.clip(np.rint(q[:, i] - slope[:, i] / diagonal[:, i, None]), *limits)
-            step = best - q[:, i]
-            if step.any():
-                moved = True
-                q[:, i] = best
-                slope += gram[:, :, i, None] * step[:, None, :]
-        if not moved:
-            return
+    columns = q.shape[2]
+    share = (-(-columns // threads) + 7) // 8 * 8
+    parts = [(begin, min(begin + share, columns)) for begin in range(0, columns, share)]
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        list(pool.map(lambda part: _native.descend(gram, real, q, *part, *limits, sweeps), parts))
 
 
 def collect(walk: Walk, node: Node, limit: int = ROWS) -> np.ndarray | None:
