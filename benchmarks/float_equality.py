@@ -1,4 +1,4 @@
-"""Float equality: every model of the evaluation data in bitlite's Session against LiteRT or onnxruntime, on real inputs.
+"""Float equality: every model of the evaluation data in the Session against LiteRT or onnxruntime, on real inputs.
 
     python benchmarks/float_equality.py EVAL_DIR [SAMPLES]
 
@@ -27,7 +27,7 @@ def pack(folder: str):
 
 
 def samples(eval_pack, model: str, shape: tuple[int, ...], count: int) -> np.ndarray:
-    """[count, *shape without the batch] in the layout NHWC: real images where the model takes them, seeded noise else."""
+    """[count, *shape without the batch], NHWC: real images where the model takes them, seeded noise else."""
     if model in eval_pack.MODELS:
         data, _, how, _ = eval_pack.MODELS[model]
         return eval_pack.preprocess(eval_pack.images(data, "eval")[0][:count], how)

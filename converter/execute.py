@@ -1,8 +1,8 @@
 """What a node computes on stored values: the definition that every kernel is tested against.
 
 A float node computes on reals: an integer constant with a `QuantParam` among its inputs is dequantized first (a
-weight-only quantized weight). A node with quantized integer outputs computes what its row's `integer` reference says, and
-where the row has none, dequantize → float reference → quantize (round half to even).
+weight-only quantized weight). A node with quantized integer outputs computes what its row's `integer` reference says,
+and where the row has none, dequantize → float reference → quantize (round half to even).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The IR: a graph of typed tensors in SSA form, channels-last inside the spatial family.
 
-A `Tensor` is a value: a graph input, a constant (`data` is set) or the one output of one node. Its type is storage dtype,
-shape and, when quantized, a `QuantParam`. A `Node` names its operator; what that operator means is its row in `ops/`.
+A `Tensor` is a value: a graph input, a constant (`data` is set) or the one output of one node. Its type is storage
+dtype, shape and, when quantized, a `QuantParam`. A `Node` names its operator; what that operator means is its row in
+`ops/`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an operator is: one `Op` row, declared beside its reference in `ops/<family>.py`, and the tables that look it up.
+"""What an operator is: one `Op` row, declared beside its reference in `ops/<family>.py`, and the tables of rows.
 
 A family file declares
 
@@ -36,8 +36,8 @@ class Quant:
 
     Args:
         weight: index of the input that is a weight when constant, or several of them, None when there is none.
-        axis: the weight's output-channel axis, a function of the node for rows where attributes move it, or None for one
-            scale per tensor.
+        axis: the weight's output-channel axis, a function of the node for rows where attributes move it, or None for
+            one scale per tensor.
         bias: index of the bias input, stored int32 at s_x·s_w in an int8 graph.
         conv_family: the channel gate of WeightQuant applies.
         output: "own" (its range is observed), "same" (shares scale and zero point with input 0, and with every
@@ -100,7 +100,7 @@ class Op:
             where it is not constant the reference runs.
         permute: how a transposition of the data moves through, see `passes/transposes.py`; None when it cannot.
         foldable: may be computed while converting when all inputs are constants.
-        known_value: the outputs' values where types alone decide them (Shape of a static tensor), None where they do not.
+        known_value: the outputs' values where types alone decide them (Shape of a static tensor), else None.
         integer: the reference for stored integers, `function(node, arrays) → arrays`, or None where the generic meaning
             (dequantize, compute, quantize) is the definition; see `execute.py`.
     """
@@ -233,7 +233,7 @@ def infer(node: Node) -> Inferred:
 
 
 def evaluate(node: Node, arrays: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
-    """Runs the node's numpy reference on real values. Quantized integers must be given as their reals; see `execute`."""
+    """Runs the node's numpy reference on reals; quantized integers must be given as what they stand for."""
     result = row(node.op).reference(*arrays, **node.attrs)
     return tuple(np.asarray(a) for a in result) if isinstance(result, (tuple, list)) else (np.asarray(result),)
 

@@ -1,7 +1,8 @@
 """Trains the demo network and writes what `make demo` needs:  python demo/train.py [FOLDER]
 
 A LeNet-class network (two convolutions with BatchNorm, a depthwise one, two dense layers; 60,000 multiply-adds) on the
-1,797 handwritten digits (8×8, 0..16) that come with scikit-learn. Needs torch, onnx, scikit-learn; takes about a minute.
+1,797 handwritten digits (8×8, 0..16) that come with scikit-learn. Needs torch, onnx, scikit-learn; takes about a
+minute.
 
     digits.onnx             the network, float32, NCHW, symbolic batch
     calibration/*.bin       100 training images, raw float32 [1,1,8,8]

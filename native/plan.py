@@ -1,7 +1,7 @@
 """IR → plan: native segments, with numpy references between them where a node has no kernel.
 
-A graph of static shapes is one plan; where an output's shape depends on values, what follows is planned at run time, once
-per shape that occurs.
+A graph of static shapes is one plan; where an output's shape depends on values, what follows is planned at run time,
+once per shape that occurs.
 """
 
 from __future__ import annotations

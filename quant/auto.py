@@ -1,7 +1,8 @@
 """AUTO: for each group of tensors, the range with the least measured error at the output of the layers that read it.
 
-The float graph runs node by node on a few samples. Whenever a layer reads a tensor, it also runs on the tensor quantized
-by each candidate range; what its float output loses, relative to that output's energy, is the candidate's error.
+The float graph runs node by node on a few samples. Whenever a layer reads a tensor, it also runs on the tensor
+quantized by each candidate range; what its float output loses, relative to that output's energy, is the candidate's
+error.
 """
 
 from __future__ import annotations

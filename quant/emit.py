@@ -65,7 +65,8 @@ def emit(
 
 class _Emitter:
     def __init__(self, graph: Graph, plan: Placement, groups: Groups, params: Mapping[Tensor, QuantParam],
-                 weight_param: Callable[[Node, np.ndarray, int | None], QuantParam], input_type: str, output_type: str) -> None:  # fmt: skip
+                 weight_param: Callable[[Node, np.ndarray, int | None], QuantParam], input_type: str,
+                 output_type: str) -> None:  # fmt: skip
         self.source, self.plan, self.groups, self.params, self.weight_param = graph, plan, groups, params, weight_param
         self.input_type, self.output_type = input_type, output_type
         self.graph = Graph(graph.name, [], [], [], dict(graph.meta))

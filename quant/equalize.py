@@ -1,13 +1,14 @@
 """Equalization of activation channels: every channel of an int8 tensor uses the whole range of its codes.
 
-Scaling channel c of an activation by s_c multiplies the producer's weights and bias of that output channel by s_c (free:
-weights have a scale per output channel) and divides the consumers' weights of that input channel. A depthwise consumer
-pays nothing either; for others the weights of one output channel spread wider, so s_c = (R / r_c)^alpha, r_c the channel's
-largest magnitude, R the tensor's, with alpha chosen per tensor by the noise that both roundings give at the consumers'
-outputs. What passes channels on (Add, pools, Concat, Relu …) ties their factors together.
+Scaling channel c of an activation by s_c multiplies the producer's weights and bias of that output channel by s_c
+(free: weights have a scale per output channel) and divides the consumers' weights of that input channel. A depthwise
+consumer pays nothing either; for others the weights of one output channel spread wider, so s_c = (R / r_c)^alpha, r_c
+the channel's largest magnitude, R the tensor's, with alpha chosen per tensor by the noise that both roundings give at
+the consumers' outputs. What passes channels on (Add, pools, Concat, Relu …) ties their factors together.
 
 With ReLU exact; a ReLU6 clips at 6 in the scaled domain, which is the channel's own maximum over the calibration data.
-(After Nagel et al. 2019, "Data-free quantization through weight equalization", on activations; SmoothQuant's trade-off.)
+(After Nagel et al. 2019, "Data-free quantization through weight equalization", on activations; SmoothQuant's
+trade-off.)
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _PASSES_ON = ("Relu", "LeakyRelu", "MaxPool", "AveragePool", "Identity")
 
 @dataclass
 class Channels:
-    """Which channels must be scaled alike: `of[t]` names a class per channel of the tensor, pinned ones keep factor 1."""
+    """Which channels must be scaled alike: `of[t]` names a class per channel of the tensor; pinned ones keep 1."""
 
     of: dict[Tensor, np.ndarray]
     blocks: dict[Tensor, int]

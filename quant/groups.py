@@ -1,8 +1,8 @@
 """Tensors that must share scale and zero point, as union-find.
 
-A row whose output keeps its input's parameters (concat, pool, reshape, pad, max …) ties its tensors together. A fixed range
-(softmax) is the range of its whole group; where it would clip what else is in the group, the fixed tensor stays out and
-an explicit requantization is inserted on the edge.
+A row whose output keeps its input's parameters (concat, pool, reshape, pad, max …) ties its tensors together. A fixed
+range (softmax) is the range of its whole group; where it would clip what else is in the group, the fixed tensor stays
+out and an explicit requantization is inserted on the edge.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .placement import Placement, cell_of, data_inputs, moves, tensors_in_codes
 
 @dataclass
 class Group:
-    """Tensors of one scale, in graph order. sources: those whose values decide the range. fixed: (scale, zero_point)."""
+    """Tensors of one scale, in graph order. sources: whose values decide the range. fixed: (scale, zero_point)."""
 
     members: list[Tensor]
     sources: list[Tensor]
@@ -29,7 +29,7 @@ class Group:
 
 @dataclass
 class Groups:
-    """All groups; `of` finds a tensor's. requantize: (node, input index) pairs fed through an explicit requantization."""
+    """All groups; `of` finds a tensor's. requantize: (node, input index) pairs with an explicit requantization."""
 
     groups: list[Group]
     requantize: dict[tuple[Node, int], Tensor] = field(default_factory=dict)

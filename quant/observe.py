@@ -1,7 +1,7 @@
 """Runs the float graph over calibration samples and shows every wanted activation to an observer.
 
-The float kernels are held to one instruction set, whatever the machine or BITLITE_ISA offer beyond it: their results, and
-so every scale that is derived from them, are then the same bits everywhere, for any number of threads.
+The float kernels are held to one instruction set, whatever the machine or BITLITE_ISA offer beyond it: their results,
+and so every scale that is derived from them, are then the same bits everywhere, for any number of threads.
 """
 
 from __future__ import annotations

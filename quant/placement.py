@@ -1,8 +1,8 @@
 """Which nodes compute on int8 codes, which stay in float, and why.
 
-Everything with an int8 meaning computes on codes. Two exceptions: the layer that produces a graph output takes codes and
-gives float (its accumulator is never rounded to 8 bits, so logits do not tie and nothing is clipped), and what only moves
-or rescales values behind it (Softmax, Reshape) runs in float.
+Everything with an int8 meaning computes on codes. Two exceptions: the layer that produces a graph output takes codes
+and gives float (its accumulator is never rounded to 8 bits, so logits do not tie and nothing is clipped), and what only
+moves or rescales values behind it (Softmax, Reshape) runs in float.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from ..converter.ir import Graph, Node, Tensor
 from ..converter.numeric.qparams import foldable
 from ..converter.opdef import Quant, row
 
-# Known faults of the int8 kernels of MindSpore Lite: Softmax ignores its output's scale, Sigmoid's table lacks an entry.
+# Known faults of the int8 kernels of MindSpore Lite: Softmax ignores its output's scale, Sigmoid's table lacks an
+# entry.
 _MSLITE_FLOAT = {"Softmax": "the real kernel ignores the output's scale", "Sigmoid": "the real kernel's table is short"}
 # Operators whose int8 form the real runtime runs as its other kernels do; the rest are left in float for it.
 _MSLITE_INT8 = {
-    "Conv", "ConvTranspose", "FullyConnected", "MatMul", "Add", "Sub", "Mul", "MaxPool", "AveragePool", "Reduce", "Concat",
-    "Reshape", "Squeeze", "ExpandDims", "Transpose", "Pad", "Split", "Slice", "Relu", "Relu6", "Identity",
+    "Conv", "ConvTranspose", "FullyConnected", "MatMul", "Add", "Sub", "Mul", "MaxPool", "AveragePool", "Reduce",
+    "Concat", "Reshape", "Squeeze", "ExpandDims", "Transpose", "Pad", "Split", "Slice", "Relu", "Relu6", "Identity",
 }  # fmt: skip
 
 

@@ -11,8 +11,8 @@ from .selectors import Selector
 
 
 def select(graph: Graph, selectors: Sequence[Selector]) -> set[Node]:
-    """The nodes meant by any of the selectors. A node answers to its own name, its outputs' names, and those of the source
-    nodes that were fused into it.
+    """The nodes meant by any of the selectors. A node answers to its own name, its outputs' names, and those of the
+    source nodes that were fused into it.
 
     Raises:
         UsageError: a selector names nothing, with the nearest name.

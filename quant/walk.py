@@ -159,7 +159,7 @@ def _isa(node: Node) -> str:
 
 
 def subset_size(graph: Graph, made: Integer, wish: int, budget: int = 1 << 30) -> int:
-    """How many samples the walk takes: at most `wish`, fewer (never under 8) where all their activations are very large."""
+    """How many samples the walk takes: at most `wish`, fewer (never under 8) where their activations are very large."""
     per_sample = sum(t.nbytes for n in graph.nodes for t in n.outputs) + sum(
         t.nbytes for n in made.graph.nodes for t in n.outputs
     )

@@ -1,7 +1,7 @@
 """WeightQuant: decides which weights are stored as integers of 1 to 16 bits, and gives them their codes.
 
-The arithmetic and the gates are in `weight_math`; a quantized weight is an integer constant with a `QuantParam`, and the
-operator that reads it computes with the reals it stands for.
+The arithmetic and the gates are in `weight_math`; a quantized weight is an integer constant with a `QuantParam`, and
+the operator that reads it computes with the reals it stands for.
 """
 
 from __future__ import annotations

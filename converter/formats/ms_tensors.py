@@ -15,7 +15,8 @@ from . import ms_schema
 from .flat import Record
 
 DTYPES = {
-    30: "?", 32: "i1", 33: "<i2", 34: "<i4", 35: "<i8", 37: "u1", 38: "<u2", 39: "<u4", 40: "<u8", 42: "<f2", 43: "<f4", 44: "<f8",
+    30: "?", 32: "i1", 33: "<i2", 34: "<i4", 35: "<i8", 37: "u1", 38: "<u2", 39: "<u4", 40: "<u8",
+    42: "<f2", 43: "<f4", 44: "<f8",
 }  # fmt: skip
 """MindSpore's TypeId → numpy."""
 NUMBERS = {np.dtype(v): k for k, v in DTYPES.items()}

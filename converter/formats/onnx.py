@@ -23,8 +23,8 @@ OLDEST_OPSET = 7
 _MAX_DEPTH = 32
 # TensorProto.DataType → storage of raw_data; what numpy lacks is converted after.
 _RAW = {
-    1: "<f4", 2: "u1", 3: "i1", 4: "<u2", 5: "<i2", 6: "<i4", 7: "<i8", 9: "?", 10: "<f2", 11: "<f8", 12: "<u4", 13: "<u8",
-    14: "<c8", 15: "<c16", 16: "<u2", 21: "u1", 22: "u1",
+    1: "<f4", 2: "u1", 3: "i1", 4: "<u2", 5: "<i2", 6: "<i4", 7: "<i8", 9: "?", 10: "<f2", 11: "<f8",
+    12: "<u4", 13: "<u8", 14: "<c8", 15: "<c16", 16: "<u2", 21: "u1", 22: "u1",
 }  # fmt: skip
 _BFLOAT16, _UINT4, _INT4 = 16, 21, 22
 _PORTS = frozenset(k for k in _RAW if k < 14)
@@ -208,7 +208,8 @@ class _Reader:
             while outputs and not outputs[-1].name:
                 outputs.pop()
             reading = Reading(
-                op, name, inputs, outputs, {a.name: self._attribute(a) for a in node.attribute}, self.build, file=self.path,
+                op, name, inputs, outputs, {a.name: self._attribute(a) for a in node.attribute}, self.build,
+                file=self.path,
                 version=self.opsets.get(domain or "ai.onnx", 1),
                 subgraph=lambda proto, args=(), scope=scope: self._inline(proto, args, scope),
             )  # fmt: skip

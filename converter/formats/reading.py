@@ -18,8 +18,8 @@ class Reading:
 
     Attributes:
         op: the container's name of the operator; name: the node's own name (made up where the container has none).
-        inputs: its inputs as IR tensors, None where absent. outputs: the declared outputs (name, and dtype, shape, quant
-            where the container says them).
+        inputs: its inputs as IR tensors, None where absent. outputs: the declared outputs (name, and dtype, shape,
+            quant where the container says them).
         options: attribute name → value as the container stores it.
         version: opset (ONNX) or operator version (TFLite).
         build: the graph's builder.
@@ -105,7 +105,7 @@ class Reading:
         return self.emit("Transpose", x, perm=[0, rank - 1, *range(1, rank - 1)]) if rank > 2 else x
 
     def permuted(self, x: Tensor, perm: Sequence[int]) -> Tensor:
-        """x with its axes in the order `perm`: a constant becomes a lazy view (the same one each time), else a Transpose."""
+        """x with its axes in the order `perm`: of a constant a lazy view (the same one each time), else a Transpose."""
         if list(perm) == list(range(len(perm))):
             return x
         return self.build.permuted(x, tuple(perm)) if x.is_const else self.emit("Transpose", x, perm=list(perm))

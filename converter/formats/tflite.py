@@ -26,8 +26,8 @@ _TYPES = _SCHEMA.enums["TensorType"]
 _BUILTINS = _SCHEMA.enums["BuiltinOperator"]
 DTYPES: dict[str, str] = {
     "FLOAT32": "<f4", "FLOAT16": "<f2", "FLOAT64": "<f8", "INT8": "i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8",
-    "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "BOOL": "?", "INT4": "i1", "UINT4": "u1", "INT2": "i1",
-    "COMPLEX64": "<c8",
+    "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "BOOL": "?", "INT4": "i1", "UINT4": "u1",
+    "INT2": "i1", "COMPLEX64": "<c8",
 }  # fmt: skip
 """Storage of each TensorType in the IR; sub-byte integers are unpacked to a byte each."""
 _SUB_BYTE = {"INT4": 4, "UINT4": 4, "INT2": 2}
@@ -223,7 +223,8 @@ class _Subgraphs:
             or (abs(zero) > 2**31 - 1).any()
         ):
             raise ModelError(
-                f"{len(scale)} scales and {len(zero)} zero points on axis {q.quantized_dimension} do not fit shape {list(shape)}",
+                f"{len(scale)} scales and {len(zero)} zero points on axis {q.quantized_dimension} "
+                f"do not fit shape {list(shape)}",
                 file=self.path,
                 node=name,
             )

@@ -18,9 +18,9 @@ _SCHEMA = tflite_schema.SCHEMA
 _TYPES = _SCHEMA.enums["TensorType"]
 _BUILTINS = _SCHEMA.enums["BuiltinOperator"]
 _NUMBERS = {
-    "float32": "FLOAT32", "float16": "FLOAT16", "float64": "FLOAT64", "int8": "INT8", "int16": "INT16", "int32": "INT32",
-    "int64": "INT64", "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64", "bool": "BOOL",
-    "complex64": "COMPLEX64",
+    "float32": "FLOAT32", "float16": "FLOAT16", "float64": "FLOAT64", "int8": "INT8", "int16": "INT16",
+    "int32": "INT32", "int64": "INT64", "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64",
+    "bool": "BOOL", "complex64": "COMPLEX64",
 }  # fmt: skip
 # Versions beyond the first: operator → {condition: version}; what holds last wins.
 _VERSIONS: dict[str, dict[str, int]] = {

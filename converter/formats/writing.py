@@ -1,4 +1,4 @@
-"""What a row's writer fills: the container's operators in order, with the tensors they need. Serialized by the container."""
+"""What a row's writer fills: the container's operators in order, with the tensors they need."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ MsWriting = TfliteWriting = OnnxWriting = Writing
 
 
 def write_operators(graph: Graph, container: str, **options: Any) -> Writing:
-    """Runs every node's writer. Raises UnsupportedError naming the first node that has none, before anything is emitted."""
+    """Runs every node's writer. Raises UnsupportedError, before anything is emitted, naming the first node without."""
     from ..opdef import row
 
     for node in graph.nodes:
