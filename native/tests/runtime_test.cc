@@ -156,6 +156,42 @@ BITLITE_TEST(RunsAtTheSameTimeDoNotMeet) {
   CHECK(wrong == 0);
 }
 
+// Expansion, depthwise and projection over 96 x 96 positions: large enough to run line by line.
+BITLITE_TEST(LineByLineGivesTheBitsOfStepByStep) {
+  const std::vector<float> w0 = Values(64 * 3, 1), w1 = Values(64 * 9, 2), w2 = Values(3 * 64, 3);
+  const std::vector<float> x = Values(96 * 96 * 3, 4);
+  const auto run = [&](int threads, bool apart) {
+    std::vector<TensorSpec> tensors = {
+        Tensor("x", {1, 96, 96, 3}),  Tensor("w0", {64, 1, 1, 3}, &w0),
+        Tensor("a", {1, 96, 96, 64}), Tensor("w1", {64, 3, 3, 1}, &w1),
+        Tensor("b", {1, 96, 96, 64}), Tensor("w2", {3, 1, 1, 64}, &w2),
+        Tensor("y", {1, 96, 96, 3}),
+    };
+    std::vector<StepSpec> steps(3);
+    for (int k = 0; k < 3; ++k) {
+      steps[k].op = "conv";
+      steps[k].name = std::string(1, static_cast<char>('a' + k));
+      steps[k].inputs = {2 * k, 2 * k + 1};
+      steps[k].outputs = {2 * k + 2};
+      steps[k].attrs["act"] = std::string("relu");
+    }
+    steps[1].attrs["group"] = int64_t{64};
+    steps[1].attrs["pad"] = std::vector<int64_t>{1, 1, 1, 1};
+    // What is a graph output is computed as a whole.
+    std::vector<int> outputs = {6};
+    if (apart) outputs = {6, 4, 2};
+    const Program program(tensors, steps, {0}, outputs, threads, ActiveIsa());
+    CHECK(program.steps().size() == (apart ? 3u : 1u));
+    std::vector<float> y(96 * 96 * 3), b(96 * 96 * 64), a(96 * 96 * 64);
+    const void* in = x.data();
+    void* out[] = {y.data(), b.data(), a.data()};
+    program.Run(&in, out);
+    return y;
+  };
+  const std::vector<float> want = run(1, true);
+  for (int threads : {1, 2, 4}) CHECK(run(threads, false) == want) << threads;
+}
+
 BITLITE_TEST(RefusalsComeBeforeAnyWork) {
   const std::vector<float> w = Values(8 * 3, 1);
   std::vector<TensorSpec> tensors = {Tensor("x", {1, 4, 4, 3}), Tensor("w", {8, 1, 1, 3}, &w),

@@ -28,10 +28,11 @@ class Program:
         """As `run`, writing into the given arrays, which must not overlap the inputs or each other."""
 
     def profile(self, inputs: Sequence[np.ndarray]) -> list[int]:
-        """Runs once; nanoseconds per step."""
+        """Runs once; nanoseconds per step of `step_names`."""
 
     @property
-    def step_names(self) -> list[str]: ...
+    def step_names(self) -> list[str]:
+        """Names of the planned steps; the names of steps that were fused into one are joined by "+"."""
     @property
     def arena_bytes(self) -> int: ...
     @property
