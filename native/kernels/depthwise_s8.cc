@@ -41,6 +41,7 @@ class DepthwiseS8 final : public Step {
   Aligned<int32_t> bias_;
   Aligned<float> scale_;                      // multipliers, packed
   std::vector<int32_t> mantissa_, exponent_;  // packed, for gemmlowp
+  uint8_t columns_[kMaxBlock];                // channel at a position
   const VectorS8Kernel& vector_;
 };
 
@@ -71,6 +72,8 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS
   blocks_ = CeilDiv(g.o, block);
   by_columns_ = kernel_.groups_columns_of_3 && g.kh == 3 && g.kw == 3 && g.dilation_h == 1 &&
                 g.dilation_w == 1 && g.stride_w <= 2;
+
+  for (int i = 0; i < block; ++i) columns_[i] = static_cast<uint8_t>(kernel_.column(i));
 
   // Tap t of a group: which kernel element, or -1.
   const int64_t elements = g.kh * g.kw;
@@ -207,10 +210,9 @@ void DepthwiseS8::Finish(const DepthwiseS8Row& row, int64_t channel, int8_t* y) 
                                                         out_.range.qmin, out_.range.qmax));
       }
     }
-    for (int i = 0; i < block; ++i) {
-      const int c = kernel_.column(i);
-      if (c < row.n) y[o * g_.o + c] = codes[i];
-    }
+    int8_t ordered[kMaxBlock];
+    for (int i = 0; i < block; ++i) ordered[columns_[i]] = codes[i];
+    std::memcpy(y + o * g_.o, ordered, static_cast<size_t>(row.n));
   }
 }
 
