@@ -13,7 +13,7 @@ import numpy as np
 from ..converter.ir import Node, Tensor
 from ..converter.numeric.qparams import INT32_MAX, QuantParam
 from .emit import Layer
-from .walk import Single, Walk
+from .walk import Single, Walk, isa_of
 
 _LIMIT = 0.6 * INT32_MAX  # the real tool's: the rest is left to the sum of products
 
@@ -24,7 +24,7 @@ def correct(walk: Walk, node: Node, rounds: int = 2) -> np.ndarray:
     want = mean_of([walk.real.get(node.outputs[0], k) for k in range(walk.count)])
     total = np.zeros_like(want)
     for _ in range(rounds):
-        run = Single([layer.node], walk.threads, walk.rounding)
+        run = Single([layer.node], walk.threads, walk.rounding, isa_of(layer.node))
         found = [run(partial(walk.codes.get, sample=k))[0] for k in range(walk.count)]
         have, live = _integer_mean(found, layer.node.outputs[0])
         shift = (want - have) / np.maximum(live, 0.25)

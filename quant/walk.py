@@ -122,7 +122,7 @@ class Walk:
                     self._leave(self.real, node.outputs[0])
                     self._leave(self.codes, self.made.twin[node.inputs[0]])  # pyright: ignore
                 if rest:
-                    self._step(self.codes, [twin], _isa(twin))
+                    self._step(self.codes, [twin], isa_of(twin))
                 self._release(self.codes, twin)
             self._release(self.real, node)
 
@@ -130,7 +130,7 @@ class Walk:
         nodes = self.made.graph.nodes
         while self._position < len(nodes) and nodes[self._position] is not twin:
             node = nodes[self._position]
-            self._step(self.codes, [node], _isa(node))
+            self._step(self.codes, [node], isa_of(node))
             self._release(self.codes, node)
             self._position += 1
         self._position += 1
@@ -153,7 +153,7 @@ class Walk:
             store.drop(t)
 
 
-def _isa(node: Node) -> str:
+def isa_of(node: Node) -> str:
     """Integer results are the same bits everywhere; float ones only on one instruction set."""
     return "" if all(t.dtype.kind in "iu" for t in node.outputs) else float_isa()
 
