@@ -200,10 +200,19 @@ void Program::PlanMemory() {
         shared = steps_[s].nothing_to_do = true;
       }
     }
+    // A convolution may overwrite its residual, but not when that is its input as well.
+    const auto read_otherwise = [&](int i) {
+      for (size_t k = 0; k < spec.inputs.size() && k < 32; ++k) {
+        const int other = spec.inputs[k];
+        if ((step.in_place >> k & 1) == 0 && other >= 0 && root(other) == root(i)) return true;
+      }
+      return false;
+    };
     for (size_t k = 0; k < spec.inputs.size() && k < 32 && !shared; ++k) {
       const int i = spec.inputs[k];
       if ((step.in_place >> k & 1) == 0 || i < 0) continue;
-      if (places_[root(i)].home == Home::kArena && uses[root(i)] == 0 && may_hold(i)) {
+      if (places_[root(i)].home == Home::kArena && uses[root(i)] == 0 && may_hold(i) &&
+          !read_otherwise(i)) {
         share(i);
         shared = true;
       }

@@ -730,3 +730,24 @@ def test_fused_addition_gives_the_bits_of_two_steps(op, rounding, side):
         apart = _native.Program(specs, steps, [0, 4], [5, 3], threads=1, isa=isa)
         assert (fused.step_names, apart.step_names) == (["a+b"], ["a", "b"])
         np.testing.assert_array_equal(fused.run(feeds)[0], apart.run(feeds)[0])
+
+
+def test_fused_addition_of_the_layers_own_input_does_not_overwrite_it():
+    rng = np.random.default_rng(24)
+    shape = (1, 40, 40, 64)
+    weight = codes(rng, (64, 3, 3, 64))
+    tensors = [T(np.zeros(shape, np.int8), 0.05, -3), const(weight, 0.002, 0), const(codes(rng, 256))]
+    tensors += [T(np.zeros(shape, np.int8), s, z) for s, z in ((0.05, 4), (0.03, 4), (0.04, -7))]
+    specs = [t.spec(f"t{i}") for i, t in enumerate(tensors)]
+    steps = [
+        {"op": "lut", "name": "l", "inputs": [0, 2], "outputs": [3], "attrs": {}},
+        {"op": "conv", "name": "a", "inputs": [3, 1], "outputs": [4], "attrs": {"pad": [1] * 4}},
+        {"op": "add", "name": "b", "inputs": [3, 4], "outputs": [5], "attrs": {}},
+        {"op": "lut", "name": "m", "inputs": [5, 2], "outputs": [6], "attrs": {}},
+    ]
+    specs.append(T(np.zeros(shape, np.int8), 0.05, 4).spec("t6"))
+    feed = [codes(rng, shape)]
+    fused = _native.Program(specs, steps, [0], [6])
+    apart = _native.Program(specs, steps, [0], [6, 4])
+    assert fused.step_names == ["l", "a+b", "m"]
+    np.testing.assert_array_equal(fused.run(feed)[0], apart.run(feed)[0])
