@@ -6,6 +6,7 @@ have done, so errors do not add up. lockstep: each layer by itself, on its float
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -21,42 +22,48 @@ _LIMIT = 0.6 * INT32_MAX  # the real tool's: the rest is left to the sum of prod
 def correct(walk: Walk, node: Node, rounds: int = 2) -> np.ndarray:
     """Corrects the layer's bias on the walk's integer inputs. Returns the shift, float64[channels]."""
     layer = walk.made.layers[node]
-    want = mean_of([walk.real.get(node.outputs[0], k) for k in range(walk.count)])
+    want = _real_mean(partial(walk.real.get, node.outputs[0]), walk.count)
     total = np.zeros_like(want)
     for _ in range(rounds):
         run = Single([layer.node], walk.threads, walk.rounding, isa_of(layer.node))
-        found = [run(partial(walk.codes.get, sample=k))[0] for k in range(walk.count)]
-        have, live = _integer_mean(found, layer.node.outputs[0])
-        shift = (want - have) / np.maximum(live, 0.25)
-        total += add_to_bias(layer, shift)
+        have, live = _layer_mean(
+            lambda k, run=run: run(partial(walk.codes.get, sample=k))[0], walk.count, run.outputs[0]
+        )
+        total += add_to_bias(layer, (want - have) / np.maximum(live, 0.25))
     return total
 
 
-def mean_of(arrays: list[np.ndarray]) -> np.ndarray:
+def _real_mean(values: Callable[[int], np.ndarray], count: int) -> np.ndarray:
     """Mean per channel (last axis), float64, of float32 arrays."""
     from .. import _native
 
-    total, count = np.zeros(arrays[0].shape[-1]), 0
-    for a in arrays:
-        total += _native.observe_channels(a, a.shape[-1])[2]
-        count += a.size // a.shape[-1]
-    return total / count
+    total: np.ndarray | float = 0.0
+    rows = 0
+    for k in range(count):
+        a = values(k)
+        total = total + _native.observe_channels(a, a.shape[-1])[2]
+        rows += a.size // a.shape[-1]
+    return np.asarray(total) / rows
 
 
-def _integer_mean(arrays: list[np.ndarray], t: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _layer_mean(values: Callable[[int], np.ndarray], count: int, t: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Real mean per channel, and the share of elements that are not at an end of the codes (where a shift is felt)."""
-    channels = arrays[0].shape[-1]
     if t.dtype.kind == "f":
-        return mean_of(arrays), np.ones(channels)
+        mean = _real_mean(values, count)
+        return mean, np.ones(len(mean))
     assert t.quant is not None
-    total, live, count = np.zeros(channels), np.zeros(channels), 0
-    for a in arrays:
-        rows = a.reshape(-1, channels)
-        total += rows.sum(axis=0, dtype=np.int64)
+    total: np.ndarray | int = 0
+    live: np.ndarray | int = 0
+    count_rows = 0
+    for k in range(count):
+        a = values(k)
+        rows = a.reshape(-1, a.shape[-1])
+        total = total + rows.sum(axis=0, dtype=np.int64)
         low, high = rows.min(axis=0), rows.max(axis=0)
-        live += ((rows != low) | (low == high)).sum(axis=0)
-        count += len(rows)
-    return (total / count - float(t.quant.zero_point[0])) * float(t.quant.scale[0]), live / count
+        live = live + ((rows != low) | (low == high)).sum(axis=0)
+        count_rows += len(rows)
+    mean = (np.asarray(total) / count_rows - float(t.quant.zero_point[0])) * float(t.quant.scale[0])
+    return mean, np.asarray(live) / count_rows
 
 
 def add_to_bias(layer: Layer, shift: np.ndarray) -> np.ndarray:

@@ -9,58 +9,67 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import IO
 
 import numpy as np
 
 from ..converter.ir import Graph, Node, Tensor
+from ..converter.numeric.qparams import quantize_f32
 from ..native.session import Session
 from .emit import Integer
 from .observe import Sample, float_isa
 
+BUDGET = 24 << 20  # bytes of activations of one graph kept in memory
+_SMALL = 1 << 16  # what is smaller stays in memory anyhow
+
 
 class Store:
-    """Arrays of a tensor, one a sample, of equal or different shapes. The largest go to disk when memory runs out."""
+    """Arrays of a tensor, one a sample. What does not fit into the budget goes to a temporary file."""
 
-    def __init__(self, budget: int = 64 << 20) -> None:
+    def __init__(self, budget: int = BUDGET) -> None:
         self.budget, self.used = budget, 0
-        self._arrays: dict[Tensor, list[np.ndarray] | _Spilled] = {}
+        self._arrays: dict[Tensor, list[np.ndarray | _Spilled]] = {}
+        self._files: dict[Tensor, IO[bytes]] = {}
 
-    def put(self, t: Tensor, arrays: list[np.ndarray]) -> None:
-        size = sum(a.nbytes for a in arrays)
-        if self.used + size > self.budget and size > 1 << 20:
-            self._arrays[t] = _Spilled(arrays)
-        else:
-            self.used += size
-            self._arrays[t] = arrays
+    def add(self, t: Tensor, a: np.ndarray) -> None:
+        """Appends the value of the next sample."""
+        kept = self._arrays.setdefault(t, [])
+        if self.used + a.nbytes <= self.budget or a.nbytes < _SMALL:
+            self.used += a.nbytes
+            kept.append(a)
+            return
+        if t not in self._files:
+            self._files[t] = tempfile.TemporaryFile(prefix="bitlite-")  # noqa: SIM115
+        file = self._files[t]
+        kept.append(_Spilled(file, file.seek(0, 2), a.shape, a.dtype))
+        file.write(np.ascontiguousarray(a).data)
 
     def get(self, t: Tensor, sample: int) -> np.ndarray:
-        return self._arrays[t][sample]
-
-    def __contains__(self, t: object) -> bool:
-        return t in self._arrays
+        found = self._arrays[t][sample]
+        return found.read() if isinstance(found, _Spilled) else found
 
     def drop(self, t: Tensor) -> None:
-        arrays = self._arrays.pop(t, None)
-        if isinstance(arrays, list):
-            self.used -= sum(a.nbytes for a in arrays)
+        self.used -= sum(a.nbytes for a in self._arrays.pop(t, ()) if isinstance(a, np.ndarray))
+        file = self._files.pop(t, None)
+        if file is not None:
+            file.close()
 
 
+@dataclass(frozen=True)
 class _Spilled:
-    def __init__(self, arrays: list[np.ndarray]) -> None:
-        self._file = tempfile.TemporaryFile(prefix="bitlite-")
-        self._places: list[tuple[int, tuple[int, ...], np.dtype]] = []
-        for a in arrays:
-            self._places.append((self._file.tell(), a.shape, a.dtype))
-            self._file.write(np.ascontiguousarray(a).data)
-        self._file.flush()
+    """An array in a file."""
 
-    def __getitem__(self, sample: int) -> np.ndarray:
-        offset, shape, dtype = self._places[sample]
-        self._file.seek(offset)
-        out = np.empty(shape, dtype)
-        self._file.readinto(memoryview(out).cast("B"))  # pyright: ignore[reportAttributeAccessIssue]
+    file: IO[bytes]
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def read(self) -> np.ndarray:
+        self.file.seek(self.offset)
+        out = np.empty(self.shape, self.dtype)
+        self.file.readinto(memoryview(out).cast("B"))  # pyright: ignore[reportAttributeAccessIssue]
         return out
 
 
@@ -89,7 +98,7 @@ class Walk:
     """
 
     def __init__(
-        self, graph: Graph, made: Integer, samples: Sequence[Sample], threads: int, budget: int = 64 << 20
+        self, graph: Graph, made: Integer, samples: Sequence[Sample], threads: int, budget: int = BUDGET
     ) -> None:
         self.graph, self.made, self.threads, self.count = graph, made, threads, len(samples)
         self.real, self.codes = Store(budget), Store(budget)
@@ -100,9 +109,11 @@ class Walk:
         self._left.update(node.outputs[0] for node in made.layers)
         self._left.update(made.twin[node.inputs[0]] for node in made.layers)  # pyright: ignore
         for t in graph.inputs:
-            self.real.put(t, [np.ascontiguousarray(s[t.name]) for s in samples])
-        for t in made.graph.inputs:
-            self.codes.put(t, [np.ascontiguousarray(s[t.name]) for s in samples])
+            for sample in samples:
+                self.real.add(t, np.ascontiguousarray(sample[t.name]))
+        for t, source in zip(made.graph.inputs, graph.inputs):
+            for k in range(self.count):
+                self.codes.add(t, self._fed(t, self.real.get(source, k)))
         self._position = 0
 
     def run(self, layer: Callable[[Walk, Node], None]) -> None:
@@ -137,10 +148,15 @@ class Walk:
 
     def _step(self, store: Store, nodes: Sequence[Node], isa: str) -> None:
         run = Single(nodes, self.threads, self.rounding, isa)
-        results = [run(partial(store.get, sample=k)) for k in range(self.count)]
-        for i, t in enumerate(run.outputs):
-            if self._left[t]:
-                store.put(t, [r[i] for r in results])
+        for k in range(self.count):
+            for t, a in zip(run.outputs, run(partial(store.get, sample=k))):
+                if self._left[t]:
+                    store.add(t, a)
+
+    @staticmethod
+    def _fed(t: Tensor, a: np.ndarray) -> np.ndarray:
+        """What the integer graph's input gets: codes, when it takes codes."""
+        return a if t.quant is None or t.dtype.kind == "f" else quantize_f32(a, t.quant, t.dtype)
 
     def _release(self, store: Store, node: Node) -> None:
         for t in dict.fromkeys(node.inputs):
