@@ -91,6 +91,7 @@ class _Reader:
         return self.graph
 
     def _input(self, info: Any, shapes: InputShapes) -> Tensor:
+        self._text(info.name)
         kind = info.type.WhichOneof("value")
         if kind != "tensor_type" or info.type.tensor_type.elem_type not in _PORTS:
             what = kind if kind != "tensor_type" else f"tensor of type {info.type.tensor_type.elem_type}"
@@ -113,6 +114,7 @@ class _Reader:
             )
         scope = {}
         for proto in source.initializer:
+            self._text(proto.name)
             data = self.array(proto)
             made = scope[proto.name] = Tensor(self.build.name(proto.name), data.dtype, data.shape, data)
             if proto.data_type in (_UINT4, _INT4):
@@ -185,6 +187,12 @@ class _Reader:
             )
         return whole[offset : offset + length]
 
+    def _text(self, *names: Any) -> None:
+        """Names that are no UTF-8 come from protobuf as bytes."""
+        wrong = next((n for n in names if not isinstance(n, str)), None)
+        if wrong is not None:
+            raise ModelError(f"the name {wrong!r} is not text in UTF-8", file=self.path)
+
     def _value(self, name: str, scope: dict[str, Tensor]) -> Tensor:
         found = scope.get(name)
         if found is None:
@@ -193,6 +201,9 @@ class _Reader:
 
     def _nodes(self, nodes: Sequence[Any], scope: dict[str, Tensor]) -> None:
         for position, node in enumerate(nodes):
+            self._text(
+                node.op_type, node.domain, node.name, *node.input, *node.output, *(a.name for a in node.attribute)
+            )
             domain = "" if node.domain in ("", "ai.onnx") else node.domain
             op = f"{domain}::{node.op_type}" if domain else node.op_type
             name = node.name or (node.output[0] if node.output else f"{node.op_type}_{position}")
