@@ -20,6 +20,10 @@ class DepthwiseS8 final : public Step {
   void Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept override;
 
  private:
+  void Pack(const uint8_t* weights, uint8_t flip, const std::vector<int64_t>& order);
+  void RunParts(const StepArgs& args, DepthwiseS8Row row, int64_t n, int64_t first,
+                int64_t last) const noexcept;
+  void CallRow(const DepthwiseS8Row& row) const noexcept;
   void CopyPlane(const int8_t* x, int64_t first_row, int64_t rows, int64_t channel, int n,
                  uint8_t* plane) const noexcept;
   void Finish(const DepthwiseS8Row& row, int64_t channel, int8_t* y) const noexcept;
@@ -33,6 +37,9 @@ class DepthwiseS8 final : public Step {
   int64_t image_w_;      // columns of a plane
   int64_t pixel_bytes_;  // of a block of a pixel
   int64_t blocks_, chunks_, bands_, band_rows_;
+  // The last block, when it is narrow, holds so many rows side by side, `block / parts_` lanes
+  // each.
+  int parts_ = 1;
   size_t plane_bytes_;
   int32_t groups_;
   std::vector<int32_t> taps_;
@@ -104,39 +111,18 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS
     mantissa_.resize(blocks_ * block);
     exponent_.resize(blocks_ * block);
   }
-  std::memset(w_.data(), 0, w_.size());
   const uint8_t* weights = static_cast<const uint8_t*>(w.data);
   const uint8_t flip = w.dtype == DType::kU8 ? 0x80 : 0;
-  for (int64_t p = 0; p < blocks_ * block; ++p) {
-    const int64_t at = p % block;
-    const int64_t o = p / block * block + kernel_.column(static_cast<int>(at));
-    bias_[p] = 0;
-    scale_[p] = 0;
-    if (o >= g.o) continue;
-    const int32_t zero = out.weight_zero.empty() ? 0 : At(out.weight_zero, o);
-    int64_t sum = 0;
-    for (size_t t = 0; t < order.size(); ++t) {
-      if (order[t] < 0) continue;
-      const int value = static_cast<int8_t>(weights[o * elements + order[t]] ^ flip) - zero;
-      sum += value;
-      const size_t index = (t / group * block + at) * group + t % group;
-      uint8_t* base = w_.data() + p / block * block_weight_bytes_;
-      if (kernel_.wide_weights) {
-        reinterpret_cast<int16_t*>(base)[index] = static_cast<int16_t>(value);
-      } else {
-        base[index] = static_cast<uint8_t>(value);
-      }
+  const int64_t tail = g.o % block;
+  if (direct_ && multiplier_ == 1 && tail > 0) {
+    while (2 * parts_ <= kernel_.max_parts && tail * 2 * parts_ <= block && g.oh >= 2 * parts_) {
+      parts_ *= 2;
     }
-    const int64_t bias = out.bias.empty() ? 0 : out.bias[o];
-    bias_[p] = static_cast<int32_t>(static_cast<uint32_t>(bias - padding_ * sum));
-    const double m = At(out.acc_scale, o) / out.y_scale;
-    scale_[p] = static_cast<float>(m);
-    if (out.gemmlowp) {
-      const GemmlowpMultiplier gemmlowp = QuantizeMultiplier(m);
-      mantissa_[p] = gemmlowp.mantissa;
-      exponent_[p] = gemmlowp.exponent;
-    }
-    direct_ &= FitsInt32(std::abs(static_cast<double>(bias)) + 65025.0 * elements, scale_[p]);
+  }
+  Pack(weights, flip, order);
+  if (!direct_ && parts_ > 1) {
+    parts_ = 1;
+    Pack(weights, flip, order);
   }
 
   const int64_t line_bytes = std::max<int64_t>(1, g.stride_h * image_w_ * pixel_bytes_);
@@ -162,6 +148,46 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS
   // The last column of 3 that a row prefetches stays within the plane; loads never pass its end.
   thread_scratch = CeilDiv(plane_bytes_ + kSlackS8, 64) * 64;
   if (!direct_) thread_scratch += static_cast<size_t>(g.ow * block) * sizeof(int32_t);
+}
+
+// Weights, biases and multipliers in the kernel's order; whether its epilogue can do it.
+void DepthwiseS8::Pack(const uint8_t* weights, uint8_t flip, const std::vector<int64_t>& order) {
+  const int block = kernel_.block, group = kernel_.group;
+  const int64_t elements = g_.kh * g_.kw;
+  std::memset(w_.data(), 0, w_.size());
+  for (int64_t p = 0; p < blocks_ * block; ++p) {
+    const int64_t at = p % block, b = p / block;
+    int64_t channel = kernel_.column(static_cast<int>(at));
+    if (b == blocks_ - 1) channel %= block / parts_;
+    const int64_t o = b * block + channel;
+    bias_[p] = 0;
+    scale_[p] = 0;
+    if (o >= g_.o) continue;
+    const int32_t zero = out_.weight_zero.empty() ? 0 : At(out_.weight_zero, o);
+    int64_t sum = 0;
+    for (size_t t = 0; t < order.size(); ++t) {
+      if (order[t] < 0) continue;
+      const int value = static_cast<int8_t>(weights[o * elements + order[t]] ^ flip) - zero;
+      sum += value;
+      const size_t index = (t / group * block + at) * group + t % group;
+      uint8_t* base = w_.data() + b * block_weight_bytes_;
+      if (kernel_.wide_weights) {
+        reinterpret_cast<int16_t*>(base)[index] = static_cast<int16_t>(value);
+      } else {
+        base[index] = static_cast<uint8_t>(value);
+      }
+    }
+    const int64_t bias = out_.bias.empty() ? 0 : out_.bias[o];
+    bias_[p] = static_cast<int32_t>(static_cast<uint32_t>(bias - padding_ * sum));
+    const double m = At(out_.acc_scale, o) / out_.y_scale;
+    scale_[p] = static_cast<float>(m);
+    if (out_.gemmlowp) {
+      const GemmlowpMultiplier gemmlowp = QuantizeMultiplier(m);
+      mantissa_[p] = gemmlowp.mantissa;
+      exponent_[p] = gemmlowp.exponent;
+    }
+    direct_ &= FitsInt32(std::abs(static_cast<double>(bias)) + 65025.0 * elements, scale_[p]);
+  }
 }
 
 // Channels [channel, channel + n) of the outputs' input rows, padded.
@@ -216,6 +242,45 @@ void DepthwiseS8::Finish(const DepthwiseS8Row& row, int64_t channel, int8_t* y) 
   }
 }
 
+void DepthwiseS8::CallRow(const DepthwiseS8Row& row) const noexcept {
+  if (by_columns_) {
+    kernel_.row3x3(row, static_cast<int>(g_.stride_w));
+  } else {
+    kernel_.row(row);
+  }
+}
+
+// Output rows [first, last) of the narrow last block: a plane holds parts_ groups of them side by
+// side.
+void DepthwiseS8::RunParts(const StepArgs& args, DepthwiseS8Row row, int64_t n, int64_t first,
+                           int64_t last) const noexcept {
+  const int64_t channel = (blocks_ - 1) * kernel_.block, lanes = kernel_.block / parts_;
+  const int64_t rows = CeilDiv(last - first, parts_);  // of a part
+  const int64_t plane_rows = (rows - 1) * g_.stride_h + (g_.kh - 1) * g_.dilation_h + 1;
+  const int64_t left = std::min(g_.pad_left, image_w_);
+  const int64_t inside = std::max<int64_t>(0, std::min(g_.w, image_w_ - left));
+  const int8_t* x = args.In<int8_t>(0) + n * g_.h * g_.w * g_.c + channel;
+  uint8_t* plane = args.thread_scratch;
+  PaddingS8(padding_, kernel_.form == ActForm::kS16)
+      .Fill(plane, plane_rows * image_w_ * kernel_.block);
+  for (int part = 0; part < parts_; ++part) {
+    const int64_t top = (first + part * rows) * g_.stride_h - g_.pad_top;
+    for (int64_t r = std::max<int64_t>(0, -top); r < std::min(plane_rows, g_.h - top); ++r) {
+      kernel_.load_part(plane + (r * image_w_ + left) * pixel_bytes_ + part * lanes,
+                        x + (top + r) * g_.w * g_.c, g_.c, inside, row.n);
+    }
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    row.x = plane + r * g_.stride_h * row.x_row;
+    for (int part = 0; part < parts_; ++part) {
+      const int64_t oh = first + part * rows + r;
+      row.y[part] =
+          oh >= last ? nullptr : args.Out<int8_t>(0) + ((n * g_.oh + oh) * g_.ow) * g_.o + channel;
+    }
+    CallRow(row);
+  }
+}
+
 void DepthwiseS8::Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept {
   const int block = kernel_.block;
   DepthwiseS8Row row{};
@@ -243,18 +308,19 @@ void DepthwiseS8::Run(const StepArgs& args, int, int64_t begin, int64_t end) con
       row.w = w_.data() + b * block_weight_bytes_;
       row.bias = bias_.data() + channel;
       row.multiplier = scale_.data() + channel;
+      row.parts = b == blocks_ - 1 ? parts_ : 1;
+      if (row.parts > 1) {
+        RunParts(args, row, n, first, last);
+        continue;
+      }
       CopyPlane(x, first * g_.stride_h - g_.pad_top,
                 (last - first - 1) * g_.stride_h + (g_.kh - 1) * g_.dilation_h + 1, channel, row.n,
                 plane);
       for (int64_t oh = first; oh < last; ++oh) {
         row.x = plane + (oh - first) * g_.stride_h * row.x_row;
         int8_t* y = args.Out<int8_t>(0) + ((n * g_.oh + oh) * g_.ow) * g_.o + channel;
-        row.y = direct_ ? y : nullptr;
-        if (by_columns_) {
-          kernel_.row3x3(row, static_cast<int>(g_.stride_w));
-        } else {
-          kernel_.row(row);
-        }
+        row.y[0] = direct_ ? y : nullptr;
+        CallRow(row);
         if (!direct_) Finish(row, channel, y);
       }
     }

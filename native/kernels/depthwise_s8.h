@@ -25,7 +25,10 @@ struct DepthwiseS8Row {
   int64_t outputs;
   int32_t n;  // valid channels
   // One of both. y: requantized, in channel order. acc: int32, `block` per output in packed order.
-  int8_t* y;
+  // With parts > 1 a plane holds so many rows of few channels side by side: part p goes to y[p], or
+  // nowhere if that is null.
+  int32_t parts;
+  int8_t* y[4];
   int64_t y_step;
   int32_t* acc;
   int32_t zero_point, qmin, qmax;
@@ -37,12 +40,16 @@ struct DepthwiseS8Kernel {
   bool wide_weights;
   // Kernels of 3x3 with column stride 1 or 2 have their taps grouped by column, three and a zero.
   bool groups_columns_of_3;
+  int max_parts;         // 1, 2 or 4: see DepthwiseS8Row::parts
   int (*column)(int i);  // the channel at position i
   // row3x3: for 3x3 kernels without dilation, columns stride 1 or 2; null where there is none.
   void (*row)(const DepthwiseS8Row&);
   void (*row3x3)(const DepthwiseS8Row&, int stride);
   // `pixels` pixels of n <= block channels at distance src_step, to planes of `block` channels.
   void (*load)(uint8_t* dst, const int8_t* src, int64_t src_step, int64_t pixels, int n);
+  // The same for n <= 16 or 32 channels, leaving what lies behind 16 or 32 alone; null without
+  // parts.
+  void (*load_part)(uint8_t* dst, const int8_t* src, int64_t src_step, int64_t pixels, int n);
 };
 
 // Family depthwise_s8: the exported function of a row gives the table above.

@@ -26,7 +26,7 @@ void Row(const DepthwiseS8Row& t) {
       continue;
     }
     for (int c = 0; c < t.n; ++c) {
-      t.y[o * t.y_step + c] = static_cast<int8_t>(RequantizeRneF32(
+      t.y[0][o * t.y_step + c] = static_cast<int8_t>(RequantizeRneF32(
           static_cast<int32_t>(acc[c]), t.multiplier[c], t.zero_point, t.qmin, t.qmax));
     }
   }
@@ -42,8 +42,8 @@ void Load(uint8_t* dst, const int8_t* src, int64_t src_step, int64_t pixels, int
 }  // namespace
 
 const DepthwiseS8Kernel& depthwise_s8_scalar() {
-  static constexpr DepthwiseS8Kernel kKernel = {kBlock, 1,   ActForm::kS8, true, false,
-                                                Column, Row, nullptr,      Load};
+  static constexpr DepthwiseS8Kernel kKernel = {kBlock, 1,   ActForm::kS8, true, false,  1,
+                                                Column, Row, nullptr,      Load, nullptr};
   return kKernel;
 }
 

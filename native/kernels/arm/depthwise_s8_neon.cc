@@ -41,7 +41,7 @@ void Row(const DepthwiseS8Row& t) {
     const int16x8_t s1 =
         vqaddq_s16(vcombine_s16(vqmovn_s32(acc[2]), vqmovn_s32(acc[3])), zero_point);
     const int8x16_t r = vminq_s8(vmaxq_s8(vcombine_s8(vqmovn_s16(s0), vqmovn_s16(s1)), qmin), qmax);
-    int8_t* out = t.y + o * t.y_step;
+    int8_t* out = t.y[0] + o * t.y_step;
     if (t.n == kBlock) {
       vst1q_s8(out, r);
     } else {
@@ -65,8 +65,8 @@ void LoadPlane(uint8_t* dst, const int8_t* src, int64_t src_step, int64_t pixels
 }  // namespace
 
 const DepthwiseS8Kernel& depthwise_s8_neon() {
-  static constexpr DepthwiseS8Kernel kKernel = {kBlock, 1,   ActForm::kS8, true,     false,
-                                                Column, Row, nullptr,      LoadPlane};
+  static constexpr DepthwiseS8Kernel kKernel = {kBlock, 1,   ActForm::kS8, true,      false,  1,
+                                                Column, Row, nullptr,      LoadPlane, nullptr};
   return kKernel;
 }
 

@@ -41,7 +41,7 @@ void Row(const DepthwiseS8Row& t) {
     const __m256i s = _mm256_adds_epi16(_mm256_packs_epi32(q0, q1), zero_point);
     const __m256i y = _mm256_permute4x64_epi64(_mm256_packs_epi16(s, s), 0x08);
     const __m128i r = _mm_min_epi8(_mm_max_epi8(_mm256_castsi256_si128(y), qmin), qmax);
-    int8_t* out = t.y + o * t.y_step;
+    int8_t* out = t.y[0] + o * t.y_step;
     if (t.n == kBlock) {
       _mm_storeu_si128(reinterpret_cast<__m128i*>(out), r);
     } else {
@@ -67,8 +67,8 @@ void Load(uint8_t* dst, const int8_t* src, int64_t src_step, int64_t pixels, int
 }  // namespace
 
 const DepthwiseS8Kernel& depthwise_s8_avx2() {
-  static constexpr DepthwiseS8Kernel kKernel = {kBlock, 2,   ActForm::kS16, true, false,
-                                                Column, Row, nullptr,       Load};
+  static constexpr DepthwiseS8Kernel kKernel = {kBlock, 2,   ActForm::kS16, true, false,  1,
+                                                Column, Row, nullptr,       Load, nullptr};
   return kKernel;
 }
 

@@ -45,7 +45,8 @@ struct Output {
         qmin(_mm512_set1_epi8(static_cast<int8_t>(t.qmin))),
         qmax(_mm512_set1_epi8(static_cast<int8_t>(t.qmax))),
         mask(t.n == kBlock ? ~uint64_t{0} : (uint64_t{1} << t.n) - 1),
-        y(t.y),
+        parts(t.parts),
+        y{t.y[0], t.y[1], t.y[2], t.y[3]},
         step(t.y_step),
         acc(t.acc) {}
 
@@ -66,14 +67,28 @@ struct Output {
     const __m512i s1 = _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), zero_point);
     __m512i r = _mm512_packs_epi16(s0, s1);
     r = _mm512_min_epi8(_mm512_max_epi8(r, qmin), qmax);
-    _mm512_mask_storeu_epi8(y, mask, r);
-    y += step;
+    if (parts == 1) {
+      _mm512_mask_storeu_epi8(y[0] + at, mask, r);
+    } else if (parts == 2) {
+      const __mmask32 m = static_cast<__mmask32>(mask);
+      _mm256_mask_storeu_epi8(y[0] + at, m, _mm512_castsi512_si256(r));
+      if (y[1] != nullptr) _mm256_mask_storeu_epi8(y[1] + at, m, _mm512_extracti64x4_epi64(r, 1));
+    } else {
+      const __mmask16 m = static_cast<__mmask16>(mask);
+      _mm_mask_storeu_epi8(y[0] + at, m, _mm512_castsi512_si128(r));
+      if (y[1] != nullptr) _mm_mask_storeu_epi8(y[1] + at, m, _mm512_extracti32x4_epi32(r, 1));
+      if (y[2] != nullptr) _mm_mask_storeu_epi8(y[2] + at, m, _mm512_extracti32x4_epi32(r, 2));
+      if (y[3] != nullptr) _mm_mask_storeu_epi8(y[3] + at, m, _mm512_extracti32x4_epi32(r, 3));
+    }
+    at += step;
   }
 
   const float* multiplier;
   __m512i zero_point, qmin, qmax;
   __mmask64 mask;
-  int8_t* y;
+  int32_t parts;
+  int8_t* y[4];
+  int64_t at = 0;
   int64_t step;
   int32_t* acc;
 };
@@ -149,11 +164,24 @@ void Load(uint8_t* dst, const int8_t* src, int64_t src_step, int64_t pixels, int
   }
 }
 
+void LoadPart(uint8_t* dst, const int8_t* src, int64_t src_step, int64_t pixels, int n) {
+  const __m256i flip = _mm256_set1_epi8(-128);
+  const __mmask32 mask = n == 32 ? ~uint32_t{0} : (uint32_t{1} << n) - 1;
+  for (int64_t i = 0; i < pixels; ++i, dst += kBlock, src += src_step) {
+    const __m256i x = _mm256_xor_si256(_mm256_maskz_loadu_epi8(mask, src), flip);
+    if (n > 16) {
+      _mm256_store_si256(reinterpret_cast<__m256i*>(dst), x);
+    } else {
+      _mm_store_si128(reinterpret_cast<__m128i*>(dst), _mm256_castsi256_si128(x));
+    }
+  }
+}
+
 }  // namespace
 
 const DepthwiseS8Kernel& depthwise_s8_avx512vnni() {
-  static constexpr DepthwiseS8Kernel kKernel = {kBlock, 4,   ActForm::kU8, false, true,
-                                                Column, Row, Row3x3,       Load};
+  static constexpr DepthwiseS8Kernel kKernel = {kBlock, 4,   ActForm::kU8, false, true,    4,
+                                                Column, Row, Row3x3,       Load,  LoadPart};
   return kKernel;
 }
 
