@@ -20,6 +20,7 @@ from .integer import weighted_sum
 from .layout import first_perm, last_perm
 from .spatial import (
     begin_end,
+    check_pixels,
     check_window,
     onnx_pads,
     pad_spatial,
@@ -158,6 +159,11 @@ def infer_conv_transpose(node: Node) -> Inferred:
             f"{node.name} (ConvTranspose): {x[-1]} input channels, weight {w} and group={a['group']} do not fit"
         )
     _check_bias(node, w[-1] * a["group"])
+    reach = [
+        None if n is None else s * (n - 1) + (k - 1) * d + 1 + e
+        for n, k, s, d, e in zip(x[1:-1], w[1:-1], a["stride"], a["dilation"], a["output_padding"])
+    ]
+    check_pixels(reach, f"{node.name} (ConvTranspose)")
     out: list[int | None] = []
     for i, n in enumerate(x[1:-1]):
         full = (w[1 + i] - 1) * a["dilation"][i] + 1 + a["output_padding"][i]

@@ -258,10 +258,10 @@ def _infer_lrn(node: Node) -> Inferred:
 )
 def lrn(x: np.ndarray, *, size: int, alpha: float, beta: float, bias: float) -> np.ndarray:
     """x [N,*S,C] / (bias + alpha · Σ x²)^beta: the sum is over `size` channels, (size - 1) // 2 of them before each."""
-    before = (size - 1) // 2
-    squares = np.square(x.astype(np.float64))
-    padded = np.pad(squares, [(0, 0)] * (x.ndim - 1) + [(before, size - 1 - before)])
-    sums = np.lib.stride_tricks.sliding_window_view(padded, size, axis=-1).sum(-1)
+    before, channel, many = (size - 1) // 2, np.arange(x.shape[-1]), x.shape[-1]
+    total = np.concatenate([np.zeros((*x.shape[:-1], 1)), np.cumsum(np.square(x.astype(np.float64)), -1)], -1)
+    first, end = np.maximum(channel - min(before, many), 0), np.minimum(channel + min(size - before, many), many)
+    sums = total[..., end] - total[..., first]
     return (x / (bias + alpha * sums) ** beta).astype(x.dtype)
 
 

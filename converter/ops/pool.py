@@ -39,6 +39,8 @@ def infer_pool(node: Node) -> Inferred:
     if len(a["kernel"]) != rank:
         raise GraphError(f"{node.name} ({node.op}): kernel={a['kernel']} does not fit {rank} spatial axes")
     check_window(node, rank)
+    if not 1 <= a.get("p", 1) <= 64:
+        raise GraphError(f"{node.name} ({node.op}): p={a['p']}, allowed are 1 to 64")
     resolve_pads(a, x.shape[1:-1], a["kernel"])
     if min(a["pad"], default=0) < 0:
         raise GraphError(f"{node.name} ({node.op}): pads {a['pad']} are negative")

@@ -14,7 +14,8 @@ from ..ir import Node, Tensor
 from ..opdef import OPS, REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .integer import same_codes
 from .params import write_ints
-from .types import const_ints, fail, need, value_dtype
+from .spatial import check_pixels
+from .types import const_ints, fail, need, normal_axes, value_dtype
 from .writers import need_opset, write_onnx
 
 METHODS = ("nearest", "linear", "cubic")
@@ -112,6 +113,15 @@ def _scales(x: Sequence[int], size: Sequence[int], a: dict[str, Any]) -> list[fl
     return [float(np.float32(m) / np.float32(n)) if n else 1.0 for n, m in zip(x, size)]
 
 
+def _check_modes(node: Node) -> None:
+    a = node.attrs
+    for key, allowed in (("method", METHODS), ("coordinate_mode", COORDINATES), ("nearest_mode", NEAREST)):
+        if a[key] not in allowed:
+            fail(node, f"{key}={a[key]!r}, allowed are {', '.join(allowed)}")
+    if a["coordinate_mode"] == "tf_half_pixel_for_nn" and a["method"] != "nearest":
+        fail(node, "tf_half_pixel_for_nn is a mode of the nearest method")
+
+
 def infer_resize(node: Node) -> Inferred:
     x, a = node.inputs[0], node.attrs
     assert x is not None
@@ -119,15 +129,11 @@ def infer_resize(node: Node) -> Inferred:
     if x.shape is None or not 3 <= len(x.shape) <= 8:
         fail(node, f"the input's rank must be known, channels-last, it has shape {x.shape}")
     rank, size = len(x.shape) - 2, node.input(1)
-    for key, allowed in (("method", METHODS), ("coordinate_mode", COORDINATES), ("nearest_mode", NEAREST)):
-        if a[key] not in allowed:
-            fail(node, f"{key}={a[key]!r}, allowed are {', '.join(allowed)}")
-    if a["coordinate_mode"] == "tf_crop_and_resize" and len(a["roi"]) != 2 * rank:
+    _check_modes(node)
+    if a["coordinate_mode"] == "tf_crop_and_resize" and (len(a["roi"]) != 2 * rank or not np.isfinite(a["roi"]).all()):
         fail(node, f"roi {a['roi']} does not hold begin and end of {rank} axes")
-    if a["scales"] and (len(a["scales"]) != rank or min(a["scales"]) <= 0):
+    if a["scales"] and (len(a["scales"]) != rank or not all(0 < v < 2**31 for v in a["scales"])):
         fail(node, f"scales {a['scales']} are not {rank} positive numbers")
-    if a["coordinate_mode"] == "tf_half_pixel_for_nn" and a["method"] != "nearest":
-        fail(node, "tf_half_pixel_for_nn is a mode of the nearest method")
     out: list[int | None]
     if size is None:
         if not a["scales"]:
@@ -145,6 +151,7 @@ def infer_resize(node: Node) -> Inferred:
         fail(node, f"align_corners with scales {a['scales']} that give no whole size of {x.shape[1:-1]}")
     if any(n == 0 and m for n, m in zip(x.shape[1:-1], out)):
         fail(node, f"an input of shape {x.shape} has nothing to resize")
+    check_pixels(out, node.name)
     return [(value_dtype(x), (x.shape[0], *out, x.shape[-1]))]
 
 
@@ -527,7 +534,9 @@ _RUNTIME = {"axes": None, "policy": "stretch", "from_sizes": False}
 def _runtime_target(shape: Sequence[int], given: Sequence[float], a: dict[str, Any]) -> tuple[list[float], list[int]]:
     """(scales, sizes) of all axes from the scales or sizes that the run brings."""
     axes = list(range(len(shape))) if a["axes"] is None else [v % len(shape) for v in a["axes"]]
-    if len(given) != len(axes) or min(given, default=1) <= 0:
+    if 0 in shape:
+        raise DataError(f"a resize of an empty input {list(shape)}")
+    if len(given) != len(axes) or not all(0 < v < 2**31 for v in given):
         raise DataError(f"scales or sizes {list(given)} for {len(axes)} axes")
     scales, sizes = [1.0] * len(shape), list(shape)
     asked = [np.float32(v) / np.float32(shape[i]) for v, i in zip(given, axes)] if a["from_sizes"] else given
@@ -538,6 +547,7 @@ def _runtime_target(shape: Sequence[int], given: Sequence[float], a: dict[str, A
     for i, value, s in zip(axes, given, asked):
         scales[i] = float(np.float32(s))
         sizes[i] = int(value) if a["from_sizes"] else int(np.floor(np.float32(value) * shape[i]))
+    check_pixels(sizes, "Resize")
     return scales, sizes
 
 
@@ -547,6 +557,12 @@ def _infer_runtime(node: Node) -> Inferred:
     need(node, x, "biuf" if node.attrs["method"] == "nearest" else "f", "the input")
     if x.shape is None or not 1 <= len(x.shape) <= 6:
         fail(node, f"the input's rank must be known and 1 to 6, it has shape {x.shape}")
+    _check_modes(node)
+    if node.attrs["policy"] not in ("stretch", "not_larger", "not_smaller"):
+        fail(node, f"keep_aspect_ratio_policy={node.attrs['policy']!r}")
+    axes = node.attrs["axes"]
+    if axes is not None:
+        normal_axes(node, axes, len(x.shape))
     if node.attrs["coordinate_mode"] == "tf_crop_and_resize" and node.input(2) is None:
         fail(node, "tf_crop_and_resize without a roi")
     return [(value_dtype(x), (None,) * len(x.shape))]
@@ -575,8 +591,8 @@ def resize_at_run_time(x: np.ndarray, given: np.ndarray, roi: np.ndarray | None 
     bounds = [0.0, 1.0] * rank
     if a["coordinate_mode"] == "tf_crop_and_resize" and roi is not None:
         axes = list(range(rank)) if a["axes"] is None else [v % rank for v in a["axes"]]
-        if roi.size != 2 * len(axes):
-            raise DataError(f"a roi of {roi.size} numbers for {len(axes)} axes")
+        if roi.size != 2 * len(axes) or not np.isfinite(roi).all():
+            raise DataError(f"a roi {roi.reshape(-1)} for {len(axes)} axes")
         for k, axis in enumerate(axes):
             bounds[2 * axis : 2 * axis + 2] = [float(roi.reshape(-1)[k]), float(roi.reshape(-1)[len(axes) + k])]
     if a["coordinate_mode"] == "align_corners" and not a["from_sizes"] and _fractional(x.shape, scales):

@@ -15,8 +15,8 @@ from ..ir import Node, Tensor
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .layout import first_perm, last_perm, permuted_shape
 from .params import int64_param
-from .spatial import begin_end, check_window, onnx_pads, per_axis, window_output
-from .types import const_ints, fail, need
+from .spatial import begin_end, check_pixels, check_window, onnx_pads, per_axis, window_output
+from .types import const_ints, fail, length, need
 from .writers import need_opset, write_onnx, write_transposed
 
 
@@ -147,6 +147,7 @@ def _infer_affine_grid(node: Node) -> Inferred:
     theta, size = node.inputs[0], const_ints(node.inputs[1])
     assert theta is not None
     need(node, theta, "f", "theta")
+    length(node, node.inputs[1], "the size")
     if theta.shape is None or len(theta.shape) != 3 or theta.shape[1:] not in ((2, 3), (3, 4)):
         fail(node, f"theta has shape {theta.shape}, expected [N,2,3] or [N,3,4]")
     r = theta.shape[1]
@@ -171,7 +172,10 @@ def _infer_affine_grid(node: Node) -> Inferred:
 )
 def affine_grid(theta: np.ndarray, size: np.ndarray, *, align_corners: bool) -> np.ndarray:
     """theta [N,r,r+1] applied to the centres of an image of size [N,C,*S] → a grid [N,*S,r] for GridSample."""
-    spatial = [int(v) for v in size[2:]]
+    spatial = [int(v) for v in size.reshape(-1)[2:]]
+    if len(spatial) != theta.shape[1] or int(size.reshape(-1)[0]) != len(theta) or min(spatial) < 0:
+        raise DataError(f"size {size.tolist()} does not fit theta of shape {theta.shape}")
+    check_pixels(spatial, "AffineGrid")
     lines = []
     for n in spatial:
         if align_corners:
@@ -195,14 +199,26 @@ def write_onnx_affine_grid(w: Writing, node: Node) -> None:
     w.node("AffineGrid", node, node.inputs, fields={"align_corners": int(node.attrs["align_corners"])})
 
 
+_MOST_SAMPLES = 1 << 24
+
+
 def _infer_roi_align(node: Node) -> Inferred:
     x, rois, batch = node.inputs
     assert x is not None and rois is not None and batch is not None
     need(node, x, "f", "the input")
     need(node, batch, "iu", "the batch indices")
     a = node.attrs
-    if x.shape is None or len(x.shape) != 4 or (rois.shape is not None and len(rois.shape) != 2):
+    need(node, rois, "f", "the regions")
+    if rois.shape is None or len(rois.shape) != 2 or rois.shape[1] != 4 or x.shape is None or len(x.shape) != 4:
         fail(node, f"inputs of shapes {x.shape} and {rois.shape}")
+    if batch.shape is None or len(batch.shape) != 1 or len({batch.shape[0], rois.shape[0]} - {None}) > 1:
+        fail(node, f"batch indices of shape {batch.shape} for regions of shape {rois.shape}")
+    if 0 in x.shape[1:3]:
+        fail(node, f"an input of shape {x.shape} has nothing to sample")
+    if a["sampling"] ** 2 * a["size"][0] * a["size"][1] > _MOST_SAMPLES:
+        fail(
+            node, f"{a['sampling']} x {a['sampling']} samples in each of {a['size']} bins are more than {_MOST_SAMPLES}"
+        )
     if min(a["size"]) < 1 or a["mode"] not in ("avg", "max") or a["sampling"] < 0:
         fail(node, f"size={a['size']}, mode={a['mode']!r}, sampling={a['sampling']}")
     count = None if rois.shape is None else rois.shape[0]
@@ -242,9 +258,13 @@ def roi_align(
         if not half_pixel:
             span = [max(v, np.float32(1)) for v in span]
         step = [np.float32(s / m) for s, m in zip(span, size)]
+        if not np.isfinite(span).all():
+            raise DataError(f"region {roi.tolist()} is not finite")
         many = [sampling if sampling > 0 else max(int(np.ceil(s / m)), 0) for s, m in zip(span, size)]
         if min(many) == 0:
             continue
+        if many[0] * many[1] * size[0] * size[1] > _MOST_SAMPLES:
+            raise DataError(f"region {roi.tolist()} needs more than {_MOST_SAMPLES} samples")
         lines = [
             (o + np.arange(m)[:, None] * s + (np.arange(q) + 0.5) * s / q).reshape(-1)
             for o, m, s, q in zip((y1, x1), size, step, many)
@@ -259,7 +279,7 @@ def roi_align(
 def _line(at: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(lower place, upper place, weight of the upper, whether inside) of positions on an axis of n elements."""
     inside = (at >= -1) & (at <= n)
-    at = np.clip(at, 0, None)
+    at = np.clip(np.nan_to_num(at), 0, n)
     low = np.minimum(at.astype(np.int64), n - 1)
     high = np.minimum(low + 1, n - 1)
     return low, high, np.where(low >= n - 1, 0.0, at - low), inside
@@ -322,10 +342,17 @@ def _infer_unpool(node: Node) -> Inferred:
     need(node, places, "iu", "the places")
     if x.shape is None or len(x.shape) < 3:
         fail(node, f"an input of shape {x.shape}")
+    if places.shape is not None and places.is_static and None not in x.shape and places.shape != x.shape:
+        fail(node, f"places of shape {places.shape} for values of shape {x.shape}")
     rank = len(x.shape) - 2
     if any(len(a[key]) != many * rank for key, many in (("kernel", 1), ("stride", 1), ("pad", 2))):
         fail(node, f"a window {a} for {rank} spatial axes")
+    if min(*a["kernel"], *a["stride"]) < 1:
+        fail(node, f"kernel {a['kernel']} and stride {a['stride']} must be at least 1")
     natural = _unpooled(x.shape[2:], a)
+    if any(n is not None and n < 0 for n in natural):
+        fail(node, f"pads {a['pad']} leave nothing")
+    check_pixels(natural, f"{node.name} (MaxUnpool)")
     if size is None:
         return [(x.dtype, (*x.shape[:2], *natural))]
     given = const_ints(size)
@@ -360,6 +387,8 @@ def max_unpool(
     shape = (*x.shape[:2], *(int(n or 0) for n in natural))
     y = np.zeros(int(np.prod(shape)), x.dtype)
     at = places.reshape(-1)
+    if at.size != x.size:
+        raise DataError(f"{at.size} places for {x.size} values")
     if at.size and (at.min() < 0 or at.max() >= y.size):
         raise DataError(f"place {int(at.max())} of {y.size} elements")
     y[at] = x.reshape(-1)

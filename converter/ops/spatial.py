@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import GraphError
 from ..ir import Node
 
-_MOST_PADDED = 1 << 30
+_MOST_PADDED = 1 << 28
 PAD_MODES = ("explicit", "same_upper", "same_lower", "valid")
 
 
@@ -56,14 +56,19 @@ def resolve_pads(attrs: dict[str, Any], spatial: Sequence[int | None], kernel: S
         attrs["pad"] = same_pads(known, kernel, attrs["stride"], attrs["dilation"], mode == "same_lower")
 
 
+def check_pixels(sizes: Sequence[int | None], what: str) -> None:
+    """Raises GraphError when an image of these sizes is beyond what is computed."""
+    if math.prod(max(n or 1, 1) for n in sizes) > _MOST_PADDED:
+        raise GraphError(f"{what}: an image of {list(sizes)} is more than {_MOST_PADDED} pixels")
+
+
 def window_output(
     spatial: Sequence[int | None], kernel: Sequence[int], attrs: dict[str, Any], ceil: bool = False
 ) -> list[int | None]:
     """Output sizes of a sliding window. Raises GraphError when the kernel does not fit."""
     sizes: list[int | None] = []
     padded = [(n or 1) + attrs["pad"][2 * i] + attrs["pad"][2 * i + 1] for i, n in enumerate(spatial)]
-    if math.prod(max(n, 1) for n in padded) > _MOST_PADDED:
-        raise GraphError(f"an image of {list(spatial)} with pads {attrs['pad']} is more than {_MOST_PADDED} pixels")
+    check_pixels(padded, f"with pads {attrs['pad']}")
     for i, (n, k) in enumerate(zip(spatial, kernel)):
         s, d, lo, hi = attrs["stride"][i], attrs["dilation"][i], attrs["pad"][2 * i], attrs["pad"][2 * i + 1]
         if s < 1 or d < 1 or k < 1:
@@ -85,9 +90,13 @@ def window_output(
 
 def check_window(node: Node, rank: int) -> None:
     """Raises GraphError when the window's attributes do not have one entry per spatial axis."""
-    for key, many in (("stride", 1), ("dilation", 1), ("pad", 2)):
-        if len(node.attrs[key]) != many * rank:
+    for key, many in (("stride", 1), ("dilation", 1), ("pad", 2), ("output_padding", 1)):
+        if key in node.attrs and len(node.attrs[key]) != many * rank:
             raise GraphError(f"{node.name} ({node.op}): {key}={node.attrs[key]} does not fit {rank} spatial axes")
+    if min(*node.attrs["stride"], *node.attrs["dilation"], *node.attrs.get("kernel", ())) < 1:
+        raise GraphError(f"{node.name} ({node.op}): kernel, stride and dilation must be at least 1")
+    if min(node.attrs.get("output_padding", ()), default=0) < 0:
+        raise GraphError(f"{node.name} ({node.op}): output_padding={node.attrs['output_padding']} is negative")
     if node.attrs["pad_mode"] not in PAD_MODES:
         raise GraphError(
             f"{node.name} ({node.op}): pad_mode={node.attrs['pad_mode']!r}, allowed are {', '.join(PAD_MODES)}"
