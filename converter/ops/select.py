@@ -14,7 +14,7 @@ from ..numeric.qparams import code_range, requantize_rne_f32
 from ..opdef import Case, Inferred, Quant, op, reads, writes
 from .integer import per_tensor
 from .layout import same_layout
-from .types import broadcast, fail, joint_dtype
+from .types import broadcast, fail, joint_dtype, known_size
 
 
 def infer_where(node: Node) -> Inferred:
@@ -54,6 +54,7 @@ def _where_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     cases=[
         Case((np.array([[True, False, True], [False, False, True]]), (2, 3), (2, 3))),
         Case((np.array([True, False, True]), (2, 3), (2, 1))),
+        Case((np.array([True, False]), (2,), ())),
     ],
 )
 def where(c: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -90,8 +91,9 @@ def write_tflite_where(w: Writing, node: Node) -> None:
 
 @writes("ms", "Where")
 def write_ms_where(w: Writing, node: Node) -> None:
-    """Its kernel does not broadcast."""
-    shapes = {t.shape for t in node.inputs if t is not None}
-    if len(shapes) != 1:
-        w.refuse(node, f"its inputs of shapes {sorted(map(str, shapes))} broadcast")
-    w.node("Select", node, node.inputs)
+    """Its kernel takes inputs of the result's size and single values; it does not broadcast."""
+    y = node.outputs[0]
+    shapes = [t.shape for t in node.inputs if t is not None]
+    if any(s != y.shape and known_size(s) != 1 for s in shapes):
+        w.refuse(node, f"its inputs of shapes {', '.join(map(str, shapes))} broadcast")
+    w.node("Where", node, node.inputs)
