@@ -24,7 +24,7 @@ def read_model(path: str, shapes: Mapping[Any, Sequence[int]] | None = None, con
     """
     found = sniff(path)
     if found is None or (container is not None and found != container):
-        what = f"it is a {found} file" if found else f"it is none of {', '.join(CONTAINERS)}"
+        what = f"its format is {found}" if found else f"it is none of {', '.join(CONTAINERS)}"
         raise ModelError(f"{what}{f', not {container}' if container and found else ''}", file=str(path))
     graph: Graph = importlib.import_module(f".{found}", __package__).read(str(path), shapes)
     graph.meta.setdefault("path", str(path))

@@ -80,7 +80,7 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
         function = reader("ms", op)
         if function is None or primitive is None:
             raise UnsupportedError(
-                f"operator {op} is not read", file=path, node=name, hint="--check lists every operator"
+                f"operator {op} is not read", file=path, node=name, hint="--check, which lists every operator"
             )
         reading = Reading(
             op, name, [value(i) for i in ins], [declare(i) for i in outs], primitive.fields(), build, file=path

@@ -112,7 +112,7 @@ class _Subgraphs:
             function = reader("tflite", op)
             if function is None:
                 raise UnsupportedError(
-                    f"operator {op} is not read", file=self.path, node=name, hint="--check lists every operator"
+                    f"operator {op} is not read", file=self.path, node=name, hint="--check, which lists every operator"
                 )
             options = _options(operator)
             reading = Reading(

@@ -55,7 +55,7 @@ CASES = [
     ("empty.tflite", [], "is empty"),
     ("text.onnx", [], "none of tflite, onnx, ms"),
     ("picture.tflite", [], "none of tflite, onnx, ms"),
-    ("digits.onnx", ["--fmk=TFLITE"], "onnx file, not tflite"),
+    ("digits.onnx", ["--fmk=TFLITE"], "its format is onnx, not tflite"),
     ("digits.onnx", ["--fmk=CAFFE"], "not read yet"),
     ("digits.onnx", ["--fmk=TORCH"], "must be"),
     ("half_digits.onnx", [], "truncated"),
