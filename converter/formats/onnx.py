@@ -212,7 +212,10 @@ class _Reader:
             if function is None:
                 if not self._expand(node, name, inputs, scope):
                     raise UnsupportedError(
-                        f"operator {op} is not read", file=self.path, node=name, hint="--check, which lists every operator"
+                        f"operator {op} is not read",
+                        file=self.path,
+                        node=name,
+                        hint="--check, which lists every operator",
                     )
                 continue
             outputs = [Tensor(o, np.dtype("f4")) for o in node.output]

@@ -128,7 +128,8 @@ def write_operators(graph: Graph, container: str, **options: Any) -> Writing:
     for node in graph.nodes:
         if container not in row(node.op).writers:
             raise UnsupportedError(
-                f"{node.name}: operator {node.op} has no form in {container}", hint="--check, which lists every operator"
+                f"{node.name}: operator {node.op} has no form in {container}",
+                hint="--check, which lists every operator",
             )
     writing = Writing(container, graph, **options)
     for node in graph.nodes:
