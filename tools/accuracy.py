@@ -174,8 +174,10 @@ def sqnr(signal: np.ndarray, noisy: np.ndarray) -> float:
     return 10 * math.log10(power / noise) if power else -math.inf
 
 
-def read_expected(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def read_expected(path: str | os.PathLike[str], kind: str = "FLOAT") -> dict[str, np.ndarray]:
     """Reads a benchmarkDataFile: per tensor a line "name ndims d0 d1 ..." and a line with all values.
+
+    kind is FLOAT, or INT32, INT8, UINT8 for values that must be whole and fit that type.
 
     Blank lines are skipped; of a name given twice the first counts, as in the real tool. Values are float64, so that
     integers keep their digits.
@@ -203,6 +205,10 @@ def read_expected(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise DataError(f"{shown}: {error.strerror or error}") from None
     if not expected:
         raise DataError(f"{shown}: holds no tensors")
+    for name, array in expected.items():
+        limits = None if kind == "FLOAT" else np.iinfo(kind.lower())
+        if limits and array.size and ((array % 1).any() or array.min() < limits.min or array.max() > limits.max):
+            raise DataError(f"{shown}: {name} holds values that are no {kind}", hint="--benchmarkDataType=FLOAT")
     return expected
 
 

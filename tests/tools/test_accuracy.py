@@ -197,3 +197,16 @@ def test_labels_by_line_and_by_name(tmp_path):
     path.write_text("cat\n")
     with pytest.raises(DataError, match=r"labels.txt:1: 'cat'"):
         read_labels(path)
+
+
+@pytest.mark.parametrize("kind, good", [("FLOAT", True), ("INT32", False), ("INT8", False), ("UINT8", False)])
+def test_expected_values_must_be_of_the_type_that_is_named(tmp_path, kind, good):
+    path = tmp_path / "e.txt"
+    path.write_text("out 1 3\n1 2.5 300\n")
+    if good:
+        assert read_expected(path, kind)["out"].tolist() == [1, 2.5, 300]
+    else:
+        with pytest.raises(DataError, match=f"out holds values that are no {kind}"):
+            read_expected(path, kind)
+    path.write_text("out 1 2\n1 200\n")
+    assert read_expected(path, "UINT8")["out"].tolist() == [1, 200]
