@@ -628,9 +628,19 @@ def write_tflite_conv_transpose(w: Writing, node: Node) -> None:
     front, out = a["pad"][0::2], list(y.shape or ())
     same = same_pads(out[1:-1], kernel, a["stride"], a["dilation"], False)[0::2]
     reach = [n + a["pad"][2 * i] + a["pad"][2 * i + 1] for i, n in enumerate(out[1:-1])]
-    crop = any(front) and front != same
+    window = list(zip(shape[1:-1], [(n - 1) * d + 1 for n, d in zip(kernel, a["dilation"])], a["stride"]))
+
+    def valid(sizes: Sequence[int]) -> bool:
+        """Whether a VALID convolution of an image of these sizes has the input's: LiteRT insists."""
+        return all((m - span + s) // s == n for m, (n, span, s) in zip(sizes, window))
+
+    plain = not any(front) and valid(out[1:-1])
+    padded = front == same and all(-(-m // s) == n for m, (n, _, s) in zip(out[1:-1], window))
+    crop = not plain and not padded
+    if crop and not valid(reach):
+        w.refuse(node, f"output_padding {a['output_padding']} is not below the stride {a['stride']}")
     target = w.between(y, (out[0], *reach, out[-1]), f"{y.name}/full") if crop else y
-    fields: dict[str, Any] = {"padding": 0 if any(front) and not crop else 1}
+    fields: dict[str, Any] = {"padding": 0 if padded and not plain else 1}
     fields |= {f"stride_{axis}": s for axis, s in zip(axes, a["stride"])}
     if len(k) == 5:
         fields |= {f"dilation_{axis}_factor": d for axis, d in zip(axes, a["dilation"])}
