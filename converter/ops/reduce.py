@@ -270,11 +270,23 @@ def write_tflite_reduce(w: Writing, node: Node) -> None:
     w.node(name, node, [node.inputs[0], at], fields={"keep_dims": node.attrs["keep_dims"]})
 
 
+def _over_places(node: Node, x: Tensor) -> bool:
+    """Whether the axes are all those behind the first two."""
+    places, at = list(range(2, x.rank or 0)), node.input(1)
+    if not places or (at is not None and not at.is_const):
+        return False
+    axes = node.attrs["axes"] if at is None else const_ints(at)
+    return sorted(int(a) % len(x.shape or ()) for a in axes or ()) == places
+
+
 @writes("onnx", "Reduce")
 def write_onnx_reduce(w: Writing, node: Node) -> None:
-    """Opset 18 form; `all` and `any` go through int32."""
+    """Opset 18 form; `all` and `any` go through int32. A mean of all positions is a pool, which onnxruntime quantizes."""
     mode, x, y = node.attrs["mode"], node.inputs[0], node.outputs[0]
     assert x is not None
+    if mode == "mean" and node.attrs["keep_dims"] and x.dtype.kind == "f" and _over_places(node, x):
+        w.node("GlobalAveragePool", node, [x])
+        return
     at: Tensor | None = write_param(w, node, node.input(1), "axes")
     if at is None and node.attrs["axes"]:
         at = write_ints(w, node, node.attrs["axes"], "axes")

@@ -31,6 +31,7 @@ from .fuse_transpose_into_matmul import fuse_transpose_into_matmul
 from .keep_codes import keep_codes
 from .matmul_to_fully_connected import matmul_to_fully_connected
 from .pools import reduce_to_pool, split_counted_pads
+from .quantize_for_onnx import quantize_for_onnx
 from .remove_dead_code import remove_dead_code
 from .remove_identities import remove_identities
 from .runner import Change, Pass, Record, Refusal, check_skip, run_passes
@@ -80,6 +81,7 @@ _TARGETS: dict[str, tuple[Pass, ...]] = {
     ),
     "onnx": (
         split_quantize,
+        quantize_for_onnx,
         restore_input_layout,
         restore_output_layout,
         channels_first,
