@@ -58,3 +58,65 @@ def test_plan_gives_the_codes_of_the_references(bits, act):
     for got, want in zip(plan.run([feed]), reference(graph, feed), strict=True):
         np.testing.assert_array_equal(got, want)
     assert plan.run([feed])[1].max() <= 2 ** (bits - 1) - 1
+
+
+def const(shape, scale=0.01, zero=0):
+    return ("const", shape, scale, zero)
+
+
+_POOL = {"kernel": [3, 2], "stride": [2, 2], "dilation": [1, 1], "pad": [1, 1, 0, 1]}
+_TRANSPOSED = {"stride": [2, 2], "dilation": [1, 1], "pad": [1, 0, 0, 1], "output_padding": [0, 1]}
+_ONE = {"stride": [1, 1], "dilation": [1, 1], "pad": [0] * 4}
+
+# op, shapes of computed inputs or constants, attributes
+NODES = [
+    ("Conv", [(2, 5, 6, 7), const((9, 3, 3, 7))], _CONV | {"act": "relu6"}),
+    ("Conv", [(1, 5, 6, 12), const((18, 1, 1, 6), 0.02, 3)], _ONE | {"group": 2}),
+    ("Conv", [(1, 7, 6, 20), const((20, 3, 3, 1))], _CONV | {"group": 20, "act": "relu"}),
+    ("Conv", [(1, 7, 6, 5), const((10, 3, 3, 1))], _CONV | {"group": 5, "stride": [2, 2]}),
+    ("ConvTranspose", [(1, 4, 5, 6), const((6, 3, 3, 8))], _TRANSPOSED),
+    ("FullyConnected", [(3, 40), const((17, 40))], {"act": "relu"}),
+    ("MatMul", [(2, 5, 8), (2, 8, 6)], {}),
+    ("MatMul", [(2, 5, 8), (2, 6, 8)], {"transpose_b": True}),
+    ("MatMul", [(5, 8), const((8, 6))], {}),
+    ("Add", [(2, 3, 4, 5), (2, 3, 4, 5)], {"act": "relu"}),
+    ("Add", [(2, 3, 4, 5), const((5,), 0.1, 7)], {}),
+    ("Sub", [(2, 3, 4, 5), (1, 3, 1, 5)], {"act": "relu6"}),
+    ("Mul", [(2, 3, 4, 5), (2, 1, 1, 5)], {}),
+    ("MaxPool", [(1, 7, 8, 5)], _POOL),
+    ("AveragePool", [(1, 7, 8, 5)], _POOL | {"count_include_pad": True}),
+    ("AveragePool", [(1, 7, 8, 5)], _POOL | {"ceil_mode": True}),
+    ("Reduce", [(2, 5, 6, 7)], {"mode": "mean", "axes": [1, 2], "keep_dims": True}),
+    ("Reduce", [(2, 5, 6, 7)], {"mode": "max", "axes": [3], "keep_dims": False}),
+    ("Softmax", [(3, 11)], {"axis": 1}),
+    ("Concat", [(2, 3, 4), (2, 5, 4)], {"axis": 1}),
+    ("Sigmoid", [(2, 300)], {}),
+    ("HardSwish", [(2, 300)], {}),
+    ("Relu", [(2, 300)], {}),
+]
+
+
+@pytest.mark.parametrize("op,inputs,attrs", NODES, ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize("act_params", [(0.1, -128), (0.02, 127), (0.07, 4)], ids=str)
+def test_node_gives_the_codes_of_its_reference(op, inputs, attrs, act_params):
+    rng = np.random.default_rng(1)
+    graph = Graph("node")
+    b = Builder(graph)
+    tensors, feeds = [], []
+    for k, wanted in enumerate(inputs):
+        kind, shape, scale, zero = wanted if wanted[0] == "const" else ("input", wanted, 0.05 + 0.01 * k, 3 - 9 * k)
+        data = rng.integers(-128, 128, shape).astype(np.int8)
+        t = b.constant(data, f"c{k}") if kind == "const" else b.input(f"x{k}", np.int8, shape)
+        t.quant = QuantParam(scale, zero)
+        tensors.append(t)
+        if kind == "input":
+            feeds.append(data)
+    (y,) = b.emit(op, tensors, dict(attrs))
+    codes(y, *act_params, 8)
+    graph.outputs = [y]
+    plan = Plan(graph)
+    assert plan.refusals == {}
+    values = iter(feeds)
+    arrays = [t.data if t.is_const else next(values) for t in tensors]
+    (want,) = execute(graph.nodes[0], arrays)
+    np.testing.assert_array_equal(plan.run(feeds)[0], want)
