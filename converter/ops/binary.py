@@ -72,7 +72,7 @@ _ROWS = [
     _Row("Div", _div, _NUMBERS, "DIV", "Div", "DivFusion", act=True, kernel="div"),
     _Row("Maximum", np.maximum, _NUMBERS, "MAXIMUM", "", "Maximum", kernel="maximum", quant=Quant(output="same")),
     _Row("Minimum", np.minimum, _NUMBERS, "MINIMUM", "", "Minimum", kernel="minimum", quant=Quant(output="same")),
-    _Row("Pow", _pow, _NUMBERS, "POW", "Pow", "", kernel="pow"),
+    _Row("Pow", _pow, _NUMBERS, kernel="pow"),
     _Row("FloorDiv", _floor_div, _NUMBERS, "FLOOR_DIV", "", "FloorDiv"),
     _Row("FloorMod", np.mod, _NUMBERS, "FLOOR_MOD", "", "FloorMod"),
     _Row("Fmod", np.fmod, _NUMBERS, "", "", "Mod"),
@@ -312,6 +312,30 @@ def read_onnx_bit_shift(r: Reading) -> Tensor:
     return r.emit(name, r.input(0), r.input(1))
 
 
+def _power(r: Reading, x: Tensor, y: Tensor) -> Tensor:
+    """x to the power of y; the square, where y is the number 2."""
+    if y.is_const and y.data.size == 1 and y.real().reshape(-1)[0] == 2 and _leaves_shape(x, y):  # pyright: ignore
+        return r.emit("Square", x)
+    return r.emit("Pow", x, y)
+
+
+def _leaves_shape(x: Tensor, y: Tensor) -> bool:
+    """Whether one number y, [1, …, 1], leaves the shape of x alone."""
+    return not y.shape or (x.shape is not None and len(y.shape) <= len(x.shape))
+
+
+@reads("onnx", "Pow")
+@reads("tflite", "POW")
+def read_pow(r: Reading) -> Tensor:
+    return _power(r, r.input(0), r.input(1))
+
+
+@writes("onnx", "Pow")
+@writes("tflite", "Pow")
+def write_pow(w: Writing, node: Node) -> None:
+    w.node("POW" if w.container == "tflite" else "Pow", node, node.inputs)
+
+
 @reads("ms", "PowFusion")
 def read_ms_pow(r: Reading) -> Tensor:
     """(scale · x + shift) ^ y."""
@@ -320,7 +344,7 @@ def read_ms_pow(r: Reading) -> Tensor:
         x = r.emit("Mul", x, r.constant(scale, value_dtype(x)))
     if shift != 0:
         x = r.emit("Add", x, r.constant(shift, value_dtype(x)))
-    return r.emit("Pow", x, r.input(1))
+    return _power(r, x, r.input(1))
 
 
 @reads("ms", "BiasAdd")

@@ -164,6 +164,11 @@ def test_onnx_pow_takes_the_type_of_its_base(onnx_check, exponent):
     onnx_check("Pow", [np.int32([3, 9]), exponent])
 
 
+@pytest.mark.parametrize("two", [np.float32(2), np.float32([2]), np.float32([[[[2]]]]), np.int64(2), np.float32(3)])
+def test_the_power_of_two_is_a_square_of_the_same_shape(onnx_check, rng, two):
+    onnx_check("Pow", [values(rng, (3, 4)), two], const=(1,))
+
+
 def test_shapes_that_do_not_broadcast_are_refused_by_name(onnx_check, rng):
     with pytest.raises(Error, match=r"node.*do not broadcast"):
         onnx_check("Add", [values(rng, (2, 3)), values(rng, (4,))], want=[])

@@ -143,7 +143,7 @@ def transformer(b, x):
         (mobile, "Add Conv FullyConnected HardSigmoid HardSwish Mul Reduce Reshape", [TO_LAST]),
         (shuffle, "Concat Conv Reshape Split", [[0, 1, 2, 4, 3], TO_LAST, TO_FIRST]),
         (unet, "Concat Conv ConvTranspose MaxPool Resize Sigmoid", [TO_LAST, TO_FIRST]),
-        (detector, "Add Concat Conv MaxPool Mul Pow Reshape Sigmoid Slice Split Swish", [TO_LAST, [0, 3, 1, 2, 4]]),
+        (detector, "Add Concat Conv MaxPool Mul Reshape Sigmoid Slice Split Square Swish", [TO_LAST, [0, 3, 1, 2, 4]]),
         (flattened, "AveragePool Conv FullyConnected MaxPool Reshape Softmax", [TO_LAST]),
         (
             transformer,
