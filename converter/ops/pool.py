@@ -15,8 +15,9 @@ from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .acts import apply_act, read_act
 from .conv import onnx_window, tflite_padded, tflite_padding, tflite_window, write_lifted
 from .integer import averaged, is_byte, rescaled
+from .layout import first_perm, last_perm, permuted_shape
 from .spatial import check_window, onnx_pads, pad_spatial, per_axis, resolve_pads, window_output, windows
-from .writers import need_opset, write_fused, write_onnx
+from .writers import need_opset, write_fused, write_onnx, write_transposed
 
 _MOST_TAPS = 1 << 24
 _WINDOW: dict[str, Any] = {
@@ -452,3 +453,16 @@ def write_onnx_pool(w: Writing, node: Node) -> None:
     if node.op == "LpPool":
         fields["p"] = a["p"]
     write_onnx(w, node, node.op, node.inputs, fields, spatial=True)
+
+
+@writes("onnx", "MaxPoolIndices")
+def write_onnx_max_pool_indices(w: Writing, node: Node) -> None:
+    a, x = node.attrs, node.inputs[0]
+    assert x is not None and x.shape is not None
+    to, back = first_perm(len(x.shape)), last_perm(len(x.shape))
+    fields = {"kernel_shape": a["kernel"], "strides": a["stride"], "pads": onnx_pads(a["pad"])}
+    fields |= {"dilations": a["dilation"], "ceil_mode": int(a["ceil_mode"]), "storage_order": int(a["column_major"])}
+    made = [w.between(y, permuted_shape(y.shape, to), f"{y.name}/first") for y in node.outputs]
+    w.node("MaxPool", node, [write_transposed(w, node, x, to)], made, fields=fields)
+    for first, y in zip(made, node.outputs):
+        w.node("Transpose", node, [first], [y], fields={"perm": back})
