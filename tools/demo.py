@@ -59,10 +59,10 @@ def _work(argv: Sequence[str]) -> int:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     print()
-    columns = ("form", "bytes", "top-1", "against float", "same class", "SQNR dB", "µs / image")
+    columns = ("form", "bytes", "top-1", "against float", "same", "SQNR dB", "µs/image")
     print_table("", columns, rows, right=columns[1:])
-    print("against float: difference of top-1 in points ± its standard error over the same images.")
-    print("µs / image: one thread, one image at a time, median.")
+    print("against float: difference of top-1 in points ± its standard error over the same images;")
+    print("same: images given the same class as by the float model; µs/image: one thread, one at a time, median.")
     return 0
 
 

@@ -20,6 +20,7 @@ def rows():
     try:
         with contextlib.redirect_stdout(out), pytest.MonkeyPatch.context() as patch:
             patch.setattr(demo, "_REPEATS", 1)
+            patch.setenv("COLUMNS", "80")
             assert demo.main([]) == 0
     finally:
         os.chdir(before)
