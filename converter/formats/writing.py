@@ -68,7 +68,7 @@ class Writing:
     ) -> Emitted:
         """Appends one operator; `outputs` are the source node's unless given."""
         outs = list(source.outputs if outputs is None else outputs)
-        name = source.name if outs and outs[0] in source.outputs else self._name(f"{source.name}/{op}")
+        name = source.name if outs[:1] == source.outputs[:1] else self._name(f"{source.name}/{op}")
         ins = list(inputs)
         while ins and ins[-1] is None:  # absent at the end is not stored: some runtimes count inputs
             ins.pop()
