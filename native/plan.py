@@ -19,6 +19,7 @@ from ..converter.errors import GraphError
 from ..converter.execute import execute
 from ..converter.ir import Graph, Node, Tensor
 from .lower import Lowering, Step, program, refusal
+from .signed import with_signed_codes
 
 Values = dict[Tensor, np.ndarray]
 _PLANS_KEPT = 8
@@ -98,7 +99,7 @@ class Plan:
     """
 
     def __init__(self, graph: Graph, threads: int = 1, rounding: str = "rne_f32", isa: str = "") -> None:
-        self.graph = graph
+        self.graph = graph = with_signed_codes(graph)
         self.refusals: dict[str, str] = {}
         self.segments: list[NativeSegment | ReferenceSegment | TailSegment] = []
         front, tail = _split(graph)

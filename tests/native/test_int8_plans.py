@@ -120,3 +120,33 @@ def test_node_gives_the_codes_of_its_reference(op, inputs, attrs, act_params):
     arrays = [t.data if t.is_const else next(values) for t in tensors]
     (want,) = execute(graph.nodes[0], arrays)
     np.testing.assert_array_equal(plan.run(feeds)[0], want)
+
+
+def test_uint8_graph_runs_on_int8_kernels():
+    rng = np.random.default_rng(2)
+    graph = Graph("unsigned")
+    b = Builder(graph)
+
+    def unsigned(t, scale, zero):
+        t.dtype, t.quant = np.dtype(np.uint8), QuantParam(scale, zero)
+        return t
+
+    x = unsigned(b.input("x", np.uint8, (1, 6, 5, 8)), 0.05, 130)
+    w = unsigned(b.constant(rng.integers(0, 256, (8, 3, 3, 8)).astype(np.uint8), "w"), 0.01, 120)
+    c = unsigned(b.constant(rng.integers(0, 256, (8,)).astype(np.uint8), "c"), 0.03, 7)
+    (h,) = b.emit("Conv", [x, w], _CONV | {"act": "relu"})
+    unsigned(h, 0.06, 3)
+    (s,) = b.emit("Add", [h, c])
+    unsigned(s, 0.05, 90)
+    (m,) = b.emit("MaxPool", [s], {"kernel": [2, 2], "stride": [2, 2], "dilation": [1, 1], "pad": [0] * 4})
+    unsigned(m, 0.05, 90)
+    (f,) = b.emit("Dequantize", [h])
+    graph.outputs = [m, h, f]
+    feed = rng.integers(0, 256, (1, 6, 5, 8)).astype(np.uint8)
+    plan = Plan(graph)
+    assert plan.refusals == {}
+    assert plan.whole is not None
+    for got, want in zip(plan.run([feed]), reference(graph, feed), strict=True):
+        assert got.dtype == want.dtype
+        np.testing.assert_array_equal(got, want)
+    assert x.dtype == h.dtype == np.uint8
