@@ -25,7 +25,7 @@ from .histogram import DEFAULT_BINS, Histogram
 from .observe import ChannelExtremes, Histograms, observe
 from .placement import Placement, place, tensors_in_codes, weight_index
 from .prepare import global_pools_to_means, weights_to_reals
-from .ranges import candidates, extent, group_range, parameters
+from .ranges import WIDENED, candidates, extent, group_range, parameters, widened
 from .rounding import refine
 from .statistics import Statistics, check_statistics
 from .walk import Walk, subset_size
@@ -166,6 +166,10 @@ def _choose(
 ) -> tuple[dict[Tensor, QuantParam], dict[str, str]]:
     names = candidates(settings.methods)
     ranges = {g.name: {m: group_range(g, seen, m) for m in names} for g in groups.groups if g.fixed is None}
+    if "AUTO" in settings.methods:
+        fed = {groups.of[t].name for t in graph.inputs if t in groups.of}
+        for name in fed & set(ranges):
+            ranges[name][WIDENED] = widened(ranges[name]["MAX_MIN"])
     chosen = dict.fromkeys(ranges, names[0])
     if len(names) > 1 and samples is not None:
         chosen = best_ranges(graph, plan, groups, ranges, list(samples.pick(AUTO_SAMPLES)), settings.threads)
