@@ -43,3 +43,12 @@ def test_links_lead_to_files(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "docs/calibration.md"])
+def test_files_that_are_named_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    names = set(re.findall(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|cc|h|def|cfg))`", text))
+    known = {p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*") if not {".venv", "build", ".git"} & set(p.parts)}
+    lost = [name for name in names if not any(f"/{path}".endswith(f"/{name}") for path in known)]
+    assert not lost
