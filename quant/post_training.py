@@ -1,8 +1,8 @@
 """PostTraining: a float graph and calibration samples in, an integer graph out.
 
-In order: which nodes compute on codes (`placement`), channels made alike (`equalize`), statistics of one streaming pass
-(`observe`), a range per group of tensors that share one (`groups`, `ranges`, `auto`), the rewrite (`emit`), and, walking the
-quantized prefix layer by layer (`walk`), weight codes and biases that keep each layer's output (`rounding`,
+In order: which nodes compute on codes (`placement`), channels made alike (`equalize`), statistics of one streaming
+pass (`observe`), a range per group of tensors that share one (`groups`, `ranges`, `auto`), the rewrite (`emit`), and,
+walking the quantized prefix layer by layer (`walk`), weight codes and biases that keep each layer's output (`rounding`,
 `bias_correction`).
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from ..converter.ir import Graph, Node, Tensor
 from ..converter.numeric.qparams import QuantParam, choose_symmetric
 from .auto import best_ranges
-from .bias_correction import correct
+from .bias_correction import correct, correct_lockstep
 from .emit import Integer, emit
 from .equalize import equalize, scale_channels
 from .groups import Groups, make_groups
@@ -25,6 +25,7 @@ from .histogram import DEFAULT_BINS, Histogram
 from .observe import ChannelExtremes, Histograms, observe
 from .placement import Placement, place, tensors_in_codes, weight_index
 from .prepare import global_pools_to_means, weights_to_reals
+from .quality import measure
 from .ranges import WIDENED, candidates, extent, group_range, parameters, widened
 from .rounding import refine
 from .statistics import Statistics, check_statistics
@@ -44,8 +45,9 @@ class Samples(Protocol):
 class Settings:
     """What `quantize_graph` is asked for; the fields are those of `ConvertOptions`.
 
-    bits, layer_bits: of weights; activations are always int8. kept: nodes that stay float. subset: the most samples that
-    the walk over the quantized prefix takes. statistics: saved ones, instead of running the model for them.
+    bits, layer_bits: of weights; activations are always int8. kept: nodes that stay float. subset: the most samples
+    that the walk over the quantized prefix takes. statistics: saved ones, instead of running the model for them.
+    measure: fill `Result.rows`.
     """
 
     methods: tuple[str, ...] = ("AUTO",)
@@ -63,6 +65,7 @@ class Settings:
     equalize: bool = True
     round_by_output: bool = True
     statistics: Statistics | None = None
+    measure: bool = False
 
 
 @dataclass
@@ -131,7 +134,7 @@ def quantize_graph(
         graph, plan, groups, params, weight_param, input_type=settings.input_type, output_type=settings.output_type
     )
     result = Result(made, plan, groups, graph, stats, methods)
-    if samples is not None and settings.bias_correction != "off" and made.layers:
+    if samples is not None and made.layers and (settings.bias_correction != "off" or settings.measure):
         _correct(result, samples, settings, progress)
     return result
 
@@ -191,13 +194,18 @@ def _correct(result: Result, samples: Samples, settings: Settings, progress: Pro
 
     def improve(w: Walk, node: Node) -> None:
         next(steps, None)
-        if settings.round_by_output:
-            refine(w, node)
-        correct(w, node)
-        result.corrected += 1
+        if settings.bias_correction == "sequential":
+            if settings.round_by_output:
+                refine(w, node)
+            correct(w, node)
+        elif settings.bias_correction == "lockstep":
+            correct_lockstep(w, node)
+        if settings.measure:
+            result.rows.append(measure(w, node, lambda t: result.methods[result.groups.of[t].name]))
 
     walk.run(improve)
     next(steps, None)
+    result.corrected = 0 if settings.bias_correction == "off" else len(result.made.layers)
 
 
 def symmetric(w: np.ndarray, axis: int | None, bits: int) -> QuantParam:

@@ -21,12 +21,13 @@ def candidates(methods: tuple[str, ...]) -> tuple[str, ...]:
     """The methods to choose from: those named, AUTO standing for several."""
     return tuple(dict.fromkeys(m for name in methods for m in (AUTO_METHODS if name == "AUTO" else (name,))))
 
+
 WIDENED = "MAX_MIN+1%"
 
 
 def widened(bounds: Range) -> Range:
-    """AUTO's further candidate for graph inputs: pixels lie on a grid, and when every one of them falls halfway between two
-    codes, rounding costs three times the usual noise. A slightly wider range breaks the pattern."""
+    """AUTO's further candidate for graph inputs: pixels lie on a grid, and when every one of them falls halfway between
+    two codes, rounding costs three times the usual noise. A slightly wider range breaks the pattern."""
     return bounds[0] * 1.01, bounds[1] * 1.01
 
 

@@ -1,9 +1,9 @@
 """Weight codes that keep a layer's output, not each weight: coordinate descent on ‖X (ŵ - w)‖² over calibration rows.
 
-X are the codes that reach the layer through the already quantized prefix. The mean is left out (the bias corrects it), and
-a ridge keeps ŵ near w where the rows say nothing. Each step sets one input's weight, in all output channels at once, to
-the best code given the others (as COMQ, Zhang et al. 2024). X'X is a sum of integers, exact in any order, so BLAS gives the
-same bits everywhere; the rest is elementwise float64 in a fixed order.
+X are the codes that reach the layer through the already quantized prefix. The mean is left out (the bias corrects it),
+and a ridge keeps ŵ near w where the rows say nothing. Each step sets one input's weight, in all output channels at
+once, to the best code given the others (as COMQ, Zhang et al. 2024). X'X is a sum of integers, exact in any order, so
+BLAS gives the same bits everywhere; the rest is elementwise float64 in a fixed order.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ def post_train(graph: Graph, options: ConvertOptions, report: Report) -> None:
         bins=options.th_binnum,
         threads=options.threads or os.cpu_count() or 1,
         statistics=loaded,
+        measure=bool(options.debug_info_save_path),
     )
     result = quantize_graph(graph, dataset, settings, lambda items, label: _track(items, label, options))
     if options.dump_dist:
