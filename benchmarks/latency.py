@@ -127,8 +127,9 @@ def chart(best: list[tuple[str, float]]) -> str:
     bottom = 10 + len(best) * height
     line = f'<line x1="{left + unit}" y1="4" x2="{left + unit}" y2="{bottom}" stroke="#333" stroke-dasharray="4 3"/>'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{bottom + 24}" font-family="sans-serif" font-size="12">'
-        f'{"".join(rows)}{line}<text x="{left + unit}" y="{bottom + 16}" text-anchor="middle">the best peer</text></svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{bottom + 24}" font-family="sans-serif" '
+        f'font-size="12">{"".join(rows)}{line}'
+        f'<text x="{left + unit}" y="{bottom + 16}" text-anchor="middle">the best peer</text></svg>'
     )
 
 

@@ -1,7 +1,7 @@
 """One model in one runtime, timed on request:  latency_worker.py RUNTIME MODEL THREADS
 
-RUNTIME is bitlite, litert, onnxruntime, openvino or mslite. Prints "ready"; then for each line "N" on stdin runs N times
-and prints the seconds of each run. Inputs are numpy arrays given anew each run and outputs are taken as numpy arrays,
+RUNTIME is bitlite, litert, onnxruntime, openvino or mslite. Prints "ready"; then for each line "N" on stdin runs N
+times and prints the seconds of each run. Inputs are numpy arrays given anew each run and outputs are taken as numpy arrays,
 in every runtime alike. Needs only numpy and the runtime, so that each can live in an environment of its own.
 """
 
@@ -108,7 +108,7 @@ def main():
             start = time.perf_counter()
             run()
             times.append(time.perf_counter() - start)
-        print(" ".join("%.9f" % t for t in times), flush=True)
+        print(" ".join(f"{t:.9f}" for t in times), flush=True)
 
 
 if __name__ == "__main__":

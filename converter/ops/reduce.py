@@ -281,7 +281,7 @@ def _over_places(node: Node, x: Tensor) -> bool:
 
 @writes("onnx", "Reduce")
 def write_onnx_reduce(w: Writing, node: Node) -> None:
-    """Opset 18 form; `all` and `any` go through int32. A mean of all positions is a pool, which onnxruntime quantizes."""
+    """Opset 18 form; `all` and `any` go through int32. A mean of all positions is a pool: onnxruntime quantizes it."""
     mode, x, y = node.attrs["mode"], node.inputs[0], node.outputs[0]
     assert x is not None
     if mode == "mean" and node.attrs["keep_dims"] and x.dtype.kind == "f" and _over_places(node, x):
