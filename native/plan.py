@@ -98,14 +98,16 @@ class Plan:
         refusals: node name → why it runs through numpy. whole: the one Program when everything is native.
     """
 
-    def __init__(self, graph: Graph, threads: int = 1, rounding: str = "rne_f32", isa: str = "") -> None:
+    def __init__(
+        self, graph: Graph, threads: int = 1, rounding: str = "rne_f32", isa: str = "", dynamic: bool = False
+    ) -> None:
         self.graph = graph = with_signed_codes(graph)
         self.refusals: dict[str, str] = {}
         self.segments: list[NativeSegment | ReferenceSegment | TailSegment] = []
         front, tail = _split(graph)
-        self._build(front, threads, rounding, isa)
+        self._build(front, threads, Lowering(rounding, dynamic), isa)
         if tail is not None:
-            self.segments.append(TailSegment(tail, lambda g: Plan(g, threads, rounding, isa)))
+            self.segments.append(TailSegment(tail, lambda g: Plan(g, threads, rounding, isa, dynamic)))
         self.whole: Any = None
         if len(self.segments) == 1 and isinstance(self.segments[0], NativeSegment):
             segment = self.segments[0]
@@ -128,8 +130,7 @@ class Plan:
                 segment.profile(values, spent)
         return [t.data if t.data is not None else values[t] for t in self.graph.outputs]
 
-    def _build(self, graph: Graph, threads: int, rounding: str, isa: str) -> None:
-        lowering = Lowering(rounding)
+    def _build(self, graph: Graph, threads: int, lowering: Lowering, isa: str) -> None:
         producers = graph.producers()
         steps: dict[Node, Step] = {}
         for node in graph.nodes:

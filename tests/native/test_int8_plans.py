@@ -150,3 +150,29 @@ def test_uint8_graph_runs_on_int8_kernels():
         assert got.dtype == want.dtype
         np.testing.assert_array_equal(got, want)
     assert x.dtype == h.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    "op,shapes,attrs",
+    [
+        ("Conv", ((1, 6, 5, 8), (12, 3, 3, 8)), _CONV | {"act": "relu"}),
+        ("FullyConnected", ((4, 40), (12, 40)), {}),
+        ("MatMul", ((3, 4, 40), (40, 12)), {}),
+    ],
+    ids=str,
+)
+def test_dynamic_plan_computes_in_integers_close_to_float(op, shapes, attrs):
+    rng = np.random.default_rng(3)
+    graph = Graph("dynamic")
+    b = Builder(graph)
+    x = b.input("x", np.float32, shapes[0])
+    axis = 1 if op == "MatMul" else 0
+    w = b.constant(rng.integers(-127, 128, shapes[1]).astype(np.int8), "w")
+    w.quant = QuantParam(rng.uniform(0.005, 0.01, shapes[1][axis]), np.zeros(1, np.int32), axis)
+    graph.outputs = b.emit(op, [x, w], dict(attrs))
+    feed = rng.normal(1, 2, shapes[0]).astype(np.float32)
+    plan = Plan(graph, dynamic=True)
+    assert [s.attrs["dynamic"] for s in plan.segments[0].steps] == [True]
+    got, want = plan.run([feed])[0], Plan(graph).run([feed])[0]
+    assert not np.array_equal(got, want)
+    assert np.abs(got - want).max() < 0.02 * np.abs(want).max()
