@@ -108,7 +108,7 @@ ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g, const 
   }
   chunks_ = g.group > 1 ? 1 : std::min<int64_t>(chunks_, layers_[0].blocks());
   if (dynamic_) {
-    input_ = DynamicInput(x.count, plan.threads);
+    input_ = DynamicInput(x.count, plan.threads, SelectVectorS8(plan.isa));
     phases = {input_.parts(), input_.parts()};
     scratch = input_.scratch();
   } else {

@@ -14,8 +14,9 @@ DynamicS8 ChooseDynamic(float low, float high) noexcept {
   return {scale, RoundClamp(-128.0f - low / scale, 0, -128, 127)};
 }
 
-DynamicInput::DynamicInput(int64_t count, int threads)
-    : count_(count),
+DynamicInput::DynamicInput(int64_t count, int threads, const VectorS8Kernel& vector)
+    : vector_(&vector),
+      count_(count),
       parts_(threads),
       header_(static_cast<size_t>(CeilDiv(threads * 2 * sizeof(float), 64) * 64)),
       scratch_(header_ + static_cast<size_t>(count) + 64) {}
@@ -63,10 +64,7 @@ void DynamicInput::Quantize(const float* x, uint8_t* scratch, int64_t begin,
   const float inverse = 1.0f / params.scale;
   int8_t* y = reinterpret_cast<int8_t*>(scratch + header_);
   const int64_t first = count_ * begin / parts_, last = count_ * end / parts_;
-  for (int64_t i = first; i < last; ++i) {
-    const float v = x[i] * inverse;
-    y[i] = static_cast<int8_t>(RoundClamp(v == v ? v : 0.0f, params.zero_point, -128, 127));
-  }
+  vector_->quantize(x + first, y + first, last - first, inverse, {params.zero_point, -128, 127});
 }
 
 }  // namespace bitlite

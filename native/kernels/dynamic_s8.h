@@ -19,7 +19,7 @@ DynamicS8 ChooseDynamic(float low, float high) noexcept;
 class DynamicInput {
  public:
   DynamicInput() = default;
-  DynamicInput(int64_t count, int threads);
+  DynamicInput(int64_t count, int threads, const VectorS8Kernel& vector);
 
   int64_t parts() const { return parts_; }
   size_t scratch() const { return scratch_; }  // shared by the threads
@@ -33,6 +33,7 @@ class DynamicInput {
   }
 
  private:
+  const VectorS8Kernel* vector_ = nullptr;
   int64_t count_ = 0, parts_ = 1;
   size_t header_ = 0, scratch_ = 0;
 };

@@ -80,7 +80,7 @@ MatMulS8::MatMulS8(PlanContext& plan, const MatMulGeometry& g, const OutputS8& o
 
   phases.clear();
   if (dynamic_) {
-    input_ = DynamicInput(plan.In(0).count, plan.threads);
+    input_ = DynamicInput(plan.In(0).count, plan.threads, SelectVectorS8(plan.isa));
     phases = {input_.parts(), input_.parts()};
     scratch = input_.scratch();
   }
