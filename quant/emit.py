@@ -232,7 +232,7 @@ class _Emitter:
             )
             scale = safe if len(quant.scale) == len(bias) else np.atleast_1d(safe.max())
             quant = QuantParam(scale, quant.zero_point, quant.axis, quant.bits)
-        codes = quantize(w.data, quant, np.int8, narrow=True)
+        codes = quantize(w.data, quant, np.int8, narrow=quant.bits > 1)
         stored = Tensor(self.name(f"{w.name}/int8"), codes.dtype, codes.shape, codes, quant)
         if last:
             value, bias_quant = bias.astype(np.float32), None

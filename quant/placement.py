@@ -18,8 +18,11 @@ from ..converter.opdef import Quant, row
 
 # Known faults of the int8 kernels of MindSpore Lite: Softmax ignores its output's scale, Sigmoid's table lacks an
 # entry.
-_MSLITE_FLOAT = {"Softmax": "the real kernel ignores the output's scale", "Sigmoid": "the real kernel's table is short",
-                 "Reduce": "the real kernel rounds a mean twice"}
+_MSLITE_FLOAT = {
+    "Softmax": "the real kernel ignores the output's scale",
+    "Sigmoid": "the real kernel's table is short",
+    "Reduce": "the real kernel rounds a mean twice",
+}
 # Operators whose int8 form the real runtime runs as its other kernels do; the rest are left in float for it.
 _MSLITE_INT8 = {
     "Conv", "ConvTranspose", "FullyConnected", "MatMul", "Add", "Sub", "Mul", "MaxPool", "AveragePool",

@@ -140,8 +140,8 @@ def write_tensor(t: Tensor, layout: int, weight_only: bool) -> dict[str, Any]:
         kind, data = sparse.smallest(np.ascontiguousarray(stored), q.bits, q.zero_point, q.axis)
         fields["weightQuantCompressType"], fields["data"] = _COMPRESS[kind], data
     elif q is not None and dtype.kind == "i" and q.bits < 8:
-        fields["quantParams"]["numBits"] = 8
-        fields["data"] = stored
+        kind, fields["data"] = "BITPACKING", packing.pack(np.ascontiguousarray(stored), q.bits)
+        fields["weightQuantCompressType"] = _COMPRESS[kind]
     else:
         fields["data"] = stored
     return fields
