@@ -11,17 +11,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..converter.errors import UsageError
+from ..converter.errors import UnsupportedError, UsageError
 from ..converter.ir import Graph, Node, Tensor
 from ..converter.opdef import row
+from .probe import PROBED_BITS, keep_usable
 from .selection import select
 from .selectors import Selector, parse_selector
+from .symmetric_weights import quantize_symmetric
 from .weight_math import Weight, gate, quantize_weights
 
 
 @dataclass(frozen=True)
 class WeightSettings:
-    """What `quantize_graph_weights` is asked for; the fields are those of `ConvertOptions`."""
+    """What `quantize_graph_weights` is asked for; the fields are those of `ConvertOptions`.
+
+    container: what the weights are written to, when that is no .ms: then zero points are 0, without
+    a correction, and a width that it cannot hold is refused.
+    """
 
     bits: int = 8
     min_size: int = 0
@@ -31,6 +37,11 @@ class WeightSettings:
     per_channel: bool = True
     keep_float: Sequence[Selector] = ()
     layer_bits: tuple[tuple[str, int], ...] = ()
+    container: str = ""
+
+
+# The widths of constants that other formats hold.
+_WIDTHS = {"tflite": (4, 8), "onnx": (4, 8, 16)}
 
 
 @dataclass
@@ -103,14 +114,30 @@ def quantize_graph_weights(graph: Graph, settings: WeightSettings) -> list[Weigh
                 )
             )
             if not reason:
+                _check_width(node, bits, settings.container)
                 weight = Weight(w.data.astype(np.float32, copy=False), axis, kernel=cell.conv_family)
                 chosen.setdefault(bits, []).append((w, weight))
     for bits, group in chosen.items():
-        for (tensor, _), (codes, params) in zip(
-            group, quantize_weights([weight for _, weight in group], bits, correction=settings.correction)
-        ):
+        weights = [weight for _, weight in group]
+        if settings.container in _WIDTHS:
+            made = [quantize_symmetric(weight, bits) for weight in weights]
+        else:
+            made = quantize_weights(weights, bits, correction=settings.correction)
+            if bits in PROBED_BITS and settings.correction:
+                made = keep_usable(graph, [tensor for tensor, _ in group], weights, made, bits)
+        for (tensor, _), (codes, params) in zip(group, made):
             tensor.data, tensor.dtype, tensor.quant = codes, codes.dtype, params
     return rows
+
+
+def _check_width(node: Node, bits: int, container: str) -> None:
+    widths = _WIDTHS.get(container)
+    if widths is not None and bits not in widths:
+        nearest = min(widths, key=lambda width: (abs(width - bits), -width))
+        raise UnsupportedError(
+            f"{node.name} ({node.op}): weights of {bits} bits have no form in {container}, the nearest is {nearest}",
+            hint=f"--bitNum={nearest} or --outputFormat=MS",
+        )
 
 
 def _drop(chosen: dict[int, list[tuple[Tensor, Weight]]], w: Tensor, rows: list[WeightRow], reason: str) -> None:
