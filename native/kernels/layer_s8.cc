@@ -142,11 +142,11 @@ LayerS8::LayerS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, const
       segment_length_(weights.segment_length),
       steps_(static_cast<int32_t>(CeilDiv(weights.segment_length, kernel.kstep))),
       x0_(kernel.form_value(x_zero)),
-      row_add_(out.weight_zero.size() == 1 && !options.dynamic),
+      row_add_(out.weight_zero.size() == 1),
       dynamic_(options.dynamic) {
   const int64_t n = weights.columns;
   const int64_t length = segments_ * segment_length_;
-  direct_ = (out.weight_zero.empty() || row_add_) && !out.gemmlowp && !dynamic_;
+  direct_ = (out.weight_zero.empty() || row_add_) && !out.gemmlowp;
   scale_.resize(n);
   if (out.gemmlowp) {
     mantissa_.resize(n);
@@ -318,12 +318,24 @@ void LayerS8::Run(const Rows& rows, int64_t first, int64_t last, void* y, int64_
                                          : GemmS8Out::kS8;
   const size_t y_size = SizeOf(out_.dtype);
   int32_t acc[kMaxTile];
+  int32_t dynamic_bias[kMaxColumns];
+  float dynamic_multiplier[kMaxColumns];
   for (int64_t b = first; b < last; ++b) {
     const Block& block = blocks_[b];
     tile.w = (rows.w != nullptr ? rows.w : w_.data()) + block.at;
     tile.bias = (rows.bias != nullptr ? rows.bias : bias_.data()) + block.column;
     tile.multiplier = multiplier_.data() + block.column;
     tile.bias_f32 = bias_f32_.data() + block.column;
+    if (dynamic_ && direct_) {
+      const int64_t x0 = kernel_.form_value(rows.dynamic->zero_point);
+      for (int i = 0; i < block.nv * kernel_.lanes; ++i) {
+        const int64_t o = block.column + i;
+        dynamic_bias[i] = i < block.n ? Wrap(-x0 * column_sums_[o]) : 0;
+        dynamic_multiplier[i] = i < block.n ? rows.dynamic->scale * scale_[o] : 0.0f;
+      }
+      tile.bias = dynamic_bias;
+      tile.multiplier = dynamic_multiplier;
+    }
     tile.n = block.n;
     const int64_t tiles = CeilDiv(rows.m, kernel_.max_mr[block.nv]);
     for (int64_t t = 0, m = 0; t < tiles; ++t) {
