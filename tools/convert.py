@@ -13,6 +13,7 @@ from ..converter.formats.files import check_target
 from ..converter.ir import Graph
 from ..converter.passes import for_target, run_passes
 from ..quant.options import ConvertOptions
+from ..quant.weight_quant import WeightRow
 from .convert_report import Report
 
 _CONTAINERS = {"TFLITE": "tflite", "ONNX": "onnx", "MSLITE": "ms", "": None}
@@ -46,10 +47,10 @@ def run(options: ConvertOptions) -> Report:
     passes = for_target("none" if options.optimize == "none" else "general")
     report.passes = run_passes(graph, passes, skip=options.skip_pass, dump_dir=dump)
     graph.meta |= {"bitlite": __version__, "options": options.as_dict(), "encode": options.enable_encode}
-    quantize(graph, options, report)
+    targets = _quantized(graph, options, report)
     try:
-        for fmt in options.output_format:
-            _write(graph, fmt.lower(), options, report)
+        for container, target in targets.items():
+            _write(target, container, options, report)
     except BaseException:
         for path in report.files:
             os.unlink(path)  # all formats or none
@@ -58,8 +59,23 @@ def run(options: ConvertOptions) -> Report:
     return report
 
 
-def quantize(graph: Graph, options: ConvertOptions, report: Report) -> None:
-    """Applies the quantization that the options ask for, in place."""
+def _quantized(graph: Graph, options: ConvertOptions, report: Report) -> dict[str, Graph]:
+    """What each format is written from: weights get the form that it keeps, everything else is decided once."""
+    containers = [name.lower() for name in options.output_format]
+    if options.quant_type != "WeightQuant" or len(containers) == 1:
+        quantize(graph, options, report, containers[0])
+        return dict.fromkeys(containers, graph)
+    targets = {container: graph.copy() for container in containers}
+    layers: list[WeightRow] = []
+    for container, target in targets.items():
+        quantize(target, options, report, container)
+        layers = layers or report.layers
+    report.layers, report.notes = layers, list(dict.fromkeys(report.notes))
+    return targets
+
+
+def quantize(graph: Graph, options: ConvertOptions, report: Report, container: str = "ms") -> None:
+    """Applies the quantization that the options ask for, in place; `container` is what keeps the weights."""
     if options.quant_type == "WeightQuant":
         from ..quant.weight_quant import WeightSettings, quantize_graph_weights
 
@@ -70,10 +86,11 @@ def quantize(graph: Graph, options: ConvertOptions, report: Report) -> None:
                 options.quant_weight_size,
                 options.quant_weight_channel,
                 options.gain_gate,
-                _corrects(options, report),
+                _corrects(options, report, container),
                 options.per_channel,
                 options.keep_float,
                 tuple(options.layer_bits.items()),
+                "" if container == "ms" else container,
             ),
         )
         if not any(not row.reason for row in report.layers):
@@ -90,12 +107,11 @@ def quantize(graph: Graph, options: ConvertOptions, report: Report) -> None:
         report.notes += store_float16(graph)
 
 
-def _corrects(options: ConvertOptions, report: Report) -> bool:
-    """Whether weights get a correction of their means: TFLite cannot hold it, so asking for TFLite turns it off."""
-    if options.weight_correction and "TFLITE" in options.output_format and not options.given("weight_correction"):
-        report.notes.append("no weight correction: a .tflite cannot hold it")
-        return False
-    return options.weight_correction
+def _corrects(options: ConvertOptions, report: Report, container: str) -> bool:
+    """Whether weights get a correction of their means, which only a .ms can hold."""
+    if options.weight_correction and container != "ms":
+        report.notes.append(f"no weight correction: a .{container} cannot hold it")
+    return options.weight_correction and container == "ms"
 
 
 def _write(graph: Graph, container: str, options: ConvertOptions, report: Report) -> None:

@@ -76,18 +76,27 @@ def _emitted(graph: Graph, opset: int | None) -> tuple[list[Emitted], int]:
 
 
 def _with_real_weights(writing: Writing) -> list[Emitted]:
-    """Quantized constants reach operators that compute in float through a DequantizeLinear each (once per tensor)."""
+    """Quantized and float16 constants reach float operators through a DequantizeLinear or Cast each (once per tensor)."""
     made: list[Emitted] = []
     reals: dict[Tensor, Tensor] = {}
     for item in writing.emitted:
         for i, t in enumerate(item.inputs):
-            if t is None or not t.is_const or not is_quantized(t) or item.op in ("QuantizeLinear", "DequantizeLinear"):
+            if t is None or not t.is_const or item.op in ("QuantizeLinear", "DequantizeLinear", "Cast"):
+                continue
+            half = t.dtype == np.float16 and any(y.dtype == np.float32 for y in item.outputs)
+            if not half and not is_quantized(t):
                 continue
             if t not in reals:
-                reals[t] = _dequantized(writing, t, item, made)
+                reals[t] = _widened(writing, t, item, made) if half else _dequantized(writing, t, item, made)
             item.inputs[i] = reals[t]
         made.append(item)
     return made
+
+
+def _widened(writing: Writing, t: Tensor, user: Emitted, made: list[Emitted]) -> Tensor:
+    y = Tensor(writing.constant(0, name=f"{t.name}/real").name, np.dtype(np.float32), t.shape)
+    made.append(Emitted("Cast", f"{t.name}/cast", [t], [y], {"to": _TYPES["float32"]}, user.source))
+    return y
 
 
 def _dequantized(writing: Writing, t: Tensor, user: Emitted, made: list[Emitted]) -> Tensor:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from ..errors import UnsupportedError
+from ..execute import is_quantized
 from ..ir import Graph, Tensor
 from . import tflite_schema
 from .files import write_atomic
 from .flat import Record
 from .flat import write as write_flat
-from .writing import Emitted, Written, write_operators
+from .writing import Emitted, Writing, Written, write_operators
 
 _SCHEMA = tflite_schema.SCHEMA
 _TYPES = _SCHEMA.enums["TensorType"]
@@ -28,7 +30,7 @@ _VERSIONS: dict[str, dict[str, int]] = {
     "DEPTHWISE_CONV_2D": {"dilated": 2, "hybrid": 4, "hybrid_channels": 6, "int8": 3, "int16": 5},
     "FULLY_CONNECTED": {"hybrid": 3, "int8": 4, "int16": 7, "keep_dims": 5, "no_bias": 6, "int8_channels": 12},
     "TRANSPOSE_CONV": {"int8": 2, "bias": 3},
-    "DEQUANTIZE": {"int8": 2, "float16": 3},
+    "DEQUANTIZE": {"int8": 2, "float16": 3, "per_channel": 5},
     "RESIZE_BILINEAR": {"int8": 2, "half_pixel": 3},
     "RESIZE_NEAREST_NEIGHBOR": {"int8": 2, "half_pixel": 3},
 }
@@ -53,6 +55,7 @@ def write(graph: Graph, path: str, *, sources: tuple[str, ...] = ()) -> Written:
 def to_record(graph: Graph) -> tuple[Record, dict[str, tuple[str, int]]]:
     """The graph as a `Model` record, and what each constant takes in it."""
     writing = write_operators(graph, "tflite")
+    packed = _with_real_constants(writing)
     numbers: dict[Tensor, int] = {}
     tensors: list[dict[str, Any]] = []
     buffers: list[dict[str, Any]] = [{}]
@@ -65,7 +68,7 @@ def to_record(graph: Graph) -> tuple[Record, dict[str, tuple[str, int]]]:
             numbers[t] = len(tensors)
             fields = _tensor(t)
             if t.data is not None:
-                kind, data = _value(t)
+                kind, data = _value(t, t in packed)
                 fields |= {"buffer": len(buffers), "type": _TYPES[kind]}
                 buffers.append({"data": data})
                 stored[t.name] = ("packed" if kind == "INT4" else "plain", data.nbytes)
@@ -97,6 +100,61 @@ def to_record(graph: Graph) -> tuple[Record, dict[str, tuple[str, int]]]:
         signature_defs=_signatures(noted.get("signatures", {}), by_name) or None,
     )
     return record, stored
+
+
+# The operators whose float kernels take int8 weights; XNNPACK runs them so, quantizing activations as they come.
+_HYBRID = {"CONV_2D", "FULLY_CONNECTED"}
+
+
+def _with_real_constants(writing: Writing) -> set[Tensor]:
+    """Puts a DEQUANTIZE between stored constants and float operators that do not read these (once per tensor).
+
+    Returns the 4-bit constants that their readers take packed, two codes a byte.
+    """
+    first: list[Emitted] = []
+    reals: dict[Tensor, Tensor] = {}
+    packed: set[Tensor] = set()
+    for item in writing.emitted:
+        in_float = any(t.dtype == np.float32 for t in item.outputs) and item.op not in ("DEQUANTIZE", "CAST")
+        for i, t in enumerate(item.inputs):
+            if t is None or not t.is_const or not in_float or not (is_quantized(t) or t.dtype == np.float16):
+                continue
+            if i == 1 and _reads_codes(item, t):
+                if t.quant is not None and t.quant.bits == 4:
+                    packed.add(_dense(item))
+                continue
+            if t not in reals:
+                reals[t] = Tensor(writing.constant(0, name=f"{t.name}/real").name, np.dtype(np.float32), t.shape)
+                first.append(Emitted("DEQUANTIZE", f"{t.name}/dequantize", [t], [reals[t]], {}, item.source))
+            item.inputs[i] = reals[t]
+    # In front, so that those which XNNPACK leaves alone do not part what it takes.
+    writing.emitted = first + writing.emitted
+    return packed
+
+
+def _dense(item: Emitted) -> Tensor:
+    """The 4-bit weight of the operator, which turns from a 1x1 convolution into the FULLY_CONNECTED that it is: XNNPACK
+    has a kernel for 4-bit weights of that one alone."""
+    w, fields = item.inputs[1], item.fields
+    assert w is not None and w.data is not None and w.quant is not None
+    strides = (fields.get("stride_h", 1), fields.get("stride_w", 1))
+    if item.op != "CONV_2D" or w.data.shape[1:3] != (1, 1) or strides != (1, 1):
+        return w
+    axis = None if w.quant.axis is None else 0
+    flat = w.data.reshape(w.data.shape[0], -1)
+    rows = Tensor(w.name, w.dtype, flat.shape, flat, dataclasses.replace(w.quant, axis=axis))
+    item.inputs[1], item.op = rows, "FULLY_CONNECTED"
+    key = "fused_activation_function"
+    item.fields = {"keep_num_dims": True} | ({key: fields[key]} if key in fields else {})
+    return rows
+
+
+def _reads_codes(item: Emitted, w: Tensor) -> bool:
+    """Whether the operator has a hybrid kernel for the weight: int8, symmetric, one group."""
+    x = item.inputs[0]
+    if item.op not in _HYBRID or w.dtype != np.int8 or w.quant is None or w.quant.zero_point.any() or x is None:
+        return False
+    return x.dtype == np.float32 and (item.op == "FULLY_CONNECTED" or (x.shape or (None,))[-1] == (w.shape or (0,))[-1])
 
 
 def _code(op: str, version: int) -> dict[str, Any]:
@@ -146,11 +204,11 @@ def _tensor(t: Tensor) -> dict[str, Any]:
     return fields
 
 
-def _value(t: Tensor) -> tuple[str, np.ndarray]:
+def _value(t: Tensor, packed: bool) -> tuple[str, np.ndarray]:
     """The stored form of a constant: its TensorType and bytes."""
     assert t.data is not None
     kind = _NUMBERS[t.dtype.name]
-    if t.quant is not None and t.quant.bits == 4 and t.dtype == np.int8:
+    if packed:
         codes = np.ascontiguousarray(t.data).reshape(-1).view(np.uint8) & 15
         codes = np.append(codes, np.zeros(codes.size % 2, np.uint8))
         return "INT4", codes[0::2] | (codes[1::2] << 4)
@@ -172,6 +230,7 @@ def _version(made: Emitted) -> int:
         "float16": "float16" in kinds,
         "hybrid": hybrid,
         "hybrid_channels": hybrid and channels,
+        "per_channel": x is not None and x.quant is not None and x.quant.axis is not None,
         "int8_channels": integer and channels,
         "dilated": max(made.fields.get("dilation_w_factor", 1), made.fields.get("dilation_h_factor", 1)) > 1,
         "keep_dims": bool(made.fields.get("keep_num_dims")),

@@ -36,6 +36,7 @@ def quantize_for_onnx(graph: Graph) -> Iterator[Record]:
     yield from _cleared(edit)
     yield from _kept(edit)
     yield from _integer_bias(edit)
+    yield from _bytes(edit)
     edit.finish()
 
 
@@ -137,6 +138,18 @@ def _kept(edit: Edit) -> Iterator[Record]:
         real = edit.emit("Dequantize", [codes], at=cast).outputs[0]
         edit.emit("Squeeze", [real], {"axes": list(range(1, rank - 1))}, at=cast, outputs=[y])
         yield Change(_NAME, node.name, "a pool and a Squeeze")
+
+
+def _bytes(edit: Edit) -> Iterator[Record]:
+    """Weights of fewer bits beside dequantized codes become int8 of the same codes: the integer kernels read bytes."""
+    for node in edit.nodes():
+        cell, source = row(node.op).quant, edit.producer(node.inputs[0]) if node.inputs else None
+        if cell is None or source is None or source.op != "Dequantize":
+            continue
+        for w in (node.input(i) for i in cell.weights):
+            if w is not None and w.is_const and w.quant is not None and w.dtype == np.int8 and w.quant.bits < 8:
+                w.quant = dataclasses.replace(w.quant, bits=8)
+                yield Change(_NAME, node.name, "its weight's codes take a byte each")
 
 
 def _integer_bias(edit: Edit) -> Iterator[Record]:

@@ -1,0 +1,110 @@
+"""Weight-only files in the runtimes that they are for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bitlite import UnsupportedError, convert, load
+from bitlite.converter.builder import Builder
+from bitlite.converter.formats import tflite
+from bitlite.converter.ir import Graph
+
+WINDOW = {"stride": [1, 1], "dilation": [1, 1], "pad": [0] * 4}
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A .tflite of a 3x3, a depthwise, a 1x1 convolution and a fully connected layer."""
+    rng = np.random.default_rng(2)
+    graph = Graph("m")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (1, 8, 8, 16))
+
+    def const(*shape):
+        return build.constant(rng.normal(size=shape).astype(np.float32), "w")
+
+    def emit(op, *inputs, **attrs):
+        return build.emit(op, inputs, attrs)[0]
+
+    y = emit("Conv", x, const(32, 3, 3, 16), const(32), **WINDOW | {"pad": [1] * 4}, act="relu")
+    y = emit("Conv", y, const(32, 3, 3, 1), const(32), **WINDOW, group=32)
+    y = emit("Conv", y, const(24, 1, 1, 32), const(24), **WINDOW, act="relu6")
+    y = emit("Reduce", y, mode="mean", axes=[1, 2], keep_dims=False)
+    y = emit("FullyConnected", y, const(20, 24), const(20), keep_dims=True)
+    graph.outputs = [y]
+    tflite.write(graph, str(tmp_path / "m.tflite"))
+    return tmp_path / "m.tflite"
+
+
+def litert(path, x):
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(path))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    parts = sum(op["op_name"] == "DELEGATE" for op in interpreter._get_ops_details())
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"]), parts
+
+
+def onnxruntime(path, x):
+    ort = pytest.importorskip("onnxruntime")
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    port = session.get_inputs()[0]
+    fed = x if tuple(port.shape) == x.shape else np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    return session.run(None, {port.name: fed})[0]
+
+
+def sqnr(reference, value):
+    return 10 * np.log10((reference**2).sum() / ((reference - value) ** 2).sum())
+
+
+def own(path, x):
+    session = load(path)
+    port = session.inputs[0]
+    fed = x if tuple(port.shape) == x.shape else np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    return next(iter(session.run({port.name: fed}).values()))
+
+
+# The kernels of LiteRT quantize the activations of these layers to 8 bits as they come; onnxruntime computes in float.
+@pytest.mark.parametrize(("bits", "parts"), [(8, 1), (4, 1)])
+def test_quantized_weights_run_in_both_runtimes(source, tmp_path, bits, parts):
+    options = {"quant_type": "WeightQuant", "bit_num": bits, "quant_weight_channel": 0, "gain_gate": False}
+    report = convert(source, tmp_path / "q", output_format="MS,TFLITE,ONNX", **options)
+    x = np.random.default_rng(1).normal(size=(1, 8, 8, 16)).astype(np.float32)
+    expected = own(tmp_path / "q.tflite", x)
+    found, _ = litert(tmp_path / "q.tflite", x)
+    assert sqnr(expected, found) > 30
+    np.testing.assert_allclose(own(tmp_path / "q.onnx", x), expected, atol=1e-4)
+    np.testing.assert_allclose(onnxruntime(tmp_path / "q.onnx", x), expected, atol=1e-4)
+    assert any(note.startswith("no weight correction: a .tflite") for note in report.notes)
+    assert any(t.quant.mean_corr is not None for t in load(tmp_path / "q.ms").graph.constants() if t.quant is not None)
+
+
+def test_xnnpack_takes_a_whole_graph_of_int8_weights(source, tmp_path):
+    convert(source, tmp_path / "q", output_format="TFLITE", quant_type="WeightQuant", gain_gate=False)
+    assert litert(tmp_path / "q.tflite", np.zeros((1, 8, 8, 16), np.float32))[1] == 1
+
+
+@pytest.mark.parametrize("container", ["TFLITE", "ONNX"])
+def test_float16_weights_run_in_both_runtimes(source, tmp_path, container):
+    convert(source, tmp_path / "h", output_format=container, fp16=True)
+    path = tmp_path / f"h.{container.lower()}"
+    x = np.random.default_rng(1).normal(size=(1, 8, 8, 16)).astype(np.float32)
+    found = litert(path, x)[0] if container == "TFLITE" else onnxruntime(path, x)
+    assert path.stat().st_size < 0.75 * source.stat().st_size
+    np.testing.assert_allclose(found, own(path, x), atol=1e-4)
+
+
+@pytest.mark.parametrize(("container", "bits", "nearest"), [("TFLITE", 6, 8), ("TFLITE", 16, 8), ("ONNX", 3, 4)])
+def test_a_width_that_a_format_lacks_is_refused_by_node_before_anything_is_written(
+    source, tmp_path, container, bits, nearest
+):
+    with pytest.raises(UnsupportedError, match=rf"\(Conv\): weights of {bits} bits .* nearest is {nearest}"):
+        convert(
+            source,
+            tmp_path / "q",
+            output_format=f"MS,{container}",
+            quant_type="WeightQuant",
+            bit_num=bits,
+            quant_weight_channel=0,
+        )
+    assert [p.name for p in tmp_path.iterdir()] == ["m.tflite"]
