@@ -1,7 +1,8 @@
 """One model in one runtime, timed on request:  latency_worker.py RUNTIME MODEL THREADS
 
 RUNTIME is bitlite, litert, onnxruntime, openvino or mslite. Prints "ready"; then for each line "N" on stdin runs N
-times and prints the seconds of each run. Inputs are numpy arrays given anew each run and outputs are taken as numpy arrays,
+times and prints the seconds of each run. Inputs are numpy arrays given anew each run and outputs are taken as numpy
+arrays,
 in every runtime alike. Needs only numpy and the runtime, so that each can live in an environment of its own.
 """
 
