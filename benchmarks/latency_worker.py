@@ -2,8 +2,7 @@
 
 RUNTIME is bitlite, litert, onnxruntime, openvino or mslite. Prints "ready"; then for each line "N" on stdin runs N
 times and prints the seconds of each run. Inputs are numpy arrays given anew each run and outputs are taken as numpy
-arrays,
-in every runtime alike. Needs only numpy and the runtime, so that each can live in an environment of its own.
+arrays, in every runtime alike. Needs only numpy and the runtime, so that each can live in an environment of its own.
 """
 
 import sys
