@@ -110,6 +110,8 @@ def quantize(graph: Graph, options: ConvertOptions, report: Report, container: s
 def _corrects(options: ConvertOptions, report: Report, container: str) -> bool:
     """Whether weights get a correction of their means, which only a .ms can hold."""
     if options.weight_correction and container != "ms":
+        if options.given("weight_correction") and "MS" not in options.output_format:
+            raise UsageError(f"--weightCorrection: a .{container} cannot hold it", hint="--outputFormat=MS")
         report.notes.append(f"no weight correction: a .{container} cannot hold it")
     return options.weight_correction and container == "ms"
 
