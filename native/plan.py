@@ -41,8 +41,16 @@ class NativeSegment:
     def profile(self, values: Values, spent: Callable[[Node, int], None]) -> None:
         times = self.program.profile([values[t] for t in self.inputs])
         self.run(values)
-        for step, ns in zip(self.steps, times):
-            spent(step.nodes[-1], ns)
+        nodes = {step.name: step.nodes[-1] for step in self.steps}
+        for name, ns in zip(self.program.step_names, times):
+            spent(nodes[name] if name in nodes else _fused(name, nodes), ns)
+
+
+def _fused(name: str, nodes: dict[str, Node]) -> Node:
+    """A stand-in for the nodes that the extension runs as one step, whose names it joins with "+"."""
+    parts = [nodes[part] for part in name.split("+") if part in nodes]
+    ops = "+".join(dict.fromkeys(part.op for part in parts))
+    return Node(ops or "fused", name, [], [])
 
 
 @dataclass
