@@ -118,8 +118,7 @@ def quantize_graph(
     """
     weights_to_reals(graph)
     global_pools_to_means(graph)
-    if settings.target == "mslite":
-        graph.meta["rounding"] = "gemmlowp"
+    graph.meta["rounding"] = "gemmlowp" if settings.target == "mslite" else "rne_f32"
     integer_output = settings.output_type in ("INT8", "UINT8")
     plan = place(graph, settings.kept, target=settings.target, integer_output=integer_output)
     stats = _statistics(graph, plan, samples, settings, progress)

@@ -29,7 +29,7 @@ _VERSION = "MindSpore Lite 2.0.0"
 _FRAMEWORKS = {"tf": 0, "caffe": 1, "onnx": 2, "ms": 3, "tflite": 4}
 _NCHW, _NHWC = 0, 1
 _FORMS = {1: "indexing", 2: "sparse", 4: "packed"}
-_QUANT_NONE, _QUANT_WEIGHT, _QUANT_ALL = 0, 4, 5
+_QUANT_NONE, _QUANT_WEIGHT, _QUANT_ALL, _QUANT_DYNAMIC = 0, 4, 5, 6
 
 
 def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> Graph:
@@ -96,7 +96,7 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
         t.layout = "" if t.rank != 4 else "NHWC" if tensors[i].format == _NHWC else "NCHW"
     graph.prune()
     graph.uniquify()
-    if "bitlite" not in graph.meta and any(is_quantized(t) for n in graph.nodes for t in n.outputs):
+    if not {"bitlite", "rounding"} & set(graph.meta) and any(is_quantized(t) for n in graph.nodes for t in n.outputs):
         # What MindSpore Lite itself wrote was calibrated for its kernels' rounding.
         graph.meta["rounding"] = "gemmlowp"
     return graph
@@ -250,6 +250,8 @@ def _quant_type(made: Emitted) -> int:
     """How the runtime takes a node: integers throughout, or weights that it turns back into floats at load."""
     if made.op == "QuantDTypeCast":
         return _QUANT_NONE
+    if made.extra.get("dynamic"):
+        return _QUANT_DYNAMIC
     if any(is_quantized(t) for t in made.outputs):
         return _QUANT_ALL
     return _QUANT_WEIGHT if any(t is not None and t.is_const and is_quantized(t) for t in made.inputs) else _QUANT_NONE
