@@ -40,14 +40,33 @@ def post_train(graph: Graph, options: ConvertOptions, report: Report) -> None:
     result = quantize_graph(graph, dataset, settings, lambda items, label: _track(items, label, options))
     if options.dump_dist:
         save_statistics(options.dump_dist, result.statistics)
-    made = result.graph
-    graph.nodes, graph.inputs, graph.outputs, graph.meta = made.nodes, made.inputs, made.outputs, made.meta
     report.notes += _notes(result)
     report.layers = result.weight_rows()
+    report.quality = result.rows
+    made = result.graph
+    graph.nodes, graph.inputs, graph.outputs, graph.meta = made.nodes, made.inputs, made.outputs, made.meta
     if options.debug_info_save_path:
         from ..quant.quality import save_tables
 
         save_tables(options.debug_info_save_path, result.rows)
+
+
+def make_dynamic(graph: Graph, options: ConvertOptions, report: Report) -> None:
+    """DynamicQuant, in place: no data, inputs of layers are quantized while running."""
+    from ..quant.dynamic_quant import quantize_dynamic
+    from ..quant.weight_quant import WeightSettings
+
+    settings = WeightSettings(
+        min_size=options.quant_weight_size,
+        min_channels=options.quant_weight_channel,
+        gain_gate=options.gain_gate,
+        per_channel=options.per_channel,
+        keep_float=options.keep_float,
+        layer_bits=tuple(options.layer_bits.items()),
+    )
+    found = quantize_dynamic(graph, settings)
+    report.layers = found.weights
+    report.notes += found.notes()
 
 
 def _dataset(graph: Graph, options: ConvertOptions, report: Report) -> Any:

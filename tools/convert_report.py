@@ -21,6 +21,7 @@ class Report:
     Attributes:
         source, source_bytes: the model that was read. files: path → bytes of each file written.
         layers: one row per weight: layer, bits, why it stays float. stored: tensor → (form, bytes) in the file.
+        quality: of an int8 graph, a row per layer (range, scale, SQNR …) where that was measured.
         passes: what the passes changed and refused. notes: what a user should know. seconds: the whole conversion.
     """
 
@@ -31,6 +32,7 @@ class Report:
     stored: dict[str, tuple[str, int]] = field(default_factory=dict)
     passes: list[Record] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    quality: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -55,6 +57,7 @@ class Report:
             "files": self.files,
             "seconds": round(self.seconds, 3),
             "layers": list(self.rows()),
+            "quality": self.quality,
             "passes": [asdict(r) | {"kind": type(r).__name__.lower()} for r in self.passes],
             "notes": self.notes,
         }

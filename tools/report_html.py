@@ -62,6 +62,14 @@ def page(report: Report) -> str:
                 ],
             ),
         ]
+    if report.quality:
+        noise = [(_label(q["layer"]), max(q["sqnr"] or 0.0, 0.0), "quantized") for q in report.quality]
+        parts += [
+            "<h2>SQNR after each layer, everything before it quantized, too</h2>",
+            _bars(noise, unit=" dB"),
+            "<h2>Layers</h2>",
+            _table(list(report.quality[0]), [["" if v is None else v for v in q.values()] for q in report.quality]),
+        ]
     parts += _passes(report)
     body = "\n".join(parts)
     return (

@@ -72,11 +72,30 @@ def print_report(report: Report) -> None:
         print_table("", columns, cells, right=("bits", "before", "after"))
         for reason in dict.fromkeys(r["why"] for r in rows if narrow and ":" in r["why"]):
             print(f"{reason}")
+    if report.quality:
+        columns, cells = quality_table(report.quality)
+        print_table("", columns, cells, right=columns[1:])
     for note in report.notes:
         print(f"note: {note}")
     for path, size in report.files.items():
         share = f", {size / report.source_bytes:.1%} of {report.source}" if report.source_bytes else ""
         print(f"{path}: {size:,} bytes{share} ({report.source_bytes:,}); {report.seconds:.2f} s")
+
+
+def quality_table(rows: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Columns and cells of `Report.quality`: range, and SQNR in dB of weights, activations, both, and so far."""
+    cells = [
+        (
+            r["layer"].partition(";")[0],
+            f"{r['low']:.4g}..{r['high']:.4g}" if r["low"] is not None else "",
+            *(
+                "" if r[key] is None else f"{r[key]:.1f}"
+                for key in ("sqnr_weights", "sqnr_activations", "sqnr_both", "sqnr")
+            ),
+        )
+        for r in rows
+    ]
+    return ("layer", "range", "weights dB", "activations dB", "both dB", "so far dB"), cells
 
 
 def weight_table(rows: Sequence[dict[str, Any]], *, narrow: bool) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:

@@ -74,6 +74,20 @@ def test_the_page_is_self_contained_and_its_pictures_well_formed(report, tmp_pat
         assert bars and all(float(bar.get("width")) >= 0 for bar in bars)
 
 
+def test_an_int8_model_has_a_row_per_weight_and_per_layer(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    config = tmp_path / "c.cfg"
+    config.write_text(f"image_path={DIGITS.parent}/calibration\nbatch_count=20\n")
+    flags = ["--quantType=PostTraining", f"--configFile={config}", f"--debugInfoSavePath={tmp_path}/tables"]
+    assert main([f"--modelFile={DIGITS}", f"--outputFile={tmp_path}/d", *flags, f"--report={tmp_path}/r.html"]) == 0
+    out = capsys.readouterr().out
+    assert "5 of 5 quantized" in out and "so far dB" in out
+    assert all(len(line) <= 80 for line in out.splitlines() if "quantized" in line or " dB" in line)
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("<svg") == 4 and "SQNR after each layer" in page and "conv3_1" in page
+    assert {p.suffix for p in (tmp_path / "tables").iterdir()} == {".csv", ".json"}
+
+
 def test_text_names_what_the_passes_did(report, tmp_path):
     report.save(str(tmp_path / "r.txt"))
     assert "fold_batch_norm" in (tmp_path / "r.txt").read_text()
