@@ -338,6 +338,9 @@ class ConvertOptions:
     verify: bool = flag(
         "verify", Switch(), False, "run what was written in the runtime it is for, when installed", group=RUN
     )
+    read_back: bool = flag(
+        "readBack", Switch(), True, "read what was written and compare it, on random input, with its source", group=RUN
+    )
     infer: bool = flag("infer", Switch(), False, "run the written model once on random input", group=RUN)
     report: str = flag(
         "report", Text("FILE"), "", "write the report (.json, .csv, .html or .txt by its ending)", group=RUN

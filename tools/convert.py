@@ -15,6 +15,7 @@ from ..converter.passes import for_target, run_passes
 from ..quant.options import ConvertOptions
 from ..quant.weight_quant import WeightRow
 from .convert_report import Report
+from .read_back import Original, check_written
 
 _CONTAINERS = {"TFLITE": "tflite", "ONNX": "onnx", "MSLITE": "ms", "": None}
 
@@ -48,9 +49,13 @@ def run(options: ConvertOptions) -> Report:
     report.passes = run_passes(graph, passes, skip=options.skip_pass, dump_dir=dump)
     graph.meta |= {"bitlite": __version__, "options": options.as_dict(), "encode": options.enable_encode}
     targets = _quantized(graph, options, report)
+    originals: dict[int, Original] = {}
     try:
         for container, target in targets.items():
             _write(target, container, options, report)
+            if options.read_back:
+                original = originals.setdefault(id(target), Original(target, options.threads or 1))
+                check_written(options.output_path(container.upper()), original)
     except BaseException:
         for path in report.files:
             os.unlink(path)  # all formats or none
@@ -99,8 +104,10 @@ def quantize(graph: Graph, options: ConvertOptions, report: Report, container: s
         from .calibrate import post_train
 
         post_train(graph, options, report)
-    elif options.quant_type:
-        raise UsageError(f"--quantType={options.quant_type} is not there yet", hint="--quantType=WeightQuant")
+    elif options.quant_type == "DynamicQuant":
+        from .calibrate import make_dynamic
+
+        make_dynamic(graph, options, report)
     if options.fp16:
         from ..quant.weight_quant import store_float16
 

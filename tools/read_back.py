@@ -1,0 +1,126 @@
+"""Reads what was written with bitlite's own readers, and compares it with what it was written from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..converter.errors import Error, OutputError
+from ..converter.execute import is_quantized
+from ..converter.formats import read_model
+from ..converter.ir import Graph, Tensor
+from ..converter.passes import GENERAL, run_passes
+from ..native.session import Port, Session
+from .accuracy import sqnr
+from .bench_inputs import Feed, feed_for, outputs_like, random_feed
+
+LARGEST = 128 << 20
+"""Bytes of constants beyond which a file is read back, but not run."""
+_FLOAT = 1e-3  # of the range; files keep scales in float32, and operators may be stored in parts
+_CODES = 20.0  # dB: the last bits of an int8 network may differ, where a scale was rounded
+
+
+class Original:
+    """What files are written from; run once for all of them."""
+
+    def __init__(self, graph: Graph, threads: int = 1) -> None:
+        self.graph, self.threads = graph.copy(), threads
+        self._ran: tuple[Feed, Feed, list[Port], list[Port]] | None = None
+        self._runs = sum(t.data.nbytes for t in graph.constants() if t.data is not None) <= LARGEST
+
+    def outputs(self) -> tuple[Feed, Feed, list[Port], list[Port]] | None:
+        """(feed, outputs, input ports, output ports); None where it cannot be run on random input."""
+        if self._ran is None and self._runs:
+            try:
+                session = Session(self.graph.copy(), self.threads)
+                feed = random_feed(session.inputs, 1)
+                self._ran = feed, session.run(feed), session.inputs, session.outputs
+            except (Error, ValueError, IndexError):
+                self._runs = False
+        return self._ran
+
+
+def check_written(path: str, original: Original) -> None:
+    """Raises OutputError when the file does not hold what it was written from; it names the first node that differs."""
+    try:
+        graph = read_model(path)
+        run_passes(graph, GENERAL)
+    except Error as error:
+        raise OutputError(f"{path}: what was written cannot be read back: {error}") from error
+    for mine, theirs, what in (
+        (original.graph.inputs, graph.inputs, "input"),
+        (original.graph.outputs, graph.outputs, "output"),
+    ):
+        _check_ports(path, mine, theirs, what)
+    ran = original.outputs()
+    if ran is None:
+        return
+    feed, expected, inputs, outputs = ran
+    try:
+        shapes = {p.name: v.shape for p, v in zip(inputs, feed.values()) if p.shape is not None and None in p.shape}
+        session = Session(graph, original.threads) if not shapes else _open(path, original, feed, inputs)
+        found = outputs_like(session.run(feed_for(feed, inputs, session.inputs)), session.outputs, outputs)
+    except Error as error:
+        raise OutputError(f"{path}: what was written does not run: {error}") from error
+    wanted = outputs_like(expected, outputs, outputs)
+    floor = _CODES if any(is_quantized(t) for node in graph.nodes for t in node.outputs) else None
+    for name, value in wanted.items():
+        if not _alike(value, found[name], floor):
+            raise OutputError(f"{path}: output {name!r} is not what was written{_culprit(path, original, feed, floor)}")
+
+
+def _open(path: str, original: Original, feed: Feed, inputs: Sequence[Port]) -> Session:
+    """The file with the sizes that were fed."""
+    graph = read_model(path)
+    run_passes(graph, GENERAL)
+    session = Session(graph, original.threads)
+    fed = feed_for(feed, inputs, session.inputs)
+    graph = read_model(path, {name: value.shape for name, value in fed.items()})
+    run_passes(graph, GENERAL)
+    return Session(graph, original.threads)
+
+
+def _check_ports(path: str, mine: Sequence[Tensor], theirs: Sequence[Tensor], what: str) -> None:
+    if [t.dtype for t in mine] != [t.dtype for t in theirs]:
+        shown = [", ".join(f"{t.name} {t.dtype}" for t in side) for side in (mine, theirs)]
+        raise OutputError(f"{path}: read back, it has the {what}s {shown[1]} and not {shown[0]}")
+
+
+def _alike(a: np.ndarray, b: np.ndarray, floor: float | None) -> bool:
+    if a.size != b.size:
+        return False
+    if a.dtype.kind not in "fiu":
+        return bool(np.array_equal(a.ravel(), b.ravel()))
+    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    finite = np.isfinite(x)
+    if not np.array_equal(x[~finite], y[~finite], equal_nan=True) or not np.isfinite(y[finite]).all():
+        return False
+    error, largest = np.abs(x[finite] - y[finite]).max(initial=0.0), np.abs(x[finite]).max(initial=0.0)
+    if error <= _FLOAT * largest or not error:
+        return True
+    return floor is not None and sqnr(x[finite], y[finite]) >= floor
+
+
+def _culprit(path: str, original: Original, feed: Feed, floor: float | None) -> str:
+    """Which node is the first whose result differs, by the tensors that both graphs have under one name."""
+    try:
+        graph = read_model(path)
+        run_passes(graph, GENERAL)
+        mine = original.graph.copy()
+        names = {t.name for node in graph.nodes for t in node.outputs}
+        common = [t for node in mine.nodes for t in node.outputs if t.name in names]
+        by_name = {t.name: t for node in graph.nodes for t in node.outputs}
+        mine.outputs, graph.outputs = common, [by_name[t.name] for t in common]
+        first, second = Session(mine, original.threads), Session(graph, original.threads)
+        a = first.run(feed)
+        b = outputs_like(second.run(feed_for(feed, first.inputs, second.inputs)), second.outputs, first.outputs)
+    except (Error, ValueError, KeyError):
+        return ""
+    makers = {t.name: node for node in original.graph.nodes for t in node.outputs}
+    a = outputs_like(a, first.outputs, first.outputs)
+    for t in common:
+        if a[t.name].size == b[t.name].size and not _alike(a[t.name], b[t.name], floor):
+            node = makers[t.name]
+            return f": {node.name} ({node.op}) is the first node that differs"
+    return ""
