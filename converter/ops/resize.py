@@ -7,119 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, UnsupportedError
 from ..formats.reading import Reading
 from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import OPS, REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .integer import same_codes
 from .params import write_ints
+from .resample import check_modes, coordinates, gives_fractions, nearest_indices, resample, resize_scales, weights
 from .spatial import check_pixels
-from .types import const_ints, fail, need, normal_axes, value_dtype
+from .types import const_ints, fail, need, value_dtype
 from .writers import need_opset, write_onnx
-
-METHODS = ("nearest", "linear", "cubic")
-COORDINATES = (
-    "half_pixel",
-    "half_pixel_symmetric",
-    "pytorch_half_pixel",
-    "align_corners",
-    "asymmetric",
-    "tf_half_pixel_for_nn",
-    "tf_crop_and_resize",
-)
-NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil", "simple")
-
-
-def coordinates(n: int, m: int, scale: float, a: dict[str, Any], roi: Sequence[float] = ()) -> np.ndarray:
-    """Where the m output positions of an axis of n elements lie in the input, in float32 as onnxruntime and LiteRT do.
-
-    scale: output / input. With `multiply` positions are multiplied by float32(n / m), as TFLite does, not divided.
-    """
-    x, f = np.arange(m, dtype=np.float32), np.float32
-    mode, s = a["coordinate_mode"], f(scale)
-
-    def back(v: np.ndarray) -> np.ndarray:
-        return v * (f(n) / f(m)) if a["multiply"] else v / s
-
-    if mode == "align_corners":
-        if m == 1:
-            return np.zeros(1, np.float32)
-        return x * (f(n - 1) / f(m - 1)) if a["multiply"] else x * f(n - 1) / f(m - 1)
-    if mode == "asymmetric":
-        return back(x)
-    if mode == "tf_half_pixel_for_nn":
-        return back(x + f(0.5))
-    if mode == "pytorch_half_pixel" and m == 1:
-        return np.zeros(1, np.float32)
-    if mode == "tf_crop_and_resize":
-        start, end = f(roi[0]), f(roi[1])
-        if m == 1:
-            return np.array([f(0.5) * (start + end) * f(n - 1)], np.float32)
-        return start * f(n - 1) + x * (end - start) * f(n - 1) / f(m - 1)
-    centres = back(x + f(0.5))
-    if mode == "half_pixel_symmetric":
-        centres = f(n / 2) * (f(1) - f(m) / (s * f(n))) + centres
-    return centres - f(0.5)
-
-
-def nearest_indices(n: int, m: int, scale: float, a: dict[str, Any], roi: Sequence[float] = ()) -> np.ndarray:
-    """The input element of each output position."""
-    x, mode = coordinates(n, m, scale, a, roi), a["nearest_mode"]
-    if mode == "simple":  # of Upsample and the first Resize
-        mode = "ceil" if scale < 1 else "floor"
-    if mode == "floor":
-        x = np.floor(x)
-    elif mode == "ceil":
-        x = np.ceil(x)
-    else:
-        down = np.floor(x)
-        half = x - down == np.float32(0.5)
-        x = np.where(half, down if mode == "round_prefer_floor" else down + 1, np.rint(x))
-    return np.clip(x, 0, n - 1).astype(np.int64)
-
-
-def _kernel(t: np.ndarray, method: str, coeff: float) -> np.ndarray:
-    """The interpolation kernel at distances t from the position."""
-    t = np.abs(t)
-    if method == "linear":
-        return np.clip(1 - t, 0, 1)
-    near = (coeff + 2) * t**3 - (coeff + 3) * t**2 + 1
-    far = coeff * t**3 - 5 * coeff * t**2 + 8 * coeff * t - 4 * coeff
-    return np.where(t <= 1, near, np.where(t < 2, far, 0))
-
-
-def weights(n: int, m: int, scale: float, a: dict[str, Any], roi: Sequence[float] = ()) -> np.ndarray:
-    """[m, n] float64: row k holds what output k takes of each input element."""
-    x = coordinates(n, m, scale, a, roi).astype(np.float64)
-    reach = 1 if a["method"] == "linear" else 2
-    shrink = min(scale, 1.0) if a["antialias"] else 1.0
-    base = np.floor(x)
-    first = int(np.floor(-reach / shrink)) + 1
-    taps = np.arange(first, 2 - first)
-    value = _kernel((taps - (x - base)[:, None]) * shrink, a["method"], a["cubic_coeff"])
-    at = base[:, None].astype(np.int64) + taps
-    if a["exclude_outside"] or a["antialias"]:
-        value = np.where((at < 0) | (at >= n), 0, value) if a["exclude_outside"] else value
-        value = value / value.sum(1, keepdims=True)
-    table = np.zeros((m, n))
-    np.add.at(table, (np.arange(m)[:, None], np.clip(at, 0, n - 1)), value)
-    return table
-
-
-def _scales(x: Sequence[int], size: Sequence[int], a: dict[str, Any]) -> list[float]:
-    if a["scales"]:
-        return list(a["scales"])
-    return [float(np.float32(m) / np.float32(n)) if n else 1.0 for n, m in zip(x, size)]
-
-
-def _check_modes(node: Node) -> None:
-    a = node.attrs
-    for key, allowed in (("method", METHODS), ("coordinate_mode", COORDINATES), ("nearest_mode", NEAREST)):
-        if a[key] not in allowed:
-            fail(node, f"{key}={a[key]!r}, allowed are {', '.join(allowed)}")
-    if a["coordinate_mode"] == "tf_half_pixel_for_nn" and a["method"] != "nearest":
-        fail(node, "tf_half_pixel_for_nn is a mode of the nearest method")
 
 
 def infer_resize(node: Node) -> Inferred:
@@ -129,7 +26,7 @@ def infer_resize(node: Node) -> Inferred:
     if x.shape is None or not 3 <= len(x.shape) <= 8:
         fail(node, f"the input's rank must be known, channels-last, it has shape {x.shape}")
     rank, size = len(x.shape) - 2, node.input(1)
-    _check_modes(node)
+    check_modes(node)
     if a["coordinate_mode"] == "tf_crop_and_resize" and (len(a["roi"]) != 2 * rank or not np.isfinite(a["roi"]).all()):
         fail(node, f"roi {a['roi']} does not hold begin and end of {rank} axes")
     if a["scales"] and (len(a["scales"]) != rank or not all(0 < v < 2**31 for v in a["scales"])):
@@ -147,18 +44,12 @@ def infer_resize(node: Node) -> Inferred:
             fail(node, f"size {out} is not {rank} positive numbers")
     if a["method"] == "nearest" and a["coordinate_mode"] == "half_pixel_symmetric":
         _check_ties(node, x.shape[1:-1], out)
-    if a["coordinate_mode"] == "align_corners" and a["scales"] and _fractional(x.shape[1:-1], a["scales"]):
+    if a["coordinate_mode"] == "align_corners" and a["scales"] and gives_fractions(x.shape[1:-1], a["scales"]):
         fail(node, f"align_corners with scales {a['scales']} that give no whole size of {x.shape[1:-1]}")
     if any(n == 0 and m for n, m in zip(x.shape[1:-1], out)):
         fail(node, f"an input of shape {x.shape} has nothing to resize")
     check_pixels(out, node.name)
     return [(value_dtype(x), (x.shape[0], *out, x.shape[-1]))]
-
-
-def _fractional(shape: Sequence[int | None], scales: Sequence[float]) -> bool:
-    """Whether a scaled size is not whole: with align_corners the standard and onnxruntime then differ."""
-    sizes = [float(np.float32(s) * n) for n, s in zip(shape, scales) if n is not None and s != 1.0]
-    return any(v != round(v) for v in sizes)
 
 
 def _check_ties(node: Node, before: Sequence[int | None], after: Sequence[int | None]) -> None:
@@ -167,44 +58,16 @@ def _check_ties(node: Node, before: Sequence[int | None], after: Sequence[int | 
     if None in before or None in after:
         return
     halves = a["nearest_mode"].startswith("round")
-    for n, m, s in zip(before, after, _scales(before, after, a)):  # pyright: ignore[reportArgumentType]
+    for n, m, s in zip(before, after, resize_scales(before, after, a)):  # pyright: ignore[reportArgumentType]
         x = coordinates(n, m, s, a).astype(np.float64) + (0.5 if halves else 0.0)  # pyright: ignore
         if n != m and (np.abs(x - np.rint(x)) < 1e-5 * max(n, 1)).any():  # pyright: ignore
             fail(node, f"half_pixel_symmetric from {n} to {m} has positions between two elements")
 
 
-def _resize(x: np.ndarray, size: np.ndarray | None = None, **a: Any) -> np.ndarray:
-    spatial = x.shape[1:-1]
-    if size is None:
-        out = [int(np.floor(np.float32(s) * n)) for n, s in zip(spatial, a["scales"])]
-    else:
-        out = [int(v) for v in size.reshape(-1)]
-    scales = _scales(spatial, out, a)
-    crop = a["coordinate_mode"] == "tf_crop_and_resize"
-    y, outside = x, np.zeros(out, bool)
-    for i, (n, m, s) in enumerate(zip(spatial, out, scales)):
-        roi = a["roi"][2 * i : 2 * i + 2]
-        if crop:
-            at = coordinates(n, m, s, a, roi)
-            shape = [1] * len(out)
-            shape[i] = m
-            outside |= ((at < 0) | (at > n - 1)).reshape(shape)
-        elif n == m and s == 1.0:
-            continue
-        if a["method"] == "nearest":
-            y = np.take(y, nearest_indices(n, m, s, a, roi), axis=i + 1)
-        else:
-            table = weights(n, m, s, a, roi).astype(np.promote_types(x.dtype, np.float32))
-            y = np.moveaxis(np.moveaxis(y, i + 1, -1) @ table.T, -1, i + 1)
-    if crop and outside.any():
-        y = np.where(outside[None, ..., None], np.asarray(a["extrapolation"], y.dtype), y)
-    return np.ascontiguousarray(y.astype(x.dtype, copy=False))
-
-
 def _integer(node: Node, arrays: Sequence[Any]) -> Any:
     if node.attrs["method"] != "nearest" or node.attrs["coordinate_mode"] == "tf_crop_and_resize":
         return None
-    return same_codes(_resize)(node, arrays)
+    return same_codes(resample)(node, arrays)
 
 
 def _case(shape: tuple[int, ...], size: Sequence[int], **attrs: Any) -> Case:
@@ -256,7 +119,7 @@ def resize(x: np.ndarray, size: np.ndarray | None = None, **a: Any) -> np.ndarra
 
     roi: begin and end of each axis, as parts of it. "simple" is the floor where an axis grows, the ceiling elsewhere.
     """
-    return _resize(x, size, **a)
+    return resample(x, size, **a)
 
 
 @reads("tflite", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
@@ -427,7 +290,7 @@ def _as_multiplied(w: Writing, node: Node, modes: dict[tuple[str, str], Any]) ->
         w.refuse(node, f"only two spatial axes are resized there, not {len(before)}")
     make = nearest_indices if a["method"] == "nearest" else weights
     if a["coordinate_mode"] != "tf_crop_and_resize":
-        want = [make(n, m, s, a) for n, m, s in zip(before, after, _scales(before, after, a))]
+        want = [make(n, m, s, a) for n, m, s in zip(before, after, resize_scales(before, after, a))]
         for (mode, rounding), words in modes.items():
             other = a | {"coordinate_mode": mode, "nearest_mode": rounding, "multiply": True, "antialias": False}
             got = [make(n, m, m / n, other | {"exclude_outside": False}) for n, m in zip(before, after)]
@@ -474,7 +337,7 @@ def write_tflite_resize(w: Writing, node: Node) -> None:
     w.node("RESIZE_NEAREST_NEIGHBOR" if nearest else "RESIZE_BILINEAR", node, [node.inputs[0], size], fields=fields)
 
 
-def _opset(a: dict[str, Any]) -> int:
+def resize_opset(a: dict[str, Any]) -> int:
     """The first opset whose Resize has what the attributes ask."""
     if a["coordinate_mode"] == "half_pixel_symmetric":
         return 19
@@ -488,7 +351,7 @@ def write_onnx_resize(w: Writing, node: Node) -> None:
     assert x is not None and x.shape is not None
     rank = len(x.shape)
     before, after = _static(w, node)
-    scales, rounding, mode = _scales(before, after, a), a["nearest_mode"], a["coordinate_mode"]
+    scales, rounding, mode = resize_scales(before, after, a), a["nearest_mode"], a["coordinate_mode"]
     if rounding == "simple":
         if len({s < 1 for s in scales if s != 1}) > 1:
             w.refuse(node, "some axes grow and others shrink, with another rounding each")
@@ -504,7 +367,7 @@ def write_onnx_resize(w: Writing, node: Node) -> None:
             if not np.array_equal(nearest_indices(n, m, s, a), nearest_indices(n, m, s, written)):
                 w.refuse(node, f"ONNX rounds some of {m} positions over {n} elements elsewhere")
     fields: dict[str, Any] = {"mode": a["method"], "coordinate_transformation_mode": mode}
-    need_opset(w, node, _opset(a), "this resize")
+    need_opset(w, node, resize_opset(a), "this resize")
     if a["method"] == "nearest":
         fields["nearest_mode"] = rounding
     if a["method"] == "cubic":
@@ -526,93 +389,3 @@ def write_onnx_resize(w: Writing, node: Node) -> None:
     else:
         inputs = [x, roi, None, w.constant([x.shape[0], x.shape[-1], *after], np.int64, "sizes")]
     write_onnx(w, node, "Resize", inputs, fields, spatial=rank > 2)
-
-
-_RUNTIME = {"axes": None, "policy": "stretch", "from_sizes": False}
-
-
-def _runtime_target(shape: Sequence[int], given: Sequence[float], a: dict[str, Any]) -> tuple[list[float], list[int]]:
-    """(scales, sizes) of all axes from the scales or sizes that the run brings."""
-    axes = list(range(len(shape))) if a["axes"] is None else [v % len(shape) for v in a["axes"]]
-    if 0 in shape:
-        raise DataError(f"a resize of an empty input {list(shape)}")
-    if len(given) != len(axes) or not all(0 < v < 2**31 for v in given):
-        raise DataError(f"scales or sizes {list(given)} for {len(axes)} axes")
-    scales, sizes = [1.0] * len(shape), list(shape)
-    asked = [np.float32(v) / np.float32(shape[i]) for v, i in zip(given, axes)] if a["from_sizes"] else given
-    if a["from_sizes"] and a["policy"] != "stretch":
-        one = min(asked) if a["policy"] == "not_larger" else max(asked)
-        asked = [one] * len(axes)
-        given = [np.floor(float(one) * shape[i] + 0.5) for i in axes]
-    for i, value, s in zip(axes, given, asked):
-        scales[i] = float(np.float32(s))
-        sizes[i] = int(value) if a["from_sizes"] else int(np.floor(np.float32(value) * shape[i]))
-    check_pixels(sizes, "Resize")
-    return scales, sizes
-
-
-def _infer_runtime(node: Node) -> Inferred:
-    x, given = node.inputs[0], node.inputs[1]
-    assert x is not None and given is not None
-    need(node, x, "biuf" if node.attrs["method"] == "nearest" else "f", "the input")
-    if x.shape is None or not 1 <= len(x.shape) <= 6:
-        fail(node, f"the input's rank must be known and 1 to 6, it has shape {x.shape}")
-    _check_modes(node)
-    if node.attrs["policy"] not in ("stretch", "not_larger", "not_smaller"):
-        fail(node, f"keep_aspect_ratio_policy={node.attrs['policy']!r}")
-    axes = node.attrs["axes"]
-    if axes is not None:
-        normal_axes(node, axes, len(x.shape))
-    if node.attrs["coordinate_mode"] == "tf_crop_and_resize" and node.input(2) is None:
-        fail(node, "tf_crop_and_resize without a roi")
-    return [(value_dtype(x), (None,) * len(x.shape))]
-
-
-@op(
-    "ResizeAtRunTime",
-    attrs={k: v for k, v in OPS["Resize"].attrs.items() if k not in ("scales", "roi", "multiply")} | _RUNTIME,
-    infer=_infer_runtime,
-    arity=(2, 3),
-    quant=Quant(int8=False),
-    foldable=False,
-    cases=[
-        Case(((1, 2, 4, 5), np.float32([1, 1, 1.5, 0.7])), {"method": "linear"}),
-        Case(((2, 4, 5), np.int64([7, 4])), {"method": "nearest", "from_sizes": True, "axes": [1, 2]}),
-        Case(
-            ((1, 4, 5), np.int64([3, 3]), np.float32([0.2, -0.1, 0.9, 1.2])),
-            {"method": "linear", "from_sizes": True, "axes": [1, 2], "coordinate_mode": "tf_crop_and_resize"},
-        ),
-    ],
-)
-def resize_at_run_time(x: np.ndarray, given: np.ndarray, roi: np.ndarray | None = None, **a: Any) -> np.ndarray:
-    """ONNX Resize of x, any axes in source order, by scales, sizes and a roi that are computed while running."""
-    rank = x.ndim
-    scales, sizes = _runtime_target(x.shape, [float(v) for v in given.reshape(-1)], a)
-    bounds = [0.0, 1.0] * rank
-    if a["coordinate_mode"] == "tf_crop_and_resize" and roi is not None:
-        axes = list(range(rank)) if a["axes"] is None else [v % rank for v in a["axes"]]
-        if roi.size != 2 * len(axes) or not np.isfinite(roi).all():
-            raise DataError(f"a roi {roi.reshape(-1)} for {len(axes)} axes")
-        for k, axis in enumerate(axes):
-            bounds[2 * axis : 2 * axis + 2] = [float(roi.reshape(-1)[k]), float(roi.reshape(-1)[len(axes) + k])]
-    if a["coordinate_mode"] == "align_corners" and not a["from_sizes"] and _fractional(x.shape, scales):
-        raise UnsupportedError(f"Resize: align_corners with scales {scales} that give no whole size of {x.shape}")
-    attrs = {k: v for k, v in a.items() if k not in _RUNTIME} | {"scales": scales, "roi": bounds, "multiply": False}
-    return _resize(x[None, ..., None], np.array(sizes, np.int64), **attrs)[0, ..., 0]
-
-
-@writes("onnx", "ResizeAtRunTime")
-def write_onnx_runtime_resize(w: Writing, node: Node) -> None:
-    a = node.attrs
-    fields: dict[str, Any] = {"mode": a["method"], "coordinate_transformation_mode": a["coordinate_mode"]}
-    if a["nearest_mode"] == "simple":
-        w.refuse(node, "the rounding of the first Resize depends on scales that are computed while running")
-    fields |= {"nearest_mode": a["nearest_mode"], "cubic_coeff_a": a["cubic_coeff"], "antialias": int(a["antialias"])}
-    fields |= {"exclude_outside": int(a["exclude_outside"]), "extrapolation_value": a["extrapolation"]}
-    need_opset(w, node, _opset(a), "this resize")
-    if a["axes"] is not None:
-        fields["axes"] = a["axes"]
-    if a["policy"] != "stretch":
-        fields["keep_aspect_ratio_policy"] = a["policy"]
-    given = [None, node.inputs[1]] if a["from_sizes"] else [node.inputs[1]]
-    w.node("Resize", node, [node.inputs[0], node.input(2), *given], fields=fields)

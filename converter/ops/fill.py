@@ -1,0 +1,180 @@
+"""Tensors made from numbers: Fill and Range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..formats.reading import Reading
+from ..formats.writing import Writing
+from ..ir import Node, Tensor
+from ..opdef import Case, Inferred, Quant, op, reads, writes
+from .params import emit_cast, int64_param, write_cast, write_param
+from .types import (
+    const_ints,
+    dtype_from,
+    dtype_number,
+    fail,
+    joint_dtype,
+    length,
+    one_number,
+    value_dtype,
+)
+
+
+def infer_fill(node: Node) -> Inferred:
+    dims, value = node.inputs[0], node.inputs[1]
+    assert dims is not None and value is not None
+    if not one_number(value):
+        fail(node, f"the value must be one number, not of shape {value.shape}")
+    count, wanted = length(node, dims, "the shape"), const_ints(dims)
+    if wanted is not None and min(wanted, default=0) < 0:
+        fail(node, f"shape {wanted} has a negative size")
+    known = None if count is None else (None,) * count
+    return [(value_dtype(value), known if wanted is None else tuple(wanted))]
+
+
+@op(
+    "Fill",
+    infer=infer_fill,
+    arity=2,
+    quant=Quant(int8=False),
+    cases=[Case((np.array([2, 3]), np.float32(1.5))), Case((np.array([], np.int64), np.array([7])))],
+)
+def fill(dims: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """A tensor of shape `dims` (int64[n]) that holds `value` everywhere."""
+    return np.full([int(n) for n in np.reshape(dims, -1)], np.reshape(value, -1)[0], np.asarray(value).dtype)
+
+
+@reads("tflite", "FILL")
+def read_tflite_fill(r: Reading) -> Tensor:
+    return r.emit("Fill", int64_param(r, r.input(0)), r.input(1))
+
+
+@reads("ms", "Fill")
+def read_ms_fill(r: Reading) -> Tensor:
+    return r.emit("Fill", int64_param(r, r.input(1)), r.input(0))
+
+
+@reads("onnx", "ConstantOfShape")
+def read_onnx_constant_of_shape(r: Reading) -> Tensor:
+    value = r.attr("value", None)
+    value = np.zeros(1, np.float32) if value is None else value
+    return r.emit("Fill", int64_param(r, r.input(0)), r.constant(value.reshape(()), name=f"{r.name}/value"))
+
+
+@reads("ms", "ConstantOfShape")
+def read_ms_constant_of_shape(r: Reading) -> Tensor:
+    dtype = dtype_from("ms", r.attr("data_type", 43), r)
+    value = list(r.attr("value", [0.0]))
+    return r.emit("Fill", int64_param(r, r.input(0)), r.constant(value[0], dtype))
+
+
+@reads("tflite", "ZEROS_LIKE")
+@reads("ms", "ZerosLike", "OnesLike")
+def read_like(r: Reading) -> Tensor:
+    x = r.input(0)
+    one = r.constant(int(r.op == "OnesLike"), value_dtype(x))
+    return r.emit("Fill", r.emit("Shape", x), one)
+
+
+@writes("tflite", "Fill")
+def write_tflite_fill(w: Writing, node: Node) -> None:
+    w.node("FILL", node, [write_param(w, node, node.inputs[0], "shape"), _scalar(w, node, node.inputs[1])])
+
+
+@writes("ms", "Fill")
+def write_ms_fill(w: Writing, node: Node) -> None:
+    w.node("Fill", node, [_scalar(w, node, node.inputs[1]), write_param(w, node, node.inputs[0], "shape")])
+
+
+def _scalar(w: Writing, node: Node, t: Tensor | None) -> Tensor:
+    assert t is not None
+    if t.data is None or t.shape == ():
+        return t
+    return w.constant(t.data.reshape(()), t.dtype, f"{node.name}/value")
+
+
+@writes("onnx", "Fill")
+def write_onnx_fill(w: Writing, node: Node) -> None:
+    """ConstantOfShape for a constant value, Expand for another."""
+    dims, value = write_param(w, node, node.inputs[0], "shape"), node.inputs[1]
+    assert value is not None
+    if value.data is None:
+        w.node("Expand", node, [value, dims])
+    else:
+        w.node("ConstantOfShape", node, [dims], fields={"value": value.real().reshape(1)})
+
+
+def infer_range(node: Node) -> Inferred:
+    dtype = joint_dtype(node, *node.inputs)
+    for t in node.inputs:
+        if t is None or not one_number(t):
+            fail(node, "start, limit and step must be one number each")
+    if any(t.data is None for t in node.inputs):  # pyright: ignore[reportOptionalMemberAccess]
+        return [(dtype, (None,))]
+    values = [np.reshape(t.data, -1)[0] for t in node.inputs]  # pyright: ignore
+    if values[2] == 0:
+        fail(node, "its step is 0")
+    return [(dtype, (_count(*values),))]
+
+
+def _count(start: Any, limit: Any, step: Any) -> int:
+    if isinstance(start, np.integer):
+        return max(-(-(int(limit) - int(start)) // int(step)), 0)
+    return max(int(np.ceil((limit - start) / step)), 0)
+
+
+@op(
+    "Range",
+    infer=infer_range,
+    arity=3,
+    quant=Quant(int8=False),
+    cases=[Case((np.array(3), np.array(11), np.array(2))), Case((np.float32(2), np.float32(-1), np.float32(-0.5)))],
+)
+def range_(start: np.ndarray, limit: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """start, start + step, … before limit (scalars of one type)."""
+    first, last, by = (np.reshape(v, -1)[0] for v in (start, limit, step))
+    return (first + np.arange(_count(first, last, by)).astype(first.dtype) * by).astype(first.dtype)
+
+
+@reads("tflite", "RANGE")
+@reads("onnx", "Range")
+def read_range(r: Reading) -> Tensor:
+    return r.emit("Range", r.input(0), r.input(1), r.input(2))
+
+
+@reads("ms", "Range")
+def read_ms_range(r: Reading) -> Tensor:
+    if len(r.inputs) == 3:
+        return read_range(r)
+    bounds = (r.attr("start", 0), r.attr("limit", 0), r.attr("delta", 1))
+    dtype = dtype_from("ms", r.attr("d_type", 0) or 34, r)
+    return r.emit("Range", *(r.constant(v, dtype) for v in bounds))
+
+
+@writes("tflite", "Range")
+def write_tflite_range(w: Writing, node: Node) -> None:
+    w.node("RANGE", node, [_scalar(w, node, t) for t in node.inputs])
+
+
+@writes("onnx", "Range")
+def write_onnx_range(w: Writing, node: Node) -> None:
+    w.node("Range", node, [_scalar(w, node, t) for t in node.inputs])
+
+
+@writes("ms", "Range")
+def write_ms_range(w: Writing, node: Node) -> None:
+    """int64 counts do not exist there: int32 and a cast."""
+    y = node.outputs[0]
+    if y.dtype != np.int64:
+        w.node("Range", node, node.inputs, fields={"d_type": dtype_number("ms", y.dtype)})
+        return
+    small = np.dtype(np.int32)
+    ins: Sequence[Tensor] = [write_cast(w, node, t, small, "bound") for t in node.inputs if t is not None]
+    raw = w.between(y, name=f"{y.name}/int32")
+    raw.dtype = small
+    w.node("Range", node, ins, [raw], fields={"d_type": dtype_number("ms", small)})
+    emit_cast(w, node, raw, y)

@@ -1,0 +1,80 @@
+"""Lrn: local response normalization across channels, channels-last."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..formats.reading import Reading
+from ..formats.writing import Writing
+from ..ir import Node, Tensor
+from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from .norm import float_input
+from .types import fail
+from .writers import write_onnx
+
+
+def _infer_lrn(node: Node) -> Inferred:
+    x = float_input(node)
+    if node.attrs["size"] < 1 or (x.shape is not None and len(x.shape) < 3):
+        fail(node, f"a window of {node.attrs['size']} channels of an input of shape {x.shape}")
+    return [(x.dtype, x.shape)]
+
+
+@op(
+    "Lrn",
+    attrs={"size": REQUIRED, "alpha": 1.0, "beta": 0.5, "bias": 1.0},
+    infer=_infer_lrn,
+    quant=Quant(int8=False),
+    cases=[
+        Case(((2, 4, 5, 7),), {"size": 5, "alpha": 1e-2, "beta": 0.75}),
+        Case(((1, 3, 3, 6),), {"size": 4, "alpha": 0.3, "beta": 0.5, "bias": 2.0}),
+        Case(((1, 3, 3, 2),), {"size": 7}),
+    ],
+)
+def lrn(x: np.ndarray, *, size: int, alpha: float, beta: float, bias: float) -> np.ndarray:
+    """x [N,*S,C] / (bias + alpha · Σ x²)^beta: the sum is over `size` channels, (size - 1) // 2 of them before each."""
+    before, channel, many = (size - 1) // 2, np.arange(x.shape[-1]), x.shape[-1]
+    total = np.concatenate([np.zeros((*x.shape[:-1], 1)), np.cumsum(np.square(x.astype(np.float64)), -1)], -1)
+    first, end = np.maximum(channel - min(before, many), 0), np.minimum(channel + min(size - before, many), many)
+    sums = total[..., end] - total[..., first]
+    return (x / (bias + alpha * sums) ** beta).astype(x.dtype)
+
+
+@reads("onnx", "LRN")
+def read_onnx_lrn(r: Reading) -> Tensor:
+    size = int(r.attr("size"))
+    attrs = {k: float(r.attr(k, d)) for k, d in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))}
+    attrs["alpha"] /= size
+    return r.channels_first(r.emit("Lrn", r.channels_last(r.input(0)), size=size, **attrs))
+
+
+@reads("tflite", "LOCAL_RESPONSE_NORMALIZATION")
+def read_tflite_lrn(r: Reading) -> Tensor:
+    attrs = {k: float(r.attr(k, 0.0)) for k in ("alpha", "beta", "bias")}
+    return r.emit("Lrn", r.input(0), size=2 * int(r.attr("radius", 0)) + 1, **attrs)
+
+
+@reads("ms", "LRN")
+def read_ms_lrn(r: Reading) -> Tensor:
+    attrs = {k: float(r.attr(k, 0.0)) for k in ("alpha", "beta", "bias")}
+    return r.emit("Lrn", r.input(0), size=2 * int(r.attr("depth_radius", 0)) + 1, **attrs)
+
+
+@writes("ms", "Lrn")
+@writes("tflite", "Lrn")
+@writes("onnx", "Lrn")
+def write_lrn(w: Writing, node: Node) -> None:
+    a = node.attrs
+    fields = {k: a[k] for k in ("alpha", "beta", "bias")}
+    if w.container == "onnx":
+        fields |= {"size": a["size"], "alpha": a["alpha"] * a["size"]}
+        write_onnx(w, node, "LRN", node.inputs, fields, spatial=True)
+        return
+    x = node.inputs[0]
+    if a["size"] % 2 == 0 or x is None or x.rank != 4:
+        w.refuse(node, f"a window of {a['size']} channels has no radius, or the input is not 4-D")
+    if w.container == "tflite":
+        w.node("LOCAL_RESPONSE_NORMALIZATION", node, node.inputs, fields=fields | {"radius": a["size"] // 2})
+    else:
+        fields |= {"depth_radius": a["size"] // 2, "norm_region": "ACROSS_CHANNELS"}
+        w.node("LRN", node, node.inputs, fields=fields)
