@@ -18,6 +18,10 @@ from .selectors import Selection, Selector
 
 MODEL, QUANT, CALIB, IMAGE, GRAPH, RUN = "Model", "Quantization", "Calibration", "Images", "Graph", "Run and report"
 
+_UNRECORDED = (
+    "model_file", "output_file", "config_file", "calibrate_path", "dump_dist", "load_dist", "debug_info_save_path",
+    "dump_ir",
+)  # fmt: skip
 ENDINGS = {"MS": ".ms", "TFLITE": ".tflite", "ONNX": ".onnx"}
 MIXED_BIT = "mixed bit widths chosen by the tool (bit 0) are not there yet; name the bits per layer with --layerBits"
 _NOT_READ = "bitlite reads TFLITE, ONNX and MSLITE; export the model to ONNX first"
@@ -399,15 +403,14 @@ class ConvertOptions:
         return self.origins.get(name, f"--{fields_of(type(self))[name].name}")
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the options that differ from their defaults, JSON-ready, as the written file records them."""
+        """Returns the options that differ from their defaults, JSON-ready, as the written file records them.
+
+        What cannot change the model stays out, and so do the paths of this machine.
+        """
         shown = {}
         for f in fields(self):
             row = f.metadata.get("row")
-            if (
-                row is None
-                or not row.name
-                or f.name in ("model_file", "output_file", "config_file", "threads", "quiet")
-            ):
+            if row is None or not row.name or (row.group == RUN and f.name != "seed") or f.name in _UNRECORDED:
                 continue
             value = getattr(self, f.name)
             if value != row.default:

@@ -137,12 +137,19 @@ def _rows(graph: Graph, refusals: dict[str, str], stopped: dict[str, dict[str, s
                 "op": op,
                 "count": count,
                 "runs": "kernel" if not slow[op] else "numpy" if slow[op] == count else f"numpy {slow[op]}/{count}",
-                "int8": "float: it has no int8 meaning" if cell is None or not cell.int8 else "int8",
+                "int8": _int8(op),
                 "weights": "quantized" if weights else "",
                 **{fmt: _yes(op not in reasons) for fmt, reasons in stopped.items()},
             }
         )
     return rows
+
+
+def _int8(op: str) -> str:
+    cell = row(op).quant
+    if op in ("Quantize", "Dequantize"):
+        return "is a cast"
+    return "float: it has no int8 meaning" if cell is None or not cell.int8 else "int8"
 
 
 def _yes(value: bool) -> str:

@@ -240,8 +240,20 @@ def test_recorded_options_can_be_given_again():
     more = ("--keepFloat=from a to b,type:Conv", "--layerBits=a:4", "--method=KL,PERCENTILE:99.9")
     options = parse(*first, *more)
     table = fields_of(ConvertOptions)
-    again = parse(*(f"--{table[name].name}={value}" for name, value in options.as_dict().items()))
+    recorded = options.as_dict()
+    again = parse("--calibratePath=x:d", *(f"--{table[name].name}={value}" for name, value in recorded.items()))
     assert again == options
+
+
+def test_no_path_of_this_machine_is_recorded():
+    flags = (
+        "--quantType=PostTraining",
+        "--calibratePath=x:d",
+        "--dumpIR=e",
+        "--report=f.html",
+        "--debugInfoSavePath=g",
+    )
+    assert parse(*flags, "--seed=3", "--verify").as_dict() == {"quant_type": "PostTraining", "seed": "3"}
 
 
 def test_help_fits_eighty_columns_and_names_every_flag(monkeypatch):
