@@ -77,6 +77,8 @@ class Lowering:
         if definition.kernel is None:
             return "no native kernel"
         attrs = dict(node.attrs)
+        if attrs.pop("dynamic", False) and self._is_dynamic(node):
+            attrs["dynamic"] = True
         inputs: list[Tensor | None] = list(node.inputs)
         for index, key in definition.const_inputs.items():
             t = node.input(index)
@@ -88,7 +90,7 @@ class Lowering:
             inputs[index] = None
         while inputs and inputs[-1] is None:
             inputs.pop()
-        if quantized and node.op not in ("Quantize", "Dequantize"):
+        if quantized and node.op not in ("Quantize", "Dequantize") and "dynamic" not in attrs:
             if is_quantized(node.inputs[0]) and is_quantized(node.outputs[0]):
                 if definition.quant is not None and definition.quant.weights:
                     attrs["rounding"] = self.rounding
@@ -127,7 +129,7 @@ class Lowering:
         ):
             return None
         inputs = [x, *(self._bias(t) if i + 1 == cell.bias else t for i, t in enumerate(node.inputs[1:]))]
-        attrs = {k: v for k, v in node.attrs.items() if _plain(v)}
+        attrs = {k: v for k, v in node.attrs.items() if _plain(v) and k != "dynamic"}
         return Step(row(node.op).kernel or "", node.name, inputs, node.outputs, attrs, (source, node))
 
     def _dynamic_layer(self, node: Node) -> Step | None:
@@ -150,6 +152,15 @@ class Lowering:
         attrs = {k: v for k, v in node.attrs.items() if _plain(v)} | {"dynamic": True}
         step = Step(row(node.op).kernel or "", node.name, inputs, node.outputs, attrs, (node,))
         return step if refusal(step) is None else None
+
+    @staticmethod
+    def _is_dynamic(node: Node) -> bool:
+        """Whether an int8 weight meets inputs that are quantized while running."""
+        from ..converter.ops.integer import is_dynamic
+
+        cell = row(node.op).quant
+        axis = cell.channel_axis(node) if cell is not None else None
+        return axis is not None and is_dynamic(node, axis)
 
     def _bias(self, t: Tensor | None) -> Tensor | None:
         return self.real(t) if t is not None else None

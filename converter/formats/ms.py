@@ -16,6 +16,7 @@ from ..ir import Graph, Node, Tensor
 from ..numeric.qparams import QuantParam
 from ..opdef import reader, row
 from . import ms_schema
+from .dynamic_layers import dynamic_weights, mark_dynamic
 from .files import map_file, write_atomic
 from .flat import Record, decode
 from .flat import write as write_flat
@@ -95,6 +96,7 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
     for i, t in zip(_indices(record.outputIndex, len(tensors), "tensor", path), graph.outputs):
         t.layout = "" if t.rank != 4 else "NHWC" if tensors[i].format == _NHWC else "NCHW"
     graph.prune()
+    mark_dynamic(graph, graph.meta.pop("dynamic", None))
     graph.uniquify()
     if not {"bitlite", "rounding"} & set(graph.meta) and any(is_quantized(t) for n in graph.nodes for t in n.outputs):
         # What MindSpore Lite itself wrote was calibrated for its kernels' rounding.
@@ -232,6 +234,8 @@ def to_record(graph: Graph) -> Record:
         "tensorIndices": np.arange(len(tensors), dtype=np.uint32),
     }
     noted = {k: graph.meta[k] for k in ("bitlite", "options", "rounding", "activations") if k in graph.meta}
+    if named := dynamic_weights(graph):
+        noted["dynamic"] = named
     return Record(
         "MetaGraph",
         name=graph.name,

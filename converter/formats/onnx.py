@@ -12,6 +12,7 @@ from ..builder import Builder
 from ..errors import ModelError, UnsupportedError
 from ..ir import Graph, Tensor
 from ..opdef import reader
+from .dynamic_layers import KEY, mark_dynamic
 from .files import map_file
 from .onnx_functions import body_of
 from .onnx_write import write
@@ -87,6 +88,7 @@ class _Reader:
         for t in (*self.graph.inputs, *self.graph.outputs):
             t.layout = "NCHW" if t.rank == 4 else ""
         self.graph.prune()
+        mark_dynamic(self.graph, next((p.value for p in self.model.metadata_props if p.key == KEY), None))
         self.graph.uniquify()
         return self.graph
 

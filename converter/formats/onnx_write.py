@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import OutputError, UnsupportedError
 from ..execute import is_quantized
 from ..ir import Graph, Tensor
+from . import dynamic_layers
 from .files import write_atomic
 from .writing import Emitted, Writing, Written, write_operators
 
@@ -179,6 +180,8 @@ def _model(graph: Graph, emitted: list[Emitted], opset: int) -> tuple[Any, list[
     model = helper.make_model(
         body, opset_imports=opsets, producer_name="bitlite", producer_version=str(graph.meta.get("bitlite", ""))
     )
+    if dynamic := dynamic_layers.note(graph):
+        helper.set_model_props(model, {dynamic_layers.KEY: dynamic.decode()})
     model.ir_version = next(v for o, v in sorted(_IR_VERSIONS.items(), reverse=True) if opset >= o)
     return model, constants
 

@@ -14,6 +14,7 @@ from ..numeric.packing import from_unsigned
 from ..numeric.qparams import QuantParam
 from ..opdef import reader
 from . import tflite_schema
+from .dynamic_layers import KEY, mark_dynamic
 from .files import map_file
 from .flat import Record, decode, file_slice
 from .reading import InputShapes, Reading, name_outputs, read_operator, undefined
@@ -127,6 +128,8 @@ class _Subgraphs:
         for t in graph.outputs:
             t.layout = t.layout or ("NHWC" if t.rank == 4 else "")
         graph.prune()
+        if index == 0:
+            mark_dynamic(graph, graph.meta["tflite"]["metadata"].get(KEY))
         graph.uniquify()
         self.open.pop()
         return graph

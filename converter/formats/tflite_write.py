@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import UnsupportedError
 from ..execute import is_quantized
 from ..ir import Graph, Tensor
-from . import tflite_schema
+from . import dynamic_layers, tflite_schema
 from .files import write_atomic
 from .flat import Record
 from .flat import write as write_flat
@@ -86,7 +86,10 @@ def to_record(graph: Graph) -> tuple[Record, dict[str, tuple[str, int]]]:
     by_name = {t.name: i for t, i in numbers.items()}
     noted = graph.meta.get("tflite", {})
     metadata = []
-    for name, data in noted.get("metadata", {}).items():
+    kept = {name: data for name, data in noted.get("metadata", {}).items() if name != dynamic_layers.KEY}
+    if dynamic := dynamic_layers.note(graph):
+        kept[dynamic_layers.KEY] = dynamic
+    for name, data in kept.items():
         metadata.append({"name": name, "buffer": len(buffers)})
         buffers.append({"data": np.frombuffer(data, np.uint8)})
     record = Record(

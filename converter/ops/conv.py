@@ -81,6 +81,7 @@ def _integer(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
         "pad_mode": "explicit",
         "group": 1,
         "act": "none",
+        "dynamic": False,
     },
     infer=infer_conv,
     arity=(2, 3),
@@ -131,8 +132,12 @@ def conv(
     pad_mode: str,
     group: int,
     act: str,
+    dynamic: bool = False,
 ) -> np.ndarray:
-    """x [N,*S,C] ∗ w [O,*K,C/group] + b [O] → [N,*S',O]: cross-correlation, as ONNX Conv."""
+    """x [N,*S,C] ∗ w [O,*K,C/group] + b [O] → [N,*S',O]: cross-correlation, as ONNX Conv.
+
+    dynamic: an int8 w meets x quantized while running; see `integer.is_dynamic`.
+    """
     kernel, rank = w.shape[1:-1], w.ndim - 2
     view = windows(pad_spatial(x, pad), kernel, stride, dilation)
     n, out, channels = view.shape[0], view.shape[1 : rank + 1], x.shape[-1]

@@ -13,7 +13,7 @@ from ..ir import Node, Shape, Tensor
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .acts import apply_act, read_act
 from .conv import fused_activation
-from .integer import weighted_sum
+from .integer import is_dynamic, weighted_sum
 from .types import broadcast, fail, joint_dtype, known_size, need
 from .writers import write_fused, write_onnx, write_transposed
 
@@ -51,7 +51,7 @@ def _integer_fc(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
 
 @op(
     "FullyConnected",
-    attrs={"act": "none", "keep_dims": True},
+    attrs={"act": "none", "keep_dims": True, "dynamic": False},
     infer=infer_fully_connected,
     arity=(2, 3),
     kernel="fully_connected",
@@ -65,9 +65,12 @@ def _integer_fc(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     ],
 )
 def fully_connected(
-    x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None, *, act: str, keep_dims: bool
+    x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None, *, act: str, keep_dims: bool, dynamic: bool = False
 ) -> np.ndarray:
-    """x [...,K] · w [O,K]ᵀ + b [O] → [...,O]; without keep_dims x is rows of K."""
+    """x [...,K] · w [O,K]ᵀ + b [O] → [...,O]; without keep_dims x is rows of K.
+
+    dynamic: an int8 w meets x quantized while running; see `integer.is_dynamic`.
+    """
     rows = x if keep_dims else x.reshape(-1, w.shape[1])
     y = (_wide(rows) @ _wide(w).T).astype(np.result_type(x, w), copy=False)
     return apply_act(y if b is None else y + b, act)
@@ -112,7 +115,7 @@ def _integer_matmul(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
 
 @op(
     "MatMul",
-    attrs={"transpose_a": False, "transpose_b": False, "act": "none"},
+    attrs={"transpose_a": False, "transpose_b": False, "act": "none", "dynamic": False},
     infer=infer_matmul,
     arity=(2, 3),
     kernel="matmul",
@@ -129,9 +132,19 @@ def _integer_matmul(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     ],
 )
 def matmul(
-    a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None, *, transpose_a: bool, transpose_b: bool, act: str
+    a: np.ndarray,
+    b: np.ndarray,
+    bias: np.ndarray | None = None,
+    *,
+    transpose_a: bool,
+    transpose_b: bool,
+    act: str,
+    dynamic: bool = False,
 ) -> np.ndarray:
-    """a [...,M,K] · b [...,K,N] + bias [N], batches broadcast, 1-D factors as in numpy; transposes swap the last."""
+    """a [...,M,K] · b [...,K,N] + bias [N], batches broadcast, 1-D factors as in numpy; transposes swap the last.
+
+    dynamic: a constant int8 b meets a quantized while running; see `integer.is_dynamic`.
+    """
     left = np.swapaxes(a, -1, -2) if transpose_a and a.ndim > 1 else a
     right = np.swapaxes(b, -1, -2) if transpose_b and b.ndim > 1 else b
     y = np.matmul(_wide(left), _wide(right)).astype(np.result_type(a, b), copy=False)
@@ -330,7 +343,7 @@ def write_ms_fully_connected(w: Writing, node: Node) -> None:
     assert x is not None and weight is not None and weight.shape is not None
     if node.attrs["keep_dims"]:
         fields = {"transpose_a": False, "transpose_b": True}
-        write_fused(w, node, "MatMulFusion", node.inputs, fields, key="activation_type")
+        _write_ms_product(w, node, fields)
         return
     if x.shape is None or known_size(x.shape[1:]) != weight.shape[1]:
         w.refuse(node, f"an input of shape {x.shape} is not one row of {weight.shape[1]} each", hint="--inputShape")
@@ -343,8 +356,31 @@ def write_ms_matmul(w: Writing, node: Node) -> None:
     a, b = node.inputs[0], node.inputs[1]
     if a is None or b is None or min(a.rank or 0, b.rank or 0) < 2:
         w.refuse(node, "a product with a vector, or of unknown rank, is not there")
-    fields = {k: node.attrs[k] for k in ("transpose_a", "transpose_b")}
-    write_fused(w, node, "MatMulFusion", node.inputs, fields, key="activation_type")
+    _write_ms_product(w, node, {k: node.attrs[k] for k in ("transpose_a", "transpose_b")})
+
+
+def _write_ms_product(w: Writing, node: Node, fields: dict[str, Any]) -> None:
+    """A MatMulFusion, behind a DynamicQuant where the node quantizes its input while running."""
+    x = node.inputs[0]
+    assert x is not None
+    if not is_dynamic(node, _ms_axis(node)):
+        write_fused(w, node, "MatMulFusion", node.inputs, fields, key="activation_type")
+        return
+    codes = w.between(x, name=f"{node.name}/codes")
+    codes.dtype, codes.quant = np.dtype(np.int8), None
+    w.node("DynamicQuant", node, [x], [codes], fields={"dst_type": 32}, dynamic=True)
+    write_fused(w, node, "MatMulFusion", [codes, *node.inputs[1:]], fields, key="activation_type", dynamic=True)
+
+
+def _ms_axis(node: Node) -> int:
+    return 0 if node.op == "FullyConnected" else _matmul_axis(node)
+
+
+@reads("ms", "DynamicQuant")
+def read_ms_dynamic_quant(r: Reading) -> Tensor:
+    if r.attr("dst_type", 32) != 32 or r.attr("symmetric", False) or r.attr("activation_channel", False):
+        r.refuse("only int8, asymmetric, one range per tensor is read")
+    return r.emit("DynamicRound", r.input(0))
 
 
 @writes("tflite", "FullyConnected")

@@ -13,7 +13,9 @@ import numpy as np
 
 from ..execute import is_quantized
 from ..ir import Node, Tensor
+from ..numeric.dynamic import dynamic_codes
 from ..numeric.qparams import QuantParam, activation_range, along, foldable, requantize_rne_f32
+from .acts import apply_act
 
 
 def is_byte(tensor: Tensor | None) -> bool:
@@ -48,6 +50,8 @@ def weighted_sum(
     """
     x, w, y, bias = node.inputs[0], node.inputs[1], node.outputs[0], node.input(2)
     act = node.attrs.get("act", "none")
+    if is_dynamic(node, axis):
+        return _dynamic_sum(node, arrays, sums)
     if not (per_tensor(x) and is_byte(w) and per_tensor(y) and foldable(act)):
         return None
     qx, qw, qy = x.quant, w.quant, y.quant  # pyright: ignore
@@ -61,6 +65,32 @@ def weighted_sum(
     qmin, qmax = activation_range(act, qy, y.dtype)
     multiplier = qx.scale * qw.scale / qy.scale
     return requantize_rne_f32(wrapped(acc), multiplier, int(qy.zero_point[0]), qmin, qmax, y.dtype)
+
+
+def is_dynamic(node: Node, axis: int) -> bool:
+    """Whether the layer quantizes its float32 input as it comes: it is asked to, and has a constant int8 weight.
+
+    Args:
+        axis: of w, where scales per output channel lie.
+    """
+    x, w, bias = node.inputs[0], node.inputs[1], node.input(2)
+    if not node.attrs.get("dynamic", False) or x is None or w is None or w.quant is None or not w.is_const:
+        return False
+    q = w.quant
+    plain = q.var_corr is None and q.mean_corr is None and (len(q.scale) == 1 or q.axis == axis)
+    kinds = x.dtype == np.float32 == node.outputs[0].dtype and w.dtype == np.int8
+    return plain and kinds and (bias is None or bias.dtype == np.float32)
+
+
+def _dynamic_sum(node: Node, arrays: Sequence[Any], sums: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """float32(Σ (x-zx)(w-zw)) · (sx · float32(sw)) + b, every operation rounded to float32; x on its own range."""
+    weight = node.inputs[1].quant  # pyright: ignore[reportOptionalMemberAccess]
+    codes, scale, zero = dynamic_codes(np.asarray(arrays[0], np.float32))
+    acc = wrapped(sums(codes.astype(np.float64) - zero, centred(arrays[1], weight)))  # pyright: ignore
+    y = acc.astype(np.float32) * (scale * weight.scale.astype(np.float32))  # pyright: ignore
+    bias = arrays[2] if len(arrays) > 2 else None
+    y = y if bias is None else y + bias
+    return apply_act(y, node.attrs.get("act", "none"))
 
 
 def rescaled(node: Node, codes: np.ndarray) -> np.ndarray | None:

@@ -14,6 +14,7 @@ import numpy as np
 from ..formats.reading import Reading
 from ..formats.writing import Writing
 from ..ir import Node, Tensor
+from ..numeric.dynamic import dynamic_codes
 from ..numeric.qparams import QuantParam, code_range, dequantize, quantize_f32
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .codes import as_codes, as_plain, typed
@@ -298,6 +299,23 @@ def dynamic_quantize_linear(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     zero = np.uint8(np.clip(np.rint((0 - low) / scale), 0, 255))
     y = np.clip(np.rint(x / scale) + zero, 0, 255).astype(np.uint8)
     return y, np.asarray(scale), np.asarray(zero)
+
+
+@op(
+    "DynamicRound",
+    infer=lambda node: [(node.inputs[0].dtype, node.inputs[0].shape)],  # pyright: ignore[reportOptionalMemberAccess]
+    quant=Quant(int8=False),
+    cases=[Case(((3, 4),))],
+)
+def dynamic_round(x: np.ndarray) -> np.ndarray:
+    """x rounded to the 256 codes of its own range: what MindSpore Lite's DynamicQuant stands for."""
+    codes, scale, zero = dynamic_codes(np.asarray(x, np.float32))
+    return ((codes.astype(np.int32) - zero).astype(np.float32) * scale).astype(x.dtype)
+
+
+@writes("ms", "DynamicRound")
+def write_ms_dynamic_round(w: Writing, node: Node) -> None:
+    w.refuse(node, "only a matrix product with int8 weights quantizes its input while running there")
 
 
 @reads("ms", "QuantDTypeCast")

@@ -48,7 +48,8 @@ def matmul_to_fully_connected(graph: Graph) -> Iterator[Record]:
                     quant = dataclasses.replace(quant, axis=1 - quant.axis)
                 views[b] = edit.constant(b.data.T, b.name, quant)
             w = views[b]
-        node.op, node.attrs = "FullyConnected", {"act": node.attrs["act"], "keep_dims": True}
+        kept = {key: node.attrs[key] for key in ("act", "dynamic")}
+        node.op, node.attrs = "FullyConnected", kept | {"keep_dims": True}
         edit.set_inputs(node, [x, w, *node.inputs[2:]])
         yield Change(_NAME, node.name, "the matrix is a weight")
     edit.finish()
