@@ -22,6 +22,21 @@ def global_pools_to_means(graph: Graph) -> None:
         node.attrs = _reduce_attrs(list(range(1, rank - 1)))  # pyright: ignore[reportOptionalOperand]
 
 
+def real_weights(graph: Graph) -> None:
+    """A float layer's constant that is stored as integers ⇒ the float constant that it stands for, in place."""
+    made: dict[Tensor, Tensor] = {}
+    for node in graph.nodes:
+        if any(is_quantized(t) for t in node.outputs):
+            continue
+        for i, t in enumerate(node.inputs):
+            if t is None or not t.is_const or not is_quantized(t) or t.dtype.itemsize > 2:
+                continue
+            if t not in made:
+                data = t.real()
+                made[t] = Tensor(t.name, data.dtype, data.shape, data)
+            node.inputs[i] = made[t]
+
+
 def _covers_all(node: Node, x: Tensor | None) -> bool:
     if x is None or x.shape is None or node.outputs[0].shape is None:
         return False

@@ -74,18 +74,12 @@ def _dataset(graph: Graph, options: ConvertOptions, report: Report) -> Any:
         return None
     from ..quant.data import Dataset, DataSpec
     from ..quant.data_lint import lint
-    from ..quant.fit import InputSpec
+    from ..quant.first_layer import first_layers, input_specs
 
-    inputs = []
-    for t in graph.inputs:
-        shape = t.shape or ()
-        turned = len(shape) == 4 and t.layout == "NCHW" and options.input_data_format in ("", "NHWC")
-        if turned and options.calibration_data is None:
-            inputs.append(InputSpec(t.name, tuple(shape[i] for i in (0, 2, 3, 1)), t.dtype, "NHWC", "NCHW"))
-        else:
-            inputs.append(InputSpec(t.name, shape, t.dtype, t.layout))
-    dataset = Dataset(DataSpec.from_options(options), inputs)
-    looked = lint(dataset)
+    # Files come as a .ms takes them, arrays from Python as the model's own input is.
+    layout = (options.input_data_format or "NHWC") if options.calibration_data is None else ""
+    dataset = Dataset(DataSpec.from_options(options), input_specs(graph, layout))
+    looked = lint(dataset, first_layers(graph), lambda items: _track(items, "looking at the data", options))
     report.notes += [*dict.fromkeys((*looked.notes, *dataset.notes)), *(f"warning: {text}" for text in looked.warnings)]
     return dataset
 
