@@ -49,12 +49,23 @@ class ConvF32 final : public LineStep {
     kc_ = gather_ == Gather::kStrips ? w_.kernel[2] * group_in : group_in;
     const int64_t k = taps_ * kc_;
     tiling_ = Tiling(w_.batch * w_.out_positions(), group_out, k, kernel_.row->a, plan.threads);
+    if (gather_ != Gather::kRows && w_.out[2] > 0) {
+      // Tiles that stay in one line find their windows faster, if they are not too low for it.
+      const int64_t most = kernel_.row->a, pieces = (w_.out[2] + most - 1) / most;
+      const int64_t height = w_.out[2] / pieces;
+      if (2 * height >= most || (height >= 4 && group_out > 2 * kGemmPanel)) {
+        tiling_.row_tiles = tiling_.rows / w_.out[2] * pieces;
+      }
+    }
     phases = {tiling_.items() * group_};
+    if (gather_ == Gather::kStrips) WidenIfSmall();
     cost_ns = GemmCostNs(static_cast<double>(tiling_.rows) * n_ * k);
     thread_scratch = static_cast<size_t>(taps_) * kMaxTileRows * sizeof(const float*);
     strip_offset_ = (thread_scratch + 63) / 64 * 64;
     if (gather_ == Gather::kStrips) {
-      thread_scratch = strip_offset_ + static_cast<size_t>(kMaxTileRows * k) * sizeof(float);
+      const int64_t columns = kMaxTileRows * std::max(w_.kernel[2], w_.stride[2]);
+      strip_floats_ = columns * w_.channels;
+      thread_scratch = strip_offset_ + static_cast<size_t>(taps_ * strip_floats_) * sizeof(float);
     }
     in_place = 1u << 3;
     panel_stride_ = k * kGemmPanel;
@@ -89,7 +100,10 @@ class ConvF32 final : public LineStep {
     std::memset(zeros_.data(), 0, zeros_.size() * sizeof(float));
   }
 
-  void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
+  void Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept override {
+    if (scratch > 0 && phase == 0) return Widen(args.In<float>(0), Wide(args));
+    const Window& window = scratch > 0 ? wide_ : w_;
+    const float* x = scratch > 0 ? Wide(args) : args.In<float>(0);
     const float* residual = args.In<float>(3);
     const int64_t group_out = n_ / group_;
     for (int64_t item = begin; item < end; ++item) {
@@ -100,9 +114,9 @@ class ConvF32 final : public LineStep {
       const int64_t column = block * tiling_.block_columns;
       const int rows = static_cast<int>(tiling_.RowBegin(tile + 1) - row);
       const int64_t at = row * n_ + g * group_out + column;
-      RunTile(args.In<float>(0), row, rows, g, column,
-              std::min(tiling_.block_columns, group_out - column), args.Out<float>(0) + at,
-              residual == nullptr ? nullptr : residual + at, args.thread_scratch);
+      RunTile(window, x, row, rows, g, column, std::min(tiling_.block_columns, group_out - column),
+              args.Out<float>(0) + at, residual == nullptr ? nullptr : residual + at,
+              args.thread_scratch);
     }
   }
 
@@ -119,7 +133,7 @@ class ConvF32 final : public LineStep {
     const int64_t width = w_.out[2], tiles = (width + kernel_.row->a - 1) / kernel_.row->a;
     for (int64_t tile = 0; tile < tiles; ++tile) {
       const int64_t begin = width * tile / tiles, end = width * (tile + 1) / tiles;
-      RunTile(x, line * width + begin, static_cast<int>(end - begin), 0, 0, n_, y + begin * n_,
+      RunTile(w_, x, line * width + begin, static_cast<int>(end - begin), 0, 0, n_, y + begin * n_,
               residual == nullptr ? nullptr : residual + begin * n_, scratch);
     }
   }
@@ -131,10 +145,35 @@ class ConvF32 final : public LineStep {
   }
 
  private:
+  // A small image is copied with the zeros at the sides that its windows see.
+  void WidenIfSmall() {
+    constexpr int64_t kSmall = 128 * 1024;
+    wide_ = w_;
+    wide_.pad[2] = 0;
+    wide_.in[2] = std::max((w_.out[2] - 1) * w_.stride[2] + w_.kernel[2], w_.pad[2] + w_.in[2]);
+    const int64_t bytes = ImageLines() * wide_.in[2] * w_.channels * int64_t{sizeof(float)};
+    if (wide_.in[2] == w_.in[2] || bytes > kSmall) return;
+    scratch = static_cast<size_t>(bytes);
+    phases.insert(phases.begin(), 1);
+  }
+
+  int64_t ImageLines() const { return w_.batch * w_.in[0] * w_.in[1]; }
+  static float* Wide(const StepArgs& args) { return reinterpret_cast<float*>(args.scratch); }
+
+  void Widen(const float* x, float* to) const {
+    const int64_t left = w_.pad[2] * w_.channels, line = w_.in[2] * w_.channels;
+    const int64_t right = wide_.in[2] * w_.channels - left - line;
+    for (int64_t i = 0; i < ImageLines(); ++i, x += line) {
+      to = std::fill_n(to, left, 0.0f);
+      to = std::copy_n(x, line, to);
+      to = std::fill_n(to, right, 0.0f);
+    }
+  }
+
   // Output rows [row, row + rows) of group g, columns [column, column + n): y and residual point to
   // them.
-  void RunTile(const float* x, int64_t row, int rows, int64_t g, int64_t column, int64_t n,
-               float* y, const float* residual, uint8_t* scratch) const {
+  void RunTile(const Window& window, const float* x, int64_t row, int rows, int64_t g,
+               int64_t column, int64_t n, float* y, const float* residual, uint8_t* scratch) const {
     if (rows == 0) return;
     const int64_t group_out = n_ / group_, group_in = w_.channels / group_;
     const float** pointers = reinterpret_cast<const float**>(scratch);
@@ -144,10 +183,11 @@ class ConvF32 final : public LineStep {
         for (int r = 0; r < rows; ++r) pointers[r] = origin + (row + r) * w_.channels;
         break;
       case Gather::kTaps:
-        FindTaps(origin, row, rows, pointers);
+        FindTaps(window, origin, row, rows, pointers);
         break;
       case Gather::kStrips:
-        FindStrips(origin, row, rows, pointers, reinterpret_cast<float*>(scratch + strip_offset_));
+        FindStrips(window, origin, row, rows, pointers,
+                   reinterpret_cast<float*>(scratch + strip_offset_));
         break;
     }
     GemmF32Tile t;
@@ -176,23 +216,23 @@ class ConvF32 final : public LineStep {
     int64_t batch, out[3], start[3];
   };
 
-  Position Locate(int64_t row) const {
+  static Position Locate(const Window& w, int64_t row) {
     Position p;
     for (int d = 2; d >= 0; --d) {
-      p.out[d] = row % w_.out[d];
-      row /= w_.out[d];
-      p.start[d] = p.out[d] * w_.stride[d] - w_.pad[d];
+      p.out[d] = row % w.out[d];
+      row /= w.out[d];
+      p.start[d] = p.out[d] * w.stride[d] - w.pad[d];
     }
     p.batch = row;
     return p;
   }
 
-  void Advance(Position& p) const {
+  static void Advance(const Window& w, Position& p) {
     for (int d = 2; d >= 0; --d) {
-      p.start[d] += w_.stride[d];
-      if (++p.out[d] < w_.out[d]) return;
+      p.start[d] += w.stride[d];
+      if (++p.out[d] < w.out[d]) return;
       p.out[d] = 0;
-      p.start[d] = -w_.pad[d];
+      p.start[d] = -w.pad[d];
     }
     ++p.batch;
   }
@@ -201,95 +241,137 @@ class ConvF32 final : public LineStep {
     return static_cast<uint64_t>(i) < static_cast<uint64_t>(extent);
   }
 
-  // The rows are neighbours in one line of the output and none of their windows sticks out
-  // sideways.
-  bool OneLine(const Position& p, int rows) const {
-    const int64_t reach = (w_.kernel[2] - 1) * w_.dilation[2] + (rows - 1) * w_.stride[2];
-    return p.out[2] + rows <= w_.out[2] && p.start[2] >= 0 && p.start[2] + reach < w_.in[2];
+  // Rows of a tile, given that they are neighbours in one line of the output, whose windows do not
+  // stick out sideways: [first, last).
+  struct Whole {
+    int first, last;
+  };
+
+  static bool OneLine(const Window& w, const Position& p, int rows) {
+    return p.out[2] + rows <= w.out[2];
+  }
+
+  static Whole WholeRows(const Window& w, const Position& p, int rows) {
+    const int64_t stride = w.stride[2], reach = (w.kernel[2] - 1) * w.dilation[2];
+    Whole whole = {0, rows};
+    while (whole.first < rows && p.start[2] + whole.first * stride < 0) ++whole.first;
+    while (whole.last > whole.first && p.start[2] + (whole.last - 1) * stride + reach >= w.in[2]) {
+      --whole.last;
+    }
+    return whole;
   }
 
   // The input line under kernel row (kd, kh) of a window, at its column 0; null outside the image.
-  const float* Line(const float* x, const Position& p, int64_t kd, int64_t kh) const {
-    const int64_t d = p.start[0] + kd * w_.dilation[0], h = p.start[1] + kh * w_.dilation[1];
-    if (!Inside(d, w_.in[0]) || !Inside(h, w_.in[1])) return nullptr;
-    return x + ((p.batch * w_.in[0] + d) * w_.in[1] + h) * w_.in[2] * w_.channels;
+  static const float* Line(const Window& w, const float* x, const Position& p, int64_t kd,
+                           int64_t kh) {
+    const int64_t d = p.start[0] + kd * w.dilation[0], h = p.start[1] + kh * w.dilation[1];
+    if (!Inside(d, w.in[0]) || !Inside(h, w.in[1])) return nullptr;
+    return x + ((p.batch * w.in[0] + d) * w.in[1] + h) * w.in[2] * w.channels;
   }
 
-  // Pointers to the runs of a tile, [run][row]: `runs` per kernel row, `step` floats apart.
-  void FindLine(const float* x, const Position& p, int rows, int64_t runs, int64_t step,
-                const float** to) const {
-    const int64_t move = w_.stride[2] * w_.channels;
-    for (int64_t kd = 0; kd < w_.kernel[0]; ++kd) {
-      for (int64_t kh = 0; kh < w_.kernel[1]; ++kh) {
-        const float* line = Line(x, p, kd, kh);
-        const float* from = line == nullptr ? nullptr : line + p.start[2] * w_.channels;
+  // Pointers to the runs of the rows `whole` of a tile in one line, [run][row]: `runs` per kernel
+  // row, `step` floats apart.
+  void FindLine(const Window& w, const float* x, const Position& p, int rows, Whole whole,
+                int64_t runs, int64_t step, const float** to) const {
+    const int64_t move = w.stride[2] * w.channels;
+    for (int64_t kd = 0; kd < w.kernel[0]; ++kd) {
+      for (int64_t kh = 0; kh < w.kernel[1]; ++kh) {
+        const float* line = Line(w, x, p, kd, kh);
         for (int64_t k = 0; k < runs; ++k, to += rows) {
-          for (int r = 0; r < rows; ++r) {
-            to[r] = line == nullptr ? zeros_.data() : from + k * step + r * move;
+          const int64_t from = p.start[2] * w.channels + k * step;
+          for (int r = whole.first; r < whole.last; ++r) {
+            to[r] = line == nullptr ? zeros_.data() : line + (from + r * move);
           }
         }
       }
     }
   }
 
-  void FindTaps(const float* x, int64_t row, int rows, const float** pointers) const {
-    const int64_t step = w_.dilation[2] * w_.channels;
-    Position p = Locate(row);
-    if (OneLine(p, rows)) return FindLine(x, p, rows, w_.kernel[2], step, pointers);
-    for (int r = 0; r < rows; ++r, Advance(p)) {
-      const float** to = pointers + r;
-      for (int64_t kd = 0; kd < w_.kernel[0]; ++kd) {
-        for (int64_t kh = 0; kh < w_.kernel[1]; ++kh) {
-          const float* line = Line(x, p, kd, kh);
-          for (int64_t kw = 0; kw < w_.kernel[2]; ++kw, to += rows) {
-            const int64_t w = p.start[2] + kw * w_.dilation[2];
-            const bool valid = line != nullptr && Inside(w, w_.in[2]);
-            *to = valid ? line + w * w_.channels : zeros_.data();
-          }
+  // Pointers to the taps of one row, `rows` apart.
+  void FindTapsOfRow(const Window& w, const float* x, const Position& p, int rows,
+                     const float** to) const {
+    for (int64_t kd = 0; kd < w.kernel[0]; ++kd) {
+      for (int64_t kh = 0; kh < w.kernel[1]; ++kh) {
+        const float* line = Line(w, x, p, kd, kh);
+        for (int64_t kw = 0; kw < w.kernel[2]; ++kw, to += rows) {
+          const int64_t at = p.start[2] + kw * w.dilation[2];
+          const bool valid = line != nullptr && Inside(at, w.in[2]);
+          *to = valid ? line + at * w.channels : zeros_.data();
         }
       }
     }
   }
 
-  void FindStrips(const float* x, int64_t row, int rows, const float** pointers,
+  void FindTaps(const Window& w, const float* x, int64_t row, int rows,
+                const float** pointers) const {
+    Position p = Locate(w, row);
+    Whole whole = {0, 0};
+    if (OneLine(w, p, rows)) {
+      whole = WholeRows(w, p, rows);
+      FindLine(w, x, p, rows, whole, w.kernel[2], w.dilation[2] * w.channels, pointers);
+    }
+    for (int r = 0; r < rows; ++r, Advance(w, p)) {
+      if (r < whole.first || r >= whole.last) FindTapsOfRow(w, x, p, rows, pointers + r);
+    }
+  }
+
+  // Pointers to the strips of the rows [first, last) of a tile in one line, whose windows may stick
+  // out: each kernel row's columns are copied once, with zeros around.
+  void CopyStrips(const Window& w, const float* x, const Position& p, int rows, int first, int last,
+                  const float** to, float* strips) const {
+    if (first == last) return;
+    const int64_t channels = w.channels, move = w.stride[2] * channels;
+    const int64_t left = p.start[2] + first * w.stride[2];
+    const int64_t columns = (last - 1 - first) * w.stride[2] + w.kernel[2];
+    const int64_t begin = std::clamp<int64_t>(-left, 0, columns) * channels;
+    const int64_t end = std::clamp<int64_t>(w.in[2] - left, 0, columns) * channels;
+    strips += first * (strip_floats_ / kMaxTileRows);
+    for (int64_t kd = 0; kd < w.kernel[0]; ++kd) {
+      for (int64_t kh = 0; kh < w.kernel[1]; ++kh, to += rows, strips += strip_floats_) {
+        const float* line = Line(w, x, p, kd, kh);
+        if (line == nullptr) {
+          for (int r = first; r < last; ++r) to[r] = zeros_.data();
+          continue;
+        }
+        // Loops: the runs are too short for calls.
+        for (int64_t i = 0; i < begin; ++i) strips[i] = 0.0f;
+        for (int64_t i = begin; i < end; ++i) strips[i] = line[left * channels + i];
+        for (int64_t i = std::max(begin, end); i < columns * channels; ++i) strips[i] = 0.0f;
+        for (int r = first; r < last; ++r) to[r] = strips + (r - first) * move;
+      }
+    }
+  }
+
+  void FindStrips(const Window& w, const float* x, int64_t row, int rows, const float** pointers,
                   float* strips) const {
-    const int64_t channels = w_.channels;
-    Position p = Locate(row);
-    if (OneLine(p, rows)) return FindLine(x, p, rows, 1, 0, pointers);
-    for (int r = 0; r < rows; ++r, Advance(p)) {
-      const TapRange inside = InsideTaps(p.start[2], w_.kernel[2], 1, w_.in[2]);
-      const bool whole = inside.first == 0 && inside.last == w_.kernel[2];
-      const float** to = pointers + r;
-      float* strip = strips + r * taps_ * kc_;
-      for (int64_t kd = 0; kd < w_.kernel[0]; ++kd) {
-        for (int64_t kh = 0; kh < w_.kernel[1]; ++kh, to += rows, strip += kc_) {
-          const float* line = Line(x, p, kd, kh);
-          if (line == nullptr) {
-            *to = zeros_.data();
-            continue;
-          }
-          if (whole) {
-            *to = line + p.start[2] * channels;
-            continue;
-          }
-          const int64_t first = inside.first * channels, last = inside.last * channels;
-          std::fill(strip, strip + first, 0.0f);
-          std::copy(line + p.start[2] * channels + first, line + p.start[2] * channels + last,
-                    strip + first);
-          std::fill(strip + last, strip + kc_, 0.0f);
-          *to = strip;
-        }
+    Position p = Locate(w, row);
+    if (OneLine(w, p, rows)) {
+      const Whole whole = WholeRows(w, p, rows);
+      FindLine(w, x, p, rows, whole, 1, 0, pointers);
+      CopyStrips(w, x, p, rows, 0, whole.first, pointers, strips);
+      CopyStrips(w, x, p, rows, whole.last, rows, pointers, strips);
+      return;
+    }
+    for (int r = 0; r < rows; ++r, Advance(w, p)) {
+      // As the first row of a tile of its own, in its share of the strips.
+      const Whole whole = WholeRows(w, p, 1);
+      if (whole.first < whole.last) {
+        FindLine(w, x, p, rows, whole, 1, 0, pointers + r);
+      } else {
+        CopyStrips(w, x, p, rows, 0, 1, pointers + r, strips + r * (strip_floats_ / kMaxTileRows));
       }
     }
   }
 
   const Window w_;
+  Window wide_;  // of the copied image, where there is scratch
   const int64_t n_, group_;
   const FusedAct act_;
   const Kernel<gemm_f32::Fn> kernel_;
   unary_f32::Fn* const unary_;
   Gather gather_;
   int64_t taps_, kc_, panel_stride_, group_stride_;
+  int64_t strip_floats_ = 0;  // per kernel row of a tile
   size_t strip_offset_;
   Tiling tiling_;
   Aligned<float> weights_, bias_, zeros_;

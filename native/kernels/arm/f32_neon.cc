@@ -13,7 +13,7 @@
 
 namespace bitlite {
 
-void gemm_f32_neon(const GemmF32Tile& t) { GemmTile<5, 20>(t); }
+void gemm_f32_neon(const GemmF32Tile& t) { GemmTile<5, 28>(t); }
 void depthwise_f32_neon(const DepthwiseF32Row& t) { DepthwiseKernel(t); }
 void unary_f32_neon(const UnaryF32Args& t) { UnaryKernel(t); }
 void binary_f32_neon(const BinaryF32Args& t) { BinaryKernel(t); }

@@ -34,27 +34,29 @@ inline void DepthwiseBorder(const bitlite::DepthwiseF32Row& t, int64_t c, int64_
   lanes.store(t.y + column * t.channels + c, Min(Set(t.hi), Max(Set(t.lo), acc)));
 }
 
-// COLUMNS output columns with whole windows, kernel width and stride known, dilation 1.
-template <int KW, int STRIDE, int COLUMNS, typename Lanes>
+// COLUMNS output columns, kernel width and stride known, dilation 1. CLIP: their windows may stick
+// out left or right.
+template <int KW, int STRIDE, int COLUMNS, bool CLIP, typename Lanes>
 inline void DepthwiseColumns(const bitlite::DepthwiseF32Row& t, int64_t c, int64_t column,
                              Lanes lanes) {
   constexpr int kInputs = (COLUMNS - 1) * STRIDE + KW;
   const int64_t step = t.channels;
-  const int64_t start = (column * STRIDE - t.pad) * step + c;
+  const int64_t left = column * STRIDE - t.pad, start = left * step + c;
   Vec acc[COLUMNS];
   const Vec bias = lanes.load(t.bias + c);
 #pragma GCC unroll 16
   for (int i = 0; i < COLUMNS; ++i) acc[i] = bias;
   for (int r = 0; r < t.row_count; ++r) {
-    const float* x = t.rows[r] + start;
+    const float* row = t.rows[r];
     const float* w = t.w + r * KW * step + c;
     Vec wk[KW];
 #pragma GCC unroll 16
     for (int k = 0; k < KW; ++k) wk[k] = lanes.load(w + k * step);
     // Column by column of the input; each output still adds its taps in ascending order.
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int i = 0; i < kInputs; ++i) {
-      const Vec v = lanes.load(x + i * step);
+      if (CLIP && static_cast<uint64_t>(left + i) >= static_cast<uint64_t>(t.in_w)) continue;
+      const Vec v = lanes.load(row + (start + i * step));
 #pragma GCC unroll 16
       for (int o = 0; o < COLUMNS; ++o) {
         const int k = i - o * STRIDE;
@@ -83,38 +85,48 @@ inline void DepthwiseBorders(const bitlite::DepthwiseF32Row& t, int64_t column, 
   }
 }
 
-template <int KW, int STRIDE, int COLUMNS>
-inline int64_t DepthwiseInner(const bitlite::DepthwiseF32Row& t, int64_t column, int64_t end) {
-  for (; column + COLUMNS <= end; column += COLUMNS) {
-    OverChannels(t, [&](int64_t c, auto lanes) {
-      DepthwiseColumns<KW, STRIDE, COLUMNS>(t, c, column, lanes);
-    });
-  }
-  return column;
+constexpr int kMostColumns = 7;
+
+template <int KW, int STRIDE, int COLUMNS, bool CLIP>
+inline void DepthwiseBlock(const bitlite::DepthwiseF32Row& t, int64_t column) {
+  OverChannels(t, [&](int64_t c, auto lanes) {
+    DepthwiseColumns<KW, STRIDE, COLUMNS, CLIP>(t, c, column, lanes);
+  });
 }
 
+template <int KW, int STRIDE, int COLUMNS = kMostColumns - 1>
+inline void DepthwiseClipped(const bitlite::DepthwiseF32Row& t, int64_t column, int64_t columns) {
+  if (columns == COLUMNS) {
+    DepthwiseBlock<KW, STRIDE, COLUMNS, true>(t, column);
+  } else if constexpr (COLUMNS > 1) {
+    DepthwiseClipped<KW, STRIDE, COLUMNS - 1>(t, column, columns);
+  }
+}
+
+// The line in blocks of nearly equal width.
 template <int KW, int STRIDE>
-inline int64_t DepthwiseWhole(const bitlite::DepthwiseF32Row& t, int64_t column, int64_t end) {
-  column = DepthwiseInner<KW, STRIDE, 4>(t, column, end);
-  return DepthwiseInner<KW, STRIDE, 1>(t, column, end);
+inline void DepthwiseLine(const bitlite::DepthwiseF32Row& t) {
+  const int64_t blocks = (t.out_w + kMostColumns - 1) / kMostColumns;
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t column = t.out_w * b / blocks, end = t.out_w * (b + 1) / blocks;
+    if (end - column < kMostColumns) {
+      DepthwiseClipped<KW, STRIDE>(t, column, end - column);
+    } else if (column * STRIDE >= t.pad && (end - 1) * STRIDE - t.pad + KW <= t.in_w) {
+      DepthwiseBlock<KW, STRIDE, kMostColumns, false>(t, column);
+    } else {
+      DepthwiseBlock<KW, STRIDE, kMostColumns, true>(t, column);
+    }
+  }
 }
 
 inline void DepthwiseKernel(const bitlite::DepthwiseF32Row& t) {
-  // Columns [first, last) have their whole window inside.
-  int64_t first = (t.pad + t.stride - 1) / t.stride;
-  const int64_t room = t.in_w - ((t.kernel_w - 1) * t.dilation + 1) + t.pad;
-  int64_t last = room < 0 ? 0 : room / t.stride + 1;
-  if (last > t.out_w) last = t.out_w;
-  if (first > last) first = last;
-  DepthwiseBorders(t, 0, first);
-  int64_t column = first;
   if (t.dilation == 1) {
-    if (t.kernel_w == 3 && t.stride == 1) column = DepthwiseWhole<3, 1>(t, column, last);
-    if (t.kernel_w == 3 && t.stride == 2) column = DepthwiseWhole<3, 2>(t, column, last);
-    if (t.kernel_w == 5 && t.stride == 1) column = DepthwiseWhole<5, 1>(t, column, last);
-    if (t.kernel_w == 5 && t.stride == 2) column = DepthwiseWhole<5, 2>(t, column, last);
+    if (t.kernel_w == 3 && t.stride == 1) return DepthwiseLine<3, 1>(t);
+    if (t.kernel_w == 3 && t.stride == 2) return DepthwiseLine<3, 2>(t);
+    if (t.kernel_w == 5 && t.stride == 1) return DepthwiseLine<5, 1>(t);
+    if (t.kernel_w == 5 && t.stride == 2) return DepthwiseLine<5, 2>(t);
   }
-  DepthwiseBorders(t, column, t.out_w);
+  DepthwiseBorders(t, 0, t.out_w);
 }
 
 }  // namespace

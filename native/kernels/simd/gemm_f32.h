@@ -1,5 +1,5 @@
-// The gemm_f32 kernel over Vec. kMaxAcc vectors of accumulators are kept in registers: a tile of MR
-// rows takes as many panels at a time as fit.
+// The gemm_f32 kernel over Vec. A tile of MR rows takes as many panels at a time as leave its
+// accumulators and one vector per column in REGISTERS.
 #pragma once
 
 #include "../gemm_f32.h"
@@ -83,19 +83,19 @@ inline void GemmColumns(const bitlite::GemmF32Tile& t, int64_t column) {
   }
 }
 
-constexpr int PanelsFor(int mr, int max_acc) {
+constexpr int PanelsFor(int mr, int registers) {
   int panels = 1;
-  while (panels < 8 && mr * panels * 2 * kPanelVecs <= max_acc) panels *= 2;
+  while (panels < 8 && (mr + 1) * panels * 2 * kPanelVecs <= registers) panels *= 2;
   return panels;
 }
 
 // The tile function for up to MR rows.
-template <int MR, int MAX_ACC>
+template <int MR, int REGISTERS>
 inline void GemmTile(const bitlite::GemmF32Tile& t) {
   if (t.rows == MR) {
-    GemmColumns<MR, PanelsFor(MR, MAX_ACC)>(t, 0);
+    GemmColumns<MR, PanelsFor(MR, REGISTERS)>(t, 0);
   } else if constexpr (MR > 1) {
-    GemmTile<MR - 1, MAX_ACC>(t);
+    GemmTile<MR - 1, REGISTERS>(t);
   }
 }
 

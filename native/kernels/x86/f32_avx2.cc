@@ -13,7 +13,7 @@
 
 namespace bitlite {
 
-void gemm_f32_avx2(const GemmF32Tile& t) { GemmTile<6, 12>(t); }
+void gemm_f32_avx2(const GemmF32Tile& t) { GemmTile<6, 16>(t); }
 void depthwise_f32_avx2(const DepthwiseF32Row& t) { DepthwiseKernel(t); }
 void unary_f32_avx2(const UnaryF32Args& t) { UnaryKernel(t); }
 void binary_f32_avx2(const BinaryF32Args& t) { BinaryKernel(t); }

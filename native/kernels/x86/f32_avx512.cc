@@ -13,7 +13,7 @@
 
 namespace bitlite {
 
-void gemm_f32_avx512(const GemmF32Tile& t) { GemmTile<8, 24>(t); }
+void gemm_f32_avx512(const GemmF32Tile& t) { GemmTile<14, 30>(t); }
 void depthwise_f32_avx512(const DepthwiseF32Row& t) { DepthwiseKernel(t); }
 void unary_f32_avx512(const UnaryF32Args& t) { UnaryKernel(t); }
 void binary_f32_avx512(const BinaryF32Args& t) { BinaryKernel(t); }
