@@ -100,3 +100,18 @@ def write_act(w: Writing, node: Node, x: Tensor, y: Tensor, act: str) -> None:
     if found is None:
         w.refuse(node, f"its fused {act} has no form there", hint="--skipPass=fuse_activation")
     w.node(found[0], node, [x], [y], fields=found[1])
+
+
+def fused_activation(r: Reading, y: Tensor) -> Tensor:
+    """The `activation` and `activation_params` of onnxruntime's fused operators, as a node."""
+    act, params = r.attr("activation", ""), [float(v) for v in r.attr("activation_params", None) or []]
+    simple = {"": "none", "Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid"}
+    if act in simple:
+        return with_act(r, y, simple[act])
+    if act == "LeakyRelu":
+        return r.emit("LeakyRelu", y, alpha=params[0] if params else 0.01)
+    if act == "Clip" and len(params) == 2:
+        return r.emit("Clip", y, min=params[0], max=params[1])
+    if act == "HardSigmoid" and len(params) == 2:
+        return r.emit("HardSigmoid", y, alpha=params[0], beta=params[1])
+    r.refuse(f"the fused activation {act!r} with parameters {params} is not read")

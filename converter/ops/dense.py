@@ -11,8 +11,7 @@ from ..formats.reading import Reading
 from ..formats.writing import Writing
 from ..ir import Node, Shape, Tensor
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .acts import apply_act, read_act
-from .conv import fused_activation
+from .acts import apply_act, fused_activation, read_act
 from .integer import is_dynamic, weighted_sum
 from .types import broadcast, fail, joint_dtype, known_size, need
 from .writers import write_fused, write_onnx, write_transposed

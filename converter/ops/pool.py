@@ -13,10 +13,10 @@ from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .acts import apply_act, read_act
-from .conv import onnx_window, tflite_padded, tflite_padding, tflite_window, write_lifted
 from .integer import averaged, is_byte, rescaled
 from .layout import first_perm, last_perm, permuted_shape
 from .spatial import check_window, onnx_pads, pad_spatial, per_axis, resolve_pads, window_output, windows
+from .windowed import onnx_window, tflite_padded, tflite_padding, tflite_window, write_lifted
 from .writers import need_opset, write_fused, write_onnx, write_transposed
 
 _MOST_TAPS = 1 << 24

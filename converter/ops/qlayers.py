@@ -13,13 +13,14 @@ from ..ir import Node, Tensor
 from ..numeric.qparams import QuantParam
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .codes import as_codes, as_plain, parameters, typed
-from .conv import conv, infer_conv, onnx_window, read_onnx_window_weight
+from .conv import conv, infer_conv
 from .dense import infer_matmul, matmul
 from .integer import wrapped
 from .layout import first_perm
 from .pool import read_onnx_pool_window
 from .spatial import onnx_pads
 from .types import fail
+from .windowed import onnx_window, read_onnx_window_weight
 from .writers import write_onnx
 
 _BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
