@@ -342,6 +342,9 @@ class ConvertOptions:
     verify: bool = flag(
         "verify", Switch(), False, "run what was written in the runtime it is for, when installed", group=RUN
     )
+    opset: int = flag(
+        "opset", Int(0, 23), 0, "opset of a written .onnx, 18 to 23; 0 = the first that has it all", group=RUN
+    )
     read_back: bool = flag(
         "readBack", Switch(), True, "read what was written and compare it, on random input, with its source", group=RUN
     )

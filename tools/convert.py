@@ -132,7 +132,7 @@ def _write(graph: Graph, container: str, options: ConvertOptions, report: Report
     )
     path = options.output_path(container.upper())
     written = importlib.import_module(f"..converter.formats.{container}", __package__).write(
-        target, path, sources=(options.model_file,)
+        target, path, sources=(options.model_file,), **({"opset": options.opset or None} if container == "onnx" else {})
     )
     report.files[path] = written.bytes
     report.stored |= written.tensors

@@ -68,7 +68,10 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
 class _Reader:
     def __init__(self, model: Any, path: str, opsets: dict[str, int]) -> None:
         self.model, self.path, self.opsets = model, path, opsets
-        self.graph = Graph(model.graph.name or "main", meta={"source": "onnx", "opset": opsets.get("ai.onnx", 0)})
+        noted = {"doc": model.doc_string, "graph_doc": model.graph.doc_string}
+        noted["metadata"] = {p.key: p.value for p in model.metadata_props}
+        meta = {"source": "onnx", "opset": opsets.get("ai.onnx", 0), "onnx": noted}
+        self.graph = Graph(model.graph.name or "main", meta=meta)
         self.build = Builder(self.graph)
         self.depth = 0
         self.files: dict[str, Any] = {}

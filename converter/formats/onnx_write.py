@@ -65,6 +65,8 @@ def write(graph: Graph, path: str, *, sources: tuple[str, ...] = (), opset: int 
 
 def _emitted(graph: Graph, opset: int | None) -> tuple[list[Emitted], int]:
     """The graph's operators in the smallest opset that has them all."""
+    if opset is not None and not _OPSETS[0] <= opset <= _OPSETS[-1]:
+        raise UnsupportedError(f"opset {opset} is not written", hint=f"{_OPSETS[0]} to {_OPSETS[-1]}")
     for version in _OPSETS if opset is None else (opset,):
         try:
             if version < 21 and any(_packs(t) or t.dtype == np.int16 for t in graph.constants() if is_quantized(t)):
@@ -77,7 +79,7 @@ def _emitted(graph: Graph, opset: int | None) -> tuple[list[Emitted], int]:
 
 
 def _with_real_weights(writing: Writing) -> list[Emitted]:
-    """Quantized and float16 constants reach float operators through a DequantizeLinear or Cast each (once per tensor)."""
+    """Quantized and float16 constants reach float operators through one DequantizeLinear or Cast each."""
     made: list[Emitted] = []
     reals: dict[Tensor, Tensor] = {}
     for item in writing.emitted:
@@ -180,8 +182,12 @@ def _model(graph: Graph, emitted: list[Emitted], opset: int) -> tuple[Any, list[
     model = helper.make_model(
         body, opset_imports=opsets, producer_name="bitlite", producer_version=str(graph.meta.get("bitlite", ""))
     )
+    noted = graph.meta.get("onnx", {})
+    properties = {key: value for key, value in noted.get("metadata", {}).items() if key != dynamic_layers.KEY}
     if dynamic := dynamic_layers.note(graph):
-        helper.set_model_props(model, {dynamic_layers.KEY: dynamic.decode()})
+        properties[dynamic_layers.KEY] = dynamic.decode()
+    helper.set_model_props(model, properties)
+    model.doc_string, model.graph.doc_string = noted.get("doc", ""), noted.get("graph_doc", "")
     model.ir_version = next(v for o, v in sorted(_IR_VERSIONS.items(), reverse=True) if opset >= o)
     return model, constants
 

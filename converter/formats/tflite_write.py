@@ -100,7 +100,7 @@ def to_record(graph: Graph) -> tuple[Record, dict[str, tuple[str, int]]]:
         description=f"bitlite {graph.meta['bitlite']}" if "bitlite" in graph.meta else noted.get("description", ""),
         buffers=buffers,
         metadata=metadata or None,
-        signature_defs=_signatures(noted.get("signatures", {}), by_name) or None,
+        signature_defs=_signatures(noted.get("signatures") or _default(graph), by_name) or None,
     )
     return record, stored
 
@@ -245,6 +245,12 @@ def _version(made: Emitted) -> int:
     if table is None:
         return 2 if integer and made.op not in _SAME_IN_INT8 else 1
     return max([1, *(version for condition, version in table.items() if holds[condition])])
+
+
+def _default(graph: Graph) -> dict[str, Any]:
+    """The signature of a source without one, for runtimes and tools that run models by signatures."""
+    inputs = {t.name: t.name for t in graph.inputs}
+    return {"serving_default": {"inputs": inputs, "outputs": {t.name: t.name for t in graph.outputs}}}
 
 
 def _signatures(noted: dict[str, Any], numbers: dict[str, int]) -> list[dict[str, Any]]:

@@ -108,3 +108,35 @@ def test_a_width_that_a_format_lacks_is_refused_by_node_before_anything_is_writt
             quant_weight_channel=0,
         )
     assert [p.name for p in tmp_path.iterdir()] == ["m.tflite"]
+
+
+def test_properties_and_texts_of_an_onnx_file_survive(source, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    convert(source, tmp_path / "a", output_format="ONNX")
+    model = onnx.load(str(tmp_path / "a.onnx"))
+    onnx.helper.set_model_props(model, {"author": "someone", "licence": "none"})
+    model.doc_string, model.graph.doc_string = "what it is", "how it is"
+    onnx.save(model, str(tmp_path / "b.onnx"))
+    convert(tmp_path / "b.onnx", tmp_path / "c", output_format="ONNX", fmk="ONNX")
+    again = onnx.load(str(tmp_path / "c.onnx"))
+    onnx.checker.check_model(again, full_check=True)
+    assert {p.key: p.value for p in again.metadata_props} == {"author": "someone", "licence": "none"}
+    assert (again.doc_string, again.graph.doc_string) == ("what it is", "how it is")
+
+
+def test_a_tflite_file_has_a_signature_to_run_by(source, tmp_path):
+    runner = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(source)).get_signature_runner()
+    made = runner(x=np.ones((1, 8, 8, 16), np.float32))
+    assert next(iter(made.values())).shape == (1, 20)
+
+
+@pytest.mark.parametrize(("opset", "written"), [(0, 18), (21, 21)])
+def test_the_opset_is_the_smallest_or_the_one_asked_for(source, tmp_path, opset, written):
+    onnx = pytest.importorskip("onnx")
+    convert(source, tmp_path / "a", output_format="ONNX", opset=opset)
+    assert onnx.load(str(tmp_path / "a.onnx")).opset_import[0].version == written
+
+
+def test_an_opset_that_is_not_written_is_refused(source, tmp_path):
+    with pytest.raises(UnsupportedError, match="opset 13 is not written"):
+        convert(source, tmp_path / "a", output_format="ONNX", opset=13)
