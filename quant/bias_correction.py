@@ -22,7 +22,7 @@ _LIMIT = 0.6 * INT32_MAX  # the real tool's: the rest is left to the sum of prod
 def correct(walk: Walk, node: Node, rounds: int = 2) -> np.ndarray:
     """Corrects the layer's bias on the walk's integer inputs. Returns the shift, float64[channels]."""
     layer = walk.made.layers[node]
-    want = _real_mean(partial(walk.real.get, node.outputs[0]), walk.count)
+    want = walk.means.of(node.outputs[0])
     total = np.zeros_like(want)
     for _ in range(rounds):
         run = Single([layer.node], walk.threads, walk.rounding, isa_of(layer.node))
@@ -48,7 +48,7 @@ def correct_lockstep(walk: Walk, node: Node) -> None:
         q = walk.made.twin[x].quant  # pyright: ignore[reportArgumentType]
         return dequantize(quantize_f32(walk.real.get(x, sample), q), q)  # pyright: ignore[reportArgumentType]
 
-    want = _real_mean(partial(walk.real.get, node.outputs[0]), walk.count)
+    want = walk.means.of(node.outputs[0])
     have, _ = _layer_mean(lambda k: run(partial(fed, sample=k))[0], walk.count, run.outputs[0])
     add_to_bias(layer, want - have)
 

@@ -111,6 +111,25 @@ class ChannelExtremes:
         self.high[t] = np.maximum(self.high[t], high) if t in self.high else high
 
 
+class ChannelMeans:
+    """Per tensor, the mean along its last axis over all samples, float64."""
+
+    def __init__(self) -> None:
+        self._sum: dict[Tensor, np.ndarray] = {}
+        self._rows: dict[Tensor, int] = {}
+
+    def __call__(self, t: Tensor, x: np.ndarray) -> None:
+        from .. import _native
+
+        channels = x.shape[-1] if x.ndim else 1
+        total = _native.observe_channels(x, channels)[2]
+        self._sum[t] = self._sum[t] + total if t in self._sum else total
+        self._rows[t] = self._rows.get(t, 0) + x.size // channels
+
+    def of(self, t: Tensor) -> np.ndarray:
+        return self._sum[t] / self._rows[t]
+
+
 class Histograms:
     """Per tensor, the histogram of all samples."""
 

@@ -190,7 +190,8 @@ _PARTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3, 0.25)
 
 def _correct(result: Result, samples: Samples, settings: Settings, progress: Progress) -> None:
     picked = list(samples.pick(subset_size(result.source, result.made, min(settings.subset, len(samples)))))
-    walk = Walk(result.source, result.made, picked, settings.threads)
+    floats = settings.measure or settings.bias_correction == "lockstep"
+    walk = Walk(result.source, result.made, picked, settings.threads, floats=floats)
     result.samples = len(picked)
     steps = iter(progress(range(len(result.made.layers)), "correcting layers"))
 
@@ -211,8 +212,8 @@ def _correct(result: Result, samples: Samples, settings: Settings, progress: Pro
 
 
 def symmetric(w: np.ndarray, axis: int | None, bits: int) -> QuantParam:
-    """Parameters of a weight with zero point 0, per channel along `axis`: from the largest magnitude at 8 bits, below that
-    from the part of it that gives the least squared error."""
+    """Parameters of a weight with zero point 0, per channel along `axis`: from the largest magnitude at 8 bits, below
+    that from the part of it that gives the least squared error."""
     rest = tuple(i for i in range(w.ndim) if i != axis) if axis is not None else tuple(range(w.ndim))
     q = choose_symmetric(np.abs(w).max(axis=rest, initial=0.0), bits, axis)
     scale = q.scale.astype(np.float32).astype(np.float64)

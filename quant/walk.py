@@ -1,7 +1,7 @@
-"""Walks the float and the integer graph side by side, node by node, on a bounded number of samples.
+"""Walks the integer graph (and, when asked, the float one beside it) node by node on a bounded number of samples.
 
-Each node runs once per sample: what it reads is kept until its last reader has run, in memory or, beyond a budget, in a
-temporary file. So a correction that needs the already quantized prefix never runs a prefix again.
+What a node reads is kept until its last reader has run, in memory or, beyond a budget, in a temporary file. So a
+correction that needs the already quantized prefix never runs a prefix again.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ..converter.ir import Graph, Node, Tensor
 from ..converter.numeric.qparams import quantize_f32
 from ..native.session import Session
 from .emit import Integer
-from .observe import Sample, float_isa
+from .observe import ChannelMeans, Sample, float_isa, observe
 
-BUDGET = 24 << 20  # bytes of activations of one graph kept in memory
+BUDGET = 48 << 20  # bytes of activations of one graph kept in memory
 _SMALL = 1 << 16  # what is smaller stays in memory anyhow
 
 
@@ -94,48 +94,62 @@ class Walk:
     """The two graphs' values at the frontier.
 
     Attributes:
-        real, codes: the float and the integer graph's tensors per sample.
+        real, codes: the float (with `floats`) and the integer graph's tensors per sample. means: of each layer's float
+            output, per channel.
     """
 
     def __init__(
-        self, graph: Graph, made: Integer, samples: Sequence[Sample], threads: int, budget: int = BUDGET
+        self,
+        graph: Graph,
+        made: Integer,
+        samples: Sequence[Sample],
+        threads: int,
+        *,
+        floats: bool = False,
+        budget: int = BUDGET,
     ) -> None:
+        outputs = [node.outputs[0] for node in made.layers]
+        self.means, self.floats = ChannelMeans(), floats
+        observe(graph, samples, outputs, self.means, threads)
         self.graph, self.made, self.threads, self.count = graph, made, threads, len(samples)
         self.real, self.codes = Store(budget), Store(budget)
         self.rounding = made.graph.meta.get("rounding", "rne_f32")
         self._left: Counter[Tensor] = Counter()
-        for g in (graph, made.graph):
+        for g in (graph, made.graph) if floats else (made.graph,):
             self._left.update(t for n in g.nodes for t in dict.fromkeys(n.inputs) if t is not None)
         self._left.update(node.outputs[0] for node in made.layers)
         self._left.update(made.twin[node.inputs[0]] for node in made.layers)  # pyright: ignore
-        for t in graph.inputs:
+        for t, codes in zip(graph.inputs, made.graph.inputs):
             for sample in samples:
-                self.real.add(t, np.ascontiguousarray(sample[t.name]))
-        for t, source in zip(made.graph.inputs, graph.inputs):
-            for k in range(self.count):
-                self.codes.add(t, self._fed(t, self.real.get(source, k)))
+                value = np.ascontiguousarray(sample[t.name])
+                self.codes.add(codes, self._fed(codes, value))
+                if floats:
+                    self.real.add(t, value)
         self._position = 0
 
     def run(self, layer: Callable[[Walk, Node], None]) -> None:
-        """Runs all nodes; `layer` is called for each float node with a weight in both graphs, once its own float output
-        and its integer inputs are there, before its integer form runs."""
+        """Runs all nodes; `layer` is called for each float node with a weight in both graphs, once its integer inputs
+        (and its float output) are there, before its integer form runs."""
         rest = set(self.made.layers)
         for node in self.graph.nodes:
             if not rest:
                 return
-            self._step(self.real, [node], float_isa())
+            if self.floats:
+                self._step(self.real, [node], float_isa())
             twin = self.made.node.get(node)
             if twin is not None:
                 self._catch_up(twin)
                 if node in rest:
                     layer(self, node)
                     rest.discard(node)
-                    self._leave(self.real, node.outputs[0])
+                    if self.floats:
+                        self._leave(self.real, node.outputs[0])
                     self._leave(self.codes, self.made.twin[node.inputs[0]])  # pyright: ignore
                 if rest:
                     self._step(self.codes, [twin], isa_of(twin))
                 self._release(self.codes, twin)
-            self._release(self.real, node)
+            if self.floats:
+                self._release(self.real, node)
 
     def _catch_up(self, twin: Node) -> None:
         nodes = self.made.graph.nodes
