@@ -56,11 +56,9 @@ class Lowering:
 
     Args:
         rounding: requantization profile, "rne_f32" or "gemmlowp".
-        dynamic: float layers on int8 weights quantize their input while running.
     """
 
     rounding: str = "rne_f32"
-    dynamic: bool = False
     _reals: dict[Tensor, Tensor] = field(default_factory=dict)
 
     def lower(self, node: Node, producers: dict[Tensor, Node]) -> Step | str:
@@ -68,7 +66,7 @@ class Lowering:
         definition = row(node.op)
         if any(not t.is_static for t in node.outputs):
             return "its output shape depends on values"
-        fused = self._integer_layer(node, producers) or self._dynamic_layer(node)
+        fused = self._integer_layer(node, producers)
         if fused is not None:
             return fused
         quantized = any(is_quantized(t) for t in (*node.inputs, *node.outputs))
@@ -131,27 +129,6 @@ class Lowering:
         inputs = [x, *(self._bias(t) if i + 1 == cell.bias else t for i, t in enumerate(node.inputs[1:]))]
         attrs = {k: v for k, v in node.attrs.items() if _plain(v) and k != "dynamic"}
         return Step(row(node.op).kernel or "", node.name, inputs, node.outputs, attrs, (source, node))
-
-    def _dynamic_layer(self, node: Node) -> Step | None:
-        """Float layer on an int8 weight ⇒ one step that quantizes its input per tensor; None where it stays float.
-
-        Grouped convolutions do: they read little weight, and each group would be a product of its own.
-        """
-        cell = row(node.op).quant
-        if not self.dynamic or cell is None or len(cell.weights) != 1 or row(node.op).kernel is None:
-            return None
-        x, weight = node.inputs[0], node.input(cell.weights[0])
-        if x is None or x.dtype != np.float32 or x.is_const or weight is None or not weight.is_const:
-            return None
-        if node.attrs.get("group", 1) != 1:
-            return None
-        q = weight.quant
-        if q is None or weight.dtype.itemsize != 1 or q.var_corr is not None or q.mean_corr is not None:
-            return None
-        inputs = [x, *(self._bias(t) if i + 1 == cell.bias else t for i, t in enumerate(node.inputs[1:]))]
-        attrs = {k: v for k, v in node.attrs.items() if _plain(v)} | {"dynamic": True}
-        step = Step(row(node.op).kernel or "", node.name, inputs, node.outputs, attrs, (node,))
-        return step if refusal(step) is None else None
 
     @staticmethod
     def _is_dynamic(node: Node) -> bool:

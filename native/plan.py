@@ -106,16 +106,14 @@ class Plan:
         refusals: node name → why it runs through numpy. whole: the one Program when everything is native.
     """
 
-    def __init__(
-        self, graph: Graph, threads: int = 1, rounding: str = "rne_f32", isa: str = "", dynamic: bool = False
-    ) -> None:
+    def __init__(self, graph: Graph, threads: int = 1, rounding: str = "rne_f32", isa: str = "") -> None:
         self.graph = graph = with_signed_codes(graph)
         self.refusals: dict[str, str] = {}
         self.segments: list[NativeSegment | ReferenceSegment | TailSegment] = []
         front, tail = _split(graph)
-        self._build(front, threads, Lowering(rounding, dynamic), isa)
+        self._build(front, threads, Lowering(rounding), isa)
         if tail is not None:
-            self.segments.append(TailSegment(tail, lambda g: Plan(g, threads, rounding, isa, dynamic)))
+            self.segments.append(TailSegment(tail, lambda g: Plan(g, threads, rounding, isa)))
         self.whole: Any = None
         if len(self.segments) == 1 and isinstance(self.segments[0], NativeSegment):
             segment = self.segments[0]

@@ -145,8 +145,7 @@ class Session:
                 try:
                     fixed = specialize(self.graph, dict(zip(self._input_names, shapes)))
                     meta = self.graph.meta
-                    dynamic = meta.get("activations") == "dynamic"
-                    plan = Plan(fixed, self.threads, meta.get("rounding", "rne_f32"), self._isa, dynamic)
+                    plan = Plan(fixed, self.threads, meta.get("rounding", "rne_f32"), self._isa)
                 except (GraphError, ValueError, IndexError, ZeroDivisionError) as error:
                     given = ", ".join(f"{n} {list(s)}" for n, s in zip(self._input_names, shapes))
                     raise DataError(f"the graph cannot run with {given}: {error}") from error

@@ -233,7 +233,7 @@ def to_record(graph: Graph) -> Record:
         "nodeIndices": np.arange(len(nodes), dtype=np.uint32),
         "tensorIndices": np.arange(len(tensors), dtype=np.uint32),
     }
-    noted = {k: graph.meta[k] for k in ("bitlite", "options", "rounding", "activations") if k in graph.meta}
+    noted = {k: graph.meta[k] for k in ("bitlite", "options", "rounding") if k in graph.meta}
     if named := dynamic_weights(graph):
         noted["dynamic"] = named
     return Record(
