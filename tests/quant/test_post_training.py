@@ -1,4 +1,4 @@
-"""A float network and samples in, an int8 network out: what it computes, how it is written, that it is the same bytes."""
+"""A float network and samples in, an int8 network out: what it computes, how it is written, always the same bytes."""
 
 import dataclasses
 
