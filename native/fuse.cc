@@ -154,4 +154,61 @@ void FuseChains(const std::vector<TensorSpec>& tensors, const std::vector<int>& 
   *steps = std::move(new_steps);
 }
 
+void FuseConcats(const std::vector<TensorSpec>& tensors, const std::vector<int>& outputs,
+                 std::vector<StepSpec>* specs, std::vector<std::unique_ptr<Step>>* steps) {
+  const std::vector<int> reads = CountReads(tensors.size(), outputs, *specs);
+  std::vector<StepSpec> new_specs;
+  std::vector<std::unique_ptr<Step>> new_steps;
+  for (size_t s = 0; s < specs->size(); ++s) {
+    StepSpec& concat = (*specs)[s];
+    const size_t count = concat.inputs.size();
+    const TensorSpec& y = tensors[concat.outputs[0]];
+    const int64_t axis = concat.Int("axis", 0);
+    bool fits = concat.op == "concat" && Float(y) && count > 1 && new_specs.size() >= count &&
+                (axis == -1 || axis == y.rank() - 1);
+    // The steps right before it, in the order of its inputs.
+    const size_t first = new_specs.size() - std::min(count, new_specs.size());
+    std::vector<size_t> makers;
+    for (size_t i = 0; i < count && fits; ++i) {
+      const int t = concat.inputs[i];
+      size_t k = first;
+      while (k < new_specs.size() && new_specs[k].outputs[0] != t) ++k;
+      fits = k < new_specs.size() && reads[t] == 1 && new_specs[k].inputs.size() <= kJoinedInputs;
+      if (!fits) break;
+      const auto* step = dynamic_cast<const LineStep*>(new_steps[k].get());
+      fits = step != nullptr && step->can_spread;
+      makers.push_back(k);
+    }
+    if (!fits) {
+      new_specs.push_back(std::move(concat));
+      new_steps.push_back(std::move((*steps)[s]));
+      continue;
+    }
+    std::vector<std::unique_ptr<Step>> stages;
+    std::vector<int64_t> columns;
+    std::vector<int> inputs;
+    std::string name;
+    int64_t column = 0;
+    for (size_t i = 0; i < count; ++i) {
+      StepSpec& spec = new_specs[makers[i]];
+      static_cast<LineStep*>(new_steps[makers[i]].get())->SpreadRows(y.shape.back());
+      stages.push_back(std::move(new_steps[makers[i]]));
+      columns.push_back(column);
+      column += tensors[concat.inputs[i]].shape.back();
+      spec.inputs.resize(kJoinedInputs, -1);
+      inputs.insert(inputs.end(), spec.inputs.begin(), spec.inputs.end());
+      name += spec.name + "+";
+    }
+    StepSpec spec = std::move(concat);
+    spec.name = name + spec.name;
+    spec.inputs = std::move(inputs);
+    new_specs.resize(first);
+    new_steps.resize(first);
+    new_specs.push_back(std::move(spec));
+    new_steps.push_back(MakeJoined(std::move(stages), std::move(columns)));
+  }
+  *specs = std::move(new_specs);
+  *steps = std::move(new_steps);
+}
+
 }  // namespace bitlite

@@ -21,4 +21,9 @@ void FuseChains(const std::vector<TensorSpec>& tensors, const std::vector<int>& 
                 int threads, std::vector<StepSpec>* specs,
                 std::vector<std::unique_ptr<Step>>* steps);
 
+// Float convolutions whose results are only concatenated by channel, by the step right behind them,
+// become one step that writes them in place. The bits stay.
+void FuseConcats(const std::vector<TensorSpec>& tensors, const std::vector<int>& outputs,
+                 std::vector<StepSpec>* specs, std::vector<std::unique_ptr<Step>>* steps);
+
 }  // namespace bitlite

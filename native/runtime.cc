@@ -120,6 +120,7 @@ void Program::BuildSteps() {
     kept.insert(plan.kept.begin(), plan.kept.end());
   }
   FuseChains(tensors_, outputs_, threads_, &specs_, &made);
+  FuseConcats(tensors_, outputs_, &specs_, &made);
   for (std::unique_ptr<Step>& step : made) {
     steps_.emplace_back();
     steps_.back().step = std::move(step);

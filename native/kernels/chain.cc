@@ -87,7 +87,47 @@ class Chain final : public Step {
   std::vector<Stage> stages_;
 };
 
+class Joined final : public Step {
+ public:
+  Joined(std::vector<std::unique_ptr<Step>> stages, std::vector<int64_t> columns)
+      : stages_(std::move(stages)), columns_(std::move(columns)) {
+    phases.clear();
+    for (size_t i = 0; i < stages_.size(); ++i) {
+      const Step& step = *stages_[i];
+      for (size_t k = 0; k < step.phases.size(); ++k) {
+        phases.push_back(step.phases[k]);
+        parts_.push_back({i, static_cast<int>(k)});
+      }
+      cost_ns = std::max(cost_ns, step.cost_ns);
+      scratch = std::max(scratch, step.scratch);
+      thread_scratch = std::max(thread_scratch, step.thread_scratch);
+    }
+  }
+
+  void Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept override {
+    const Part part = parts_[static_cast<size_t>(phase)];
+    void* out = args.Out<float>(0) + columns_[part.stage];
+    const StepArgs own = {args.in + part.stage * kJoinedInputs, &out, args.scratch,
+                          args.thread_scratch};
+    stages_[part.stage]->Run(own, part.phase, begin, end);
+  }
+
+ private:
+  struct Part {
+    size_t stage;
+    int phase;
+  };
+  const std::vector<std::unique_ptr<Step>> stages_;
+  const std::vector<int64_t> columns_;
+  std::vector<Part> parts_;  // by phase of this step
+};
+
 }  // namespace
+
+std::unique_ptr<Step> MakeJoined(std::vector<std::unique_ptr<Step>> stages,
+                                 std::vector<int64_t> columns) {
+  return std::make_unique<Joined>(std::move(stages), std::move(columns));
+}
 
 std::unique_ptr<Step> MakeChain(std::vector<std::unique_ptr<Step>> stages, int threads) {
   return std::make_unique<Chain>(std::move(stages), threads);

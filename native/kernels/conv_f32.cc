@@ -69,6 +69,8 @@ class ConvF32 final : public LineStep {
     }
     in_place = 1u << 3;
     panel_stride_ = k * kGemmPanel;
+    out_stride_ = n_;
+    can_spread = true;
     group_stride_ = PanelsOf(group_out) * panel_stride_;
     if (w_.in[0] == 1 && w_.out[0] == 1 && w_.kernel[0] == 1 && group_ == 1) {
       lines = w_.batch * w_.out[1];
@@ -113,12 +115,14 @@ class ConvF32 final : public LineStep {
       const int64_t row = tiling_.RowBegin(tile);
       const int64_t column = block * tiling_.block_columns;
       const int rows = static_cast<int>(tiling_.RowBegin(tile + 1) - row);
-      const int64_t at = row * n_ + g * group_out + column;
+      const int64_t first = g * group_out + column;
       RunTile(window, x, row, rows, g, column, std::min(tiling_.block_columns, group_out - column),
-              args.Out<float>(0) + at, residual == nullptr ? nullptr : residual + at,
-              args.thread_scratch);
+              args.Out<float>(0) + row * out_stride_ + first,
+              residual == nullptr ? nullptr : residual + row * n_ + first, args.thread_scratch);
     }
   }
+
+  void SpreadRows(int64_t stride) override { out_stride_ = stride; }
 
   Range Needs(int64_t line) const override {
     const int64_t batch = line / w_.out[1], start = line % w_.out[1] * w_.stride[1] - w_.pad[1];
@@ -201,13 +205,13 @@ class ConvF32 final : public LineStep {
     t.residual = residual;
     t.ldr = n_;
     t.y = y;
-    t.ldy = n_;
+    t.ldy = out_stride_;
     t.n = n;
     t.lo = act_.lo;
     t.hi = act_.hi;
     kernel_.fn(t);
     if (act_.unary) {
-      for (int r = 0; r < rows; ++r) act_.Apply(unary_, y + r * n_, n);
+      for (int r = 0; r < rows; ++r) act_.Apply(unary_, y + r * out_stride_, n);
     }
   }
 
@@ -371,6 +375,7 @@ class ConvF32 final : public LineStep {
   unary_f32::Fn* const unary_;
   Gather gather_;
   int64_t taps_, kc_, panel_stride_, group_stride_;
+  int64_t out_stride_;        // floats from one output row to the next
   int64_t strip_floats_ = 0;  // per kernel row of a tile
   size_t strip_offset_;
   Tiling tiling_;

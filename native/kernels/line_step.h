@@ -24,6 +24,10 @@ class LineStep : public Step {
   size_t weight_bytes = 0;
   bool can_follow = false;  // RunFrom works
   size_t line_scratch = 0;  // bytes for either call
+  bool can_spread = false;  // SpreadRows works
+
+  // From now on Run writes rows of channels that lie this many floats apart.
+  virtual void SpreadRows(int64_t) {}
 
   // Lines of the input that a line of the output reads; neither bound falls as the line grows.
   virtual Range Needs(int64_t line) const = 0;
@@ -38,6 +42,12 @@ class LineStep : public Step {
 // One step that runs `stages` line by line: input 0 is the first stage's, input 1 the last one's
 // residual (may be absent). Its results have the bits of the stages run one by one.
 std::unique_ptr<Step> MakeChain(std::vector<std::unique_ptr<Step>> stages, int threads);
+
+// One step that runs `stages` one after another, each writing its columns of the rows of one
+// output, from columns[i] on. Its inputs are theirs, kJoinedInputs for each.
+constexpr int kJoinedInputs = 4;
+std::unique_ptr<Step> MakeJoined(std::vector<std::unique_ptr<Step>> stages,
+                                 std::vector<int64_t> columns);
 
 // Whether a chain of these would gain: what lies between does not fit into the cache, and the
 // weights do.

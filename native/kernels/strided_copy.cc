@@ -25,6 +25,28 @@ void CopyBlock(const char* src, char* dst, int64_t rows, int64_t row_from, int64
   }
 }
 
+// N planes, `plane` bytes apart, to rows of N.
+template <typename T, int N>
+void Interleave(const char* src, char* dst, int64_t rows, int64_t plane) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int n = 0; n < N; ++n) {
+      std::memcpy(dst + (r * N + n) * sizeof(T), src + n * plane + r * sizeof(T), sizeof(T));
+    }
+  }
+}
+
+template <typename T>
+void Move(const char* src, char* dst, int64_t rows, int64_t row_from, int64_t row_to,
+          int64_t columns, int64_t from, int64_t to) {
+  constexpr int64_t kSize = sizeof(T);
+  if (row_from == kSize && to == kSize && row_to == columns * kSize) {
+    if (columns == 2) return Interleave<T, 2>(src, dst, rows, from);
+    if (columns == 3) return Interleave<T, 3>(src, dst, rows, from);
+    if (columns == 4) return Interleave<T, 4>(src, dst, rows, from);
+  }
+  CopyBlock<T>(src, dst, rows, row_from, row_to, columns, from, to);
+}
+
 }  // namespace
 
 StridedCopy::StridedCopy(const std::vector<int64_t>& extents, const std::vector<int64_t>& from,
@@ -68,7 +90,7 @@ StridedCopy::StridedCopy(const std::vector<int64_t>& extents, const std::vector<
   for (const Axis& axis : merged) items_ *= axis.extent;
   outer_ = std::move(merged);
   if (outer_.empty() && items_ != 0 && rows_.extent > 1) {
-    group_ = 16;
+    group_ = 64;
     items_ = (rows_.extent + group_ - 1) / group_;
   }
 }
@@ -86,10 +108,10 @@ void StridedCopy::Inner(const char* src, char* dst, int64_t rows) const {
     }
     return;
   }
-  const auto copy = size_ == 1   ? CopyBlock<uint8_t>
-                    : size_ == 2 ? CopyBlock<uint16_t>
-                    : size_ == 4 ? CopyBlock<uint32_t>
-                                 : CopyBlock<uint64_t>;
+  const auto copy = size_ == 1   ? Move<uint8_t>
+                    : size_ == 2 ? Move<uint16_t>
+                    : size_ == 4 ? Move<uint32_t>
+                                 : Move<uint64_t>;
   copy(src, dst, rows, rows_.from, rows_.to, run_.extent, run_.from, run_.to);
 }
 

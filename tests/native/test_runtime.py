@@ -321,6 +321,51 @@ def test_fused_convolutions_give_the_bits_of_single_ones(threads, residual, kern
     assert fused.arena_bytes < 2 * out * out * 96 * 4
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("act", ["relu", "hard_swish"])
+def test_concatenated_convolutions_write_their_columns_with_the_bits_of_single_ones(threads, act):
+    rng = np.random.default_rng(1)
+
+    def normal(*shape):
+        return rng.standard_normal(shape).astype(np.float32)
+
+    tensors = [
+        tensor("x", (2, 40, 40, 8)),
+        tensor("w0", (20, 1, 1, 8), normal(20, 1, 1, 8)),
+        tensor("a", (2, 40, 40, 20)),
+        tensor("w1", (24, 3, 3, 8), normal(24, 3, 3, 8)),
+        tensor("b1", (24,), normal(24)),
+        tensor("b", (2, 40, 40, 24)),
+        tensor("r", (2, 40, 40, 24)),
+        tensor("c", (2, 40, 40, 24)),
+        tensor("y", (2, 40, 40, 44)),
+    ]
+    wide = {"stride": [1, 1], "dilation": [1, 1], "pad": [1] * 4, "group": 1, "act": "none"}
+    steps = [
+        step("conv", [0, 1], [2], "narrow", **(wide | {"pad": [0] * 4, "act": act})),
+        step("conv", [0, 3, 4], [5], "wide", **wide),
+        step("add", [5, 6], [7], "sum", act=act),
+        # Not in the order in which they are computed.
+        step("concat", [7, 2], [8], "both", axis=3),
+    ]
+    arrays = [normal(*tensors[i]["shape"]) for i in (0, 6)]
+    fused = _native.Program(tensors, steps, [0, 6], [8], threads=threads)
+    assert fused.step_names == ["wide+sum+narrow+both"]
+    apart = _native.Program(tensors, steps, [0, 6], [2, 7, 8])
+    assert apart.step_names == ["narrow", "wide+sum", "both"]
+    np.testing.assert_array_equal(fused.run(arrays)[0], apart.run(arrays)[2])
+
+
+@pytest.mark.parametrize("size", [np.int8, np.int16, np.float32, np.int64])
+@pytest.mark.parametrize("planes", [2, 3, 4, 5])
+def test_planes_become_rows(planes, size):
+    x = np.arange(2 * planes * 9 * 11).reshape(2, planes, 9, 11).astype(size)
+    tensors = [tensor("x", x.shape) | {"dtype": x.dtype.name}]
+    tensors.append(tensor("y", (2, 9, 11, planes)) | {"dtype": x.dtype.name})
+    p = _native.Program(tensors, [step("transpose", [0], [1], "t", perm=[0, 2, 3, 1])], [0], [1])
+    np.testing.assert_array_equal(p.run([x])[0], x.transpose(0, 2, 3, 1))
+
+
 def test_an_add_that_broadcasts_stays_an_add():
     w = np.ones((4, 1, 1, 3), np.float32)
     tensors = [tensor("x", (1, 5, 5, 3)), tensor("w", w.shape, w), tensor("a", (1, 5, 5, 4))]
