@@ -50,10 +50,17 @@ def litert(path: str) -> tuple[Run, Any]:
     interpreter.allocate_tensors()
     source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
-    def run(x: np.ndarray) -> np.ndarray:
+    def run(x: np.ndarray, bare: bool = False) -> np.ndarray:
+        if source["dtype"] == np.int8 and x.dtype != np.int8:
+            scale, zero = source["quantization"]
+            x = np.clip(np.rint(x / scale) + zero, -128, 127).astype(np.int8)
         interpreter.set_tensor(source["index"], x)
         interpreter.invoke()
-        return interpreter.get_tensor(target["index"])
+        y = interpreter.get_tensor(target["index"])
+        if bare:
+            return y
+        scale, zero = target["quantization"]
+        return y if y.dtype != np.int8 else (y.astype(np.float32) - zero) * np.float32(scale)
 
     return run, interpreter
 

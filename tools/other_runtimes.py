@@ -11,6 +11,7 @@ import numpy as np
 from ..converter.errors import Error
 from ..native.session import Session
 from .accuracy import AccuracyError, cosine
+from .other_nodes import Difference, differences
 
 LEAST_COSINE = 0.999
 """Integer kernels of two runtimes may round differently; what lies below is another function."""
@@ -41,11 +42,24 @@ def verify_file(path: str, session: Session, feed: Mapping[str, np.ndarray]) -> 
         if likeness < LEAST_COSINE:
             raise AccuracyError(
                 f"{path}: output {port.name!r} in {package} has cosine {likeness:.6f} to bitlite's, at least "
-                f"{LEAST_COSINE} is expected"
+                f"{LEAST_COSINE} is expected{_where(path, session, feed)}"
             )
         error = float(np.abs(mine.astype(np.float64).ravel() - theirs.astype(np.float64).ravel()).max(initial=0))
         lines.append(f"{path}: {package} agrees: {port.name} cosine {likeness:.7f}, max difference {error:g}")
-    return lines
+    worst = min(_differences(path, session, feed), key=lambda item: item.sqnr, default=None)
+    return lines + ([f"{path}: most apart is {worst}"] if worst is not None and np.isfinite(worst.sqnr) else [])
+
+
+def _where(path: str, session: Session, feed: Mapping[str, np.ndarray]) -> str:
+    first = next((item for item in _differences(path, session, feed) if item.cosine < LEAST_COSINE), None)
+    return "" if first is None else f"; the first node that differs is {first}"
+
+
+def _differences(path: str, session: Session, feed: Mapping[str, np.ndarray]) -> list[Difference]:
+    try:
+        return differences(path, session, feed)
+    except Exception:  # not every runtime gives every value; the outputs have been compared
+        return []
 
 
 def _onnxruntime(package: str, path: str, inputs: Outputs) -> Outputs:
