@@ -2,8 +2,8 @@
 
     python fuzz/mutate.py tflite|onnx|ms|config [--count 100000] [--first 0] [--seed 1] [--jobs 1]
 
-Mutation i of a kind and a seed is the same bytes each time. A finding is another exception, a crash, more than 5 seconds
-or more than 1 GB; each is printed as the line that repeats it. Seeds are every example of every operator's row in the
+Mutation i of a kind and a seed is the same bytes each time. A finding is another exception, a crash, more than 5
+seconds or more than 1 GB; each is printed as the line that repeats it. Seeds are every example of every operator's row in the
 container's own form, quantized models among them, and for ONNX the control flow cases of onnx's own tests.
 """
 
@@ -111,9 +111,7 @@ def _weight_quantized(folder: str, bits: int) -> bytes:
     graph = helper.make_graph([node], "g", ports[:1], ports[1:], [numpy_helper.from_array(w, "w")])
     source, target = os.path.join(folder, "w.onnx"), os.path.join(folder, "w.ms")
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
-    bitlite.convert(
-        source, target, quant_type="WeightQuant", bit_num=bits, quant_weight_size=0, quant_weight_channel=0
-    )
+    bitlite.convert(source, target, quant_type="WeightQuant", bit_num=bits, quant_weight_size=0, quant_weight_channel=0)
     return Path(target).read_bytes()
 
 
@@ -122,7 +120,8 @@ def _control_flow() -> list[bytes]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        cases = [c for op in ("If", "Loop", "Scan", "LSTM", "GRU", "QLinearConv", "Einsum") for c in collect_testcases(op)]
+        names = ("If", "Loop", "Scan", "LSTM", "GRU", "QLinearConv", "Einsum")
+        cases = [c for name in names for c in collect_testcases(name)]
     return [c.model.SerializeToString() for c in cases if c.model is not None]
 
 
@@ -245,7 +244,7 @@ class _Place:
 def campaign(
     kind: str, count: int, *, first: int = 0, seed: int = 1, sources: list[bytes] | None = None, echo: Any = print
 ) -> tuple[int, list[tuple[int, str]]]:
-    """(how many were valid all the same, findings as (index, what)). Workers that die are findings; the rest goes on."""
+    """(how many were valid all the same, findings as (index, what)). A worker that dies is one; the rest goes on."""
     sources = seeds(kind) if sources is None else sources
     context = multiprocessing.get_context("fork")
     findings: list[tuple[int, str]] = []
