@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class Error(Exception):
     """Base of every error that bitlite raises on purpose.
@@ -16,9 +18,14 @@ class Error(Exception):
 
     def __init__(self, message: str, *, hint: str = "", file: str = "", node: str = "") -> None:
         self.hint, self.file, self.node = hint, file, node
-        where = ": ".join(part for part in (file, node) if part and part not in message)
+        where = ": ".join(part for part in (file, node) if part and not _names(message, part))
         line = f"{where}: {message}" if where else message
         super().__init__(f"{line}; try {hint}" if hint else line)
+
+
+def _names(message: str, part: str) -> bool:
+    """Whether the words of the message hold `part`; "dir" is not in "a directory"."""
+    return re.search(rf"(?<!\w){re.escape(part)}(?!\w)", message) is not None
 
 
 class UsageError(Error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -18,9 +19,13 @@ def load_model(path: str, options: BenchOptions) -> Session:
     """A session on a model file with the sizes that the options ask for; an open first size becomes 1."""
     from ..native.load import load
 
-    session = load(path, options.num_threads, shapes=options.input_shapes)
+    packed = options.keep_packed
+    session = load(path, options.num_threads, shapes=options.input_shapes, keep_packed=packed)
     open_inputs = {p.name: shape_of(p) for p in session.inputs if p.shape is None or None in p.shape}
-    return load(path, options.num_threads, shapes={**options.input_shapes, **open_inputs}) if open_inputs else session
+    if not open_inputs:
+        return session
+    shapes = {**options.input_shapes, **open_inputs}
+    return load(path, options.num_threads, shapes=shapes, keep_packed=packed)
 
 
 def shape_of(port: Port) -> tuple[int, ...]:
@@ -49,8 +54,6 @@ def _random(rng: np.random.Generator, port: Port) -> np.ndarray:
 
 def sample_files(options: BenchOptions) -> list[str]:
     """Names of the files of the first inDataFile, in the order in which they are fed."""
-    import os
-
     from ..quant.data_files import list_files
 
     return [os.path.basename(path) for path in list_files(options.in_data_file[0], "--inDataFile")]
@@ -65,8 +68,13 @@ def file_feeds(options: BenchOptions, ports: Sequence[Port]) -> Iterator[Feed]:
     from ..quant.data import Dataset, DataSpec, InputSpec
 
     paths = options.in_data_file
-    if len(paths) > len(ports):
-        raise UsageError(f"--inDataFile names {len(paths)} files and the model has {len(ports)} input(s)")
+    whole = len(paths) == 1 and os.path.isdir(paths[0])  # perhaps of .npz files that hold every input
+    if len(paths) > len(ports) or (len(paths) < len(ports) and not whole):
+        names = ", ".join(repr(port.name) for port in ports)
+        raise UsageError(
+            f"--inDataFile names {len(paths)} file{'s' * (len(paths) != 1)}, the model has {len(ports)} input(s): {names}",
+            hint="one file for each, in this order",
+        )
     spec = DataSpec(dict(enumerate(paths)), count=10**9, where="--inDataFile")
     yield from Dataset(spec, [InputSpec(p.name, p.shape or (), p.dtype, p.layout) for p in ports])
 

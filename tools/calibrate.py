@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..converter.errors import UsageError
+from ..converter.execute import is_quantized
 from ..converter.ir import Graph, Node
 from ..quant.options import ConvertOptions
 from ..quant.selection import select
@@ -20,6 +21,7 @@ def post_train(graph: Graph, options: ConvertOptions, report: Report) -> None:
     from ..quant.post_training import Settings, quantize_graph
     from ..quant.statistics import load_statistics, save_statistics
 
+    _must_be_float(graph, options.model_file)
     dataset = _dataset(graph, options, report)
     loaded = load_statistics(options.load_dist) if options.load_dist else None
     settings = Settings(
@@ -67,6 +69,16 @@ def make_dynamic(graph: Graph, options: ConvertOptions, report: Report) -> None:
     found = quantize_dynamic(graph, settings)
     report.layers = found.weights
     report.notes += found.notes()
+
+
+def _must_be_float(graph: Graph, file: str) -> None:
+    """Refuses models that compute on integers: what their scales rest on is not in the file any more."""
+    for node in graph.nodes:
+        if any(is_quantized(t) and not t.is_const for t in node.inputs if t) and any(map(is_quantized, node.outputs)):
+            raise UsageError(
+                f"{file}: is quantized already: {node.name} ({node.op}) computes {node.outputs[0].dtype}",
+                hint="the float model it was made from, or no --quantType to convert it as it is",
+            )
 
 
 def _dataset(graph: Graph, options: ConvertOptions, report: Report) -> Any:

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from ..converter.errors import UsageError
+from ..converter.execute import is_quantized
 from ..converter.formats import read_model
 from ..converter.formats.files import check_target
 from ..converter.ir import Graph
@@ -84,6 +85,7 @@ def quantize(graph: Graph, options: ConvertOptions, report: Report, container: s
     if options.quant_type == "WeightQuant":
         from ..quant.weight_quant import WeightSettings, quantize_graph_weights
 
+        stored = any(t is not None and t.is_const and is_quantized(t) for node in graph.nodes for t in node.inputs)
         report.layers = quantize_graph_weights(
             graph,
             WeightSettings(
@@ -99,7 +101,8 @@ def quantize(graph: Graph, options: ConvertOptions, report: Report, container: s
             ),
         )
         if not any(not row.reason for row in report.layers):
-            report.notes.append("no weight passed the gates: the file holds the float weights")
+            left = "integer weights stay as they are" if stored else "the file holds the float weights"
+            report.notes.append(f"no weight passed the gates: {left}")
     elif options.quant_type == "PostTraining":
         from .calibrate import post_train
 
