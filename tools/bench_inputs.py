@@ -71,8 +71,9 @@ def file_feeds(options: BenchOptions, ports: Sequence[Port]) -> Iterator[Feed]:
     whole = len(paths) == 1 and os.path.isdir(paths[0])  # perhaps of .npz files that hold every input
     if len(paths) > len(ports) or (len(paths) < len(ports) and not whole):
         names = ", ".join(repr(port.name) for port in ports)
+        given = f"{len(paths)} file{'s' * (len(paths) != 1)}"
         raise UsageError(
-            f"--inDataFile names {len(paths)} file{'s' * (len(paths) != 1)}, the model has {len(ports)} input(s): {names}",
+            f"--inDataFile names {given}, the model has {len(ports)} input(s): {names}",
             hint="one file for each, in this order",
         )
     spec = DataSpec(dict(enumerate(paths)), count=10**9, where="--inDataFile")
