@@ -222,7 +222,7 @@ class _Emitter:
         assert w is not None and w.data is not None and x is not None and cell.bias is not None
         axis = cell.channel_axis(node)
         quant = self.weight_param(node, w.data, axis)
-        channels = node.outputs[0].shape[-1]  # pyright: ignore[reportOptionalSubscript]
+        channels: int = node.outputs[0].shape[-1]  # pyright: ignore
         b = node.input(cell.bias)
         bias = np.zeros(channels, np.float32) if b is None or b.data is None else b.data.reshape(-1)
         input_scale = float(self.params[x].scale[0])

@@ -49,6 +49,6 @@ def group_range(group: Group, stats: Mapping[Tensor, Histogram], method: str) ->
 def parameters(group: Group, bounds: Range) -> QuantParam:
     """The group's parameters for a range; the scale is one that float32 holds."""
     if group.fixed is not None:
-        return QuantParam([group.fixed[0]], [group.fixed[1]], None, ACTIVATION_BITS)
+        return QuantParam(np.array([group.fixed[0]]), np.array([group.fixed[1]], np.int32), None, ACTIVATION_BITS)
     q = choose_asymmetric(*bounds, ACTIVATION_BITS)
     return QuantParam(q.scale.astype(np.float32).astype(np.float64), q.zero_point, None, ACTIVATION_BITS)

@@ -69,7 +69,7 @@ class _Spilled:
     def read(self) -> np.ndarray:
         self.file.seek(self.offset)
         out = np.empty(self.shape, self.dtype)
-        self.file.readinto(memoryview(out).cast("B"))  # pyright: ignore[reportAttributeAccessIssue]
+        self.file.readinto(memoryview(out).cast("B"))  # pyright: ignore
         return out
 
 

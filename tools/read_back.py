@@ -26,10 +26,10 @@ class Original:
 
     def __init__(self, graph: Graph, threads: int = 1) -> None:
         self.graph, self.threads = graph.copy(), threads
-        self._ran: tuple[Feed, Feed, list[Port], list[Port]] | None = None
+        self._ran: tuple[Feed, Feed, Sequence[Port], Sequence[Port]] | None = None
         self._runs = sum(t.data.nbytes for t in graph.constants() if t.data is not None) <= LARGEST
 
-    def outputs(self) -> tuple[Feed, Feed, list[Port], list[Port]] | None:
+    def outputs(self) -> tuple[Feed, Feed, Sequence[Port], Sequence[Port]] | None:
         """(feed, outputs, input ports, output ports); None where it cannot be run on random input."""
         if self._ran is None and self._runs:
             try:

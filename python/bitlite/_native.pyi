@@ -51,6 +51,11 @@ def observe_channels(x: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarr
 def count_bins(x: np.ndarray, factor: float, base: int, bins: int) -> tuple[np.ndarray, int]:
     """int64[bins]: elements with floor(x * factor) - base = i, clamped to the bins; and how many are exactly 0."""
 
+def descend(
+    gram: np.ndarray, real: np.ndarray, q: np.ndarray, begin: int, end: int, low: float, high: float, sweeps: int
+) -> None:
+    """Coordinate descent over weight codes q, in place, for output channels begin..end; see native/descend.h."""
+
 def isa() -> str:
     """The instruction set that a new program uses (after BITLITE_ISA)."""
 
