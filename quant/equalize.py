@@ -156,6 +156,7 @@ def link_channels(graph: Graph, integer: set[Node]) -> Channels:
             if not homogeneous and node.attrs["act"] != "relu6":
                 pin(y)
         elif known and homogeneous and _passes_on(node):
+            assert y is not None
             for k, t in enumerate(node.inputs):
                 if t is None or t.dtype.kind != "f":
                     continue
