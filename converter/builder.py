@@ -14,6 +14,7 @@ import numpy as np
 
 from .errors import GraphError
 from .ir import Graph, Node, Tensor
+from .limits import check_output
 from .numeric.qparams import QuantParam
 from .opdef import REQUIRED, evaluate, row
 
@@ -115,6 +116,7 @@ class Builder:
         else:
             types = definition.infer(node)
         for k, (dtype, shape) in enumerate(types):
+            check_output(f"{node.name} ({op})", shape, np.dtype(dtype).itemsize, node.inputs)
             wish = outputs[k] if k < len(outputs) and outputs[k] else (node.name if k == 0 else f"{node.name}:{k}")
             tensor = Tensor(self.name(wish), np.dtype(dtype), None if shape is None else tuple(shape))
             if folded is not None:

@@ -6,11 +6,16 @@ import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import ModelError
+from ..errors import GraphError, ModelError
 from ..ir import Graph
 from .files import sniff
 
 CONTAINERS = ("tflite", "onnx", "ms")
+DAMAGE = (
+    ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError, ArithmeticError, MemoryError,
+    RecursionError,
+)  # fmt: skip
+"""What Python and numpy raise on sizes, indices and types that do not belong together."""
 
 
 def read_model(path: str, shapes: Mapping[Any, Sequence[int]] | None = None, container: str | None = None) -> Graph:
@@ -23,9 +28,14 @@ def read_model(path: str, shapes: Mapping[Any, Sequence[int]] | None = None, con
         ModelError: missing, damaged, or none of these. UnsupportedError: holds what is not read.
     """
     found = sniff(path)
-    if found is None or (container is not None and found != container):
+    if found not in CONTAINERS or (container is not None and found != container):
         what = f"its format is {found}" if found else f"it is none of {', '.join(CONTAINERS)}"
         raise ModelError(f"{what}{f', not {container}' if container and found else ''}", file=str(path))
-    graph: Graph = importlib.import_module(f".{found}", __package__).read(str(path), shapes)
+    try:
+        graph: Graph = importlib.import_module(f".{found}", __package__).read(str(path), shapes)
+    except GraphError as error:
+        raise ModelError(f"is inconsistent: {error}", file=str(path)) from error
+    except DAMAGE as error:  # what no check before has named
+        raise ModelError(f"is damaged or inconsistent ({type(error).__name__}: {error})", file=str(path)) from error
     graph.meta.setdefault("path", str(path))
     return graph

@@ -12,6 +12,12 @@ from ..errors import GraphError, ModelError, UnsupportedError
 from ..ir import Shape, Tensor
 from ..opdef import REQUIRED
 
+# What Python and numpy say to attributes and inputs that do not belong together.
+_MISFITS = (
+    ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, AttributeError, KeyError, MemoryError,
+    AssertionError,
+)  # fmt: skip
+
 
 class Reading:
     """One operator of a container while it becomes IR.
@@ -87,7 +93,7 @@ class Reading:
             return self.build.emit(op, inputs, attrs, name=self.name)
         except GraphError as error:
             raise ModelError(str(error), file=self.file, node=f"{self.name} ({self.op})") from error
-        except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, MemoryError) as error:
+        except _MISFITS as error:
             raise ModelError(
                 f"inputs {[None if t is None else t.shape for t in inputs]} and attributes do not fit: {error}",
                 file=self.file,
@@ -150,7 +156,7 @@ def read_operator(reading: Reading, function: Callable[[Reading], Any]) -> list[
     first = len(reading.build.graph.nodes)
     try:
         made = function(reading)
-    except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, AttributeError, KeyError) as error:
+    except _MISFITS as error:
         raise ModelError(
             f"its inputs and attributes do not fit together: {error}",
             file=reading.file,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..errors import GraphError
 from ..execute import execute
 from ..ir import Graph, Node, Tensor
 from ..numeric.qparams import QuantParam
@@ -50,7 +51,10 @@ def fold_constants(graph: Graph) -> Iterator[Record]:
                 if reason:
                     yield Refusal("fold_constants", node.name, reason)
                     continue
-                arrays = execute(node, [None if t is None else t.data for t in node.inputs])
+                try:
+                    arrays = execute(node, [None if t is None else t.data for t in node.inputs])
+                except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, MemoryError) as error:
+                    raise GraphError(f"{node.name} ({node.op}) cannot be computed: {error}") from error
                 values = [(a, t.quant) for a, t in zip(arrays, node.outputs)]
         for t, (array, quant) in zip(node.outputs, values):
             t.data, t.dtype, t.shape, t.quant = array, array.dtype, array.shape, quant

@@ -1,0 +1,70 @@
+"""How much a model may make of itself: what stands in a file must not decide alone how much memory is taken.
+
+Constants are bounded by the file. An operator's output may be as large as `TENSOR` bytes, or `GROWTH` times what it is
+made from where that is more; what lives at once while a graph runs may be as large as `LIVE`, or `LIVE_GROWTH` times
+the graph's inputs and constants. BITLITE_MEMORY_MB sets both `TENSOR` and `LIVE`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from .errors import GraphError
+from .ir import Graph, Shape, Tensor
+
+TENSOR, GROWTH = 512 << 20, 8
+LIVE, LIVE_GROWTH = 2 << 30, 64
+
+
+def _chosen(usual: int) -> int:
+    given = os.environ.get("BITLITE_MEMORY_MB", "")
+    return int(given) << 20 if given.isdecimal() else usual
+
+
+def size_of(shape: Shape | None, itemsize: int) -> int:
+    """Bytes of a tensor, exactly however large; 0 where the shape is not known."""
+    if shape is None or None in shape:
+        return 0
+    total = itemsize
+    for n in shape:
+        total *= int(n)  # pyright: ignore[reportArgumentType]
+    return total
+
+
+def check_output(name: str, shape: Shape | None, itemsize: int, inputs: Sequence[Tensor | None]) -> None:
+    """Raises GraphError where a node's output is larger than it may be."""
+    size = size_of(shape, itemsize)
+    if size <= TENSOR and size <= _chosen(TENSOR):
+        return
+    given = sum(size_of(t.shape, t.dtype.itemsize) for t in inputs if t is not None)
+    allowed = max(_chosen(TENSOR), GROWTH * given)
+    if size > allowed or size >= 1 << 62:
+        raise GraphError(
+            f"{name} makes a tensor of {list(shape or ())}, {size >> 20} MB, and {allowed >> 20} MB are allowed",
+            hint="BITLITE_MEMORY_MB=<megabytes> in the environment if the model means it",
+        )
+
+
+def check_live(graph: Graph) -> None:
+    """Raises GraphError where more than is allowed lives at once while the graph runs in its order."""
+    sizes = {t: size_of(t.shape, t.dtype.itemsize) for n in graph.nodes for t in n.outputs}
+    if sum(sizes.values()) <= min(LIVE, _chosen(LIVE)):
+        return
+    last = {t: k for k, n in enumerate(graph.nodes) for t in n.inputs if t in sizes}
+    last |= {t: len(graph.nodes) for t in graph.outputs if t in sizes}
+    dying: dict[int, int] = {}
+    for t, k in last.items():
+        dying[k] = dying.get(k, 0) + sizes[t]  # pyright: ignore[reportArgumentType]
+    live = most = 0
+    for k, n in enumerate(graph.nodes):
+        live += sum(sizes[t] for t in n.outputs)
+        most = max(most, live)
+        live -= dying.get(k, 0) + sum(sizes[t] for t in n.outputs if t not in last)
+    source = sum(size_of(t.shape, t.dtype.itemsize) for t in (*graph.inputs, *graph.constants()))
+    allowed = max(_chosen(LIVE), LIVE_GROWTH * source)
+    if most > allowed:
+        raise GraphError(
+            f"a run needs {most >> 20} MB at once, and {allowed >> 20} MB are allowed",
+            hint="smaller inputs, or BITLITE_MEMORY_MB=<megabytes> in the environment",
+        )

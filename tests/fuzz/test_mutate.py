@@ -1,0 +1,45 @@
+"""A short campaign of each kind; `python fuzz/mutate.py KIND` runs the long one."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+_PATH = Path(__file__).parents[2] / "fuzz" / "mutate.py"
+
+
+@pytest.fixture(scope="module")
+def mutate():
+    spec = importlib.util.spec_from_file_location("mutate", _PATH)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["mutate"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("kind", "count"), [("tflite", 600), ("onnx", 600), ("ms", 600), ("config", 2000)])
+def test_a_mutated_file_is_refused_or_valid(mutate, kind, count, capfd):
+    sources = mutate.seeds(kind)
+    _, findings = mutate.campaign(kind, count, seed=2, sources=sources[:: max(1, len(sources) // 120)])
+    assert not findings, capfd.readouterr().out
+
+
+def test_a_mutation_is_the_same_bytes_each_time(mutate):
+    sources = mutate.seeds("config")
+    assert mutate.mutated(sources, "config", 3, 17) == mutate.mutated(sources, "config", 3, 17)
+    assert len({mutate.mutated(sources, "config", 3, i) for i in range(20)}) > 15
+
+
+def test_what_escapes_is_a_finding(mutate, monkeypatch):
+    def broken(kind, data, path):
+        if data.count(b"\n") % 2:
+            raise KeyError("escaped")
+        return True
+
+    monkeypatch.setattr(mutate, "attempt", broken)
+    _, findings = mutate.campaign("config", 20, echo=lambda *a, **k: None)
+    assert findings
+    assert all("KeyError" in what for _, what in findings)
