@@ -118,9 +118,6 @@ class Writing:
         return name
 
 
-MsWriting = TfliteWriting = OnnxWriting = Writing
-
-
 def write_operators(graph: Graph, container: str, **options: Any) -> Writing:
     """Runs every node's writer. Raises UnsupportedError, before anything is emitted, naming the first node without."""
     from ..opdef import row

@@ -22,7 +22,6 @@ _TABLE: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int | None, int | No
     "sigmoid": (lambda y: (1 / (1 + np.exp(-y))).astype(y.dtype), None, 2),
     "hard_swish": (lambda y: (y * np.clip(y + 3, 0, 6) / 6).astype(y.dtype), None, 12),
 }
-ACTS = tuple(_TABLE)
 RANGES = {"relu": (0.0, None), "relu6": (0.0, 6.0), "relu_n1_to_1": (-1.0, 1.0)}
 """Acts that only bound the output: what an int8 kernel folds into its clamp."""
 

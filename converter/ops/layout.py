@@ -45,15 +45,6 @@ def remap_axes(key: str = "axes", keep: str = "") -> Permute:
     return permute
 
 
-def remap_per_axis(key: str, each: int = 1) -> Permute:
-    """Rows with an attribute that holds `each` entries for every axis (pads: 2)."""
-
-    def permute(node: Node, perm: Sequence[int]) -> Permuted:
-        return dict(node.attrs) | {key: moved_entries(node.attrs[key], perm, each)}, {}
-
-    return permute
-
-
 def remap_const(index: int, each: int = 1) -> Permute:
     """Rows whose constant input `index` holds `each` entries for every axis (pads, repeats)."""
 

@@ -31,7 +31,7 @@ from .fuse_swish import fuse_swish
 from .fuse_transpose_into_matmul import fuse_transpose_into_matmul
 from .keep_codes import keep_codes
 from .matmul_to_fully_connected import matmul_to_fully_connected
-from .pools import reduce_to_pool, split_counted_pads
+from .pools import split_counted_pads
 from .quantize_for_onnx import quantize_for_onnx
 from .remove_dead_code import remove_dead_code
 from .remove_identities import remove_identities
@@ -110,9 +110,7 @@ def for_target(target: str, input_layout: str = "NHWC", output_layout: str = "")
     return (*inputs, *outputs, *_TARGETS["ms"])
 
 
-ALL: tuple[Pass, ...] = tuple(
-    dict.fromkeys((*GENERAL, *(p for passes in _TARGETS.values() for p in passes), reduce_to_pool))
-)
+ALL: tuple[Pass, ...] = tuple(dict.fromkeys((*GENERAL, *(p for passes in _TARGETS.values() for p in passes))))
 """Every pass there is; `skip` may name any of them."""
 
 __all__ = [

@@ -76,7 +76,7 @@ def reshape_groups(source: Shape | None, target: Shape | None) -> list[Group] | 
     return groups if i == len(a) and j == len(b) else None
 
 
-def _ordered(groups: list[list[int]], shape: Shape, position: Sequence[int]) -> list[int] | None:
+def _ordered(groups: list[list[int]], position: Sequence[int]) -> list[int] | None:
     """The groups' indices by where their axes stand; None unless each stands as one ascending run (size 1 aside)."""
     places = [[position[axis] for axis in group] for group in groups]
     order = sorted(range(len(groups)), key=lambda g: places[g][0])
@@ -112,7 +112,7 @@ def sink_through_reshape(before: Shape, perm: Sequence[int], target: Shape | Non
     if groups is None or target is None:
         return None
     # Axis a of the transposed value is axis perm[a] of x.
-    order = _ordered([left for left, _ in groups], before, perm)
+    order = _ordered([left for left, _ in groups], perm)
     if order is None:
         return None
     axes = _with_ones([axis for g in order for axis in groups[g][1]], target)
@@ -128,7 +128,7 @@ def hoist_through_reshape(source: Shape | None, target: Shape | None, perm: Sequ
     groups = reshape_groups(source, target)
     if groups is None or source is None or target is None:
         return None
-    order = _ordered([right for _, right in groups], target, inverse(perm))
+    order = _ordered([right for _, right in groups], inverse(perm))
     if order is None:
         return None
     return tuple(_with_ones([axis for g in order for axis in groups[g][0]], source))

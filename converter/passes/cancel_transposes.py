@@ -150,7 +150,7 @@ class _Mover:
         saved = sum(_size(s.outputs[0].shape) for s in dict.fromkeys(sources) if self._ends_with(s, node))
         cost, mixed = 0, False
         for i in data:
-            extra = self._price(node.inputs[i], undo, len(perm), perm)
+            extra = self._price(node.inputs[i], undo, len(perm))
             cost, mixed = cost + extra, mixed or extra > 0
         if mixed:
             for t, out in zip(node.outputs, through.outs):
@@ -159,9 +159,7 @@ class _Mover:
                 if len(back) != len(self.edit.readers(t)) or self.edit.is_output(t):
                     cost += 0 if keeps_memory(inverse(out), t.shape) else _size(t.shape)
             if cost >= saved:
-                loose = next(
-                    n for i in data if (n := node.inputs[i]) is not None and self._price(n, undo, len(perm), perm)
-                )
+                loose = next(n for i in data if (n := node.inputs[i]) is not None and self._price(n, undo, len(perm)))
                 return Refusal(_NAME, node.name, f"only some of its operands are transposed, {loose.name!r} is not")
         if not self._becomes(node, through, data, undo):
             return ""
@@ -171,7 +169,7 @@ class _Mover:
         readers = self.edit.readers(source.outputs[0])
         return readers == [reader] and not self.edit.is_output(source.outputs[0])
 
-    def _price(self, tensor: Tensor | None, perm: Perm, rank: int, wanted: Perm | None = None) -> int:
+    def _price(self, tensor: Tensor | None, perm: Perm, rank: int) -> int:
         """Elements that start to be transposed when `tensor` is needed in the order `perm`."""
         if tensor is None or tensor.is_const or tensor.shape is None or _size(tensor.shape) == 1:
             return 0

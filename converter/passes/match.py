@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,12 +70,6 @@ def made_by(edit: Edit, tensor: Tensor | None, *ops: str, private: bool = True) 
     return None if private and edit.only_reader(tensor) is None else node
 
 
-def other_input(node: Node, tensor: Tensor) -> Tensor | None:
-    """The other operand of a binary node; None when both are `tensor`."""
-    rest = [t for t in node.inputs if t is not tensor]
-    return rest[0] if len(rest) == 1 else None
-
-
 def clamp_of(node: Node) -> Bounds | None:
     """The bounds (None: open) that a node's output is clamped to when all it does is clamp its input 0."""
     fixed = {"Relu": (0.0, None), "Relu6": (0.0, 6.0)}.get(node.op)
@@ -104,16 +98,6 @@ def narrowed(first: Bounds, second: Bounds) -> Bounds | None:
     highs = [b for b in (first[1], second[1]) if b is not None]
     low, high = max(lows, default=None), min(highs, default=None)
     return None if low is not None and high is not None and low > high else (low, high)
-
-
-def unary_chain(edit: Edit, start: Tensor, accept: Callable[[Node], bool]) -> list[Node]:
-    """The nodes that follow `start` one after the other, each the sole reader, as long as `accept` says so."""
-    chain: list[Node] = []
-    node = edit.only_reader(start)
-    while node is not None and accept(node) and len(node.outputs) == 1:
-        chain.append(node)
-        node = edit.only_reader(node.outputs[0])
-    return chain
 
 
 def collapse(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from bitlite.converter.passes.fuse_pad import fuse_pad
-from bitlite.converter.passes.pools import reduce_to_pool, split_counted_pads
+from bitlite.converter.passes.pools import split_counted_pads
 
 WINDOW = {"kernel": [3, 3], "stride": [2, 2], "dilation": [1, 1], "pad": [0] * 4}
 
@@ -60,24 +60,6 @@ def test_counted_pads_become_a_pad(net, rewrite, ceil_mode):
     got = rewrite(net.done(net.emit("AveragePool", net.input(1, 7, 8, 2), **window)), split_counted_pads, fuse_pad)
     assert got.ops == ["Pad", "AveragePool"]
     assert not got.node("AveragePool").attrs["count_include_pad"]
-
-
-@pytest.mark.parametrize("mode", ["mean", "max"])
-@pytest.mark.parametrize("keep", [True, False])
-def test_a_spatial_reduction_is_a_pool(net, rewrite, mode, keep):
-    got = rewrite(
-        net.done(net.emit("Reduce", net.input(None, 5, 4, 3), mode=mode, axes=[1, -2], keep_dims=keep)), reduce_to_pool
-    )
-    assert got.ops == ["AveragePool" if mode == "mean" else "MaxPool"] + ["Reshape"] * (not keep)
-
-
-def test_other_reductions_stay(net, rewrite):
-    x = net.input(1, 5, 4, 3)
-    unknown = net.emit("Reduce", net.input(1, None, 4, 3, name="u"), mode="mean", axes=[1, 2], keep_dims=True)
-    y = net.emit("Reduce", x, mode="mean", axes=[2], keep_dims=True)
-    got = rewrite(net.done(y, unknown, net.emit("Reduce", x, mode="sum", axes=[1, 2])), reduce_to_pool)
-    assert got.ops.count("Reduce") == 3
-    assert "not known" in got.reasons()
 
 
 def test_a_quantized_pad_keeps_its_zero(net):
