@@ -190,7 +190,7 @@ def test_what_is_written_runs_the_same_in_an_independent_runtime(row, case, cont
         assert y.shape == expected.shape
         if expected.dtype.kind == "f":
             scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0))
-            np.testing.assert_allclose(y, expected, rtol=1e-3, atol=max(10 * case.tolerance, 1e-4) * scale)
+            np.testing.assert_allclose(y, expected, rtol=1e-5, atol=max(case.tolerance, 1e-5) * scale)
         else:
             np.testing.assert_array_equal(y, expected)
 
