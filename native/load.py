@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..converter.formats import read_model
+from ..converter.errors import ModelError
+from ..converter.formats import DAMAGE, read_model
 from ..converter.passes import GENERAL, run_passes
 from .session import Session
 
 
-def load(path: str, threads: int = 1, *, shapes: Mapping[Any, Sequence[int]] | None = None) -> Session:
+def load(
+    path: str, threads: int = 1, *, shapes: Mapping[Any, Sequence[int]] | None = None, keep_packed: bool = False
+) -> Session:
     """Reads a .tflite, .onnx or .ms file (told by its contents), optimises the graph and plans it.
 
     Args:
         threads: the most that one run uses.
         shapes: input name, or position → sizes, where the file leaves them open; -1 is "as the file has it".
+        keep_packed: weight-only quantized matrices stay packed in memory; see `Session`.
     Raises:
         bitlite.Error: the file is missing, damaged, or holds what cannot be run; one line says which and why.
     """
-    graph = read_model(path, shapes)
-    run_passes(graph, GENERAL)
-    return Session(graph, threads)
+    try:
+        graph = read_model(path, shapes)
+        run_passes(graph, GENERAL)
+        return Session(graph, threads, keep_packed=keep_packed)
+    except DAMAGE as error:
+        raise ModelError(f"cannot be planned ({type(error).__name__}: {error})", file=str(path)) from error

@@ -56,9 +56,13 @@ class Lowering:
 
     Args:
         rounding: requantization profile, "rne_f32" or "gemmlowp".
+        keep_packed: weight-only quantized matrices stay codes in memory.
+        widened: node name → why its quantized weight does not.
     """
 
     rounding: str = "rne_f32"
+    keep_packed: bool = False
+    widened: dict[str, str] = field(default_factory=dict)
     _reals: dict[Tensor, Tensor] = field(default_factory=dict)
 
     def lower(self, node: Node, producers: dict[Tensor, Node]) -> Step | str:
@@ -77,6 +81,14 @@ class Lowering:
         attrs = dict(node.attrs)
         if attrs.pop("dynamic", False) and self._is_dynamic(node):
             attrs["dynamic"] = True
+        elif self.keep_packed:
+            from .packed import packed_step
+
+            packed = packed_step(node)
+            if isinstance(packed, Step):
+                return packed
+            if packed is not None:
+                self.widened[node.name] = packed
         inputs: list[Tensor | None] = list(node.inputs)
         for index, key in definition.const_inputs.items():
             t = node.input(index)

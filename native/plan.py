@@ -15,14 +15,17 @@ from typing import Any
 import numpy as np
 
 from ..converter.builder import specialize
-from ..converter.errors import GraphError
+from ..converter.errors import DataError, GraphError
 from ..converter.execute import execute
 from ..converter.ir import Graph, Node, Tensor
+from ..converter.limits import check_live
 from .lower import Lowering, Step, program, refusal
 from .signed import with_signed_codes
 
 Values = dict[Tensor, np.ndarray]
 _PLANS_KEPT = 8
+# What numpy says to values (indices, sizes, axes) that a graph computes and that fit nothing.
+_MISFITS = (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, KeyError, MemoryError)
 
 
 @dataclass
@@ -62,7 +65,11 @@ class ReferenceSegment:
     def run(self, values: Values) -> None:
         node = self.node
         arrays = [None if t is None else t.data if t.data is not None else values[t] for t in node.inputs]
-        for t, a in zip(node.outputs, execute(node, arrays)):
+        try:
+            made = execute(node, arrays)
+        except _MISFITS as error:
+            raise DataError(f"{node.name} ({node.op}) cannot run on these values: {error}") from error
+        for t, a in zip(node.outputs, made):
             values[t] = a if a.flags.c_contiguous else np.ascontiguousarray(a)
 
     def profile(self, values: Values, spent: Callable[[Node, int], None]) -> None:
@@ -103,17 +110,23 @@ class Plan:
     """A graph ready to run on inputs of its shapes.
 
     Attributes:
-        refusals: node name → why it runs through numpy. whole: the one Program when everything is native.
+        refusals: node name → why it runs through numpy. widened: node name → why its weight does not stay packed.
+        whole: the one Program when everything is native.
     """
 
-    def __init__(self, graph: Graph, threads: int = 1, rounding: str = "rne_f32", isa: str = "") -> None:
+    def __init__(
+        self, graph: Graph, threads: int = 1, rounding: str = "rne_f32", isa: str = "", keep_packed: bool = False
+    ) -> None:
+        check_live(graph)
         self.graph = graph = with_signed_codes(graph)
         self.refusals: dict[str, str] = {}
         self.segments: list[NativeSegment | ReferenceSegment | TailSegment] = []
         front, tail = _split(graph)
-        self._build(front, threads, Lowering(rounding), isa)
+        lowering = Lowering(rounding, keep_packed)
+        self.widened = lowering.widened
+        self._build(front, threads, lowering, isa)
         if tail is not None:
-            self.segments.append(TailSegment(tail, lambda g: Plan(g, threads, rounding, isa)))
+            self.segments.append(TailSegment(tail, lambda g: Plan(g, threads, rounding, isa, keep_packed)))
         self.whole: Any = None
         if len(self.segments) == 1 and isinstance(self.segments[0], NativeSegment):
             segment = self.segments[0]

@@ -12,10 +12,12 @@ import numpy as np
 from ..converter.builder import specialize
 from ..converter.errors import DataError, GraphError
 from ..converter.ir import Graph, Node, Tensor
+from ..converter.limits import TENSOR, size_of
 from ..converter.numeric.qparams import QuantParam
 from .plan import Plan
 
 _PLANS_KEPT = 8
+_NO_ROOM = "a run needs more memory than there is"
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,16 @@ class Session:
         graph: the IR; not changed.
         threads: the most that one run uses, ≥ 1.
         isa: the highest instruction set to use, instead of BITLITE_ISA and the best there is.
+        keep_packed: weight-only quantized matrices of fully connected layers stay packed in memory: smaller, and faster
+            for a few rows at a time; slower for many.
     Raises:
         DataError: threads is not a positive number.
     """
 
-    def __init__(self, graph: Graph, threads: int = 1, isa: str = "") -> None:
+    def __init__(self, graph: Graph, threads: int = 1, isa: str = "", keep_packed: bool = False) -> None:
         if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024:
             raise DataError(f"threads={threads!r}, allowed are 1 to 1024")
-        self.graph, self.threads, self._isa = graph, threads, isa
+        self.graph, self.threads, self._isa, self._keep_packed = graph, threads, isa, keep_packed
         self.inputs = tuple(Port.of(t) for t in graph.inputs)
         self.outputs = tuple(Port.of(t) for t in graph.outputs)
         self._input_names = [p.name for p in self.inputs]
@@ -56,7 +60,8 @@ class Session:
         self._plans: dict[tuple[tuple[int, ...], ...], Plan] = {}
         self._fast: Any = None
         self._default: Plan | None = None
-        if all(t.is_static for t in graph.inputs):
+        # Inputs of a size that nobody may ever feed are planned for when somebody does.
+        if all(t.is_static and size_of(t.shape, t.dtype.itemsize) <= TENSOR for t in graph.inputs):
             self._default = self._plan(tuple(t.shape for t in graph.inputs))  # pyright: ignore[reportArgumentType]
             if self._default.whole is not None:
                 self._fast = self._default.whole.run
@@ -65,6 +70,11 @@ class Session:
     def refusals(self) -> dict[str, str]:
         """Node name → why it runs through numpy rather than a native kernel."""
         return dict(self._default.refusals) if self._default else {}
+
+    @property
+    def widened(self) -> dict[str, str]:
+        """With keep_packed: node name → why its quantized weight is held as floats."""
+        return dict(self._default.widened) if self._default else {}
 
     @property
     def arena_bytes(self) -> int:
@@ -87,8 +97,15 @@ class Session:
                 return dict(zip(self._output_names, self._fast([feeds[n] for n in self._input_names])))
             except (KeyError, TypeError, ValueError, IndexError):
                 pass
+            except MemoryError as error:
+                raise DataError(_NO_ROOM) from error
         arrays = self._arrays(feeds)
-        return dict(zip(self._output_names, self._plan(tuple(a.shape for a in arrays)).run(arrays)))
+        try:
+            return dict(zip(self._output_names, self._plan(tuple(a.shape for a in arrays)).run(arrays)))
+        except MemoryError as error:
+            raise DataError(_NO_ROOM) from error
+        except GraphError as error:
+            raise DataError(f"the graph cannot run on these values: {error}") from error
 
     def bind(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> Bound:
         """Binds arrays to the graph: each `Bound.run()` reads the inputs and fills the outputs, without a copy.
@@ -145,8 +162,8 @@ class Session:
                 try:
                     fixed = specialize(self.graph, dict(zip(self._input_names, shapes)))
                     meta = self.graph.meta
-                    plan = Plan(fixed, self.threads, meta.get("rounding", "rne_f32"), self._isa)
-                except (GraphError, ValueError, IndexError, ZeroDivisionError) as error:
+                    plan = Plan(fixed, self.threads, meta.get("rounding", "rne_f32"), self._isa, self._keep_packed)
+                except (GraphError, ValueError, IndexError, ZeroDivisionError, OverflowError, MemoryError) as error:
                     given = ", ".join(f"{n} {list(s)}" for n, s in zip(self._input_names, shapes))
                     raise DataError(f"the graph cannot run with {given}: {error}") from error
                 while len(self._plans) >= _PLANS_KEPT:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..converter.errors import Error, OutputError, UsageError
+from ..converter.errors import Error, OutputError
 from ..quant.flags import asked
 from .bench_options import USAGE, BenchOptions, help_text
 from .command import run_command
@@ -70,16 +70,15 @@ class Benchmark:
         from .bench_inputs import load_model
 
         options = self.options
-        if options.keep_packed:
-            raise UsageError(
-                "--keepPacked: weights are widened when a model is loaded; running packed ones is not there yet"
-            )
         self.say(*options.echo())
         bound = bind(options.cpu_bind_mode, options.num_threads)
         start = time.perf_counter()
         self.session = load_model(options.model_file, options)
         self.figures["prepare_ms"] = (time.perf_counter() - start) * 1e3
         self.other = load_model(options.compare_with, options) if options.compare_with else None
+        if options.keep_packed:
+            for reason in sorted(set(self.session.widened.values())):
+                self.say(f"not kept packed: {reason}")
         self.say(f"PrepareTime = {self.figures['prepare_ms']:.3f} ms ({bound})")
         if options.in_data_file and os.path.isdir(options.in_data_file[0]):
             self._samples()

@@ -9,6 +9,7 @@
 #include "depthwise_s8.h"
 #include "gemm_f32.h"
 #include "gemm_s8.h"
+#include "packed_f32.h"
 #include "reduce_f32.h"
 #include "softmax_f32.h"
 #include "unary_f32.h"

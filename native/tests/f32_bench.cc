@@ -99,6 +99,43 @@ BITLITE_BENCH(GemmF32) {
   });
 }
 
+BITLITE_BENCH(PackedF32) {
+  constexpr int64_t k = 1280, n = 1008;
+  ForEachRow("packed_f32", [&](const KernelRow& row) {
+    const double peak = PeakGops(row.symbol);
+    for (int bits : {8, 4}) {
+      for (int rows : {1, 4}) {
+        const Aligned<float> a = Random(rows * k), columns = Random(n);
+        Aligned<float> y(static_cast<size_t>(rows * n));
+        Aligned<uint8_t> w(static_cast<size_t>(n * k));
+        std::memset(w.data(), 0x35, w.size());
+        std::vector<const float*> pointers;
+        for (int r = 0; r < rows; ++r) pointers.push_back(a.data() + r * k);
+        const PackedF32Tile tile = {pointers.data(),
+                                    rows,
+                                    k,
+                                    bits,
+                                    w.data(),
+                                    k * kPackedPanel * bits / 8,
+                                    columns.data(),
+                                    columns.data(),
+                                    columns.data(),
+                                    columns.data(),
+                                    y.data(),
+                                    n,
+                                    n,
+                                    -1e30f,
+                                    1e30f};
+        const double seconds =
+            benching::Time([&] { reinterpret_cast<packed_f32::Fn*>(row.fn)(tile); });
+        benching::Report(std::string(row.symbol) + " " + std::to_string(bits) + " bits, " +
+                             std::to_string(rows) + " rows",
+                         seconds, 2.0 * static_cast<double>(rows * n * k), peak);
+      }
+    }
+  });
+}
+
 BITLITE_BENCH(DepthwiseF32) {
   struct Case {
     int64_t width, channels, kernel, stride;

@@ -21,6 +21,16 @@ inline Vec Load(const float* p) { return {_mm256_loadu_ps(p)}; }
 inline Vec LoadN(const float* p, int n) { return {_mm256_maskload_ps(p, TailMask(n))}; }
 inline void Store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
 inline void StoreN(float* p, Vec a, int n) { _mm256_maskstore_ps(p, TailMask(n), a.v); }
+// Codes as floats; nibbles: the low and the high half of each byte, 0..15.
+inline Vec LoadCodes(const int8_t* p) {
+  return {_mm256_cvtepi32_ps(
+      _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
+}
+inline void LoadNibbles(const uint8_t* p, Vec* low, Vec* high) {
+  const __m256i b = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  *low = {_mm256_cvtepi32_ps(_mm256_and_si256(b, _mm256_set1_epi32(15)))};
+  *high = {_mm256_cvtepi32_ps(_mm256_srli_epi32(b, 4))};
+}
 inline Vec Set(float a) { return {_mm256_set1_ps(a)}; }
 inline Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }

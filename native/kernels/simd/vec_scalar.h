@@ -26,6 +26,14 @@ inline void Store(float* p, Vec a) {
 inline void StoreN(float* p, Vec a, int n) {
   for (int i = 0; i < n; ++i) p[i] = a.v[i];
 }
+// Codes as floats; nibbles: the low and the high half of each byte, 0..15.
+inline Vec LoadCodes(const int8_t* p) { VEC_EACH(static_cast<float>(p[i])); }
+inline void LoadNibbles(const uint8_t* p, Vec* low, Vec* high) {
+  for (int i = 0; i < Vec::kWidth; ++i) {
+    low->v[i] = static_cast<float>(p[i] & 15);
+    high->v[i] = static_cast<float>(p[i] >> 4);
+  }
+}
 inline Vec Set(float a) { VEC_EACH(a); }
 inline Vec operator+(Vec a, Vec b) { VEC_EACH(a.v[i] + b.v[i]); }
 inline Vec operator-(Vec a, Vec b) { VEC_EACH(a.v[i] - b.v[i]); }

@@ -6,6 +6,7 @@
 #include "../simd/binary_f32.h"
 #include "../simd/depthwise_f32.h"
 #include "../simd/gemm_f32.h"
+#include "../simd/packed_f32.h"
 #include "../simd/reduce_f32.h"
 #include "../simd/softmax_f32.h"
 #include "../simd/unary_f32.h"
@@ -14,6 +15,7 @@
 namespace bitlite {
 
 void gemm_f32_avx2(const GemmF32Tile& t) { GemmTile<6, 16>(t); }
+void packed_f32_avx2(const PackedF32Tile& t) { PackedTile<4>(t); }
 void depthwise_f32_avx2(const DepthwiseF32Row& t) { DepthwiseKernel(t); }
 void unary_f32_avx2(const UnaryF32Args& t) { UnaryKernel(t); }
 void binary_f32_avx2(const BinaryF32Args& t) { BinaryKernel(t); }
