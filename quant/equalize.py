@@ -6,7 +6,8 @@ consumer pays nothing either; for others the weights of one output channel sprea
 the channel's largest magnitude, R the tensor's, with alpha chosen per tensor by the noise that both roundings give at
 the consumers' outputs. What passes channels on (Add, pools, Concat, Relu …) ties their factors together.
 
-With ReLU exact; a ReLU6 clips at 6 in the scaled domain, which is the channel's own maximum over the calibration data.
+The network's function stays the same. A ReLU6 is left alone: scaled, it would clip a channel at what calibration saw of
+it, which costs more on other data than the finer codes bring (0.7 dB on MobileNetV2).
 (After Nagel et al. 2019, "Data-free quantization through weight equalization", on activations; SmoothQuant's
 trade-off.)
 """
@@ -52,7 +53,6 @@ def equalize(graph: Graph, low: Mapping[Tensor, np.ndarray], high: Mapping[Tenso
     for t, ids in channels.of.items():
         if t in low:
             np.maximum.at(reach, ids, np.maximum(np.abs(low[t]), np.abs(high[t])).astype(np.float64))
-    ceiling = _ceilings(graph, channels, high)
     by_block: dict[int, list[Tensor]] = {}
     for t, block in channels.blocks.items():
         by_block.setdefault(block, []).append(t)
@@ -62,22 +62,10 @@ def equalize(graph: Graph, low: Mapping[Tensor, np.ndarray], high: Mapping[Tenso
             continue
         full = reach[ids].max()
         wish = np.clip(full / np.maximum(reach[ids] * HEADROOM, full / MAX_FACTOR), 1.0, MAX_FACTOR)
-        wish = np.minimum(wish, ceiling[ids])
         best = _best_alpha(graph, channels, tensors, ids, wish, reach) if alpha is None else alpha
         factors[ids] = _coarse(wish**best)
     _apply(graph, channels, factors)
     return {t.name: factors[ids] for t, ids in channels.of.items() if (factors[ids] != 1).any()}
-
-
-def _ceilings(graph: Graph, channels: Channels, high: Mapping[Tensor, np.ndarray]) -> np.ndarray:
-    """The largest factor per class, at least 1: what a ReLU6 was seen to give must stay below its clip at 6."""
-    ceiling = np.full(len(channels.pinned), np.inf)
-    for node in graph.nodes:
-        y = node.outputs[0] if node.outputs else None
-        if node.attrs.get("act") == "relu6" and y in channels.of and y in high:
-            top = np.maximum(high[y].astype(np.float64) * HEADROOM, 6 / MAX_FACTOR)
-            np.minimum.at(ceiling, channels.of[y], np.maximum(6 / top, 1.0))
-    return ceiling
 
 
 def scale_channels(graph: Graph, integer: set[Node], factors: Mapping[str, np.ndarray]) -> None:
@@ -153,7 +141,7 @@ def link_channels(graph: Graph, integer: set[Node]) -> Channels:
         known = node in integer and x in of and y in of
         homogeneous = node.attrs.get("act", "none") in ("none", "relu")
         if known and _groups(node) and not any(t in tied for t in node.inputs):
-            if not homogeneous and node.attrs["act"] != "relu6":
+            if not homogeneous:
                 pin(y)
         elif known and homogeneous and _passes_on(node):
             assert y is not None

@@ -26,7 +26,7 @@ class Samples:
 
 
 def small_network(seed=0, softmax=True):
-    """Conv relu6 → depthwise relu6 → conv, added to a shortcut, pooled, joined with itself, averaged, classified."""
+    """Conv relu → depthwise relu6 → conv, added to a shortcut, pooled, joined with itself, averaged, classified."""
     rng = np.random.default_rng(seed)
 
     def weight(*shape):
@@ -41,7 +41,7 @@ def small_network(seed=0, softmax=True):
     wide = build.constant(
         (rng.standard_normal((16, 3, 3, 3)) * rng.uniform(0.05, 1.5, (16, 1, 1, 1))).astype(np.float32), "w"
     )
-    (a,) = build.emit("Conv", [x, wide, bias(16)], {**CONV, "act": "relu6"}, name="first")
+    (a,) = build.emit("Conv", [x, wide, bias(16)], {**CONV, "act": "relu"}, name="first")
     (b,) = build.emit("Conv", [a, weight(16, 3, 3, 1), bias(16)], {**CONV, "group": 16, "act": "relu6"}, name="each")
     (c,) = build.emit("Conv", [b, weight(16, 1, 1, 16), bias(16)], POINT, name="mix")
     (d,) = build.emit("Add", [a, c], {"act": "relu"}, name="sum")
