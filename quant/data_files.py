@@ -124,7 +124,9 @@ def list_files(path: str, where: str) -> list[str]:
             return [path]
         entries = sorted(os.scandir(path), key=lambda entry: os.fsencode(entry.name))
     except (OSError, ValueError) as error:
-        raise DataError(f"{where}: {path}: {getattr(error, 'strerror', None) or error}") from None
+        lost = isinstance(error, FileNotFoundError) and not os.path.isabs(path)
+        hint = "a path from the folder where the command runs" if lost else ""
+        raise DataError(f"{where}: {path}: {getattr(error, 'strerror', None) or error}", hint=hint) from None
     visible = [entry for entry in entries if not entry.name.startswith(".")]
     files = [entry.path for entry in visible if entry.is_file()]
     if not files:
