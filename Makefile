@@ -56,6 +56,7 @@ lint: $(VENV)/.lint
 docs: $(VENV)/.built
 	$(BIN)/python -m bitlite.tools.option_docs docs/options.md
 	$(BIN)/python -m bitlite.converter.passes.docs docs/passes.md
+	$(BIN)/python -m bitlite.tools.operator_docs docs/operators.md
 
 clean:
 	rm -rf $(VENV) build dist

@@ -89,7 +89,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", default="wrong", help="statuses to list, comma separated")
     parser.add_argument("--only", default="", help="run cases whose names hold this")
-    parser.add_argument("--write", default="", help="write the table as markdown")
+    parser.add_argument("--write", default="", help="write the page of operators with this table")
     args = parser.parse_args()
     results: dict[str, tuple[str, str]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -102,8 +102,10 @@ def main() -> int:
             print(f"{status:8s} {name:60s} {reason}")
     print(", ".join(f"{counts[k]} {k}" for k in ("passed", "refused", "wrong")))
     if args.write:
+        from bitlite.tools.operator_docs import cases_table, page
+
         with open(args.write, "w", encoding="utf-8") as out:
-            out.write(f"passed {counts['passed']}, refused {counts['refused']}, wrong {counts['wrong']}\n")
+            out.write(page(cases_table(results.values())))
     return int(counts["wrong"] > 0)
 
 
