@@ -123,7 +123,9 @@ class _Emitter:
         if self.output_type == "UINT8" and codes.quant is not None:
             q = codes.quant
             unsigned = QuantParam(q.scale, q.zero_point + 128, None, q.bits)
-            codes = self._cast("Quantize", codes, np.uint8, unsigned, f"{t.name}/uint8", (t.name,))
+            inner, codes = codes, self._cast("Quantize", codes, np.uint8, unsigned, f"{t.name}/uint8", (t.name,))
+            if inner.name == t.name:
+                inner.name, codes.name = self.name(f"{t.name}/int8"), t.name
         codes.layout = t.layout
         return codes
 

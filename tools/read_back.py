@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -60,14 +61,27 @@ def check_written(path: str, original: Original) -> None:
     try:
         shapes = {p.name: v.shape for p, v in zip(inputs, feed.values()) if p.shape is not None and None in p.shape}
         session = Session(graph, original.threads) if not shapes else _open(path, original, feed, inputs)
-        found = outputs_like(session.run(feed_for(feed, inputs, session.inputs)), session.outputs, outputs)
+        found = _like(session.run(_feed(feed, inputs, session.inputs)), session.outputs, outputs)
     except Error as error:
         raise OutputError(f"{path}: what was written does not run: {error}") from error
-    wanted = outputs_like(expected, outputs, outputs)
+    wanted = expected
     floor = _CODES if any(is_quantized(t) for node in graph.nodes for t in node.outputs) else None
     for name, value in wanted.items():
         if not _alike(value, found[name], floor):
             raise OutputError(f"{path}: output {name!r} is not what was written{_culprit(path, original, feed, floor)}")
+
+
+def _feed(feed: Feed, given: Sequence[Port], wanted: Sequence[Port]) -> Feed:
+    """The values in the other file's layout; codes as they are, whatever is known of them there."""
+    return feed_for(feed, [_plain(p) for p in given], [_plain(p) for p in wanted])
+
+
+def _like(outputs: Feed, made: Sequence[Port], wanted: Sequence[Port]) -> Feed:
+    return outputs_like(outputs, [_plain(p) for p in made], [_plain(p) for p in wanted])
+
+
+def _plain(port: Port) -> Port:
+    return dataclasses.replace(port, quant=None)
 
 
 def _open(path: str, original: Original, feed: Feed, inputs: Sequence[Port]) -> Session:
@@ -75,7 +89,7 @@ def _open(path: str, original: Original, feed: Feed, inputs: Sequence[Port]) -> 
     graph = read_model(path)
     run_passes(graph, GENERAL)
     session = Session(graph, original.threads)
-    fed = feed_for(feed, inputs, session.inputs)
+    fed = _feed(feed, inputs, session.inputs)
     graph = read_model(path, {name: value.shape for name, value in fed.items()})
     run_passes(graph, GENERAL)
     return Session(graph, original.threads)
@@ -114,11 +128,10 @@ def _culprit(path: str, original: Original, feed: Feed, floor: float | None) -> 
         mine.outputs, graph.outputs = common, [by_name[t.name] for t in common]
         first, second = Session(mine, original.threads), Session(graph, original.threads)
         a = first.run(feed)
-        b = outputs_like(second.run(feed_for(feed, first.inputs, second.inputs)), second.outputs, first.outputs)
+        b = _like(second.run(_feed(feed, first.inputs, second.inputs)), second.outputs, first.outputs)
     except (Error, ValueError, KeyError):
         return ""
     makers = {t.name: node for node in original.graph.nodes for t in node.outputs}
-    a = outputs_like(a, first.outputs, first.outputs)
     for t in common:
         if a[t.name].size == b[t.name].size and not _alike(a[t.name], b[t.name], floor):
             node = makers[t.name]

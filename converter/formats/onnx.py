@@ -86,7 +86,7 @@ class _Reader:
         shapes.finish()
         self._nodes(source.node, scope)
         # A quantized output keeps its parameters instead of ending in a plain view.
-        found = [(o.name, self.build.codes.get(t := self._value(o.name, scope), t)) for o in source.output]
+        found = [(o.name, self._codes(self._value(o.name, scope))) for o in source.output]
         self.graph.outputs = name_outputs(self.build, found)
         for t in (*self.graph.inputs, *self.graph.outputs):
             t.layout = "NCHW" if t.rank == 4 else ""
@@ -94,6 +94,15 @@ class _Reader:
         mark_dynamic(self.graph, next((p.value for p in self.model.metadata_props if p.key == KEY), None))
         self.graph.uniquify()
         return self.graph
+
+    def _codes(self, t: Tensor) -> Tensor:
+        """The codes that an output shows as plain integers, and the name with them."""
+        codes = self.build.codes.get(t)
+        if codes is None:
+            return t
+        name, t.name = t.name, self.build.name(f"{t.name}/plain")
+        self.build.reserve((name,), anew=True)
+        return codes
 
     def _input(self, info: Any, shapes: InputShapes) -> Tensor:
         self._text(info.name)

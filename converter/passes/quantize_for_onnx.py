@@ -60,6 +60,9 @@ def _unsigned(edit: Edit) -> Iterator[Record]:
                 data = (x.data.astype(np.int16) + 128).astype(np.uint8)
                 edit.set_inputs(node, [edit.constant(data, x.name, _raised(x))])
             elif edit.is_input(x) and all(n.op == "Dequantize" for n in edit.readers(x)):
+                cast = edit.only_reader(node.outputs[0])
+                if cast is not None and cast.op == "Quantize" and cast.outputs[0].quant == _raised(x):
+                    continue  # has been done
                 real = edit.emit("Dequantize", [x], at=node, name=edit.name(f"{x.name}/real")).outputs[0]
                 codes = Tensor(edit.name(f"{x.name}/uint8"), np.dtype(np.uint8), x.shape, None, _raised(x))
                 edit.emit("Quantize", [real], {"dtype": "uint8"}, at=node, outputs=[codes])
@@ -72,6 +75,10 @@ def _output(edit: Edit, node: Node, y: Tensor) -> Iterator[Record]:
     x = node.inputs[0]
     if not _is_int8(y) or x is None or is_quantized(x):
         return
+    source = edit.producer(x)
+    t = source.inputs[0] if source is not None and source.op == "Dequantize" else None
+    if t is not None and t.quant == _raised(y) and t.dtype == np.uint8:
+        return  # has been done
     codes = Tensor(edit.name(f"{y.name}/uint8"), np.dtype(np.uint8), y.shape, None, _raised(y))
     first = edit.emit("Quantize", [x], {"dtype": "uint8"}, at=node, outputs=[codes])
     edit.set_inputs(node, [edit.emit("Dequantize", [codes], at=node).outputs[0]])

@@ -92,6 +92,25 @@ def test_an_int8_output_keeps_its_type(net, outputs_of):
     assert after[0].dtype == np.int8
     assert np.abs(after[0].astype(int) - before[0].astype(int)).max() <= 1
     assert {n.outputs[0].dtype.name for n in graph.nodes if n.op == "Quantize"} == {"uint8", "int8"}
+    count = len(graph.nodes)
+    run_passes(graph, for_target("onnx")[:2])
+    assert len(graph.nodes) == count
+
+
+def test_integer_inputs_and_outputs_keep_their_names_and_values_in_a_file(net, tmp_path):
+    x = net.input(1, 4, 4, 4)
+    y = codes(net, coded(x, choose_asymmetric(-4.0, 4.0)), "Conv", weight(net, 4, 3, 3, 4), **WINDOW)
+    graph = net.done(y)
+    own = Session(graph.copy())
+    run_passes(graph, for_target("onnx"))
+    onnx_format.write(graph, str(tmp_path / "m.onnx"))
+    session, _ = optimized(tmp_path / "m.onnx", tmp_path)
+    again = load(str(tmp_path / "m.onnx"))
+    assert [p.name for p in again.outputs] == [p.name for p in session.get_outputs()] == [y.name]
+    data = np.random.default_rng(2).integers(-128, 128, (1, 4, 4, 4), np.int8)
+    expected = own.run({x.name: data})[y.name]
+    np.testing.assert_array_equal(again.run({x.name: data})[y.name], expected)
+    assert np.abs(session.run(None, {x.name: data})[0].astype(int) - expected.astype(int)).max() <= 1
 
 
 def test_a_bias_beyond_int32_stays_float(net):
