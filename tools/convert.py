@@ -11,8 +11,9 @@ from ..converter.errors import UsageError
 from ..converter.execute import is_quantized
 from ..converter.formats import read_model
 from ..converter.formats.files import check_target
+from ..converter.formats.writing import NEWEST_OPSET, write_operators
 from ..converter.ir import Graph
-from ..converter.passes import for_target, run_passes
+from ..converter.passes import Pass, for_target, run_passes
 from ..quant.options import ConvertOptions
 from ..quant.weight_quant import WeightRow
 from .convert_report import Report
@@ -49,6 +50,8 @@ def run(options: ConvertOptions) -> Report:
     passes = for_target("none" if options.optimize == "none" else "general")
     report.passes = run_passes(graph, passes, skip=options.skip_pass, dump_dir=dump)
     graph.meta |= {"bitlite": __version__, "options": options.as_dict(), "encode": options.enable_encode}
+    if options.quant_type:
+        _check_formats(graph, options)
     targets = _quantized(graph, options, report)
     originals: dict[int, Original] = {}
     try:
@@ -65,6 +68,18 @@ def run(options: ConvertOptions) -> Report:
     return report
 
 
+def _check_formats(graph: Graph, options: ConvertOptions) -> None:
+    """Raises UnsupportedError for an operator that a format lacks, before calibration takes its time."""
+    for container in (name.lower() for name in options.output_format):
+        trial = graph.copy()
+        run_passes(trial, _target_passes(container, options), skip=options.skip_pass)
+        write_operators(trial, container, opset=options.opset or NEWEST_OPSET)
+
+
+def _target_passes(container: str, options: ConvertOptions) -> tuple[Pass, ...]:
+    return for_target(container, options.input_data_format or "NHWC", options.output_data_format)
+
+
 def _quantized(graph: Graph, options: ConvertOptions, report: Report) -> dict[str, Graph]:
     """What each format is written from: weights get the form that it keeps, everything else is decided once."""
     containers = [name.lower() for name in options.output_format]
@@ -72,11 +87,11 @@ def _quantized(graph: Graph, options: ConvertOptions, report: Report) -> dict[st
         quantize(graph, options, report, containers[0])
         return dict.fromkeys(containers, graph)
     targets = {container: graph.copy() for container in containers}
-    layers: list[WeightRow] = []
-    for container, target in targets.items():
-        quantize(target, options, report, container)
-        layers = layers or report.layers
-    report.layers, report.notes = layers, list(dict.fromkeys(report.notes))
+    layers: dict[str, list[WeightRow]] = {}
+    for container in sorted(containers, key=lambda name: name == "ms"):  # first those that refuse widths
+        quantize(targets[container], options, report, container)
+        layers[container] = report.layers
+    report.layers, report.notes = layers[containers[0]], list(dict.fromkeys(report.notes))
     return targets
 
 
@@ -128,11 +143,7 @@ def _corrects(options: ConvertOptions, report: Report, container: str) -> bool:
 
 def _write(graph: Graph, container: str, options: ConvertOptions, report: Report) -> None:
     target = graph.copy()
-    report.passes += run_passes(
-        target,
-        for_target(container, options.input_data_format or "NHWC", options.output_data_format),
-        skip=options.skip_pass,
-    )
+    report.passes += run_passes(target, _target_passes(container, options), skip=options.skip_pass)
     path = options.output_path(container.upper())
     written = importlib.import_module(f"..converter.formats.{container}", __package__).write(
         target, path, sources=(options.model_file,), **({"opset": options.opset or None} if container == "onnx" else {})

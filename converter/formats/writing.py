@@ -12,6 +12,9 @@ import numpy as np
 from ..errors import UnsupportedError
 from ..ir import Graph, Node, Tensor
 
+NEWEST_OPSET = 23
+"""Of the ONNX files that are written."""
+
 
 @dataclass(eq=False, slots=True)
 class Emitted:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from bitlite import UnsupportedError, convert, load
 from bitlite.converter.builder import Builder
-from bitlite.converter.formats import tflite
+from bitlite.converter.formats import onnx_write, tflite
 from bitlite.converter.ir import Graph
 
 WINDOW = {"stride": [1, 1], "dilation": [1, 1], "pad": [0] * 4}
@@ -140,3 +140,28 @@ def test_the_opset_is_the_smallest_or_the_one_asked_for(source, tmp_path, opset,
 def test_an_opset_that_is_not_written_is_refused(source, tmp_path):
     with pytest.raises(UnsupportedError, match="opset 13 is not written"):
         convert(source, tmp_path / "a", output_format="ONNX", opset=13)
+
+
+def test_an_operator_that_a_format_lacks_is_refused_before_calibration(tmp_path):
+    graph = Graph("m")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (1, 4, 4, 2))
+    w = build.constant(np.ones((2, 3, 3, 1), np.float32), "w")
+    attrs = {"stride": [1, 1], "dilation": [1, 1], "pad": [0] * 4, "output_padding": [0, 0], "group": 2}
+    graph.outputs = build.emit("ConvTranspose", [x, w], attrs, name="grouped")
+    onnx_write.write(graph, str(tmp_path / "m.onnx"))
+
+    def never():
+        raise AssertionError("the calibration data were asked for")
+        yield
+
+    with pytest.raises(UnsupportedError, match=r"ConvTranspose.*tflite"):
+        convert(
+            tmp_path / "m.onnx",
+            tmp_path / "q",
+            fmk="ONNX",
+            output_format="MS,TFLITE",
+            quant_type="PostTraining",
+            calibration_data=never,
+        )
+    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
