@@ -59,8 +59,9 @@ def descend(
     columns = q.shape[2]
     share = (-(-columns // threads) + 7) // 8 * 8
     parts = [(begin, min(begin + share, columns)) for begin in range(0, columns, share)]
+    low, high = limits
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        list(pool.map(lambda part: _native.descend(gram, real, q, *part, *limits, sweeps), parts))
+        list(pool.map(lambda part: _native.descend(gram, real, q, part[0], part[1], low, high, sweeps), parts))
 
 
 def collect(walk: Walk, node: Node, limit: int = ROWS) -> np.ndarray | None:
