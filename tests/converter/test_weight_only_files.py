@@ -165,3 +165,15 @@ def test_an_operator_that_a_format_lacks_is_refused_before_calibration(tmp_path)
             calibration_data=never,
         )
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_metadata_and_signatures_of_a_tflite_file_survive(source, tmp_path):
+    graph = tflite.read(str(source), None)
+    sides = {"inputs": {"image": graph.inputs[0].name}, "outputs": {"scores": graph.outputs[0].name}}
+    graph.meta["tflite"] |= {"metadata": {"TFLITE_METADATA": b"\x01labels\x00"}, "signatures": {"classify": sides}}
+    tflite.write(graph, str(tmp_path / "a.tflite"))
+    for options in ({}, {"quant_type": "WeightQuant"}):
+        convert(tmp_path / "a.tflite", tmp_path / "b", fmk="TFLITE", output_format="TFLITE", **options)
+        noted = tflite.read(str(tmp_path / "b.tflite"), None).meta["tflite"]
+        assert noted["metadata"] == {"TFLITE_METADATA": b"\x01labels\x00"}
+        assert noted["signatures"] == {"classify": sides}
