@@ -43,3 +43,11 @@ def test_what_escapes_is_a_finding(mutate, monkeypatch):
     _, findings = mutate.campaign("config", 20, echo=lambda *a, **k: None)
     assert findings
     assert all("KeyError" in what for _, what in findings)
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx", "ms", "config"])
+def test_the_seeds_of_the_guided_fuzzer_are_refused_or_valid(mutate, kind, tmp_path):
+    files = sorted((_PATH.parent / "corpus" / kind).iterdir())
+    assert files
+    taken = sum(mutate.attempt(kind, file.read_bytes(), str(tmp_path / "m")) for file in files)
+    assert taken > 0
