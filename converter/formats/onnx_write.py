@@ -25,6 +25,8 @@ _INT4 = 22
 # Protobuf ends at 2 GiB; past this the constants stand in a file of their own.
 _EXTERNAL_ABOVE = 1 << 30
 _ALIGN = 4096
+# Shapes, axes and the like are read before external data are loaded: they stay in the file.
+_INLINE = 1024
 
 
 def write(graph: Graph, path: str, *, sources: tuple[str, ...] = (), opset: int | None = None) -> Written:
@@ -50,8 +52,11 @@ def write(graph: Graph, path: str, *, sources: tuple[str, ...] = (), opset: int 
     beside = path + ".data"
     with write_atomic(beside, sources=sources) as out:
         for t, proto in zip(constants, model.graph.initializer):
-            out.write(b"\0" * (-out.tell() % _ALIGN))
             raw = _raw(t)
+            if raw.nbytes <= _INLINE:
+                proto.raw_data = raw.tobytes()
+                continue
+            out.write(b"\0" * (-out.tell() % _ALIGN))
             _refer(proto, os.path.basename(beside), out.tell(), raw.nbytes)
             out.write(raw.data)
         size = out.tell()
