@@ -103,12 +103,16 @@ class Reading:
     def channels_last(self, x: Tensor) -> Tensor:
         """NC… → N…C for the spatial family."""
         rank = self.rank(x)
-        return self.emit("Transpose", x, perm=[0, *range(2, rank), 1]) if rank > 2 else x
+        return self._transposed(x, [0, *range(2, rank), 1]) if rank > 2 else x
 
     def channels_first(self, x: Tensor) -> Tensor:
         """N…C → NC…"""
         rank = self.rank(x)
-        return self.emit("Transpose", x, perm=[0, rank - 1, *range(1, rank - 1)]) if rank > 2 else x
+        return self._transposed(x, [0, rank - 1, *range(1, rank - 1)]) if rank > 2 else x
+
+    def _transposed(self, x: Tensor, perm: list[int]) -> Tensor:
+        """A Transpose that leaves the source node's name to the operator itself."""
+        return self.build.emit("Transpose", [x], {"perm": perm}, name=f"{self.name}/transpose", origin=(self.name,))[0]
 
     def permuted(self, x: Tensor, perm: Sequence[int]) -> Tensor:
         """x with its axes in the order `perm`: of a constant a lazy view (the same one each time), else a Transpose."""
