@@ -171,7 +171,7 @@ def specialize(
     """A copy of `graph` for given input shapes, every type inferred anew and what became constant folded.
 
     Raises:
-        GraphError: a shape is given for a name that is no input.
+        GraphError: a shape is given for a name that is no input, or does not fit the model.
     """
     shapes = shapes or {}
     fresh = Graph(graph.name, meta=dict(graph.meta))
@@ -182,6 +182,7 @@ def specialize(
     for t in graph.inputs:
         shape = shapes.get(t.name, t.shape)
         value[t] = Tensor(t.name, t.dtype, shape, None, t.quant, t.layout, t.dims)
+        value[t].check_quant()
         fresh.inputs.append(value[t])
     for t in graph.constants():
         value[t] = Tensor(t.name, t.dtype, t.shape, t.data, t.quant, t.layout)
@@ -197,6 +198,7 @@ def specialize(
             new.quant, new.layout = old.quant, old.layout
             if new.data is None:
                 new.dtype = old.dtype
+            new.check_quant()
             value[old] = new
     fresh.outputs = [value[t] for t in graph.outputs]
     return fresh

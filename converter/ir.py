@@ -72,6 +72,14 @@ class Tensor:
             dequantize(self.data, self.quant) if self.quant is not None and self.data.dtype.kind in "iu" else self.data
         )
 
+    def check_quant(self) -> None:
+        """Raises GraphError when there is not one scale per element of the axis that the parameters name."""
+        q = self.quant
+        if q is None or q.axis is None or self.shape is None:
+            return
+        if not 0 <= q.axis < len(self.shape) or self.shape[q.axis] not in (None, len(q.scale)):
+            raise GraphError(f"{self.name!r}: {len(q.scale)} scales on axis {q.axis} do not fit shape {self.shape}")
+
     def __repr__(self) -> str:
         return f"Tensor({type_text(self)} %{self.name})"
 

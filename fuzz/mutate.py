@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from typing import Any
 
 import bitlite
 import numpy as np
+from networks import FILE_NAME, networks
 
 KINDS = ("tflite", "onnx", "ms", "config")
 SECONDS, MEMORY = 5, 1 << 30
@@ -41,6 +43,12 @@ CONFIGS = (
     b"resize_height=224\nresize_method=LINEAR\ncenter_crop_width=200\ncenter_crop_height=200\n",
     b"[common_quant_param]\nquant_type=WEIGHT_QUANT\nbit_num=4\n[weight_quant_param]\nper_channel=true\n"
     b"bias_correction=true\nmax_segments=1\n# note\n; note\n[dynamic_quant_param]\nquant_strategy=ALWC\n",
+    b"image_path=/data\nbatch_count=2\nmethod_x=REMOVAL_OUTLIER,KL\nth_binnum=2048\n"
+    b"dump_dist=/a.npz\nkeep_float=conv1,type:Conv,from a to b\nlayer_bits=conv1:4,type:FullyConnected:8\nmixed=false\n"
+    b"per_channel=true\nnormalize_mean=1,2,3\nresize_method=NEAREST\nresize_width=8\nresize_height=8\n",
+    b"[common_quant_param]\nquant_type=DYNAMIC_QUANT\nbit_num=8\nenable_encode=true\ngain_gate=off\n"
+    b"layer_bits=fc:8\nkeep_float=a\nworkspace=/w\n[full_quant_param]\nactivation_quant_method=KL,MAX_MIN\n"
+    b"load_dist=/a.npz\nth_binnum=1024\n",
     b"\xef\xbb\xbf[registry]\r\ndisable_fusion=off\r\n[mixed_bit_weight_quant_param]\r\nauto_tune=false\r\n",
 )
 
@@ -63,9 +71,7 @@ def seeds(kind: str) -> list[bytes]:
                 continue
             if path.stat().st_size <= 20_000:
                 found[path.read_bytes()] = None
-        if kind == "ms":
-            for bits in (3, 4, 8):
-                found[_weight_quantized(folder, bits)] = None
+        found.update(dict.fromkeys(networks(kind, folder)))
     if kind == "onnx":
         found.update(dict.fromkeys(_control_flow()))
     return list(found)
@@ -100,20 +106,6 @@ def _write(graph: Any, kind: str, path: str) -> None:
     from bitlite.converter.formats import ms, onnx_write, tflite_write
 
     {"ms": ms, "onnx": onnx_write, "tflite": tflite_write}[kind].write(graph.copy(), path)
-
-
-def _weight_quantized(folder: str, bits: int) -> bytes:
-    """A fully connected layer with packed or coded weights."""
-    from onnx import TensorProto, helper, numpy_helper, save
-
-    w = np.random.default_rng(bits).standard_normal((16, 32)).astype(np.float32)
-    node = helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
-    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, 32]), ("y", [1, 16]))]
-    graph = helper.make_graph([node], "g", ports[:1], ports[1:], [numpy_helper.from_array(w, "w")])
-    source, target = os.path.join(folder, "w.onnx"), os.path.join(folder, "w.ms")
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
-    bitlite.convert(source, target, quant_type="WeightQuant", bit_num=bits, quant_weight_size=0, quant_weight_channel=0)
-    return Path(target).read_bytes()
 
 
 def _control_flow() -> list[bytes]:
@@ -164,16 +156,17 @@ def mutated(sources: list[bytes], kind: str, seed: int, index: int) -> bytes:
 
 def attempt(kind: str, data: bytes, path: str) -> bool:
     """Loads and runs the file; False where it is refused. Raises whatever is a finding."""
+    with open(path, "wb") as out:
+        out.write(data)
     if kind == "config":
-        from bitlite.quant.config import parse_config
+        from bitlite.quant.options import ConvertOptions
 
         try:
-            parse_config(data)
+            given = {} if b"quant_type" in data else {"quant_type": "PostTraining"}
+            ConvertOptions.from_kwargs("m.onnx", "m", config_file=path, **given).as_dict()
             return True
         except bitlite.Error:
             return False
-    with open(path, "wb") as out:
-        out.write(data)
     try:
         session = bitlite.load(path)
         feeds, rng = {}, np.random.default_rng(1)
@@ -197,7 +190,8 @@ def _worker(kind: str, sources: list[bytes], seed: int, first: int, last: int, a
     warnings.simplefilter("ignore")
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
-    path = os.path.join(tempfile.gettempdir(), f"bitlite-mutation-{os.getpid()}")
+    folder = tempfile.mkdtemp(prefix="bitlite-mutation-")
+    path = os.path.join(folder, FILE_NAME)
     try:
         for index in range(first, last):
             at.value = index
@@ -214,8 +208,7 @@ def _worker(kind: str, sources: list[bytes], seed: int, first: int, last: int, a
                 signal.setitimer(signal.ITIMER_REAL, 0)
         at.value = last
     finally:
-        if os.path.exists(path):
-            os.unlink(path)
+        shutil.rmtree(folder, ignore_errors=True)
     tell.close()
     tell.join_thread()
 

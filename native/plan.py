@@ -24,8 +24,8 @@ from .signed import with_signed_codes
 
 Values = dict[Tensor, np.ndarray]
 _PLANS_KEPT = 8
-# What numpy says to values (indices, sizes, axes) that a graph computes and that fit nothing.
-_MISFITS = (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, KeyError, MemoryError)
+MISFITS = (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, KeyError, AttributeError, MemoryError)
+"""What Python and numpy say to sizes, axes and attributes that do not fit what they meet when shapes are known."""
 
 
 @dataclass
@@ -67,7 +67,7 @@ class ReferenceSegment:
         arrays = [None if t is None else t.data if t.data is not None else values[t] for t in node.inputs]
         try:
             made = execute(node, arrays)
-        except _MISFITS as error:
+        except MISFITS as error:
             raise DataError(f"{node.name} ({node.op}) cannot run on these values: {error}") from error
         for t, a in zip(node.outputs, made):
             values[t] = a if a.flags.c_contiguous else np.ascontiguousarray(a)
@@ -92,7 +92,11 @@ class TailSegment:
             plan = self._plans.get(key)
             if plan is None:
                 shapes = {t.name: s for t, s in zip(self.graph.inputs, key)}
-                plan = self._plans[key] = self._make(specialize(self.graph, shapes))
+                try:
+                    plan = self._plans[key] = self._make(specialize(self.graph, shapes))
+                except MISFITS as error:
+                    given = ", ".join(f"{n} {list(s)}" for n, s in shapes.items())
+                    raise DataError(f"the graph cannot go on with {given}: {error}") from error
                 while len(self._plans) > _PLANS_KEPT:
                     self._plans.pop(next(iter(self._plans)))
         return plan

@@ -14,7 +14,7 @@ from ..converter.errors import DataError, GraphError
 from ..converter.ir import Graph, Node, Tensor
 from ..converter.limits import TENSOR, size_of
 from ..converter.numeric.qparams import QuantParam
-from .plan import Plan
+from .plan import MISFITS, Plan
 
 _PLANS_KEPT = 8
 _NO_ROOM = "a run needs more memory than there is"
@@ -163,7 +163,7 @@ class Session:
                     fixed = specialize(self.graph, dict(zip(self._input_names, shapes)))
                     meta = self.graph.meta
                     plan = Plan(fixed, self.threads, meta.get("rounding", "rne_f32"), self._isa, self._keep_packed)
-                except (GraphError, ValueError, IndexError, ZeroDivisionError, OverflowError, MemoryError) as error:
+                except (GraphError, *MISFITS) as error:
                     given = ", ".join(f"{n} {list(s)}" for n, s in zip(self._input_names, shapes))
                     raise DataError(f"the graph cannot run with {given}: {error}") from error
                 while len(self._plans) >= _PLANS_KEPT:

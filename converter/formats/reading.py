@@ -176,6 +176,10 @@ def read_operator(reading: Reading, function: Callable[[Reading], Any]) -> list[
             fresh.discard(tensor)
             if declared.quant is not None:
                 tensor.quant, tensor.dtype = declared.quant, declared.dtype
+                try:
+                    tensor.check_quant()
+                except GraphError as error:
+                    raise ModelError(str(error), file=reading.file, node=f"{reading.name} ({reading.op})") from error
     return results[: len(reading.outputs)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 
@@ -13,11 +13,11 @@ _PATH = Path(__file__).parents[2] / "fuzz" / "mutate.py"
 
 @pytest.fixture(scope="module")
 def mutate():
-    spec = importlib.util.spec_from_file_location("mutate", _PATH)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["mutate"] = module
-    spec.loader.exec_module(module)
-    return module
+    sys.path.insert(0, str(_PATH.parent))
+    try:
+        return importlib.import_module("mutate")
+    finally:
+        sys.path.remove(str(_PATH.parent))
 
 
 @pytest.mark.parametrize(("kind", "count"), [("tflite", 600), ("onnx", 600), ("ms", 600), ("config", 2000)])
