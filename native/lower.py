@@ -23,6 +23,7 @@ _CLAMPS = frozenset(
         "add",
         "sub",
         "mul",
+        "prelu",
         "max_pool",
         "average_pool",
         "reduce",

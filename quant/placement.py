@@ -74,7 +74,8 @@ def moves(node: Node) -> bool:
 
     An average pool does too, as the kernels of MindSpore Lite want it; a window's mean is in its values' range.
     """
-    return cell_of(node).output == "same" or node.op == "AveragePool"
+    extreme = node.op == "Reduce" and node.attrs["mode"] in ("max", "min")
+    return cell_of(node).output == "same" or node.op == "AveragePool" or extreme
 
 
 def place(
@@ -107,7 +108,7 @@ def _obstacle(node: Node, target: str) -> str:
         return "its input is not float32"
     if not foldable(node.attrs.get("act", "none")):
         return f"fused {node.attrs['act']} is not a clamp"
-    if node.op == "Reduce" and node.attrs.get("mode") != "mean":
+    if node.op == "Reduce" and node.attrs.get("mode") not in ("mean", "sum", "max", "min"):
         return f"reduction {node.attrs.get('mode')} has no int8 form"
     weight = weight_index(node)
     if cell.conv_family and weight is None:

@@ -24,7 +24,7 @@ from .groups import Groups, make_groups
 from .histogram import DEFAULT_BINS, Histogram
 from .observe import ChannelExtremes, Histograms, observe
 from .placement import Placement, place, tensors_in_codes, weight_index
-from .prepare import global_pools_to_means, real_weights, weights_to_reals
+from .prepare import global_pools_to_means, norms_to_layers, quotients_to_products, real_weights, weights_to_reals
 from .quality import measure
 from .ranges import WIDENED, candidates, extent, group_range, parameters, widened
 from .rounding import refine
@@ -119,6 +119,8 @@ def quantize_graph(
     weights_to_reals(graph)
     graph.prune()
     real_weights(graph)
+    norms_to_layers(graph, settings.kept)
+    quotients_to_products(graph, settings.kept)
     global_pools_to_means(graph)
     graph.meta["rounding"] = "gemmlowp" if settings.target == "mslite" else "rne_f32"
     integer_output = settings.output_type in ("INT8", "UINT8")

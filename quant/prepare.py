@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+import numpy as np
+
 from ..converter.execute import is_quantized
 from ..converter.ir import Graph, Node, Tensor
+from ..converter.passes.affine import absorb
+from ..converter.passes.edit import Edit
 
 
 def global_pools_to_means(graph: Graph) -> None:
@@ -20,6 +26,53 @@ def global_pools_to_means(graph: Graph) -> None:
         node.op = "Reduce"
         rank = x.rank  # pyright: ignore[reportOptionalMemberAccess]
         node.attrs = _reduce_attrs(list(range(1, rank - 1)))  # pyright: ignore[reportOptionalOperand]
+
+
+def norms_to_layers(graph: Graph, kept: Collection[Node] = ()) -> None:
+    """BatchNorm that no layer could take in ⇒ depthwise 1×1 Conv, with a clamp behind it as its act, in place.
+
+    So it has a scale per channel, and the corrections of a layer. Without spatial axes: Mul → Add. Not for nodes in
+    `kept`, and not where scale, offset, mean or variance is computed.
+    """
+    edit = Edit(graph)
+    for node in edit.nodes():
+        if node.op != "BatchNorm" or node in kept or any(t is None or t.data is None for t in node.inputs[1:]):
+            continue
+        x, y = node.inputs[0], node.outputs[0]
+        if x is None or x.dtype != np.float32 or y.dtype != np.float32 or x.rank is None:
+            continue
+        scale, offset, mean, variance = (t.real().astype(np.float64) for t in node.inputs[1:])  # pyright: ignore
+        factor = scale / np.sqrt(variance + node.attrs["epsilon"])
+        term = (offset - mean * factor).astype(np.float32)
+        spatial, channels, origin = x.rank - 2, len(factor), node.origin or (node.name,)
+        if spatial < 1:
+            k, b = (edit.constant(v.astype(np.float32), f"{node.name}/{n}") for v, n in ((factor, "k"), (term, "b")))
+            scaled = edit.emit("Mul", [x, k], at=node, origin=origin).outputs[0]
+            edit.emit("Add", [scaled, b], at=node, name=node.name, outputs=[y], origin=origin)
+        else:
+            w = factor.astype(np.float32).reshape(channels, *[1] * spatial, 1)
+            weight, bias = edit.constant(w, f"{node.name}/weight"), edit.constant(term, f"{node.name}/bias")
+            window = {"stride": [1] * spatial, "dilation": [1] * spatial, "pad": [0] * 2 * spatial, "group": channels}
+            made = edit.emit("Conv", [x, weight, bias], window, at=node, name=node.name, outputs=[y], origin=origin)
+            reader = edit.only_reader(y)
+            if reader is not None and reader.op in ("Relu", "Relu6") and reader not in kept:
+                made.attrs["act"] = reader.op.lower()
+                absorb(edit, made, reader, made.inputs)
+        edit.drop(node)
+    edit.finish()
+
+
+def quotients_to_products(graph: Graph, kept: Collection[Node] = ()) -> None:
+    """x / constant ⇒ x · (1 / constant), which has a form on codes, in place. Not for nodes in `kept`."""
+    for node in graph.nodes:
+        divisor = node.inputs[1] if node.op == "Div" else None
+        if divisor is None or divisor.data is None or divisor.dtype != np.float32 or node in kept:
+            continue
+        if not np.all(divisor.data) or node.outputs[0].dtype != np.float32:
+            continue
+        data = np.asarray(1.0 / divisor.real().astype(np.float64), np.float32)
+        node.op = "Mul"
+        node.inputs[1] = Tensor(f"{divisor.name}/inverse", data.dtype, data.shape, data)
 
 
 def real_weights(graph: Graph) -> None:

@@ -34,7 +34,10 @@ _VERSIONS: dict[str, dict[str, int]] = {
     "RESIZE_BILINEAR": {"int8": 2, "half_pixel": 3},
     "RESIZE_NEAREST_NEIGHBOR": {"int8": 2, "half_pixel": 3},
 }
-_SAME_IN_INT8 = {"RESHAPE", "QUANTIZE", "HARD_SWISH", "PRELU", "EXPAND_DIMS", "SQUEEZE", "SHAPE", "CAST", "GELU"}
+_SAME_IN_INT8 = {
+    "RESHAPE", "QUANTIZE", "HARD_SWISH", "PRELU", "EXPAND_DIMS", "SQUEEZE", "SHAPE", "CAST", "GELU", "ELU",
+    "RELU_0_TO_1",
+}  # fmt: skip
 
 
 def write(graph: Graph, path: str, *, sources: tuple[str, ...] = ()) -> Written:

@@ -134,9 +134,9 @@ def quantize(
     """
     dtype = np.dtype(dtype)
     qmin, qmax = code_range(min(qp.bits, 8 * dtype.itemsize), narrow=narrow, unsigned=dtype.kind == "u")
-    y = np.divide(x, along(qp.scale, qp.axis, x.ndim), dtype=np.float64)
+    y = np.asarray(np.divide(x, along(qp.scale, qp.axis, x.ndim), dtype=np.float64))
     y = round_half_away(y) if half_away else np.rint(y, out=y)
-    y += along(qp.zero_point, qp.axis, x.ndim)
+    y += along(qp.zero_point, qp.axis, y.ndim)
     return np.clip(y, qmin, qmax, out=y).astype(dtype)
 
 

@@ -11,7 +11,9 @@ import numpy as np
 from ..formats.reading import Reading
 from ..formats.writing import Writing
 from ..ir import Node, Tensor
+from ..numeric.qparams import QuantParam
 from ..opdef import OPS, reads, writes
+from .ms_activation import write_in_parts
 from .types import value_dtype
 from .unary import Unary, declare
 
@@ -416,9 +418,10 @@ def write_onnx_swish(w: Writing, node: Node) -> None:
 def write_tflite_swish(w: Writing, node: Node) -> None:
     x, y = node.inputs[0], node.outputs[0]
     assert x is not None
-    if y.quant is not None:
-        w.refuse(node, "it is quantized")
     gate = w.between(y, name=f"{node.name}/gate")
+    if gate.quant is not None:
+        low = -128 if gate.dtype == np.int8 else 0
+        gate.quant = QuantParam(np.array([1 / 256]), np.array([low]))
     w.node("LOGISTIC", node, [x], [gate])
     w.node("MUL", node, [x, gate], fields={"fused_activation_function": 0})
 
@@ -462,9 +465,14 @@ reads("ms", "Elu")(lambda r: r.emit("Elu", r.input(0), alpha=r.attr("alpha", 0.0
 reads("ms", "Clip")(lambda r: clipped(r, r.input(0), r.attr("min", 0.0), r.attr("max", 0.0)))
 
 
+_NO_KERNEL = ("Celu", "Selu", "Softsign", "ThresholdedRelu")
+
+
 def _write_ms(number: int) -> Callable[[Writing, Node], None]:
     def write(w: Writing, node: Node) -> None:
         a = node.attrs
+        if node.op in _NO_KERNEL and write_in_parts(w, node):
+            return
         fields: dict[str, Any] = {"activation_type": number, "alpha": 0.0, "min_val": 0.0, "max_val": 0.0}
         if node.op in ("Elu", "LeakyRelu", "ThresholdedRelu", "Celu"):
             fields["alpha"] = float(a["alpha"])
@@ -477,6 +485,8 @@ def _write_ms(number: int) -> Callable[[Writing, Node], None]:
         expected = {"Selu": _SELU, "HardSigmoid": {"alpha": 1 / 6, "beta": 0.5}}
         for key, value in expected.get(node.op, {}).items():
             if not math.isclose(a[key], value, rel_tol=1e-6):
+                if write_in_parts(w, node):
+                    return
                 w.refuse(node, f"{key}={a[key]}; MindSpore Lite has {value:.6g} only")
         w.node("Activation", node, node.inputs, fields=fields)
 
@@ -486,3 +496,9 @@ def _write_ms(number: int) -> Callable[[Writing, Node], None]:
 for _number, (_name, _) in _MS.items():
     if _name not in ("Abs", "Sign"):
         writes("ms", _name)(_write_ms(_number))
+
+
+@writes("ms", "Mish")
+def write_ms_mish(w: Writing, node: Node) -> None:
+    if not write_in_parts(w, node):
+        w.refuse(node, "it is in float32 only")

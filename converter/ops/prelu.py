@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from ..formats.reading import Reading
 from ..formats.writing import Writing
 from ..ir import Node, Tensor
+from ..numeric.qparams import code_range, requantize_rne_f32
 from ..opdef import Case, Inferred, Quant, op, reads, writes
+from .integer import centred, is_byte, per_tensor
 from .layout import same_layout
 from .types import broadcasts_to, fail, joint_dtype, need
 
@@ -22,12 +27,28 @@ def infer_prelu(node: Node) -> Inferred:
     return [(joint_dtype(node, x, slope), x.shape)]
 
 
+def prelu_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
+    """clamp(rne(v) + zy): v = float32(x - zx) · float32(sx/sy) where that is not negative, else
+    float32((x - zx)(a - za)) · float32(sx·sa/sy)."""
+    x, slope, y = node.inputs[0], node.inputs[1], node.outputs[0]
+    if not (per_tensor(x) and per_tensor(slope) and per_tensor(y)):
+        return None
+    qx, qa, qy = x.quant, slope.quant, y.quant  # pyright: ignore
+    low, high = code_range(min(qy.bits, 8), unsigned=y.dtype == np.uint8)  # pyright: ignore
+    zero = int(qy.zero_point[0])  # pyright: ignore
+    p, a = centred(arrays[0], qx).astype(np.int32), centred(arrays[1], qa).astype(np.int32)  # pyright: ignore
+    above = requantize_rne_f32(p, qx.scale / qy.scale, zero, low, high, y.dtype)  # pyright: ignore
+    below = requantize_rne_f32(p * a, qx.scale * qa.scale / qy.scale, zero, low, high, y.dtype)  # pyright: ignore
+    return np.where(p >= 0, above, below)
+
+
 @op(
     "PRelu",
     infer=infer_prelu,
     arity=2,
     kernel="prelu",
-    quant=Quant(int8=False),
+    quant=Quant(),
+    integer=prelu_codes,
     permute=same_layout,
     cases=[
         Case(((2, 3, 3, 4), (4,)), const=(1,)),
@@ -63,10 +84,29 @@ def read_ms_prelu(r: Reading) -> Tensor:
 def write_ms_prelu(w: Writing, node: Node) -> None:
     x, slope = node.inputs[0], node.inputs[1]
     assert x is not None and slope is not None
+    if node.outputs[0].quant is None and (
+        x.rank != 4 or slope.data is None or slope.data.size != (x.shape or (0,))[-1]
+    ):
+        _write_ms_parts(w, node, x, slope)
+        return
     if slope.data is None or slope.data.size not in (1, (x.shape or (None,))[-1]) or slope.data.size != slope.shape[-1]:  # pyright: ignore
         w.refuse(node, f"a slope of shape {slope.shape}; MindSpore Lite has one for all or one per channel")
-    flat = w.constant(slope.real().reshape(-1), np.float32, slope.name)
+    if is_byte(slope) and is_byte(x):
+        flat = w.constant(slope.data.reshape(-1), slope.dtype, slope.name)
+        flat.quant = slope.quant
+    else:
+        flat = w.constant(slope.real().reshape(-1), np.float32, slope.name)
     w.node("PReLUFusion", node, [x, flat], fields={"channel_shared": slope.data.size == 1})
+
+
+def _write_ms_parts(w: Writing, node: Node, x: Tensor, slope: Tensor) -> None:
+    """What its kernel does not take (other ranks, other shapes of the slope): relu(x) + slope · min(x, 0)."""
+    y = node.outputs[0]
+    above, below, scaled = (w.between(y, name=f"{y.name}/{part}") for part in ("above", "below", "scaled"))
+    w.node("Activation", node, [x], [above], fields={"activation_type": 1})
+    w.node("Minimum", node, [x, w.constant(0, y.dtype, f"{node.name}/zero")], [below])
+    w.node("MulFusion", node, [below, slope], [scaled], fields={"activation_type": 0})
+    w.node("AddFusion", node, [above, scaled], fields={"activation_type": 0})
 
 
 @writes("tflite", "PRelu")

@@ -146,3 +146,21 @@ def resample(x: np.ndarray, size: np.ndarray | None = None, **a: Any) -> np.ndar
     if crop and outside.any():
         y = np.where(outside[None, ..., None], np.asarray(a["extrapolation"], y.dtype), y)
     return np.ascontiguousarray(y.astype(x.dtype, copy=False))
+
+
+def resample_codes(x: np.ndarray, out: Sequence[int], a: dict[str, Any]) -> np.ndarray:
+    """Linear resampling of codes x [N,*S,C] that share scale and zero point with the result, in integers.
+
+    Of each axis the upper neighbour takes p = rne(1024 · part) / 1024, in float32; y = floor(Σ + 1/2). The weights sum
+    to 1, so the zero point stays.
+    """
+    spatial = x.shape[1:-1]
+    y = x.astype(np.int32)
+    for i, (n, m, s) in enumerate(zip(spatial, out, resize_scales(spatial, out, a))):
+        at = np.arange(m, dtype=np.float32) if n == m and s == 1.0 else coordinates(n, m, s, a)
+        down = np.floor(at)
+        part = np.rint((at - down) * np.float32(1024)).astype(np.int32).reshape(m, *[1] * (x.ndim - 2 - i))
+        low, high = (np.clip(down.astype(np.int64) + k, 0, n - 1) for k in (0, 1))
+        y = np.take(y, low, axis=i + 1) * (1024 - part) + np.take(y, high, axis=i + 1) * part
+    shift = 10 * len(spatial)
+    return ((y + (1 << (shift - 1))) >> shift).astype(x.dtype)

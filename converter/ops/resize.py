@@ -11,9 +11,18 @@ from ..formats.reading import Reading
 from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .integer import same_codes
+from .integer import per_tensor, same_codes
 from .params import write_ints
-from .resample import check_modes, coordinates, gives_fractions, nearest_indices, resample, resize_scales, weights
+from .resample import (
+    check_modes,
+    coordinates,
+    gives_fractions,
+    nearest_indices,
+    resample,
+    resample_codes,
+    resize_scales,
+    weights,
+)
 from .spatial import check_pixels
 from .types import const_ints, fail, need, value_dtype
 from .writers import need_opset, write_onnx
@@ -65,9 +74,14 @@ def _check_ties(node: Node, before: Sequence[int | None], after: Sequence[int | 
 
 
 def _integer(node: Node, arrays: Sequence[Any]) -> Any:
-    if node.attrs["method"] != "nearest" or node.attrs["coordinate_mode"] == "tf_crop_and_resize":
+    if node.attrs["coordinate_mode"] == "tf_crop_and_resize":
         return None
-    return same_codes(resample)(node, arrays)
+    if node.attrs["method"] == "nearest":
+        return same_codes(resample)(node, arrays)
+    x, y = node.inputs[0], node.outputs[0]
+    alike = per_tensor(x) and per_tensor(y) and x.quant == y.quant and x.dtype == y.dtype  # pyright: ignore
+    plain = node.attrs["method"] == "linear" and not node.attrs["antialias"]
+    return resample_codes(arrays[0], y.shape[1:-1], node.attrs) if alike and plain and x.rank <= 4 else None  # pyright: ignore
 
 
 def _case(shape: tuple[int, ...], size: Sequence[int], **attrs: Any) -> Case:

@@ -31,6 +31,7 @@ from .fuse_swish import fuse_swish
 from .fuse_transpose_into_matmul import fuse_transpose_into_matmul
 from .keep_codes import keep_codes
 from .matmul_to_fully_connected import matmul_to_fully_connected
+from .open_tables import open_tables
 from .pools import split_counted_pads
 from .quantize_for_onnx import quantize_for_onnx
 from .remove_dead_code import remove_dead_code
@@ -78,6 +79,7 @@ _TARGETS: dict[str, tuple[Pass, ...]] = {
         absorb_output_layout,
         cancel_transposes,
         split_counted_pads,
+        open_tables,
         split_hard_sigmoid,
         remove_dead_code,
     ),

@@ -1,5 +1,5 @@
-// add, sub, mul (with requantization) and maximum, minimum (equal parameters) on int8, with numpy's
-// broadcasting.
+// add, sub, mul, prelu (with requantization) and maximum, minimum (equal parameters) on int8, with
+// numpy's broadcasting.
 //   attrs  act qmin qmax (add, sub, mul)
 #include <algorithm>
 
@@ -55,7 +55,7 @@ Broadcast Merge(const Shape& a, const Shape& b, const Shape& y) {
 
 class BinaryS8 final : public Step {
  public:
-  enum class Op { kAdd, kMul, kMaximum, kMinimum };
+  enum class Op { kAdd, kMul, kPRelu, kMaximum, kMinimum };
 
   BinaryS8(Op op, const Broadcast& space, const BinaryS8Args& args, int64_t count, IsaMask isa)
       : op_(op), space_(space), args_(args), kernel_(BITLITE_SELECT(vector_s8, isa).fn()) {
@@ -91,6 +91,8 @@ class BinaryS8 final : public Step {
         kernel_.add(t);
       } else if (op_ == Op::kMul) {
         kernel_.mul(t);
+      } else if (op_ == Op::kPRelu) {
+        kernel_.prelu(t);
       } else {
         Order(t);
       }
@@ -155,6 +157,10 @@ std::unique_ptr<Step> MakeBinaryS8(const StepSpec& spec, PlanContext& plan) {
     if (spec.op == "mul") {
       op = BinaryS8::Op::kMul;
       args.ma = static_cast<float>(ScaleOf(a) * ScaleOf(b) / ScaleOf(y));
+    } else if (spec.op == "prelu") {
+      op = BinaryS8::Op::kPRelu;
+      args.ma = static_cast<float>(ScaleOf(a) * ScaleOf(b) / ScaleOf(y));
+      args.mb = static_cast<float>(ScaleOf(a) / ScaleOf(y));
     } else {
       args.ma = static_cast<float>(ScaleOf(a) / ScaleOf(y));
       args.mb = static_cast<float>(ScaleOf(b) / ScaleOf(y));

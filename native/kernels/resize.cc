@@ -2,8 +2,9 @@
 //   attrs  method nearest|linear, coordinate_mode (all of ONNX but tf_crop_and_resize),
 //   nearest_mode, scales,
 //          multiply (positions times n/m, as TFLite, not divided by the scale)
-// Nearest takes every type of up to three spatial axes, linear float32 of one or two. Positions are
-// computed in float32, as onnxruntime and LiteRT do.
+// Nearest takes every type of up to three spatial axes, linear float32 and int8 of one or two.
+// Positions are computed in float32, as onnxruntime and LiteRT do. Linear on int8: the upper
+// neighbour of each axis takes p = rne(1024 part) / 1024, y = floor(sum + 1/2).
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -144,6 +145,55 @@ class ResizeLinear final : public Step {
   const AxisMap rows_, columns_;
 };
 
+class ResizeLinearS8 final : public Step {
+ public:
+  ResizeLinearS8(const Extents& e, AxisMap (&maps)[3])
+      : e_(e),
+        rows_(std::move(maps[1])),
+        columns_(std::move(maps[2])),
+        down_(Weights(rows_)),
+        across_(Weights(columns_)) {
+    phases = {e.batch * e.out[1]};
+    cost_ns = static_cast<double>(phases[0] * e.out[2]) * (4.0 + static_cast<double>(e.channels));
+  }
+
+  void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
+    const int64_t channels = e_.channels, line = e_.in[2] * channels;
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t h = item % e_.out[1];
+      const int8_t* image = args.In<int8_t>(0) + item / e_.out[1] * e_.in[1] * line;
+      const int8_t* top = image + rows_.low[h] * line;
+      const int8_t* bottom = image + rows_.high[h] * line;
+      const int32_t down = down_[h], up = kOne - down;
+      int8_t* __restrict y = args.Out<int8_t>(0) + item * e_.out[2] * channels;
+      for (int64_t w = 0; w < e_.out[2]; ++w, y += channels) {
+        const int64_t left = columns_.low[w] * channels, right = columns_.high[w] * channels;
+        const int32_t across = across_[w], back = kOne - across;
+        for (int64_t c = 0; c < channels; ++c) {
+          const int32_t a = top[left + c] * back + top[right + c] * across;
+          const int32_t b = bottom[left + c] * back + bottom[right + c] * across;
+          y[c] = static_cast<int8_t>((a * up + b * down + (1 << 19)) >> 20);
+        }
+      }
+    }
+  }
+
+ private:
+  static constexpr int32_t kOne = 1024;
+
+  static std::vector<int32_t> Weights(const AxisMap& map) {
+    std::vector<int32_t> weights;
+    for (const float part : map.part) {
+      weights.push_back(static_cast<int32_t>(std::nearbyint(part * static_cast<float>(kOne))));
+    }
+    return weights;
+  }
+
+  const Extents e_;
+  const AxisMap rows_, columns_;
+  const std::vector<int32_t> down_, across_;
+};
+
 bool OneOf(const std::string& value, std::initializer_list<const char*> allowed) {
   return std::any_of(allowed.begin(), allowed.end(), [&](const char* a) { return value == a; });
 }
@@ -177,8 +227,9 @@ std::unique_ptr<Step> MakeResize(const StepSpec& spec, PlanContext& plan) {
   for (const char* key : {"cubic_coeff", "roi", "extrapolation", "size"}) spec.Ignore(key);
   const std::vector<double> scales = spec.Floats("scales", {});
   Require(scales.empty() || static_cast<int>(scales.size()) == rank, "scales do not fit the rank");
-  Require(!modes.linear || (x.dtype == DType::kF32 && rank <= 2),
-          "linear takes float32 of 1 or 2 axes");
+  const bool codes = x.dtype == DType::kI8 && x.quantized();
+  Require(!modes.linear || ((x.dtype == DType::kF32 || codes) && rank <= 2),
+          "linear takes float32 and int8 of 1 or 2 axes");
   Require(x.count > 0 && y.count > 0, "empty input or output");
   if (x.constant) plan.KeepConstant(0);
   if (plan.check_only) return nullptr;
@@ -195,6 +246,7 @@ std::unique_ptr<Step> MakeResize(const StepSpec& spec, PlanContext& plan) {
     }
     maps[d] = MapAxis(e.in[d], e.out[d], scale, modes);
   }
+  if (modes.linear && codes) return std::make_unique<ResizeLinearS8>(e, maps);
   if (modes.linear) return std::make_unique<ResizeLinear>(e, maps);
   return std::make_unique<ResizeNearest>(e, maps, static_cast<int64_t>(SizeOf(x.dtype)));
 }

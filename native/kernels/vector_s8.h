@@ -21,7 +21,7 @@ struct BinaryS8Args {
   int64_t n;
   int32_t a_zero, b_zero;
   // add: float32(a - a_zero) * ma + float32(b - b_zero) * mb    mul: float32((a-a_zero)(b-b_zero))
-  // * ma
+  // * ma    prelu: with p = a - a_zero, p < 0 ? float32(p (b - b_zero)) * ma : float32(p) * mb
   float ma, mb;
   OutputCodesS8 out;
 };
@@ -29,6 +29,7 @@ struct BinaryS8Args {
 struct VectorS8Kernel {
   void (*add)(const BinaryS8Args&);
   void (*mul)(const BinaryS8Args&);
+  void (*prelu)(const BinaryS8Args&);
   // rne(x * inverse), NaN gives the zero point.
   void (*quantize)(const float* x, int8_t* y, int64_t n, float inverse, const OutputCodesS8& out);
   void (*dequantize)(const int8_t* x, float* y, int64_t n, int32_t zero_point, float scale);

@@ -8,6 +8,7 @@ from bitlite.converter.builder import Builder
 from bitlite.converter.execute import execute
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.qparams import QuantParam
+from bitlite.converter.ops.resample import resample
 from bitlite.native.plan import Plan
 
 pytest.importorskip("bitlite._native")
@@ -83,6 +84,9 @@ NODES = [
     ("Add", [(2, 3, 4, 5), const((5,), 0.1, 7)], {}),
     ("Sub", [(2, 3, 4, 5), (1, 3, 1, 5)], {"act": "relu6"}),
     ("Mul", [(2, 3, 4, 5), (2, 1, 1, 5)], {}),
+    ("PRelu", [(2, 3, 4, 5), const((5,), 0.01, 7)], {}),
+    ("PRelu", [(2, 3, 4, 5), (2, 3, 4, 5)], {}),
+    ("PRelu", [(2, 3, 40), const((3, 1), 0.02)], {}),
     ("MaxPool", [(1, 7, 8, 5)], _POOL),
     ("AveragePool", [(1, 7, 8, 5)], _POOL | {"count_include_pad": True}),
     ("AveragePool", [(1, 7, 8, 5)], _POOL | {"ceil_mode": True}),
@@ -94,6 +98,26 @@ NODES = [
     ("HardSwish", [(2, 300)], {}),
     ("Relu", [(2, 300)], {}),
 ]
+
+
+@pytest.mark.parametrize("mode", ["half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel"])
+@pytest.mark.parametrize("shape,size", [((1, 4, 5, 3), [9, 11]), ((2, 6, 7, 20), [1, 4]), ((1, 9, 5), [14])], ids=str)
+def test_linear_resize_gives_the_codes_of_its_reference(shape, size, mode):
+    data = np.random.default_rng(1).integers(-128, 128, shape).astype(np.int8)
+    graph = Graph("node")
+    b = Builder(graph)
+    x = b.input("x", np.int8, shape)
+    x.quant = QuantParam(0.05, -7)
+    (y,) = b.emit("Resize", [x, b.constant(np.int64(size), "size")], {"method": "linear", "coordinate_mode": mode})
+    codes(y, 0.05, -7, 8)
+    graph.outputs = [y]
+    plan = Plan(graph)
+    assert plan.refusals == {}
+    (want,) = execute(graph.nodes[0], [data, np.int64(size)])
+    np.testing.assert_array_equal(plan.run([data])[0], want)
+    # One code is all that ten bits of a weight may cost.
+    real = resample(data.astype(np.float32), np.int64(size), **graph.nodes[0].attrs)
+    assert np.abs(want - real).max() <= 0.5 + 128 * 2**-9
 
 
 @pytest.mark.parametrize("op,inputs,attrs", NODES, ids=lambda v: v if isinstance(v, str) else "")

@@ -49,6 +49,26 @@ CASES = {
         {"stride": [2, 2], "dilation": [1, 1], "pad": [1, 1, 1, 1], "output_padding": [0, 0]},
         name="op",
     ),
+    "PRelu": lambda b, r, x, y: b.emit(
+        "PRelu", [x, b.constant(r.uniform(-0.2, 0.5, 8).astype(np.float32), "slope")], {}, name="op"
+    ),
+    "BatchNorm": lambda b, r, x, y: b.emit(
+        "BatchNorm", [x, *(b.constant(r.uniform(0.3, 2, 8).astype(np.float32), k) for k in "abcd")], {}, name="op"
+    ),
+    "Quotient": lambda b, r, x, y: b.emit("Div", [x, b.constant(np.float32(1.7), "k")], {}, name="op"),
+    "Scalar": lambda b, r, x, y: b.emit("Add", [x, b.constant(np.float32(0.7), "k")], {}, name="op"),
+    "Sum": lambda b, r, x, y: b.emit("Reduce", [x], {"mode": "sum", "axes": [2], "keep_dims": True}, name="op"),
+    "Max": lambda b, r, x, y: b.emit("Reduce", [x], {"mode": "max", "axes": [1], "keep_dims": True}, name="op"),
+    "Split": lambda b, r, x, y: b.emit("Split", [x], {"axis": 3, "sizes": [3, 5]}, name="op")[1:],
+    "Slice": lambda b, r, x, y: b.emit(
+        "Slice", [x, *(ints(b, v) for v in ([1, 0], [5, 4], [1, 2], [2, 1]))], {}, name="op"
+    ),
+    "Pad": lambda b, r, x, y: b.emit("Pad", [x, ints(b, [0, 0, 1, 2, 0, 1, 0, 0])], {}, name="op"),
+    "Gather": lambda b, r, x, y: b.emit("Gather", [x, ints(b, [3, 0, 2])], {"axis": 2}, name="op"),
+    "Resize": lambda b, r, x, y: b.emit("Resize", [x, ints(b, [9, 7])], {"method": "linear"}, name="op"),
+    "Reshape": lambda b, r, x, y: b.emit("Reshape", [x, ints(b, [1, 12, 3, 8])], {}, name="op"),
+    "Swish": lambda b, r, x, y: b.emit("Swish", [x], {}, name="op"),
+    "HardSigmoid": lambda b, r, x, y: b.emit("HardSigmoid", [x], {}, name="op"),
     "Constant": lambda b, r, x, y: b.emit(
         "Mul", [x, b.constant(r.uniform(0.5, 2, 8).astype(np.float32), "k")], {}, name="op"
     ),

@@ -1,0 +1,55 @@
+"""Tables of codes that a container has no integer form for, as casts around the function itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..execute import is_quantized
+from ..ir import Graph, Node, Tensor
+from ..opdef import row
+from .edit import Edit, own_attrs
+from .runner import Change, Record
+
+# What LiteRT computes on int8 codes; Swish is written as LOGISTIC and MUL on codes.
+_KEPT = {
+    "Abs", "Elu", "Exp", "Gelu", "HardSwish", "LeakyRelu", "Log", "Relu", "Relu6", "Rsqrt", "Sigmoid", "Sqrt", "Swish",
+    "Tanh",
+}  # fmt: skip
+_CLAMPS = ((-1.0, 1.0), (0.0, 1.0), (0.0, 6.0), (0.0, None))
+
+
+def open_tables(graph: Graph) -> Iterator[Record]:
+    """Function of codes ⇒ Dequantize → function → Quantize, where TFLite has no kernel on codes.
+
+    A table of codes is defined as exactly this: y = clamp(rne(f(dequantize(x)) / sy) + zy).
+
+    Not for the functions that TFLite has on codes.
+    """
+    edit = Edit(graph)
+    for node in edit.nodes():
+        cell = row(node.op).quant
+        if cell is None or not cell.table or not _on_codes(node) or _known(node):
+            continue
+        x, y = node.inputs[0], node.outputs[0]
+        origin = node.origin or (node.name,)
+        assert x is not None
+        real = edit.emit("Dequantize", [x], at=node, origin=origin).outputs[0]
+        made = Tensor(edit.name(f"{y.name}/real"), np.dtype(np.float32), y.shape, None, None, y.layout)
+        attrs = own_attrs(node.attrs)
+        edit.emit(node.op, [real], attrs, at=node, name=node.name, outputs=[made], origin=origin)
+        edit.emit("Quantize", [made], {"dtype": y.dtype.name}, at=node, outputs=[y], origin=origin)
+        edit.drop(node)
+        yield Change("open_tables", node.name, "computes between casts")
+    edit.finish()
+
+
+def _on_codes(node: Node) -> bool:
+    return is_quantized(node.inputs[0]) and is_quantized(node.outputs[0]) and len(node.inputs) == 1
+
+
+def _known(node: Node) -> bool:
+    if node.op == "Clip":
+        return (node.attrs["min"], node.attrs["max"]) in _CLAMPS
+    return node.op in _KEPT and (node.op != "Elu" or node.attrs["alpha"] == 1)
