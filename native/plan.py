@@ -70,6 +70,9 @@ class ReferenceSegment:
         except MISFITS as error:
             raise DataError(f"{node.name} ({node.op}) cannot run on these values: {error}") from error
         for t, a in zip(node.outputs, made):
+            if a.dtype != t.dtype or (t.is_static and a.shape != t.shape):
+                found = f"{a.dtype} {list(a.shape)}"
+                raise DataError(f"{node.name} ({node.op}) computes {found} where {t} was planned")
             values[t] = a if a.flags.c_contiguous else np.ascontiguousarray(a)
 
     def profile(self, values: Values, spent: Callable[[Node, int], None]) -> None:

@@ -100,6 +100,8 @@ def read_tflite_dequantize(r: Reading) -> Tensor:
         return r.emit("Cast", x, dtype="float32")
     if x.quant is None:
         r.refuse(f"its input {x.name!r} has no quantization parameters")
+    if r.outputs[0].dtype.kind != "f":
+        r.refuse(f"its output is {r.outputs[0].dtype}, and must be float")
     return x if x.is_const else r.emit("Dequantize", x)
 
 

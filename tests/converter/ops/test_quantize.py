@@ -23,6 +23,11 @@ def test_tflite_quantize_and_dequantize_equal_litert(tflite_check, rng, dtype, z
     tflite_check("DEQUANTIZE", [codes], outputs=(np.float32,), quant={0: q}, version=3 if dtype == np.int16 else 2)
 
 
+def test_tflite_dequantize_to_integers_is_refused(tflite_check):
+    with pytest.raises(Error, match="its output is int8, and must be float"):
+        tflite_check("DEQUANTIZE", [np.int8([1, 2])], outputs=(np.int8,), quant={0: Q}, output_quant=(Q,))
+
+
 def test_quantize_multiplies_by_the_reciprocal_and_rounds_half_to_even(tflite_check):
     q = QuantParam([0.25], [1])
     x = np.float32([0.125, 0.375, -0.125, -0.375, 0.25])
