@@ -77,7 +77,8 @@ void FuseResiduals(const std::vector<TensorSpec>& tensors, const std::vector<int
       const bool floats =
           PlainConv(conv) && Float(tensors[conv.inputs[0]]) && Float(y) && Float(tensors[other]);
       const bool codes = IntegerLayer(conv, tensors) && Codes(tensors[sum]) && Codes(y) &&
-                         Codes(tensors[other]) && !add.Has("qmin") && !add.Has("qmax");
+                         Codes(tensors[other]) && !add.Has("qmin") && !add.Has("qmax") &&
+                         add.Str("rounding", "rne_f32") == "rne_f32";
       if (!floats && !codes) continue;
       conv.inputs.resize(3, -1);
       conv.inputs.push_back(other);

@@ -34,6 +34,10 @@ _CLAMPS = frozenset(
 )
 
 
+# Kernels beside the layers whose rounding follows the profile.
+_ROUNDS = frozenset(["add", "sub", "mul", "average_pool"])
+
+
 @dataclass
 class Step:
     """A native step before its tensors have numbers.
@@ -103,7 +107,8 @@ class Lowering:
             inputs.pop()
         if quantized and node.op not in ("Quantize", "Dequantize") and "dynamic" not in attrs:
             if is_quantized(node.inputs[0]) and is_quantized(node.outputs[0]):
-                if definition.quant is not None and definition.quant.weights:
+                layer = definition.quant is not None and definition.quant.weights
+                if layer or (definition.kernel in _ROUNDS and self.rounding != "rne_f32"):
                     attrs["rounding"] = self.rounding
             else:
                 inputs = [self.real(t) for t in inputs]

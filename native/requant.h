@@ -14,6 +14,8 @@
 // gemmlowp, the profile of the MindSpore Lite and TFLite reference kernels:
 //   y = clamp(RoundingDivideByPot(SaturatingRoundingDoublingHighMul(acc << left, mantissa), right)
 //   + zp)
+//   Elementwise operators, and what MindSpore Lite's own x86 code makes of them: AddGemmlowp and
+//   MulGemmlowp.
 #pragma once
 
 #include <cmath>
@@ -89,6 +91,53 @@ static inline int32_t RequantizeGemmlowp(int32_t acc, GemmlowpMultiplier m, int3
                         SaturatingRoundingDoublingHighMul(shifted, m.mantissa), right)) +
                     zero_point;
   return static_cast<int32_t>(y < qmin ? qmin : y > qmax ? qmax : y);
+}
+
+// m with the scales as MindSpore Lite holds them: float32, and the product of two is one too.
+static inline double GemmlowpScale(double a, double b, double y) {
+  const float product = static_cast<float>(a) * static_cast<float>(b);
+  return static_cast<double>(product) / static_cast<double>(static_cast<float>(y));
+}
+
+// One rescaling of MindSpore Lite's vector code for x86. For negative values both of its roundings
+// differ from the scalar code's: the product ends one higher, and the shift of an exact multiple
+// one lower.
+static inline int32_t RescaleAsX86(int32_t acc, GemmlowpMultiplier m) {
+  const int left = m.exponent > 0 ? m.exponent : 0;
+  const int right = m.exponent > 0 ? 0 : -m.exponent;
+  const int32_t shifted = left < 32 ? static_cast<int32_t>(static_cast<uint32_t>(acc) << left) : 0;
+  const int64_t product = static_cast<int64_t>(shifted) * m.mantissa + (int64_t{1} << 30);
+  const int64_t high = product / (int64_t{1} << 31);
+  const int64_t mask = (int64_t{1} << right) - 1;
+  const int64_t rest = (high & mask) - (high < 0 ? 1 : 0);
+  const int64_t quotient = high < 0 ? -((-high) >> right) - 1 : high >> right;
+  return static_cast<int32_t>(quotient + (rest > (mask >> 1) ? 1 : 0));
+}
+
+static inline int32_t Rescale(int32_t acc, GemmlowpMultiplier m) {
+  return RequantizeGemmlowp(acc, m, 0, INT32_MIN, INT32_MAX);
+}
+
+// The multipliers of a sum: both operands are brought to twice the larger scale, 20 bits up.
+struct GemmlowpSum {
+  GemmlowpMultiplier a, b, y;
+};
+
+static inline GemmlowpSum QuantizeSum(double sa, double sb, double sy) {
+  const double common = 2 * (sa > sb ? sa : sb);
+  return {QuantizeMultiplier(sa / common), QuantizeMultiplier(sb / common),
+          QuantizeMultiplier(common / (1048576.0 * sy))};
+}
+
+// a and b are codes less their zero points. as_x86: see RescaleAsX86; sums come out of it in whole
+// vectors of 16, what is left over and differences out of the scalar code.
+static inline int32_t AddGemmlowp(int32_t a, int32_t b, const GemmlowpSum& m, bool as_x86) {
+  const auto rescale = as_x86 ? RescaleAsX86 : Rescale;
+  return rescale(rescale(a * 1048576, m.a) + rescale(b * 1048576, m.b), m.y);
+}
+
+static inline int32_t MulGemmlowp(int32_t a, int32_t b, GemmlowpMultiplier m) {
+  return Rescale(a * b, m);
 }
 
 }  // namespace bitlite

@@ -1,6 +1,6 @@
 // add, sub, mul, prelu (with requantization) and maximum, minimum (equal parameters) on int8, with
 // numpy's broadcasting.
-//   attrs  act qmin qmax (add, sub, mul)
+//   attrs  act qmin qmax rounding (add, sub, mul)
 #include <algorithm>
 
 #include "../requant.h"
@@ -10,7 +10,14 @@
 namespace bitlite {
 namespace {
 
-constexpr int64_t kRun = 8192;  // elements of a work item when the operands are one run
+constexpr int64_t kRun = 8192;   // elements of a work item when the operands are one run
+constexpr int64_t kVector = 16;  // elements of a vector of MindSpore Lite's sums
+
+// The results of gemmlowp rounding for all pairs of codes, at [code of a + 128][code of b + 128].
+struct PairTables {
+  std::vector<int8_t> main, tail;  // tail, when there is one, for the last `rest` of every `run`
+  int64_t run = 1, rest = 0;
+};
 
 // The common index space with neighbouring dimensions merged where both operands allow it.
 struct Broadcast {
@@ -55,7 +62,7 @@ Broadcast Merge(const Shape& a, const Shape& b, const Shape& y) {
 
 class BinaryS8 final : public Step {
  public:
-  enum class Op { kAdd, kMul, kPRelu, kMaximum, kMinimum };
+  enum class Op { kAdd, kMul, kPRelu, kMaximum, kMinimum, kTable };
 
   BinaryS8(Op op, const Broadcast& space, const BinaryS8Args& args, int64_t count, IsaMask isa)
       : op_(op), space_(space), args_(args), kernel_(BITLITE_SELECT(vector_s8, isa).fn()) {
@@ -93,10 +100,17 @@ class BinaryS8 final : public Step {
         kernel_.mul(t);
       } else if (op_ == Op::kPRelu) {
         kernel_.prelu(t);
+      } else if (op_ == Op::kTable) {
+        LookUp(t, y_row + first);
       } else {
         Order(t);
       }
     }
+  }
+
+  void SetTables(PairTables tables) {
+    tables_ = std::move(tables);
+    cost_ns *= 20;
   }
 
   // A constant that the step keeps in a form of its own.
@@ -105,6 +119,15 @@ class BinaryS8 final : public Step {
  private:
   const int8_t* Operand(const StepArgs& args, int i) const noexcept {
     return held_[i].empty() ? args.In<int8_t>(i) : held_[i].data();
+  }
+
+  // at: the position of t's first element in the output.
+  void LookUp(const BinaryS8Args& t, int64_t at) const noexcept {
+    for (int64_t i = 0; i < t.n; ++i) {
+      const bool tail = tables_.rest > 0 && (at + i) % tables_.run >= tables_.run - tables_.rest;
+      const int a = t.a[i * t.a_step] + 128, b = t.b[i * t.b_step] + 128;
+      t.y[i] = (tail ? tables_.tail : tables_.main)[static_cast<size_t>(a * 256 + b)];
+    }
   }
 
   void Order(const BinaryS8Args& t) const noexcept {
@@ -125,7 +148,57 @@ class BinaryS8 final : public Step {
   const VectorS8Kernel& kernel_;
   int64_t run_, pieces_;
   std::vector<int8_t> held_[2];
+  PairTables tables_;
 };
+
+// How many elements MindSpore Lite adds in one go: all, or those of the trailing dimensions that
+// the operands share.
+int64_t SumRun(const TensorSpec& a, const TensorSpec& b, const TensorSpec& y) {
+  if (a.count == 1 || b.count == 1) return y.count;
+  int64_t run = 1;
+  for (int d = 1; d <= std::min(a.rank(), b.rank()); ++d) {
+    const int64_t n = a.shape[static_cast<size_t>(a.rank() - d)];
+    if (n != b.shape[static_cast<size_t>(b.rank() - d)]) break;
+    run *= n;
+  }
+  return run;
+}
+
+template <typename F>
+std::vector<int8_t> TableOf(const BinaryS8Args& args, F sum) {
+  std::vector<int8_t> table(65536);
+  for (int a = -128; a < 128; ++a) {
+    for (int b = -128; b < 128; ++b) {
+      const int64_t y = int64_t{sum(a - args.a_zero, b - args.b_zero)} + args.out.zero_point;
+      table[static_cast<size_t>((a + 128) * 256 + b + 128)] =
+          static_cast<int8_t>(std::clamp<int64_t>(y, args.out.qmin, args.out.qmax));
+    }
+  }
+  return table;
+}
+
+PairTables GemmlowpTables(const std::string& op, const BinaryS8Args& args, const TensorSpec& a,
+                          const TensorSpec& b, const TensorSpec& y) {
+  PairTables tables;
+  if (op == "mul") {
+    const GemmlowpMultiplier m =
+        QuantizeMultiplier(static_cast<float>(GemmlowpScale(ScaleOf(a), ScaleOf(b), ScaleOf(y))));
+    tables.main = TableOf(args, [&](int x, int z) { return MulGemmlowp(x, z, m); });
+    return tables;
+  }
+  const GemmlowpSum m = QuantizeSum(ScaleOf(a), ScaleOf(b), ScaleOf(y));
+  const int sign = op == "sub" ? -1 : 1;
+  const auto scalar = [&](int x, int z) { return AddGemmlowp(x, sign * z, m, false); };
+  if (op == "sub") {
+    tables.main = TableOf(args, scalar);
+    return tables;
+  }
+  tables.run = SumRun(a, b, y);
+  tables.rest = tables.run % kVector;
+  tables.main = TableOf(args, [&](int x, int z) { return AddGemmlowp(x, z, m, true); });
+  if (tables.rest > 0) tables.tail = TableOf(args, scalar);
+  return tables;
+}
 
 // A constant operand may be uint8: the same values as int8 with the zero point 128 lower.
 bool IsShifted(const TensorSpec& t) { return t.constant && t.dtype == DType::kU8; }
@@ -167,10 +240,14 @@ std::unique_ptr<Step> MakeBinaryS8(const StepSpec& spec, PlanContext& plan) {
       if (spec.op == "sub") args.mb = -args.mb;
     }
   }
+  const bool sums = spec.op == "add" || spec.op == "sub" || spec.op == "mul";
+  const bool gemmlowp = sums && RoundsAsGemmlowp(spec);
+  if (gemmlowp) op = BinaryS8::Op::kTable;
   if (a.constant && !IsShifted(a)) plan.KeepConstant(0);
   if (b.constant && !IsShifted(b)) plan.KeepConstant(1);
   if (plan.check_only) return nullptr;
   auto step = std::make_unique<BinaryS8>(op, space, args, y.count, plan.isa);
+  if (gemmlowp) step->SetTables(GemmlowpTables(spec.op, args, a, b, y));
   for (int i = 0; i < 2; ++i) {
     const TensorSpec& t = plan.In(i);
     if (!IsShifted(t)) continue;

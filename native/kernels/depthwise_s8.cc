@@ -179,7 +179,8 @@ void DepthwiseS8::Pack(const uint8_t* weights, uint8_t flip, const std::vector<i
     }
     const int64_t bias = out_.bias.empty() ? 0 : out_.bias[o];
     bias_[p] = static_cast<int32_t>(static_cast<uint32_t>(bias - padding_ * sum));
-    const double m = At(out_.acc_scale, o) / out_.y_scale;
+    const double m =
+        At(out_.acc_scale, o) / (out_.gemmlowp ? static_cast<float>(out_.y_scale) : out_.y_scale);
     scale_[p] = static_cast<float>(m);
     if (out_.gemmlowp) {
       const GemmlowpMultiplier gemmlowp = QuantizeMultiplier(m);

@@ -68,7 +68,7 @@ OutputS8 OutputOf(const StepSpec& spec, PlanContext& plan, int64_t channels, int
   if (!dynamic) ZeroPointOf(plan.In(0));
   for (double sw : w.scale) {
     if (!(sw > 0) || !std::isfinite(sw)) Refuse(w.name + ": scale is not positive");
-    out.acc_scale.push_back(sx * sw);
+    out.acc_scale.push_back(out.gemmlowp ? GemmlowpScale(sx, sw, 1) : sx * sw);
   }
   const int64_t shift = w.dtype == DType::kU8 ? 128 : 0;
   bool any = false;
@@ -158,7 +158,8 @@ LayerS8::LayerS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, const
       scale_[o] = static_cast<float>(acc_scale);
       continue;
     }
-    const double multiplier = acc_scale / out.y_scale;
+    const double multiplier =
+        acc_scale / (out.gemmlowp ? static_cast<float>(out.y_scale) : out.y_scale);
     scale_[o] = static_cast<float>(multiplier);
     if (out.gemmlowp) {
       const GemmlowpMultiplier m = QuantizeMultiplier(multiplier);

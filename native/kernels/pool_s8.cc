@@ -2,7 +2,7 @@
 //   max      the greatest code inside the input; then a requantization if the parameters differ
 //   average  clamp(rne(float32(sum (x - zx)) * float32(sx / (sy * n))) + zy), n as in the float
 //   pool attrs    kernel stride dilation pad pad_mode ceil_mode act qmin qmax; average:
-//   count_include_pad
+//   count_include_pad rounding (gemmlowp with equal parameters: halves up, in integers)
 #include <algorithm>
 #include <cstring>
 
@@ -17,7 +17,7 @@ namespace {
 class PoolS8 final : public Step {
  public:
   PoolS8(const PlanContext& plan, const Window& window, std::array<int64_t, 3> padded_end,
-         bool average, bool include_pad, Range range)
+         bool average, bool include_pad, bool gemmlowp, Range range)
       : w_(window),
         padded_end_(padded_end),
         average_(average),
@@ -27,6 +27,7 @@ class PoolS8 final : public Step {
         x_scale_(ScaleOf(plan.In(0))),
         y_scale_(ScaleOf(plan.Out(0))),
         same_(SameQuant(plan.In(0), plan.Out(0))),
+        halves_up_(gemmlowp && same_),
         clamps_(range.qmin > -128 || range.qmax < 127),
         out_{ZeroPointOf(plan.Out(0)), range.qmin, range.qmax} {
     phases = {w_.batch * w_.out[0] * w_.out[1]};
@@ -68,6 +69,10 @@ class PoolS8 final : public Step {
         if (average_) {
           const int64_t counted =
               include_pad_ ? span_d.padded * span_h.padded * span_w.padded : inside;
+          if (halves_up_) {
+            HalvesUp(acc, y, inside, counted);
+            continue;
+          }
           const float m = static_cast<float>(
               x_scale_ / (y_scale_ * static_cast<double>(std::max<int64_t>(counted, 1))));
           kernel_.finish(acc, y, c, static_cast<int32_t>(x_zero_ * inside), m, out_);
@@ -83,6 +88,16 @@ class PoolS8 final : public Step {
   }
 
  private:
+  // The mean of the codes, padding counted as the zero point.
+  void HalvesUp(const int32_t* acc, int8_t* y, int64_t inside, int64_t counted) const {
+    const int64_t n = std::max<int64_t>(counted, 1);
+    const int64_t shift = x_zero_ * (n - inside) + 128 * n + n / 2;
+    for (int64_t k = 0; k < w_.channels; ++k) {
+      const int64_t q = (acc[k] + shift) / n - 128;
+      y[k] = static_cast<int8_t>(std::clamp<int64_t>(q, out_.qmin, out_.qmax));
+    }
+  }
+
   struct Span {
     int64_t start;
     TapRange taps;   // inside the input
@@ -102,7 +117,7 @@ class PoolS8 final : public Step {
   const VectorS8Kernel& kernel_;
   const int32_t x_zero_;
   const double x_scale_, y_scale_;
-  const bool same_, clamps_;
+  const bool same_, halves_up_, clamps_;
   const OutputCodesS8 out_;
 };
 
@@ -117,6 +132,7 @@ std::unique_ptr<Step> MakePoolS8(const StepSpec& spec, PlanContext& plan) {
   const Window window = ParseWindow(spec, x, y, spec.Ints("kernel", {}));
   Require(y.shape.back() == window.channels, "input and output differ in channels");
   const bool include_pad = average && spec.Bool("count_include_pad", false);
+  const bool gemmlowp = average && RoundsAsGemmlowp(spec);
   const std::vector<int64_t> pad = spec.Ints("pad", std::vector<int64_t>(2 * (x.rank() - 2), 0));
   std::array<int64_t, 3> padded_end = window.in;
   for (int d = 0; d < x.rank() - 2; ++d) padded_end[d + 5 - x.rank()] += pad[2 * d + 1];
@@ -125,7 +141,7 @@ std::unique_ptr<Step> MakePoolS8(const StepSpec& spec, PlanContext& plan) {
   ZeroPointOf(x);
   if (x.constant) plan.KeepConstant(0);
   if (plan.check_only) return nullptr;
-  return std::make_unique<PoolS8>(plan, window, padded_end, average, include_pad, range);
+  return std::make_unique<PoolS8>(plan, window, padded_end, average, include_pad, gemmlowp, range);
 }
 
 }  // namespace bitlite

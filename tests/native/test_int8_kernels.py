@@ -91,8 +91,10 @@ def requantize(acc, m, zero, low=-128, high=127):
     return (np.clip(np.rint(v).astype(np.float64), low - zero, high - zero) + zero).astype(np.int8)
 
 
-def gemmlowp(acc, m, zero):
-    """Scalar by scalar, in Python integers."""
+def gemmlowp(acc, sx, sw, sy, zero):
+    """Scalar by scalar, in Python integers; sx · sw is one float32 multiplication."""
+    product = np.float32(sx) * np.asarray(sw, np.float32)
+    m = product.astype(np.float64) / np.float64(np.float32(sy))
     m = np.broadcast_to(np.asarray(m, np.float64), acc.shape)
     y = np.empty(acc.shape, np.int8)
     for i in np.ndindex(acc.shape):
@@ -246,7 +248,7 @@ def test_conv_rounds_as_gemmlowp(case):
     sw = rng.uniform(0.001, 0.01, w.shape[0])
     sums = acc(11) + bias
     sy = float(np.abs(sums).max() * 0.02 * sw.max() / 100)
-    expected = gemmlowp(sums, 0.02 * sw / sy, 9)
+    expected = gemmlowp(sums, 0.02, sw, sy, 9)
     weights = const(w, sw, np.zeros(len(sw), int), 0)
     check(
         "conv",
@@ -332,7 +334,7 @@ def test_depthwise_matches_integer_reference(case, zx, zy):
     expected = requantize(sums, 0.02 * sw / sy, zy)
     inputs = [T(x, 0.02, zx), const(w, sw, np.zeros(len(sw), int), 0), const(bias)]
     check("conv", inputs, [T(expected, sy, zy)], attrs, [expected], THREADS)
-    expected = gemmlowp(sums, 0.02 * sw / sy, zy)
+    expected = gemmlowp(sums, 0.02, sw, sy, zy)
     check("conv", inputs, [T(expected, sy, zy)], attrs | {"rounding": "gemmlowp"}, [expected], (1, 2))
 
 
