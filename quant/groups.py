@@ -38,49 +38,69 @@ class Groups:
 
 def make_groups(graph: Graph, plan: Placement, seen: Callable[[Tensor], tuple[float, float]]) -> Groups:
     """Groups the tensors that exist as codes. seen: a tensor's observed (low, high)."""
-    fixed = {
-        node.outputs[0]: cell_of(node).fixed for node in graph.nodes if node in plan.integer and cell_of(node).fixed
-    }
-    parent: dict[Tensor, Tensor] = {t: t for t in tensors_in_codes(graph, plan)}
-
-    def root(t: Tensor) -> Tensor:
-        while parent[t] is not t:
-            parent[t] = parent[parent[t]]
-            t = parent[t]
-        return t
-
+    ties = _Ties(tensors_in_codes(graph, plan), seen)
+    for node in graph.nodes:
+        if node in plan.integer and (kind := cell_of(node).fixed) is not None:
+            ties.kind[node.outputs[0]] = kind
     apart: dict[tuple[Node, int], Tensor] = {}
     for node in graph.nodes:
         if node not in plan.integer or not moves(node):
             continue
-        inputs = [(i, node.inputs[i]) for i in data_inputs(node)]
-        ends = [t for _, t in inputs if t is not None and t not in fixed] + list(node.outputs)
-        lone = len({t for _, t in inputs}) == 1
-        for i, t in inputs:
-            if t is None or t not in fixed:
-                continue
-            low, high = _bounds(fixed[t])  # pyright: ignore[reportArgumentType]
-            inside = all(low <= seen(x)[0] and seen(x)[1] <= high for x in ends)
-            if lone or inside:
-                ends.append(t)
+        inputs = [(i, t) for i in data_inputs(node) if (t := node.inputs[i]) is not None]
+        joined = list(node.outputs)
+        lone = len({ties.root(t) for _, t in inputs}) == 1
+        # What has no fixed range comes first: it is what the fixed ones must hold.
+        for i, t in sorted(inputs, key=lambda item: ties.root(item[1]) in ties.kind):
+            if lone or all(ties.fit(t, other) for other in joined):
+                joined.append(t)
             else:
                 apart[node, i] = t
-        for t in ends[1:]:
-            a, b = root(ends[0]), root(t)
-            if a is not b:
-                parent[b] = a
+        for t in joined[1:]:
+            ties.join(joined[0], t)
     members: dict[Tensor, list[Tensor]] = {}
-    for t in parent:
-        members.setdefault(root(t), []).append(t)
+    for t in ties.parent:
+        members.setdefault(ties.root(t), []).append(t)
     made_by = {t: n for n in graph.nodes for t in n.outputs}
     result = Groups([], apart)
     for tensors in members.values():
-        kinds = [fixed[t] for t in tensors if t in fixed]
         sources = [t for t in tensors if t not in made_by or made_by[t] not in plan.integer or not moves(made_by[t])]
-        group = Group(tensors, sources or tensors[:1], kinds[0] if kinds else None)
+        group = Group(tensors, sources or tensors[:1], ties.kind.get(ties.root(tensors[0])))
         result.groups.append(group)
         result.of.update(dict.fromkeys(tensors, group))
     return result
+
+
+class _Ties:
+    """Union-find over tensors; a root knows what its class has been seen to hold, and its fixed range if it has one."""
+
+    def __init__(self, tensors: list[Tensor], seen: Callable[[Tensor], tuple[float, float]]) -> None:
+        self.parent = {t: t for t in tensors}
+        self.reach = {t: seen(t) for t in tensors}
+        self.kind: dict[Tensor, tuple[float, int]] = {}
+
+    def root(self, t: Tensor) -> Tensor:
+        while self.parent[t] is not t:
+            self.parent[t] = self.parent[self.parent[t]]
+            t = self.parent[t]
+        return t
+
+    def fit(self, a: Tensor, b: Tensor) -> bool:
+        """Whether one class of both would clip nothing."""
+        a, b = self.root(a), self.root(b)
+        kinds = [self.kind[t] for t in (a, b) if t in self.kind]
+        if not kinds or len(set(kinds)) > 1:
+            return not kinds
+        low, high = _bounds(kinds[0])
+        return all(low <= self.reach[t][0] and self.reach[t][1] <= high for t in (a, b) if t not in self.kind)
+
+    def join(self, a: Tensor, b: Tensor) -> None:
+        a, b = self.root(a), self.root(b)
+        if a is b:
+            return
+        self.parent[b] = a
+        self.reach[a] = (min(self.reach[a][0], self.reach[b][0]), max(self.reach[a][1], self.reach[b][1]))
+        if b in self.kind:
+            self.kind.setdefault(a, self.kind[b])
 
 
 def _bounds(fixed: tuple[float, int]) -> tuple[float, float]:

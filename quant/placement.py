@@ -127,29 +127,37 @@ def _obstacle(node: Node, target: str) -> str:
 
 def _end_in_float(graph: Graph, plan: Placement) -> None:
     producers, consumers = graph.producers(), graph.consumers()
-    for output in dict.fromkeys(graph.outputs):
-        t = output
-        while (node := producers.get(t)) is not None:
-            if node in plan.last or (set(consumers.get(t, ())) & plan.integer):
-                break
-            if not _passive(node):
-                if node in plan.integer:
-                    plan.integer.discard(node)
-                    plan.last.add(node)
-                break
+    pending, stuck = list(dict.fromkeys(graph.outputs)), list[Tensor]()
+    done, moved = set[Tensor](), True
+    while pending or moved:
+        if not pending:
+            # What was read as codes a moment ago may be free now.
+            pending, stuck, moved = stuck, [], False
+            continue
+        t = pending.pop()
+        node = producers.get(t)
+        if node is None or node in plan.last or t in done:
+            continue
+        if any(c in plan.integer for y in node.outputs for c in consumers.get(y, ())):
+            stuck.append(t)
+            continue
+        moved = True
+        done.add(t)
+        if _passive(node):
             if node in plan.integer:
                 plan.integer.discard(node)
                 plan.why[node] = "after the last layer, whose output is float"
-            inner = [x for x in node.inputs if x is not None and not x.is_const]
-            if len(inner) != 1:
-                break
-            t = inner[0]
+            pending += [x for x in node.inputs if x is not None and not x.is_const]
+        elif node in plan.integer:
+            plan.integer.discard(node)
+            plan.last.add(node)
 
 
 def _passive(node: Node) -> bool:
-    """Moves or rescales one tensor: what may follow the last layer."""
+    """Moves or rescales values: what may follow the last layer."""
     cell = cell_of(node)
-    if len([t for t in node.inputs if t is not None and not t.is_const]) != 1 or len(node.outputs) != 1:
+    count = len([t for t in node.inputs if t is not None and not t.is_const])
+    if count == 0 or (count > 1 and cell.output != "same"):
         return False
     return weight_index(node) is None and (cell.output in ("same", "fixed") or cell.table or not cell.int8)
 

@@ -101,3 +101,31 @@ def test_constants_take_part():
     graph = graph_of(make)
     group = next(g for g in groups_of(graph).groups if "most" in names(g))
     assert {t.name for t in group.sources} == {"x", "k"}
+
+
+def test_a_fixed_range_is_known_behind_what_moves_it():
+    def make(build, x):
+        (a,) = build.emit("Sigmoid", [x], {}, name="gate")
+        b, c = build.emit("Split", [a], {"axis": -1, "sizes": [4, 4]}, name="parts")
+        (d,) = build.emit("Mul", [b, build.constant(np.float32(9), "k")], {}, name="wide")
+        (e,) = build.emit("Concat", [d, c], {"axis": -1}, name="join")
+        return e
+
+    reach = {"gate": (0.0, 1.0), "parts": (0.0, 1.0), "parts_1": (0.0, 1.0)}
+    groups = groups_of(graph_of(make), lambda t: reach.get(t.name, (0.0, 9.0)))
+    group = groups.of[next(t for t in groups.of if t.name == "join")]
+    assert names(group) == {"wide", "join"} and group.fixed is None
+    assert [(node.name, index) for node, index in groups.requantize] == [("join", 1)]
+
+
+def test_two_fixed_ranges_do_not_become_one():
+    def make(build, x):
+        (a,) = build.emit("Sigmoid", [x], {}, name="gate")
+        (b,) = build.emit("Tanh", [x], {}, name="state")
+        (c,) = build.emit("Concat", [a, b], {"axis": -1}, name="join")
+        return c
+
+    groups = groups_of(graph_of(make), lambda t: (0.0, 0.9))
+    of = {t.name: groups.of[t] for t in groups.of}
+    assert of["gate"].fixed == (1 / 256, -128) and of["state"].fixed == (1 / 128, 0)
+    assert of["gate"] is not of["state"] and len(groups.requantize) == 1

@@ -4,7 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from bitlite.converter.builder import Builder
 from bitlite.converter.formats import ms, read_model
+from bitlite.converter.ir import Graph
 from bitlite.converter.passes import for_target, run_passes
 from bitlite.quant.post_training import Settings, quantize_graph, symmetric
 from bitlite.quant.thresholds import THRESHOLDS
@@ -178,3 +180,25 @@ def test_real_runtime_profile_leaves_its_faulty_kernels_in_float(network, sample
     assert result.graph.meta["rounding"] == "gemmlowp"
     assert types["mean"] == np.float32 and types["sum"] == np.int8
     assert any("real kernel" in why for why in result.plan.why.values())
+
+
+def test_heads_joined_at_the_end_are_never_rounded(samples, sqnr, outputs):
+    def network():
+        rng = np.random.default_rng(0)
+        graph = Graph("net")
+        build = Builder(graph)
+        x = build.input("x", np.float32, (1, 8, 8, 3))
+        w = build.constant(rng.standard_normal((6, 1, 1, 3)).astype(np.float32), "w")
+        window = {"stride": [1, 1], "dilation": [1, 1], "pad": [0] * 4}
+        (a,) = build.emit("Conv", [x, w], window, name="boxes")
+        (b,) = build.emit("Mul", [a, build.constant(np.float32(50), "k")], {}, name="scaled")
+        (c,) = build.emit("Conv", [x, w], window, name="classes")
+        (d,) = build.emit("Sigmoid", [c], {}, name="gate")
+        graph.outputs = build.emit("Concat", [b, d], {"axis": -1}, name="join")
+        return graph
+
+    result = quantize_graph(network(), samples, Settings())
+    assert {n.name for n in result.plan.last} == {"scaled", "classes"}
+    want, got = outputs(network()), outputs(result.graph)
+    # One scale for both would leave the classes 2 bits.
+    assert sqnr(want[..., 6:], got[..., 6:]) > 30
