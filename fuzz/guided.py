@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import importlib
+import itertools
 import os
 import pkgutil
 import random
@@ -103,7 +104,11 @@ def main() -> int:
     signal.signal(signal.SIGPROF, late)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
+    calls = itertools.count(1)
+
     def one(data: bytes) -> None:
+        if next(calls) % 1000 == 0:
+            gc.collect()  # large arrays in few cycles do not make Python do it
         signal.setitimer(signal.ITIMER_PROF, SECONDS, 1)
         try:
             attempt(kind, data, path)

@@ -198,8 +198,11 @@ def to_record(graph: Graph) -> Record:
     def number(t: Tensor) -> int:
         if t not in numbers:
             numbers[t] = len(tensors)
+            stored, coded = t, t in weight_only
+            if coded and t.quant is not None and t.quant.bits > 16:  # wider than any weight: a bias
+                stored, coded = Tensor(t.name, np.dtype(np.float32), t.shape, t.real()), False
             try:
-                tensors.append(write_tensor(t, layouts.get(t, _NHWC), packs and t in weight_only))
+                tensors.append(write_tensor(stored, layouts.get(t, _NHWC), packs and coded))
             except UnsupportedError as error:
                 raise Error(str(error)) from error
         return numbers[t]

@@ -68,10 +68,10 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
 class _Reader:
     def __init__(self, model: Any, path: str, opsets: dict[str, int]) -> None:
         self.model, self.path, self.opsets = model, path, opsets
-        noted = {"doc": model.doc_string, "graph_doc": model.graph.doc_string}
-        noted["metadata"] = {p.key: p.value for p in model.metadata_props}
+        noted: dict[str, Any] = {"doc": _utf8(model.doc_string), "graph_doc": _utf8(model.graph.doc_string)}
+        noted["metadata"] = {_utf8(p.key): _utf8(p.value) for p in model.metadata_props}
         meta = {"source": "onnx", "opset": opsets.get("ai.onnx", 0), "onnx": noted}
-        self.graph = Graph(model.graph.name or "main", meta=meta)
+        self.graph = Graph(_utf8(model.graph.name) or "main", meta=meta)
         self.build = Builder(self.graph)
         self.depth = 0
         self.files: dict[str, Any] = {}
@@ -295,6 +295,11 @@ class _Reader:
         if kind == 8:
             return [s.decode("utf-8", "replace") for s in a.strings]
         raise UnsupportedError(f"attribute {a.name!r} of kind {kind} is not read", file=self.path)
+
+
+def _utf8(text: str | bytes) -> str:
+    """What nothing refers to may be any text: what is no UTF-8 comes from protobuf as bytes."""
+    return text if isinstance(text, str) else text.decode("utf-8", "replace")
 
 
 def _decode(stored: np.ndarray, kind: int, count: int) -> np.ndarray:

@@ -107,3 +107,13 @@ def test_a_gigabyte_of_external_weights_takes_at_most_two_and_a_half(tmp_path):
         [sys.executable, "-c", _PEAK, str(tmp_path / "m.onnx")], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) << 10 <= 2.5 * layers * len(data)
+
+
+def test_a_graph_name_that_is_no_text_does_not_matter(tmp_path):
+    path = _save(tmp_path / "m.onnx", [_node("Relu", ["x"], ["y"])], {"x": [2]}, {"y": None})
+    data = (tmp_path / "m.onnx").read_bytes()
+    assert data.count(b"\x01g") == 1
+    (tmp_path / "m.onnx").write_bytes(data.replace(b"\x01g", b"\x01\x9f"))
+    for container in CONTAINERS:
+        bitlite.convert(path, tmp_path / "out", output_format=(container.upper(),), quiet=True)
+        assert list(bitlite.load(tmp_path / f"out.{container}").run(np.float32([-1, 2])).values())[0].tolist() == [0, 2]

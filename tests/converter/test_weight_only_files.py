@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from bitlite import UnsupportedError, convert, load
 from bitlite.converter.builder import Builder
-from bitlite.converter.formats import onnx_write, tflite
+from bitlite.converter.formats import ms, onnx_write, tflite
 from bitlite.converter.ir import Graph
+from bitlite.converter.numeric.qparams import QuantParam
 
 WINDOW = {"stride": [1, 1], "dilation": [1, 1], "pad": [0] * 4}
 
@@ -177,3 +178,14 @@ def test_metadata_and_signatures_of_a_tflite_file_survive(source, tmp_path):
         noted = tflite.read(str(tmp_path / "b.tflite"), None).meta["tflite"]
         assert noted["metadata"] == {"TFLITE_METADATA": b"\x01labels\x00"}
         assert noted["signatures"] == {"classify": sides}
+
+
+def test_a_bias_in_codes_that_a_float_operator_reads_is_written_as_floats(tmp_path):
+    graph = Graph("m")
+    build = Builder(graph)
+    bias = build.constant(np.array([1000, -2000, 3], np.int32), "bias")
+    bias.quant = QuantParam([0.001], [0], None, 32)
+    graph.outputs = build.emit("Add", [build.input("x", np.float32, (2, 3)), bias])
+    ms.write(graph, str(tmp_path / "m.ms"))
+    (got,) = load(tmp_path / "m.ms").run(np.zeros((2, 3), np.float32)).values()
+    np.testing.assert_allclose(got, [[1, -2, 0.003]] * 2, rtol=1e-6)
