@@ -116,4 +116,7 @@ def test_a_graph_name_that_is_no_text_does_not_matter(tmp_path):
     (tmp_path / "m.onnx").write_bytes(data.replace(b"\x01g", b"\x01\x9f"))
     for container in CONTAINERS:
         bitlite.convert(path, tmp_path / "out", output_format=(container.upper(),), quiet=True)
-        assert list(bitlite.load(tmp_path / f"out.{container}").run(np.float32([-1, 2])).values())[0].tolist() == [0, 2]
+        assert next(iter(bitlite.load(tmp_path / f"out.{container}").run(np.float32([-1, 2])).values())).tolist() == [
+            0,
+            2,
+        ]
