@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "cpu.h"
-#include "descend.h"
 #include "observe.h"
+#include "rounding.h"
 #include "runtime.h"
 
 namespace py = pybind11;
@@ -304,6 +304,35 @@ py::tuple PyObserveChannels(const FloatArray& x, int64_t channels) {
   return py::make_tuple(low, high, sum);
 }
 
+// (low, high) of at least one float.
+py::tuple PyExtremes(const FloatArray& x) {
+  if (x.size() < 1) throw std::invalid_argument("no values have no extremes");
+  float low, high;
+  bool finite;
+  {
+    py::gil_scoped_release release;
+    finite = Extremes(x.data(), x.size(), &low, &high);
+  }
+  if (!finite) throw std::domain_error("values are NaN or infinite");
+  return py::make_tuple(low, high);
+}
+
+// (sum int64[channels], least int64[channels]); see ObserveCodes.
+py::tuple PyObserveCodes(const py::array_t<int8_t, py::array::c_style>& x, int64_t channels) {
+  if (channels < 1 || x.size() % channels != 0) {
+    throw std::invalid_argument(std::to_string(x.size()) + " codes are not rows of " +
+                                std::to_string(channels));
+  }
+  py::array_t<int64_t> sum(channels), least(channels);
+  int64_t* const total = sum.mutable_data();
+  int64_t* const lowest = least.mutable_data();
+  {
+    py::gil_scoped_release release;
+    ObserveCodes(x.data(), x.size() / channels, channels, total, lowest);
+  }
+  return py::make_tuple(sum, least);
+}
+
 // (counts int64[bins], number of zeros); see CountBins.
 py::tuple PyCountBins(const FloatArray& x, float factor, int32_t base, int32_t bins) {
   if (bins < 1) throw std::invalid_argument("at least one bin is needed");
@@ -316,6 +345,37 @@ py::tuple PyCountBins(const FloatArray& x, float factor, int32_t base, int32_t b
     zeros = CountBins(x.data(), x.size(), factor, base, bins, out);
   }
   return py::make_tuple(counts, zeros);
+}
+
+using Rows = py::array_t<int16_t, py::array::c_style>;
+
+// Fills the part of gram [k, k]; see Gram.
+void PyGram(const Rows& x, py::array_t<double, py::array::c_style>& gram, int part, int parts) {
+  const bool fit = x.ndim() == 2 && gram.ndim() == 2 && gram.shape(0) == x.shape(1) &&
+                   gram.shape(1) == x.shape(1) && x.shape(0) >= 1 && x.shape(0) <= kMostGramRows;
+  if (!fit || parts < 1 || part < 0 || part >= parts) {
+    throw std::invalid_argument("1 to " + std::to_string(kMostGramRows) +
+                                " rows [n, k], gram [k, k] and a part of the parts are needed");
+  }
+  double* const out = gram.mutable_data();
+  py::gil_scoped_release release;
+  Gram(x.data(), x.shape(0), x.shape(1), part, parts, out);
+}
+
+// Adds to products [channels, taps, taps] and sums [channels, taps]; see GramByChannel.
+void PyGramByChannel(const Rows& x, py::array_t<int32_t, py::array::c_style>& products,
+                     py::array_t<int32_t, py::array::c_style>& sums) {
+  bool fit = x.ndim() == 3 && products.ndim() == 3 && sums.ndim() == 2;
+  fit = fit && x.shape(0) <= kMostGramRows && products.shape(0) == x.shape(2) &&
+        products.shape(1) == x.shape(1) && products.shape(2) == x.shape(1) &&
+        sums.shape(0) == x.shape(2) && sums.shape(1) == x.shape(1);
+  if (!fit) {
+    throw std::invalid_argument("rows [n, t, c], products [c, t, t] and sums [c, t] are needed");
+  }
+  int32_t* const to = products.mutable_data();
+  int32_t* const total = sums.mutable_data();
+  py::gil_scoped_release release;
+  GramByChannel(x.data(), x.shape(0), x.shape(1), x.shape(2), to, total);
 }
 
 // In place on q [batch, k, columns]; see Descend. Each call takes columns begin..end of every
@@ -366,6 +426,12 @@ PYBIND11_MODULE(_native, m) {
       .def_property_readonly("isa", [](const PyProgram& p) { return IsaName(p.program().isa()); });
   m.def("check_step", &PyCheckStep, py::arg("tensors"), py::arg("step"), py::arg("isa") = "");
   m.def("observe_channels", &PyObserveChannels, py::arg("x").noconvert(), py::arg("channels"));
+  m.def("extremes", &PyExtremes, py::arg("x").noconvert());
+  m.def("observe_codes", &PyObserveCodes, py::arg("x").noconvert(), py::arg("channels"));
+  m.def("gram", &PyGram, py::arg("x").noconvert(), py::arg("gram").noconvert(), py::arg("part"),
+        py::arg("parts"));
+  m.def("gram_by_channel", &PyGramByChannel, py::arg("x").noconvert(),
+        py::arg("products").noconvert(), py::arg("sums").noconvert());
   m.def("descend", &PyDescend, py::arg("gram").noconvert(), py::arg("real").noconvert(),
         py::arg("q").noconvert(), py::arg("begin"), py::arg("end"), py::arg("low"), py::arg("high"),
         py::arg("sweeps"));

@@ -14,7 +14,7 @@ import numpy as np
 from ..converter.ir import Node, Tensor
 from ..converter.numeric.qparams import INT32_MAX, QuantParam, dequantize, quantize_f32
 from .emit import Layer
-from .walk import Single, Walk, isa_of
+from .walk import Walk, isa_of
 
 _LIMIT = 0.6 * INT32_MAX  # the real tool's: the rest is left to the sum of products
 
@@ -25,10 +25,8 @@ def correct(walk: Walk, node: Node, rounds: int = 2) -> np.ndarray:
     want = walk.means.of(node.outputs[0])
     total = np.zeros_like(want)
     for _ in range(rounds):
-        run = Single([layer.node], walk.threads, walk.rounding, isa_of(layer.node))
-        have, live = _layer_mean(
-            lambda k, run=run: run(partial(walk.codes.get, sample=k))[0], walk.count, run.outputs[0]
-        )
+        run = walk.single([layer.node], isa_of(layer.node))
+        have, live = _layer_mean(walk, lambda k, run=run: run(partial(walk.codes.get, sample=k))[0], run.outputs[0])
         total += add_to_bias(layer, (want - have) / np.maximum(live, 0.25))
     return total
 
@@ -37,7 +35,7 @@ def correct_lockstep(walk: Walk, node: Node) -> None:
     """Corrects the layer's bias on its float inputs quantized: MindSpore Lite's way, for convolutions there."""
     layer = walk.made.layers[node]
     source = {walk.made.twin[t]: t for t in node.inputs if t in walk.made.twin}
-    run = Single([layer.node], walk.threads, walk.rounding, isa_of(layer.node))
+    run = walk.single([layer.node], isa_of(layer.node))
     reals = {t: node.inputs[i] for i, t in enumerate(layer.node.inputs) if t is not None and t.dtype.kind == "f"}
 
     def fed(t: Tensor, sample: int) -> np.ndarray:
@@ -49,41 +47,32 @@ def correct_lockstep(walk: Walk, node: Node) -> None:
         return dequantize(quantize_f32(walk.real.get(x, sample), q), q)  # pyright: ignore[reportArgumentType]
 
     want = walk.means.of(node.outputs[0])
-    have, _ = _layer_mean(lambda k: run(partial(fed, sample=k))[0], walk.count, run.outputs[0])
+    have, _ = _layer_mean(walk, lambda k: run(partial(fed, sample=k))[0], run.outputs[0])
     add_to_bias(layer, want - have)
 
 
-def _real_mean(values: Callable[[int], np.ndarray], count: int) -> np.ndarray:
-    """Mean per channel (last axis), float64, of float32 arrays."""
+def _layer_mean(walk: Walk, value: Callable[[int], np.ndarray], t: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Real mean per channel of what `value` gives for each sample, and the share of elements that are not at an end of
+    the codes (where a shift is felt)."""
     from .. import _native
 
-    total: np.ndarray | float = 0.0
-    rows = 0
-    for k in range(count):
-        a = values(k)
-        total = total + _native.observe_channels(a, a.shape[-1])[2]
-        rows += a.size // a.shape[-1]
-    return np.asarray(total) / rows
+    def look(k: int) -> tuple[np.ndarray, np.ndarray | None, int]:
+        a = value(k)
+        channels = a.shape[-1]
+        rows = a.size // channels
+        if a.dtype.kind == "f":
+            return _native.observe_channels(a, channels)[2], None, rows
+        return *_native.observe_codes(a, channels), rows
 
-
-def _layer_mean(values: Callable[[int], np.ndarray], count: int, t: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Real mean per channel, and the share of elements that are not at an end of the codes (where a shift is felt)."""
+    total = ends = rows = 0
+    for part, least, count in walk.each(look):
+        total, rows = total + part, rows + count
+        ends = ends if least is None else ends + least
+    mean, live = np.asarray(total) / rows, (rows - np.asarray(ends)) / rows
     if t.dtype.kind == "f":
-        mean = _real_mean(values, count)
-        return mean, np.ones(len(mean))
+        return mean, np.broadcast_to(live, mean.shape)
     assert t.quant is not None
-    total: np.ndarray | int = 0
-    live: np.ndarray | int = 0
-    count_rows = 0
-    for k in range(count):
-        a = values(k)
-        rows = a.reshape(-1, a.shape[-1])
-        total = total + rows.sum(axis=0, dtype=np.int64)
-        low, high = rows.min(axis=0), rows.max(axis=0)
-        live = live + ((rows != low) | (low == high)).sum(axis=0)
-        count_rows += len(rows)
-    mean = (np.asarray(total) / count_rows - float(t.quant.zero_point[0])) * float(t.quant.scale[0])
-    return mean, np.asarray(live) / count_rows
+    return (mean - float(t.quant.zero_point[0])) * float(t.quant.scale[0]), live
 
 
 def add_to_bias(layer: Layer, shift: np.ndarray) -> np.ndarray:

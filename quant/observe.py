@@ -7,7 +7,7 @@ and so every scale that is derived from them, are then the same bits everywhere,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -15,8 +15,11 @@ from ..converter.errors import DataError
 from ..converter.ir import Graph, Tensor
 from ..native.session import Session
 from .histogram import DEFAULT_BINS, Histogram
+from .parallel import Workers
 
 FLOAT_ISA = "avx2"
+_HELD = 256 << 20
+T = TypeVar("T")
 Sample = Mapping[str, np.ndarray]
 
 
@@ -28,9 +31,9 @@ def float_isa() -> str:
 
 
 class Runner:
-    """Runs a graph with chosen tensors as outputs, into buffers that are used again for the next sample."""
+    """Runs a graph with chosen tensors as outputs, into buffers that are used again; several threads may call it."""
 
-    def __init__(self, graph: Graph, tensors: Sequence[Tensor], threads: int) -> None:
+    def __init__(self, graph: Graph, tensors: Sequence[Tensor], threads: int = 1) -> None:
         view = Graph(graph.name, list(graph.nodes), list(graph.inputs), [], dict(graph.meta))
         made = {t for n in graph.nodes for t in n.outputs}
         self.fed = [t for t in tensors if t not in made]
@@ -39,45 +42,61 @@ class Runner:
         if view.outputs:
             view.prune()
             self.session = Session(view, threads, isa=float_isa())
-        self._bound: dict[tuple[tuple[int, ...], ...], dict[str, np.ndarray]] = {}
-        self._used = {t.name for n in view.nodes for t in n.inputs if t is not None}
+        self._spare: list[tuple[tuple[tuple[int, ...], ...], dict[str, np.ndarray]]] = []
 
-    def __call__(self, sample: Sample) -> dict[str, np.ndarray]:
-        """Tensor name → value; the arrays are overwritten by the next call."""
+    def __call__(self, sample: Sample, see: Callable[[Mapping[str, np.ndarray]], T]) -> T:
+        """see(tensor name → value); the arrays are overwritten later."""
         found = {t.name: sample[t.name] for t in self.fed}
         if self.session is None:
-            return found
+            return see(found)
         feeds = {k: np.ascontiguousarray(v) for k, v in sample.items()}
         key = tuple(feeds[p.name].shape for p in self.session.inputs)
-        if key not in self._bound:
-            self._bound = {key: self.session.run(feeds)}
-        else:
-            self.session.bind(feeds, self._bound[key]).run()
-        return found | self._bound[key]
-
-
-def observe(
-    graph: Graph,
-    samples: Iterable[Sample],
-    tensors: Sequence[Tensor],
-    see: Callable[[Tensor, np.ndarray], None],
-    threads: int = 1,
-) -> int:
-    """Shows `see` each tensor's value of each sample, tensor by tensor in parallel. Returns the number of samples."""
-    run = Runner(graph, tensors, threads)
-    count = 0
-
-    def one(t: Tensor) -> None:
         try:
-            see(t, values[t.name])
-        except (DataError, ValueError) as error:
-            raise DataError(f"sample {count}: tensor {t.name!r}: {error}") from error
+            shapes, values = self._spare.pop()
+        except IndexError:
+            shapes, values = (), {}
+        if shapes != key:
+            values = self.session.run(feeds)
+        else:
+            self.session.bind(feeds, values).run()
+        seen = see(found | values)
+        self._spare.append((key, values))
+        return seen
 
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        for sample in samples:
-            values = run(sample)
-            for done in pool.map(one, tensors):
-                assert done is None
+
+class Observer(Protocol):
+    """What is to be known of tensors: `look`, at one sample's value, may run in any thread; `take` adds what it found,
+    sample by sample."""
+
+    def look(self, x: np.ndarray) -> Any: ...
+    def take(self, t: Tensor, found: Any) -> None: ...
+
+
+def observe(graph: Graph, samples: Iterable[Sample], tensors: Sequence[Tensor], see: Observer, threads: int = 1) -> int:
+    """Shows `see` each tensor's value of each sample, several samples at a time. Returns the number of samples.
+
+    What is found does not depend on `threads`. So many samples run at once as have their activations in 256 MB.
+    """
+    held = sum(t.nbytes for t in tensors)
+    abreast = max(1, min(threads, _HELD // max(held, 1)))
+    run = Runner(graph, tensors, max(1, threads // abreast))
+
+    def look(numbered: tuple[int, Sample]) -> list[Any]:
+        number, sample = numbered
+
+        def one(t: Tensor, x: np.ndarray) -> Any:
+            try:
+                return see.look(x)
+            except (DataError, ValueError) as error:
+                raise DataError(f"sample {number}: tensor {t.name!r}: {error}") from error
+
+        return run(sample, lambda values: [one(t, values[t.name]) for t in tensors])
+
+    count = 0
+    with Workers(abreast) as workers:
+        for found in workers.each(look, enumerate(samples)):
+            for t, part in zip(tensors, found):
+                see.take(t, part)
             count += 1
     return count
 
@@ -89,24 +108,31 @@ def histogram_of(x: np.ndarray, bins: int = DEFAULT_BINS) -> Histogram:
     if x.dtype != np.float32 or not x.size or not x.flags.c_contiguous:
         return Histogram.of(x, bins)
     try:
-        low, high, _ = _native.observe_channels(x, 1)
+        low, high = _native.extremes(x)
     except ValueError:
         return Histogram.of(x, bins)
-    counted = Histogram.counted(float(low[0]), float(high[0]), bins, lambda *grid: _native.count_bins(x, *grid))
+    counted = Histogram.counted(low, high, bins, lambda *grid: _native.count_bins(x, *grid))
     return counted or Histogram.of(x, bins)
 
 
+def _by_channel(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    from .. import _native
+
+    return _native.observe_channels(x, x.shape[-1] if x.ndim else 1)
+
+
 class ChannelExtremes:
-    """Per tensor, the extremes and the mean square along its last axis, over all samples."""
+    """Per tensor, the extremes along its last axis, over all samples."""
 
     def __init__(self) -> None:
         self.low: dict[Tensor, np.ndarray] = {}
         self.high: dict[Tensor, np.ndarray] = {}
 
-    def __call__(self, t: Tensor, x: np.ndarray) -> None:
-        from .. import _native
+    def look(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _by_channel(x)[:2]
 
-        low, high, _ = _native.observe_channels(x, x.shape[-1] if x.ndim else 1)
+    def take(self, t: Tensor, found: tuple[np.ndarray, np.ndarray]) -> None:
+        low, high = found
         self.low[t] = np.minimum(self.low[t], low) if t in self.low else low
         self.high[t] = np.maximum(self.high[t], high) if t in self.high else high
 
@@ -118,13 +144,14 @@ class ChannelMeans:
         self._sum: dict[Tensor, np.ndarray] = {}
         self._rows: dict[Tensor, int] = {}
 
-    def __call__(self, t: Tensor, x: np.ndarray) -> None:
-        from .. import _native
+    def look(self, x: np.ndarray) -> tuple[np.ndarray, int]:
+        total = _by_channel(x)[2]
+        return total, x.size // len(total)
 
-        channels = x.shape[-1] if x.ndim else 1
-        total = _native.observe_channels(x, channels)[2]
+    def take(self, t: Tensor, found: tuple[np.ndarray, int]) -> None:
+        total, rows = found
         self._sum[t] = self._sum[t] + total if t in self._sum else total
-        self._rows[t] = self._rows.get(t, 0) + x.size // channels
+        self._rows[t] = self._rows.get(t, 0) + rows
 
     def of(self, t: Tensor) -> np.ndarray:
         return self._sum[t] / self._rows[t]
@@ -137,9 +164,11 @@ class Histograms:
         self.bins = bins
         self.of: dict[Tensor, Histogram] = {}
 
-    def __call__(self, t: Tensor, x: np.ndarray) -> None:
-        new = histogram_of(x, self.bins)
+    def look(self, x: np.ndarray) -> Histogram:
+        return histogram_of(x, self.bins)
+
+    def take(self, t: Tensor, found: Histogram) -> None:
         if t in self.of:
-            self.of[t].merge(new)
+            self.of[t].merge(found)
         else:
-            self.of[t] = new
+            self.of[t] = found

@@ -2,24 +2,24 @@
 
 X are the codes that reach the layer through the already quantized prefix. The mean is left out (the bias corrects it),
 and a ridge keeps ŵ near w where the rows say nothing. Each step sets one input's weight, in all output channels at
-once, to the best code given the others (as COMQ, Zhang et al. 2024). X'X is a sum of integers, exact in any order, so
-BLAS gives the same bits everywhere; the rest is elementwise float64 in a fixed order.
+once, to the best code given the others (as COMQ, Zhang et al. 2024). X'X is a sum of integers, exact in any order, and
+the rest elementwise float64 in a fixed order: the same codes on every instruction set, for any number of threads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..converter.ir import Node
-from ..converter.ops.spatial import pad_spatial, windows
 from .walk import Walk
 
-ROWS = 2048
+ROWS = 2048  # at most 2^15, whose products of 9-bit numbers int32 holds
 SWEEPS = 3
 RIDGE = 0.01
-_EXACT = 256  # rows whose products of 9-bit numbers float32 sums without rounding
 
 
 def refine(walk: Walk, node: Node, *, ridge: float = RIDGE, sweeps: int = SWEEPS) -> None:
@@ -57,7 +57,7 @@ def descend(
     if (q == real).all():
         return
     columns = q.shape[2]
-    share = (-(-columns // threads) + 7) // 8 * 8
+    share = -(-columns // (32 * threads)) * 32  # what a kernel takes at once is 32 or less
     parts = [(begin, min(begin + share, columns)) for begin in range(0, columns, share)]
     low, high = limits
     with ThreadPoolExecutor(max_workers=threads) as pool:
@@ -75,48 +75,89 @@ def collect(walk: Walk, node: Node, limit: int = ROWS) -> np.ndarray | None:
     if group not in (1, w.data.shape[0]) or (group != 1 and w.data.shape[-1] != 1):
         return None
     zero = int(twin.quant.zero_point[0])
-    per_sample = max(1, limit // walk.count)
-    gram = total = None
+    count = min(walk.count, limit)
+    per_sample = limit // count
+    spots: dict[tuple[int, ...], Spots] = {}
+
+    def rows(sample: int) -> np.ndarray:
+        x = walk.codes.get(twin, sample)
+        if x.shape not in spots:
+            spots[x.shape] = Spots.of(node, x.shape, per_sample)
+        return spots[x.shape].rows(x, zero)
+
+    if group != 1:
+        return _gram_by_channel(walk.each(rows, count))
+    found = list(walk.each(rows, count))
+    return _gram(np.concatenate([r.reshape(len(r), -1) for r in found]), walk.threads)
+
+
+def _gram(x: np.ndarray, threads: int) -> np.ndarray:
+    """The centred product of int16 [rows, K], float64 [1, K, K]."""
+    from .. import _native
+
+    gram = np.empty((x.shape[1], x.shape[1]))
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        list(pool.map(lambda part: _native.gram(x, gram, part, threads), range(threads)))
+    return gram[None]
+
+
+def _gram_by_channel(found: Iterable[np.ndarray]) -> np.ndarray:
+    """The centred product within each channel of int16 [rows, taps, C], float64 [C, taps, taps]."""
+    from .. import _native
+
+    products = sums = None
     count = 0
-    waiting: list[np.ndarray] = []
-    for s in range(walk.count):
-        x = (walk.codes.get(twin, s).astype(np.int16) - zero).astype(np.float32)
-        waiting.append(_rows(node, x, per_sample, group != 1))
-        if s + 1 < walk.count and sum(a.shape[1] for a in waiting) < _EXACT:
-            continue
-        rows = np.concatenate(waiting, axis=1)
-        waiting = []
-        for begin in range(0, rows.shape[1], _EXACT):
-            part = rows[:, begin : begin + _EXACT]
-            if len(part) == 1:
-                product = (part[0].T @ part[0])[None]
-            else:
-                product = part.transpose(0, 2, 1) @ part
-            gram = product.astype(np.float64) if gram is None else np.add(gram, product, out=gram)
-            sums = part.sum(axis=1, dtype=np.float64)
-            total = sums if total is None else total + sums
-        count += rows.shape[1]
-    assert gram is not None and total is not None
-    gram -= total[:, :, None] * (total[:, None, :] / count)
-    return gram
+    for x in found:
+        if products is None or sums is None:
+            taps, channels = x.shape[1:]
+            products, sums = np.zeros((channels, taps, taps), np.int32), np.zeros((channels, taps), np.int32)
+        _native.gram_by_channel(x, products, sums)
+        count += len(x)
+    assert products is not None and sums is not None
+    total = sums.astype(np.float64)
+    return products - total[:, :, None] * (total[:, None, :] / count)
 
 
-def _rows(node: Node, x: np.ndarray, limit: int, depthwise: bool) -> np.ndarray:
-    """float32 [batch, rows, K] of one sample, at most `limit` rows evenly spread."""
-    w = node.inputs[1]
-    assert w is not None and w.data is not None
-    if node.op == "FullyConnected":
-        rows = x.reshape(-1, w.data.shape[1])
-        return rows[_spread(len(rows), limit)][None]
-    kernel, rank = w.data.shape[1:-1], w.data.ndim - 2
-    view = windows(pad_spatial(x, node.attrs["pad"]), kernel, node.attrs["stride"], node.attrs["dilation"])
-    sizes = view.shape[: rank + 1]
-    at = np.unravel_index(_spread(int(np.prod(sizes)), limit), sizes)
-    part = view[at]  # [rows, C, *K]
-    part = part.reshape(len(part), part.shape[1], -1)
-    return np.ascontiguousarray(
-        part.transpose(1, 0, 2) if depthwise else part.transpose(0, 2, 1).reshape(1, len(part), -1)
-    )
+@dataclass(frozen=True)
+class Spots:
+    """The elements of an input that some of a layer's outputs are made from.
+
+    at: int64 [rows, taps], places in the input as [places, C]. inside: which of them are not padding, None for all.
+    """
+
+    at: np.ndarray
+    inside: np.ndarray | None
+
+    @classmethod
+    def of(cls, node: Node, shape: tuple[int, ...], limit: int) -> Spots:
+        """Those of at most `limit` outputs, evenly spread, for an input of this shape."""
+        w = node.inputs[1]
+        assert w is not None and w.data is not None
+        if node.op == "FullyConnected":
+            return cls(_spread(int(np.prod(shape)) // w.data.shape[1], limit)[:, None], None)
+        kernel, pad = w.data.shape[1:-1], node.attrs["pad"]
+        stride, dilation = node.attrs["stride"], node.attrs["dilation"]
+        sizes = [
+            (n + pad[2 * d] + pad[2 * d + 1] - (kernel[d] - 1) * dilation[d] - 1) // stride[d] + 1
+            for d, n in enumerate(shape[1:-1])
+        ]
+        where = np.unravel_index(_spread(int(np.prod([shape[0], *sizes])), limit), [shape[0], *sizes])
+        at, inside = where[0][:, None], np.ones((len(where[0]), 1), bool)
+        for d, n in enumerate(shape[1:-1]):
+            place = where[d + 1][:, None] * stride[d] - pad[2 * d] + np.arange(kernel[d]) * dilation[d]
+            fits = (place >= 0) & (place < n)
+            at = (at[:, :, None] * n + np.where(fits, place, 0)[:, None, :]).reshape(len(at), -1)
+            inside = (inside[:, :, None] & fits[:, None, :]).reshape(len(at), -1)
+        return cls(at, None if inside.all() else inside)
+
+    def rows(self, x: np.ndarray, zero: int) -> np.ndarray:
+        """The codes less their zero point, int16 [rows, taps, C]; padding is 0."""
+        places = x.reshape(-1, x.shape[-1])
+        found = places[self.at].astype(np.int16)
+        found -= np.int16(zero)
+        if self.inside is not None:
+            found[~self.inside] = 0
+        return found
 
 
 def _spread(n: int, limit: int) -> np.ndarray:

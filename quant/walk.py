@@ -6,12 +6,13 @@ correction that needs the already quantized prefix never runs a prefix again.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 
@@ -20,13 +21,19 @@ from ..converter.numeric.qparams import quantize_f32
 from ..native.session import Session
 from .emit import Integer
 from .observe import ChannelMeans, Sample, float_isa, observe
+from .parallel import Workers
 
 BUDGET = 48 << 20  # bytes of activations of one graph kept in memory
 _SMALL = 1 << 16  # what is smaller stays in memory anyhow
+_BATCH = 4  # samples that a thread takes at once
+T = TypeVar("T")
 
 
 class Store:
-    """Arrays of a tensor, one a sample. What does not fit into the budget goes to a temporary file."""
+    """Arrays of a tensor, one a sample. What does not fit into the budget goes to a temporary file.
+
+    Several threads may call `get`.
+    """
 
     def __init__(self, budget: int = BUDGET) -> None:
         self.budget, self.used = budget, 0
@@ -43,8 +50,9 @@ class Store:
         if t not in self._files:
             self._files[t] = tempfile.TemporaryFile(prefix="bitlite-")  # noqa: SIM115
         file = self._files[t]
-        kept.append(_Spilled(file, file.seek(0, 2), a.shape, a.dtype))
+        kept.append(_Spilled(file, file.tell(), a.shape, a.dtype))
         file.write(np.ascontiguousarray(a).data)
+        file.flush()
 
     def get(self, t: Tensor, sample: int) -> np.ndarray:
         found = self._arrays[t][sample]
@@ -67,9 +75,10 @@ class _Spilled:
     dtype: np.dtype
 
     def read(self) -> np.ndarray:
-        self.file.seek(self.offset)
         out = np.empty(self.shape, self.dtype)
-        self.file.readinto(memoryview(out).cast("B"))  # pyright: ignore
+        rest, at = memoryview(out).cast("B"), self.offset  # pyright: ignore
+        while rest and (n := os.preadv(self.file.fileno(), [rest], at)):
+            rest, at = rest[n:], at + n
         return out
 
 
@@ -112,6 +121,7 @@ class Walk:
         self.means, self.floats = ChannelMeans(), floats
         observe(graph, samples, outputs, self.means, threads)
         self.graph, self.made, self.threads, self.count = graph, made, threads, len(samples)
+        self._workers: Workers | None = None
         self.real, self.codes = Store(budget), Store(budget)
         self.rounding = made.graph.meta.get("rounding", "rne_f32")
         self._left: Counter[Tensor] = Counter()
@@ -130,6 +140,20 @@ class Walk:
     def run(self, layer: Callable[[Walk, Node], None]) -> None:
         """Runs all nodes; `layer` is called for each float node with a weight in both graphs, once its integer inputs
         (and its float output) are there, before its integer form runs."""
+        with Workers(min(self.threads, max(self.count, 1))) as self._workers:
+            self._run(layer)
+        self._workers = None
+
+    def each(self, one: Callable[[int], T], count: int | None = None) -> Iterator[T]:
+        """one(k) of each sample, or of the first `count`, in order, several at a time."""
+        samples = range(self.count if count is None else count)
+        return map(one, samples) if self._workers is None else self._workers.each(one, samples, _BATCH)
+
+    def single(self, nodes: Sequence[Node], isa: str) -> Single:
+        """One node as a program for `each`: threads that samples leave over work within a run."""
+        return Single(nodes, max(1, self.threads // max(self.count, 1)), self.rounding, isa)
+
+    def _run(self, layer: Callable[[Walk, Node], None]) -> None:
         rest = set(self.made.layers)
         for node in self.graph.nodes:
             if not rest:
@@ -161,9 +185,9 @@ class Walk:
         self._position += 1
 
     def _step(self, store: Store, nodes: Sequence[Node], isa: str) -> None:
-        run = Single(nodes, self.threads, self.rounding, isa)
-        for k in range(self.count):
-            for t, a in zip(run.outputs, run(partial(store.get, sample=k))):
+        run = self.single(nodes, isa)
+        for found in self.each(lambda k: run(partial(store.get, sample=k))):
+            for t, a in zip(run.outputs, found):
                 if self._left[t]:
                     store.add(t, a)
 

@@ -12,6 +12,7 @@
 #include "packed_f32.h"
 #include "reduce_f32.h"
 #include "softmax_f32.h"
+#include "statistics.h"
 #include "unary_f32.h"
 #include "vector_s8.h"
 

@@ -48,13 +48,26 @@ def check_step(tensors: list[dict[str, Any]], step: dict[str, Any], isa: str = "
 def observe_channels(x: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Extremes (float32) and sums (float64) per channel of float32 [rows, channels]. ValueError for NaN or infinity."""
 
+def extremes(x: np.ndarray) -> tuple[float, float]:
+    """The least and the greatest of float32 values, of any shape. ValueError for NaN or infinity, and for none."""
+
+def observe_codes(x: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """int64 per channel of int8 [rows, channels]: the sum, and how many are the least of their channel (0 where all
+    are equal)."""
+
 def count_bins(x: np.ndarray, factor: float, base: int, bins: int) -> tuple[np.ndarray, int]:
     """int64[bins]: elements with floor(x * factor) - base = i, clamped to the bins; and how many are exactly 0."""
+
+def gram(x: np.ndarray, gram: np.ndarray, part: int, parts: int) -> None:
+    """Fills a part of float64 gram [k, k] with X'X - s s' / n of int16 rows x [n, k], s their sum; |x| <= 255."""
+
+def gram_by_channel(x: np.ndarray, products: np.ndarray, sums: np.ndarray) -> None:
+    """Adds to int32 products [c, t, t] the X'X of each channel of int16 x [n, t, c], and to sums [c, t] the sums."""
 
 def descend(
     gram: np.ndarray, real: np.ndarray, q: np.ndarray, begin: int, end: int, low: float, high: float, sweeps: int
 ) -> None:
-    """Coordinate descent over weight codes q, in place, for output channels begin..end; see native/descend.h."""
+    """Coordinate descent over weight codes q, in place, for output channels begin..end; see native/rounding.h."""
 
 def isa() -> str:
     """The instruction set that a new program uses (after BITLITE_ISA)."""

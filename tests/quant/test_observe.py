@@ -36,6 +36,33 @@ def test_channels(channels):
     assert np.allclose(total, x.sum(0, dtype=np.float64), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("isa", ["scalar", "avx2", ""])
+def test_statistics_are_the_same_bits_on_every_instruction_set(monkeypatch, isa):
+    from bitlite import _native
+
+    def results():
+        made = [histogram_of(x).to_json() for x in ARRAYS.values()]
+        return made, [a.tolist() for a in _native.observe_channels(ARRAYS["normal"], 7)]
+
+    monkeypatch.setenv("BITLITE_ISA", "scalar")
+    expected = results()
+    monkeypatch.setenv("BITLITE_ISA", isa)
+    assert results() == expected
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (9, 3), (131, 1), (131, 7), (70, 64), (33, 200)])
+def test_codes(shape):
+    from bitlite import _native
+
+    x = RNG.integers(-128, 128, shape).astype(np.int8)
+    x[x < -100] = -128
+    x[:, 0] = 5
+    total, least = _native.observe_codes(x, shape[1])
+    low, high = x.min(0), x.max(0)
+    assert np.array_equal(total, x.sum(0, dtype=np.int64))
+    assert np.array_equal(least, np.where(low == high, 0, (x == low).sum(0)))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("at", [0, 5, 1303])
 def test_a_value_that_is_not_finite_is_refused(bad, at):

@@ -1,8 +1,13 @@
 """Codes chosen for the layer's output: never worse on the rows they were chosen on, within their limits."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from bitlite.quant.rounding import descend
+from bitlite.converter.ir import Node, Tensor
+from bitlite.converter.numeric.qparams import QuantParam
+from bitlite.converter.ops.spatial import pad_spatial, windows
+from bitlite.quant.rounding import collect, descend
 
 
 def problem(seed, batch=1, k=24, columns=11, rows=200):
@@ -53,3 +58,88 @@ def test_shapes_must_fit():
         _native.descend(gram[:, :-1], real, q, 0, 3, -7.0, 7.0, 1)
     with pytest.raises(ValueError):
         _native.descend(gram, real, q, 0, 99, -7.0, 7.0, 1)
+
+
+ZERO = -7
+LAYERS = {
+    "1x1": ((9, 1, 1, 5), 1, (1, 1), (1, 1), (0, 0, 0, 0)),
+    "3x3": ((9, 3, 3, 5), 1, (1, 1), (1, 1), (1, 1, 1, 1)),
+    "strided": ((9, 3, 2, 5), 1, (2, 1), (1, 2), (0, 1, 2, 0)),
+    "depthwise": ((5, 3, 3, 1), 5, (2, 2), (1, 1), (0, 1, 0, 1)),
+    "one dimension": ((9, 3, 5), 1, (2,), (1,), (1, 0)),
+    "fully connected": ((9, 10), 1, None, None, None),
+}
+
+
+def layer_on(codes, name):
+    """The layer with this input, and a walk that gives each sample's codes."""
+    shape, group, stride, dilation, pad = LAYERS[name]
+    x = Tensor("x", np.dtype(np.float32), codes[0].shape)
+    w = Tensor("w", np.dtype(np.float32), shape, np.zeros(shape, np.float32))
+    attrs = {} if stride is None else {"stride": list(stride), "dilation": list(dilation), "pad": list(pad)}
+    node = Node("FullyConnected" if stride is None else "Conv", "n", [x, w], [], attrs | {"group": group})
+    twin = Tensor("q", np.dtype(np.int8), x.shape, None, QuantParam(np.ones(1), np.array([ZERO], np.int32), None, 8))
+    walk = SimpleNamespace(
+        made=SimpleNamespace(twin={x: twin}),
+        count=len(codes),
+        threads=2,
+        codes=SimpleNamespace(get=lambda t, k: codes[k]),
+        each=lambda one, count: map(one, range(count)),
+    )
+    return walk, node
+
+
+@pytest.mark.parametrize("limit", [10**4, 24])
+@pytest.mark.parametrize("name", LAYERS)
+def test_products_are_those_of_the_rows_that_the_layer_reads(name, limit):
+    shape, group, stride, dilation, pad = LAYERS[name]
+    spatial = (1, 11, 5) if name == "one dimension" else (1, 10) if stride is None else (1, 8, 11, 5)
+    codes = list(np.random.default_rng(5).integers(-128, 128, (3, *spatial)).astype(np.int8))
+    gram = collect(*layer_on(codes, name), limit)
+    rows = []
+    for q in codes:
+        x = (q.astype(np.float64) - ZERO).reshape(q.shape)
+        if stride is not None:
+            x = windows(pad_spatial(x, list(pad)), shape[1:-1], list(stride), list(dilation))
+            x = x.reshape(-1, x.shape[len(shape) - 1], int(np.prod(shape[1:-1])))  # [rows, C, taps]
+            x = x.transpose(1, 0, 2) if group > 1 else x.transpose(0, 2, 1).reshape(1, len(x), -1)
+        else:
+            x = x[None]
+        share = min(x.shape[1], limit // 3)
+        rows.append(
+            x[:, [(i * x.shape[1] + x.shape[1] // 2) // share if share < x.shape[1] else i for i in range(share)]]
+        )
+    x = np.concatenate(rows, axis=1)
+    x -= x.mean(axis=1, keepdims=True)
+    assert gram.shape == (len(x), x.shape[2], x.shape[2])
+    assert np.allclose(gram, x.transpose(0, 2, 1) @ x, rtol=1e-9, atol=1e-6)
+
+
+@pytest.mark.parametrize("isa", ["scalar", "avx2", ""])
+def test_products_and_codes_are_the_same_bits_on_every_instruction_set(monkeypatch, isa):
+    codes = list(np.random.default_rng(6).integers(-128, 128, (3, 1, 8, 11, 5)).astype(np.int8))
+
+    def results():
+        found = [collect(*layer_on(codes, name), 24) for name in ("3x3", "depthwise")]
+        gram, real, q = problem(7, columns=37)
+        descend(gram, real, q, (-7.0, 7.0))
+        return [*found, q]
+
+    monkeypatch.setenv("BITLITE_ISA", "scalar")
+    expected = results()
+    monkeypatch.setenv("BITLITE_ISA", isa)
+    assert all(np.array_equal(a, b) for a, b in zip(results(), expected))
+
+
+def test_rows_must_fit():
+    from bitlite import _native
+
+    x, gram = np.ones((4, 6), np.int16), np.empty((6, 6))
+    with pytest.raises(ValueError):
+        _native.gram(x, gram[:5, :5].copy(), 0, 1)
+    with pytest.raises(ValueError):
+        _native.gram(x, gram, 1, 1)
+    with pytest.raises(ValueError):
+        _native.gram(np.ones((1 << 15 | 1, 1), np.int16), np.empty((1, 1)), 0, 1)
+    with pytest.raises(ValueError):
+        _native.gram_by_channel(x[:, :, None], np.zeros((1, 6, 5), np.int32), np.zeros((1, 6), np.int32))

@@ -1,0 +1,103 @@
+#include "rounding.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "cpu.h"
+#include "kernels/kernels.h"
+
+namespace bitlite {
+namespace {
+
+constexpr int64_t kChannels = 64;  // whose products stay in the nearest cache
+
+const StatisticsKernel& Kernels() { return BITLITE_SELECT(statistics, ActiveIsa()).fn(); }
+
+// Columns first .. first + kPanel of x as [pairs, kPanel] of two rows' int16, with zeros beyond.
+void Pack(const int16_t* x, int64_t rows, int64_t k, int64_t first, int32_t* panel) {
+  const int64_t width = std::min<int64_t>(kPanel, k - first);
+  for (int64_t r = 0; r < rows; r += 2, panel += kPanel) {
+    const int16_t* a = x + r * k + first;
+    const int16_t* b = a + k;
+    std::fill(panel, panel + kPanel, 0);
+    for (int64_t c = 0; c < width; ++c) {
+      const uint32_t high = r + 1 < rows ? static_cast<uint16_t>(b[c]) : 0;
+      panel[c] = static_cast<int32_t>(high << 16 | static_cast<uint16_t>(a[c]));
+    }
+  }
+}
+
+}  // namespace
+
+void Gram(const int16_t* x, int64_t rows, int64_t k, int part, int parts, double* gram) {
+  const StatisticsKernel& kernel = Kernels();
+  const int64_t pairs = (rows + 1) / 2, panels = (k + kPanel - 1) / kPanel;
+  std::vector<int32_t> packed(panels * pairs * kPanel);
+  std::vector<int64_t> sums(k, 0);
+  for (int64_t p = 0; p < panels; ++p) {
+    Pack(x, rows, k, p * kPanel, packed.data() + p * pairs * kPanel);
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t i = 0; i < k; ++i) sums[i] += x[r * k + i];
+  }
+  std::vector<double> total(sums.begin(), sums.end()), share(k);
+  for (int64_t i = 0; i < k; ++i) share[i] = total[i] / static_cast<double>(rows);
+  int32_t tile[kTileRows * kPanel];
+  // Tiles on and above the diagonal; the rest is their mirror image.
+  for (int64_t p = part; p < panels; p += parts) {
+    const int32_t* right = packed.data() + p * pairs * kPanel;
+    const int64_t most = std::min(k, (p + 1) * kPanel);
+    for (int64_t i = 0; i < most; i += kTileRows) {
+      const int32_t* left = packed.data() + i / kPanel * pairs * kPanel + i % kPanel;
+      kernel.products(left, right, pairs, tile);
+      for (int64_t a = i; a < std::min(most, i + kTileRows); ++a) {
+        const int32_t* product = tile + (a - i) * kPanel;
+        for (int64_t b = p * kPanel; b < most; ++b) {
+          const double sum = product[b - p * kPanel];
+          gram[a * k + b] = sum - total[a] * share[b];
+          gram[b * k + a] = sum - total[b] * share[a];
+        }
+      }
+    }
+  }
+}
+
+void GramByChannel(const int16_t* x, int64_t rows, int64_t taps, int64_t channels,
+                   int32_t* products, int32_t* sums) {
+  const StatisticsKernel& kernel = Kernels();
+  std::vector<int32_t> sum(taps * (taps + 1) / 2 * kChannels);
+  for (int64_t first = 0; first < channels; first += kChannels) {
+    const int64_t width = std::min(kChannels, channels - first);
+    std::fill(sum.begin(), sum.end(), 0);
+    kernel.products_by_channel(x + first, rows, taps, channels, width, sum.data());
+    const int32_t* from = sum.data();
+    for (int64_t i = 0; i < taps; ++i) {
+      for (int64_t j = i; j < taps; ++j, from += width) {
+        for (int64_t c = 0; c < width; ++c) {
+          int32_t* to = products + (first + c) * taps * taps;
+          to[i * taps + j] += from[c];
+          if (i != j) to[j * taps + i] += from[c];
+        }
+      }
+    }
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t i = 0; i < taps; ++i) {
+      const int16_t* row = x + (r * taps + i) * channels;
+      for (int64_t c = 0; c < channels; ++c) sums[c * taps + i] += row[c];
+    }
+  }
+}
+
+void Descend(const double* gram, const double* real, double* q, int64_t k, int64_t columns,
+             int64_t begin, int64_t end, double low, double high, int sweeps) {
+  const StatisticsKernel& kernel = Kernels();
+  std::vector<double> scratch(3 * k * kMostColumns);
+  const int64_t width = kernel.descent;
+  for (int64_t c = begin; c < end; c += width) {
+    kernel.descend({gram, real + c, q + c, scratch.data(), k, columns, std::min(width, end - c),
+                    low, high, sweeps});
+  }
+}
+
+}  // namespace bitlite

@@ -1,0 +1,27 @@
+// Weight codes that keep a layer's output: products of its inputs, and coordinate descent on them;
+// see quant/rounding.py. On the kernels of the active instruction set; the results are the same
+// bits on every one.
+#pragma once
+
+#include <cstdint>
+
+namespace bitlite {
+
+constexpr int64_t kMostGramRows = 1 << 15;  // products of 9 bits add up in int32
+
+// X'X - s s' / rows of x [rows, k], s its column sums, |x| <= 255, 1 <= rows <= kMostGramRows.
+// Calls for the parts 0 .. parts - 1 fill the whole of gram [k, k], which they share.
+void Gram(const int16_t* x, int64_t rows, int64_t k, int part, int parts, double* gram);
+
+// Adds to products[channels, taps, taps] the X'X of each channel, and to sums[channels, taps] the
+// sums, of x [rows, taps, channels]; over all calls rows <= kMostGramRows.
+void GramByChannel(const int16_t* x, int64_t rows, int64_t taps, int64_t channels,
+                   int32_t* products, int32_t* sums);
+
+// Lowers (q - real)' gram (q - real) column by column: q and real are [k, columns], gram is [k, k],
+// symmetric with a positive diagonal. Codes stay within [low, high], whole numbers. The result does
+// not depend on how columns are parted among calls.
+void Descend(const double* gram, const double* real, double* q, int64_t k, int64_t columns,
+             int64_t begin, int64_t end, double low, double high, int sweeps);
+
+}  // namespace bitlite

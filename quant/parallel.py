@@ -1,0 +1,45 @@
+"""Work on many samples by several threads, with results in the order of the samples."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class Workers:
+    """Threads for calls that release the GIL; a context that ends them."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def each(self, one: Callable[[S], T], items: Iterable[S], batch: int = 1) -> Iterator[T]:
+        """Yields one(item) of each item, in order, computed `batch` items at a time.
+
+        Only a batch more than there are threads is ahead of the reader, so memory does not grow with the items. What
+        `one` raises is raised in its place.
+        """
+        if self._pool is None:
+            yield from map(one, items)
+            return
+        source = iter(items)
+        ahead: deque[Future[list[T]]] = deque()
+        while part := list(islice(source, batch)):
+            ahead.append(self._pool.submit(lambda part=part: [one(item) for item in part]))
+            if len(ahead) > self.threads:
+                yield from ahead.popleft().result()
+        while ahead:
+            yield from ahead.popleft().result()
