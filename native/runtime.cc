@@ -13,7 +13,10 @@ namespace bitlite {
 namespace {
 
 // Below this a barrier costs more than the second thread brings.
-constexpr double kMinParallelNs = 6000;
+constexpr double kMinParallelNs = 1000;
+
+// A part of less than this is not worth its own claim.
+constexpr double kMinPartNs = 1000;
 
 void CheckIndex(int index, size_t count, const std::string& what) {
   if (index < 0 || static_cast<size_t>(index) >= count) {
@@ -48,9 +51,20 @@ size_t RoundUp(size_t n) { return (n + 63) / 64 * 64; }
 }  // namespace
 
 struct Program::Context {
+  // A step's phase, as a thread needs it; written once, so that every core has it in its cache.
+  struct Job {
+    const Step* step;
+    StepArgs args;
+    size_t thread_stride;
+    int phase;
+    int64_t items;
+    int64_t parts;  // of a thread's share; 0: the work is not worth a second thread
+  };
+
   Aligned<uint8_t> arena;
   std::vector<const void*> in;
   std::vector<void*> out;
+  std::vector<Job> jobs;  // in the order of the steps and their phases
 };
 
 Program::Program(std::vector<TensorSpec> tensors, std::vector<StepSpec> steps,
@@ -297,6 +311,21 @@ std::unique_ptr<Program::Context> Program::MakeContext() const {
       *out++ = const_cast<void*>(Address(i, *context, nullptr, nullptr));
     }
   }
+  for (const Planned& planned : steps_) {
+    const Step& step = *planned.step;
+    const StepArgs args = {
+        context->in.data() + planned.first_in, context->out.data() + planned.first_out,
+        context->arena.data() + planned.scratch, context->arena.data() + planned.thread_scratch};
+    for (size_t phase = 0; phase < step.phases.size(); ++phase) {
+      const int64_t items = step.phases[phase];
+      const bool alone = threads_ == 1 || items < 2 || step.cost_ns < kMinParallelNs;
+      const int64_t parts = std::min<int64_t>(
+          {kMaxParts, items / threads_ / step.grain,
+           static_cast<int64_t>(std::min(1e9, step.cost_ns / threads_ / kMinPartNs))});
+      context->jobs.push_back({&step, args, planned.thread_stride, static_cast<int>(phase), items,
+                               alone ? 0 : std::max<int64_t>(1, parts)});
+    }
+  }
   return context;
 }
 
@@ -357,39 +386,25 @@ void Program::Run(const void* const* inputs, void* const* outputs, int64_t* step
 }
 
 void Program::RunSteps(const Context& context, int threads, int64_t* step_ns) const {
-  uint8_t* arena = const_cast<uint8_t*>(context.arena.data());
+  const Context::Job* job = context.jobs.data();
   for (size_t s = 0; s < steps_.size(); ++s) {
     const int64_t start = step_ns != nullptr ? NowNs() : 0;
-    const Planned& planned = steps_[s];
-    if (planned.nothing_to_do) {
-      if (step_ns != nullptr) step_ns[s] = 0;
-      continue;
-    }
-    const Step& step = *planned.step;
-    const StepArgs args = {context.in.data() + planned.first_in,
-                           context.out.data() + planned.first_out, arena + planned.scratch,
-                           arena + planned.thread_scratch};
-    for (size_t phase = 0; phase < step.phases.size(); ++phase) {
-      const int64_t items = step.phases[phase];
-      if (threads == 1 || items < 2 || step.cost_ns < kMinParallelNs) {
-        step.Run(args, static_cast<int>(phase), 0, items);
+    const Context::Job* const end = job + steps_[s].step->phases.size();
+    if (steps_[s].nothing_to_do) job = end;
+    for (; job < end; ++job) {
+      if (threads == 1 || job->parts == 0) {
+        job->step->Run(job->args, job->phase, 0, job->items);
         continue;
       }
-      struct Job {
-        const Step& step;
-        const StepArgs& args;
-        size_t thread_stride;
-        int phase;
-      } job = {step, args, planned.thread_stride, static_cast<int>(phase)};
       ThreadPool::Get().ParallelFor(
-          threads, items, step.grain,
-          [](void* opaque, int thread, int64_t begin, int64_t end) {
-            const Job& j = *static_cast<const Job*>(opaque);
+          threads, job->items, job->parts,
+          [](const void* opaque, int thread, int64_t first, int64_t last) {
+            const Context::Job& j = *static_cast<const Context::Job*>(opaque);
             StepArgs mine = j.args;
             mine.thread_scratch += thread * j.thread_stride;
-            j.step.Run(mine, j.phase, begin, end);
+            j.step->Run(mine, j.phase, first, last);
           },
-          &job);
+          job);
     }
     if (step_ns != nullptr) step_ns[s] = NowNs() - start;
   }

@@ -14,9 +14,6 @@ namespace {
 constexpr auto kSpin = std::chrono::microseconds(100);
 constexpr int kPausesPerClockRead = 64;
 
-// Parts of a thread's share: the longest wait at the end of a job is one part.
-constexpr int kPartsPerShare = 8;
-
 inline void Pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -73,80 +70,95 @@ int ThreadPool::Acquire(int threads) {
     taken_.store(false, std::memory_order_release);
     return 1;
   }
-  // A job without participants: sleeping workers wake while the first steps run.
-  Publish(0);
+  // A job without parts: sleeping workers wake while the first steps run.
+  ++sequence_;
+  for (int t = 1; t < threads; ++t) {
+    shares_[t].threads.store(0, std::memory_order_relaxed);
+    shares_[t].claim.store(static_cast<uint64_t>(sequence_) << 32, std::memory_order_release);
+  }
+  Wake(threads);
   return threads;
 }
 
 void ThreadPool::Release() { taken_.store(false, std::memory_order_release); }
 
-void ThreadPool::Publish(int threads) {
-  const uint64_t sequence = (job_.load(std::memory_order_relaxed) >> 8) + 1;
-  job_.store((sequence << 8) | static_cast<uint64_t>(threads), std::memory_order_seq_cst);
-  // One wake-up per sleep: a worker that wakes slowly does not cost a system call for every job.
-  if (sleepers_.load(std::memory_order_seq_cst) > 0 && sleepers_.exchange(0) > 0) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    wake_.notify_all();
+// One wake-up per sleep: a worker that wakes slowly does not cost a system call for every job. One
+// that falls asleep at this very moment may be missed: this job is then done without it.
+void ThreadPool::Wake(int threads) {
+  for (int t = 1; t < threads; ++t) {
+    Share& share = shares_[t];
+    if (!share.asleep.load(std::memory_order_relaxed) || !share.asleep.exchange(false)) continue;
+    std::lock_guard<std::mutex> lock(share.mutex);
+    share.wake.notify_one();
   }
 }
 
-void ThreadPool::ParallelFor(int threads, int64_t items, int64_t grain, Fn fn, void* context) {
+void ThreadPool::ParallelFor(int threads, int64_t items, int64_t parts, Fn fn,
+                             const void* context) {
   threads = static_cast<int>(std::min<int64_t>(threads, items));
-  const int parts = static_cast<int>(
-      std::max<int64_t>(1, std::min<int64_t>(kPartsPerShare, items / threads / grain)));
-  fn_.store(fn, std::memory_order_relaxed);
-  context_.store(context, std::memory_order_relaxed);
-  items_.store(items, std::memory_order_relaxed);
-  parts_.store(parts, std::memory_order_relaxed);
-  unfinished_.store(threads * parts, std::memory_order_relaxed);
-  const uint32_t sequence = static_cast<uint32_t>((job_.load(std::memory_order_relaxed) >> 8) + 1);
-  for (int t = 0; t < threads; ++t) {
-    shares_[t].claim.store(static_cast<uint64_t>(sequence) << 32, std::memory_order_release);
+  parts = std::clamp<int64_t>(std::min(parts, items / threads), 1, kMaxParts);
+  const uint64_t claim = static_cast<uint64_t>(++sequence_) << 32 | static_cast<uint64_t>(parts)
+                                                                        << 16;
+  // The caller's own share last: the others begin meanwhile.
+  for (int t = threads - 1; t >= 0; --t) {
+    Share& share = shares_[t];
+    share.fn.store(fn, std::memory_order_relaxed);
+    share.context.store(context, std::memory_order_relaxed);
+    share.begin.store(items * t / threads, std::memory_order_relaxed);
+    share.end.store(items * (t + 1) / threads, std::memory_order_relaxed);
+    share.threads.store(threads, std::memory_order_relaxed);
+    share.done.store(0, std::memory_order_relaxed);
+    share.claim.store(claim, std::memory_order_release);
   }
-  Publish(threads);
-  TakeParts(sequence, 0, threads);
-  const auto done = [this] { return unfinished_.load(std::memory_order_acquire) == 0; };
-  // Someone is in the middle of a part, unless the OS has taken that thread off its core.
-  while (!SpinUntil(done)) std::this_thread::yield();
+  Wake(threads);
+  for (int t = 0; t < threads; ++t) TakeParts(sequence_, t, 0);
+  for (int t = 0; t < threads; ++t) {
+    const auto done = [&] { return shares_[t].done.load(std::memory_order_acquire) == parts; };
+    // Someone is in the middle of a part, unless the OS has taken that thread off its core.
+    while (!SpinUntil(done)) std::this_thread::yield();
+  }
 }
 
-void ThreadPool::TakeParts(uint32_t sequence, int thread, int threads) {
-  const Fn fn = fn_.load(std::memory_order_relaxed);
-  void* const context = context_.load(std::memory_order_relaxed);
-  const int64_t items = items_.load(std::memory_order_relaxed);
-  const int parts = parts_.load(std::memory_order_relaxed);
-  for (int k = 0; k < threads; ++k) {
-    const int share = (thread + k) % threads;
-    const int64_t begin = items * share / threads, end = items * (share + 1) / threads;
-    std::atomic<uint64_t>& claim = shares_[share].claim;
-    uint64_t seen = claim.load(std::memory_order_acquire);
-    while (seen >> 32 == sequence && static_cast<int>(seen & 0xffffffff) < parts) {
-      if (!claim.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) continue;
-      // From here on the job cannot end before this part has.
-      const int64_t part = static_cast<int64_t>(seen & 0xffffffff);
-      fn(context, thread, begin + (end - begin) * part / parts,
-         begin + (end - begin) * (part + 1) / parts);
-      unfinished_.fetch_sub(1, std::memory_order_release);
-      seen = claim.load(std::memory_order_acquire);
-    }
+void ThreadPool::TakeParts(uint32_t sequence, int index, int thread) {
+  Share& share = shares_[index];
+  uint64_t seen = share.claim.load(std::memory_order_acquire);
+  const Fn fn = share.fn.load(std::memory_order_relaxed);
+  const void* const context = share.context.load(std::memory_order_relaxed);
+  const int64_t begin = share.begin.load(std::memory_order_relaxed);
+  const int64_t n = share.end.load(std::memory_order_relaxed) - begin;
+  int done = 0;
+  for (;;) {
+    const int64_t part = seen & 0xffff, parts = seen >> 16 & 0xffff;
+    if (seen >> 32 != sequence || part >= parts) break;
+    if (!share.claim.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) continue;
+    // From here on the job cannot end before this part has.
+    fn(context, thread, begin + n * part / parts, begin + n * (part + 1) / parts);
+    ++done;
+    ++seen;
   }
+  if (done > 0) share.done.fetch_add(done, std::memory_order_release);
 }
 
 void ThreadPool::Work(int thread) {
-  uint64_t seen = 0;
-  const auto news = [&] { return job_.load(std::memory_order_seq_cst) != seen; };
+  Share& own = shares_[thread];
+  uint32_t seen = 0;
+  const auto sequence = [&] {
+    return static_cast<uint32_t>(own.claim.load(std::memory_order_acquire) >> 32);
+  };
+  const auto news = [&] { return sequence() != seen; };
   for (;;) {
     if (!SpinUntil(news)) {
-      std::unique_lock<std::mutex> lock(mutex_);
+      std::unique_lock<std::mutex> lock(own.mutex);
       while (!news()) {
-        sleepers_.fetch_add(1, std::memory_order_seq_cst);
+        own.asleep.store(true);
         if (news()) break;
-        wake_.wait(lock);
+        own.wake.wait(lock);
       }
+      own.asleep.store(false, std::memory_order_relaxed);
     }
-    seen = job_.load(std::memory_order_seq_cst);
-    const int threads = static_cast<int>(seen & 0xff);
-    if (thread < threads) TakeParts(static_cast<uint32_t>(seen >> 8), thread, threads);
+    seen = sequence();
+    const int threads = own.threads.load(std::memory_order_relaxed);
+    for (int k = 0; k < threads; ++k) TakeParts(seen, (thread + k) % threads, thread);
   }
 }
 

@@ -10,10 +10,11 @@
 namespace bitlite {
 
 constexpr int kMaxThreads = 64;
+constexpr int64_t kMaxParts = 8;  // of a share: the longest wait at the end of a job is one part
 
 class ThreadPool {
  public:
-  using Fn = void (*)(void* context, int thread, int64_t begin, int64_t end);
+  using Fn = void (*)(const void* context, int thread, int64_t begin, int64_t end);
 
   static ThreadPool& Get();
 
@@ -23,38 +24,36 @@ class ThreadPool {
   void Release();
 
   // Calls fn on parts that make up [0, items), on the calling thread and up to threads - 1 workers;
-  // returns when all are done. Each thread starts with a contiguous share of its own, cut into a
-  // few parts; whoever is done early takes parts of the others, so a worker that the OS does not
-  // run holds up nobody.
-  // grain: fewest items of a part.
-  void ParallelFor(int threads, int64_t items, int64_t grain, Fn fn, void* context);
+  // returns when all are done. Each thread starts with a contiguous share of its own, cut into at
+  // most `parts` (1..kMaxParts) parts; whoever is done early takes parts of the others, so a worker
+  // that the OS does not run holds up nobody.
+  void ParallelFor(int threads, int64_t items, int64_t parts, Fn fn, const void* context);
 
  private:
   ThreadPool() = default;
   void Work(int thread);
-  void Publish(int threads);
-  void TakeParts(uint32_t sequence, int thread, int threads);
+  void Wake(int threads);
+  void TakeParts(uint32_t sequence, int share, int thread);
 
-  // (sequence << 8) | participating threads: one word, so that a late worker cannot see half a job.
-  std::atomic<uint64_t> job_{0};
-  // Of the current job. A worker may read them while the next job is being written; it then fails
-  // to claim.
-  std::atomic<Fn> fn_{nullptr};
-  std::atomic<void*> context_{nullptr};
-  std::atomic<int64_t> items_{0};
-  std::atomic<int> parts_{0};  // of each share
-  // By share: (sequence << 32) | next part.
+  // A thread's share of the current job. What passes between two cores costs as much as a small
+  // job, so all that a worker has to know is on the one cache line that it watches. The fields
+  // change only when every part of the job before is claimed: whoever then reads them in vain does
+  // not get a claim either.
   struct alignas(64) Share {
-    std::atomic<uint64_t> claim{0};
+    std::atomic<uint64_t> claim{0};  // (sequence << 32) | (parts << 16) | next part
+    std::atomic<Fn> fn{nullptr};
+    std::atomic<const void*> context{nullptr};
+    std::atomic<int64_t> begin{0}, end{0};
+    std::atomic<int> threads{0}, done{0};  // done: parts
+    alignas(64) std::atomic<bool> asleep{false};
+    std::mutex mutex;
+    std::condition_variable wake;
   };
   Share shares_[kMaxThreads];
-  alignas(64) std::atomic<int> unfinished_{0};  // parts
+  uint32_t sequence_ = 0;
 
-  std::atomic<int> sleepers_{0};
-  std::atomic<bool> taken_{false};
   int workers_ = 0;
-  std::mutex mutex_;
-  std::condition_variable wake_;
+  std::atomic<bool> taken_{false};
 };
 
 // The pool for the duration of one run.
