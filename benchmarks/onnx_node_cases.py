@@ -102,10 +102,9 @@ def main() -> int:
             print(f"{status:8s} {name:60s} {reason}")
     print(", ".join(f"{counts[k]} {k}" for k in ("passed", "refused", "wrong")))
     if args.write:
-        from bitlite.tools.operator_docs import cases_table, page
+        from bitlite.tools.operator_docs import cases_table, rewrite
 
-        with open(args.write, "w", encoding="utf-8") as out:
-            out.write(page(cases_table(results.values())))
+        rewrite(args.write, node_cases=cases_table(results.values()))
     return int(counts["wrong"] > 0)
 
 

@@ -1,18 +1,19 @@
 """Writes docs/operators.md from the operators' rows: `python -m bitlite.tools.operator_docs docs/operators.md`.
 
-The table of the ONNX node cases is measured, not derived: it is kept as the file has it, and
-`python benchmarks/onnx_node_cases.py --write docs/operators.md` puts in what it found.
+Two tables are measured, not derived: they are kept as the file has them, and `--write docs/operators.md` of
+benchmarks/ms_operators.py and benchmarks/onnx_node_cases.py puts in what these found.
 """
 
 from __future__ import annotations
 
 import collections
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-BEGIN, END = "<!-- node cases -->", "<!-- end of node cases -->"
+RUNTIME, NODES = "runtime cases", "node cases"
+_PARTS = (RUNTIME, NODES)
 _HEAD = """\
 # Operators
 
@@ -30,8 +31,8 @@ of ONNX are unrolled, up to 1024 rounds.
 """
 
 
-def page(node_cases: str = "") -> str:
-    """The whole page, around the measured table of node cases (with its markers)."""
+def page(parts: Mapping[str, str] | None = None) -> str:
+    """The whole page, around the measured tables: name → text without its markers."""
     from ..converter import limits
     from ..converter.opdef import load_rows
 
@@ -57,13 +58,47 @@ def page(node_cases: str = "") -> str:
             live_growth=limits.LIVE_GROWTH,
         )
     )
-    return "\n".join(lines) + "\n" + (node_cases or f"{BEGIN}\n{END}\n")
+    framed = [f"<!-- {name} -->\n{(parts or {}).get(name, '')}<!-- end of {name} -->\n" for name in _PARTS]
+    return "\n".join(lines) + "\n" + "\n".join(framed)
 
 
-def node_cases(text: str) -> str:
-    """The part of a page between the markers, with them; "" when it has none."""
-    begin, end = text.find(BEGIN), text.find(END)
-    return "" if begin < 0 or end < 0 else text[begin : end + len(END)] + "\n"
+def measured(text: str) -> dict[str, str]:
+    """The measured tables that a page holds."""
+    found = {}
+    for name in _PARTS:
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        if begin in text and end in text:
+            found[name] = text[text.index(begin) + len(begin) : text.index(end)]
+    return found
+
+
+def rewrite(path: str | Path, **parts: str) -> None:
+    """Writes the page anew, with its measured tables or those given: `runtime_cases=…`, `node_cases=…`."""
+    path = Path(path)
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    given = {name.replace("_", " "): text for name, text in parts.items()}
+    path.write_text(page(measured(before) | given), encoding="utf-8")
+
+
+def runtime_table(counts: Mapping[str, Mapping[str, int]]) -> str:
+    """The measured part from operator → {"equal", "refused", "wrong"} → number of examples."""
+    totals = {s: sum(c.get(s, 0) for c in counts.values()) for s in ("equal", "refused", "wrong")}
+    lines = ["## The examples of each operator as `.ms`, in MindSpore Lite 2.0.0", ""]
+    lines += [
+        f"{len(counts)} operators have a form there. Of their examples, over types, {totals['equal']} run equal,",
+        f"{totals['refused']} are refused by name before any work, {totals['wrong']} are wrong. What is not listed has",
+        "no form and is refused.",
+        "",
+        "int64 is computed as int32 there, between casts at inputs and outputs; slices computed while running must not",
+        "be empty, nor indices count from the end. float16 inputs and outputs become float32, as the runtime",
+        "makes of them on a CPU without float16 kernels.",
+        "",
+        "| operator | equal | refused | wrong |",
+        "|---|---|---|---|",
+    ]
+    for name, found in sorted(counts.items()):
+        lines.append(f"| {name} | {found.get('equal', 0)} | {found.get('refused', 0)} | {found.get('wrong', 0)} |")
+    return "\n".join(lines) + "\n"
 
 
 def cases_table(results: Iterable[tuple[str, str]]) -> str:
@@ -74,11 +109,11 @@ def cases_table(results: Iterable[tuple[str, str]]) -> str:
         counts[status] += 1
         if status == "refused":
             reasons[_general(reason)] += 1
-    lines = [BEGIN, "## The node cases of `onnx.backend.test`", ""]
+    lines = ["## The node cases of `onnx.backend.test`", ""]
     lines += [f"{counts['passed']} pass, {counts['refused']} are refused, {counts['wrong']} are wrong.", ""]
     lines += ["| refused because | cases |", "|---|---|"]
     lines += [f"| {reason} | {count} |" for reason, count in sorted(reasons.items(), key=lambda i: (-i[1], i[0]))]
-    return "\n".join([*lines, END]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _general(reason: str) -> str:
@@ -110,11 +145,12 @@ def _quantized(row: Any) -> str:
 def _written(row: Any) -> dict[str, str]:
     """Container → the operators that the row's examples are written as."""
     from ..converter.errors import Error
+    from ..converter.examples import example
     from ..converter.formats.writing import write_operators
 
     found: dict[str, dict[str, None]] = {c: {} for c in row.writers}
     for case in row.cases:
-        graph = _graph(row.name, case)
+        graph, _ = example(row.name, case)
         for container in row.writers:
             try:
                 made = write_operators(graph.copy(), container).emitted
@@ -124,37 +160,13 @@ def _written(row: Any) -> dict[str, str]:
     return {c: ", ".join(sorted(names)) or "yes" for c, names in found.items()}
 
 
-def _graph(name: str, case: Any) -> Any:
-    """The graph of one example."""
-    import numpy as np
-
-    from ..converter.builder import Builder
-    from ..converter.ir import Graph
-
-    graph, inputs = Graph(), []
-    build = Builder(graph, fold_limit=0)
-    for i, given in enumerate(case.inputs):
-        if given is None:
-            inputs.append(None)
-        elif isinstance(given, (np.ndarray, np.generic)):
-            inputs.append(build.constant(np.asarray(given), f"x{i}"))
-        elif i in case.const:
-            inputs.append(build.constant(np.ones(given, np.float32), f"x{i}"))
-        else:
-            inputs.append(build.input(f"x{i}", np.float32, given))
-    graph.outputs = build.emit(name, inputs, case.attrs, name="node")
-    return graph
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the page to the path given, or to standard output."""
     args = list(sys.argv[1:] if argv is None else argv)
     if not args:
         sys.stdout.write(page())
         return 0
-    path = Path(args[0])
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    path.write_text(page(node_cases(before)), encoding="utf-8")
+    rewrite(args[0])
     return 0
 
 

@@ -71,7 +71,7 @@ class Writing:
     ) -> Emitted:
         """Appends one operator; `outputs` are the source node's unless given."""
         outs = list(source.outputs if outputs is None else outputs)
-        name = source.name if outs[:1] == source.outputs[:1] else self._name(f"{source.name}/{op}")
+        name = source.name if outs[:1] == source.outputs[:1] else self.name(f"{source.name}/{op}")
         ins = list(inputs)
         while ins and ins[-1] is None:  # absent at the end is not stored: some runtimes count inputs
             ins.pop()
@@ -82,12 +82,12 @@ class Writing:
     def constant(self, data: Any, dtype: Any = None, name: str = "const") -> Tensor:
         """A constant that exists only in the written file (a perm, a shape)."""
         array = np.asarray(data, dtype)
-        return Tensor(self._name(name), array.dtype, array.shape, array)
+        return Tensor(self.name(name), array.dtype, array.shape, array)
 
     def between(self, like: Tensor, shape: Any = None, name: str = "") -> Tensor:
         """An intermediate value that exists only in the written file, typed as `like`."""
         return Tensor(
-            self._name(name or f"{like.name}/part"),
+            self.name(name or f"{like.name}/part"),
             like.dtype,
             like.shape if shape is None else shape,
             None,
@@ -113,7 +113,8 @@ class Writing:
     def refuse(self, node: Node, reason: str, hint: str = "") -> NoReturn:
         raise UnsupportedError(f"{node.name} ({node.op}): {reason}; cannot be written to {self.container}", hint=hint)
 
-    def _name(self, wish: str) -> str:
+    def name(self, wish: str) -> str:
+        """A name that nothing in the file has: `wish`, or `wish_1`, …"""
         name = wish
         if name in self._taken:
             name = next(n for k in itertools.count(1) if (n := f"{wish}_{k}") not in self._taken)
@@ -134,4 +135,8 @@ def write_operators(graph: Graph, container: str, **options: Any) -> Writing:
     writing = Writing(container, graph, **options)
     for node in graph.nodes:
         row(node.op).writers[container](writing, node)
+    if container == "ms":
+        from .ms_types import fit_types
+
+        fit_types(graph, writing)
     return writing

@@ -16,7 +16,7 @@ from ..opdef import Case, Inferred, Quant, op, reads, writes
 from .acts import apply_act, read_act
 from .integer import per_tensor
 from .layout import same_layout
-from .types import broadcast, joint_dtype, need, value_dtype
+from .types import broadcast, joint_dtype, known_size, need, value_dtype
 from .writers import write_fused, write_onnx
 
 
@@ -391,6 +391,11 @@ def write_onnx_mod(w: Writing, node: Node) -> None:
     if y.dtype.kind != "f" or node.op == "Fmod":
         w.node("Mod", node, node.inputs, fields={"fmod": int(node.op == "Fmod")})
         return
+    """Its kernel does not broadcast: an exponent of the result's size, or one for all."""
+    x, e, y = node.inputs[0], node.inputs[1], node.outputs[0]
+    assert x is not None and e is not None
+    if x.shape != y.shape or (e.shape != y.shape and known_size(e.shape) != 1):
+        w.refuse(node, f"its inputs of shapes {x.shape} and {e.shape} broadcast")
     first = w.between(y, name=f"{y.name}/fmod")
     shifted = w.between(y, name=f"{y.name}/shifted")
     w.node("Mod", node, node.inputs, [first], fields={"fmod": 1})

@@ -37,7 +37,7 @@ from .windowed import (
     write_lifted_conv,
     write_onnx_window,
 )
-from .writers import write_fused
+from .writers import need_constants, write_fused
 
 
 def infer_conv(node: Node) -> Inferred:
@@ -209,6 +209,7 @@ def write_ms_conv(w: Writing, node: Node) -> None:
         write_lifted_conv(w, node, write_ms_conv)
         return
     fields = ms_window_fields(w, node, k[1:-1])
+    need_constants(w, node)
     if a["pad_mode"].startswith("same") and None in x[1:-1]:
         w.refuse(node, "its pads follow from an unknown input size", hint="--inputShape")
     fields |= {"in_channel": k[-1] * a["group"], "out_channel": k[0]}

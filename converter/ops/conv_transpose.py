@@ -34,7 +34,7 @@ from .windowed import (
     write_lifted_conv,
     write_onnx_window,
 )
-from .writers import write_fused
+from .writers import need_constants, write_fused
 
 
 def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
@@ -207,6 +207,7 @@ def write_ms_conv_transpose(w: Writing, node: Node) -> None:
     a = node.attrs
     if len(k) == 3:
         write_lifted_conv(w, node, write_ms_conv_transpose)
+    need_constants(w, node)
         return
     fields = ms_window_fields(w, node, k[1:-1])
     if a["group"] > 1 and not (k[-1] == 1 and a["group"] == k[0]):

@@ -14,7 +14,7 @@ from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .acts import apply_act, fused_activation, read_act
 from .integer import is_dynamic, weighted_sum
 from .types import broadcast, fail, joint_dtype, known_size, need
-from .writers import write_fused, write_onnx, write_transposed
+from .writers import need_constants, write_fused, write_onnx, write_transposed
 
 
 def _wide(a: np.ndarray) -> np.ndarray:
@@ -344,6 +344,7 @@ def write_ms_fully_connected(w: Writing, node: Node) -> None:
         fields = {"transpose_a": False, "transpose_b": True}
         _write_ms_product(w, node, fields)
         return
+    need_constants(w, node)
     if x.shape is None or known_size(x.shape[1:]) != weight.shape[1]:
         w.refuse(node, f"an input of shape {x.shape} is not one row of {weight.shape[1]} each", hint="--inputShape")
     fields = {"has_bias": node.input(2) is not None, "use_axis": True, "axis": 1}
@@ -362,6 +363,12 @@ def _write_ms_product(w: Writing, node: Node, fields: dict[str, Any]) -> None:
     """A MatMulFusion, behind a DynamicQuant where the node quantizes its input while running."""
     x = node.inputs[0]
     assert x is not None
+    bias = node.input(2)
+    if bias is not None and not bias.is_const and node.outputs[0].quant is None:
+        raw = w.between(node.outputs[0], name=f"{node.outputs[0].name}/product")
+        w.node("MatMulFusion", node, node.inputs[:2], [raw], fields={**fields, "activation_type": 0})
+        write_fused(w, node, "AddFusion", [raw, bias], key="activation_type")
+        return
     if not is_dynamic(node, _ms_axis(node)):
         write_fused(w, node, "MatMulFusion", node.inputs, fields, key="activation_type")
         return

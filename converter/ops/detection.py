@@ -343,7 +343,8 @@ def read_tflite_detection(r: Reading) -> list[Tensor]:
 @reads("ms", "DetectionPostProcess")
 def read_ms_detection(r: Reading) -> list[Tensor]:
     attrs = {k: r.attr(k) for k in _DETECTION}
-    attrs["scale"] = [float(s) for s in attrs["scale"]]
+    high, wide, x, y = (float(s) for s in attrs["scale"])
+    attrs["scale"] = [y, x, high, wide]
     attrs["use_regular_nms"] = bool(attrs["use_regular_nms"])
     return r.emit_many("DetectionPostProcess", [r.input(i) for i in range(3)], **attrs)
 
@@ -354,4 +355,9 @@ def write_ms_detection(w: Writing, node: Node) -> None:
     assert boxes is not None
     fields = {k: node.attrs[k] for k in _DETECTION} | {"format": 1, "out_quantized": False}
     fields["input_size"] = 0
+    y, x, high, wide = node.attrs["scale"]
+    fields["scale"] = [high, wide, x, y]
+    anchors = node.inputs[2]
+    if anchors is None or anchors.data is None:
+        w.refuse(node, "its anchors must be a constant")
     w.node("DetectionPostProcess", node, node.inputs, fields=fields)

@@ -143,8 +143,24 @@ def write_ms_gather(w: Writing, node: Node) -> None:
         at = w.constant(at.data, np.int32, f"{node.name}/indices")
     elif at.dtype != np.int32:
         at = write_cast(w, node, at, np.dtype(np.int32), "indices")
-    axis = w.constant([node.attrs["axis"]], np.int32, f"{node.name}/axis")
-    w.node("Gather", node, [node.inputs[0], at, axis])
+    x, y, place = node.inputs[0], node.outputs[0], node.attrs["axis"]
+    if place < 0 and x is not None and x.shape is not None:
+        place %= len(x.shape)
+    axis = w.constant([place], np.int32, f"{node.name}/axis")
+    if at.shape != ():
+        w.node("Gather", node, [x, at, axis])
+        return
+    # The runtime takes no single index: one of a list, and its axis removed.
+    if x is None or x.shape is None or y.shape is None:
+        w.refuse(node, "it takes one index of an unknown rank", hint="--inputShape")
+    if at.data is not None:
+        at = w.constant(at.data.reshape(1), np.int32, f"{node.name}/index")
+    else:
+        whole, at = at, Tensor(w.name(f"{node.name}/index"), at.dtype, (1,))
+        w.node("Reshape", node, [whole, w.constant([1], np.int32, f"{node.name}/shape")], [at])
+    raw = w.between(y, (*x.shape[:place], 1, *x.shape[place + 1 :]), f"{y.name}/slice")
+    w.node("Gather", node, [x, at, axis], [raw])
+    w.node("Squeeze", node, [raw], fields={"axis": [place]})
 
 
 @writes("onnx", "Gather")
@@ -365,6 +381,8 @@ def _never_wraps(w: Writing, node: Node) -> None:
 def write_one_hot(w: Writing, node: Node) -> None:
     _never_wraps(w, node)
     at, depth, on, off = node.inputs
+    if w.container == "ms" and any(t is None or t.data is None for t in (depth, on, off)):
+        w.refuse(node, "its depth and values must be constants")
     assert at is not None and depth is not None
     ins = [write_cast(w, node, t, np.dtype(np.int32), "indices") for t in (at, depth)]
     name = "ONE_HOT" if w.container == "tflite" else "OneHot"

@@ -250,6 +250,13 @@ def read_ms_reshape(r: Reading) -> Tensor:
 
 @writes("ms", "Reshape")
 def write_ms_reshape(w: Writing, node: Node) -> None:
+    """The runtime hangs on a Reshape to a single number."""
+    x, y = node.inputs[0], node.outputs[0]
+    if y.shape == ():
+        if x is None or not x.shape or any(n != 1 for n in x.shape):
+            w.refuse(node, f"a single number is made of shape {None if x is None else x.shape}", hint="--inputShape")
+        w.node("Squeeze", node, [x], fields={"axis": list(range(len(x.shape)))})
+        return
     w.node("Reshape", node, [node.inputs[0], write_param(w, node, _shape(w, node), "shape")])
 
 

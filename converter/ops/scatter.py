@@ -205,11 +205,8 @@ def read_scatter_elements(r: Reading) -> Tensor:
 
 
 @writes("onnx", "ScatterElements")
-@writes("ms", "ScatterElements")
 def write_scatter_elements(w: Writing, node: Node) -> None:
     fields = {"axis": node.attrs["axis"]}
     if node.attrs["reduction"] != "none":
-        if w.container == "ms":
-            w.refuse(node, f"reduction {node.attrs['reduction']}")
         fields["reduction"] = node.attrs["reduction"]
     w.node("ScatterElements", node, node.inputs, fields=fields)

@@ -14,6 +14,7 @@ from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..opdef import Case, Inferred, Quant, op, reads, writes
 from .layout import same_layout
+from .ms_activation import write_in_parts
 from .tables import SCALARS, by_table
 from .types import need, value_dtype
 
@@ -215,7 +216,8 @@ def write_ms_exp(w: Writing, node: Node) -> None:
 
 @writes("ms", "Sign")
 def write_ms_sign(w: Writing, node: Node) -> None:
-    w.node("Activation", node, node.inputs, fields={"activation_type": 17})
+    if not write_in_parts(w, node):
+        w.node("Activation", node, node.inputs, fields={"activation_type": 17})
 
 
 def _composed(steps: Sequence[tuple[str, str]]) -> Callable[[Writing, Node], None]:

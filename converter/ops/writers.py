@@ -17,6 +17,13 @@ def need_opset(w: Writing, node: Node, opset: int, what: str) -> None:
         w.refuse(node, f"{what} needs opset {opset}", hint=f"--opset={opset}")
 
 
+def need_constants(w: Writing, node: Node) -> None:
+    """Refuses a weight or bias (inputs 1 and 2) that is computed at run time."""
+    for t, what in zip(node.inputs[1:3], ("weight", "bias")):
+        if t is not None and not t.is_const:
+            w.refuse(node, f"its {what} {t.name!r} must be a constant")
+
+
 def write_transposed(w: Writing, node: Node, x: Tensor, perm: Sequence[int]) -> Tensor:
     """x transposed by a Transpose of its own in the written ONNX file."""
     if list(perm) == list(range(len(perm))):

@@ -38,6 +38,7 @@ from .remove_dead_code import remove_dead_code
 from .remove_identities import remove_identities
 from .runner import Change, Pass, Record, Refusal, check_skip, run_passes
 from .split_hard_sigmoid import split_hard_sigmoid
+from .widen_ends import widen_ends
 from .widen_half import widen_half
 
 NONE: tuple[Pass, ...] = (remove_dead_code,)
@@ -73,7 +74,7 @@ GENERAL: tuple[Pass, ...] = (
 
 # What a container needs, whatever was asked for before; run on the graph that is written.
 _TARGETS: dict[str, tuple[Pass, ...]] = {
-    "ms": (cancel_transposes, split_counted_pads, remove_dead_code),
+    "ms": (widen_ends, cancel_transposes, split_counted_pads, remove_dead_code),
     "tflite": (
         absorb_input_layout,
         absorb_output_layout,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from bitlite.converter.builder import Builder
 from bitlite.converter.errors import GraphError, UnsupportedError
+from bitlite.converter.examples import example
 from bitlite.converter.execute import execute
 from bitlite.converter.formats import onnx_write, tflite_write
 from bitlite.converter.formats.ms_schema import SCHEMA as MS
@@ -31,21 +32,7 @@ WRITTEN = [
 
 def build(row, case):
     """(graph of the one node, feeds by input name); shapes become random float32."""
-    graph, rng, feeds = Graph(), np.random.default_rng(3), {}
-    builder = Builder(graph, fold_limit=0)
-    inputs = []
-    for i, given in enumerate(case.inputs):
-        if given is None:
-            inputs.append(None)
-        elif isinstance(given, (np.ndarray, np.generic)):
-            inputs.append(builder.constant(np.asarray(given), f"x{i}"))
-        elif i in case.const:
-            inputs.append(builder.constant(rng.standard_normal(given).astype(np.float32), f"x{i}"))
-        else:
-            inputs.append(builder.input(f"x{i}", np.float32, given))
-            feeds[f"x{i}"] = rng.standard_normal(given).astype(np.float32)
-    graph.outputs = builder.emit(row.name, inputs, case.attrs, name="node")
-    return graph, feeds
+    return example(row.name, case)
 
 
 def run(graph, feeds):

@@ -2,18 +2,22 @@
 
 from pathlib import Path
 
-from bitlite.tools.operator_docs import cases_table, main, node_cases, page
+from bitlite.tools.operator_docs import NODES, RUNTIME, cases_table, main, measured, page, runtime_table
 
 _PAGE = Path(__file__).parents[2] / "docs" / "operators.md"
 
 
 def test_the_page_in_docs_is_up_to_date():
     written = _PAGE.read_text(encoding="utf-8")
-    assert written == page(node_cases(written)), "python -m bitlite.tools.operator_docs docs/operators.md"
+    assert written == page(measured(written)), "python -m bitlite.tools.operator_docs docs/operators.md"
 
 
 def test_the_page_holds_measured_node_cases_without_a_wrong_one():
-    assert ", 0 are wrong." in node_cases(_PAGE.read_text(encoding="utf-8"))
+    assert ", 0 are wrong." in measured(_PAGE.read_text(encoding="utf-8"))[NODES]
+
+
+def test_the_page_holds_what_the_real_runtime_did_without_a_wrong_answer():
+    assert ", 0 are wrong." in measured(_PAGE.read_text(encoding="utf-8"))[RUNTIME]
 
 
 def test_a_row_says_what_it_is_written_as():
@@ -28,6 +32,9 @@ def test_writing_keeps_the_measured_part(tmp_path):
     table = cases_table([("passed", ""), ("refused", "n: operator Foo is not read; try x"), ("wrong", "y")])
     assert "1 pass, 1 are refused, 1 are wrong." in table
     assert "| operator Foo is not read | 1 |" in table
-    path.write_text(page(table), encoding="utf-8")
+    runs = runtime_table({"Conv": {"equal": 3, "refused": 1}})
+    assert "| Conv | 3 | 1 | 0 |" in runs
+    parts = {NODES: table, RUNTIME: runs}
+    path.write_text(page(parts), encoding="utf-8")
     assert main([str(path)]) == 0
-    assert path.read_text(encoding="utf-8") == page(table)
+    assert path.read_text(encoding="utf-8") == page(parts)

@@ -1,0 +1,171 @@
+"""The types that MindSpore Lite's kernels take: wider integers narrowed, everything else refused by name.
+
+Measured operator by operator in the 2.0.0 runtime (`benchmarks/ms_operators.py`). It computes int64 in almost no
+operator, and where it takes another type than its kernel expects it may answer wrongly without a word.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from ..execute import is_quantized
+from ..ir import Graph, Tensor
+from .ms_tensors import NUMBERS
+from .writing import Emitted, Writing
+
+_BOOL, _INT32, _INT64, _FLOAT = (np.dtype(t) for t in ("bool", "int32", "int64", "float32"))
+
+# Operators whose kernels take more than float32 as their data (the first input).
+_INT32_TOO = {
+    "Abs", "AddFusion", "ArgMaxFusion", "ArgMinFusion", "BroadcastTo", "Concat", "CumSum", "Equal",
+    "ExpandDims", "Fill", "Gather", "GatherD", "GatherNd", "Greater", "GreaterEqual", "Less",
+    "LessEqual", "Maximum", "Minimum", "MulFusion", "Neg", "NotEqual", "OneHot", "Range", "Rank",
+    "ReduceFusion", "Reshape", "ReverseV2", "ScatterNdUpdate", "Shape", "Size", "Split", "Squeeze",
+    "StridedSlice", "SubFusion", "TensorScatterAdd", "TileFusion", "TopKFusion", "Transpose", "Tril", "Triu",
+    "Unsqueeze",
+}  # fmt: skip
+_BOOL_TOO = {
+    "BroadcastTo", "Concat", "ExpandDims", "Gather", "GatherNd", "LogicalAnd", "LogicalNot", "LogicalOr",
+    "Rank", "Reshape", "Shape", "Size", "Squeeze", "TileFusion", "Transpose", "Tril", "Triu", "Unsqueeze",
+    "Where",
+}  # fmt: skip
+_REDUCES_INT32 = (0, 1, 2, 3, 4)  # mean, max, min, prod, sum
+_REDUCES_BOOL = (7,)  # all
+# Cast: from → to. Others go through float32 or int32 where that loses nothing.
+_CASTS = {
+    "float32": ("float32", "int32", "int64", "bool"),
+    "int32": ("int32", "float32", "int64"),
+    "int64": ("int64", "float32", "int32"),
+    "bool": ("bool", "float32", "int32"),
+    "uint8": ("uint8", "float32"),
+    "int8": ("int8",),
+}
+_THROUGH = {("int32", "bool"): _FLOAT, ("int64", "bool"): _FLOAT, ("bool", "int64"): _INT32, ("uint8", "int32"): _FLOAT}
+
+
+def fit_types(graph: Graph, writing: Writing) -> None:
+    """Makes what was emitted something that the runtime's kernels compute: int64 as int32 between a Cast behind each
+    int64 input and one in front of each int64 output; other casts in two steps where there is no direct one.
+
+    Raises:
+        UnsupportedError: an operator has no kernel for the types it is given; names the node.
+    """
+    _narrow(graph, writing)
+    emitted: list[Emitted] = []
+    for made in writing.emitted:
+        emitted += _cast_in_steps(writing, made) if made.op == "Cast" else [made]
+    writing.emitted = emitted
+    for made in writing.emitted:
+        for t in (*made.inputs, *made.outputs):
+            if t is not None and t.shape is not None and 0 in t.shape and t.is_const is False:
+                _refuse(made, f"{t.name!r} of shape {t.shape} is empty, which the runtime does not survive")
+        _check(made)
+
+
+def _narrow(graph: Graph, writing: Writing) -> None:
+    """int64 values as int32."""
+    small: dict[Tensor, Tensor] = {}
+    first: list[Emitted] = []
+    last: list[Emitted] = []
+    anchor = writing.emitted[0].source if writing.emitted else None
+
+    def cast(x: Tensor, y: Tensor, source: Emitted | None) -> Emitted:
+        to = writing.constant([NUMBERS[y.dtype.newbyteorder("<")]], np.int32, f"{x.name}/dtype")
+        node = anchor if source is None else source.source
+        assert node is not None
+        return Emitted("Cast", writing.name(f"{y.name}/Cast"), [x, to], [y], {}, node)
+
+    def narrowed(t: Tensor) -> Tensor:
+        if t not in small:
+            small[t] = Tensor(writing.name(f"{t.name}/int32"), _INT32, t.shape)
+        return small[t]
+
+    reads = {t for made in writing.emitted for t in made.inputs if t is not None}
+    for t in graph.inputs:
+        if t.dtype == _INT64 and t.quant is None and t in reads:
+            first.append(cast(t, narrowed(t), None))
+    kept: list[Emitted] = []
+    for made in writing.emitted:
+        made.inputs = [t if t is None or t.is_const or t.dtype != _INT64 else narrowed(t) for t in made.inputs]
+        if made.op == "Cast" and made.outputs[0].dtype == _INT64:
+            x, y = made.inputs[0], made.outputs[0]
+            if x is not None and x.dtype == _INT32:
+                # The cast to int64 is nothing; an output still gets one.
+                if y in graph.outputs:
+                    last.append(cast(x, y, made))
+                small.setdefault(y, x)
+                continue
+            made.inputs[1] = writing.constant([NUMBERS[_INT32]], np.int32, f"{made.name}/dtype")
+        outputs = []
+        for t in made.outputs:
+            if t.dtype == _INT64 and t.quant is None:
+                if t in graph.outputs:
+                    last.append(cast(narrowed(t), t, made))
+                t = narrowed(t)
+            outputs.append(t)
+        made.outputs = outputs
+        kept.append(made)
+    writing.emitted = first + kept + last
+
+
+def _cast_in_steps(writing: Writing, made: Emitted) -> list[Emitted]:
+    x, y = made.inputs[0], made.outputs[0]
+    assert x is not None
+    pair = (_stored(x).name, y.dtype.name)
+    if pair[1] in _CASTS.get(pair[0], ()):
+        return [made]
+    middle = _THROUGH.get(pair)
+    if middle is None:
+        _refuse(made, f"there is no cast from {pair[0]} to {pair[1]}")
+    between = Tensor(writing.name(f"{y.name}/{middle}"), middle, y.shape)
+    to = writing.constant([NUMBERS[middle]], np.int32, f"{made.name}/dtype")
+    step = Emitted("Cast", writing.name(f"{made.name}/{middle}"), [x, to], [between], {}, made.source)
+    made.inputs = [between, made.inputs[1]]
+    return [step, made]
+
+
+def _check(made: Emitted) -> None:
+    if made.op in ("Cast", "QuantDTypeCast") or any(t is not None and is_quantized(t) for t in made.inputs):
+        return  # codes have rules of their own
+    if any(is_quantized(t) for t in made.outputs):
+        return
+    data = next((t for t in made.inputs if t is not None), made.outputs[0])
+    allowed = {_FLOAT}
+    if made.op in _INT32_TOO:
+        allowed.add(_INT32)
+    if made.op in _BOOL_TOO:
+        allowed.add(_BOOL)
+    if made.op == "ReduceFusion":
+        mode = made.fields["mode"]
+        allowed = {t for t, modes in ((_INT32, _REDUCES_INT32), (_BOOL, _REDUCES_BOOL)) if mode in modes} | {_FLOAT}
+    if made.op == "Where":
+        _check_type(made, made.inputs[1], {_FLOAT, _INT32})
+        allowed = {_BOOL}
+    dtype = _check_type(made, data, allowed)
+    if dtype != _FLOAT and made.fields.get("activation_type") and made.op != "MulFusion":
+        _refuse(made, f"its {made.op} has no fused activation for {data.dtype}")
+    for t in (*made.inputs, *made.outputs):
+        if t is not None and _stored(t) not in (_FLOAT, _INT32, _BOOL):
+            _refuse(made, f"its {made.op} has no kernel for {t.dtype} ({t.name!r})")
+
+
+def _check_type(made: Emitted, t: Tensor | None, allowed: set[np.dtype]) -> np.dtype:
+    assert t is not None
+    dtype = _stored(t)
+    if dtype not in allowed:
+        _refuse(made, f"its {made.op} has no kernel for {t.dtype}")
+    return dtype
+
+
+def _stored(t: Tensor) -> np.dtype:
+    """The type in the file: int64 constants are int32 there, float16 ones become float32 at load."""
+    if t.data is not None:
+        return _INT32 if t.dtype == _INT64 else _FLOAT if t.dtype == np.float16 else t.dtype
+    return t.dtype
+
+
+def _refuse(made: Emitted, reason: str) -> NoReturn:
+    raise UnsupportedError(f"{made.source.name} ({made.source.op}): {reason}; cannot be written to ms")
