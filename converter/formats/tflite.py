@@ -97,7 +97,9 @@ class _Subgraphs:
                 return None
             t = declare(i)
             if values[i] is None:
-                if t.data is None and tensors[i].is_variable and t.is_static:
+                # A constant without elements has no bytes either.
+                empty = t.is_static and 0 in t.shape  # pyright: ignore[reportOperatorIssue]
+                if t.data is None and (empty or (tensors[i].is_variable and t.is_static)):
                     t.data = np.zeros(t.shape, t.dtype)  # pyright: ignore[reportArgumentType]
                 if t.data is None:
                     raise undefined(t.name, self.path)

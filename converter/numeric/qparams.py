@@ -146,7 +146,7 @@ def quantize_f32(x: NDArray, qp: QuantParam, dtype: DTypeLike = np.int8) -> NDAr
     qmin, qmax = code_range(min(qp.bits, 8 * dtype.itemsize), unsigned=dtype.kind == "u")
     zero_point = along(qp.zero_point, qp.axis, np.ndim(x)).astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        y = np.asarray(x, np.float32) * along((1.0 / qp.scale).astype(np.float32), qp.axis, np.ndim(x))
+        y = np.asarray(np.asarray(x, np.float32) * along((1.0 / qp.scale).astype(np.float32), qp.axis, np.ndim(x)))
     y = np.rint(np.nan_to_num(y, copy=False, nan=0.0, posinf=np.inf, neginf=-np.inf))
     return (np.clip(y, qmin - zero_point, qmax - zero_point) + zero_point).astype(dtype)
 

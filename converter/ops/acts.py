@@ -50,7 +50,10 @@ def act_number(container: str, act: str) -> int:
 
 def read_act(r: Reading, container: str, key: str) -> dict[str, Any]:
     """`{"act": …}` from the container's attribute `key`."""
-    return {"act": act_from(container, r.attr(key, 0), r)}
+    act = act_from(container, r.attr(key, 0), r)
+    if container == "tflite" and act == "tanh":
+        r.refuse("a fused TANH is not read: TFLite's own kernels leave it out")
+    return {"act": act}
 
 
 def with_act(r: Reading, y: Tensor, act: str) -> Tensor:

@@ -80,6 +80,13 @@ def as_plain(r: Reading, y: Tensor) -> Tensor:
     return plain
 
 
+def stored(r: Reading, x: Tensor) -> Tensor:
+    """The stored integers of x as plain numbers, for operators that TFLite runs on them whatever they stand for."""
+    if x.data is not None and x.quant is not None:
+        return Tensor(x.name, x.dtype, x.shape, x.data)
+    return as_plain(r, x)
+
+
 def typed(x: Tensor, quant: QuantParam, dtype: Any = None) -> Tensor:
     """x, just emitted, with its output parameters."""
     x.quant = quant

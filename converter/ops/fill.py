@@ -11,6 +11,7 @@ from ..formats.reading import Reading
 from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..opdef import Case, Inferred, Quant, op, reads, writes
+from .codes import stored
 from .params import emit_cast, int64_param, write_cast, write_param
 from .types import (
     const_ints,
@@ -50,7 +51,7 @@ def fill(dims: np.ndarray, value: np.ndarray) -> np.ndarray:
 
 @reads("tflite", "FILL")
 def read_tflite_fill(r: Reading) -> Tensor:
-    return r.emit("Fill", int64_param(r, r.input(0)), r.input(1))
+    return r.emit("Fill", int64_param(r, r.input(0)), stored(r, r.input(1)))
 
 
 @reads("ms", "Fill")

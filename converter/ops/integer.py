@@ -103,7 +103,7 @@ def rescaled(node: Node, codes: np.ndarray) -> np.ndarray | None:
     qmin, qmax = activation_range(act, qy, y.dtype)
     if qx == qy and x.dtype == y.dtype:  # pyright: ignore
         return np.clip(codes, qmin, qmax).astype(y.dtype)
-    acc = codes.astype(np.int32) - qx.zero_point
+    acc = np.asarray(codes.astype(np.int32) - qx.zero_point[0])
     return requantize_rne_f32(acc, qx.scale / qy.scale, int(qy.zero_point[0]), qmin, qmax, y.dtype)
 
 

@@ -16,6 +16,7 @@ from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..numeric.dynamic import dynamic_codes
 from ..numeric.qparams import QuantParam, code_range, dequantize, quantize_f32
+from ..numeric.qparams import quantize as quantize_codes
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .codes import as_codes, as_plain, typed
 from .integer import rescaled
@@ -36,7 +37,9 @@ def _quantize_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     if y.quant is None:
         return None
     if is_codes(x):
-        return rescaled(node, arrays[0])
+        made = rescaled(node, arrays[0])
+        # Codes wider than a byte: the real number once more.
+        return made if made is not None else quantize_codes(dequantize(arrays[0], x.quant), y.quant, y.dtype)  # pyright: ignore
     return quantize_f32(arrays[0], y.quant, y.dtype)
 
 

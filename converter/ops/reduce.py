@@ -14,7 +14,18 @@ from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .integer import averaged, per_tensor, rescaled
 from .layout import moved_axis, remap_axes
 from .params import emit_cast, int64_param, write_ints, write_param
-from .types import const_ints, dtype_from, dtype_number, fail, length, need, normal_axes, normal_axis, value_dtype
+from .types import (
+    const_ints,
+    dtype_from,
+    dtype_number,
+    fail,
+    is_codes,
+    length,
+    need,
+    normal_axes,
+    normal_axis,
+    value_dtype,
+)
 
 _Axes = tuple[int, ...]
 
@@ -124,7 +135,7 @@ def _reduce_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     assert x is not None and x.quant is not None
     codes = arrays[0]
     given = node.attrs["axes"] if len(arrays) < 2 or arrays[1] is None else np.reshape(arrays[1], -1).tolist()
-    axes = tuple(a % codes.ndim for a in _chosen(given, codes.ndim, node.attrs["noop_if_empty"]))
+    axes = tuple(sorted({a % codes.ndim for a in _chosen(given, codes.ndim, node.attrs["noop_if_empty"])}))
     if mode in ("max", "min"):
         return rescaled(node, _MODES[mode][0](codes, axes, keep))
     count = int(np.prod([codes.shape[a] for a in axes], dtype=np.int64))
@@ -175,7 +186,8 @@ def reduce(
 ) -> np.ndarray:
     """x reduced along `axes` (all when None or empty, unless `noop_if_empty`); input 1 names them at run time."""
     chosen = _chosen(axes if at is None else np.reshape(at, -1).tolist(), x.ndim, noop_if_empty)
-    where = tuple(a % x.ndim for a in chosen)
+    # An axis that is named twice while running counts once.
+    where = tuple(sorted({a % x.ndim for a in chosen}))
     return np.asarray(_MODES[mode][0](x, where, keep_dims)).astype(x.dtype, copy=False)
 
 
@@ -207,11 +219,14 @@ def _read_tflite(mode: str) -> Callable[[Reading], Tensor]:
     """Duplicate axes count once there, and no axes at all reduce nothing."""
 
     def read(r: Reading) -> Tensor:
-        x = r.input(0)
+        x, attrs = r.input(0), {"mode": mode, "keep_dims": bool(r.attr("keep_dims", False)), "noop_if_empty": True}
         rank = r.rank(x)
+        if r.input(1).data is None:
+            return r.emit("Reduce", x, r.input(1), **attrs)
         axes = sorted({a + rank if a < 0 else a for a in r.ints(1, "the axes")})
-        keep = bool(r.attr("keep_dims", False))
-        return r.emit("Reduce", x, mode=mode, axes=axes, keep_dims=keep) if axes else x
+        if not axes and not is_codes(x):
+            return x
+        return r.emit("Reduce", x, **attrs | ({"noop_if_empty": False} if axes else {}), axes=axes)
 
     return read
 
@@ -310,7 +325,7 @@ def write_onnx_reduce(w: Writing, node: Node) -> None:
 def infer_arg(node: Node) -> Inferred:
     x, axis = node.inputs[0], node.attrs["axis"]
     assert x is not None
-    need(node, x, "iuf", "the input")
+    need(node, x, "biuf", "the input")
     dtype = np.dtype(node.attrs["dtype"])
     if x.shape is None:
         return [(dtype, None)]

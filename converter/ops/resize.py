@@ -81,7 +81,10 @@ def _integer(node: Node, arrays: Sequence[Any]) -> Any:
     x, y = node.inputs[0], node.outputs[0]
     alike = per_tensor(x) and per_tensor(y) and x.quant == y.quant and x.dtype == y.dtype  # pyright: ignore
     plain = node.attrs["method"] == "linear" and not node.attrs["antialias"]
-    return resample_codes(arrays[0], y.shape[1:-1], node.attrs) if alike and plain and x.rank <= 4 else None  # pyright: ignore
+    if not (alike and plain and x.rank <= 4):  # pyright: ignore
+        return None
+    size = y.shape[1:-1] if y.is_static or len(arrays) < 2 else [int(n) for n in arrays[1]]  # pyright: ignore
+    return resample_codes(arrays[0], size, node.attrs)
 
 
 def _case(shape: tuple[int, ...], size: Sequence[int], **attrs: Any) -> Case:

@@ -11,6 +11,7 @@ from ..formats.reading import Reading
 from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..opdef import Case, Inferred, Quant, op, reads, writes
+from .codes import stored
 from .gather import check_indices
 from .params import int64_param, write_cast
 from .types import (
@@ -107,7 +108,7 @@ def _sums(r: Reading, shape: Tensor, at: Tensor, updates: Tensor) -> Tensor:
 @reads("tflite", "SCATTER_ND")
 def read_tflite_scatter_nd(r: Reading) -> Tensor:
     """Inputs: indices, updates, shape. Updates of one place are added."""
-    return _sums(r, r.input(2), r.input(0), r.input(1))
+    return _sums(r, r.input(2), r.input(0), stored(r, r.input(1)))
 
 
 @reads("ms", "ScatterNd")
@@ -125,7 +126,7 @@ def read_ms_scatter_update(r: Reading) -> Tensor:
 @reads("tflite", "SPARSE_TO_DENSE")
 def read_tflite_sparse_to_dense(r: Reading) -> Tensor:
     """Inputs: indices [n, rank] (or [n], or one), shape, values [n] or one, the value elsewhere."""
-    at, shape, values, other = (r.input(i) for i in range(4))
+    at, shape, values, other = (stored(r, r.input(i)) for i in range(4))
     rank = r.rank(at)
     if rank < 2:
         at = r.emit("Reshape", at, r.constant([-1, 1], np.int64))

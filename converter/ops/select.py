@@ -37,7 +37,7 @@ def _where_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
         if t.quant == y.quant and t.dtype == y.dtype:
             made.append(a)
             continue
-        acc = a.astype(np.int32) - t.quant.zero_point
+        acc = np.asarray(a.astype(np.int32) - t.quant.zero_point[0])
         ratio = t.quant.scale / y.quant.scale
         made.append(requantize_rne_f32(acc, ratio, int(y.quant.zero_point[0]), low, high, y.dtype))
     return np.where(arrays[0], *made)

@@ -21,10 +21,12 @@ SCALARS: dict[str, Callable[..., float]] = {}
 
 def quantized_byte(node: Node) -> bool:
     """Whether input 0 and the output are quantized bytes with one scale each."""
+    return _quantized(node, (np.int8, np.uint8))
+
+
+def _quantized(node: Node, dtypes: Sequence[Any]) -> bool:
     ends = (node.inputs[0], node.outputs[0])
-    return all(
-        t is not None and t.quant is not None and t.dtype in (np.int8, np.uint8) and t.quant.axis is None for t in ends
-    )
+    return all(t is not None and t.quant is not None and t.dtype in dtypes and t.quant.axis is None for t in ends)
 
 
 def table_s8(node: Node) -> np.ndarray:
@@ -32,27 +34,39 @@ def table_s8(node: Node) -> np.ndarray:
 
     The output's dtype is that of the node's output. Input 0 and output 0 must be quantized bytes (`quantized_byte`).
     """
+    low = 0 if node.inputs[0].dtype == np.uint8 else -128  # pyright: ignore[reportOptionalMemberAccess]
+    return _results(node, range(low, low + 256))
+
+
+def _results(node: Node, codes: Sequence[int]) -> np.ndarray:
+    """The output code of each input code."""
     x, y = node.inputs[0], node.outputs[0]
     assert x is not None and x.quant is not None and y.quant is not None
-    low = 0 if x.dtype == np.uint8 else -128
     scale, zero_point = float(x.quant.scale[0]), int(x.quant.zero_point[0])
-    reals = [(q - zero_point) * scale for q in range(low, low + 256)]
+    reals = [(q - zero_point) * scale for q in codes]
     f = SCALARS.get(node.op)
     if f is None:
         values = [float(v) for v in evaluate(node, [np.asarray(reals)])[0]]
     else:
         values = [_total(f, v, node.attrs) for v in reals]
-    qmin, qmax = code_range(min(y.quant.bits, 8), unsigned=y.dtype == np.uint8)
+    qmin, qmax = code_range(min(y.quant.bits, 8 * y.dtype.itemsize), unsigned=y.dtype == np.uint8)
     out_scale, out_zero = float(y.quant.scale[0]), int(y.quant.zero_point[0])
     return np.array([_code(v / out_scale, out_zero, qmin, qmax) for v in values], y.dtype)
 
 
 def by_table(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
-    """The `integer` cell of unary rows."""
-    if not quantized_byte(node) or any(t is not None for t in node.inputs[1:]):
+    """The `integer` cell of unary rows. 16-bit codes have no table, the function of those that occur is the same."""
+    if any(t is not None for t in node.inputs[1:]):
         return None
+    if not quantized_byte(node):
+        return _words(node, arrays[0]) if _quantized(node, (np.int16,)) else None
     low = 0 if arrays[0].dtype == np.uint8 else -128
     return table_s8(node)[arrays[0].astype(np.int32) - low]
+
+
+def _words(node: Node, q: np.ndarray) -> np.ndarray:
+    codes, place = np.unique(q, return_inverse=True)
+    return _results(node, codes.tolist())[place].reshape(q.shape)
 
 
 def _total(f: Callable[..., float], x: float, attrs: dict[str, Any]) -> float:

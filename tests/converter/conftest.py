@@ -6,6 +6,7 @@ tflite_check("CONV_2D", [x, w, b], ("Conv2DOptions", {"stride_w": 2, "stride_h":
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from bitlite.converter.execute import execute
 from bitlite.converter.ir import Graph
-from bitlite.converter.numeric.qparams import QuantParam
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tflite_models import run_litert, tflite_model
 
 
 def run_graph(graph: Graph, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -113,98 +116,6 @@ def onnx_check(tmp_path: Path) -> Any:
         return got
 
     return check
-
-
-def tflite_model(
-    op: str,
-    inputs: list[Any],
-    options: tuple[str, dict[str, Any]] | None = None,
-    *,
-    const: tuple[int, ...] = (),
-    variable: tuple[int, ...] = (),
-    outputs: tuple[Any, ...] = (None,),
-    quant: dict[int, QuantParam] | None = None,
-    output_quant: tuple[QuantParam | None, ...] = (None,),
-    version: int = 1,
-    custom: str = "",
-    custom_options: bytes | None = None,
-) -> bytes:
-    """A model of one operator.
-
-    Args:
-        inputs: arrays or None. const, variable: which of them are constants, or states that start as zeros.
-        outputs: dtypes, None for that of input 0.
-        quant: input index → parameters. output_quant: parameters of the outputs.
-    """
-    from bitlite.converter.formats.flat import encode
-    from bitlite.converter.formats.tflite_schema import SCHEMA
-
-    types = {
-        "float32": "FLOAT32", "float16": "FLOAT16", "float64": "FLOAT64", "int8": "INT8", "uint8": "UINT8",
-        "int16": "INT16", "int32": "INT32", "int64": "INT64", "uint32": "UINT32", "uint16": "UINT16", "bool": "BOOL",
-    }  # fmt: skip
-    buffers: list[dict[str, Any]] = [{}]
-    tensors: list[dict[str, Any]] = []
-
-    def parameters(q: QuantParam | None) -> dict[str, Any] | None:
-        if q is None:
-            return None
-        made = {"scale": q.scale.astype(np.float32), "zero_point": q.zero_point.astype(np.int64)}
-        return made | {"quantized_dimension": q.axis or 0}
-
-    def tensor(name: str, dtype: Any, shape: Any, data: np.ndarray | None, q: QuantParam | None) -> int:
-        buffer = 0
-        if data is not None:
-            buffer = len(buffers)
-            buffers.append({"data": np.ascontiguousarray(data).reshape(-1).view(np.uint8) if data.size else b""})
-        tensors.append(
-            {"name": name, "type": types[np.dtype(dtype).name], "shape": np.asarray(shape, np.int32), "buffer": buffer}
-            | {"quantization": parameters(q)}
-        )
-        return len(tensors) - 1
-
-    index, live = [], []
-    for i, a in enumerate(inputs):
-        if a is None:
-            index.append(-1)
-            continue
-        index.append(tensor(f"x{i}", a.dtype, a.shape, a if i in const else None, (quant or {}).get(i)))
-        if i in variable:
-            tensors[-1]["is_variable"] = True
-        elif i not in const:
-            live.append(index[-1])
-    first = next(a for a in inputs if a is not None).dtype
-    made = [
-        tensor(f"y{k}", dtype or first, [], None, output_quant[k] if k < len(output_quant) else None)
-        for k, dtype in enumerate(outputs)
-    ]
-    number = SCHEMA.enums["BuiltinOperator"]["CUSTOM" if custom else op]
-    code = {"deprecated_builtin_code": min(number, 127), "builtin_code": number, "version": version}
-    operator: dict[str, Any] = {"opcode_index": 0, "inputs": np.int32(index), "outputs": np.int32(made)}
-    if custom:
-        code["custom_code"] = custom
-        operator["custom_options"] = np.frombuffer(custom_options or b"", np.uint8)
-    if options is not None:
-        operator["builtin_options"] = options
-    subgraph = {"tensors": tensors, "inputs": np.int32(live), "outputs": np.int32(made), "operators": [operator]}
-    model = {"version": 3, "operator_codes": [code], "subgraphs": [subgraph], "buffers": buffers}
-    return b"".join(bytes(part) for part in encode(model, SCHEMA))
-
-
-def run_litert(data: bytes, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """The outputs in order, by LiteRT's reference-equal CPU kernels without delegates."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    runner = Interpreter(
-        model_content=data, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    )
-    for d in runner.get_input_details():
-        runner.resize_tensor_input(d["index"], feeds[d["name"]].shape)
-    runner.allocate_tensors()
-    for d in runner.get_input_details():
-        runner.set_tensor(d["index"], feeds[d["name"]])
-    runner.invoke()
-    return [runner.get_tensor(d["index"]) for d in runner.get_output_details()]
 
 
 @pytest.fixture

@@ -1,0 +1,78 @@
+"""Every TFLite operator, against LiteRT, over shapes, broadcasting, fused activations, attributes and types.
+
+The rows stand in `tests/converter/tflite_rows`; a few models of each operator and type are made here, all of them by
+`benchmarks/tflite_audit.py`. Models go through a Session and through the numpy references. What is compared, and what
+either side refuses, is counted and printed (`pytest -rP`).
+"""
+
+from __future__ import annotations
+
+import collections
+import warnings
+
+import pytest
+
+pytest.importorskip("ai_edge_litert")
+
+from tflite_rows import ROWS
+from tflite_rows.judge import BOTH, DIFFERS, NEARER, OURS, SAME, STATUSES, judge
+from tflite_rows.table import CODES
+
+_LIST = """
+ABS ADD ADD_N ARG_MAX ARG_MIN AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND BROADCAST_TO CAST CEIL CONCATENATION
+CONV_2D CONV_3D COS CUMSUM DEPTH_TO_SPACE DEPTHWISE_CONV_2D DEQUANTIZE DIV ELU EQUAL EXP EXPAND_DIMS FILL FLOOR
+FLOOR_DIV FLOOR_MOD FULLY_CONNECTED GATHER GATHER_ND GELU GREATER GREATER_EQUAL HARD_SWISH L2_NORMALIZATION LEAKY_RELU
+LESS LESS_EQUAL LOCAL_RESPONSE_NORMALIZATION LOG LOG_SOFTMAX LOGICAL_AND LOGICAL_NOT LOGICAL_OR LOGISTIC MAX_POOL_2D MAXIMUM
+MEAN MINIMUM MIRROR_PAD MUL NEG NON_MAX_SUPPRESSION_V4 NON_MAX_SUPPRESSION_V5 NOT_EQUAL ONE_HOT PACK PAD PADV2 POW PRELU
+QUANTIZE RANGE RANK REDUCE_ALL REDUCE_ANY REDUCE_MAX REDUCE_MIN REDUCE_PROD RELU RELU_N1_TO_1 RELU6 RESHAPE
+RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR REVERSE_SEQUENCE REVERSE_V2 ROUND RSQRT SCATTER_ND SELECT SELECT_V2 SHAPE SIGN
+SIN SLICE SOFTMAX SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPARSE_TO_DENSE SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE SQUEEZE
+STRIDED_SLICE SUB SUM SVDF TANH TILE TOPK_V2 TRANSPOSE TRANSPOSE_CONV UNIDIRECTIONAL_SEQUENCE_LSTM UNIQUE UNPACK WHERE
+ZEROS_LIKE TFLite_Detection_PostProcess
+"""
+OPERATORS = frozenset(_LIST.split())
+FEW, MANY = 4, 60
+
+
+def audit(row, path, limit, few):
+    """Runs the row's cases and fails on a wrong answer or a refusal that the row does not name."""
+    problems = []
+    for dtype in row.dtypes:
+        counts: collections.Counter[str] = collections.Counter()
+        for case in row.cases(dtype, limit, few=few):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                verdict = judge(case, path)
+            counts[verdict.status] += 1
+            known = verdict.status == OURS and any(reason in verdict.reason for reason in row.refuses)
+            if verdict.status in (DIFFERS, OURS) and not known:
+                problems.append(f"{verdict.status}: {case.label}: {verdict.reason}")
+        print(row.op, dtype, ", ".join(f"{counts[s]} {s}" for s in STATUSES if counts[s]))
+        if not counts[SAME] + counts[NEARER] and not row.refuses:
+            problems.append(f"{row.op} {dtype}: nothing was compared: {dict(counts)}")
+    assert not problems, "\n".join(problems)
+
+
+def test_the_table_has_every_operator():
+    assert {row.op for row in ROWS} >= OPERATORS
+    quantized = {row.op for row in ROWS if set(row.dtypes) & set(CODES)}
+    assert len(quantized) > 70
+    assert len({row.op for row in ROWS}) == len(ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.op)
+def test_an_operator_equals_litert(row, tmp_path):
+    audit(row, tmp_path / "model.tflite", FEW, few=True)
+
+
+def test_a_wrong_answer_is_noticed(tmp_path, monkeypatch):
+    """The judge itself: a model whose result is falsified differs."""
+    import tflite_rows.judge as judge_module
+
+    row = next(row for row in ROWS if row.op == "ADD")
+    run = judge_module.run_litert
+    monkeypatch.setattr(judge_module, "run_litert", lambda data, feeds: [y + 3 for y in run(data, feeds)])
+    shaped = [c for c in row.cases("int8", FEW) if c.inputs[0].size > 1]
+    found = {judge(case, tmp_path / "model.tflite").status for case in shaped}
+    assert found <= {DIFFERS, NEARER, BOTH}
+    assert DIFFERS in found or NEARER in found
