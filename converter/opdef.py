@@ -45,6 +45,9 @@ class Quant:
         fixed: (scale, zero_point) of an int8 output whose range is known, as for softmax.
         int8: there is an int8 meaning; False keeps the node in float between casts.
         table: a unary function of its real input: int8 runs as a 256-entry table.
+        mslite: why an int8 graph for MindSpore Lite leaves the node in float: its kernel is missing there or computes
+            other codes; "" where it computes the same; a function of the node where that depends on it.
+        mslite_close: what its kernel there gives otherwise are roundings alone.
     """
 
     weight: int | tuple[int, ...] | None = None
@@ -55,6 +58,8 @@ class Quant:
     fixed: tuple[float, int] | None = None
     int8: bool = True
     table: bool = False
+    mslite: str | Callable[[Node], str] = "left in float for the real runtime"
+    mslite_close: bool = False
 
     @property
     def weights(self) -> tuple[int, ...]:
@@ -65,6 +70,10 @@ class Quant:
         axis = self.axis(node) if callable(self.axis) else self.axis
         w = node.input(self.weights[0]) if self.weights else None
         return axis + w.rank if axis is not None and axis < 0 and w is not None and w.rank else axis
+
+    def foreign_to_mslite(self, node: Node) -> str:
+        """The reason of `mslite` at this node."""
+        return self.mslite(node) if callable(self.mslite) else self.mslite
 
 
 @dataclass(frozen=True)

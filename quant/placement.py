@@ -16,19 +16,6 @@ from ..converter.ir import Graph, Node, Tensor
 from ..converter.numeric.qparams import foldable
 from ..converter.opdef import Quant, row
 
-# Known faults of the int8 kernels of MindSpore Lite: Softmax ignores its output's scale, Sigmoid's table lacks an
-# entry.
-_MSLITE_FLOAT = {
-    "Softmax": "the real kernel ignores the output's scale",
-    "Sigmoid": "the real kernel's table is short",
-    "Reduce": "the real kernel rounds a mean twice",
-}
-# Operators whose int8 form the real runtime runs as its other kernels do; the rest are left in float for it.
-_MSLITE_INT8 = {
-    "Conv", "ConvTranspose", "FullyConnected", "MatMul", "Add", "Sub", "Mul", "MaxPool", "AveragePool",
-    "Concat", "Reshape", "Squeeze", "ExpandDims", "Transpose", "Pad", "Split", "Slice", "Relu", "Relu6", "Identity",
-}  # fmt: skip
-
 
 @dataclass
 class Placement:
@@ -99,8 +86,8 @@ def _obstacle(node: Node, target: str) -> str:
     cell, definition = cell_of(node), row(node.op)
     if not cell.int8 or (definition.integer is None and not cell.table):
         return "no int8 form"
-    if target == "mslite" and node.op not in _MSLITE_INT8:
-        return _MSLITE_FLOAT.get(node.op, "left in float for the real runtime")
+    if target == "mslite" and (fault := cell.foreign_to_mslite(node)):
+        return fault
     if any(t.dtype != np.float32 for t in node.outputs):
         return f"computes {node.outputs[0].dtype}"
     inputs = [node.inputs[i] for i in data_inputs(node)]
@@ -123,6 +110,11 @@ def _obstacle(node: Node, target: str) -> str:
         if t is not None and t.data is not None and not np.isfinite(t.data).all():
             return f"constant {t.name!r} holds NaN or infinity"
     return ""
+
+
+def foreign_to_mslite(plan: Placement) -> list[str]:
+    """Operators on codes that MindSpore Lite has no kernel for, or one that goes wrong by more than rounding."""
+    return sorted({n.op for n in plan.integer if not cell_of(n).mslite_close and _obstacle(n, "mslite")})
 
 
 def _end_in_float(graph: Graph, plan: Placement) -> None:

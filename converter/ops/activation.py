@@ -119,9 +119,18 @@ def _shrink1(x: float, *, lambd: float, bias: float) -> float:
 
 
 _SELU = {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}
+_LOSSY_RELU = "the real kernel rounds before it scales up"
 _ROWS = [
-    Unary("Relu", _relu, lambda x: max(x, 0.0), "iuf", "RELU", "Relu"),
-    Unary("Relu6", lambda x: _clip(x, min=0.0, max=6.0), lambda x: min(max(x, 0.0), 6.0), "iuf", "RELU6"),
+    Unary("Relu", _relu, lambda x: max(x, 0.0), "iuf", "RELU", "Relu", mslite=_LOSSY_RELU, mslite_close=True),
+    Unary(
+        "Relu6",
+        lambda x: _clip(x, min=0.0, max=6.0),
+        lambda x: min(max(x, 0.0), 6.0),
+        "iuf",
+        "RELU6",
+        mslite=_LOSSY_RELU,
+        mslite_close=True,
+    ),
     Unary(
         "Clip",
         _clip,
@@ -137,7 +146,16 @@ _ROWS = [
         attrs={"alpha": 0.01},
         variants=({}, {"alpha": 0.2}),
     ),
-    Unary("Sigmoid", _sigmoid, _sigmoid1, "f", "LOGISTIC", "Sigmoid", fixed=(1 / 256, -128)),
+    Unary(
+        "Sigmoid",
+        _sigmoid,
+        _sigmoid1,
+        "f",
+        "LOGISTIC",
+        "Sigmoid",
+        fixed=(1 / 256, -128),
+        mslite="the real kernel's table is short",
+    ),
     Unary("Tanh", np.tanh, math.tanh, "f", "TANH", "Tanh", fixed=(1 / 128, 0)),
     Unary("HardSwish", _hard_swish, lambda x: x * min(max(x + 3, 0.0), 6.0) / 6, "f", "HARD_SWISH", "HardSwish"),
     Unary(

@@ -31,6 +31,11 @@ def apply_act(y: np.ndarray, act: str) -> np.ndarray:
     return _TABLE[act][0](y)
 
 
+def no_act_in_mslite(node: Node) -> str:
+    """Cell `Quant.mslite` of operators whose int8 kernels there do not look at their fused activation."""
+    return "" if node.attrs["act"] == "none" else "the real kernel ignores a fused activation"
+
+
 def act_from(container: str, number: int, where: Reading) -> str:
     """The act behind a container's enum number ("tflite" or "ms")."""
     column = 1 if container == "tflite" else 2

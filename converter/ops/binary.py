@@ -13,7 +13,8 @@ from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..numeric.qparams import activation_range, foldable, requantize_rne_f32
 from ..opdef import Case, Inferred, Quant, op, reads, writes
-from .acts import apply_act, read_act
+from .acts import apply_act, no_act_in_mslite, read_act
+from .codes import stored
 from .integer import per_tensor
 from .layout import same_layout
 from .types import broadcast, joint_dtype, known_size, need, value_dtype
@@ -62,19 +63,32 @@ class _Row:
     truth: bool = False
     kernel: str = ""
     quant: Quant | None = None
+    stored: bool = False  # TFLite's form computes on the integers themselves, whatever they stand for
+
+
+def _mslite_add(node: Node) -> str:
+    y = node.outputs[0].shape or ()
+    for t in node.inputs:
+        shape = list(t.shape or ()) if t is not None else []
+        while shape[:1] == [1]:
+            del shape[0]
+        if shape and tuple(shape) != y[-len(shape) :]:
+            return "the real kernel adds other elements where inner dimensions repeat"
+    return ""
 
 
 _NUMBERS, _FLOAT = "iuf", Quant(int8=False)
+_ADD, _PLAIN = Quant(mslite=_mslite_add), Quant(mslite=no_act_in_mslite)
 _ROWS = [
-    _Row("Add", np.add, _NUMBERS, "ADD", "Add", "AddFusion", act=True, kernel="add", quant=Quant()),
-    _Row("Sub", np.subtract, _NUMBERS, "SUB", "Sub", "SubFusion", act=True, kernel="sub", quant=Quant()),
-    _Row("Mul", np.multiply, _NUMBERS, "MUL", "Mul", "MulFusion", act=True, kernel="mul", quant=Quant()),
+    _Row("Add", np.add, _NUMBERS, "ADD", "Add", "AddFusion", act=True, kernel="add", quant=_ADD),
+    _Row("Sub", np.subtract, _NUMBERS, "SUB", "Sub", "SubFusion", act=True, kernel="sub", quant=_PLAIN),
+    _Row("Mul", np.multiply, _NUMBERS, "MUL", "Mul", "MulFusion", act=True, kernel="mul", quant=_PLAIN),
     _Row("Div", _div, _NUMBERS, "DIV", "Div", "DivFusion", act=True, kernel="div"),
     _Row("Maximum", np.maximum, _NUMBERS, "MAXIMUM", "", "Maximum", kernel="maximum", quant=Quant(output="same")),
     _Row("Minimum", np.minimum, _NUMBERS, "MINIMUM", "", "Minimum", kernel="minimum", quant=Quant(output="same")),
     _Row("Pow", _pow, _NUMBERS, kernel="pow"),
-    _Row("FloorDiv", _floor_div, _NUMBERS, "FLOOR_DIV", "", "FloorDiv"),
-    _Row("FloorMod", np.mod, _NUMBERS, "FLOOR_MOD", "", "FloorMod"),
+    _Row("FloorDiv", _floor_div, _NUMBERS, "FLOOR_DIV", "", "FloorDiv", stored=True),
+    _Row("FloorMod", np.mod, _NUMBERS, "FLOOR_MOD", "", "FloorMod", stored=True),
     _Row("Fmod", np.fmod, _NUMBERS, "", "", "Mod"),
     _Row(
         "SquaredDifference",
@@ -219,7 +233,8 @@ def _reference(row: _Row) -> Callable[..., np.ndarray]:
 def _read_tflite(row: _Row) -> Callable[[Reading], Tensor]:
     def read(r: Reading) -> Tensor:
         act = read_act(r, "tflite", "fused_activation_function") if row.act else {}
-        return r.emit(row.name, r.input(0), r.input(1), **act)
+        a, b = (stored(r, r.input(i)) if row.stored else r.input(i) for i in (0, 1))
+        return r.emit(row.name, a, b, **act)
 
     return read
 
@@ -376,6 +391,11 @@ def write_tflite_atan2(w: Writing, node: Node) -> None:
 
 @writes("ms", "Pow")
 def write_ms_pow(w: Writing, node: Node) -> None:
+    """Its kernel does not broadcast: an exponent of the result's size, or one for all."""
+    x, e, y = node.inputs[0], node.inputs[1], node.outputs[0]
+    assert x is not None and e is not None
+    if x.shape != y.shape or (e.shape != y.shape and known_size(e.shape) != 1):
+        w.refuse(node, f"its inputs of shapes {x.shape} and {e.shape} broadcast")
     w.node("PowFusion", node, node.inputs, fields={"scale": 1.0, "shift": 0.0})
 
 
@@ -391,11 +411,6 @@ def write_onnx_mod(w: Writing, node: Node) -> None:
     if y.dtype.kind != "f" or node.op == "Fmod":
         w.node("Mod", node, node.inputs, fields={"fmod": int(node.op == "Fmod")})
         return
-    """Its kernel does not broadcast: an exponent of the result's size, or one for all."""
-    x, e, y = node.inputs[0], node.inputs[1], node.outputs[0]
-    assert x is not None and e is not None
-    if x.shape != y.shape or (e.shape != y.shape and known_size(e.shape) != 1):
-        w.refuse(node, f"its inputs of shapes {x.shape} and {e.shape} broadcast")
     first = w.between(y, name=f"{y.name}/fmod")
     shifted = w.between(y, name=f"{y.name}/shifted")
     w.node("Mod", node, node.inputs, [first], fields={"fmod": 1})

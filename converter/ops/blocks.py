@@ -61,7 +61,7 @@ def _to_space(x: np.ndarray, *, block: int, mode: str) -> np.ndarray:
     attrs={"block": REQUIRED, "mode": "DCR"},
     infer=_infer_to_space,
     kernel="depth_to_space",
-    quant=Quant(output="same"),
+    quant=Quant(output="same", mslite=""),
     integer=same_codes(_to_space),
     cases=[
         Case(((2, 3, 4, 8),), {"block": 2}),

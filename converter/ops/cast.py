@@ -138,7 +138,7 @@ def _identity(x: np.ndarray) -> np.ndarray:
     "Identity",
     infer=infer_identity,
     kernel="identity",
-    quant=Quant(output="same"),
+    quant=Quant(output="same", mslite=""),
     permute=same_layout,
     integer=same_codes(_identity),
     cases=[Case(((2, 3),))],

@@ -12,7 +12,7 @@ from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..numeric.qparams import activation_range, foldable, requantize_rne_f32
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .acts import act_from, apply_act
+from .acts import act_from, apply_act, no_act_in_mslite
 from .integer import per_tensor
 from .layout import remap_axis
 from .params import write_ints
@@ -72,7 +72,7 @@ def _concat_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     infer=infer_concat,
     arity=(1, None),
     kernel="concat",
-    quant=Quant(output="same"),
+    quant=Quant(output="same", mslite=no_act_in_mslite),
     permute=remap_axis("axis"),
     integer=_concat_codes,
     cases=[
@@ -183,7 +183,7 @@ def _split_codes(node: Node, arrays: Sequence[Any]) -> tuple[np.ndarray, ...] | 
     infer=infer_split,
     outputs=None,
     kernel="split",
-    quant=Quant(output="same"),
+    quant=Quant(output="same", mslite=""),
     permute=remap_axis("axis"),
     integer=_split_codes,
     cases=[

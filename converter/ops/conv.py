@@ -57,6 +57,12 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     return weighted_sum(node, arrays, lambda x, w: conv(x, w, **attrs), 0)
 
 
+def _mslite(node: Node) -> str:
+    group, w = node.attrs["group"], node.inputs[1]
+    depthwise = w is not None and w.shape is not None and w.shape[0] == group and w.shape[-1] == 1
+    return "" if group == 1 or depthwise else "the real kernel takes no scale per channel in groups"
+
+
 @op(
     "Conv",
     attrs={
@@ -72,7 +78,7 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     arity=(2, 3),
     kernel="conv",
     foldable=False,
-    quant=Quant(weight=1, axis=0, bias=2, conv_family=True),
+    quant=Quant(weight=1, axis=0, bias=2, conv_family=True, mslite=_mslite),
     integer=_codes,
     cases=[
         Case(
@@ -203,13 +209,13 @@ def read_ms_conv(r: Reading) -> Tensor:
 
 @writes("ms", "Conv")
 def write_ms_conv(w: Writing, node: Node) -> None:
+    need_constants(w, node)
     x, k = shapes(node)
     a = node.attrs
     if len(k) == 3:
         write_lifted_conv(w, node, write_ms_conv)
         return
     fields = ms_window_fields(w, node, k[1:-1])
-    need_constants(w, node)
     if a["pad_mode"].startswith("same") and None in x[1:-1]:
         w.refuse(node, "its pads follow from an unknown input size", hint="--inputShape")
     fields |= {"in_channel": k[-1] * a["group"], "out_channel": k[0]}

@@ -88,8 +88,12 @@ def infer_conv_transpose(node: Node) -> Inferred:
     kernel="conv_transpose",
     foldable=False,
     quant=Quant(
-        weight=1, axis=lambda node: 0 if node.attrs["group"] > 1 else node.inputs[1].rank - 1, bias=2, conv_family=True
-    ),  # pyright: ignore
+        weight=1,
+        axis=lambda node: 0 if node.attrs["group"] > 1 else node.inputs[1].rank - 1,  # pyright: ignore
+        bias=2,
+        conv_family=True,
+        mslite="the real kernel computes other values",
+    ),
     integer=_codes,
     cases=[
         Case(
@@ -203,11 +207,11 @@ def read_ms_conv_transpose(r: Reading) -> Tensor:
 
 @writes("ms", "ConvTranspose")
 def write_ms_conv_transpose(w: Writing, node: Node) -> None:
+    need_constants(w, node)
     _, k = shapes(node)
     a = node.attrs
     if len(k) == 3:
         write_lifted_conv(w, node, write_ms_conv_transpose)
-    need_constants(w, node)
         return
     fields = ms_window_fields(w, node, k[1:-1])
     if a["group"] > 1 and not (k[-1] == 1 and a["group"] == k[0]):

@@ -54,7 +54,7 @@ def _integer_fc(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     infer=infer_fully_connected,
     arity=(2, 3),
     kernel="fully_connected",
-    quant=Quant(weight=1, axis=0, bias=2),
+    quant=Quant(weight=1, axis=0, bias=2, mslite=""),
     integer=_integer_fc,
     cases=[
         Case(((3, 7), (5, 7), (5,)), const=(1, 2)),
@@ -118,7 +118,7 @@ def _integer_matmul(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     infer=infer_matmul,
     arity=(2, 3),
     kernel="matmul",
-    quant=Quant(weight=1, axis=_matmul_axis, bias=2),
+    quant=Quant(weight=1, axis=_matmul_axis, bias=2, mslite=""),
     integer=_integer_matmul,
     cases=[
         Case(((3, 5), (5, 4))),

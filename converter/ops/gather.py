@@ -10,9 +10,10 @@ from ..formats.reading import Reading
 from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..opdef import Case, Inferred, Quant, op, reads, writes
+from .codes import stored
 from .integer import same_codes
 from .params import write_cast
-from .types import fail, is_codes, joint_dtype, normal_axis, one_number, value_dtype
+from .types import fail, joint_dtype, normal_axis, one_number, value_dtype
 
 
 def check_indices(node: Node, t: Tensor | None, n: int | None) -> None:
@@ -68,7 +69,7 @@ def _gather(x: np.ndarray, at: np.ndarray, *, axis: int, batch_dims: int) -> np.
     infer=infer_gather,
     arity=2,
     kernel="gather",
-    quant=Quant(weight=0, axis=None, output="same"),
+    quant=Quant(weight=0, axis=None, output="same", mslite=""),
     integer=same_codes(_gather),
     cases=[
         Case(((5, 3), np.array([[0, 4], [2, -1]]))),
@@ -353,9 +354,7 @@ def one_hot(at: np.ndarray, depth: Any, on: Any, off: Any, *, axis: int, wraps: 
 @reads("tflite", "ONE_HOT")
 @reads("ms", "OneHot")
 def read_one_hot(r: Reading) -> Tensor:
-    if is_codes(r.input(2)):
-        r.refuse("its values are quantized")
-    return r.emit_many("OneHot", [r.input(i) for i in range(4)], axis=r.attr("axis", -1))[0]
+    return r.emit_many("OneHot", [stored(r, r.input(i)) for i in range(4)], axis=r.attr("axis", -1))[0]
 
 
 @reads("onnx", "OneHot")
@@ -381,9 +380,9 @@ def _never_wraps(w: Writing, node: Node) -> None:
 def write_one_hot(w: Writing, node: Node) -> None:
     _never_wraps(w, node)
     at, depth, on, off = node.inputs
+    assert at is not None and depth is not None
     if w.container == "ms" and any(t is None or t.data is None for t in (depth, on, off)):
         w.refuse(node, "its depth and values must be constants")
-    assert at is not None and depth is not None
     ins = [write_cast(w, node, t, np.dtype(np.int32), "indices") for t in (at, depth)]
     name = "ONE_HOT" if w.container == "tflite" else "OneHot"
     w.node(name, node, [*ins, on, off], fields={"axis": node.attrs["axis"]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..formats.reading import Reading
 from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .acts import apply_act, read_act
+from .acts import apply_act, no_act_in_mslite, read_act
 from .integer import averaged, is_byte, rescaled
 from .layout import first_perm, last_perm, permuted_shape
 from .spatial import check_window, onnx_pads, pad_spatial, per_axis, resolve_pads, window_output, windows
@@ -124,7 +125,7 @@ _CASES = [
     infer=infer_pool,
     kernel="max_pool",
     foldable=False,
-    quant=Quant(output="same"),
+    quant=Quant(output="same", mslite=no_act_in_mslite),
     integer=_integer_max,
     cases=[*_CASES, Case(((1, 4, 4, 2),), _SQUARE | {"act": "relu6"})],
 )
@@ -144,13 +145,19 @@ def _integer_average(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     return averaged(node, sums, _counts(arrays[0], a, node.attrs["count_include_pad"]))
 
 
+def _mslite_average(node: Node) -> str:
+    if math.prod(node.attrs["kernel"]) > 128:
+        return "the real kernel sums in 16 bits"
+    return no_act_in_mslite(node)
+
+
 @op(
     "AveragePool",
     attrs=_WINDOW | {"count_include_pad": False, "act": "none"},
     infer=infer_pool,
     kernel="average_pool",
     foldable=False,
-    quant=Quant(),
+    quant=Quant(mslite=_mslite_average),
     integer=_integer_average,
     cases=[
         *_CASES,

@@ -155,7 +155,7 @@ def _permute_reduce(node: Node, perm: Sequence[int]) -> Any:
     infer=infer_reduce,
     arity=(1, 2),
     kernel="reduce",
-    quant=Quant(),
+    quant=Quant(mslite="the real kernel rounds a mean twice, or its zero point", mslite_close=True),
     const_inputs={1: "axes"},
     permute=_permute_reduce,
     integer=_reduce_codes,

@@ -41,7 +41,7 @@ def _through(node: Node, perm: Sequence[int]) -> tuple[dict, dict]:
     attrs={"perm": REQUIRED},
     infer=infer_transpose,
     kernel="transpose",
-    quant=Quant(output="same"),
+    quant=Quant(output="same", mslite=""),
     permute=_through,
     integer=same_codes(_transpose),
     cases=[

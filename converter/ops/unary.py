@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,8 @@ class Unary:
     fixed: tuple[float, int] | None = None
     variants: tuple[dict[str, Any], ...] = ()
     dtype: type | None = None
+    mslite: str = str(Quant.mslite)
+    mslite_close: bool = False
 
 
 def declare(row: Unary, kernel: str | None = None) -> None:
@@ -58,7 +60,10 @@ def declare(row: Unary, kernel: str | None = None) -> None:
     table = row.scalar is not None
     if row.scalar is not None:
         SCALARS[row.name] = row.scalar
-    quant = Quant(output="fixed" if row.fixed else "own", fixed=row.fixed, table=True) if table else Quant(int8=False)
+    quant = Quant(int8=False)
+    if table:
+        quant = Quant(output="fixed" if row.fixed else "own", fixed=row.fixed, table=True)
+        quant = replace(quant, mslite=row.mslite, mslite_close=row.mslite_close)
     rng = np.random.default_rng(11)
     inputs: list[np.ndarray] = []
     if row.kinds == "b":
@@ -119,7 +124,8 @@ def _rsqrt(x: np.ndarray) -> np.ndarray:
 
 
 def _log(x: float) -> float:
-    return math.log(x) if x > 0 else (-math.inf if x == 0 else math.nan)
+    """Of codes: what is not positive gives the lowest code, as in TFLite."""
+    return math.log(x) if x > 0 else -math.inf
 
 
 _POSITIVE, _UNIT = (0.1, 4.0), (-0.9, 0.9)
