@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..converter.execute import is_quantized
@@ -21,9 +23,17 @@ def packed_step(node: Node) -> Step | str | None:
     weights = [t for i in cell.weights if (t := node.input(i)) is not None] if cell is not None else []
     if not any(w.is_const and is_quantized(w) for w in weights) or is_quantized(node.outputs[0]):
         return None
-    if row(node.op).kernel != _KERNEL:
+    kernel = row(node.op).kernel
+    if kernel not in (_KERNEL, "matmul"):
         return f"{node.op} widens its weight"
     x, w, bias = node.inputs[0], weights[0], node.input(2)
+    if kernel == "matmul":
+        if w is not node.inputs[1] or w.data is None or w.data.ndim != 2 or node.attrs["transpose_a"]:
+            return "its weight is not one matrix on the right"
+        if x is None or x.rank is None or x.rank < 2:
+            return "its data are not rows"
+        if not node.attrs["transpose_b"]:
+            w = _turned(w)
     q = w.quant
     assert x is not None and q is not None and w.data is not None
     if x.dtype != np.float32 or is_quantized(x) or node.outputs[0].dtype != np.float32:
@@ -47,6 +57,15 @@ def packed_step(node: Node) -> Step | str | None:
     attrs = {k: v for k, v in node.attrs.items() if k in ("act", "keep_dims")}
     attrs["bits"] = 4 if q.bits <= 4 else 8
     return Step(f"packed_{_KERNEL}", node.name, inputs, node.outputs, attrs, (node,))
+
+
+def _turned(w: Tensor) -> Tensor:
+    """The transpose of a quantized matrix."""
+    q = w.quant
+    assert q is not None and w.data is not None
+    codes = np.ascontiguousarray(w.data.T)
+    axis = None if q.axis is None else 1 - q.axis
+    return Tensor(w.name, w.dtype, codes.shape, codes, replace(q, axis=axis))
 
 
 def _per_row(name: str, values: np.ndarray, rows: int) -> Tensor:

@@ -1,5 +1,7 @@
 """Weight-only quantized matrices that stay packed: values against the widened ones, and what is not kept packed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from bitlite import _native
@@ -52,6 +54,33 @@ def test_all_sizes_give_the_widened_values(m, n, k, bits):
 def test_activations_and_corrections(act):
     check(*dense(2, 50, 48, 8, act, corrected=True))
     check(*dense(2, 50, 48, 4, act, bias=False))
+
+
+@pytest.mark.parametrize("bits", [3, 8])
+@pytest.mark.parametrize("transpose_b", [False, True])
+def test_matrix_products_stay_packed(transpose_b, bits):
+    dense_graph, _ = dense(1, 40, 33, bits, corrected=True)
+    w = dense_graph.nodes[0].inputs[1]
+    graph = Graph("packed")
+    b = Builder(graph)
+    x = b.input("x", np.float32, (2, 3, 33))
+    weight = b.constant(w.data if transpose_b else np.ascontiguousarray(w.data.T), "w")
+    weight.quant = replace(w.quant, axis=0 if transpose_b else 1)
+    graph.outputs = b.emit("MatMul", [x, weight], {"transpose_b": transpose_b})
+    check(graph, np.random.default_rng(1).normal(0.3, 2, (2, 3, 33)).astype(np.float32))
+
+
+def test_a_batch_of_matrices_is_widened_with_a_reason():
+    graph = Graph("batch")
+    b = Builder(graph)
+    x = b.input("x", np.float32, (2, 3, 4))
+    weight = b.constant(np.ones((2, 4, 5), np.int8), "w")
+    weight.quant = QuantParam(np.full(5, 0.5), np.zeros(5, np.int32), 2, 8)
+    graph.outputs = b.emit("MatMul", [x, weight])
+    session = Session(graph, keep_packed=True)
+    [y] = session.run({"x": np.ones((2, 3, 4), np.float32)}).values()
+    assert "one matrix" in next(iter(session.widened.values()))
+    np.testing.assert_array_equal(y, np.full((2, 3, 5), 2, np.float32))
 
 
 @pytest.mark.parametrize("bits", [4, 8])
