@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test lint docs build setup clean
+.PHONY: demo test lint docs build setup clean bench test-arm
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.tools
@@ -51,6 +51,17 @@ lint: $(VENV)/.lint
 	@rm -rf build/typed && mkdir -p build/typed/bitlite
 	@cp -r python/bitlite/. converter quant native tools build/typed/bitlite
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# Speed beside LiteRT, onnxruntime, OpenVINO and MindSpore Lite; EVAL holds models and images, PEERS the runtimes
+# (benchmarks/latency_plan.py says how). Writes docs/benchmarks.md and its chart.
+bench: $(VENV)/.built
+	@test -d "$(EVAL)" -a -d "$(PEERS)" || { echo "make bench EVAL=DIRECTORY PEERS=DIRECTORY" >&2; exit 2; }
+	$(BIN)/python benchmarks/latency_plan.py $(EVAL) $(PEERS) build/bench
+	$(BIN)/python benchmarks/latency.py build/bench/plan.json --write docs/benchmarks.md
+
+# The kernels' tests on 64-bit Arm, emulated.
+test-arm:
+	native/tests/run_arm.sh
 
 # The pages that are written from tables; tests compare them with what this would write.
 docs: $(VENV)/.built
