@@ -35,7 +35,7 @@ _CLAMPS = frozenset(
 
 
 # Kernels beside the layers whose rounding follows the profile.
-_ROUNDS = frozenset(["add", "sub", "mul", "average_pool"])
+_ROUNDS = frozenset(["add", "sub", "mul", "average_pool", "quantize"])
 
 
 @dataclass
@@ -105,10 +105,11 @@ class Lowering:
             inputs[index] = None
         while inputs and inputs[-1] is None:
             inputs.pop()
+        if definition.kernel in _ROUNDS and self.rounding != "rne_f32" and is_quantized(node.outputs[0]):
+            attrs["rounding"] = self.rounding
         if quantized and node.op not in ("Quantize", "Dequantize") and "dynamic" not in attrs:
             if is_quantized(node.inputs[0]) and is_quantized(node.outputs[0]):
-                layer = definition.quant is not None and definition.quant.weights
-                if layer or (definition.kernel in _ROUNDS and self.rounding != "rne_f32"):
+                if definition.quant is not None and definition.quant.weights:
                     attrs["rounding"] = self.rounding
             else:
                 inputs = [self.real(t) for t in inputs]

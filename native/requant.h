@@ -14,8 +14,8 @@
 // gemmlowp, the profile of the MindSpore Lite and TFLite reference kernels:
 //   y = clamp(RoundingDivideByPot(SaturatingRoundingDoublingHighMul(acc << left, mantissa), right)
 //   + zp)
-//   Elementwise operators, and what MindSpore Lite's own x86 code makes of them: AddGemmlowp and
-//   MulGemmlowp.
+//   Elementwise operators, and what MindSpore Lite's own x86 code makes of them: AddGemmlowp,
+//   MulGemmlowp and QuantizeGemmlowp.
 #pragma once
 
 #include <cmath>
@@ -134,6 +134,18 @@ static inline GemmlowpSum QuantizeSum(double sa, double sb, double sy) {
 static inline int32_t AddGemmlowp(int32_t a, int32_t b, const GemmlowpSum& m, bool as_x86) {
   const auto rescale = as_x86 ? RescaleAsX86 : Rescale;
   return rescale(rescale(a * 1048576, m.a) + rescale(b * 1048576, m.b), m.y);
+}
+
+// A float to a code, multiplied and shifted in one operation; halves go away from zero.
+static inline int32_t QuantizeGemmlowp(float x, float inverse, int32_t zero_point, int32_t qmin,
+                                       int32_t qmax) {
+  float v = std::fmaf(x, inverse, static_cast<float>(zero_point));
+  if (!(v == v)) return zero_point;
+  const float low = static_cast<float>(qmin), high = static_cast<float>(qmax);
+  v = v < low ? low : v > high ? high : v;
+  const int32_t whole = static_cast<int32_t>(v);
+  const float rest = v - static_cast<float>(whole);
+  return whole + (rest >= 0.5f ? 1 : rest <= -0.5f ? -1 : 0);
 }
 
 static inline int32_t MulGemmlowp(int32_t a, int32_t b, GemmlowpMultiplier m) {

@@ -4,7 +4,7 @@
 //               from codes: clamp(rne(float32(x - zx) * float32(sx/sy)) + zy), equal parameters:
 //               copied
 //   dequantize  float32(q - z) * float32(s)
-//   attrs       quantize: dtype (must be the output's) act qmin qmax
+//   attrs       quantize: dtype (must be the output's) act qmin qmax rounding (float to int8)
 #include <algorithm>
 #include <limits>
 
@@ -46,6 +46,24 @@ class QuantizeS8 final : public Elementwise {
     kernel_.quantize(args.In<float>(0) + at, args.Out<int8_t>(0) + at, n, inverse_, out_);
   }
   const VectorS8Kernel& kernel_;
+  const float inverse_;
+  const OutputCodesS8 out_;
+};
+
+class QuantizeGemmlowpS8 final : public Elementwise {
+ public:
+  QuantizeGemmlowpS8(int64_t count, float inverse, OutputCodesS8 out)
+      : Elementwise(count, 2), inverse_(inverse), out_(out) {}
+
+ private:
+  void Convert(const StepArgs& args, int64_t at, int64_t n) const noexcept override {
+    const float* x = args.In<float>(0) + at;
+    int8_t* y = args.Out<int8_t>(0) + at;
+    for (int64_t i = 0; i < n; ++i) {
+      y[i] = static_cast<int8_t>(
+          QuantizeGemmlowp(x[i], inverse_, out_.zero_point, out_.qmin, out_.qmax));
+    }
+  }
   const float inverse_;
   const OutputCodesS8 out_;
 };
@@ -173,10 +191,15 @@ std::unique_ptr<Step> MakeQuantize(const StepSpec& spec, PlanContext& plan) {
           "output is not int8, uint8 or int16");
   const Range range = OutputRange(spec, y);
   const OutputCodesS8 out = {ZeroPointOf(y), range.qmin, range.qmax};
+  const bool gemmlowp = RoundsAsGemmlowp(spec);
   if (x.constant) plan.KeepConstant(0);
   if (x.dtype == DType::kF32) {
     if (plan.check_only) return nullptr;
     const float inverse = static_cast<float>(1.0 / ScaleOf(y));
+    if (gemmlowp && y.dtype == DType::kI8) {
+      const float single = 1.0f / static_cast<float>(ScaleOf(y));
+      return std::make_unique<QuantizeGemmlowpS8>(x.count, single, out);
+    }
     if (y.dtype == DType::kI8) return std::make_unique<QuantizeS8>(x.count, plan.isa, inverse, out);
     return MakeFrom<float>(y.dtype, x.count, 0, inverse, out.zero_point, range);
   }

@@ -164,3 +164,24 @@ def test_a_sum_in_this_profile_stays_a_step_of_its_own():
         {"op": "add", "name": "b", "inputs": [2, 3], "outputs": [4], "attrs": ROUNDING},
     ]
     assert _native.Program(specs, steps, [0, 3], [4], threads=1).step_names == ["a", "b"]
+
+
+def test_floats_become_codes_in_one_rounded_operation_with_halves_away():
+    rng = np.random.default_rng(6)
+    for scale, zero in ((0.0079, -1), (0.037, 33), (0.25, -128)):
+        inverse = np.float32(1) / np.float32(scale)
+        ties = (np.arange(-130, 129) + 0.5 - zero) * scale
+        x = np.concatenate([ties, rng.uniform(-140, 140, 2000) * scale, [1e30, -1e30, np.inf, -np.inf]])
+        x = x.astype(np.float32)
+        # Exact in float64 but for a sum that float32 rounds; then halves away from zero.
+        v = (x.astype(np.float64) * np.float64(inverse) + zero).astype(np.float32).astype(np.float64)
+        expected = np.clip(np.copysign(np.floor(np.abs(v) + 0.5), v), -128, 127).astype(np.int8)
+        specs = [
+            tensor("x", np.zeros(x.shape, np.int8), (1.0, 0)) | {"dtype": "float32", "scale": None, "zero_point": None},
+            tensor("y", expected, (scale, zero)),
+        ]
+        step = {"op": "quantize", "name": "q", "inputs": [0], "outputs": [1], "attrs": ROUNDING}
+        for threads in (1, 2):
+            np.testing.assert_array_equal(
+                _native.Program(specs, [step], [0], [1], threads=threads).run([x])[0], expected
+            )
