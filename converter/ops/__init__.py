@@ -2,6 +2,7 @@
 
 from . import (
     activation,
+    attention,
     binary,
     blocks,
     broadcast,
@@ -47,6 +48,7 @@ from . import (
 
 __all__ = [
     "activation",
+    "attention",
     "binary",
     "blocks",
     "broadcast",

@@ -129,7 +129,7 @@ def read_onnx_skip_norm(r: Reading) -> Any:
     total = r.emit("Add", r.input(0), r.input(1))
     total = total if bias is None else r.emit("Add", total, bias)
     parameters = [r.input(2)] if rms else [r.input(2), r.optional(3)]
-    attrs = {"axis": -1, "epsilon": float(r.attr("epsilon", 1e-5 if rms else 1e-12))}
+    attrs = {"axis": -1, "epsilon": float(r.attr("epsilon", 1e-12))}
     y = r.emit("RmsNorm" if rms else "LayerNorm", total, *parameters, **attrs)
     return [y, y, y, total][: max(len(r.outputs), 1)]
 

@@ -259,6 +259,11 @@ def read_onnx_max_pool(r: Reading) -> Any:
     return [r.channels_first(t) for t in made]
 
 
+@reads("onnx", "com.microsoft::NhwcMaxPool")
+def read_nhwc_max_pool(r: Reading) -> Tensor:
+    return r.emit("MaxPool", r.input(0), **read_onnx_pool_window(r))
+
+
 @reads("onnx", "AveragePool")
 def read_onnx_average_pool(r: Reading) -> Tensor:
     attrs = read_onnx_pool_window(r) | {"count_include_pad": bool(r.attr("count_include_pad", 0))}

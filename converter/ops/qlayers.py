@@ -260,6 +260,43 @@ def read_matmul_integer_to_float(r: Reading) -> Tensor:
     return y if r.optional(6) is None else r.emit("Add", y, r.input(6))
 
 
+@reads("onnx", "com.microsoft::DynamicQuantizeMatMul")
+def read_dynamic_quantize_matmul(r: Reading) -> Tensor:
+    """a float, b (8 bits), its scale and zero point, bias float: a is quantized on its own range while running."""
+    codes, scale, zero = r.emit_many("DynamicQuantizeLinear", [r.input(0)])
+    product = r.emit("MatMulInteger", codes, r.input(1), zero, r.optional(3))
+    y = r.emit("Mul", r.emit("Cast", product, dtype="float32"), r.emit("Mul", scale, r.input(2)))
+    return y if r.optional(4) is None else r.emit("Add", y, r.input(4))
+
+
+@reads("onnx", "com.microsoft::GatherBlockQuantized")
+def read_gather_block_quantized(r: Reading) -> Tensor:
+    """data (4 bits, or uint8 of `bits`), indices, scales, zero points: one scale per block along an axis."""
+    x, axis, block = r.input(0), int(r.attr("quantize_axis", 1)), int(r.attr("block_size", 128))
+    bits = int(r.attr("bits", 4))
+    q, scales = r.const(0, "the data"), r.const(2, "the scales").astype(np.float32)
+    rank = q.ndim
+    axis %= rank
+    stored = None if r.optional(3) is None else r.const(3, "the zero points")
+    if q.dtype == np.uint8 and x not in r.build.narrow:
+        if axis != rank - 1 or bits not in (2, 4, 8):
+            r.refuse(f"uint8 data of {bits} bits along axis {axis} is not read")
+        q = _unpacked(q, bits)
+        stored = None if stored is None else _unpacked(stored, bits)[..., : scales.shape[-1]]
+        zero: Any = 2 ** (bits - 1)
+    else:
+        zero = 0
+    zero = zero if stored is None else stored.astype(np.float32)
+    if block < 16 or scales.ndim != rank or scales.shape[axis] != -(-q.shape[axis] // block):
+        r.refuse(f"scales of shape {scales.shape} for data of shape {q.shape} in blocks of {block}")
+
+    def spread(a: Any) -> Any:
+        return a if np.ndim(a) == 0 else np.repeat(a, block, axis)[tuple(slice(0, n) for n in q.shape)]
+
+    real = ((q.astype(np.float32) - spread(zero)) * spread(scales)).astype(r.input(2).dtype)
+    return r.emit("Gather", r.constant(real, name=x.name), r.input(1), axis=int(r.attr("gather_axis", 0)))
+
+
 @reads("onnx", "com.microsoft::MatMulNBits")
 def read_matmul_nbits(r: Reading) -> Tensor:
     """a, b uint8 [N, blocks, bytes], scales, zero points, g_idx, bias: the weight becomes a float constant [N,K]."""

@@ -148,7 +148,7 @@ def _bits(r: Reading, t: Tensor | None, dtype: Any, *, narrow: bool = False) -> 
     return 4 if narrow else width if t is None else r.build.narrow.get(t, width)
 
 
-@reads("onnx", "QuantizeLinear")
+@reads("onnx", "QuantizeLinear", "com.microsoft::QuantizeLinear")
 def read_onnx_quantize(r: Reading) -> Tensor:
     x, scale, zero = r.input(0), r.input(1), r.optional(2)
     number = r.attr("output_dtype", 0)
@@ -167,7 +167,7 @@ def read_onnx_quantize(r: Reading) -> Tensor:
     return as_plain(r, typed(r.emit("Quantize", x, dtype=dtype), found))
 
 
-@reads("onnx", "DequantizeLinear")
+@reads("onnx", "DequantizeLinear", "com.microsoft::DequantizeLinear")
 def read_onnx_dequantize(r: Reading) -> Tensor:
     """Of a constant: the constant itself with its parameters, a weight stored quantized."""
     x, scale, zero = r.input(0), r.input(1), r.optional(2)
