@@ -74,6 +74,7 @@ class _Emitter:
         self.real: dict[Tensor, Tensor] = {}  # float tensor → its float form in the new graph
         self.names = {t.name for t in graph.tensors()} | {n.name for n in graph.nodes}
         self.kept_names = {t.name for t in (*graph.inputs, *graph.outputs)}
+        self.decoded: dict[Tensor, Tensor] = {}  # float tensor → the codes that the source has it decoded from
         self.requantized: dict[tuple[Tensor, QuantParam], Tensor] = {}
 
     def name(self, wish: str) -> str:
@@ -90,10 +91,14 @@ class _Emitter:
         for node in self.source.nodes:
             if node in self.plan.integer:
                 self._integer(node)
+            elif node.op == "Quantize" and node.inputs[0] in self.made.twin:
+                self._encoded(node)
             else:
                 self._float(node)
         self.graph.outputs = [self._output(t) for t in self.source.outputs]
         self.graph.prune()
+        left = set(self.graph.nodes)
+        self.made.node = {source: made for source, made in self.made.node.items() if made in left}
         self.graph.verify()
         return self.made
 
@@ -162,7 +167,11 @@ class _Emitter:
                 data = quantize(t.data, quant, np.int8)
                 self.made.twin[t] = Tensor(self.name(f"{t.name}/int8"), data.dtype, data.shape, data, quant)
             else:
-                self.made.twin[t] = self._cast("Quantize", self.real[t], np.int8, quant, f"{t.name}/int8", (t.name,))
+                source = self.decoded.get(t, self.real[t])
+                if source.dtype == np.int8 and source.quant == quant:
+                    self.made.twin[t] = source
+                else:
+                    self.made.twin[t] = self._cast("Quantize", source, np.int8, quant, f"{t.name}/int8", (t.name,))
         return self.made.twin[t]
 
     def _operand(self, node: Node, index: int) -> Tensor:
@@ -214,8 +223,22 @@ class _Emitter:
         for t in node.outputs:
             self.real[t] = Tensor(t.name, t.dtype, t.shape, None, t.quant, t.layout, t.dims)
             fresh.outputs.append(self.real[t])
+        if node.op == "Dequantize" and args[0] is not None and args[0].quant is not None:
+            self.decoded[node.outputs[0]] = args[0]
         self.graph.nodes.append(fresh)
         self.made.node[node] = fresh
+
+    def _encoded(self, node: Node) -> None:
+        """A Quantize of the source, of what exists as codes by now."""
+        x, y = node.inputs[0], node.outputs[0]
+        assert x is not None
+        codes = self.made.twin[x]
+        if codes.dtype == y.dtype and codes.quant == y.quant and y not in self.source.outputs:
+            self.real[y] = codes
+            return
+        self.real[y] = Tensor(y.name, y.dtype, y.shape, None, y.quant, y.layout, y.dims)
+        self.graph.nodes.append(Node("Quantize", node.name, [codes], [self.real[y]], dict(node.attrs), node.origin))
+        self.made.node[node] = self.graph.nodes[-1]
 
     def _weigh(self, node: Node, fresh: Node, weight: int, *, last: bool) -> None:
         """Gives `fresh` its int8 weight and its bias."""

@@ -42,6 +42,7 @@ def make_groups(graph: Graph, plan: Placement, seen: Callable[[Tensor], tuple[fl
     for node in graph.nodes:
         if node in plan.integer and (kind := cell_of(node).fixed) is not None:
             ties.kind[node.outputs[0]] = kind
+    ties.kind.update((t, kind) for t, kind in known_codes(graph).items() if t in ties.parent)
     apart: dict[tuple[Node, int], Tensor] = {}
     for node in graph.nodes:
         if node not in plan.integer or not moves(node):
@@ -68,6 +69,29 @@ def make_groups(graph: Graph, plan: Placement, seen: Callable[[Tensor], tuple[fl
         result.groups.append(group)
         result.of.update(dict.fromkeys(tensors, group))
     return result
+
+
+def known_codes(graph: Graph) -> dict[Tensor, tuple[float, int]]:
+    """(scale, zero point as int8) of the float tensors that a partly quantized model has as codes: what its own
+    Dequantize gives, and what nothing but its own Quantize reads."""
+    found: dict[Tensor, tuple[float, int]] = {}
+    readers = graph.consumers()
+    for node in graph.nodes:
+        if node.op == "Dequantize" and (kind := _byte_kind(node.inputs[0])):
+            found[node.outputs[0]] = kind
+        elif node.op == "Quantize" and (kind := _byte_kind(node.outputs[0])) and (t := node.inputs[0]) is not None:
+            alone = all(n.op == "Quantize" and _byte_kind(n.outputs[0]) == kind for n in readers[t])
+            if alone and t.dtype.kind == "f" and t not in graph.outputs:
+                found.setdefault(t, kind)
+    return found
+
+
+def _byte_kind(t: Tensor | None) -> tuple[float, int] | None:
+    if t is None or t.is_const or t.quant is None or t.dtype.name not in ("int8", "uint8"):
+        return None
+    if t.quant.bits != 8 or len(t.quant.scale) != 1:
+        return None
+    return float(t.quant.scale[0]), int(t.quant.zero_point[0]) - (128 if t.dtype.name == "uint8" else 0)
 
 
 class _Ties:

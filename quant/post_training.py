@@ -8,6 +8,7 @@ walking the quantized prefix layer by layer (`walk`), weight codes and biases th
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ import numpy as np
 
 from ..converter.ir import Graph, Node, Tensor
 from ..converter.numeric.qparams import QuantParam, along, choose_symmetric, code_range
+from ..converter.passes.fuse_bias import fuse_bias
 from .auto import best_ranges
 from .bias_correction import correct, correct_lockstep
 from .emit import Integer, emit
@@ -24,7 +26,14 @@ from .groups import Groups, make_groups
 from .histogram import DEFAULT_BINS, Histogram
 from .observe import ChannelExtremes, Histograms, observe
 from .placement import Placement, place, tensors_in_codes, weight_index
-from .prepare import global_pools_to_means, norms_to_layers, quotients_to_products, real_weights, weights_to_reals
+from .prepare import (
+    casts_to_acts,
+    global_pools_to_means,
+    norms_to_layers,
+    quotients_to_products,
+    real_weights,
+    weights_to_reals,
+)
 from .quality import measure
 from .ranges import WIDENED, candidates, extent, group_range, parameters, widened
 from .rounding import refine
@@ -119,6 +128,10 @@ def quantize_graph(
     weights_to_reals(graph)
     graph.prune()
     real_weights(graph)
+    if any(node.op == "Quantize" for node in graph.nodes):
+        casts_to_acts(graph)
+        # A bias that was stored as integers beside a quantized weight.
+        deque(fuse_bias(graph), 0)
     norms_to_layers(graph, settings.kept)
     quotients_to_products(graph, settings.kept)
     global_pools_to_means(graph)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..converter.execute import is_quantized
 from ..converter.ir import Graph, Node, Tensor
+from ..converter.numeric.qparams import code_range
 from ..converter.passes.affine import absorb
 from ..converter.passes.edit import Edit
 
@@ -73,6 +74,26 @@ def quotients_to_products(graph: Graph, kept: Collection[Node] = ()) -> None:
         data = np.asarray(1.0 / divisor.real().astype(np.float64), np.float32)
         node.op = "Mul"
         node.inputs[1] = Tensor(f"{divisor.name}/inverse", data.dtype, data.shape, data)
+
+
+def casts_to_acts(graph: Graph) -> None:
+    """Layer → Quantize whose lowest code is 0 ⇒ Layer(relu) → Quantize, in place: files for integer runtimes leave the
+    clamp to the cast, and what is compared with the float layer must not be its negative part."""
+    readers = graph.consumers()
+    for node in graph.nodes:
+        y = node.outputs[0] if node.outputs else None
+        if node.attrs.get("act") != "none" or y is None or y.dtype != np.float32 or y in graph.outputs:
+            continue
+        casts = readers.get(y, [])
+        if casts and all(n.op == "Quantize" and _from_zero(n.outputs[0]) for n in casts):
+            node.attrs["act"] = "relu"
+
+
+def _from_zero(t: Tensor) -> bool:
+    q = t.quant
+    return (
+        q is not None and q.axis is None and int(q.zero_point[0]) == code_range(q.bits, unsigned=t.dtype.kind == "u")[0]
+    )
 
 
 def real_weights(graph: Graph) -> None:

@@ -21,14 +21,15 @@ def post_train(graph: Graph, options: ConvertOptions, report: Report) -> None:
     from ..quant.post_training import Settings, quantize_graph
     from ..quant.statistics import load_statistics, save_statistics
 
-    _must_be_float(graph, options.model_file)
+    kept = frozenset(select(graph, options.keep_float))
+    report.notes += _come_quantized(graph, options, kept)
     dataset = _dataset(graph, options, report)
     loaded = load_statistics(options.load_dist) if options.load_dist else None
     settings = Settings(
         methods=options.activation_quant_method,
         bits=options.bit_num,
         layer_bits=_widths(graph, options),
-        kept=frozenset(select(graph, options.keep_float)),
+        kept=kept,
         per_channel=options.per_channel,
         bias_correction=options.bias_correction,
         target=options.target,
@@ -42,7 +43,7 @@ def post_train(graph: Graph, options: ConvertOptions, report: Report) -> None:
     result = quantize_graph(graph, dataset, settings, lambda items, label: _track(items, label, options))
     if options.dump_dist:
         save_statistics(options.dump_dist, result.statistics)
-    report.notes += _notes(result)
+    report.notes += _notes(result, settings, options)
     report.layers = result.weight_rows()
     report.quality = result.rows
     made = result.graph
@@ -71,14 +72,21 @@ def make_dynamic(graph: Graph, options: ConvertOptions, report: Report) -> None:
     report.notes += found.notes()
 
 
-def _must_be_float(graph: Graph, file: str) -> None:
-    """Refuses models that compute on integers: what their scales rest on is not in the file any more."""
-    for node in graph.nodes:
-        if any(is_quantized(t) and not t.is_const for t in node.inputs if t) and any(map(is_quantized, node.outputs)):
-            raise UsageError(
-                f"{file}: is quantized already: {node.name} ({node.op}) computes {node.outputs[0].dtype}",
-                hint="the float model it was made from, or no --quantType to convert it as it is",
-            )
+def _come_quantized(graph: Graph, options: ConvertOptions, kept: frozenset[Node]) -> list[str]:
+    """A note on the parts that compute on integers already. Refuses models where nothing else is left to quantize."""
+    from ..quant.placement import place
+
+    there = [n for n in graph.nodes if n.op not in ("Quantize", "Dequantize") and any(map(is_quantized, n.outputs))]
+    if not there:
+        return []
+    if not any(node.op != "Identity" for node in place(graph, kept, target=options.target).layers):
+        raise UsageError(
+            f"{options.model_file}: is quantized already: {there[0].name} ({there[0].op}) computes"
+            f" {there[0].outputs[0].dtype}",
+            hint="the float model it was made from, or no --quantType to convert it as it is",
+        )
+    names = ", ".join(n.name for n in there[:3]) + (f" and {len(there) - 3} more" if len(there) > 3 else "")
+    return [f"{len(there)} operators come quantized and keep their own scales: {names}"]
 
 
 def _dataset(graph: Graph, options: ConvertOptions, report: Report) -> Any:
@@ -109,15 +117,24 @@ def _widths(graph: Graph, options: ConvertOptions) -> dict[Node, int]:
     return widths
 
 
-def _notes(result: Any) -> list[str]:
-    plan, count = result.plan, len(result.source.nodes)
-    lines = [f"{len(plan.layers)} of {count} operators compute on int8 codes"]
+def _notes(result: Any, settings: Any, options: ConvertOptions) -> list[str]:
+    from ..quant.placement import foreign_to_mslite
+
+    plan = result.plan
+    operators = [n for n in result.source.nodes if n.op not in ("Quantize", "Dequantize")]
+    there = {n for n in operators if any(map(is_quantized, n.outputs))}
+    lines = [f"{len(plan.layers | there)} of {len(operators)} operators compute on int8 codes"]
     reasons: dict[str, list[str]] = {}
     for node, why in plan.why.items():
+        if node in there or node.op in ("Quantize", "Dequantize"):
+            continue
         reasons.setdefault(f"{node.op}: {why}", []).append(node.name)
     for why, names in reasons.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         lines.append(f"in float: {shown} ({why})")
+    if settings.target == "bitlite" and "MS" in options.output_format and (foreign := foreign_to_mslite(plan)):
+        names = ", ".join(foreign)
+        lines.append(f"MindSpore Lite's own runtime lacks int8 {names} or gets it wrong: --target=mslite avoids that")
     if not plan.layers:
         lines.append("nothing was quantized: the file holds the float model")
     if result.corrected:

@@ -8,6 +8,7 @@ from bitlite.converter.builder import Builder
 from bitlite.converter.formats import ms, read_model
 from bitlite.converter.ir import Graph
 from bitlite.converter.passes import for_target, run_passes
+from bitlite.quant.placement import foreign_to_mslite
 from bitlite.quant.post_training import Settings, quantize_graph, symmetric
 from bitlite.quant.thresholds import THRESHOLDS
 
@@ -202,3 +203,31 @@ def test_heads_joined_at_the_end_are_never_rounded(samples, sqnr, outputs):
     want, got = outputs(network()), outputs(result.graph)
     # One scale for both would leave the classes 2 bits.
     assert sqnr(want[..., 6:], got[..., 6:]) > 30
+
+
+@pytest.mark.parametrize(
+    "op,inputs,attrs",
+    [
+        ("ConvTranspose", [(8, 2, 2, 8)], {"stride": [2, 2], "output_padding": [0, 0]}),
+        ("Conv", [(8, 1, 1, 4)], {"stride": [1, 1], "group": 2}),
+        ("Add", [(8, 1, 8)], {}),
+    ],
+)
+def test_what_the_real_kernels_do_wrong_is_left_in_float_for_them(op, inputs, attrs, samples):
+    def network():
+        rng = np.random.default_rng(0)
+        graph = Graph("net")
+        build = Builder(graph)
+        x = build.input("x", np.float32, (1, 8, 8, 3))
+        window = {"stride": [1, 1], "dilation": [1, 1], "pad": [0] * 4}
+        w, v = (build.constant(rng.standard_normal((8, 1, 1, n)).astype(np.float32), "w") for n in (3, 8))
+        (a,) = build.emit("Conv", [x, w], window, name="first")
+        more = {"dilation": [1, 1], "pad": [0] * 4, **attrs} if attrs else {}
+        operand = build.constant(rng.standard_normal(inputs[0]).astype(np.float32), "k")
+        (b,) = build.emit(op, [a, operand], more, name="op")
+        graph.outputs = build.emit("Conv", [b, v], window, name="end")
+        return graph
+
+    ours, real = (quantize_graph(network(), samples, settings(target=t)) for t in ("bitlite", "mslite"))
+    assert not ours.plan.why and foreign_to_mslite(ours.plan) == [op]
+    assert [n.name for n in real.plan.why] == ["op"] and not foreign_to_mslite(real.plan)
