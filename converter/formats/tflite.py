@@ -100,7 +100,9 @@ class _Subgraphs:
                 # A constant without elements has no bytes either.
                 empty = t.is_static and 0 in t.shape  # pyright: ignore[reportOperatorIssue]
                 if t.data is None and (empty or (tensors[i].is_variable and t.is_static)):
-                    t.data = np.zeros(t.shape, t.dtype)  # pyright: ignore[reportArgumentType]
+                    # A state starts as zeros, of int8 codes as those that stand for it.
+                    start = t.quant.zero_point[0] if t.quant is not None and t.dtype == np.int8 else 0
+                    t.data = np.full(t.shape, start, t.dtype)  # pyright: ignore[reportArgumentType]
                 if t.data is None:
                     raise undefined(t.name, self.path)
                 values[i] = t
@@ -118,6 +120,8 @@ class _Subgraphs:
                     f"operator {op} is not read", file=self.path, node=name, hint="--check, which lists every operator"
                 )
             options = _options(operator)
+            if operator.intermediates is not None:
+                options["intermediates"] = [declare(i).quant for i in _ints(operator.intermediates)]
             reading = Reading(
                 op, name, [value(i) for i in _ints(operator.inputs)], outputs, options, build,
                 file=self.path, version=version, subgraph=self.read,

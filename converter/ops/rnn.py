@@ -13,6 +13,8 @@ from ..ir import Node, Tensor
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .acts import act_from, with_act
 from .params import write_cast
+from .sequence_lstm import read_sequence_lstm
+from .svdf import read_integer_svdf
 from .types import fail, is_codes, length, need, value_dtype
 
 # name → function of (array, alpha, beta), and ONNX's defaults of the two
@@ -352,16 +354,10 @@ def write_onnx_recurrent(w: Writing, node: Node) -> None:
 def read_tflite_lstm(r: Reading) -> Tensor:
     """24 inputs: x, four input weights (i f c o), four recurrent, three peepholes (i f o), four biases, projection,
     its bias, both states, four layer norm coefficients. Without input gate weights the gate is 1 - forget gate."""
-    if any(r.optional(i) is not None for i in (16, 17)):
-        r.refuse("a projection layer is not read")
-    if any(r.optional(i) is not None for i in range(20, 24)):
-        r.refuse("layer normalization inside is not read")
-    act = act_from("tflite", r.attr("fused_activation_function", 4), r)
-    if act not in ("tanh", "relu"):
-        r.refuse(f"activation {act} is not read")
-    x = r.input(0)
-    if is_codes(x):
-        r.refuse("its integer form is not read")
+    act, x = act_from("tflite", r.attr("fused_activation_function", 4), r), r.input(0)
+    more = any(r.optional(i) is not None for i in (16, 17, 20, 21, 22, 23))
+    if more or act not in ("tanh", "relu") or is_codes(x):
+        return read_sequence_lstm(r)
 
     def value(i: int, negative_of: int | None = None) -> np.ndarray | None:
         t = r.optional(i)
@@ -420,10 +416,11 @@ def read_tflite_svdf(r: Reading) -> Tensor:
     Every run starts with the stored state, zeros in a file, so only the newest column of the time weights counts.
     """
     x, state = r.input(0), r.optional(4)
-    if is_codes(x):
-        r.refuse("its integer form is not read")
+    act = act_from("tflite", r.attr("fused_activation_function", 0), r)
     if state is not None and not (state.is_const and not state.data.any()):  # pyright: ignore
         r.refuse("its state is computed at run time")
+    if is_codes(x):
+        return read_integer_svdf(r, act)
     features, time, rank = r.input(1), r.const(2), r.attr("rank", 1)
     if time.ndim != 2 or rank < 1 or time.shape[0] % rank:
         r.refuse(f"time weights of shape {time.shape} do not fit rank {rank}")
@@ -433,7 +430,7 @@ def read_tflite_svdf(r: Reading) -> Tensor:
     y = r.emit("Reduce", y, mode="sum", axes=[2])
     if r.optional(3) is not None:
         y = r.emit("Add", y, r.input(3))
-    return with_act(r, y, act_from("tflite", r.attr("fused_activation_function", 0), r))
+    return with_act(r, y, act)
 
 
 @reads("ms", "LSTM")

@@ -190,7 +190,7 @@ ROWS = [
             "clip": (0.0, 0.3),
             "act": (TANH_ACT, TANH_ACT, RELU_ACT),
         },
-        ("projection", "layer normalization", "integer form"),
+        ("peepholes and a projection",),
     ),
     Row(
         "SVDF",
@@ -202,6 +202,5 @@ ROWS = [
             "bias": (True, False),
             "act": (0, RELU_ACT, TANH_ACT),
         },
-        ("integer form",),
     ),
 ]

@@ -1,0 +1,246 @@
+"""SequenceLstm: TFLite's LSTM where it is more than ONNX's: with a projection, with normalized gates, or in int8.
+
+Sources: LSTM with projection, Sak et al. 2014; layer normalization inside, Ba et al. 2016; the integer form is that of
+TensorFlow's quantizer (8-bit values and weights, 16-bit gates and cell state).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..formats.reading import Reading
+from ..ir import Node, Tensor
+from ..numeric.qparams import QuantParam, quantized_multiplier, requantize_gemmlowp
+from ..opdef import Case, Inferred, Quant, op
+from .acts import act_from, apply_act
+from .types import fail, is_codes, need
+
+# Slots of the 24 inputs; gates stand in the order input, forget, cell, output.
+_W, _R, _BIAS, _PROJECTION, _PROJECTION_BIAS, _H, _C, _NORM = 1, 5, 12, 16, 17, 18, 19, 20
+_PEEPHOLE = (9, 10, None, 11)
+_SMALL = np.float32(1e-8)
+
+
+def _infer(node: Node) -> Inferred:
+    x, first = node.inputs[0], node.input(_W + 1)
+    assert x is not None
+    need(node, x, "f", "the input")
+    if x.shape is not None and len(x.shape) != 3:
+        fail(node, f"the input must have three axes, not {x.shape}")
+    if first is None or first.shape is None or len(first.shape) != 2 or not all(first.shape):
+        fail(node, "the forget gate has no weight")
+    cells, projection = first.shape[0], node.input(_PROJECTION)
+    size = cells if projection is None else (projection.shape or (0,))[0]
+    features = None if x.shape is None else x.shape[-1]
+    expected: dict[int, tuple[Any, ...]] = {_PROJECTION: (size, cells), _PROJECTION_BIAS: (size,)}
+    for k in range(4):
+        expected |= {_W + k: (cells, features), _R + k: (cells, size), _BIAS + k: (cells,), _NORM + k: (cells,)}
+        if _PEEPHOLE[k] is not None:
+            expected[_PEEPHOLE[k]] = (cells,)
+    for i, shape in expected.items():
+        t = node.input(i)
+        given = None if t is None else t.shape
+        if given is not None and (
+            len(given) != len(shape) or any(None not in p and p[0] != p[1] for p in zip(given, shape))
+        ):
+            fail(node, f"input {i} has shape {given}, expected {shape}")
+    for k in range(4):
+        coupled = k == 0 and node.input(_W) is None
+        if not coupled and any(node.input(i + k) is None for i in (_W, _R)):
+            fail(node, f"a weight of gate {k} is missing")
+    return [(x.dtype, None if x.shape is None else (*x.shape[:2], size))]
+
+
+def _run(
+    arrays: Sequence[Any], time_major: bool, cells: int, step: Callable[[np.ndarray, Any, Any], tuple[Any, Any]]
+) -> np.ndarray:
+    """step(x [N,I], h, c) → (h, c) over time, from the states that are given or from zeros."""
+    x = arrays[0] if time_major else np.swapaxes(arrays[0], 0, 1)
+    size = cells if arrays[_PROJECTION] is None else arrays[_PROJECTION].shape[0]
+    h, c = (
+        np.zeros((x.shape[1], n), np.float64) if a is None else a for a, n in ((arrays[_H], size), (arrays[_C], cells))
+    )
+    y = []
+    for xt in x:
+        h, c = step(xt, h, c)
+        y.append(h)
+    made = np.stack(y) if y else np.zeros((0, x.shape[1], size))
+    return made if time_major else np.swapaxes(made, 0, 1)
+
+
+def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
+    """The 8-bit form: products are rescaled to 16-bit gates, in Q3.12 before and Q0.15 after their function."""
+    x, y, attrs = node.inputs[0], node.outputs[0], node.attrs
+    if not (is_codes(x) and is_codes(y)):
+        return None
+    full = [*arrays, *[None] * (24 - len(arrays))]
+    q = [None if t is None else t.quant for t in [*node.inputs, *[None] * (24 - len(node.inputs))]]
+    assert x is not None and x.quant is not None and q[_C] is not None and q[_H] is not None
+    step, lift = float(q[_C].scale[0]), attrs["hidden"]
+    coupled, normed = full[_W] is None, full[_NORM + 1] is not None
+    rows = full[_W + 1].shape[0]
+
+    def gate(k: int, xt: np.ndarray, h: np.ndarray, c: np.ndarray) -> np.ndarray:
+        scale = attrs["gates"][k] if normed else 2.0**-12
+        total = np.zeros((len(xt), rows), np.int64)
+        bias = 0 if normed or full[_BIAS + k] is None else full[_BIAS + k].astype(np.int64)
+        for value, part, from_, plus in ((xt, full[_W + k], q[0], bias), (h, full[_R + k], q[_H], 0)):
+            acc = (value.astype(np.int64) - from_.zero_point[0]) @ part.T.astype(np.int64) + plus
+            weight = q[_W + k] if part is full[_W + k] else q[_R + k]
+            total = _word(total + _times(acc, float(weight.scale[0]) * float(from_.scale[0]) / scale))
+        at = _PEEPHOLE[k]
+        if at is not None and full[at] is not None:
+            total = _word(total + _times(c.astype(np.int64) * full[at], step * float(q[at].scale[0]) / scale))
+        if normed:
+            total = _normed(total, full[_NORM + k], full[_BIAS + k], float(q[_NORM + k].scale[0]))
+        value = total / 4096
+        return _word(np.rint((np.tanh(value) if k == 2 else 1 / (1 + np.exp(-value))) * 32768))
+
+    def advance(xt: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        h, c = h.astype(np.int64), c.astype(np.int64)
+        forget, cell = gate(1, xt, h, c), gate(2, xt, h, c)
+        taken = 32767 - forget if coupled else gate(0, xt, h, c)
+        c = _word(_shifted(forget * c, 2.0**-15) + _shifted(taken * cell, 2.0**-30 / step))
+        if attrs["cell_clip"] > 0:
+            c = np.clip(c, -_clip(attrs["cell_clip"], step), _clip(attrs["cell_clip"], step))
+        out = gate(3, xt, h, c)
+        told = out * _word(np.rint(np.tanh(c * step) * 32768))
+        hidden = np.clip(_times(told, 2.0**-30 / lift[0]) + int(lift[1]), -128, 127)
+        if full[_PROJECTION] is None:
+            return hidden, c
+        acc = (hidden - int(lift[1])) @ full[_PROJECTION].T.astype(np.int64)
+        acc = acc if full[_PROJECTION_BIAS] is None else acc + full[_PROJECTION_BIAS]
+        scale = float(q[_PROJECTION].scale[0]) * lift[0] / float(q[_H].scale[0])
+        h = np.clip(_times(acc, scale) + int(q[_H].zero_point[0]), -128, 127)
+        if attrs["proj_clip"] > 0:
+            most = _clip(attrs["proj_clip"], float(q[_H].scale[0]), 127)
+            h = np.clip(h, -most, most)
+        return h, c
+
+    return _run(full, attrs["time_major"], rows, advance).astype(y.dtype)
+
+
+def _word(values: np.ndarray) -> np.ndarray:
+    return np.clip(values, -32768, 32767).astype(np.int64)
+
+
+def _times(acc: np.ndarray, scale: float) -> np.ndarray:
+    """acc · scale as the integer kernels round it."""
+    return requantize_gemmlowp(acc, *quantized_multiplier(scale), 0, -(2**31), 2**31 - 1, np.int64)
+
+
+def _shifted(product: np.ndarray, scale: float) -> np.ndarray:
+    """A product of 16-bit numbers by a power of two, halves away from zero."""
+    return (np.sign(product) * np.floor(np.abs(product) * scale + 0.5)).astype(np.int64)
+
+
+def _clip(bound: float, scale: float, most: int = 32767) -> int:
+    return int(min(max(bound / scale, -most - 1), most))
+
+
+def _normed(gate: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, scale: float) -> np.ndarray:
+    """Each row to mean 0 and variance 1 with ten more bits, times the weights, plus the bias; Q3.12."""
+    n = gate.shape[1]
+    mean = np.trunc(gate.sum(1, keepdims=True) * 1024 / n).astype(np.int64)
+    square = (gate * gate).sum(1, keepdims=True) * ((1 << 20) // n) - mean * mean
+    variance = np.maximum(np.trunc(square / (1 << 20)), 1)
+    rescaled = np.rint((1024 * gate - mean) / np.sqrt(variance)).astype(np.int64)
+    total = rescaled * weight.astype(np.int64) + (0 if bias is None else bias.astype(np.int64))
+    return _word(_times(np.trunc((total + np.where(total > 0, 512, -512)) / 1024).astype(np.int64), scale * 4096))
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return (0.5 * (np.tanh(0.5 * x) + 1)).astype(x.dtype)
+
+
+_RNG = np.random.default_rng(4)
+
+
+def _case(projection: bool, norm: bool, coupled: bool, **attrs: Any) -> Case:
+    cells, size, features = 4, 3 if projection else 4, 2
+    weights = [_RNG.uniform(-0.6, 0.6, (cells, features)).astype(np.float32) for _ in range(4)]
+    weights += [_RNG.uniform(-0.6, 0.6, (cells, size)).astype(np.float32) for _ in range(4)]
+    inputs: list[Any] = [(2, 3, features), *weights, None, *[(cells,)] * 2, *[(cells,)] * 4]
+    inputs += [(size, cells), (size,)] if projection else [None, None]
+    inputs += [None, None, *[(cells,) if norm else None] * 4]
+    if coupled:
+        inputs[_W] = inputs[_R] = inputs[_BIAS] = inputs[_NORM] = None
+    return Case(tuple(inputs), attrs, const=tuple(range(9, 24)))
+
+
+@op(
+    "SequenceLstm",
+    attrs={
+        "act": "tanh",
+        "cell_clip": 0.0,
+        "proj_clip": 0.0,
+        "time_major": False,
+        "gates": [],
+        "hidden": [],
+    },
+    infer=_infer,
+    arity=(9, 24),
+    quant=Quant(int8=False),
+    integer=_codes,
+    foldable=False,
+    cases=[_case(True, False, False), _case(False, True, True, cell_clip=0.3), _case(True, True, False, act="relu")],
+)
+def sequence_lstm(
+    *arrays: np.ndarray | None, act: str, cell_clip: float, proj_clip: float, time_major: bool, gates: Any, hidden: Any
+) -> np.ndarray:
+    """x [N,T,I] (time_major: [T,N,I]) → [N,T,O], the 24 inputs of TFLite's UNIDIRECTIONAL_SEQUENCE_LSTM.
+
+    Gates i f c o: weights [H,I] 1 to 4 and [H,O] 5 to 8, peepholes 9 to 11 (i f o), biases 12 to 15, projection [O,H]
+    and its bias, states h and c, coefficients of normalized gates 20 to 23. Without its weight i is 1 - f.
+    gates, hidden: of the integer form, the scale of each normalized gate before its weight, and [scale, zero point] of
+    what is projected.
+    """
+    full: list[Any] = [*arrays, *[None] * (24 - len(arrays))]
+    coupled, rows, dtype = full[_W] is None, full[_W + 1].shape[0], full[0].dtype
+
+    def gate(k: int, xt: np.ndarray, h: np.ndarray, c: np.ndarray) -> np.ndarray:
+        v, at, norm = xt @ full[_W + k].T + h @ full[_R + k].T, _PEEPHOLE[k], full[_NORM + k]
+        v = v if at is None or full[at] is None else v + full[at] * c
+        if norm is not None:
+            v = v - v.mean(-1, keepdims=True)
+            v = v / np.sqrt(np.square(v).mean(-1, keepdims=True) + _SMALL) * norm
+        return v if full[_BIAS + k] is None else v + full[_BIAS + k]
+
+    def step(xt: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        h, c = h.astype(dtype, copy=False), c.astype(dtype, copy=False)
+        forget = _sigmoid(gate(1, xt, h, c))
+        taken = 1 - forget if coupled else _sigmoid(gate(0, xt, h, c))
+        fresh = forget * c + taken * apply_act(gate(2, xt, h, c), act)
+        fresh = np.clip(fresh, -cell_clip, cell_clip) if cell_clip > 0 else fresh
+        y = _sigmoid(gate(3, xt, h, fresh)) * apply_act(fresh, act)
+        if full[_PROJECTION] is None:
+            return y, fresh
+        y = y @ full[_PROJECTION].T
+        y = y if full[_PROJECTION_BIAS] is None else y + full[_PROJECTION_BIAS]
+        return (np.clip(y, -proj_clip, proj_clip) if proj_clip > 0 else y), fresh
+
+    return _run(full, time_major, rows, step).astype(dtype)
+
+
+def read_sequence_lstm(r: Reading) -> Tensor:
+    """The operator as it stands in a TFLite file."""
+    inputs = [r.optional(i) for i in range(24)]
+    attrs: dict[str, Any] = {k: float(r.attr(k, 0.0)) for k in ("cell_clip", "proj_clip")}
+    attrs |= {"time_major": bool(r.attr("time_major", False))}
+    attrs["act"] = act_from("tflite", r.attr("fused_activation_function", 4), r)
+    if r.attr("diagonal_recurrent_tensors", False):
+        r.refuse("diagonal recurrent weights are not read")
+    if is_codes(inputs[0]):
+        inside: list[QuantParam | None] = list(r.attr("intermediates", []))
+        if any(t is None or t.quant is None for t in (inputs[_H], inputs[_C])) or not all(inside) or len(inside) < 5:
+            r.refuse("its integer form lacks parameters of its states or of what is inside")
+        if r.input(0).dtype != np.int8 or r.input(_W + 1).dtype != np.int8 or attrs["act"] != "tanh":
+            r.refuse("its integer form is read with int8 values and weights and tanh")
+        if inputs[_PROJECTION] is not None and any(inputs[i] is not None for i in _PEEPHOLE if i is not None):
+            r.refuse("its integer form with peepholes and a projection is not read: TFLite's own kernel confuses cells")
+        attrs["gates"] = [float(q.scale[0]) for q in inside[:4]]  # pyright: ignore[reportOptionalMemberAccess]
+        attrs["hidden"] = [float(inside[4].scale[0]), int(inside[4].zero_point[0])]  # pyright: ignore
+    return r.emit("SequenceLstm", *inputs, **attrs)
