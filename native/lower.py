@@ -114,8 +114,8 @@ class Lowering:
             else:
                 inputs = [self.real(t) for t in inputs]
         y = node.outputs[0]
-        if definition.kernel in _CLAMPS and is_quantized(y) and y.dtype == np.int8 and y.quant.bits < 8:  # pyright: ignore
-            attrs["qmin"], attrs["qmax"] = code_range(y.quant.bits)  # pyright: ignore
+        if definition.kernel in _CLAMPS and is_quantized(y) and y.dtype.itemsize == 1 and y.quant.bits < 8:  # pyright: ignore
+            attrs["qmin"], attrs["qmax"] = code_range(y.quant.bits, unsigned=y.dtype == np.uint8)  # pyright: ignore
         inputs = [self._widened(t, node.outputs[0]) for t in inputs]
         attrs = {k: v for k, v in attrs.items() if _plain(v)}
         return Step(definition.kernel, node.name, inputs, node.outputs, attrs, (node,))

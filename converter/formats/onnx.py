@@ -25,12 +25,17 @@ _MAX_DEPTH = 32
 # TensorProto.DataType → storage of raw_data; what numpy lacks is converted after.
 _RAW = {
     1: "<f4", 2: "u1", 3: "i1", 4: "<u2", 5: "<i2", 6: "<i4", 7: "<i8", 9: "?", 10: "<f2", 11: "<f8",
-    12: "<u4", 13: "<u8", 14: "<c8", 15: "<c16", 16: "<u2", 21: "u1", 22: "u1",
+    12: "<u4", 13: "<u8", 14: "<c8", 15: "<c16", 16: "<u2", 21: "u1", 22: "u1", 25: "u1", 26: "u1",
 }  # fmt: skip
-_BFLOAT16, _UINT4, _INT4 = 16, 21, 22
+_BFLOAT16 = 16
+_BITS = {21: 4, 22: 4, 25: 2, 26: 2}
+"""Types of several codes a byte, the lowest bits first: uint4, int4, uint2, int2."""
+_SIGNED = (22, 26)
 _PORTS = frozenset(k for k in _RAW if k < 14)
 """What graph inputs and outputs may hold: the types that numpy itself has."""
-_DTYPES = {**{k: v for k, v in _RAW.items() if k < 16}, _BFLOAT16: "<f4", _UINT4: "u1", _INT4: "i1"}
+# onnxruntime's weights in blocks of channels fit one kind of processor, and the file does not say which.
+_HINTS = {"com.microsoft.nchwc": "the file before onnxruntime's layout optimization (level EXTENDED), --check"}
+_DTYPES = {**{k: v for k, v in _RAW.items() if k < 16}, _BFLOAT16: "<f4"}
 
 
 def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> Graph:
@@ -131,8 +136,8 @@ class _Reader:
             self._text(proto.name)
             data = self.array(proto)
             made = scope[proto.name] = Tensor(self.build.name(proto.name), data.dtype, data.shape, data)
-            if proto.data_type in (_UINT4, _INT4):
-                self.build.narrow[made] = 4
+            if proto.data_type in _BITS:
+                self.build.narrow[made] = _BITS[proto.data_type]
         return scope
 
     def array(self, proto: Any) -> np.ndarray:
@@ -143,7 +148,7 @@ class _Reader:
                 f"tensor of type {kind} and shape {list(dims)} is not read", file=self.path, node=where
             )
         count = int(np.prod(dims, dtype=object)) if dims else 1
-        size = -(-count // 2) if kind in (_UINT4, _INT4) else count * np.dtype(_RAW[kind]).itemsize
+        size = -(-count * _BITS[kind] // 8) if kind in _BITS else count * np.dtype(_RAW[kind]).itemsize
         external = proto.data_location == 1
         if external or proto.HasField("raw_data"):
             raw = self._external(proto, size) if external else np.frombuffer(proto.raw_data, np.uint8)
@@ -169,7 +174,11 @@ class _Reader:
         )
         if kind in (14, 15):
             stored = stored.view(_RAW[kind])
-        elif kind in (_UINT4, _INT4):
+        elif kind in _BITS:
+            if len(stored) != -(-count * _BITS[kind] // 8):
+                raise ModelError(
+                    f"holds {len(stored)} bytes where its shape needs {count} codes", file=self.path, node=where
+                )
             return _decode(stored.astype(np.uint8), kind, count)
         elif kind in (10, _BFLOAT16):
             stored = stored.astype(np.uint16).view(_RAW[kind])
@@ -229,7 +238,7 @@ class _Reader:
                         f"operator {op} is not read",
                         file=self.path,
                         node=name,
-                        hint="--check, which lists every operator",
+                        hint=_HINTS.get(domain, "--check, which lists every operator"),
                     )
                 continue
             outputs = [Tensor(o, np.dtype("f4")) for o in node.output]
@@ -241,7 +250,10 @@ class _Reader:
                 version=self.opsets.get(domain or "ai.onnx", 1),
                 subgraph=lambda proto, args=(), scope=scope: self._inline(proto, args, scope),
             )  # fmt: skip
+            bits = next((_BITS[a.t.data_type] for a in node.attribute if a.type == 4 and a.t.data_type in _BITS), None)
             for declared, tensor in zip(outputs, read_operator(reading, function)):
+                if bits is not None:
+                    self.build.narrow[tensor] = bits
                 if declared.name:
                     scope[declared.name] = tensor
 
@@ -303,10 +315,13 @@ def _utf8(text: str | bytes) -> str:
 
 
 def _decode(stored: np.ndarray, kind: int, count: int) -> np.ndarray:
-    """What numpy has no type for, in one that it has: bfloat16 → float32, 4-bit integers → a byte each."""
+    """What numpy has no type for, in one that it has: bfloat16 → float32, integers of 2 and 4 bits → a byte each."""
     if kind == _BFLOAT16:
         return (stored.astype(np.uint32) << 16).view(np.float32)
-    if kind in (_UINT4, _INT4):
-        codes = np.stack([stored & 15, stored >> 4], -1).reshape(-1)[:count]
-        return codes if kind == _UINT4 else ((codes ^ 8).astype(np.int8) - np.int8(8))
+    if kind in _BITS:
+        bits = _BITS[kind]
+        shifts = np.arange(0, 8, bits, dtype=np.uint8)
+        codes = ((stored[:, None] >> shifts) & (2**bits - 1)).reshape(-1)[:count]
+        top = 1 << (bits - 1)
+        return ((codes ^ top).astype(np.int8) - np.int8(top)) if kind in _SIGNED else codes
     return stored

@@ -189,12 +189,15 @@ def undefined(name: str, file: str) -> ModelError:
 
 
 def name_outputs(build: Builder, found: Sequence[tuple[str, Tensor]]) -> list[Tensor]:
-    """The graph's outputs under the names that the file declares: what is also an input, a constant or another output
-    passes through an Identity.
+    """The graph's outputs under the names that the file declares: what is also a constant, another output or
+    an input of another name passes through an Identity.
     """
     outputs: list[Tensor] = []
     taken = set(build.graph.inputs)
     for name, tensor in found:
+        if tensor in build.graph.inputs and tensor.name == name and tensor not in outputs:
+            outputs.append(tensor)  # an input handed on under its own name
+            continue
         if tensor in taken or tensor.is_const:
             if tensor.is_const and tensor.name == name:
                 tensor.name = build.name(f"{name}/value")

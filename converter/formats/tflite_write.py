@@ -57,6 +57,11 @@ def write(graph: Graph, path: str, *, sources: tuple[str, ...] = ()) -> Written:
 
 def to_record(graph: Graph) -> tuple[Record, dict[str, tuple[str, int]]]:
     """The graph as a `Model` record, and what each constant takes in it."""
+    for t in graph.inputs:
+        if t in graph.outputs and t.layout == "NCHW":
+            raise UnsupportedError(
+                f"input {t.name!r} is an output, too, and cannot be in both layouts; cannot be written to tflite"
+            )
     writing = write_operators(graph, "tflite")
     packed = _with_real_constants(writing)
     numbers: dict[Tensor, int] = {}

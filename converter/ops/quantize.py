@@ -139,24 +139,25 @@ def onnx_param(scale: Tensor, zero_point: Tensor | None, axis: int, bits: int, r
     return QuantParam(s, z.astype(np.int32), axis % rank, bits)
 
 
-def _bits(r: Reading, t: Tensor | None, dtype: Any, *, narrow: bool = False) -> int:
-    """The width of a quantized type: 4-bit integers are stored a byte each."""
+def _bits(r: Reading, t: Tensor | None, dtype: Any, *, narrow: int = 0) -> int:
+    """The width of a quantized type: integers of 2 and 4 bits are stored a byte each."""
     width = 8 * np.dtype(dtype).itemsize
     behind = r.build.codes.get(t) if t is not None else None
     if behind is not None and behind.quant is not None:
         return behind.quant.bits
-    return 4 if narrow else width if t is None else r.build.narrow.get(t, width)
+    return narrow or (width if t is None else r.build.narrow.get(t, width))
 
 
 @reads("onnx", "QuantizeLinear", "com.microsoft::QuantizeLinear")
 def read_onnx_quantize(r: Reading) -> Tensor:
     x, scale, zero = r.input(0), r.input(1), r.optional(2)
     number = r.attr("output_dtype", 0)
-    names = {0: "uint8", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 21: "uint8", 22: "int8"}
+    names = {0: "uint8", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16"}
+    names |= {21: "uint8", 22: "int8", 25: "uint8", 26: "int8"}
     if zero is None and number not in names:
         r.refuse(f"a quantized type {number} is not read")
     dtype = names[number] if zero is None else zero.dtype.name
-    bits = _bits(r, zero, dtype, narrow=number in (21, 22))
+    bits = _bits(r, zero, dtype, narrow={21: 4, 22: 4, 25: 2, 26: 2}.get(number, 0))
     if zero is not None and zero.dtype.kind not in "iu":
         r.refuse(f"a quantized type {zero.dtype} is not read")
     axis, block = r.attr("axis", 1), r.attr("block_size", 0)

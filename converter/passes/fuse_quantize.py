@@ -51,7 +51,7 @@ def fuse_quantize(graph: Graph) -> Iterator[Record]:
 
 
 def _signed(edit: Edit) -> Iterator[Record]:
-    """uint8 → int8: the same reals with the zero point 128 lower, for codes between a Quantize and its Dequantizes."""
+    """uint8 → int8: the same reals with a zero point half a range lower, for what Dequantizes alone read."""
     for node in edit.nodes():
         y = node.outputs[0]
         if node.op != "Quantize" or y.dtype != np.uint8 or y.quant is None or edit.is_output(y):
@@ -61,7 +61,8 @@ def _signed(edit: Edit) -> Iterator[Record]:
             continue
         for t in codes:
             assert t.quant is not None
-            t.dtype, t.quant = np.dtype(np.int8), dataclasses.replace(t.quant, zero_point=t.quant.zero_point - 128)
+            half = 1 << (min(t.quant.bits, 8) - 1)
+            t.dtype, t.quant = np.dtype(np.int8), dataclasses.replace(t.quant, zero_point=t.quant.zero_point - half)
         node.attrs = {**node.attrs, "dtype": "int8"}
         yield Change(_NAME, node.name, "uint8 codes shifted to int8")
 
