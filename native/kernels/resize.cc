@@ -19,38 +19,55 @@ struct AxisMap {
   std::vector<float> part;         // of `high`
 };
 
+enum class Coordinates {
+  kHalfPixel,
+  kHalfPixelSymmetric,
+  kPytorchHalfPixel,
+  kAlignCorners,
+  kAsymmetric,
+  kTfHalfPixelForNn
+};
+enum class Rounding { kPreferFloor, kPreferCeil, kFloor, kCeil, kSimple };
+
 struct Modes {
-  std::string coordinates, nearest;
+  Coordinates coordinates;
+  Rounding nearest;
   bool linear = false, multiply = false;
 };
 
 float Position(int64_t k, int64_t n, int64_t m, float scale, const Modes& modes) {
   const float x = static_cast<float>(k), fn = static_cast<float>(n), fm = static_cast<float>(m);
   const auto back = [&](float v) { return modes.multiply ? v * (fn / fm) : v / scale; };
-  const std::string& c = modes.coordinates;
-  if (c == "align_corners") {
-    if (m == 1) return 0.0f;
-    return modes.multiply ? x * ((fn - 1) / (fm - 1)) : x * (fn - 1) / (fm - 1);
+  switch (modes.coordinates) {
+    case Coordinates::kAlignCorners:
+      if (m == 1) return 0.0f;
+      return modes.multiply ? x * ((fn - 1) / (fm - 1)) : x * (fn - 1) / (fm - 1);
+    case Coordinates::kAsymmetric:
+      return back(x);
+    case Coordinates::kTfHalfPixelForNn:
+      return back(x + 0.5f);
+    case Coordinates::kPytorchHalfPixel:
+      if (m == 1) return 0.0f;
+      break;
+    case Coordinates::kHalfPixelSymmetric:
+      return back(x + 0.5f) + fn / 2 * (1.0f - fm / (scale * fn)) - 0.5f;
+    case Coordinates::kHalfPixel:
+      break;
   }
-  if (c == "asymmetric") return back(x);
-  if (c == "tf_half_pixel_for_nn") return back(x + 0.5f);
-  if (c == "pytorch_half_pixel" && m == 1) return 0.0f;
-  float centre = back(x + 0.5f);
-  if (c == "half_pixel_symmetric") centre += fn / 2 * (1.0f - fm / (scale * fn));
-  return centre - 0.5f;
+  return back(x + 0.5f) - 0.5f;
 }
 
 int64_t Nearest(float x, float scale, const Modes& modes) {
-  std::string mode = modes.nearest;
-  if (mode == "simple") mode = scale < 1 ? "ceil" : "floor";
+  Rounding mode = modes.nearest;
+  if (mode == Rounding::kSimple) mode = scale < 1 ? Rounding::kCeil : Rounding::kFloor;
   const float down = std::floor(x);
   float y;
-  if (mode == "floor") {
+  if (mode == Rounding::kFloor) {
     y = down;
-  } else if (mode == "ceil") {
+  } else if (mode == Rounding::kCeil) {
     y = std::ceil(x);
   } else if (x - down == 0.5f) {
-    y = mode == "round_prefer_floor" ? down : down + 1;
+    y = mode == Rounding::kPreferFloor ? down : down + 1;
   } else {
     y = std::nearbyint(x);
   }
@@ -59,6 +76,11 @@ int64_t Nearest(float x, float scale, const Modes& modes) {
 
 AxisMap MapAxis(int64_t n, int64_t m, float scale, const Modes& modes) {
   AxisMap map;
+  map.low.reserve(m);
+  if (modes.linear) {
+    map.high.reserve(m);
+    map.part.reserve(m);
+  }
   const auto inside = [&](int64_t i) { return std::min(std::max<int64_t>(i, 0), n - 1); };
   for (int64_t k = 0; k < m; ++k) {
     const float x =
@@ -194,8 +216,16 @@ class ResizeLinearS8 final : public Step {
   const std::vector<int32_t> down_, across_;
 };
 
-bool OneOf(const std::string& value, std::initializer_list<const char*> allowed) {
-  return std::any_of(allowed.begin(), allowed.end(), [&](const char* a) { return value == a; });
+// The one of `known` that the attribute `key` names, else a refusal.
+template <typename T>
+T Named(const StepSpec& spec, const char* key, const char* absent, const char* refusal,
+        std::initializer_list<std::pair<const char*, T>> known) {
+  const std::string value = spec.Str(key, absent);
+  for (const auto& [name, mode] : known) {
+    if (value == name) return mode;
+  }
+  Require(false, refusal);
+  return known.begin()->second;
 }
 
 }  // namespace
@@ -213,15 +243,22 @@ std::unique_ptr<Step> MakeResize(const StepSpec& spec, PlanContext& plan) {
   Modes modes;
   modes.linear = method == "linear";
   Require(modes.linear || method == "nearest", "method is not nearest or linear");
-  modes.coordinates = spec.Str("coordinate_mode", "half_pixel");
-  modes.nearest = spec.Str("nearest_mode", "round_prefer_floor");
   modes.multiply = spec.Bool("multiply", false);
-  Require(OneOf(modes.coordinates, {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel",
-                                    "align_corners", "asymmetric", "tf_half_pixel_for_nn"}),
-          "coordinate_mode has no native form");
-  Require(
-      OneOf(modes.nearest, {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", "simple"}),
-      "nearest_mode is not known");
+  modes.coordinates = Named<Coordinates>(
+      spec, "coordinate_mode", "half_pixel", "coordinate_mode has no native form",
+      {{"half_pixel", Coordinates::kHalfPixel},
+       {"half_pixel_symmetric", Coordinates::kHalfPixelSymmetric},
+       {"pytorch_half_pixel", Coordinates::kPytorchHalfPixel},
+       {"align_corners", Coordinates::kAlignCorners},
+       {"asymmetric", Coordinates::kAsymmetric},
+       {"tf_half_pixel_for_nn", Coordinates::kTfHalfPixelForNn}});
+  modes.nearest =
+      Named<Rounding>(spec, "nearest_mode", "round_prefer_floor", "nearest_mode is not known",
+                      {{"round_prefer_floor", Rounding::kPreferFloor},
+                       {"round_prefer_ceil", Rounding::kPreferCeil},
+                       {"floor", Rounding::kFloor},
+                       {"ceil", Rounding::kCeil},
+                       {"simple", Rounding::kSimple}});
   Require(!spec.Bool("exclude_outside", false) && !spec.Bool("antialias", false),
           "exclude_outside and antialias have no native form");
   for (const char* key : {"cubic_coeff", "roi", "extrapolation", "size"}) spec.Ignore(key);
