@@ -7,10 +7,12 @@ which option. Spellings: r1.x flags of MindSpore Lite first, 2.x and r0.x ones b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from ..converter.errors import DataError, OutputError, UsageError
 from .flags import Given, Row, fields_of, flag, help_page, merge, read_args, read_kwargs
 from .kinds import Choice, Int, Listed, Paired, PythonOnly, Real, Shape, Switch, Text
 from .option_checks import validate
@@ -404,6 +406,19 @@ class ConvertOptions:
     def where(self, name: str) -> str:
         """Returns the place to name in an error line about this option."""
         return self.origins.get(name, f"--{fields_of(type(self))[name].name}")
+
+    @contextlib.contextmanager
+    def blame(self, *names: str) -> Iterator[None]:
+        """Puts the place where an option was given in front of an error that it causes: of several, the one that the
+        error speaks of, else the first."""
+        try:
+            yield
+        except (UsageError, DataError, OutputError) as error:
+            said = [name for name in names if self.where(name).split()[-1] in str(error)] or list(names)
+            given = [name for name in said if self.given(name)]
+            if not given or any(self.where(name) in str(error) for name in names):
+                raise
+            raise type(error)(f"{self.where(given[0])}: {error}") from None
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the options that differ from their defaults, JSON-ready, as the written file records them.

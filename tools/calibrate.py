@@ -15,6 +15,11 @@ from ..quant.selectors import parse_selector
 from .convert_report import Report
 from .progress import track
 
+_IMAGE_OPTIONS = (
+    "input_type", "image_to_format", "normalize_mean", "normalize_std", "resize_width", "resize_height",
+    "resize_method", "center_crop_width", "center_crop_height",
+)  # fmt: skip
+
 
 def post_train(graph: Graph, options: ConvertOptions, report: Report) -> None:
     """Quantizes the graph in place. Raises DataError or UsageError before any file is written."""
@@ -23,8 +28,10 @@ def post_train(graph: Graph, options: ConvertOptions, report: Report) -> None:
 
     kept = frozenset(select(graph, options.keep_float))
     report.notes += _come_quantized(graph, options, kept)
-    dataset = _dataset(graph, options, report)
-    loaded = load_statistics(options.load_dist) if options.load_dist else None
+    with options.blame("calibrate_path", *_IMAGE_OPTIONS):
+        dataset = _dataset(graph, options, report)
+    with options.blame("load_dist"):
+        loaded = load_statistics(options.load_dist) if options.load_dist else None
     settings = Settings(
         methods=options.activation_quant_method,
         bits=options.bit_num,
@@ -40,7 +47,8 @@ def post_train(graph: Graph, options: ConvertOptions, report: Report) -> None:
         statistics=loaded,
         measure=bool(options.debug_info_save_path),
     )
-    result = quantize_graph(graph, dataset, settings, lambda items, label: _track(items, label, options))
+    with options.blame("load_dist" if loaded is not None else "calibrate_path"):
+        result = quantize_graph(graph, dataset, settings, lambda items, label: _track(items, label, options))
     if options.dump_dist:
         save_statistics(options.dump_dist, result.statistics)
     report.notes += _notes(result, settings, options)

@@ -7,14 +7,16 @@ import os
 import time
 from typing import Any
 
-from ..converter.errors import UsageError
+from ..converter.errors import GraphError, ModelError, UnsupportedError, UsageError
 from ..converter.execute import is_quantized
 from ..converter.formats import read_model
-from ..converter.formats.files import check_target
+from ..converter.formats.files import check_folder, check_target
 from ..converter.formats.writing import NEWEST_OPSET, write_operators
 from ..converter.ir import Graph
 from ..converter.passes import Pass, for_target, run_passes
 from ..quant.options import ConvertOptions
+from ..quant.selection import select
+from ..quant.selectors import parse_selector
 from ..quant.weight_quant import WeightRow
 from .convert_report import Report
 from .read_back import Original, check_written
@@ -44,13 +46,20 @@ def run(options: ConvertOptions) -> Report:
     start = time.perf_counter()
     for path in (*map(options.output_path, options.output_format), *filter(None, [options.report])):
         check_target(path, sources=(options.model_file,))
-    graph = read_model(options.model_file, options.input_shape, _CONTAINERS[options.fmk])
+    if options.dump_dist:
+        with options.blame("dump_dist"):
+            check_target(options.dump_dist, sources=(options.model_file,))
+    if options.debug_info_save_path:
+        with options.blame("debug_info_save_path"):
+            check_folder(options.debug_info_save_path)
+    graph = _read(options)
     report = Report(options.model_file, os.path.getsize(options.model_file), notes=list(options.notes))
     dump = options.dump_ir or None
     passes = for_target("none" if options.optimize == "none" else "general")
     report.passes = run_passes(graph, passes, skip=options.skip_pass, dump_dir=dump)
     graph.meta |= {"bitlite": __version__, "options": options.as_dict(), "encode": options.enable_encode}
     if options.quant_type:
+        _check_selections(graph, options)
         _check_formats(graph, options)
     targets = _quantized(graph, options, report)
     originals: dict[int, Original] = {}
@@ -74,6 +83,24 @@ def _check_formats(graph: Graph, options: ConvertOptions) -> None:
         trial = graph.copy()
         run_passes(trial, _target_passes(container, options), skip=options.skip_pass)
         write_operators(trial, container, opset=options.opset or NEWEST_OPSET)
+
+
+def _read(options: ConvertOptions) -> Graph:
+    try:
+        return read_model(options.model_file, options.input_shape, _CONTAINERS[options.fmk])
+    except (ModelError, UnsupportedError, GraphError) as error:
+        if not options.input_shape:
+            raise
+        raise type(error)(f"{error} (with the sizes of {options.where('input_shape')})") from None
+
+
+def _check_selections(graph: Graph, options: ConvertOptions) -> None:
+    """Raises UsageError where a selection names nothing of the model."""
+    with options.blame("keep_float"):
+        select(graph, options.keep_float)
+    with options.blame("layer_bits"):
+        for text in options.layer_bits:
+            select(graph, (parse_selector(text),))
 
 
 def _target_passes(container: str, options: ConvertOptions) -> tuple[Pass, ...]:

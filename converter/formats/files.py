@@ -95,6 +95,20 @@ def check_target(path: str | os.PathLike[str], *, sources: Iterable[str | os.Pat
         raise _Tried
 
 
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Raises OutputError where no file could be put into that folder, which may be made later."""
+    name = os.fspath(path)
+    try:
+        target = Path(name).absolute()
+        there = next(p for p in (target, *target.parents) if p.exists())
+        reason = "" if there.is_dir() else f"{there} is not a directory"
+        reason = reason or ("" if os.access(there, os.W_OK | os.X_OK) else "Permission denied")
+    except (OSError, ValueError) as error:
+        reason = _reason(error)
+    if reason:
+        raise OutputError(f"cannot be written: {reason}", file=name)
+
+
 def sniff(path: str | os.PathLike[str]) -> str | None:
     """The format by contents: "tflite", "ms", "onnx", "mindir", or None. A truncated file still has its format.
 
