@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ..converter.ir import Graph, Node, Tensor
+from ..converter.numeric.qparams import QuantParam
 from .groups import Groups
 from .observe import Sample, float_isa
+from .parallel import Workers
 from .placement import Placement, data_inputs, moves
 from .ranges import parameters
 from .thresholds import Range
@@ -37,15 +39,16 @@ def best_ranges(
     values: dict[Tensor, list[np.ndarray]] = {
         t: [np.ascontiguousarray(s[t.name]) for s in samples] for t in graph.inputs
     }
-    for k, node in enumerate(graph.nodes[: wanted + 1]):
-        run = Single([node], threads, isa=float_isa())
-        outputs = [run(_reader(values, i)) for i in range(len(samples))]
-        if node in plan.layers and not (node in plan.integer and moves(node)):
-            _judge(node, run, groups, errors, values, outputs)
-        for i, t in enumerate(node.outputs):
-            values[t] = [o[i] for o in outputs]
-        for t in [t for t in values if last_use.get(t, -1) <= k]:
-            del values[t]
+    with Workers(min(threads, max(len(samples), 1))) as workers:
+        for k, node in enumerate(graph.nodes[: wanted + 1]):
+            run = Single([node], max(1, threads // max(len(samples), 1)), isa=float_isa())
+            outputs = list(workers.each(lambda i, run=run: run(_reader(values, i)), range(len(samples))))
+            if node in plan.layers and not (node in plan.integer and moves(node)):
+                _judge(node, run, groups, errors, values, outputs, workers)
+            for i, t in enumerate(node.outputs):
+                values[t] = [o[i] for o in outputs]
+            for t in [t for t in values if last_use.get(t, -1) <= k]:
+                del values[t]
     return {name: _best(ranges[name], errors[name]) for name in ranges}
 
 
@@ -65,19 +68,29 @@ def _best(ranges: Mapping[str, Range], errors: Mapping[Range, float]) -> str:
 
 
 def _judge(node: Node, run: Single, groups: Groups, errors: dict[str, dict[Range, float]],
-           values: Mapping[Tensor, list[np.ndarray]], outputs: list[list[np.ndarray]]) -> None:  # fmt: skip
-    energy = sum(float(np.square(o[0], dtype=np.float64).sum()) for o in outputs) + _SMALL
+           values: Mapping[Tensor, list[np.ndarray]], outputs: list[list[np.ndarray]],
+           workers: Workers) -> None:  # fmt: skip
+    energy = sum(workers.each(lambda o: float(np.square(o[0], dtype=np.float64).sum()), outputs)) + _SMALL
     for t in dict.fromkeys(node.inputs[i] for i in data_inputs(node)):
         group = groups.of.get(t)  # pyright: ignore[reportArgumentType]
         if t is None or t.is_const or group is None or len(errors.get(group.name, ())) < 2:
             continue
-        for bounds in errors[group.name]:
-            q = parameters(group, bounds)
-            scale, zero = np.float32(q.scale[0]), np.float32(q.zero_point[0])
-            lost = 0.0
-            for i, clean in enumerate(outputs):
-                x = values[t][i]
-                rounded = (np.clip(np.rint(x / scale), -128 - zero, 127 - zero) * scale).astype(np.float32)
-                y = run(_reader(values, i, t, rounded))[0]
-                lost += float(np.square(y - clean[0], dtype=np.float64).sum())
-            errors[group.name][bounds] += lost / energy
+        candidates = {bounds: parameters(group, bounds) for bounds in errors[group.name]}
+
+        def look(i: int, t: Tensor = t, candidates: dict[Range, QuantParam] = candidates) -> list[float]:
+            return [_lost(run, values, i, t, q, outputs[i][0]) for q in candidates.values()]
+
+        for bounds, lost in zip(candidates, zip(*workers.each(look, range(len(outputs))))):
+            errors[group.name][bounds] += sum(lost) / energy
+
+
+def _lost(run: Single, values: Mapping[Tensor, list[np.ndarray]], sample: int, t: Tensor, q: QuantParam,
+          clean: np.ndarray) -> float:  # fmt: skip
+    """What a layer's output loses in squared error when it reads one tensor through these codes."""
+    scale, zero = np.float32(q.scale[0]), np.float32(q.zero_point[0])
+    x = values[t][sample] / scale
+    np.rint(x, out=x)
+    np.clip(x, -128 - zero, 127 - zero, out=x)
+    x *= scale
+    y = run(_reader(values, sample, t, x))[0]
+    return float(np.square(y - clean, dtype=np.float64).sum())

@@ -77,6 +77,7 @@ class Dataset:
         self._length: int | None = None
         self._passes: Callable[[], Iterator[dict[str, np.ndarray]]]
         self._keep: Any = None
+        self._columns: list[FileColumn] = []
         if spec.source is not None:
             self._open_source(spec.source)
         else:
@@ -103,6 +104,10 @@ class Dataset:
         """Yields at most `count` samples, spread evenly over all."""
         total = len(self)
         wanted = {(2 * i + 1) * total // (2 * count) for i in range(count)} if count < total else set(range(total))
+        if self._columns:
+            for row in zip(*(column.only(wanted) for column in self._columns)):
+                yield dict(zip([item.name for item in self.inputs], row))
+            return
         for number, sample in enumerate(self):
             if number in wanted:
                 yield sample
@@ -120,7 +125,7 @@ class Dataset:
 
     def _open_paths(self) -> None:
         spec = self.spec
-        columns = open_columns(self._paths_by_input(), spec.input_type, spec.image, spec.where)
+        columns = self._columns = open_columns(self._paths_by_input(), spec.input_type, spec.image, spec.where)
         counts = [len(column) for column in columns]
         for column, other in zip(columns[1:], self.inputs[1:]):
             if len(column) != counts[0]:

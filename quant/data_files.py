@@ -53,6 +53,14 @@ class FileColumn:
         for file in self.files:
             yield from self._read(file)
 
+    def only(self, wanted: set[int]) -> Iterator[np.ndarray]:
+        """Yields the samples of these numbers, in order, reading only their files."""
+        number = 0
+        for file, count in zip(self.files, self._counts):
+            if not wanted.isdisjoint(range(number, number + count)):
+                yield from (x for k, x in enumerate(self._read(file), number) if k in wanted)
+            number += count
+
     def stems(self) -> list[str]:
         """Returns the file names without their endings."""
         return [os.path.splitext(os.path.basename(file))[0] for file in self.files]

@@ -156,18 +156,15 @@ class _Watcher:
         if self.item.turn is not None:  # judge the samples in the layout in which they came
             array = array.transpose(np.argsort(self.item.turn))
         self.shape = self.shape or array.shape
-        low, high = float(array.min()), float(array.max())
+        low, high, total, squares = _sums(array, self.axis)
         self.low, self.high = min(self.low, low), max(self.high, high)
         if low == high and array.size > 1:
             self.constant.append(number)
-        axes = tuple(i for i in range(array.ndim) if i != self.axis)
-        exact = array.astype(np.float64)
-        self.sum = self.sum + np.atleast_1d(exact.sum(axes))
-        self.squares = self.squares + np.atleast_1d(np.square(exact).sum(axes))
+        self.sum, self.squares = self.sum + total, self.squares + squares
         self.count += array.size // (array.shape[self.axis] if self.axis is not None else 1)
         if len(self.kept) < _LOOKED_AT:
             self.kept.append(array)
-            self.whole = self.whole and bool((exact == np.rint(exact)).all())
+            self.whole = self.whole and bool((array == np.rint(array)).all())
 
     @property
     def mean(self) -> np.ndarray:
@@ -223,6 +220,24 @@ class _Watcher:
                 x = np.moveaxis(x, len(window), -1)[tuple(slice(None, None, 3) for _ in window)]
             rows.append(x.reshape(-1, weight[0].size))
         return np.concatenate(rows) @ weight.reshape(len(weight), -1).astype(np.float64).T if rows else None
+
+
+def _sums(array: np.ndarray, axis: int | None) -> tuple[float, float, np.ndarray, np.ndarray]:
+    """Least and greatest value; sums and sums of squares per channel, float64."""
+    from .. import _native
+
+    if array.dtype == np.float32 and array.flags.c_contiguous and axis is not None and axis == array.ndim - 1:
+        try:
+            low, high, total = _native.observe_channels(array, array.shape[axis])
+            with np.errstate(over="ignore"):
+                squares = _native.observe_channels(np.square(array), array.shape[axis])[2]
+            return float(low.min()), float(high.max()), total, squares
+        except ValueError:  # not finite, or squares that are not
+            pass
+    exact = array.astype(np.float64)
+    axes = tuple(i for i in range(array.ndim) if i != axis)
+    total, squares = np.atleast_1d(exact.sum(axes)), np.atleast_1d(np.square(exact).sum(axes))
+    return float(array.min()), float(array.max()), total, squares
 
 
 def _channel_axis(item: InputSpec) -> int | None:

@@ -68,6 +68,13 @@ def equalize(graph: Graph, low: Mapping[Tensor, np.ndarray], high: Mapping[Tenso
     return {t.name: factors[ids] for t, ids in channels.of.items() if (factors[ids] != 1).any()}
 
 
+def scalable(graph: Graph, integer: set[Node]) -> set[Tensor]:
+    """The tensors whose channels `equalize` may scale: it needs the extremes of no others."""
+    channels = link_channels(graph, integer)
+    fixed = {block for t, block in channels.blocks.items() if channels.pinned[channels.of[t]].any()}
+    return {t for t, block in channels.blocks.items() if block not in fixed}
+
+
 def scale_channels(graph: Graph, integer: set[Node], factors: Mapping[str, np.ndarray]) -> None:
     """Scales the graph's weights in place by factors that `equalize` returned for the same model."""
     channels = link_channels(graph, integer)

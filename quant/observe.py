@@ -11,14 +11,14 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ..converter.errors import DataError
+from ..converter.errors import DataError, UsageError
 from ..converter.ir import Graph, Tensor
 from ..native.session import Session
 from .histogram import DEFAULT_BINS, Histogram
 from .parallel import Workers
 
 FLOAT_ISA = "avx2"
-_HELD = 256 << 20
+_HELD = 64 << 20  # bytes of activations of samples that run at once
 T = TypeVar("T")
 Sample = Mapping[str, np.ndarray]
 
@@ -27,6 +27,10 @@ def float_isa() -> str:
     """The instruction set of calibration runs; "" where the processor is of another family."""
     from .. import _native
 
+    try:
+        _native.isa()  # what counts and rounds follows BITLITE_ISA: its results are the same bits everywhere
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     return FLOAT_ISA if FLOAT_ISA in _native.isas() else ""
 
 
@@ -75,7 +79,7 @@ class Observer(Protocol):
 def observe(graph: Graph, samples: Iterable[Sample], tensors: Sequence[Tensor], see: Observer, threads: int = 1) -> int:
     """Shows `see` each tensor's value of each sample, several samples at a time. Returns the number of samples.
 
-    What is found does not depend on `threads`. So many samples run at once as have their activations in 256 MB.
+    What is found does not depend on `threads`. So many samples run at once as have their activations in 64 MB.
     """
     held = sum(t.nbytes for t in tensors)
     abreast = max(1, min(threads, _HELD // max(held, 1)))

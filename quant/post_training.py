@@ -21,7 +21,7 @@ from ..converter.passes.fuse_bias import fuse_bias
 from .auto import best_ranges
 from .bias_correction import correct, correct_lockstep
 from .emit import Integer, emit
-from .equalize import equalize, scale_channels
+from .equalize import equalize, scalable, scale_channels
 from .groups import Groups, make_groups
 from .histogram import DEFAULT_BINS, Histogram
 from .observe import ChannelExtremes, Histograms, observe
@@ -35,7 +35,7 @@ from .prepare import (
     weights_to_reals,
 )
 from .quality import measure
-from .ranges import WIDENED, candidates, extent, group_range, parameters, widened
+from .ranges import WIDENED, candidates, extent, group_range, parameters, steady_means, widened
 from .rounding import refine
 from .statistics import Statistics, check_statistics
 from .walk import Walk, subset_size
@@ -167,8 +167,10 @@ def _statistics(
     assert samples is not None
     factors: dict[str, np.ndarray] = {}
     if settings.equalize:
-        extremes = ChannelExtremes()
-        observe(graph, progress(samples, "looking at channels"), tensors, extremes, settings.threads)
+        extremes, asked = ChannelExtremes(), scalable(graph, plan.layers)
+        asked = [t for t in tensors if t in asked]
+        if asked:
+            observe(graph, progress(samples, "looking at channels"), asked, extremes, settings.threads)
         factors = equalize(graph, extremes.low, extremes.high, plan.layers)
     seen = Histograms(settings.bins)
     observe(graph, progress(samples, "collecting statistics"), tensors, seen, settings.threads)
@@ -196,6 +198,8 @@ def _choose(
     for group in groups.groups:
         bounds = ranges[group.name][chosen[group.name]] if group.fixed is None else (0.0, 0.0)
         params.update(dict.fromkeys(group.members, parameters(group, bounds)))
+    free = (n for n in graph.nodes if n in plan.integer and not any(seen[t].fixed for t in n.outputs if t in seen))
+    steady_means(free, groups, params)
     return params, chosen | {g.name: "fixed" for g in groups.groups if g.fixed is not None}
 
 

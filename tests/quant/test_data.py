@@ -103,6 +103,20 @@ def test_pick_spreads_over_all(samples):
     assert len(list(Dataset(DataSpec(source=samples), [X]).pick(60))) == 6
 
 
+def test_pick_reads_only_the_files_of_its_samples(samples, tmp_path, monkeypatch):
+    from bitlite.quant.data_files import FileColumn
+
+    np.save(tmp_path / "a.npy", samples[:2])
+    np.save(tmp_path / "b.npy", samples[2:3])
+    np.save(tmp_path / "c.npy", samples[3:])
+    data = Dataset(DataSpec({0: str(tmp_path)}, count=5), [X])
+    read, of = [], FileColumn._read
+    monkeypatch.setattr(FileColumn, "_read", lambda self, file: read.append(file[-5:]) or of(self, file))
+    np.testing.assert_array_equal(np.concatenate([s["x"] for s in data.pick(2)]), samples[[1, 3]])
+    assert read == ["a.npy", "c.npy"]
+    assert len(list(data.pick(60))) == 5
+
+
 def test_batches_join_samples(samples):
     sizes = [batch["x"].shape for batch in Dataset(DataSpec(source=samples), [X]).batches(4)]
     assert sizes == [(4, 4, 5, 3), (2, 4, 5, 3)]
