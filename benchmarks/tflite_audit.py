@@ -1,6 +1,7 @@
 """Every TFLite operator of the audit's table through LiteRT and bitlite, over random combinations of its choices.
 
     python benchmarks/tflite_audit.py [--limit 40] [--seed 0] [--only ADD,MUL] [--all-types] [--list differs]
+                                    [--write docs/operators.md]
 
 Prints operator × dtype with the number of models that were compared, that differ, and that one or both refuse; the
 exit status says whether any differs. The rows stand in tests/converter/tflite_rows. LiteRT may end the process on a
@@ -80,8 +81,10 @@ def main() -> int:
     parser.add_argument("--only", default="", help="operators, comma separated")
     parser.add_argument("--all-types", action="store_true", help="also those that the table leaves out")
     parser.add_argument("--list", default=DIFFERS, help="statuses whose cases are listed, comma separated")
+    parser.add_argument("--write", default="", help="the page of operators to write with these figures")
     args = parser.parse_args()
     listed, total = args.list.split(","), collections.Counter()
+    figures: dict[tuple[str, str], dict[str, int]] = {}
     by_type: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
 
     print("| operator | type | compared | differ | nearer | bitlite refuses | LiteRT refuses | both refuse |")
@@ -94,6 +97,9 @@ def main() -> int:
             counts = collections.Counter(v.status for _, v in found)
             total += counts
             by_type[dtype] += counts
+            theirs = counts[LITERT] + counts[BOTH]
+            figures[row.op, dtype] = {"same": counts[SAME], "nearer": counts[NEARER], "differs": counts[DIFFERS]}
+            figures[row.op, dtype] |= {"ours": counts[OURS], "theirs": theirs}
             print(_line(row.op, dtype, counts), flush=True)
             for label, verdict in found:
                 if verdict.status in listed:
@@ -101,6 +107,10 @@ def main() -> int:
     for dtype, counts in by_type.items():
         print(_line("all", dtype, counts))
     print(_line("all", "all", total))
+    if args.write:
+        from bitlite.tools.operator_docs import rewrite, tflite_table
+
+        rewrite(args.write, tflite_cases=tflite_table(figures))
     return int(total[DIFFERS] > 0)
 
 

@@ -1,7 +1,7 @@
 """Writes docs/operators.md from the operators' rows: `python -m bitlite.tools.operator_docs docs/operators.md`.
 
-Two tables are measured, not derived: they are kept as the file has them, and `--write docs/operators.md` of
-benchmarks/ms_operators.py and benchmarks/onnx_node_cases.py puts in what these found.
+Three tables are measured, not derived: they are kept as the file has them, and `--write docs/operators.md` of
+benchmarks/ms_operators.py, onnx_node_cases.py and tflite_audit.py puts in what these found.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-RUNTIME, NODES = "runtime cases", "node cases"
-_PARTS = (RUNTIME, NODES)
+RUNTIME, NODES, TFLITE = "runtime cases", "node cases", "tflite cases"
+_PARTS = (RUNTIME, TFLITE, NODES)
 _HEAD = """\
 # Operators
 
@@ -28,6 +28,9 @@ _LIMITS = """\
 Operators make tensors of at most {tensor} MB, or {growth} times what they are made from; {live} MB live at once during
 a run, or {live_growth} times the inputs and constants. `BITLITE_MEMORY_MB` in the environment sets both numbers. Loops
 of ONNX are unrolled, up to 1024 rounds.
+
+State variables of TFLite (UNIDIRECTIONAL_SEQUENCE_LSTM, SVDF) start each run as the file has them: a run is LiteRT's
+first one, and nothing is carried from run to run.
 """
 
 
@@ -73,7 +76,7 @@ def measured(text: str) -> dict[str, str]:
 
 
 def rewrite(path: str | Path, **parts: str) -> None:
-    """Writes the page anew, with its measured tables or those given: `runtime_cases=…`, `node_cases=…`."""
+    """Writes the page anew with its measured tables, or with those given as `runtime_cases=…` and so on."""
     path = Path(path)
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     given = {name.replace("_", " "): text for name, text in parts.items()}
@@ -98,6 +101,51 @@ def runtime_table(counts: Mapping[str, Mapping[str, int]]) -> str:
     ]
     for name, found in sorted(counts.items()):
         lines.append(f"| {name} | {found.get('equal', 0)} | {found.get('refused', 0)} | {found.get('wrong', 0)} |")
+    return "\n".join(lines) + "\n"
+
+
+def tflite_table(counts: Mapping[tuple[str, str], Mapping[str, int]]) -> str:
+    """The measured part from (operator, type) → {"same", "nearer", "differs", "ours", "theirs"} → number of models.
+
+    ours: refused here, and run by LiteRT; theirs: refused by LiteRT.
+    """
+    columns = ("compared", "differs", "nearer", "ours", "theirs")
+
+    def row(*which: Mapping[str, int]) -> list[int]:
+        total = {k: sum(c.get(k, 0) for c in which) for k in ("same", *columns[1:])}
+        return [total["same"] + total["nearer"] + total["differs"], *(total[k] for k in columns[1:])]
+
+    def line(name: str, cells: Sequence[int]) -> str:
+        return f"| {name} | {' | '.join(str(c) for c in cells)} |"
+
+    compared, differs, nearer, ours, theirs = row(*counts.values())
+    lines = ["## TFLite's operators, in LiteRT and here", ""]
+    lines += [
+        f"Models of one operator each, over ranks, broadcasting, fused activations, attributes and types: {compared}",
+        f"were compared, {differs} differ. LiteRT refuses {theirs} more. {ours} that it runs are refused here by name:",
+        "strides, and bounds beside an ellipsis or new axes, computed at run time, and an int8 LSTM with peepholes and",
+        "a projection.",
+        "",
+        "Floats lie within 1e-5 of the range. Integers, and codes that an operator moves or chooses, are equal. Codes",
+        "that are computed are at most one apart, as LiteRT rounds with integer multipliers ([integers](integers.md)).",
+        f"In {nearer} models (nearer) some are further apart, and those here are the codes of the exact result: LiteRT",
+        "interpolates functions of int16 in tables, rounds the weights of a bilinear resize, compares codes coarsely.",
+        "Floats on int8 weights (hybrid) are computed as floats here; LiteRT rounds the input to 8 bits while running,",
+        "and results lie within what that makes. w4: weights of 4 bits.",
+        "",
+        "| type | compared | differ | nearer | refused here | refused by LiteRT |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind in dict.fromkeys(kind for _, kind in counts):
+        lines.append(line(kind, row(*(c for (_, k), c in counts.items() if k == kind))))
+    lines += [
+        "",
+        "| operator | compared | differ | nearer | refused here | refused by LiteRT |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in sorted({name for name, _ in counts}):
+        kinds = " ".join(k for n, k in counts if n == name)
+        lines.append(line(f"{name}: {kinds}", row(*(c for (n, _), c in counts.items() if n == name))))
     return "\n".join(lines) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from . import (
     activation,
+    at_run_time,
     attention,
     binary,
     blocks,
@@ -50,6 +51,7 @@ from . import (
 
 __all__ = [
     "activation",
+    "at_run_time",
     "attention",
     "binary",
     "blocks",

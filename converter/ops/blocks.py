@@ -208,10 +208,10 @@ def read_tflite_blocks(r: Reading) -> Tensor:
 
 @reads("tflite", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND")
 def read_tflite_batch_blocks(r: Reading) -> Tensor:
-    block, pads = r.ints(1, "the block shape"), r.ints(2, "the pads")
-    if r.op == "SPACE_TO_BATCH_ND":
-        return r.emit("SpaceToBatchND", r.input(0), block=block, pads=pads)
-    return r.emit("BatchToSpaceND", r.input(0), block=block, crops=pads)
+    name, key = ("SpaceToBatchND", "pads") if r.op == "SPACE_TO_BATCH_ND" else ("BatchToSpaceND", "crops")
+    if r.input(1).data is None or r.input(2).data is None:
+        return r.emit("AtRunTime", r.input(0), r.input(1), r.input(2), of=name, keys=["block", key])
+    return r.emit(name, r.input(0), **{"block": r.ints(1), key: r.ints(2)})
 
 
 @reads("onnx", "DepthToSpace", "SpaceToDepth")

@@ -136,11 +136,15 @@ def padded(r: Reading, x: Tensor, pads: Any, mode: str = "constant", fill: Tenso
 
 @reads("tflite", "PAD", "PADV2")
 def read_tflite_pad(r: Reading) -> Tensor:
+    return _tflite_padded(r, "constant", r.optional(2))
+
+
+def _tflite_padded(r: Reading, mode: str, fill: Tensor | None = None) -> Tensor:
     pads = r.input(1)
     if pads.data is None:
         at = r.emit("Reshape", pads, r.constant([-1], np.int64, f"{r.name}/shape"))
-        return r.emit("Pad", r.input(0), at, r.optional(2))
-    return padded(r, r.input(0), r.ints(1, "the pads"), fill=r.optional(2))
+        return r.emit("Pad", r.input(0), at, fill, mode=mode)
+    return padded(r, r.input(0), r.ints(1), mode, fill)
 
 
 @reads("tflite", "MIRROR_PAD")
@@ -148,7 +152,7 @@ def read_tflite_mirror_pad(r: Reading) -> Tensor:
     mode = {0: "reflect", 1: "symmetric"}.get(r.attr("mode", 0))
     if mode is None:
         r.refuse(f"mode {r.attr('mode')} is not REFLECT or SYMMETRIC")
-    return padded(r, r.input(0), r.ints(1, "the pads"), mode)
+    return _tflite_padded(r, mode)
 
 
 @reads("onnx", "Pad")

@@ -64,7 +64,9 @@ def transposed(r: Reading, x: Tensor, perm: Sequence[int]) -> Tensor:
 @reads("tflite", "TRANSPOSE")
 @reads("ms", "Transpose")
 def read_transpose(r: Reading) -> Tensor:
-    return transposed(r, r.input(0), r.ints(1, "the permutation"))
+    if r.input(1).data is None:
+        return r.emit("AtRunTime", r.input(0), r.input(1), of="Transpose", keys=["perm"])
+    return transposed(r, r.input(0), r.ints(1))
 
 
 @reads("onnx", "Transpose")

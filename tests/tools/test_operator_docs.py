@@ -2,7 +2,17 @@
 
 from pathlib import Path
 
-from bitlite.tools.operator_docs import NODES, RUNTIME, cases_table, main, measured, page, runtime_table
+from bitlite.tools.operator_docs import (
+    NODES,
+    RUNTIME,
+    TFLITE,
+    cases_table,
+    main,
+    measured,
+    page,
+    runtime_table,
+    tflite_table,
+)
 
 _PAGE = Path(__file__).parents[2] / "docs" / "operators.md"
 
@@ -18,6 +28,19 @@ def test_the_page_holds_measured_node_cases_without_a_wrong_one():
 
 def test_the_page_holds_what_the_real_runtime_did_without_a_wrong_answer():
     assert ", 0 are wrong." in measured(_PAGE.read_text(encoding="utf-8"))[RUNTIME]
+
+
+def test_the_page_holds_what_litert_gives_without_a_difference():
+    table = measured(_PAGE.read_text(encoding="utf-8"))[TFLITE]
+    assert ", 0 differ." in table
+    assert "| SVDF: float32 hybrid int8 |" in table
+
+
+def test_models_of_an_operator_are_added_up_by_type_and_by_operator():
+    same = {"same": 3, "nearer": 1, "differs": 0, "ours": 2, "theirs": 5}
+    table = tflite_table({("ADD", "int8"): same, ("MUL", "int8"): same})
+    assert "| int8 | 8 | 0 | 2 | 4 | 10 |" in table
+    assert "| MUL: int8 | 4 | 0 | 1 | 2 | 5 |" in table
 
 
 def test_a_row_says_what_it_is_written_as():

@@ -260,7 +260,8 @@ ROWS = [
             "dilation": ((1, 1), (1, 1), (2, 1), (2, 3)),
             "group": (1, 1, 1, 2),
         }
-        | _COMMON,
+        | _COMMON
+        | {"bias": (True,)},
     ),
     Row(
         "DEPTHWISE_CONV_2D",
