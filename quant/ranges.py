@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from ..converter.ir import Tensor
+from ..converter.ir import Node, Tensor
 from ..converter.numeric.qparams import QuantParam, choose_asymmetric
-from .groups import Group
+from .groups import Group, Groups
 from .histogram import Histogram
 from .thresholds import Range, choose
 
@@ -52,3 +53,25 @@ def parameters(group: Group, bounds: Range) -> QuantParam:
         return QuantParam(np.array([group.fixed[0]]), np.array([group.fixed[1]], np.int32), None, ACTIVATION_BITS)
     q = choose_asymmetric(*bounds, ACTIVATION_BITS)
     return QuantParam(q.scale.astype(np.float32).astype(np.float64), q.zero_point, None, ACTIVATION_BITS)
+
+
+def steady_means(nodes: Iterable[Node], groups: Groups, params: dict[Tensor, QuantParam]) -> None:
+    """Widens the scale of means over height and width by less than 2 %, so that zx·sx/sy is a whole number.
+
+    MindSpore Lite's kernel adds that number to sums of codes, cut to an integer: left as it comes, its means are up to
+    one code away from any rounding, all in one direction.
+    """
+    for node in nodes:
+        x, y = node.inputs[0], node.outputs[0]
+        if node.op != "Reduce" or node.attrs["mode"] != "mean" or x is None or x.rank != 4 or x not in params:
+            continue
+        axes = sorted(a % 4 for a in node.attrs["axes"] or ())
+        group = groups.of.get(y)
+        if axes != [1, 2] or group is None or group.fixed is not None or group.sources != [y]:
+            continue
+        reach = abs(int(params[x].zero_point[0])) * float(params[x].scale[0])
+        whole = int(reach / float(params[y].scale[0]))
+        if whole >= 50:
+            # A hair less, so that the quotient is cut at the whole number and not below.
+            scale = np.nextafter(np.float32(reach / whole), np.float32(0))
+            params.update(dict.fromkeys(group.members, replace(params[y], scale=np.array([scale], np.float64))))
