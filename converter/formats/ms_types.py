@@ -128,7 +128,11 @@ def _cast_in_steps(writing: Writing, made: Emitted) -> list[Emitted]:
 
 
 def _check(made: Emitted) -> None:
-    if made.op in ("Cast", "QuantDTypeCast") or any(t is not None and is_quantized(t) for t in made.inputs):
+    if (
+        made.op in ("Cast", "QuantDTypeCast")
+        or made.extra.get("dynamic")
+        or any(t is not None and is_quantized(t) for t in made.inputs)
+    ):
         return  # codes have rules of their own
     if any(is_quantized(t) for t in made.outputs):
         return

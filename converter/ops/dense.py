@@ -372,6 +372,13 @@ def _write_ms_product(w: Writing, node: Node, fields: dict[str, Any]) -> None:
     if not is_dynamic(node, _ms_axis(node)):
         write_fused(w, node, "MatMulFusion", node.inputs, fields, key="activation_type")
         return
+    weight = node.inputs[1]
+    if weight is None or weight.quant is None or weight.quant.zero_point.any():
+        w.refuse(
+            node,
+            "a product quantized while running has weights with zero points, which the runtime leaves out",
+            hint="symmetric weights (QInt8)",
+        )
     codes = w.between(x, name=f"{node.name}/codes")
     codes.dtype, codes.quant = np.dtype(np.int8), None
     w.node("DynamicQuant", node, [x], [codes], fields={"dst_type": 32}, dynamic=True)

@@ -19,6 +19,7 @@ from .fold_constants import fold_constants
 from .fuse_activation import fuse_activation
 from .fuse_bias import fuse_bias
 from .fuse_dynamic import fuse_dynamic
+from .fuse_dynamic_quantize import fuse_dynamic_quantize
 from .fuse_gelu import fuse_gelu
 from .fuse_group_norm import fuse_group_norm
 from .fuse_hard_swish import fuse_hard_swish
@@ -63,6 +64,7 @@ GENERAL: tuple[Pass, ...] = (
     fuse_transpose_into_matmul,
     matmul_to_fully_connected,
     fuse_dynamic,
+    fuse_dynamic_quantize,
     fold_batch_norm,
     fuse_bias,
     fuse_pad,
