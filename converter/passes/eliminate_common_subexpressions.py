@@ -18,6 +18,7 @@ _NAME = "eliminate_common_subexpressions"
 _DETERMINISTIC = ("Quantize", "Dequantize", "Reinterpret")
 # Constants are told apart by so many of their elements first; only look-alikes are read in full.
 _PROBE = 16
+_BLOCK = 1 << 20  # bytes that are read at a time
 
 
 def eliminate_common_subexpressions(graph: Graph) -> Iterator[Record]:
@@ -109,6 +110,10 @@ def _content(t: Tensor) -> bytes:
     data = t.data
     assert data is not None
     digest = hashlib.blake2b(digest_size=16)
-    for part in data if data.ndim > 1 and data.nbytes > 1 << 20 else [data]:
-        digest.update(np.ascontiguousarray(part).view(np.uint8).reshape(-1).data if part.size else b"")
+    if not data.size:
+        return digest.digest()
+    data = np.atleast_1d(data)
+    rows = max(1, (_BLOCK * len(data)) // data.nbytes)
+    for begin in range(0, len(data), rows):  # a transposed view is copied block by block
+        digest.update(np.ascontiguousarray(data[begin : begin + rows]).view(np.uint8).reshape(-1).data)
     return digest.digest()
