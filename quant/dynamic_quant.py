@@ -65,6 +65,7 @@ def quantize_dynamic(graph: Graph, settings: WeightSettings) -> Dynamic:
 def _obstacle(node: Node) -> str:
     """Why the node computes in float though its weight is int8."""
     from ..converter.ops.integer import is_dynamic
+    from ..converter.ops.rnn import is_dynamic_recurrent
 
     if "dynamic" not in node.attrs:
         return f"{node.op} has no form with inputs quantized while running"
@@ -72,8 +73,9 @@ def _obstacle(node: Node) -> str:
         return "a depthwise convolution would not gain"
     if node.inputs[0].rank is None or node.inputs[0].rank < 2:  # pyright: ignore
         return "its input is a vector"
+    recurrent = len(row(node.op).quant.weights) > 1  # pyright: ignore[reportOptionalMemberAccess]
     axis = row(node.op).quant.channel_axis(node)  # pyright: ignore
     node.attrs["dynamic"] = True
-    fits = axis is not None and is_dynamic(node, axis)
+    fits = is_dynamic_recurrent(node) if recurrent else axis is not None and is_dynamic(node, axis)
     node.attrs["dynamic"] = False
     return "" if fits else "its types or scales do not fit"

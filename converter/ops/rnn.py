@@ -10,8 +10,11 @@ import numpy as np
 from ..formats.reading import Reading
 from ..formats.writing import Writing
 from ..ir import Node, Tensor
+from ..numeric.dynamic import dynamic_range, encode
+from ..numeric.qparams import QuantParam
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .acts import act_from, with_act
+from .integer import centred, wrapped
 from .params import write_cast
 from .sequence_lstm import read_sequence_lstm
 from .svdf import read_integer_svdf
@@ -41,6 +44,7 @@ _ATTRS: dict[str, Any] = {
     "alpha": None,
     "beta": None,
     "clip": 0.0,
+    "dynamic": False,
 }
 
 
@@ -139,6 +143,72 @@ def _clipped(x: np.ndarray, clip: float) -> np.ndarray:
     return np.clip(x, -clip, clip) if clip > 0 else x
 
 
+_Product = Callable[[np.ndarray], np.ndarray]
+
+
+class _Matrix:
+    """A float weight [D, rows, columns]; `of` gives the product with (a part of) one direction's, `given` that with a
+    sequence whose steps come one by one."""
+
+    def __init__(self, data: np.ndarray) -> None:
+        self.data = data
+
+    def of(self, d: int, rows: slice = slice(None)) -> _Product:
+        return lambda x: x @ self.data[d, rows].T
+
+    def given(self, d: int, x: np.ndarray) -> _Product:
+        return self.of(d)
+
+
+class _CodedMatrix(_Matrix):
+    """int8 codes of a weight: x is quantized, too, on its own range, and sums are exact."""
+
+    def __init__(self, data: np.ndarray, quant: QuantParam) -> None:
+        super().__init__(data)
+        self.codes = centred(data, quant)
+        self.scale = np.broadcast_to(quant.scale.astype(np.float32), data.shape[1])
+
+    def of(self, d: int, rows: slice = slice(None)) -> _Product:
+        return lambda x: self._sum(d, rows, x, *dynamic_range(x))
+
+    def given(self, d: int, x: np.ndarray) -> _Product:
+        scale, zero = dynamic_range(x)
+        return lambda step: self._sum(d, slice(None), step, scale, zero)
+
+    def _sum(self, d: int, rows: slice, x: np.ndarray, scale: np.float32, zero: int) -> np.ndarray:
+        acc = wrapped((encode(x, scale, zero).astype(np.float64) - zero) @ self.codes[d, rows].T)
+        return acc.astype(np.float32) * (scale * self.scale[rows])
+
+
+def is_dynamic_recurrent(node: Node) -> bool:
+    """Whether the layer quantizes its float32 input and its state as they come: it is asked to, and both its weights
+    are constant int8 codes with scales of one per row, or one."""
+    x, w, r = node.inputs[0], node.inputs[1], node.inputs[2]
+    if not node.attrs.get("dynamic", False) or x is None or x.dtype != np.float32:
+        return False
+    for t in (w, r):
+        if t is None or not t.is_const or t.quant is None or t.dtype != np.int8 or t.rank != 3:
+            return False
+        q = t.quant
+        if q.var_corr is not None or q.mean_corr is not None or (len(q.scale) > 1 and q.axis != 1):
+            return False
+    return True
+
+
+def _dynamic(run: Callable[..., tuple[np.ndarray, ...]]) -> Callable[[Node, Sequence[Any]], Any]:
+    """The `integer` cell of a row: float32(Σ (x-zx)(w-zw)) · (sx · float32(sw)) for each product, the rest in float.
+    The input has one range for all steps, the state one at each."""
+
+    def integer(node: Node, arrays: Sequence[Any]) -> tuple[np.ndarray, ...] | None:
+        if not is_dynamic_recurrent(node):
+            return None
+        w, r = (_CodedMatrix(arrays[i], node.inputs[i].quant) for i in (1, 2))  # pyright: ignore
+        rest = [a if t is None or t.quant is None else t.real() for a, t in zip(arrays[3:], node.inputs[3:])]
+        return run(np.asarray(arrays[0], np.float32), w, r, *rest, **node.attrs)
+
+    return integer
+
+
 _RNG = np.random.default_rng(1)
 
 
@@ -158,6 +228,7 @@ def _case(
     arity=(3, 8),
     outputs=3,
     quant=Quant(weight=(1, 2), axis=1, int8=False),
+    integer=_dynamic(lambda *arrays, **attrs: _lstm(*arrays, **attrs)),
     cases=[
         _case("Lstm", 1, {}),
         _case("Lstm", 2, {"direction": "bidirectional"}, bias=False),
@@ -181,17 +252,25 @@ def lstm(
 
     Returns Y [T,D,N,H], the last h and the last c [D,N,H], as ONNX LSTM. `cell_clip` bounds the cell state (TFLite).
     """
-    hidden, directions = attrs["hidden_size"], w.shape[0]
+    return _lstm(x, _Matrix(w), _Matrix(r), b, lengths, h0, c0, p, **attrs)
+
+
+def _lstm(
+    x: np.ndarray, w: _Matrix, r: _Matrix, b: Any = None, lengths: Any = None, h0: Any = None, c0: Any = None,
+    p: Any = None, **attrs: Any,
+) -> tuple[np.ndarray, ...]:  # fmt: skip
+    hidden, directions = attrs["hidden_size"], w.data.shape[0]
     functions = _functions("Lstm", attrs, directions)
 
     def make(d: int) -> tuple[_Cell, Any]:
         f, g, h = functions[d]
         bias = 0 if b is None else b[d, : 4 * hidden] + b[d, 4 * hidden :]
         pi, po, pf = (0, 0, 0) if p is None else np.split(p[d], 3)
+        from_input, from_state = w.given(d, x), r.of(d)
 
         def cell(xt: np.ndarray, state: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
             ht, ct = state
-            i, o, forget, c = np.split(xt @ w[d].T + ht @ r[d].T + bias, 4, 1)
+            i, o, forget, c = np.split(from_input(xt) + from_state(ht) + bias, 4, 1)
             i = f(_clipped(i + pi * ct, attrs["clip"]))
             forget = 1 - i if attrs["input_forget"] else f(_clipped(forget + pf * ct, attrs["clip"]))
             ct = _clipped(forget * ct + i * g(_clipped(c, attrs["clip"])), attrs["cell_clip"])
@@ -209,6 +288,7 @@ def lstm(
     arity=(3, 6),
     outputs=2,
     quant=Quant(weight=(1, 2), axis=1, int8=False),
+    integer=_dynamic(lambda *arrays, **attrs: _gru(*arrays, **attrs)),
     cases=[
         _case("Gru", 1, {}),
         _case("Gru", 2, {"direction": "bidirectional", "linear_before_reset": True}),
@@ -227,25 +307,33 @@ def gru(
     **attrs: Any,
 ) -> tuple[np.ndarray, ...]:
     """x [T,N,I], w [D,3H,I], r [D,3H,H] (gates z r h), b [D,6H], h0 [D,N,H] → Y [T,D,N,H], last h, as ONNX GRU."""
-    hidden, directions = attrs["hidden_size"], w.shape[0]
+    return _gru(x, _Matrix(w), _Matrix(r), b, lengths, h0, **attrs)
+
+
+def _gru(
+    x: np.ndarray, w: _Matrix, r: _Matrix, b: Any = None, lengths: Any = None, h0: Any = None, **attrs: Any
+) -> tuple[np.ndarray, ...]:
+    hidden, directions = attrs["hidden_size"], w.data.shape[0]
     functions = _functions("Gru", attrs, directions)
 
     def make(d: int) -> tuple[_Cell, Any]:
         f, g = functions[d]
         own = np.zeros(6 * hidden, x.dtype) if b is None else b[d]
         bw, br = own[: 3 * hidden], own[3 * hidden :]
+        from_input = w.given(d, x)
+        gates, candidate = r.of(d, slice(2 * hidden)), r.of(d, slice(2 * hidden, None))
 
         def cell(xt: np.ndarray, state: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
             (ht,) = state
-            xz, xr, xh = np.split(xt @ w[d].T + bw, 3, 1)
-            rz, rr, rh = np.split(r[d], 3)
+            xz, xr, xh = np.split(from_input(xt) + bw, 3, 1)
+            hz, hr = np.split(gates(ht), 2, 1)
             bz, b_r, bh = np.split(br, 3)
-            z = f(_clipped(xz + ht @ rz.T + bz, attrs["clip"]))
-            reset = f(_clipped(xr + ht @ rr.T + b_r, attrs["clip"]))
+            z = f(_clipped(xz + hz + bz, attrs["clip"]))
+            reset = f(_clipped(xr + hr + b_r, attrs["clip"]))
             if attrs["linear_before_reset"]:
-                inner = xh + reset * (ht @ rh.T + bh)
+                inner = xh + reset * (candidate(ht) + bh)
             else:
-                inner = xh + (reset * ht) @ rh.T + bh
+                inner = xh + candidate(reset * ht) + bh
             return ((1 - z) * g(_clipped(inner, attrs["clip"])) + z * ht,)
 
         return cell, (_start(h0, d, x, hidden),)
@@ -260,6 +348,7 @@ def gru(
     arity=(3, 6),
     outputs=2,
     quant=Quant(weight=(1, 2), axis=1, int8=False),
+    integer=_dynamic(lambda *arrays, **attrs: _rnn(*arrays, **attrs)),
     cases=[
         _case("Rnn", 1, {}),
         _case(
@@ -277,15 +366,22 @@ def rnn(
     **attrs: Any,
 ) -> tuple[np.ndarray, ...]:
     """x [T,N,I], w [D,H,I], r [D,H,H], b [D,2H], h0 [D,N,H] → Y [T,D,N,H], last h, as ONNX RNN."""
-    hidden, directions = attrs["hidden_size"], w.shape[0]
+    return _rnn(x, _Matrix(w), _Matrix(r), b, lengths, h0, **attrs)
+
+
+def _rnn(
+    x: np.ndarray, w: _Matrix, r: _Matrix, b: Any = None, lengths: Any = None, h0: Any = None, **attrs: Any
+) -> tuple[np.ndarray, ...]:
+    hidden, directions = attrs["hidden_size"], w.data.shape[0]
     functions = _functions("Rnn", attrs, directions)
 
     def make(d: int) -> tuple[_Cell, Any]:
         (f,) = functions[d]
         bias = 0 if b is None else b[d, :hidden] + b[d, hidden:]
+        from_input, from_state = w.given(d, x), r.of(d)
 
         def cell(xt: np.ndarray, state: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-            return (f(_clipped(xt @ w[d].T + state[0] @ r[d].T + bias, attrs["clip"])),)
+            return (f(_clipped(from_input(xt) + from_state(state[0]) + bias, attrs["clip"])),)
 
         return cell, (_start(h0, d, x, hidden),)
 
