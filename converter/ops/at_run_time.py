@@ -1,4 +1,6 @@
-"""AtRunTime: an operator that moves elements, by parameters (its attributes elsewhere) that a run brings."""
+"""Operators that move elements by parameters that a run brings: AtRunTime, where they are attributes elsewhere, and
+StridedSliceAtRunTime, whose bounds come with masks.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ import numpy as np
 from ..execute import execute
 from ..ir import Node
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, row
-from .types import fail, value_dtype
+from .integer import same_codes
+from .types import fail, length, value_dtype
 
 _MOVES = ("Transpose", "SpaceToBatchND", "BatchToSpaceND")
 
@@ -53,3 +56,67 @@ def _inner(node: Node, arrays: Sequence[Any]) -> Any:
 def at_run_time(x: np.ndarray, *params: np.ndarray, of: str, keys: list[str]) -> np.ndarray:
     """The operator `of` on x, its attributes `keys` given by the other inputs."""
     return row(of).reference(x, **_lists(keys, params))
+
+
+_MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
+
+
+def _infer_strided(node: Node) -> Inferred:
+    x, count = node.inputs[0], None
+    assert x is not None
+    for t, what in zip(node.inputs[1:], ("the begins", "the ends", "the strides")):
+        found = length(node, t, what)
+        if None not in (count, found) and count != found:
+            fail(node, f"{count} and {found} bounds")
+        count = found if count is None else count
+    if x.shape is None or count is None:
+        return [(value_dtype(x), None)]
+    masks = {k: node.attrs[k] & ((1 << count) - 1) for k in _MASKS}
+    one, new = masks["ellipsis_mask"], masks["new_axis_mask"] & ~masks["ellipsis_mask"]
+    shrunk = masks["shrink_axis_mask"] & ~one & ~new
+    used = count - one.bit_count() - new.bit_count()
+    if one.bit_count() > 1 or used > len(x.shape):
+        fail(node, f"{count} bounds and masks {masks} for a tensor of rank {len(x.shape)}")
+    return [(value_dtype(x), (None,) * (len(x.shape) + new.bit_count() - shrunk.bit_count()))]
+
+
+def _strided(x: np.ndarray, begin: np.ndarray, end: np.ndarray, step: np.ndarray, **masks: int) -> np.ndarray:
+    bounds = [np.reshape(v, -1).tolist() for v in (begin, end, step)]
+    if 0 in bounds[2]:
+        raise ValueError("a stride is 0")
+    index: list[Any] = []
+    for i, (low, high, by) in enumerate(zip(*bounds)):
+        bit = {k: masks[k] >> i & 1 for k in _MASKS}
+        if bit["ellipsis_mask"]:
+            index.append(Ellipsis)
+        elif bit["new_axis_mask"]:
+            index.append(np.newaxis)
+        elif bit["shrink_axis_mask"]:
+            index.append(0 if bit["begin_mask"] else low)
+        else:
+            index.append(slice(None if bit["begin_mask"] else low, None if bit["end_mask"] else high, by))
+    return np.asarray(x[tuple(index)])
+
+
+@op(
+    "StridedSliceAtRunTime",
+    attrs=dict.fromkeys(_MASKS, 0),
+    infer=_infer_strided,
+    arity=4,
+    quant=Quant(output="same"),
+    integer=same_codes(_strided),
+    foldable=False,
+    cases=[
+        Case(((3, 4), np.int32([2, 0]), np.int32([0, 3]), np.int32([-1, 2]))),
+        Case(
+            ((3, 4, 2), np.int32([0, 0, 1]), np.int32([0, 0, 2]), np.int32([1, 1, 1])),
+            {"ellipsis_mask": 1, "new_axis_mask": 2},
+        ),
+        Case(((3, 4), np.int32([-1, 1]), np.int32([0, 9]), np.int32([1, 1])), {"shrink_axis_mask": 1, "end_mask": 2}),
+    ],
+)
+def strided_slice_at_run_time(
+    x: np.ndarray, begin: np.ndarray, end: np.ndarray, step: np.ndarray, **masks: int
+) -> np.ndarray:
+    """TFLite's STRIDED_SLICE: numpy's slices; mask bits open a bound, insert or take an axis, or skip several."""
+    return _strided(x, begin, end, step, **masks)

@@ -204,10 +204,12 @@ def _strided(r: Reading, x: Tensor, params: list[Tensor]) -> Tensor:
     used = sum(not b["new_axis"] and not b["ellipsis"] for b in bits)
     if used > rank:
         r.refuse(f"{count} bounds for a tensor of rank {rank}")
-    if any(k is None for k in known) and (mask["ellipsis"] or mask["new_axis"]):
-        r.refuse("bounds computed at run time together with an ellipsis or new axes are not read")
     if any(k is None for k in known):
-        return _run_time_strided(r, x, params, known, bits)
+        shrunk = [known[2][i] for i, b in enumerate(bits) if b["shrink_axis"]] if known[2] is not None else []
+        plain = known[2] is not None and 0 not in known[2] and not any(s != 1 for s in shrunk)
+        if mask["ellipsis"] or mask["new_axis"] or not plain:
+            return r.emit("StridedSliceAtRunTime", x, *params, **{f"{k}_mask": m for k, m in mask.items()})
+        return _run_time_strided(r, x, params, known[2], bits)
     begin, end, step = known
     at, axis, made, squeezed, expanded = [], 0, 0, [], []
     for i, b in enumerate(bits):
@@ -248,17 +250,12 @@ def _strided(r: Reading, x: Tensor, params: list[Tensor]) -> Tensor:
     return r.emit("ExpandDims", y, axes=expanded) if expanded else y
 
 
-def _run_time_strided(r: Reading, x: Tensor, params: list[Tensor], known: list[Any], bits: list[Any]) -> Tensor:
+def _run_time_strided(r: Reading, x: Tensor, params: list[Tensor], steps: list[int], bits: list[Any]) -> Tensor:
     """Bounds that are not constants: open ones are chosen by the masks, shrunk axes take begin … begin + 1."""
     begin, end, _ = params
-    steps = known[2]
-    if steps is None or 0 in steps:
-        r.refuse("strides computed at run time are not read")
     n = len(bits)
     far = np.iinfo(begin.dtype).max
     shrunk = [i for i, b in enumerate(bits) if b["shrink_axis"]]
-    if any(steps[i] != 1 for i in shrunk):
-        r.refuse("a shrunk axis with a stride other than 1 is not read")
 
     def choose(mask: list[bool], values: list[int], other: Tensor) -> Tensor:
         if not any(mask):

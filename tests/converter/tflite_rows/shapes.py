@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .table import CODES, COPY, PLAIN, ROUNDING, RUN_TIME, Case, Draw, Row, real
+from .table import CODES, COPY, PLAIN, ROUNDING, Case, Draw, Row, real
 
 TYPES = ("float32", "int32", "int64", "bool", *CODES)
 
@@ -327,7 +327,6 @@ ROWS = [
         _strided_slice,
         TYPES,
         {"shape": RANKS, "masks": ("none", "ends", "shrink", "ellipsis", "new", "all")} | TWO,
-        (RUN_TIME,),
     ),
     Row("PAD", _pad, TYPES, {"shape": RANKS} | TWO | INDEX),
     Row("PADV2", _pad_v2, TYPES, {"shape": RANKS} | TWO | INDEX),

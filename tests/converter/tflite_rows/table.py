@@ -17,9 +17,6 @@ PLAIN = ("float32", "int32", "int64")
 ACTS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6")
 """What LiteRT's kernels fuse. A TANH or SIGN_BIT beside them is ignored there, and refused here."""
 
-RUN_TIME = "computed at run time"
-"""Parameters (axes, permutations, blocks) that nothing fixes before a run."""
-
 # How far a code of ours may lie from LiteRT's.
 COPY = 0
 """The operator moves or chooses codes, or computes on plain integers: equal."""
