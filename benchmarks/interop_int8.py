@@ -124,6 +124,13 @@ def samples(data: str, model: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     return made[:100].astype(np.float32), made[100:].astype(np.float32)
 
 
+def laid_out(x: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
+    """Samples [n, …] or [n, 1, …] as [n, 1, …] for an input of that shape, channels where it has them."""
+    x = x if x.ndim == len(shape) + 1 else x[:, None]
+    forms = (x, np.moveaxis(x, -1, 2), np.moveaxis(x, 2, -1))
+    return np.ascontiguousarray(next(a for a in forms if a.shape[2:] == shape[1:]))
+
+
 def whole(runner: str, path: str, x: np.ndarray, folder: str) -> str:
     session = bitlite.load(path)
     name = session.inputs[0].name
@@ -136,16 +143,13 @@ def whole(runner: str, path: str, x: np.ndarray, folder: str) -> str:
 
 def models(args: argparse.Namespace, folder: str) -> None:
     for model in args.models:
-        calibration, x = samples(args.data, model, args.samples)
+        source = os.path.join(args.data, "models", model)
+        shape = bitlite.load(source).inputs[0].shape or ()
+        calibration, x = (laid_out(a, shape) for a in samples(args.data, model, args.samples))
         for target in args.target:
             path = os.path.join(folder, f"{model}.{target}")
-            source = os.path.join(args.data, "models", model)
-            bitlite.convert(
-                source, path, quant_type="PostTraining", calibration_data=list(calibration[:, None]), target=target
-            )
-            shape = bitlite.load(f"{path}.ms").inputs[0].shape or ()
-            fed = x if x.shape[1:] == shape[1:] else np.ascontiguousarray(np.moveaxis(x, -1, 1))
-            fed = fed[:, None]
+            bitlite.convert(source, path, quant_type="PostTraining", calibration_data=list(calibration), target=target)
+            fed = laid_out(x, bitlite.load(f"{path}.ms").inputs[0].shape or ())
             print(f"{model} --target={target}: {whole(args.runner, f'{path}.ms', fed, folder)}", flush=True)
             counts: dict[str, Count] = {}
             for node, mine, theirs in nodes(args.runner, f"{path}.ms", [fed[: args.node_samples]], folder):
