@@ -1,12 +1,11 @@
 """Coverage-guided fuzzing of one reader:  pip install atheris
-    python fuzz/guided.py tflite|onnx|ms|config [FOLDER…] [-max_total_time=1800 -timeout=60 -rss_limit_mb=1500]
-    python fuzz/guided.py --seeds fuzz/corpus        writes the small seeds that the tests replay
+    python fuzz/guided.py tflite|onnx|ms|config NEW [FOLDER…] [-max_total_time=1800 -timeout=60 -rss_limit_mb=1500]
 
 Loads and runs whatever the bytes say, as `mutate.attempt` does: a `bitlite.Error` or a valid result. New inputs go to
-the first folder; libFuzzer's own options follow. The bytecode of everything between the bytes and the graph is
+the folder NEW, others (fuzz/corpus/tflite) are read; libFuzzer's own options follow. The bytecode of everything between the bytes and the graph is
 instrumented: containers, operators' readers and shape rules, codecs, config files. What escapes does not end the run:
-the first input of each kind of finding (an exception at a line, 5 seconds of processor time, 1 GB) is kept as
-FOLDER-findings/…, and the exit code says that there was one.
+the first input of each kind of finding (an exception at a line, 5 seconds of processor time, 1 GB) is kept in
+NEW-findings, and `small_corpus.py` makes what the tests replay out of NEW.
 """
 
 from __future__ import annotations
@@ -30,22 +29,11 @@ from typing import Any
 
 import bitlite
 import structured
-from mutate import FILE_NAME, KINDS, MEMORY, SECONDS, TooSlow, attempt, seeds
+from mutate import FILE_NAME, MEMORY, SECONDS, TooSlow, attempt, seeds
 
-_PER_KIND = 45_000
 _MODELS = ("converter.formats", "converter.ops", "converter.numeric", "converter.builder", "converter.opdef",
            "converter.ir", "converter.execute", "native.lower", "native.plan")  # fmt: skip
 _CONFIG = ("quant.config", "quant.flags", "quant.kinds", "quant.options", "quant.option_checks", "quant.selectors")
-
-
-def write_seeds(folder: Path) -> None:
-    """Every nth seed of each kind, of 45 kB together."""
-    for kind in KINDS:
-        (folder / kind).mkdir(parents=True, exist_ok=True)
-        files = [data for data in seeds(kind) if len(data) <= 2000]
-        step = max(1, -(-sum(map(len, files)) // _PER_KIND))
-        for k, data in enumerate(files[::step]):
-            (folder / kind / f"{k:03d}").write_bytes(data)
 
 
 def instrument(kind: str, atheris: Any) -> int:
@@ -82,9 +70,6 @@ class Findings:
 
 
 def main() -> int:
-    if sys.argv[1] == "--seeds":
-        write_seeds(Path(sys.argv[2]))
-        return 0
     import atheris
 
     kind = sys.argv.pop(1)

@@ -17,6 +17,8 @@ _MISFITS = (
     ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, AttributeError, KeyError, MemoryError,
     AssertionError,
 )  # fmt: skip
+# Sizes, axes and pads are few; only a damaged file has more of them than this.
+_MOST_INTS = 1 << 16
 
 
 class Reading:
@@ -77,8 +79,15 @@ class Reading:
         return tensor.real()
 
     def ints(self, index: int, what: str = "") -> list[int]:
-        """A constant input as a flat list of int."""
-        return [int(v) for v in self.const(index, what).reshape(-1)]
+        """A constant input (sizes, axes, pads) as a flat list of int."""
+        values = self.const(index, what)
+        if values.size > _MOST_INTS:
+            raise ModelError(
+                f"{what or f'input {index}'} has {values.size} elements, and at most {_MOST_INTS} can be meant",
+                file=self.file,
+                node=f"{self.name} ({self.op})",
+            )
+        return [int(v) for v in values.reshape(-1)]
 
     def constant(self, data: Any, dtype: Any = None, name: str = "") -> Tensor:
         return self.build.constant(data, name or f"{self.name}/const", dtype)

@@ -45,6 +45,7 @@ def test_what_escapes_is_a_finding(mutate, monkeypatch):
     assert all("KeyError" in what for _, what in findings)
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["tflite", "onnx", "ms", "config"])
 def test_the_seeds_of_the_guided_fuzzer_are_refused_or_valid(mutate, kind, tmp_path):
     files = sorted((_PATH.parent / "corpus" / kind).iterdir())
