@@ -2,10 +2,10 @@
     python fuzz/guided.py tflite|onnx|ms|config NEW [FOLDER…] [-max_total_time=1800 -timeout=60 -rss_limit_mb=1500]
 
 Loads and runs whatever the bytes say, as `mutate.attempt` does: a `bitlite.Error` or a valid result. New inputs go to
-the folder NEW, others (fuzz/corpus/tflite) are read; libFuzzer's own options follow. The bytecode of everything between the bytes and the graph is
-instrumented: containers, operators' readers and shape rules, codecs, config files. What escapes does not end the run:
-the first input of each kind of finding (an exception at a line, 5 seconds of processor time, 1 GB) is kept in
-NEW-findings, and `small_corpus.py` makes what the tests replay out of NEW.
+the folder NEW, others (fuzz/corpus/tflite) are read; libFuzzer's own options follow. The bytecode of everything between
+the bytes and the graph is instrumented: containers, operators' readers and shape rules, codecs, config files. What
+escapes does not end the run: the first input of each kind of finding (an exception at a line, 5 seconds of processor
+time, 1 GB) is kept in NEW-findings. `small_corpus.py` makes what the tests replay out of NEW.
 """
 
 from __future__ import annotations
