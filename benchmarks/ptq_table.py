@@ -152,7 +152,7 @@ def real(model: Model, runner: list[str], method: str) -> Callable[[Path], Calla
         np.savez(given, in0=x[:, None])
         call([*runner, "run", str(path), str(given), str(found)])
         theirs = np.load(found)["out0"].reshape(len(x), -1)
-        noise = 10 * np.log10(np.square(theirs).sum() / np.square(theirs - run(x)).sum())
+        noise = 10 * np.log10(np.square(theirs).sum() / (np.square(theirs - run(x)).sum() + 1e-30))
         if noise < 60:
             raise RuntimeError(f"bitlite's Session is {noise:.1f} dB from what their runtime computes")
         return run
@@ -212,7 +212,8 @@ def main() -> int:
             jobs |= {m: real(model, args.runner.split(), m) for m in REAL if args.runner}
         top = 100 * (reference.argmax(1) == model.labels).mean()
         lines = [f"{name}, n = {len(model.labels)}, float top-1 {top:.2f} %", ""]
-        lines += ["| | agreement % | SQNR dB | top-1 against float, points |", "|---|---|---|---|"]
+        head = ["", "agreement %", "SQNR dB", "top-1 against float, points", *["bytes"] * args.bits]
+        lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
         for label, job in jobs.items():
             if args.only and label not in args.only:
                 continue
@@ -220,7 +221,7 @@ def main() -> int:
             if scores is not None:
                 lines.append(row(label, scores, reference, model.labels))
                 if args.bits:
-                    lines[-1] += f" {os.path.getsize(work / f'{name}__{label}.ms'.replace(' ', '_')):,} bytes |"
+                    lines[-1] += f" {os.path.getsize(work / f'{name}__{label}.ms'.replace(' ', '_')):,} |"
         print("\n".join(lines) + "\n", flush=True)
     return 0
 
