@@ -32,7 +32,7 @@ from .fuse_swish import fuse_swish
 from .fuse_transpose_into_matmul import fuse_transpose_into_matmul
 from .keep_codes import keep_codes
 from .matmul_to_fully_connected import matmul_to_fully_connected
-from .open_tables import open_tables
+from .open_tables import open_tables, open_tables_for_ms
 from .pools import split_counted_pads
 from .quantize_for_onnx import quantize_for_onnx
 from .remove_dead_code import remove_dead_code
@@ -76,7 +76,7 @@ GENERAL: tuple[Pass, ...] = (
 
 # What a container needs, whatever was asked for before; run on the graph that is written.
 _TARGETS: dict[str, tuple[Pass, ...]] = {
-    "ms": (widen_ends, cancel_transposes, split_counted_pads, remove_dead_code),
+    "ms": (widen_ends, cancel_transposes, split_counted_pads, open_tables_for_ms, remove_dead_code),
     "tflite": (
         absorb_input_layout,
         absorb_output_layout,

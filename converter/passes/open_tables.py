@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from ..execute import is_quantized
 from ..ir import Graph, Node, Tensor
 from ..opdef import row
 from .edit import Edit, own_attrs
+from .match import near
 from .runner import Change, Record
 
 # What LiteRT computes on int8 codes; Swish is written as LOGISTIC and MUL on codes.
@@ -27,10 +28,24 @@ def open_tables(graph: Graph) -> Iterator[Record]:
 
     Not for the functions that TFLite has on codes.
     """
+    yield from _open(graph, "open_tables", _in_litert)
+
+
+def open_tables_for_ms(graph: Graph) -> Iterator[Record]:
+    """Function of codes ⇒ Dequantize → function → Quantize, where a .ms can write the function of reals alone.
+
+    These are Mish and a HardSigmoid whose slope is not 1/6; the codes stay the same.
+
+    Not for functions that a .ms names for any type.
+    """
+    yield from _open(graph, "open_tables_for_ms", _in_ms)
+
+
+def _open(graph: Graph, name: str, known: Callable[[Node], bool]) -> Iterator[Record]:
     edit = Edit(graph)
     for node in edit.nodes():
         cell = row(node.op).quant
-        if cell is None or not cell.table or not _on_codes(node) or _known(node):
+        if cell is None or not cell.table or not _on_codes(node) or known(node):
             continue
         x, y = node.inputs[0], node.outputs[0]
         origin = node.origin or (node.name,)
@@ -41,7 +56,7 @@ def open_tables(graph: Graph) -> Iterator[Record]:
         edit.emit(node.op, [real], attrs, at=node, name=node.name, outputs=[made], origin=origin)
         edit.emit("Quantize", [made], {"dtype": y.dtype.name}, at=node, outputs=[y], origin=origin)
         edit.drop(node)
-        yield Change("open_tables", node.name, "computes between casts")
+        yield Change(name, node.name, "computes between casts")
     edit.finish()
 
 
@@ -49,7 +64,11 @@ def _on_codes(node: Node) -> bool:
     return is_quantized(node.inputs[0]) and is_quantized(node.outputs[0]) and len(node.inputs) == 1
 
 
-def _known(node: Node) -> bool:
+def _in_litert(node: Node) -> bool:
     if node.op == "Clip":
         return (node.attrs["min"], node.attrs["max"]) in _CLAMPS
     return node.op in _KEPT and (node.op != "Elu" or node.attrs["alpha"] == 1)
+
+
+def _in_ms(node: Node) -> bool:
+    return node.op != "Mish" and (node.op != "HardSigmoid" or near(node.attrs["alpha"], 1 / 6))

@@ -1,10 +1,11 @@
 """Functions of codes that TFLite lacks, between casts: LiteRT gives the codes of their table."""
 
+import bitlite
 import numpy as np
 import pytest
 from bitlite.converter.builder import Builder
 from bitlite.converter.execute import execute
-from bitlite.converter.formats import tflite_write
+from bitlite.converter.formats import ms, tflite_write
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.qparams import QuantParam
 from bitlite.converter.passes import for_target, run_passes
@@ -65,3 +66,13 @@ def test_what_litert_has_stays_on_codes(op, tmp_path):
     path = str(tmp_path / "m.tflite")
     tflite_write.write(graph, path)
     assert np.abs(litert(path, codes).astype(int) - want).max() <= 1
+
+
+@pytest.mark.parametrize("op,attrs", [("HardSigmoid", {}), ("Mish", {})], ids=str)
+def test_what_mindspore_lite_names_in_float_only_computes_between_casts(op, attrs, tmp_path):
+    graph, codes, want = table(op, attrs)
+    run_passes(graph, for_target("ms"))
+    path = str(tmp_path / "m.ms")
+    ms.write(graph, path)
+    [got] = bitlite.load(path).run({"x": codes}).values()
+    assert np.abs(got.astype(int) - want).max() <= 1
