@@ -10,12 +10,18 @@ from typing import Any
 import numpy as np
 
 from ..execute import execute
+from ..formats.writing import Writing
 from ..ir import Node
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, row
+from ..opdef import REQUIRED, Case, Inferred, Quant, op, row, writes
 from .integer import same_codes
+from .params import write_cast
 from .types import fail, length, value_dtype
 
-_MOVES = ("Transpose", "SpaceToBatchND", "BatchToSpaceND")
+_MOVES = {
+    "Transpose": "TRANSPOSE",
+    "SpaceToBatchND": "SPACE_TO_BATCH_ND",
+    "BatchToSpaceND": "BATCH_TO_SPACE_ND",
+}
 
 
 def _infer(node: Node) -> Inferred:
@@ -50,12 +56,18 @@ def _inner(node: Node, arrays: Sequence[Any]) -> Any:
     foldable=False,
     cases=[
         Case(((2, 3, 4), np.int32([2, 0, 1])), {"of": "Transpose", "keys": ["perm"]}),
-        Case(((4, 2, 3), np.int32([2]), np.int32([0, 1])), {"of": "BatchToSpaceND", "keys": ["block", "crops"]}),
+        Case(((4, 2, 3), np.int32([2]), np.int32([[0, 1]])), {"of": "BatchToSpaceND", "keys": ["block", "crops"]}),
     ],
 )
 def at_run_time(x: np.ndarray, *params: np.ndarray, of: str, keys: list[str]) -> np.ndarray:
     """The operator `of` on x, its attributes `keys` given by the other inputs."""
     return row(of).reference(x, **_lists(keys, params))
+
+
+@writes("tflite", "AtRunTime")
+def write_tflite_at_run_time(w: Writing, node: Node) -> None:
+    params = [write_cast(w, node, t, np.dtype(np.int32), "parameter") for t in node.inputs[1:] if t is not None]
+    w.node(_MOVES[node.attrs["of"]], node, [node.inputs[0], *params])
 
 
 _MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
@@ -120,3 +132,9 @@ def strided_slice_at_run_time(
 ) -> np.ndarray:
     """TFLite's STRIDED_SLICE: numpy's slices; mask bits open a bound, insert or take an axis, or skip several."""
     return _strided(x, begin, end, step, **masks)
+
+
+@writes("tflite", "StridedSliceAtRunTime")
+def write_tflite_strided_slice(w: Writing, node: Node) -> None:
+    bounds = [write_cast(w, node, t, np.dtype(np.int32), "bounds") for t in node.inputs[1:] if t is not None]
+    w.node("STRIDED_SLICE", node, [node.inputs[0], *bounds], fields=node.attrs)
