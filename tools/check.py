@@ -117,6 +117,10 @@ def _unwritten(graph: Graph, container: str, options: ConvertOptions) -> dict[st
             writer(writing, node)
         except UnsupportedError as error:
             reasons.setdefault(node.op, str(error))
+    if container == "ms":
+        from ..converter.formats.ms_types import misfits
+
+        reasons = {op: str(error) for op, error in misfits(target, writing).items()} | reasons
     return reasons
 
 

@@ -53,16 +53,32 @@ def fit_types(graph: Graph, writing: Writing) -> None:
     Raises:
         UnsupportedError: an operator has no kernel for the types it is given; names the node.
     """
+    for error in misfits(graph, writing).values():
+        raise error
+
+
+def misfits(graph: Graph, writing: Writing) -> dict[str, UnsupportedError]:
+    """Does what `fit_types` does; returns IR operator → why one of its nodes has no kernel, in the graph's order."""
     _narrow(graph, writing)
     emitted: list[Emitted] = []
+    found: dict[str, UnsupportedError] = {}
     for made in writing.emitted:
-        emitted += _cast_in_steps(writing, made) if made.op == "Cast" else [made]
+        try:
+            parts = _cast_in_steps(writing, made) if made.op == "Cast" else [made]
+            for part in parts:
+                _check_sizes(part)
+                _check(part)
+            emitted += parts
+        except UnsupportedError as error:
+            found.setdefault(made.source.op, error)
     writing.emitted = emitted
-    for made in writing.emitted:
-        for t in (*made.inputs, *made.outputs):
-            if t is not None and t.shape is not None and 0 in t.shape and t.is_const is False:
-                _refuse(made, f"{t.name!r} of shape {t.shape} is empty, which the runtime does not survive")
-        _check(made)
+    return found
+
+
+def _check_sizes(made: Emitted) -> None:
+    for t in (*made.inputs, *made.outputs):
+        if t is not None and t.shape is not None and 0 in t.shape and not t.is_const:
+            _refuse(made, f"{t.name!r} of shape {t.shape} is empty, which the runtime does not survive")
 
 
 def _narrow(graph: Graph, writing: Writing) -> None:

@@ -57,3 +57,15 @@ def test_operators_are_counted_in_every_container(tmp_path, ending):
     assert container == ending
     expected = {"ms": "Conv2DFusion", "tflite": "CONV_2D", "onnx": "Conv"}[ending]
     assert names[expected] >= 2
+
+
+def test_a_type_without_a_kernel_in_mindspore_lite_is_said_before_converting(tmp_path, capsys):
+    from onnx import TensorProto, helper, save
+
+    ends = [helper.make_tensor_value_info(n, TensorProto.INT32, [4]) for n in ("a", "b", "y")]
+    node = helper.make_node("Div", ["a", "b"], ["y"], name="division")
+    graph = helper.make_graph([node], "g", ends[:2], ends[2:])
+    path = str(tmp_path / "m.onnx")
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    assert main(["--check", path]) != 0
+    assert "division (Div): its DivFusion has no kernel for int32; cannot be written to ms" in capsys.readouterr().out
