@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
+
+
+_M_ARENA_MAX = -8  # malloc.h of glibc
+
+
+def share_heap() -> None:
+    """Has all threads of the process allocate from one heap, where there is glibc: by default each new thread gets one
+    of its own, and what it frees the others cannot use. For commands, before they start threads."""
+    import ctypes
+
+    with suppress(OSError, TypeError, AttributeError):  # what another C library gives
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 class Workers:

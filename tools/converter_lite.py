@@ -33,6 +33,10 @@ def _work(argv: Sequence[str]) -> int:
         return check_model(options)
     from .convert import run
 
+    if options.quant_type == "PostTraining":
+        from ..quant.parallel import share_heap
+
+        share_heap()
     report = run(options)
     if options.report:
         report.save(options.report)
