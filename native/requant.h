@@ -139,13 +139,22 @@ static inline int32_t AddGemmlowp(int32_t a, int32_t b, const GemmlowpSum& m, bo
 // A float to a code, multiplied and shifted in one operation; halves go away from zero.
 static inline int32_t QuantizeGemmlowp(float x, float inverse, int32_t zero_point, int32_t qmin,
                                        int32_t qmax) {
-  float v = std::fmaf(x, inverse, static_cast<float>(zero_point));
+  double v = static_cast<double>(x) * static_cast<double>(inverse) + zero_point;
   if (!(v == v)) return zero_point;
-  const float low = static_cast<float>(qmin), high = static_cast<float>(qmax);
-  v = v < low ? low : v > high ? high : v;
-  const int32_t whole = static_cast<int32_t>(v);
-  const float rest = v - static_cast<float>(whole);
-  return whole + (rest >= 0.5f ? 1 : rest <= -0.5f ? -1 : 0);
+  v = v < qmin ? qmin : v > qmax ? qmax : v;
+  const double from_low = v - qmin + 0.5;
+  const int32_t step = static_cast<int32_t>(from_low);
+  const double rest = from_low - step;
+  // fmaf is slow where it is a call, and its own rounding matters only near a half.
+  if (rest > 1e-4 && rest < 1 - 1e-4) return qmin + step;
+  const float near = std::fmaf(x, inverse, static_cast<float>(zero_point));
+  const int32_t whole =
+      static_cast<int32_t>(near < static_cast<float>(qmin)   ? static_cast<float>(qmin)
+                           : near > static_cast<float>(qmax) ? static_cast<float>(qmax)
+                                                             : near);
+  const float part = near - static_cast<float>(whole);
+  const int32_t y = whole + (part >= 0.5f ? 1 : part <= -0.5f ? -1 : 0);
+  return y < qmin ? qmin : y > qmax ? qmax : y;
 }
 
 static inline int32_t MulGemmlowp(int32_t a, int32_t b, GemmlowpMultiplier m) {
