@@ -132,6 +132,8 @@ void Program::BuildSteps() {
       Refuse(Where(spec) + e.what());
     }
     kept.insert(plan.kept.begin(), plan.kept.end());
+    // Layers pack their weights, but read their data while running, even where that is a constant.
+    if (!spec.inputs.empty() && spec.inputs[0] >= 0) kept.insert(spec.inputs[0]);
   }
   FuseChains(tensors_, outputs_, threads_, &specs_, &made);
   FuseConcats(tensors_, outputs_, &specs_, &made);
