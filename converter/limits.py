@@ -2,7 +2,7 @@
 
 Constants are bounded by the file. An operator's output may be as large as `TENSOR` bytes, or `GROWTH` times what it is
 made from where that is more; what lives at once while a graph runs may be as large as `LIVE`, or `LIVE_GROWTH` times
-the graph's inputs and constants. BITLITE_MEMORY_MB sets both `TENSOR` and `LIVE`.
+the graph's inputs and constants. A tensor has at most `RANK` axes. BITLITE_MEMORY_MB sets both `TENSOR` and `LIVE`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from .errors import GraphError
+from .errors import GraphError, ModelError
 from .ir import Graph, Shape, Tensor
 
 TENSOR, GROWTH = 512 << 20, 8
 LIVE, LIVE_GROWTH = 2 << 30, 64
+RANK = 32
 
 
 def _chosen(usual: int) -> int:
@@ -32,8 +33,16 @@ def size_of(shape: Shape | None, itemsize: int) -> int:
     return total
 
 
+def check_rank(shape: Sequence[int | None], file: str, name: str) -> None:
+    """Raises ModelError where a file's tensor has more axes than are allowed."""
+    if len(shape) > RANK:
+        raise ModelError(f"a tensor of {len(shape)} axes; {RANK} are allowed", file=file, node=name)
+
+
 def check_output(name: str, shape: Shape | None, itemsize: int, inputs: Sequence[Tensor | None]) -> None:
-    """Raises GraphError where a node's output is larger than it may be."""
+    """Raises GraphError where a node's output is larger than it may be, or has more axes."""
+    if len(shape or ()) > RANK:
+        raise GraphError(f"{name} makes a tensor of {len(shape or ())} axes; {RANK} are allowed")
     size = size_of(shape, itemsize)
     if size <= TENSOR and size <= _chosen(TENSOR):
         return

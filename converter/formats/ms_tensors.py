@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import ModelError, UnsupportedError
 from ..ir import Tensor
+from ..limits import check_rank
 from ..numeric import packing, sparse
 from ..numeric.fse import decode_fse
 from ..numeric.qparams import QuantParam
@@ -30,6 +31,7 @@ def read_tensor(source: Record, name: str, file: str) -> Tensor:
         raise UnsupportedError(f"tensor type {source.dataType} is not read", file=file, node=name)
     dtype = np.dtype(DTYPES[source.dataType])
     shape = tuple(int(d) for d in (source.dims if source.dims is not None else ()))
+    check_rank(shape, file, name)
     stored = source.data is not None and len(source.data) > 0
     params = source.quantParams
     quant = None

@@ -11,6 +11,7 @@ import numpy as np
 from ..builder import Builder
 from ..errors import ModelError, UnsupportedError
 from ..ir import Graph, Tensor
+from ..limits import check_rank
 from ..opdef import reader
 from .dynamic_layers import KEY, mark_dynamic
 from .files import map_file
@@ -123,6 +124,7 @@ class _Reader:
                 for d in tensor.shape.dim
             )
             dims = tuple(d.dim_param for d in tensor.shape.dim)
+            check_rank(shape, self.path, info.name)
         shape = shapes.take(info.name, shape)
         return self.build.input(info.name, _DTYPES[tensor.elem_type], shape, dims=dims if any(dims) else ())
 
@@ -143,6 +145,7 @@ class _Reader:
     def array(self, proto: Any) -> np.ndarray:
         """A TensorProto's value; raw and external bytes are views."""
         kind, dims, where = proto.data_type, tuple(proto.dims), proto.name
+        check_rank(dims, self.path, where)
         if kind not in _RAW or any(d < 0 for d in dims):
             raise UnsupportedError(
                 f"tensor of type {kind} and shape {list(dims)} is not read", file=self.path, node=where

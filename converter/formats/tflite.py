@@ -10,6 +10,7 @@ import numpy as np
 from ..builder import Builder
 from ..errors import ModelError, UnsupportedError
 from ..ir import Graph, Tensor
+from ..limits import check_rank
 from ..numeric.packing import from_unsigned
 from ..numeric.qparams import QuantParam
 from ..opdef import reader
@@ -191,6 +192,7 @@ class _Subgraphs:
         if source.sparsity is not None:
             raise UnsupportedError("its weights are stored sparse, which is not read", file=self.path, node=name)
         dtype, shape = np.dtype(DTYPES[kind]), tuple(_ints(source.shape))
+        check_rank(shape, self.path, name)
         if any(d < 0 for d in shape):
             raise ModelError(f"shape {list(shape)} has a negative size", file=self.path, node=name)
         data = self._data(source, name, kind, dtype, shape)

@@ -26,7 +26,7 @@ def infer_reverse_sequence(node: Node) -> Inferred:
     if x.shape is None:
         return [(value_dtype(x), None)]
     time, batch = (normal_axis(node, a, len(x.shape)) for a in (time, batch))
-    count = length(node, lengths, "the lengths")
+    count = length(node, lengths, "the lengths", None)
     if time == batch or (None not in (count, x.shape[batch]) and count != x.shape[batch]):
         fail(node, f"{count} lengths for axes {time} (time) and {batch} (batch) of {x.shape}")
     known, steps = const_ints(lengths), x.shape[time]

@@ -77,7 +77,7 @@ def _infer(node: Node) -> Inferred:
             continue
         if len(given.shape) != len(shape) or any(None not in (a, b) and a != b for a, b in zip(given.shape, shape)):
             fail(node, f"input {index} has shape {given.shape}, expected {shape}")
-    length(node, node.input(4), "the lengths")
+    length(node, node.input(4), "the lengths", None)
     dtype = value_dtype(x)
     state = (dtype, (d, n, hidden))
     return [(dtype, (t, d, n, hidden)), state, *([state] if node.op == "Lstm" else [])]

@@ -282,7 +282,7 @@ def _infer_tensor_scatter(node: Node) -> Inferred:
             fail(node, f"an update of shape {update.shape} does not fit {x.shape} along axis {axis}")
     if axis == 0 or x.dtype != update.dtype:
         fail(node, f"axis {axis}, types {x.dtype} and {update.dtype}")
-    length(node, at, "the places")
+    length(node, at, "the places", None)
     return [(value_dtype(x), x.shape)]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import GraphError, UnsupportedError
 from ..formats.reading import Reading
 from ..ir import Node, Shape, Tensor
+from ..limits import RANK
 
 # dtype → (ONNX TensorProto.DataType, TFLite TensorType, MindSpore Lite dataType)
 _NUMBERS: dict[str, tuple[int, int | None, int]] = {
@@ -125,8 +126,11 @@ def const_ints(t: Tensor | None) -> list[int] | None:
     return None if t is None or t.data is None else [int(v) for v in t.data.reshape(-1)]
 
 
-def length(node: Node, t: Tensor | None, what: str) -> int | None:
-    """Entries of an integer parameter input of rank 0 or 1, where known."""
+def length(node: Node, t: Tensor | None, what: str, limit: int | None = 2 * RANK) -> int | None:
+    """Entries of an integer parameter input of rank 0 or 1, where known.
+
+    Raises GraphError for more than `limit`: what names axes or sizes has at most two entries for each axis.
+    """
     if t is None:
         return None
     if t.dtype.kind not in "iu":
@@ -135,7 +139,10 @@ def length(node: Node, t: Tensor | None, what: str) -> int | None:
         return None
     if len(t.shape) > 1:
         fail(node, f"{what} must be a list, not of shape {t.shape}")
-    return 1 if not t.shape else t.shape[0]
+    count = 1 if not t.shape else t.shape[0]
+    if None not in (count, limit) and count > limit:  # pyright: ignore[reportOptionalOperand]
+        fail(node, f"{what} has {count} entries, and a tensor has at most {RANK} axes")
+    return count
 
 
 def known_size(shape: Shape | None) -> int | None:

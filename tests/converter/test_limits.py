@@ -56,3 +56,19 @@ def test_what_lives_at_once_is_bounded_not_the_sum_of_what_was(monkeypatch):
     check_live(chain(20, keep=False))
     with pytest.raises(GraphError, match="at once"):
         check_live(chain(20, keep=True))
+
+
+@pytest.mark.parametrize("operator", ["Reshape", "Expand", "ConstantOfShape", "Squeeze"])
+def test_a_list_of_more_axes_than_a_tensor_may_have_is_refused_before_it_is_read(tmp_path, operator):
+    ones = np.ones(1 << 20, np.int64)
+    node = helper.make_node(operator, ["s"] if operator == "ConstantOfShape" else ["x", "s"], ["y"], name="deep")
+    path = _model(tmp_path / "m.onnx", [node], [1, 1], [("s", ones)])
+    with pytest.raises(bitlite.Error, match="1048576"):
+        bitlite.load(path)
+
+
+def test_a_tensor_of_more_axes_than_are_allowed_is_refused_by_name(tmp_path):
+    node = helper.make_node("Relu", ["x"], ["y"])
+    with pytest.raises(bitlite.Error, match=r"x.*33 axes; 32 are allowed"):
+        bitlite.load(_model(tmp_path / "m.onnx", [node], [1] * 33))
+    assert bitlite.load(_model(tmp_path / "m.onnx", [node], [1] * 32)).run(np.ones([1] * 32, np.float32))
