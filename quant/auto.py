@@ -37,7 +37,7 @@ def best_ranges(
     last_use = {t: k for k, n in enumerate(graph.nodes) for t in n.inputs if t is not None}
     wanted = max((k for k, n in enumerate(graph.nodes) if n in plan.layers), default=-1)
     values: dict[Tensor, list[np.ndarray]] = {
-        t: [np.ascontiguousarray(s[t.name]) for s in samples] for t in graph.inputs
+        t: [np.asarray(s[t.name], order="C") for s in samples] for t in graph.inputs
     }
     with Workers(min(threads, max(len(samples), 1))) as workers:
         for k, node in enumerate(graph.nodes[: wanted + 1]):
@@ -88,7 +88,8 @@ def _lost(run: Single, values: Mapping[Tensor, list[np.ndarray]], sample: int, t
           clean: np.ndarray) -> float:  # fmt: skip
     """What a layer's output loses in squared error when it reads one tensor through these codes."""
     scale, zero = np.float32(q.scale[0]), np.float32(q.zero_point[0])
-    x = values[t][sample] / scale
+    value = values[t][sample]
+    x = np.divide(value, scale, out=np.empty_like(value))  # `/` would make a scalar of an array of rank 0
     np.rint(x, out=x)
     np.clip(x, -128 - zero, 127 - zero, out=x)
     x *= scale

@@ -169,7 +169,7 @@ def fit(value: Any, item: InputSpec, here: str) -> np.ndarray:
     array = _shaped(convert(array, item.dtype, here), known)
     if known is item and item.turn is not None:
         array = array.transpose(item.turn)
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")  # unlike ascontiguousarray, keeps a scalar one
 
 
 def _shaped(array: np.ndarray, item: InputSpec) -> np.ndarray:

@@ -53,7 +53,7 @@ class Runner:
         found = {t.name: sample[t.name] for t in self.fed}
         if self.session is None:
             return see(found)
-        feeds = {k: np.ascontiguousarray(v) for k, v in sample.items()}
+        feeds = {k: np.asarray(v, order="C") for k, v in sample.items()}
         key = tuple(feeds[p.name].shape for p in self.session.inputs)
         try:
             shapes, values = self._spare.pop()

@@ -131,7 +131,7 @@ class Walk:
         self._left.update(made.twin[node.inputs[0]] for node in made.layers)  # pyright: ignore
         for t, codes in zip(graph.inputs, made.graph.inputs):
             for sample in samples:
-                value = np.ascontiguousarray(sample[t.name])
+                value = np.asarray(sample[t.name], order="C")
                 self.codes.add(codes, self._fed(codes, value))
                 if floats:
                     self.real.add(t, value)

@@ -119,7 +119,7 @@ def _real(array: np.ndarray, port: Port) -> np.ndarray:
 def _typed(array: np.ndarray, port: Port) -> np.ndarray:
     if port.quant is not None and port.dtype.kind in "iu" and array.dtype.kind == "f":
         return quantize(array, port.quant, port.dtype)
-    return np.ascontiguousarray(array, port.dtype)
+    return np.asarray(array, port.dtype, order="C")
 
 
 def _turned(array: np.ndarray, have: Port, want: Port) -> np.ndarray:

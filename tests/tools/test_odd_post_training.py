@@ -1,0 +1,55 @@
+"""PostTraining, from file to file, of networks that few exporters write."""
+
+import bitlite
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+RNG = np.random.default_rng(5)
+
+
+def weight(*shape):
+    return (RNG.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+
+
+def saved(path, nodes, inputs, outputs, constants):
+    """inputs and outputs: name → shape; float32."""
+    ends = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in side.items()]
+        for side in (inputs, outputs)
+    ]
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "net", *ends, initializers)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def conv(x, w, y, **attrs):
+    size = attrs.pop("size", 3)
+    pads = {"kernel_shape": [size, size], "pads": [size // 2] * 4}
+    return helper.make_node("Conv", [x, w], [y], name=y, **(pads | attrs))
+
+
+def normal(*shape, count=8):
+    return [RNG.standard_normal(shape).astype(np.float32) for _ in range(count)]
+
+
+def sqnr(want, got):
+    return 10 * np.log10(np.square(want).sum() / np.square(want - got).sum())
+
+
+@pytest.mark.parametrize("target", ["bitlite", "mslite"])
+def test_an_input_of_rank_0(tmp_path, target):
+    nodes = [conv("x", "w", "a"), helper.make_node("Mul", ["a", "k"], ["b"]), conv("b", "v", "y")]
+    source = saved(
+        tmp_path / "m.onnx", nodes, {"x": [1, 4, 6, 6], "k": []}, {"y": [1, 4, 6, 6]},
+        {"w": weight(8, 4, 3, 3), "v": weight(4, 8, 3, 3)},
+    )  # fmt: skip
+    samples = [{"x": x, "k": np.array(k, np.float32)} for x, k in zip(normal(1, 4, 6, 6), np.linspace(0.5, 2, 8))]
+    options = {"output_format": "ONNX", "target": target, "quant_type": "PostTraining"}
+    bitlite.convert(source, tmp_path / "q", calibration_data=samples, **options)
+    want = np.stack([bitlite.load(source).run(s)["y"] for s in samples])
+    got = np.stack([bitlite.load(tmp_path / "q.onnx").run(s)["y"] for s in samples])
+    assert got.shape == want.shape
+    assert sqnr(want, got) > 25
