@@ -122,7 +122,10 @@ def histogram_of(x: np.ndarray, bins: int = DEFAULT_BINS) -> Histogram:
 def _by_channel(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     from .. import _native
 
-    return _native.observe_channels(x, x.shape[-1] if x.ndim else 1)
+    channels = x.shape[-1] if x.ndim else 1
+    if not channels:
+        return np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0)
+    return _native.observe_channels(x, channels)
 
 
 class ChannelExtremes:

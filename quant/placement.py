@@ -90,6 +90,8 @@ def _obstacle(node: Node, target: str) -> str:
         return fault
     if any(t.dtype != np.float32 for t in node.outputs):
         return f"computes {node.outputs[0].dtype}"
+    if any(0 in (t.shape or ()) for t in node.outputs):
+        return "its output is empty"
     inputs = [node.inputs[i] for i in data_inputs(node)]
     if not inputs or any(t.dtype != np.float32 for t in inputs):  # pyright: ignore[reportOptionalMemberAccess]
         return "its input is not float32"

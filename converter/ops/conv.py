@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -133,16 +134,16 @@ def conv(
     view = windows(pad_spatial(x, pad), kernel, stride, dilation)
     n, out, channels = view.shape[0], view.shape[1 : rank + 1], x.shape[-1]
     y = np.empty((n, *out, w.shape[0]), np.result_type(x, w))
-    many, per = w.shape[0] // group, channels // group
+    many, per, taken = w.shape[0] // group, channels // group, math.prod(kernel)
     if per == 1:
-        taps = view.reshape(n, *out, channels, -1)
-        weights = w.reshape(group, many, -1)
+        taps = view.reshape(n, *out, channels, taken)
+        weights = w.reshape(group, many, taken)
         np.einsum("...gk,gmk->...gm", taps, weights, out=y.reshape(n, *out, group, many))
     else:
         for g in range(group):
             part = np.moveaxis(view, rank + 1, -1)[..., g * per : (g + 1) * per]
-            rows = part.reshape(n, *out, -1)
-            y[..., g * many : (g + 1) * many] = rows @ w[g * many : (g + 1) * many].reshape(many, -1).T
+            rows = part.reshape(n, *out, taken * per)
+            y[..., g * many : (g + 1) * many] = rows @ w[g * many : (g + 1) * many].reshape(many, taken * per).T
     return apply_act(y if b is None else y + b, act)
 
 

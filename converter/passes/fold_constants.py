@@ -26,9 +26,10 @@ def fold_constants(graph: Graph) -> Iterator[Record]:
     """Op(constants) ⇒ constant.
 
     The value is the row's reference on the constants, float16 weights cast to float32 included. Axis moves are views of
-    the same data. Integers with quantization stay what they are: Dequantize(codes) becomes the codes themselves, a
-    weight-only quantized constant for each float node that reads them, and Transpose and Reshape of such a constant
-    rearrange the codes. Shapes that follow from what became constant are filled in.
+    the same data. A result whose sizes say that it is empty needs no values. Integers with quantization stay what they
+    are: Dequantize(codes) becomes the codes themselves, a weight-only quantized constant for each float node that reads
+    them, and Transpose and Reshape of such a constant rearrange the codes. Shapes that follow from what became constant
+    are filled in.
 
     Not for random operators, nor when the result is far larger than its inputs.
     """
@@ -81,7 +82,9 @@ Value = tuple[np.ndarray, "QuantParam | None"]
 
 
 def _known(node: Node) -> list[Value] | None:
-    """What types alone decide, as Shape of a static tensor."""
+    """What types alone decide, as Shape of a static tensor, and every empty one."""
+    if node.outputs and all(t.is_static and 0 in t.shape and t.quant is None for t in node.outputs):  # pyright: ignore
+        return [(np.zeros(t.shape, t.dtype), None) for t in node.outputs]  # pyright: ignore[reportArgumentType]
     function = row(node.op).known_value
     found = function(node) if function is not None else None
     return None if found is None else [(np.asarray(a), None) for a in found]

@@ -20,8 +20,8 @@ def remove_identities(graph: Graph) -> Iterator[Record]:
     Identity, Dropout; a Reshape, Squeeze, ExpandDims or Tile that keeps the shape; a Transpose that keeps the order; a
     Cast to the same type; a Pad by nothing; a Slice of everything; a Concat or Split of one; + 0, - 0, · 1, / 1; a
     clamp of values already inside its bounds. Of two Reshapes or Casts in a row the first goes, as does a clamp before
-    a tighter one; ExpandDims and Squeeze of the same axes both go. Quantize after Dequantize with the same parameters
-    gives the same codes.
+    a tighter one; ExpandDims and Squeeze of the same axes both go. Empty parts leave a Concat. Quantize after
+    Dequantize with the same parameters gives the same codes.
 
     Not when both names must stay (a graph input that is also an output), when the tensors differ in quantization, or
     when a first Cast loses what the second would keep.
@@ -40,7 +40,7 @@ def remove_identities(graph: Graph) -> Iterator[Record]:
                     "remove_identities", node.name, f"{y.name!r} and {x.name!r} are both names that must stay"
                 )
             continue
-        merged = _merge(edit, node)
+        merged = _merge(edit, node) or _fewer_parts(edit, node)
         if merged:
             yield Change("remove_identities", node.name, merged)
     edit.finish()
@@ -226,6 +226,19 @@ def _merge(edit: Edit, node: Node) -> str:
     node.origin = trail(source, node)
     edit.set_inputs(node, [x, *rest])
     return f"{source.op} {source.name!r} before {node.op} makes no difference"
+
+
+def _fewer_parts(edit: Edit, node: Node) -> str:
+    """Takes empty parts out of a Concat."""
+    if node.op != "Concat":
+        return ""
+    axis = node.attrs["axis"]
+    kept = [t for t in node.inputs if t is None or not t.shape or t.shape[axis] != 0]
+    if len(kept) == len(node.inputs) or not kept or {t.dtype for t in kept if t} != {node.outputs[0].dtype}:
+        return ""
+    gone = len(node.inputs) - len(kept)
+    edit.set_inputs(node, kept)
+    return f"Concat without {gone} empty part{'s' if gone > 1 else ''}"
 
 
 def _data_dependent(*nodes: Node) -> bool:

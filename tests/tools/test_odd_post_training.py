@@ -53,3 +53,17 @@ def test_an_input_of_rank_0(tmp_path, target):
     got = np.stack([bitlite.load(tmp_path / "q.onnx").run(s)["y"] for s in samples])
     assert got.shape == want.shape
     assert sqnr(want, got) > 25
+
+
+@pytest.mark.parametrize("optimize", ["general", "none"])
+def test_a_layer_without_output_channels(tmp_path, optimize):
+    join = helper.make_node("Concat", ["a", "b"], ["c"], axis=1)
+    nodes = [conv("x", "none", "a"), conv("x", "w", "b"), join, conv("c", "v", "y")]
+    constants = {"none": weight(0, 4, 3, 3), "w": weight(6, 4, 3, 3), "v": weight(3, 6, 3, 3)}
+    source = saved(tmp_path / "m.onnx", nodes, {"x": [1, 4, 6, 6]}, {"y": [1, 3, 6, 6]}, constants)
+    samples = normal(1, 4, 6, 6)
+    formats = "MS,TFLITE,ONNX" if optimize == "general" else "ONNX"
+    bitlite.convert(source, tmp_path / "q", quant_type="PostTraining", calibration_data=samples, optimize=optimize,
+                    output_format=formats)  # fmt: skip
+    got = np.stack([bitlite.load(tmp_path / "q.onnx").run(x)["y"] for x in samples])
+    assert sqnr(np.stack([bitlite.load(source).run(x)["y"] for x in samples]), got) > 25

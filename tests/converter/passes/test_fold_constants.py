@@ -104,3 +104,9 @@ def test_folding_leaves_nothing_to_remove(net, rewrite):
         net.done(net.emit("Exp", net.emit("Reshape", net.input(2, 6), shape))), fold_constants, remove_identities
     )
     assert got.ops == ["Exp"]
+
+
+def test_what_is_empty_is_not_computed(net, rewrite):
+    x = net.input(2, 3)
+    nothing = net.emit("Exp", net.emit("Slice", x, net.ints(0), net.ints(0), net.ints(1)))
+    assert rewrite(net.done(net.emit("Concat", x, nothing, axis=1)), fold_constants).ops == ["Concat"]

@@ -120,3 +120,10 @@ def test_of_two_clamps_the_tighter_stays(net, rewrite):
     crossed = net.emit("Clip", net.emit("Clip", x, min=-0.5, max=0.5), min=0.0, max=1.0)
     got = rewrite(net.done(tighter, crossed), remove_identities)
     assert got.ops == ["Tanh", "Clip", "Clip", "Clip"]
+
+
+def test_empty_parts_leave_a_concat(net, rewrite):
+    none, some = net.const(2, 0), net.const(2, 1)
+    joined = net.emit("Concat", none, net.input(2, 3), none, some, axis=-1)
+    got = rewrite(net.done(net.emit("Exp", joined)), remove_identities)
+    assert got.node("Concat").inputs[1] is some
