@@ -268,7 +268,8 @@ def _layouts(graph: Graph, writing: Writing) -> dict[Tensor, int]:
     """The Format tag of each activation: NHWC but for what follows a transposition to NCHW."""
     tags = {t: _NCHW if t.layout == "NCHW" else _NHWC for t in graph.inputs}
     for made in writing.emitted:
-        activations = [t for t in made.inputs if t is not None and not t.is_const]
+        rank = made.outputs[0].rank if made.outputs else None  # a condition or a size says nothing of its images
+        activations = [t for t in made.inputs if t is not None and not t.is_const and t.rank == rank]
         tag = tags.get(activations[0], _NHWC) if activations else _NHWC
         if (
             made.op == "Transpose"

@@ -14,7 +14,7 @@ from ..numeric.qparams import code_range, requantize_rne_f32
 from ..opdef import Case, Inferred, Quant, op, reads, writes
 from .integer import per_tensor
 from .layout import same_layout
-from .types import broadcast, fail, joint_dtype, known_size
+from .types import broadcast, fail, joint_dtype
 
 
 def infer_where(node: Node) -> Inferred:
@@ -91,9 +91,17 @@ def write_tflite_where(w: Writing, node: Node) -> None:
 
 @writes("ms", "Where")
 def write_ms_where(w: Writing, node: Node) -> None:
-    """Its kernel takes inputs of the result's size and single values; it does not broadcast."""
-    y = node.outputs[0]
-    shapes = [t.shape for t in node.inputs if t is not None]
-    if any(s != y.shape and known_size(s) != 1 for s in shapes):
-        w.refuse(node, f"its inputs of shapes {', '.join(map(str, shapes))} broadcast")
-    w.node("Where", node, node.inputs)
+    """Its kernel takes inputs of the result's shape, and choices of rank 0; it does not broadcast."""
+    y, given = node.outputs[0], list(node.inputs)
+    for k, t in enumerate(given):
+        assert t is not None
+        if t.shape == y.shape or (k > 0 and t.shape == () and node.inputs[0].shape == y.shape):  # pyright: ignore
+            continue
+        if y.shape is None or None in y.shape:
+            shapes = ", ".join(str(t.shape) for t in node.inputs if t is not None)
+            w.refuse(node, f"its inputs of shapes {shapes} broadcast", hint="--inputShape")
+        whole = w.between(t, y.shape)
+        to = [int(n) for n in y.shape if n is not None]
+        w.node("BroadcastTo", node, [t, w.constant(to, np.int64, f"{node.name}/shape")], [whole], fields={"shape": to})
+        given[k] = whole
+    w.node("Where", node, given)

@@ -164,3 +164,31 @@ def test_the_scales_of_detection_boxes_are_stored_h_w_x_y():
     anchors = np.ones((6, 4), np.float32)
     graph = graph_of("DetectionPostProcess", [("float32", (1, 6, 4)), ("float32", (1, 6, 3)), anchors], attrs, 4)
     assert write_operators(graph, "ms").emitted[0].fields["scale"] == [5.0, 4.0, 9.0, 10.0]
+
+
+@pytest.mark.parametrize("shapes", [((), (2, 3)), ((1,), (2, 3)), ((2, 1), (2, 3)), ((2, 3), (1,)), ((2, 3), (3,))])
+def test_a_choice_never_broadcasts_there(shapes, tmp_path):
+    condition, other = shapes
+    rng = np.random.default_rng(0)
+    graph = graph_of("Where", [(bool, condition), (np.float32, (2, 3)), (np.float32, other)])
+    wide = next(e for e in write_operators(graph, "ms").emitted if e.op == "Where")
+    assert [t.shape for t in wide.inputs] == [(2, 3)] * 3
+    write(graph, tmp_path / "m.ms")
+    feeds = [rng.random(condition) < 0.5, rng.random((2, 3), np.float32), rng.random(other, np.float32)]
+    (want,), (got,) = run(graph, *feeds), run(read(str(tmp_path / "m.ms")), *feeds)
+    assert np.array_equal(want, got)
+
+
+def test_a_condition_says_nothing_of_the_order_of_an_image(tmp_path):
+    """A tensor that the file tags NCHW is no input of its convolutions."""
+    graph = Graph()
+    build = Builder(graph, fold_limit=0)
+    x = build.input("x", np.dtype(np.float32), (1, 4, 5, 5))
+    x.layout = "NCHW"
+    (mean,) = build.emit("Reduce", [x], {"mode": "mean", "axes": [0, 1, 2, 3], "keep_dims": False})
+    (condition,) = build.emit("Greater", [mean, build.constant(np.float32(0), "zero")])
+    (image,) = build.emit("Transpose", [x], {"perm": [0, 2, 3, 1]})
+    (doubled,) = build.emit("Add", [image, image])
+    graph.outputs = build.emit("Where", [condition, image, doubled])
+    write(graph, tmp_path / "m.ms")
+    assert [t.layout for t in read(str(tmp_path / "m.ms")).outputs] == ["NHWC"]
