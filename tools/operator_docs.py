@@ -29,6 +29,9 @@ Operators make tensors of at most {tensor} MB, or {growth} times what they are m
 a run, or {live_growth} times the inputs and constants. `BITLITE_MEMORY_MB` in the environment sets both numbers. Loops
 of ONNX are unrolled, up to 1024 rounds.
 
+Recurrent layers that TFLite or MindSpore Lite has no operator for are written step by step ("parts"), up to {steps}
+steps and {copies} MB of recurrent weights in all steps.
+
 State variables of TFLite (UNIDIRECTIONAL_SEQUENCE_LSTM, SVDF) start each run as the file has them: a run is LiteRT's
 first one, and nothing is carried from run to run.
 """
@@ -49,6 +52,7 @@ def page(parts: Mapping[str, str] | None = None) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} | {row.kernel or 'numpy'} | {_quantized(row)} |")
     lines += ["", "## Names that are read", ""]
     from ..converter.opdef import READERS
+    from ..converter.ops.unrolled import MOST_BYTES, MOST_STEPS
 
     for container, title in (("tflite", "TFLite"), ("onnx", "ONNX"), ("ms", "MindSpore Lite")):
         names = sorted(READERS[container])
@@ -59,6 +63,8 @@ def page(parts: Mapping[str, str] | None = None) -> str:
             growth=limits.GROWTH,
             live=limits.LIVE >> 20,
             live_growth=limits.LIVE_GROWTH,
+            steps=MOST_STEPS,
+            copies=MOST_BYTES >> 20,
         )
     )
     framed = [f"<!-- {name} -->\n{(parts or {}).get(name, '')}<!-- end of {name} -->\n" for name in _PARTS]
@@ -190,10 +196,12 @@ def _quantized(row: Any) -> str:
 
 
 def _written(row: Any) -> dict[str, str]:
-    """Container → the operators that the row's examples are written as."""
+    """Container → the operators that the row's examples are written as; "parts" where a pass takes some apart."""
     from ..converter.errors import Error
     from ..converter.examples import example
     from ..converter.formats.writing import write_operators
+    from ..converter.opdef import load_rows
+    from ..converter.passes import for_target, run_passes
 
     found: dict[str, dict[str, None]] = {c: {} for c in row.writers}
     for case in row.cases:
@@ -201,10 +209,13 @@ def _written(row: Any) -> dict[str, str]:
         for container in row.writers:
             try:
                 made = write_operators(graph.copy(), container).emitted
+                found[container].update(dict.fromkeys(m.op for m in made))
             except Error:
-                continue
-            found[container].update(dict.fromkeys(m.op for m in made))
-    return {c: ", ".join(sorted(names)) or "yes" for c, names in found.items()}
+                apart = graph.copy()
+                run_passes(apart, for_target(container))
+                if all(n.op != row.name and container in load_rows()[n.op].writers for n in apart.nodes):
+                    found[container]["parts"] = None
+    return {c: ", ".join(sorted(names, key=lambda n: (n == "parts", n))) or "yes" for c, names in found.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

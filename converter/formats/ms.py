@@ -281,4 +281,5 @@ def _layouts(graph: Graph, writing: Writing) -> dict[Tensor, int]:
             tag = _NCHW if perm == [0, 3, 1, 2] else _NHWC if perm == [0, 2, 3, 1] else tag
         for t in made.outputs:
             tags[t] = tag
-    return tags
+    # An output that is no image of its input's order (Reshape, LSTM) has the order that its source declares.
+    return tags | {t: _NCHW for t in graph.outputs if t.layout == "NCHW" and t.rank == 4}

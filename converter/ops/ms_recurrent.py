@@ -1,4 +1,4 @@
-"""Recurrent layers in `.ms`: where MindSpore Lite's LSTM and GRU give the right answer."""
+"""Recurrent layers in `.ms`: where MindSpore Lite's LSTM and GRU give the right answer; the rest is unrolled."""
 
 from __future__ import annotations
 
@@ -11,9 +11,66 @@ from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..opdef import reads, writes
 from .rnn import plain_gates
+from .unrolled import why_not_unrolled
 
 _MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
 _LANES = 8  # for a single sequence its kernel is right only when the hidden size is a multiple of this
+
+
+def ms_lacks(node: Node, one_by_one: bool = False) -> str:
+    """Why MindSpore Lite's own operator cannot be what the node is, "" where it can.
+
+    Args:
+        one_by_one: each sequence of a batch has an operator of its own.
+    """
+    a, x, weights = node.attrs, node.inputs[0], (node.inputs[1], node.inputs[2], node.input(3))
+    assert x is not None
+    if node.op == "Rnn":
+        return "MindSpore Lite has no plain RNN"
+    name = node.op.upper()
+    if node.op == "Lstm" and (a["cell_clip"] > 0 or a["input_forget"] or node.input(7) is not None):
+        return "MindSpore Lite's LSTM has no clip, no coupled gates and no peepholes"
+    if a["direction"] == "reverse" or not plain_gates(node) or a["clip"] > 0:
+        return f"MindSpore Lite has the plain {name} only: forward or both ways, sigmoid and tanh, no clip"
+    if node.input(4) is not None:
+        return "sequence lengths are not in MindSpore Lite"
+    if node.op == "Lstm":
+        hidden, given = a["hidden_size"], all(node.input(i) is not None for i in (5, 6))
+        batch = None if x.shape is None else x.shape[1]
+        if batch is None and not given:
+            return "its batch is not known, and MindSpore Lite needs its states"
+        floats = all(t is None or (t.is_const and t.dtype.kind == "f") for t in weights)
+        if hidden % _LANES and batch in (None, 1) and not floats:
+            return (
+                f"MindSpore Lite's LSTM takes one sequence with a hidden size that is a multiple of {_LANES}, or "
+                "weights that are float constants"
+            )
+        return ""
+    if a["linear_before_reset"]:
+        return "MindSpore Lite's GRU resets the state before its product, not after (linear_before_reset=1)"
+    if (x.shape is None or x.shape[1] != 1) and not one_by_one:
+        # Its kernel mixes up the sequences of a batch.
+        return f"MindSpore Lite's GRU takes one sequence at a time, not {x.shape}"
+    if any(t is not None and (not t.is_const or _by_rows(t)) for t in weights):
+        return "MindSpore Lite's GRU has constant weights, as floats or with one scale"
+    return ""
+
+
+def _by_rows(t: Tensor) -> bool:
+    """Whether a weight [D, rows, columns] has scales along its second axis; the runtime looks for them along the
+    first."""
+    return t.is_const and t.quant is not None and t.quant.axis == 1 and len(t.quant.scale) > 1
+
+
+def _stop_at_lacks(w: Writing, node: Node) -> None:
+    if reason := ms_lacks(node):
+        more = why_not_unrolled(node)
+        w.refuse(node, f"{reason}; {more}" if more else reason, hint="--inputShape")
+
+
+@writes("ms", "Rnn")
+def write_ms_rnn(w: Writing, node: Node) -> None:
+    _stop_at_lacks(w, node)
 
 
 @reads("ms", "LSTM")
@@ -42,21 +99,20 @@ def read_ms_lstm(r: Reading) -> list[Tensor]:
 def write_ms_lstm(w: Writing, node: Node) -> None:
     a, x = node.attrs, node.inputs[0]
     assert x is not None
-    if a["direction"] == "reverse" or not plain_gates(node) or a["clip"] > 0 or a["cell_clip"] > 0 or a["input_forget"]:
-        w.refuse(node, "MindSpore Lite has the plain LSTM only: forward or both ways, sigmoid and tanh, no clip")
-    if node.input(4) is not None or node.input(7) is not None:
-        w.refuse(node, "sequence lengths and peepholes are not in MindSpore Lite")
+    _stop_at_lacks(w, node)
     weight, u, b = node.inputs[1], node.inputs[2], node.input(3)
     assert weight is not None and u is not None and weight.shape is not None
     d, hidden, batch = weight.shape[0], a["hidden_size"], None if x.shape is None else x.shape[1]
-    if batch is None and (node.input(5) is None or node.input(6) is None):
-        w.refuse(node, "its batch is not known, the states need it", hint="--inputShape")
     b = b or w.constant(np.zeros((d, 8 * hidden)), np.float32, f"{node.name}/b")
     states = [
         t if t is not None else w.constant(np.zeros((d, batch, hidden)), np.float32, f"{node.name}/{name}")  # pyright: ignore
         for t, name in ((node.input(5), "h0"), (node.input(6), "c0"))
     ]
-    ins, outputs, more = [weight, u, b, *states], list(node.outputs), -hidden % _LANES
+    ins, outputs, more = (
+        [*(_restored(w, node, t) for t in (weight, u)), b, *states],
+        list(node.outputs),
+        -hidden % _LANES,
+    )
     if more and (batch is None or batch == 1):
         ins = _widened(w, node, ins, more)
         outputs = [w.between(y, (*y.shape[:-1], hidden + more), f"{y.name}/wide") for y in outputs if y.shape]
@@ -70,12 +126,19 @@ def write_ms_lstm(w: Writing, node: Node) -> None:
             w.node("StridedSlice", node, [wide, *ints], [y], fields=dict.fromkeys(_MASKS, 0))
 
 
+def _restored(w: Writing, node: Node, t: Tensor) -> Tensor:
+    """A weight quantized by rows, stored with these as its first axis and brought back by a Transpose."""
+    if not _by_rows(t):
+        return t
+    made = Tensor(w.name(f"{t.name}/real"), np.dtype(np.float32), t.shape)
+    perm = w.constant([1, 0, 2], np.int32, f"{node.name}/perm")
+    w.node("Transpose", node, [w.permuted(t, [1, 0, 2]), perm], [made])
+    return made
+
+
 def _widened(w: Writing, node: Node, ins: Sequence[Tensor], more: int) -> list[Tensor]:
     """Weights, bias and states of an LSTM with units whose weights are 0: their cells and outputs stay 0."""
     weight, u, b, *states = ins
-    if any(t.data is None or t.data.dtype.kind != "f" for t in (weight, u, b)):
-        w.refuse(node, f"one sequence needs a hidden size that is a multiple of {_LANES}, or "
-                 "weights that are float constants", hint="--inputShape")  # fmt: skip
     hidden = u.data.shape[-1]  # pyright: ignore[reportOptionalMemberAccess]
 
     def padded(t: Tensor, *axes: int) -> Tensor:
@@ -112,21 +175,10 @@ def read_ms_gru(r: Reading) -> list[Tensor]:
 
 @writes("ms", "Gru")
 def write_ms_gru(w: Writing, node: Node) -> None:
+    _stop_at_lacks(w, node)
     a, x = node.attrs, node.inputs[0]
-    assert x is not None
-    if a["direction"] == "reverse" or not plain_gates(node) or a["clip"] > 0:
-        w.refuse(node, "MindSpore Lite has the plain GRU only: forward or both ways, sigmoid and tanh, no clip")
-    if a["linear_before_reset"]:
-        w.refuse(node, "MindSpore Lite's GRU resets the state before its product, not after (linear_before_reset=1)")
-    if x.shape is None or x.shape[1] != 1:
-        # Its kernel mixes up the sequences of a batch.
-        w.refuse(node, f"MindSpore Lite's GRU takes one sequence at a time, not {x.shape}", hint="--inputShape")
-    if node.input(4) is not None:
-        w.refuse(node, "sequence lengths are not in MindSpore Lite")
     weight, u, b = node.inputs[1], node.inputs[2], node.input(3)
     assert weight is not None and u is not None and weight.shape is not None
-    if any(t is not None and not t.is_const for t in (weight, u, b)):
-        w.refuse(node, "its weights must be constants")
     d, hidden = weight.shape[0], a["hidden_size"]
     b = b or w.constant(np.zeros((d, 6 * hidden)), np.float32, f"{node.name}/b")
     start = node.input(5) or w.constant(np.zeros((d, 1, hidden)), np.float32, f"{node.name}/h0")

@@ -89,24 +89,32 @@ def _activations(name: str, given: Sequence[str] | None, directions: int) -> lis
 
 def plain_gates(node: Node) -> bool:
     """Whether each gate has the function that ONNX gives it by default."""
-    plain = _PER_DIRECTION[node.op]
-    return _activations(node.op, node.attrs["activations"], 1)[: len(plain)] == plain
+    names, plain = _activations(node.op, node.attrs["activations"], 1), _PER_DIRECTION[node.op]
+    return names == plain * (len(names) // len(plain))
+
+
+Gate = tuple[str, float, float]
+"""A gate's function: its name in small letters, alpha and beta."""
+
+
+def gates_of(name: str, attrs: dict[str, Any], directions: int) -> list[list[Gate]]:
+    """The functions of each direction's gates. `alpha` and `beta` belong to those that have one, in order."""
+    alphas, betas = list(attrs["alpha"] or []), list(attrs["beta"] or [])
+    made: list[Gate] = []
+    for n in _activations(name, attrs["activations"], directions):
+        _, a, b = _FUNCTIONS[n]
+        has_alpha = n in ("affine", "leakyrelu", "thresholdedrelu", "scaledtanh", "hardsigmoid", "elu")
+        has_beta = n in ("affine", "scaledtanh", "hardsigmoid")
+        made.append((n, alphas.pop(0) if has_alpha and alphas else a, betas.pop(0) if has_beta and betas else b))
+    per = len(_PER_DIRECTION[name])
+    return [made[i * per : (i + 1) * per] for i in range(directions)]
 
 
 def _functions(name: str, attrs: dict[str, Any], directions: int) -> list[list[Callable[[np.ndarray], np.ndarray]]]:
-    """The activation functions of each direction. `alpha` and `beta` belong to those that have one, in order."""
-    names = _activations(name, attrs["activations"], directions)
-    alphas, betas = list(attrs["alpha"] or []), list(attrs["beta"] or [])
-    made = []
-    for n in names:
-        function, a, b = _FUNCTIONS[n]
-        has_alpha = n in ("affine", "leakyrelu", "thresholdedrelu", "scaledtanh", "hardsigmoid", "elu")
-        has_beta = n in ("affine", "scaledtanh", "hardsigmoid")
-        a = alphas.pop(0) if has_alpha and alphas else a
-        b = betas.pop(0) if has_beta and betas else b
-        made.append(lambda x, f=function, a=a, b=b: f(x, a, b).astype(x.dtype))
-    per = len(_PER_DIRECTION[name])
-    return [made[i * per : (i + 1) * per] for i in range(directions)]
+    return [
+        [lambda x, f=_FUNCTIONS[n][0], a=a, b=b: f(x, a, b).astype(x.dtype) for n, a, b in gates]
+        for gates in gates_of(name, attrs, directions)
+    ]
 
 
 _Cell = Callable[[np.ndarray, tuple[np.ndarray, ...]], tuple[np.ndarray, ...]]

@@ -39,6 +39,7 @@ from .remove_dead_code import remove_dead_code
 from .remove_identities import remove_identities
 from .runner import Change, Pass, Record, Refusal, check_skip, run_passes
 from .split_hard_sigmoid import split_hard_sigmoid
+from .unroll_recurrent import unroll_recurrent, unroll_recurrent_for_ms
 from .widen_ends import widen_ends
 from .widen_half import widen_half
 
@@ -76,12 +77,20 @@ GENERAL: tuple[Pass, ...] = (
 
 # What a container needs, whatever was asked for before; run on the graph that is written.
 _TARGETS: dict[str, tuple[Pass, ...]] = {
-    "ms": (widen_ends, cancel_transposes, split_counted_pads, open_tables_for_ms, remove_dead_code),
+    "ms": (
+        widen_ends,
+        unroll_recurrent_for_ms,
+        cancel_transposes,
+        split_counted_pads,
+        open_tables_for_ms,
+        remove_dead_code,
+    ),
     "tflite": (
         absorb_input_layout,
         absorb_output_layout,
         cancel_transposes,
         split_counted_pads,
+        unroll_recurrent,
         open_tables,
         split_hard_sigmoid,
         remove_dead_code,
