@@ -126,7 +126,7 @@ def _widths(graph: Graph, options: ConvertOptions) -> dict[Node, int]:
 
 
 def _notes(result: Any, settings: Any, options: ConvertOptions) -> list[str]:
-    from ..quant.placement import foreign_to_mslite
+    from ..quant.placement import foreign_to_mslite, means_of_open_sizes
 
     plan = result.plan
     operators = [n for n in result.source.nodes if n.op not in ("Quantize", "Dequantize")]
@@ -140,9 +140,17 @@ def _notes(result: Any, settings: Any, options: ConvertOptions) -> list[str]:
     for why, names in reasons.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         lines.append(f"in float: {shown} ({why})")
-    if settings.target == "bitlite" and "MS" in options.output_format and (foreign := foreign_to_mslite(plan)):
-        names = ", ".join(foreign)
-        lines.append(f"MindSpore Lite's own runtime lacks int8 {names} or gets it wrong: --target=mslite avoids that")
+    if settings.target == "bitlite" and "MS" in options.output_format:
+        if foreign := foreign_to_mslite(plan):
+            names = ", ".join(foreign)
+            lines.append(
+                f"MindSpore Lite's own runtime lacks int8 {names} or gets it wrong: --target=mslite avoids that"
+            )
+        if means := means_of_open_sizes(plan):
+            lines.append(
+                f"MindSpore Lite's own runtime wants fixed sizes for the int8 mean {', '.join(means)}:"
+                " --inputShape gives them, --target=mslite leaves it in float"
+            )
     if not plan.layers:
         lines.append("nothing was quantized: the file holds the float model")
     if result.corrected:

@@ -67,3 +67,20 @@ def test_a_layer_without_output_channels(tmp_path, optimize):
                     output_format=formats)  # fmt: skip
     got = np.stack([bitlite.load(tmp_path / "q.onnx").run(x)["y"] for x in samples])
     assert sqnr(np.stack([bitlite.load(source).run(x)["y"] for x in samples]), got) > 25
+
+
+def test_a_mean_of_open_sizes_is_named(tmp_path):
+    nodes = [conv("x", "w", "a"), helper.make_node("GlobalAveragePool", ["a"], ["b"], name="pool"),
+             conv("b", "v", "y", size=1)]  # fmt: skip
+    constants = {"w": weight(8, 4, 3, 3), "v": weight(3, 8, 1, 1)}
+    source = saved(tmp_path / "m.onnx", nodes, {"x": ["n", 4, 6, 6]}, {"y": ["n", 3, 1, 1]}, constants)
+
+    def noted(**options):
+        samples = normal(1, 4, 6, 6)
+        report = bitlite.convert(source, tmp_path / "q", quant_type="PostTraining", calibration_data=samples, **options)
+        return [note for note in report.notes if "pool: --inputShape" in note]
+
+    assert noted()
+    assert not noted(input_shape="x:1,4,6,6")
+    assert not noted(target="mslite")
+    assert not noted(output_format="TFLITE")
