@@ -176,7 +176,8 @@ def _check_type(made: Emitted, t: Tensor | None, allowed: set[np.dtype]) -> np.d
     assert t is not None
     dtype = _stored(t)
     if dtype not in allowed:
-        _refuse(made, f"its {made.op} has no kernel for {t.dtype}")
+        declared = made.op == "Transpose" and t.layout  # only ends of the graph say their layout
+        _refuse(made, f"its {made.op} has no kernel for {t.dtype}", "--inputDataFormat=NCHW" if declared else "")
     return dtype
 
 
@@ -187,5 +188,5 @@ def _stored(t: Tensor) -> np.dtype:
     return t.dtype
 
 
-def _refuse(made: Emitted, reason: str) -> NoReturn:
-    raise UnsupportedError(f"{made.source.name} ({made.source.op}): {reason}; cannot be written to ms")
+def _refuse(made: Emitted, reason: str, hint: str = "") -> NoReturn:
+    raise UnsupportedError(f"{made.source.name} ({made.source.op}): {reason}; cannot be written to ms", hint=hint)

@@ -84,3 +84,17 @@ def test_a_mean_of_open_sizes_is_named(tmp_path):
     assert not noted(input_shape="x:1,4,6,6")
     assert not noted(target="mslite")
     assert not noted(output_format="TFLITE")
+
+
+def test_pixels_that_a_format_cannot_reorder_stay_in_their_order(tmp_path):
+    nodes = [helper.make_node("Cast", ["x"], ["a"], to=TensorProto.FLOAT),
+             helper.make_node("Transpose", ["a"], ["b"], perm=[0, 3, 1, 2]), conv("b", "w", "y")]  # fmt: skip
+    path = saved(tmp_path / "m.onnx", nodes, {"x": [1, 6, 6, 3]}, {"y": [1, 4, 6, 6]}, {"w": weight(4, 3, 3, 3)})
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    onnx.save(model, path)
+    with pytest.raises(bitlite.UnsupportedError, match="no kernel for uint8.*try --inputDataFormat=NCHW"):
+        bitlite.convert(path, tmp_path / "q")
+    bitlite.convert(path, tmp_path / "q", input_data_format="NCHW")
+    x = RNG.integers(0, 256, (1, 6, 6, 3)).astype(np.uint8)
+    assert np.allclose(bitlite.load(tmp_path / "q.ms").run(x)["y"], bitlite.load(path).run(x)["y"], atol=1e-3)
