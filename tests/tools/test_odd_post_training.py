@@ -93,7 +93,7 @@ def test_pixels_that_a_format_cannot_reorder_stay_in_their_order(tmp_path):
     model = onnx.load(path)
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
     onnx.save(model, path)
-    with pytest.raises(bitlite.UnsupportedError, match="no kernel for uint8.*try --inputDataFormat=NCHW"):
+    with pytest.raises(bitlite.UnsupportedError, match=r"no kernel for uint8.*try --inputDataFormat=NCHW"):
         bitlite.convert(path, tmp_path / "q")
     bitlite.convert(path, tmp_path / "q", input_data_format="NCHW")
     x = RNG.integers(0, 256, (1, 6, 6, 3)).astype(np.uint8)
