@@ -117,7 +117,7 @@ class Lowering:
         if definition.kernel in _CLAMPS and is_quantized(y) and y.dtype.itemsize == 1 and y.quant.bits < 8:  # pyright: ignore
             attrs["qmin"], attrs["qmax"] = code_range(y.quant.bits, unsigned=y.dtype == np.uint8)  # pyright: ignore
         inputs = [self._widened(t, node.outputs[0]) for t in inputs]
-        attrs = {k: v for k, v in attrs.items() if _plain(v)}
+        attrs = {k: _joined(v) for k, v in attrs.items() if _plain(v)}
         return Step(definition.kernel, node.name, inputs, node.outputs, attrs, (node,))
 
     def _integer_layer(self, node: Node, producers: dict[Tensor, Node]) -> Step | None:
@@ -153,8 +153,11 @@ class Lowering:
     def _is_dynamic(node: Node) -> bool:
         """Whether an int8 weight meets inputs that are quantized while running."""
         from ..converter.ops.integer import is_dynamic
+        from ..converter.ops.rnn import is_dynamic_recurrent
 
         cell = row(node.op).quant
+        if cell is not None and len(cell.weights) > 1:
+            return is_dynamic_recurrent(node)
         axis = cell.channel_axis(node) if cell is not None else None
         return axis is not None and is_dynamic(node, axis)
 
@@ -245,7 +248,15 @@ def refusal(step: Step, isa: str = "") -> str | None:
 def _plain(value: Any) -> bool:
     if isinstance(value, (bool, int, float, str)):
         return True
-    return isinstance(value, (list, tuple)) and all(isinstance(v, (int, float)) for v in value)
+    if not isinstance(value, (list, tuple)):
+        return False
+    return all(isinstance(v, (int, float)) for v in value) or all(isinstance(v, str) for v in value)
+
+
+def _joined(value: Any) -> Any:
+    """The extension takes lists of numbers; names come as one string."""
+    names = isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(v, str) for v in value)
+    return ",".join(value) if names else value
 
 
 def program(

@@ -177,7 +177,7 @@ class PlanContext {
 std::vector<float> RealValues(const TensorSpec& constant);
 
 // Every step sees at least this many inputs, so that trailing optional ones need no count.
-constexpr int kMinInputs = 6;
+constexpr int kMinInputs = 8;
 
 // The elements of an integer constant of at most kSmallConstant elements; present in check_only
 // mode too.

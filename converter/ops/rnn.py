@@ -241,6 +241,7 @@ def _case(
     infer=_infer,
     arity=(3, 8),
     outputs=3,
+    kernel="lstm",
     quant=Quant(weight=(1, 2), axis=1, int8=False),
     integer=_dynamic(lambda *arrays, **attrs: _lstm(*arrays, **attrs)),
     cases=[
@@ -301,6 +302,7 @@ def _lstm(
     infer=_infer,
     arity=(3, 6),
     outputs=2,
+    kernel="gru",
     quant=Quant(weight=(1, 2), axis=1, int8=False),
     integer=_dynamic(lambda *arrays, **attrs: _gru(*arrays, **attrs)),
     cases=[
@@ -361,6 +363,7 @@ def _gru(
     infer=_infer,
     arity=(3, 6),
     outputs=2,
+    kernel="rnn",
     quant=Quant(weight=(1, 2), axis=1, int8=False),
     integer=_dynamic(lambda *arrays, **attrs: _rnn(*arrays, **attrs)),
     cases=[

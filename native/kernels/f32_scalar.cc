@@ -8,6 +8,7 @@
 #include "simd/gemm_f32.h"
 #include "simd/packed_f32.h"
 #include "simd/reduce_f32.h"
+#include "simd/rnn_f32.h"
 #include "simd/softmax_f32.h"
 #include "simd/unary_f32.h"
 // clang-format on
@@ -21,6 +22,7 @@ void unary_f32_scalar(const UnaryF32Args& t) { UnaryKernel(t); }
 void binary_f32_scalar(const BinaryF32Args& t) { BinaryKernel(t); }
 void reduce_rows_f32_scalar(const ReduceRowsF32Args& t) { ReduceRowsKernel(t); }
 float reduce_run_f32_scalar(const ReduceRunF32Args& t) { return ReduceRunKernel(t); }
+void rnn_f32_scalar(const RnnF32Args& t) { RnnKernel(t); }
 void softmax_f32_scalar(const SoftmaxF32Args& t) { SoftmaxKernel(t); }
 void norm_f32_scalar(const NormF32Args& t) { NormKernel(t); }
 

@@ -11,6 +11,7 @@
 #include "gemm_s8.h"
 #include "packed_f32.h"
 #include "reduce_f32.h"
+#include "rnn_f32.h"
 #include "softmax_f32.h"
 #include "statistics.h"
 #include "unary_f32.h"

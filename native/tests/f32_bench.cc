@@ -1,4 +1,5 @@
 // Times the float kernels, row by row of kernels.def, against the peak of fused multiply-adds.
+#include <algorithm>
 #include <cstring>
 #include <random>
 
@@ -194,6 +195,21 @@ BITLITE_BENCH(ElementsF32) {
              fn({BinaryOp::kAdd, x.data(), x.data(), y.data(), kElements, false, false, -1e30f,
                  1e30f});
            }));
+  });
+  ForEachRow("rnn_f32", [&](const KernelRow& row) {
+    constexpr int64_t kUnits = kElements / 4;
+    Aligned<float> cell(static_cast<size_t>(kUnits));
+    std::fill_n(cell.data(), kUnits, 0.0f);
+    RnnF32Args t{};
+    t.stage = RnnStage::kLstm;
+    t.blocks = kUnits / kRnnBlock;
+    t.x = t.h = t.bias = x.data();
+    t.cell = cell.data();
+    t.y = y.data();
+    t.act_f.op = GateOp::kSigmoid;
+    t.clip = t.cell_clip = 1e30f;
+    const auto fn = reinterpret_cast<rnn_f32::Fn*>(row.fn);
+    report(row, "gates of an lstm", benching::Time([&] { fn(t); }));
   });
   ForEachRow("reduce_rows_f32", [&](const KernelRow& row) {
     const float* rows[] = {x.data()};

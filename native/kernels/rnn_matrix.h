@@ -1,0 +1,75 @@
+// A weight of a recurrent layer, packed so that a block of its product holds every gate of
+// kRnnBlock units: what rnn_f32.h reads.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "../step.h"
+#include "gemm_pack.h"
+#include "layer_s8.h"
+#include "rnn_f32.h"
+
+namespace bitlite {
+
+// The gates [first, first + count) of `hidden` units, gate by gate in the file.
+struct RnnGates {
+  int64_t hidden;
+  int first, count;
+
+  int64_t blocks() const { return CeilDiv(hidden, kRnnBlock); }
+  int64_t columns() const { return blocks() * count * kRnnBlock; }
+  // The row of the file that a column stands for; -1 where a block sticks out.
+  int64_t RowOf(int64_t column) const;
+};
+
+// values[row] in the order of columns, zero padded.
+Aligned<float> InColumns(const float* values, const RnnGates& gates);
+
+// Rows quantized while running, in the form of the int8 kernels.
+class RnnCodes {
+ public:
+  RnnCodes() = default;
+  RnnCodes(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, int64_t k, int64_t rows);
+
+  size_t bytes() const { return bytes_; }  // of the memory that the calls below are given
+  // `row` of a matrix that somebody else has quantized.
+  void Take(uint8_t* memory, int64_t row, const int8_t* codes) const noexcept;
+  // Rows of k floats, `stride` apart, on one range.
+  DynamicS8 Quantize(uint8_t* memory, const float* x, int64_t rows, int64_t stride) const noexcept;
+  LayerS8::Rows Rows(uint8_t* memory, int64_t rows, const DynamicS8* params) const noexcept;
+
+ private:
+  const GemmS8Kernel* kernel_ = nullptr;
+  const VectorS8Kernel* vector_ = nullptr;
+  int64_t k_ = 0, row_bytes_ = 0;
+  size_t pointers_ = 0, sums_ = 0, line_ = 0, image_ = 0, bytes_ = 0;  // where they stand
+};
+
+class RnnMatrix {
+ public:
+  RnnMatrix() = default;
+  // Direction d of w [D, rows, K], float or (dynamic) int8 with scales along axis 1. bias: in
+  // columns, or empty. The columns are cut into `parts` of whole blocks.
+  RnnMatrix(const PlanContext& plan, const TensorSpec& w, int64_t d, const RnnGates& gates,
+            Aligned<float> bias, bool dynamic, int64_t parts);
+
+  int64_t FirstBlock(int64_t part) const { return gates_.blocks() * part / parts_; }
+  int64_t Column(int64_t part) const { return FirstBlock(part) * gates_.count * kRnnBlock; }
+
+  // y[m, columns] = x w' + bias for the columns of a part; y is at column 0.
+  void Multiply(const float* const* x, int64_t m, int64_t part, float* y) const noexcept;
+  void Multiply(const LayerS8::Rows& x, int64_t part, float* y) const noexcept;
+
+ private:
+  void PackFloat(const TensorSpec& w, int64_t d);
+  void PackCodes(const PlanContext& plan, const TensorSpec& w, int64_t d);
+
+  RnnGates gates_{};
+  int64_t k_ = 0, parts_ = 1;
+  Kernel<gemm_f32::Fn> kernel_;
+  Aligned<float> w_, bias_;
+  std::vector<LayerS8> layers_;  // by part
+};
+
+}  // namespace bitlite
