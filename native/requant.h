@@ -82,6 +82,27 @@ static inline int32_t RoundingDivideByPot(int32_t x, int exponent) {  // exponen
                               ((x & mask) > threshold ? 1 : 0));
 }
 
+// The same without branches, as vector code does it:
+//   high = floor(((acc << left) * mantissa + 2^30) / 2^31)    (high + half - (high < edge)) >>
+//   right
+// No step may pass int32, which FitsGemmlowp() tells at plan time.
+struct GemmlowpColumn {
+  int32_t left, mantissa, half, right, edge;
+};
+
+static inline GemmlowpColumn ColumnOf(GemmlowpMultiplier m) {
+  const int32_t left = m.exponent > 0 ? m.exponent : 0, right = m.exponent > 0 ? 0 : -m.exponent;
+  // Where nothing is shifted there are no halves to move away from zero.
+  return {left, m.mantissa, right > 0 ? 1 << (right - 1) : 0, right, right > 0 ? 0 : INT32_MIN};
+}
+
+// For |acc| <= bound.
+static inline bool FitsGemmlowp(double bound, GemmlowpMultiplier m) {
+  const GemmlowpColumn c = ColumnOf(m);
+  const double shifted = std::ldexp(bound, c.left);
+  return shifted < 2147483647.0 && shifted * c.mantissa / 2147483648.0 + c.half < 2147483640.0;
+}
+
 static inline int32_t RequantizeGemmlowp(int32_t acc, GemmlowpMultiplier m, int32_t zero_point,
                                          int32_t qmin, int32_t qmax) {
   const int left = m.exponent > 0 ? m.exponent : 0;
@@ -140,7 +161,7 @@ static inline int32_t AddGemmlowp(int32_t a, int32_t b, const GemmlowpSum& m, bo
 static inline int32_t QuantizeGemmlowp(float x, float inverse, int32_t zero_point, int32_t qmin,
                                        int32_t qmax) {
   double v = static_cast<double>(x) * static_cast<double>(inverse) + zero_point;
-  if (!(v == v)) return zero_point;
+  v = v == v ? v : zero_point;
   v = v < qmin ? qmin : v > qmax ? qmax : v;
   const double from_low = v - qmin + 0.5;
   const int32_t step = static_cast<int32_t>(from_low);

@@ -2,6 +2,7 @@
 // numpy's broadcasting.
 //   attrs  act qmin qmax rounding (add, sub, mul)
 #include <algorithm>
+#include <cmath>
 
 #include "../requant.h"
 #include "kernels.h"
@@ -12,11 +13,13 @@ namespace {
 
 constexpr int64_t kRun = 8192;   // elements of a work item when the operands are one run
 constexpr int64_t kVector = 16;  // elements of a vector of MindSpore Lite's sums
+constexpr int64_t kRound = 256;  // elements rounded before the doubtful ones are looked up
 
 // The results of gemmlowp rounding for all pairs of codes, at [code of a + 128][code of b + 128].
 struct PairTables {
   std::vector<int8_t> main, tail;  // tail, when there is one, for the last `rest` of every `run`
   int64_t run = 1, rest = 0;
+  DoubtS8 doubt;  // covers every pair whose real value rounds to another code
 };
 
 // The common index space with neighbouring dimensions merged where both operands allow it.
@@ -101,16 +104,17 @@ class BinaryS8 final : public Step {
       } else if (op_ == Op::kPRelu) {
         kernel_.prelu(t);
       } else if (op_ == Op::kTable) {
-        LookUp(t, y_row + first);
+        Round(t, y_row + first);
       } else {
         Order(t);
       }
     }
   }
 
-  void SetTables(PairTables tables) {
+  void SetTables(PairTables tables, bool product) {
     tables_ = std::move(tables);
-    cost_ns *= 20;
+    round_ = product ? kernel_.mul_doubt : kernel_.add_doubt;
+    cost_ns *= 2;
   }
 
   // A constant that the step keeps in a form of its own.
@@ -122,8 +126,28 @@ class BinaryS8 final : public Step {
   }
 
   // at: the position of t's first element in the output.
-  void LookUp(const BinaryS8Args& t, int64_t at) const noexcept {
-    for (int64_t i = 0; i < t.n; ++i) {
+  void Round(BinaryS8Args t, int64_t at) const noexcept {
+    const int64_t end = at + t.n;
+    int8_t* y = t.y;  // may be an operand
+    int8_t codes[kRound];
+    uint64_t doubtful[kRound / 8];
+    for (; at < end; at += kRound) {
+      t.n = std::min(kRound, end - at);
+      t.y = codes;
+      doubtful[(t.n - 1) / 8] = 0;
+      round_(t, tables_.doubt, reinterpret_cast<uint8_t*>(doubtful));
+      for (int64_t word = 0; word * 8 < t.n; ++word) {
+        if (doubtful[word] != 0) LookUp(t, at, word * 8, std::min(t.n, word * 8 + 8));
+      }
+      std::memcpy(y, codes, static_cast<size_t>(t.n));
+      y += kRound;
+      t.a += kRound * t.a_step;
+      t.b += kRound * t.b_step;
+    }
+  }
+
+  void LookUp(const BinaryS8Args& t, int64_t at, int64_t first, int64_t last) const noexcept {
+    for (int64_t i = first; i < last; ++i) {
       const bool tail = tables_.rest > 0 && (at + i) % tables_.run >= tables_.run - tables_.rest;
       const int a = t.a[i * t.a_step] + 128, b = t.b[i * t.b_step] + 128;
       t.y[i] = (tail ? tables_.tail : tables_.main)[static_cast<size_t>(a * 256 + b)];
@@ -149,6 +173,7 @@ class BinaryS8 final : public Step {
   int64_t run_, pieces_;
   std::vector<int8_t> held_[2];
   PairTables tables_;
+  void (*round_)(const BinaryS8Args&, const DoubtS8&, uint8_t*) = nullptr;
 };
 
 // How many elements MindSpore Lite adds in one go: all, or those of the trailing dimensions that
@@ -162,6 +187,31 @@ int64_t SumRun(const TensorSpec& a, const TensorSpec& b, const TensorSpec& y) {
     run *= n;
   }
   return run;
+}
+
+DoubtS8 DoubtOf(const BinaryS8Args& args, const PairTables& tables, bool product) {
+  const float low = static_cast<float>(args.out.qmin - args.out.zero_point);
+  const float high = static_cast<float>(args.out.qmax - args.out.zero_point);
+  DoubtS8 doubt;
+  for (int a = -128; a < 128; ++a) {
+    for (int b = -128; b < 128; ++b) {
+      const int32_t p = a - args.a_zero, q = b - args.b_zero;
+      float v = product ? static_cast<float>(p * q) * args.ma
+                        : static_cast<float>(p) * args.ma + static_cast<float>(q) * args.mb;
+      v = v >= low ? v : low;  // also NaN
+      v = v > high ? high : v;
+      const int32_t whole = RneSmall(v), code = whole + args.out.zero_point;
+      const size_t at = static_cast<size_t>((a + 128) * 256 + b + 128);
+      if (tables.main[at] == code && (tables.tail.empty() || tables.tail[at] == code)) continue;
+      const float rest = std::fabs(v - static_cast<float>(whole));
+      if (rest < 0.25f && v < 0 && v > low) {
+        doubt.whole_rest = std::max(doubt.whole_rest, rest);
+      } else {
+        doubt.half_rest = std::min(doubt.half_rest, rest);
+      }
+    }
+  }
+  return doubt;
 }
 
 template <typename F>
@@ -247,7 +297,12 @@ std::unique_ptr<Step> MakeBinaryS8(const StepSpec& spec, PlanContext& plan) {
   if (b.constant && !IsShifted(b)) plan.KeepConstant(1);
   if (plan.check_only) return nullptr;
   auto step = std::make_unique<BinaryS8>(op, space, args, y.count, plan.isa);
-  if (gemmlowp) step->SetTables(GemmlowpTables(spec.op, args, a, b, y));
+  if (gemmlowp) {
+    const bool product = spec.op == "mul";
+    PairTables tables = GemmlowpTables(spec.op, args, a, b, y);
+    tables.doubt = DoubtOf(args, tables, product);
+    step->SetTables(std::move(tables), product);
+  }
   for (int i = 0; i < 2; ++i) {
     const TensorSpec& t = plan.In(i);
     if (!IsShifted(t)) continue;

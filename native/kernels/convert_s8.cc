@@ -35,36 +35,21 @@ class Elementwise : public Step {
 
 class QuantizeS8 final : public Elementwise {
  public:
-  QuantizeS8(int64_t count, IsaMask isa, float inverse, OutputCodesS8 out)
+  QuantizeS8(int64_t count, IsaMask isa, float inverse, bool fused, OutputCodesS8 out)
       : Elementwise(count, 0.1),
         kernel_(BITLITE_SELECT(vector_s8, isa).fn()),
         inverse_(inverse),
+        fused_(fused),
         out_(out) {}
 
  private:
   void Convert(const StepArgs& args, int64_t at, int64_t n) const noexcept override {
-    kernel_.quantize(args.In<float>(0) + at, args.Out<int8_t>(0) + at, n, inverse_, out_);
+    const auto quantize = fused_ ? kernel_.quantize_fused : kernel_.quantize;
+    quantize(args.In<float>(0) + at, args.Out<int8_t>(0) + at, n, inverse_, out_);
   }
   const VectorS8Kernel& kernel_;
   const float inverse_;
-  const OutputCodesS8 out_;
-};
-
-class QuantizeGemmlowpS8 final : public Elementwise {
- public:
-  QuantizeGemmlowpS8(int64_t count, float inverse, OutputCodesS8 out)
-      : Elementwise(count, 2), inverse_(inverse), out_(out) {}
-
- private:
-  void Convert(const StepArgs& args, int64_t at, int64_t n) const noexcept override {
-    const float* x = args.In<float>(0) + at;
-    int8_t* y = args.Out<int8_t>(0) + at;
-    for (int64_t i = 0; i < n; ++i) {
-      y[i] = static_cast<int8_t>(
-          QuantizeGemmlowp(x[i], inverse_, out_.zero_point, out_.qmin, out_.qmax));
-    }
-  }
-  const float inverse_;
+  const bool fused_;
   const OutputCodesS8 out_;
 };
 
@@ -195,12 +180,12 @@ std::unique_ptr<Step> MakeQuantize(const StepSpec& spec, PlanContext& plan) {
   if (x.constant) plan.KeepConstant(0);
   if (x.dtype == DType::kF32) {
     if (plan.check_only) return nullptr;
-    const float inverse = static_cast<float>(1.0 / ScaleOf(y));
-    if (gemmlowp && y.dtype == DType::kI8) {
-      const float single = 1.0f / static_cast<float>(ScaleOf(y));
-      return std::make_unique<QuantizeGemmlowpS8>(x.count, single, out);
+    const bool fused = gemmlowp && y.dtype == DType::kI8;
+    const float inverse =
+        fused ? 1.0f / static_cast<float>(ScaleOf(y)) : static_cast<float>(1.0 / ScaleOf(y));
+    if (y.dtype == DType::kI8) {
+      return std::make_unique<QuantizeS8>(x.count, plan.isa, inverse, fused, out);
     }
-    if (y.dtype == DType::kI8) return std::make_unique<QuantizeS8>(x.count, plan.isa, inverse, out);
     return MakeFrom<float>(y.dtype, x.count, 0, inverse, out.zero_point, range);
   }
   const double scale = ScaleOf(x) / ScaleOf(y);

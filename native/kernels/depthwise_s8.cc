@@ -20,6 +20,7 @@ class DepthwiseS8 final : public Step {
   void Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept override;
 
  private:
+  void SetFixed(int64_t p, GemmlowpMultiplier m);
   void Pack(const uint8_t* weights, uint8_t flip, const std::vector<int64_t>& order);
   void RunParts(const StepArgs& args, DepthwiseS8Row row, int64_t n, int64_t first,
                 int64_t last) const noexcept;
@@ -46,9 +47,11 @@ class DepthwiseS8 final : public Step {
   size_t block_weight_bytes_;
   Aligned<uint8_t> w_;
   Aligned<int32_t> bias_;
-  Aligned<float> scale_;                      // multipliers, packed
-  std::vector<int32_t> mantissa_, exponent_;  // packed, for gemmlowp
-  uint8_t columns_[kMaxBlock];                // channel at a position
+  Aligned<float> scale_;  // multipliers, packed
+  // Of gemmlowp, packed: what the general form takes, and the kernel's.
+  std::vector<int32_t> mantissa_, exponent_;
+  FixedColumnsS8 fixed_;
+  uint8_t columns_[kMaxBlock];  // channel at a position
   const VectorS8Kernel& vector_;
 };
 
@@ -68,7 +71,7 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS
       g_(g),
       out_(out),
       multiplier_(g.o / g.c),
-      direct_(!out.gemmlowp),
+      direct_(true),
       vector_(SelectVectorS8(plan.isa)) {
   const TensorSpec& w = plan.In(1);
   const int32_t x_zero = ZeroPointOf(plan.In(0));
@@ -110,6 +113,7 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS
   if (out.gemmlowp) {
     mantissa_.resize(blocks_ * block);
     exponent_.resize(blocks_ * block);
+    fixed_.Reset(static_cast<size_t>(blocks_ * block));
   }
   const uint8_t* weights = static_cast<const uint8_t*>(w.data);
   const uint8_t flip = w.dtype == DType::kU8 ? 0x80 : 0;
@@ -162,6 +166,7 @@ void DepthwiseS8::Pack(const uint8_t* weights, uint8_t flip, const std::vector<i
     const int64_t o = b * block + channel;
     bias_[p] = 0;
     scale_[p] = 0;
+    if (out_.gemmlowp) SetFixed(p, {0, 0});
     if (o >= g_.o) continue;
     const int32_t zero = out_.weight_zero.empty() ? 0 : At(out_.weight_zero, o);
     int64_t sum = 0;
@@ -182,13 +187,21 @@ void DepthwiseS8::Pack(const uint8_t* weights, uint8_t flip, const std::vector<i
     const double m =
         At(out_.acc_scale, o) / (out_.gemmlowp ? static_cast<float>(out_.y_scale) : out_.y_scale);
     scale_[p] = static_cast<float>(m);
+    const double bound = std::abs(static_cast<double>(bias)) + 65025.0 * elements;
     if (out_.gemmlowp) {
       const GemmlowpMultiplier gemmlowp = QuantizeMultiplier(m);
-      mantissa_[p] = gemmlowp.mantissa;
-      exponent_[p] = gemmlowp.exponent;
+      SetFixed(p, gemmlowp);
+      direct_ &= FitsGemmlowp(bound, gemmlowp);
+    } else {
+      direct_ &= FitsInt32(bound, scale_[p]);
     }
-    direct_ &= FitsInt32(std::abs(static_cast<double>(bias)) + 65025.0 * elements, scale_[p]);
   }
+}
+
+void DepthwiseS8::SetFixed(int64_t p, GemmlowpMultiplier m) {
+  mantissa_[p] = m.mantissa;
+  exponent_[p] = m.exponent;
+  fixed_.Set(static_cast<size_t>(p), ColumnOf(m));
 }
 
 // Channels [channel, channel + n) of the outputs' input rows, padded.
@@ -309,6 +322,9 @@ void DepthwiseS8::Run(const StepArgs& args, int, int64_t begin, int64_t end) con
       row.w = w_.data() + b * block_weight_bytes_;
       row.bias = bias_.data() + channel;
       row.multiplier = scale_.data() + channel;
+      if (out_.gemmlowp) {
+        row.fixed = fixed_.From(static_cast<size_t>(channel), out_.range.qmin < out_.y_zero);
+      }
       row.parts = b == blocks_ - 1 ? parts_ : 1;
       if (row.parts > 1) {
         RunParts(args, row, n, first, last);

@@ -22,6 +22,9 @@ struct DepthwiseS8Row {
   const void* w;   // int8, or int16 where wide_weights
   const int32_t* bias;
   const float* multiplier;
+  // With a mantissa, y rounds by these instead of `multiplier`: RequantizeGemmlowp of columns that
+  // fit.
+  FixedS8 fixed;
   int64_t outputs;
   int32_t n;  // valid channels
   // One of both. y: requantized, in channel order. acc: int32, `block` per output in packed order.

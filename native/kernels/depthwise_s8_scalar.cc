@@ -2,6 +2,7 @@
 
 #include "../requant.h"
 #include "depthwise_s8.h"
+#include "fixed_s8.h"
 
 namespace bitlite {
 namespace {
@@ -25,7 +26,11 @@ void Row(const DepthwiseS8Row& t) {
       std::memcpy(t.acc + o * kBlock, acc, sizeof(acc));
       continue;
     }
-    for (int c = 0; c < t.n; ++c) {
+    for (int c = 0; c < t.n && t.fixed.mantissa != nullptr; ++c) {
+      t.y[0][o * t.y_step + c] = static_cast<int8_t>(RequantizeGemmlowp(
+          static_cast<int32_t>(acc[c]), MultiplierAt(t.fixed, c), t.zero_point, t.qmin, t.qmax));
+    }
+    for (int c = 0; c < t.n && t.fixed.mantissa == nullptr; ++c) {
       t.y[0][o * t.y_step + c] = static_cast<int8_t>(RequantizeRneF32(
           static_cast<int32_t>(acc[c]), t.multiplier[c], t.zero_point, t.qmin, t.qmax));
     }

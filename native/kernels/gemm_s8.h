@@ -16,10 +16,20 @@
 namespace bitlite {
 
 enum class GemmS8Out : uint8_t {
-  kS8,     // clamp(rne(acc * multiplier) + zero_point)
-  kS8Add,  // that, then added to a residual: the bits of conv followed by add
-  kF32,    // clamp(float32(acc) * multiplier + bias_f32, fmin, fmax), two roundings
-  kS32,    // acc
+  kS8,       // clamp(rne(acc * multiplier) + zero_point)
+  kS8Fixed,  // clamp(RequantizeGemmlowp(acc) + zero_point), of columns that fit: see `fixed`
+  kS8Add,    // kS8, then added to a residual: the bits of conv followed by add
+  kF32,      // clamp(float32(acc) * multiplier + bias_f32, fmin, fmax), two roundings
+  kS32,      // acc
+};
+
+// Multipliers of gemmlowp, an array for each field of GemmlowpColumn, in packed order.
+struct FixedS8 {
+  const int32_t* left;  // null: all 0
+  const int32_t* mantissa;
+  const int32_t* half;
+  const int32_t* right;
+  const int32_t* edge;  // null: outputs of negative sums are clamped away, whichever they are
 };
 
 struct GemmS8Tile {
@@ -32,6 +42,7 @@ struct GemmS8Tile {
   const int32_t* row_add;  // null, or mr numbers that are added to the accumulators of their row
   const float* multiplier;
   const float* bias_f32;
+  FixedS8 fixed;
   void* y;
   int64_t y_stride;  // elements from row to row
   int32_t n;         // valid columns of the block

@@ -1,6 +1,7 @@
 #include <cstring>
 
 #include "../requant.h"
+#include "fixed_s8.h"
 #include "gemm_s8.h"
 
 namespace bitlite {
@@ -55,6 +56,10 @@ void Tile(const GemmS8Tile& t) {
         case GemmS8Out::kS8:
           static_cast<int8_t*>(t.y)[at] = static_cast<int8_t>(
               RequantizeRneF32(acc[r][c], t.multiplier[c], t.zero_point, t.qmin, t.qmax));
+          break;
+        case GemmS8Out::kS8Fixed:
+          static_cast<int8_t*>(t.y)[at] = static_cast<int8_t>(RequantizeGemmlowp(
+              acc[r][c], MultiplierAt(t.fixed, c), t.zero_point, t.qmin, t.qmax));
           break;
         case GemmS8Out::kS8Add: {
           const int32_t q =

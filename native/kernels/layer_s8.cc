@@ -146,7 +146,7 @@ LayerS8::LayerS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, const
       dynamic_(options.dynamic) {
   const int64_t n = weights.columns;
   const int64_t length = segments_ * segment_length_;
-  direct_ = (out.weight_zero.empty() || row_add_) && !out.gemmlowp;
+  direct_ = (out.weight_zero.empty() || row_add_) && !(out.gemmlowp && out.residual);
   scale_.resize(n);
   if (out.gemmlowp) {
     mantissa_.resize(n);
@@ -161,13 +161,17 @@ LayerS8::LayerS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, const
     const double multiplier =
         acc_scale / (out.gemmlowp ? static_cast<float>(out.y_scale) : out.y_scale);
     scale_[o] = static_cast<float>(multiplier);
+    const double bias = out.bias.empty() ? 0 : std::fabs(static_cast<double>(out.bias[o]));
+    const double widest = out.weight_zero.empty() ? 128 : 255;
+    const double bound = bias + 255 * widest * static_cast<double>(length);
     if (out.gemmlowp) {
       const GemmlowpMultiplier m = QuantizeMultiplier(multiplier);
       mantissa_[o] = m.mantissa;
       exponent_[o] = m.exponent;
+      direct_ &= FitsGemmlowp(bound, m);
+    } else {
+      direct_ &= FitsInt32(bound, scale_[o]);
     }
-    const double bias = out.bias.empty() ? 0 : std::fabs(static_cast<double>(out.bias[o]));
-    direct_ &= FitsInt32(bias + 255.0 * 255.0 * static_cast<double>(length), scale_[o]);
   }
   if (out.residual) direct_ &= FitsInt32(256, out.ma) && FitsInt32(256, out.mb);
 
@@ -190,6 +194,7 @@ LayerS8::LayerS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, const
       bias_f32_[block.column + i] = o < n && !out.bias_f32.empty() ? out.bias_f32[o] : 0.0f;
     }
   }
+  if (direct_ && out.gemmlowp) PackFixed();
   if (options.computed) return;
   w_.Reset(packed_bytes_);
   bias_.Reset(column);
@@ -203,6 +208,17 @@ LayerS8::LayerS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, const
 int64_t LayerS8::ColumnAt(const Block& block, int i) const noexcept {
   const bool permuted = direct_ && out_.dtype == DType::kI8;
   return block.column + (permuted ? kernel_.column(block.nv, i) : i);
+}
+
+void LayerS8::PackFixed() {
+  fixed_.Reset(static_cast<size_t>(packed_columns_));
+  for (const Block& block : blocks_) {
+    for (int i = 0; i < block.nv * kernel_.lanes; ++i) {
+      const int64_t o = ColumnAt(block, i);
+      if (o >= static_cast<int64_t>(mantissa_.size())) continue;
+      fixed_.Set(static_cast<size_t>(block.column + i), ColumnOf({mantissa_[o], exponent_[o]}));
+    }
+  }
 }
 
 int32_t LayerS8::SumColumn(const Weights& weights, int64_t o) noexcept {
@@ -316,6 +332,7 @@ void LayerS8::Run(const Rows& rows, int64_t first, int64_t last, void* y, int64_
   tile.out = !direct_                    ? GemmS8Out::kS32
              : out_.dtype == DType::kF32 ? GemmS8Out::kF32
              : out_.residual             ? GemmS8Out::kS8Add
+             : out_.gemmlowp             ? GemmS8Out::kS8Fixed
                                          : GemmS8Out::kS8;
   const size_t y_size = SizeOf(out_.dtype);
   int32_t acc[kMaxTile];
@@ -327,6 +344,8 @@ void LayerS8::Run(const Rows& rows, int64_t first, int64_t last, void* y, int64_
     tile.bias = (rows.bias != nullptr ? rows.bias : bias_.data()) + block.column;
     tile.multiplier = multiplier_.data() + block.column;
     tile.bias_f32 = bias_f32_.data() + block.column;
+    if (tile.out == GemmS8Out::kS8Fixed)
+      tile.fixed = fixed_.From(block.column, out_.range.qmin < out_.y_zero);
     if (dynamic_ && direct_) {
       const int64_t x0 = kernel_.form_value(rows.dynamic->zero_point);
       for (int i = 0; i < block.nv * kernel_.lanes; ++i) {
@@ -362,8 +381,8 @@ void LayerS8::Run(const Rows& rows, int64_t first, int64_t last, void* y, int64_
   }
 }
 
-// The epilogue in its general form: weight zero points, gemmlowp rounding, multipliers too large
-// for a conversion to int32, parameters known only now.
+// The epilogue in its general form: weight zero points, multipliers too large for the kernels'
+// conversions, parameters known only now.
 void LayerS8::Finish(const GemmS8Tile& tile, const Block& block, int mr, const int32_t* acc,
                      const Rows& rows, int64_t m, void* y) const noexcept {
   const DynamicS8* dynamic = dynamic_ ? rows.dynamic : nullptr;

@@ -9,6 +9,7 @@
 
 #include "../requant.h"
 #include "../step.h"
+#include "fixed_s8.h"
 #include "gemm_s8.h"
 #include "quant_step.h"
 #include "vector_s8.h"
@@ -110,6 +111,7 @@ class LayerS8 {
   };
   void Finish(const GemmS8Tile& tile, const Block& block, int mr, const int32_t* acc,
               const Rows& rows, int64_t m, void* y) const noexcept;
+  void PackFixed();
   int64_t ColumnAt(const Block& block, int i) const noexcept;
   static int32_t SumColumn(const Weights& weights, int64_t o) noexcept;
   int32_t SumRow(const uint8_t* row, const int32_t* segments) const noexcept;
@@ -129,6 +131,7 @@ class LayerS8 {
   Aligned<int8_t> w_;
   Aligned<int32_t> bias_;
   Aligned<float> multiplier_, bias_f32_;
+  FixedColumnsS8 fixed_;  // for kS8Fixed
   // In natural column order, for Finish.
   std::vector<int32_t> column_sums_;
   std::vector<float> scale_;

@@ -26,12 +26,24 @@ struct BinaryS8Args {
   OutputCodesS8 out;
 };
 
+// Which values another way of rounding may take to another code, by |value - rne(value)| after the
+// clamp: those of half_rest or more, and negative ones of whole_rest or less that were not clamped.
+struct DoubtS8 {
+  float half_rest = 1, whole_rest = -1;
+};
+
 struct VectorS8Kernel {
   void (*add)(const BinaryS8Args&);
   void (*mul)(const BinaryS8Args&);
   void (*prelu)(const BinaryS8Args&);
+  // add and mul of operands that y does not overlap; doubtful[i] = 1 where DoubtS8 says so, else 0.
+  void (*add_doubt)(const BinaryS8Args&, const DoubtS8&, uint8_t* doubtful);
+  void (*mul_doubt)(const BinaryS8Args&, const DoubtS8&, uint8_t* doubtful);
   // rne(x * inverse), NaN gives the zero point.
   void (*quantize)(const float* x, int8_t* y, int64_t n, float inverse, const OutputCodesS8& out);
+  // QuantizeGemmlowp
+  void (*quantize_fused)(const float* x, int8_t* y, int64_t n, float inverse,
+                         const OutputCodesS8& out);
   void (*dequantize)(const int8_t* x, float* y, int64_t n, int32_t zero_point, float scale);
   // rne(float32(x - x_zero) * m)
   void (*requantize)(const int8_t* x, int8_t* y, int64_t n, int32_t x_zero, float m,

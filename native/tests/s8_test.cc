@@ -45,6 +45,8 @@ struct LayerCase {
   DType dtype;
   bool residual;
   int weight_zero;  // 0: none
+  bool gemmlowp = false;
+  bool relu = false;
 };
 
 void CheckLayer(const KernelRow& row, const LayerCase& c, uint32_t seed) {
@@ -58,14 +60,17 @@ void CheckLayer(const KernelRow& row, const LayerCase& c, uint32_t seed) {
   OutputS8 out;
   out.dtype = c.dtype;
   for (int o = 0; o < c.n; ++o) {
-    out.acc_scale.push_back(1e-4 * (1 + random() % 100));
+    // Multipliers from far below 1 to some above it.
+    const double spread = c.gemmlowp ? std::ldexp(1.0, static_cast<int>(random() % 16) - 4) : 1;
+    out.acc_scale.push_back(1e-4 * (1 + random() % 100) * spread);
     out.bias.push_back(static_cast<int32_t>(random()) % 100000);
     if (c.dtype == DType::kF32) out.bias_f32.push_back(0.25f * static_cast<float>(o));
   }
   if (c.weight_zero != 0) out.weight_zero = {c.weight_zero};
   out.y_scale = 0.11;
   out.y_zero = 5;
-  out.range = {-100, 110};
+  out.range = {c.relu ? 5 : -100, 110};
+  out.gemmlowp = c.gemmlowp;
   out.fmin = -50;
   out.fmax = 60;
   out.residual = c.residual;
@@ -123,7 +128,10 @@ void CheckLayer(const KernelRow& row, const LayerCase& c, uint32_t seed) {
         continue;
       }
       const float multiplier = static_cast<float>(out.acc_scale[o] / out.y_scale);
-      int32_t q = RequantizeRneF32(sum, multiplier, 5, -100, 110);
+      const GemmlowpMultiplier fixed =
+          QuantizeMultiplier(out.acc_scale[o] / static_cast<float>(out.y_scale));
+      int32_t q = c.gemmlowp ? RequantizeGemmlowp(sum, fixed, 5, out.range.qmin, 110)
+                             : RequantizeRneF32(sum, multiplier, 5, out.range.qmin, 110);
       if (c.residual) {
         const float p = static_cast<float>(q - 5) * out.ma;
         const float r = static_cast<float>(residual[at] + 4) * out.mb;
@@ -150,6 +158,10 @@ BITLITE_TEST(GemmTilesMatchLoops) {
       }
     }
     for (int n : kSizes) {
+      for (bool relu : {false, true}) {
+        CheckLayer(*row, {9, n, 2, 11, 1, DType::kI8, false, 0, true, relu}, ++seed);
+        CheckLayer(*row, {7, n, 1, 24, -3, DType::kI8, false, 5, true, relu}, ++seed);
+      }
       CheckLayer(*row, {9, n, 1, 40, 1, DType::kI8, true, 0}, ++seed);
       CheckLayer(*row, {9, n, 1, 40, 1, DType::kF32, false, 3}, ++seed);
     }
@@ -252,13 +264,14 @@ BITLITE_TEST(ElementwiseStepsAgreeOnAllInstructionSets) {
   for (int64_t n : {1, 31, 64, 65, 9001}) {
     const auto a = RandomBytes(random, static_cast<size_t>(n)),
                b = RandomBytes(random, static_cast<size_t>(n));
-    for (const char* op : {"add", "sub", "mul"}) {
+    for (const std::string op : {"add", "sub", "mul", "add gemmlowp", "mul gemmlowp"}) {
       Tensors t;
       const int ia = t.Add(DType::kI8, {n}, {0.1}, {-128}),
                 ib = t.Add(DType::kI8, {n}, {0.07}, {127});
       const int iy = t.Add(DType::kI8, {n}, {0.2}, {3});
       StepSpec spec;
-      spec.op = spec.name = op;
+      spec.op = spec.name = op.substr(0, 3);
+      if (op.size() > 3) spec.attrs["rounding"] = op.substr(4);
       spec.inputs = {ia, ib};
       spec.outputs = {iy};
       CheckStep(t, spec, {ia, ib}, {a->data(), b->data()});

@@ -135,6 +135,23 @@ def test_broadcast_sums_leave_over_at_the_end_of_each_run():
     check("add", [(a, qa), (one, qb)], qy, expected)
 
 
+@pytest.mark.parametrize(
+    ("qa", "qb", "qy"),
+    [
+        # Scales of simple ratios: many sums are exactly whole or half, where this rounding is its own.
+        ((0.26, 3), (0.25, 3), (0.294, 3)),
+        ((0.5, -9), (0.25, 4), (1.0, 1)),
+        ((0.1, 20), (0.1, -30), (0.1, 0)),
+        ((0.0737, 5), (0.2113, -60), (0.1519, 33)),
+    ],
+)
+def test_every_pair_of_codes_rounds_as_the_runtime_rounds_it(qa, qb, qy):
+    every = np.arange(-128, 128, dtype=np.int8)
+    a, b = (m.ravel() for m in np.meshgrid(every, every, indexing="ij"))
+    check("add", [(a, qa), (b, qb)], qy, total(a, b, qa, qb, qy))
+    check("mul", [(a, qa), (b, qb)], qy, product(a, b, qa, qb, qy))
+
+
 @pytest.mark.parametrize(("qa", "qb", "qy"), PARAMETERS)
 def test_differences_and_products_round_as_scalars(qa, qb, qy):
     rng = np.random.default_rng(3)
@@ -181,7 +198,7 @@ def test_floats_become_codes_in_one_rounded_operation_with_halves_away():
             tensor("y", expected, (scale, zero)),
         ]
         step = {"op": "quantize", "name": "q", "inputs": [0], "outputs": [1], "attrs": ROUNDING}
-        for threads in (1, 2):
-            np.testing.assert_array_equal(
-                _native.Program(specs, [step], [0], [1], threads=threads).run([x])[0], expected
-            )
+        for isa in _native.isas():
+            for threads in (1, 2):
+                program = _native.Program(specs, [step], [0], [1], threads=threads, isa=isa)
+                np.testing.assert_array_equal(program.run([x])[0], expected, err_msg=isa)

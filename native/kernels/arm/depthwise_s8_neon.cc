@@ -2,6 +2,7 @@
 #include <arm_neon.h>
 
 #include "../depthwise_s8.h"
+#include "fixed_s8_neon.inc"
 
 namespace bitlite {
 namespace {
@@ -34,7 +35,10 @@ void Row(const DepthwiseS8Row& t) {
       continue;
     }
     for (int j = 0; j < 4; ++j) {
-      acc[j] = vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(acc[j]), vld1q_f32(t.multiplier + 4 * j)));
+      acc[j] =
+          t.fixed.mantissa != nullptr
+              ? Rescale(acc[j], t.fixed, 4 * j)
+              : vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(acc[j]), vld1q_f32(t.multiplier + 4 * j)));
     }
     const int16x8_t s0 =
         vqaddq_s16(vcombine_s16(vqmovn_s32(acc[0]), vqmovn_s32(acc[1])), zero_point);

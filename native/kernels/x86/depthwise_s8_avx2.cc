@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "../depthwise_s8.h"
+#include "fixed_s8_ymm.inc"
 
 namespace bitlite {
 namespace {
@@ -10,6 +11,10 @@ constexpr int kBlock = 16;
 
 // unpacklo gives channels 0..3 and 8..11, unpackhi the others.
 int Column(int i) { return i < 8 ? i / 4 * 8 + i % 4 : (i - 8) / 4 * 8 + 4 + i % 4; }
+
+inline __m256i Scale(__m256i acc, const float* multiplier) {
+  return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(acc), _mm256_loadu_ps(multiplier)));
+}
 
 void Row(const DepthwiseS8Row& t) {
   const int16_t* weights = static_cast<const int16_t*>(t.w);
@@ -34,10 +39,9 @@ void Row(const DepthwiseS8Row& t) {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.acc + o * kBlock + 8), acc1);
       continue;
     }
-    const __m256i q0 =
-        _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(acc0), _mm256_loadu_ps(t.multiplier)));
-    const __m256i q1 = _mm256_cvtps_epi32(
-        _mm256_mul_ps(_mm256_cvtepi32_ps(acc1), _mm256_loadu_ps(t.multiplier + 8)));
+    const bool fixed = t.fixed.mantissa != nullptr;
+    const __m256i q0 = fixed ? Rescale(acc0, t.fixed, 0) : Scale(acc0, t.multiplier);
+    const __m256i q1 = fixed ? Rescale(acc1, t.fixed, 8) : Scale(acc1, t.multiplier + 8);
     const __m256i s = _mm256_adds_epi16(_mm256_packs_epi32(q0, q1), zero_point);
     const __m256i y = _mm256_permute4x64_epi64(_mm256_packs_epi16(s, s), 0x08);
     const __m128i r = _mm_min_epi8(_mm_max_epi8(_mm256_castsi256_si128(y), qmin), qmax);

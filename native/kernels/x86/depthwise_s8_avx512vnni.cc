@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include "../depthwise_s8.h"
+#include "fixed_s8_zmm.inc"
 
 namespace bitlite {
 namespace {
@@ -41,6 +42,7 @@ inline Quad MultiplyAdd(Quad acc, const Quad& x, const Quad& w) {
 struct Output {
   explicit Output(const DepthwiseS8Row& t)
       : multiplier(t.multiplier),
+        fixed(t.fixed),
         zero_point(_mm512_set1_epi16(static_cast<int16_t>(t.zero_point))),
         qmin(_mm512_set1_epi8(static_cast<int8_t>(t.qmin))),
         qmax(_mm512_set1_epi8(static_cast<int8_t>(t.qmax))),
@@ -58,10 +60,15 @@ struct Output {
       return;
     }
     __m512i q[4];
+    if (fixed.mantissa != nullptr) {
 #pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) {
-      q[j] = _mm512_cvtps_epi32(
-          _mm512_mul_ps(_mm512_cvtepi32_ps(a.v[j]), _mm512_load_ps(multiplier + 16 * j)));
+      for (int j = 0; j < 4; ++j) q[j] = Rescale(a.v[j], fixed, 16 * j);
+    } else {
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) {
+        q[j] = _mm512_cvtps_epi32(
+            _mm512_mul_ps(_mm512_cvtepi32_ps(a.v[j]), _mm512_load_ps(multiplier + 16 * j)));
+      }
     }
     const __m512i s0 = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), zero_point);
     const __m512i s1 = _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), zero_point);
@@ -84,6 +91,7 @@ struct Output {
   }
 
   const float* multiplier;
+  FixedS8 fixed;
   __m512i zero_point, qmin, qmax;
   __mmask64 mask;
   int32_t parts;

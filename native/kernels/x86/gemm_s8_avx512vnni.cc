@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include "../gemm_s8.h"
+#include "fixed_s8_zmm.inc"
 
 namespace bitlite {
 namespace {
@@ -264,6 +265,14 @@ void Tile(const GemmS8Tile& t) {
       }
     }
     StoreRows<NV, MR>(y, t.y_stride, acc[0], t.n, GemmCodes(t.zero_point, t.qmin, t.qmax));
+  } else if (t.out == GemmS8Out::kS8Fixed) {
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) {
+#pragma GCC unroll 16
+      for (int r = 0; r < MR; ++r) acc[0][r][v] = Rescale(acc[0][r][v], t.fixed, v * kLanes);
+    }
+    StoreRows<NV, MR>(static_cast<int8_t*>(t.y), t.y_stride, acc[0], t.n,
+                      GemmCodes(t.zero_point, t.qmin, t.qmax));
   } else if (t.out == GemmS8Out::kS8Add) {
     int8_t* y = static_cast<int8_t*>(t.y);
     const __m512i low = _mm512_set1_epi32(t.qmin - t.zero_point);
