@@ -15,6 +15,7 @@ from ..limits import check_rank
 from ..opdef import reader
 from .dynamic_layers import KEY, mark_dynamic
 from .files import map_file
+from .onnx_ends import declare_ends
 from .onnx_functions import body_of
 from .onnx_write import write
 from .reading import InputShapes, Reading, name_outputs, read_operator, undefined
@@ -94,8 +95,7 @@ class _Reader:
         # A quantized output keeps its parameters instead of ending in a plain view.
         found = [(o.name, self._codes(self._value(o.name, scope))) for o in source.output]
         self.graph.outputs = name_outputs(self.build, found)
-        for t in (*self.graph.inputs, *self.graph.outputs):
-            t.layout = "NCHW" if t.rank == 4 else ""
+        declare_ends(self.graph)
         self.graph.prune()
         mark_dynamic(self.graph, next((p.value for p in self.model.metadata_props if p.key == KEY), None))
         self.graph.uniquify()

@@ -79,3 +79,34 @@ def test_blocked_layouts_of_one_processor_are_refused_with_what_to_do(tmp_path):
     path = stored(tmp_path / "m.onnx", [node], [floats("x", 1, 16, 4, 4)], [floats("y", 1, 16, 4, 4)])
     with pytest.raises(UnsupportedError, match=r"nchwc::ReorderInput is not read; try .*EXTENDED"):
         bitlite.load(path)
+
+
+def turn(x, y, *perm):
+    return helper.make_node("Transpose", [x], [y], perm=perm)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "inner", "layouts"),
+    [
+        ([], ("x", "y"), ("NCHW", "NCHW")),
+        ([turn("x", "a", 0, 3, 1, 2)], ("a", "y"), ("", "NCHW")),
+        ([helper.make_node("Neg", ["x"], ["n"]), turn("n", "a", 0, 3, 1, 2)], ("a", "y"), ("", "NCHW")),
+        ([turn("b", "y", 0, 2, 3, 1)], ("x", "b"), ("NCHW", "")),
+        ([turn("b", "c", 0, 2, 3, 1), helper.make_node("Relu", ["c"], ["y"])], ("x", "b"), ("NCHW", "")),
+        ([turn("x", "a", 0, 1, 3, 2)], ("a", "y"), ("NCHW", "NCHW")),
+    ],
+)
+def test_an_image_that_the_model_turns_itself_is_not_channels_first(tmp_path, nodes, inner, layouts):
+    conv = helper.make_node("Conv", [inner[0], "w"], [inner[1]], kernel_shape=[1, 1])
+    order = sorted([*nodes, conv], key=lambda n: "xnabcy".index(n.output[0]) if n is not conv else 2.5)
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [4, 4, 1, 1], np.ones(16))
+    path = stored(tmp_path / "m.onnx", order, [floats("x", 1, 4, 4, 4)], [floats("y", 1, 4, 4, 4)], [weight])
+    session = bitlite.load(path)
+    assert (session.inputs[0].layout, session.outputs[0].layout) == layouts
+    for ending in ("ms", "tflite", "onnx"):
+        bitlite.convert(path, str(tmp_path / "out"), output_format=ending.upper())
+        written = bitlite.load(str(tmp_path / f"out.{ending}"))
+        x = np.random.default_rng(0).random((1, 4, 4, 4), np.float32)
+        fed = x.transpose(0, 2, 3, 1) if layouts[0] and ending != "onnx" else x
+        want, got = session.run(x)["y"], written.run(np.ascontiguousarray(fed))["y"]
+        np.testing.assert_allclose(got, want.transpose(0, 2, 3, 1) if layouts[1] and ending == "tflite" else want, 1e-5)

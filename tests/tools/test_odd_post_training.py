@@ -86,15 +86,27 @@ def test_a_mean_of_open_sizes_is_named(tmp_path):
     assert not noted(output_format="TFLITE")
 
 
-def test_pixels_that_a_format_cannot_reorder_stay_in_their_order(tmp_path):
-    nodes = [helper.make_node("Cast", ["x"], ["a"], to=TensorProto.FLOAT),
-             helper.make_node("Transpose", ["a"], ["b"], perm=[0, 3, 1, 2]), conv("b", "w", "y")]  # fmt: skip
-    path = saved(tmp_path / "m.onnx", nodes, {"x": [1, 6, 6, 3]}, {"y": [1, 4, 6, 6]}, {"w": weight(4, 3, 3, 3)})
+def pixels(path, *nodes, shape):
+    """A network on uint8."""
+    nodes = [helper.make_node("Cast", ["x"], ["a"], to=TensorProto.FLOAT), *nodes]
+    saved(path, nodes, {"x": shape}, {"y": [1, 4, 6, 6]}, {"w": weight(4, 3, 3, 3)})
     model = onnx.load(path)
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
     onnx.save(model, path)
-    with pytest.raises(bitlite.UnsupportedError, match=r"no kernel for uint8.*try --inputDataFormat=NCHW"):
-        bitlite.convert(path, tmp_path / "q")
-    bitlite.convert(path, tmp_path / "q", input_data_format="NCHW")
+    return path
+
+
+def test_pixels_that_a_model_turns_itself_are_taken_as_they_are(tmp_path):
+    turn = helper.make_node("Transpose", ["a"], ["b"], perm=[0, 3, 1, 2])
+    path = pixels(tmp_path / "m.onnx", turn, conv("b", "w", "y"), shape=[1, 6, 6, 3])
     x = RNG.integers(0, 256, (1, 6, 6, 3)).astype(np.uint8)
-    assert np.allclose(bitlite.load(tmp_path / "q.ms").run(x)["y"], bitlite.load(path).run(x)["y"], atol=1e-3)
+    (tmp_path / "data").mkdir()
+    x.tofile(tmp_path / "data" / "0.bin")
+    bitlite.convert(path, tmp_path / "q", quant_type="PostTraining", calibrate_path="x:" + str(tmp_path / "data"),
+                    output_format="MS,TFLITE,ONNX", calibrate_size=1)  # fmt: skip
+    want = bitlite.load(path).run(x)["y"]
+    for ending in (".ms", ".tflite", ".onnx"):
+        session = bitlite.load(tmp_path / ("q" + ending))
+        assert session.inputs[0].shape == (1, 6, 6, 3)
+        got = session.run(x)["y"]
+        assert sqnr(want, got if ending != ".tflite" else got.transpose(0, 3, 1, 2)) > 30
