@@ -22,6 +22,8 @@ from typing import IO
 import numpy as np
 
 _WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "latency_worker.py")
+EXACT = "bitlite --target=mslite"
+_NO_RIVALS = ("mslite", EXACT)
 _SLICE = 0.15  # seconds that a runtime runs per round
 
 
@@ -65,7 +67,8 @@ def measure(files: dict[str, str], runtimes: dict[str, list[str]], threads: int,
     workers: dict[str, Worker] = {}
     for runtime, path in files.items():
         try:
-            workers[runtime] = Worker(runtimes.get(runtime, [sys.executable]), runtime, path, threads)
+            command = runtimes.get(runtime, [sys.executable])
+            workers[runtime] = Worker(command, runtime.partition(" ")[0], path, threads)
         except (RuntimeError, OSError, ValueError) as error:
             print(f"  {runtime}: left out, {error}", file=sys.stderr)
     found: dict[str, list[float]] = {runtime: [] for runtime in workers}
@@ -91,7 +94,7 @@ def table(plan: dict, threads: list[int], rounds: int) -> tuple[list[str], list[
             ours = found.pop("bitlite")
             ratios = {p: float(np.median(ours / times)) for p, times in found.items()}
             cells = [f"{1e6 * np.median(found[p]):.0f} ({ratios[p]:.2f})" if p in found else "" for p in peers]
-            rivals = {p: r for p, r in ratios.items() if p != "mslite"}
+            rivals = {p: r for p, r in ratios.items() if p not in _NO_RIVALS}
             worst = max(rivals.values()) if rivals else float("nan")
             best.append((f"{name}, {count}", worst))
             lines.append(

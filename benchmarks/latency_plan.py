@@ -5,8 +5,8 @@
 
 ResNet-8, MobileNetV2, the autoencoder and the keyword model, each quantized to int8 by bitlite (100 calibration
 samples; seeded noise where there are no images) and as float, written in every format, so that each peer runs the same
-network in its own form. PEERS_DIR holds `py/` (LiteRT, onnxruntime, OpenVINO) and, when there, `mslite/` with the real
-runtime.
+network in its own form; int8 also with --target=mslite, which bitlite runs as that runtime rounds. PEERS_DIR holds
+`py/` (LiteRT, onnxruntime, OpenVINO) and, when there, `mslite/` with the real runtime.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Iterator
 import bitlite
 import numpy as np
 from float_equality import dequantized_copy, pack
+from latency import EXACT
 
 MODELS = {
     "ResNet-8": "resnet8_cifar10",
@@ -56,6 +57,8 @@ def main(data: str, peers: str, work: str) -> None:
     for title, model in MODELS.items():
         source, stem = os.path.join(data, "models", f"{model}.tflite"), os.path.join(work, model)
         data_of = list(samples(eval_pack, model, source))
+        exact = f"{stem}_int8_mslite"
+        bitlite.convert(source, exact, quant_type="PostTraining", calibration_data=data_of, target="mslite")
         bitlite.convert(
             source, f"{stem}_int8", quant_type="PostTraining", calibration_data=data_of, output_format=_EVERY
         )
@@ -68,6 +71,7 @@ def main(data: str, peers: str, work: str) -> None:
                 for runtime, ending in _FORMS.items()
                 if runtime == "bitlite" or runtime in plan["runtimes"]
             }
+        plan["models"][f"{title} int8"][EXACT] = f"{exact}.ms"
     plan["models"] = dict(sorted(plan["models"].items(), key=lambda item: "float" in item[0]))
     with open(os.path.join(work, "plan.json"), "w", encoding="utf-8") as out:
         json.dump(plan, out, indent=1)
