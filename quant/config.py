@@ -212,6 +212,8 @@ def parse_config(data: bytes | str, shown: str = "config.cfg") -> Given:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not equals:
             raise UsageError(f"{here}: {_short(text)!r} has no '='", hint="key=value, one per line")
+        if not name:
+            raise UsageError(f"{here}: {_short(text)!r} has no key before the '='", hint="key=value, one per line")
         if section is None:
             raise UsageError(f"{here}: {name} stands before the first [section]", hint=_home_of(name, table))
         key = table[section].get(name) or _unknown(name, section, here, table)

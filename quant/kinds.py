@@ -284,6 +284,8 @@ class Paired(Kind):
                 raise ValueError(f"must read {self.metavar}, and {part!r} has no colon")
             if colon and not key:
                 raise ValueError(f"must read {self.metavar}, and {part!r} has no name before the colon")
+            if not right.strip():
+                raise ValueError(f"must read {self.metavar}, and {part!r} has nothing behind the colon")
             if key in pairs:
                 raise ValueError(f"names {key!r} twice")
             pairs[key] = self._one(key, self.value.parse, unquote(right))

@@ -83,8 +83,9 @@ Value = tuple[np.ndarray, "QuantParam | None"]
 
 def _known(node: Node) -> list[Value] | None:
     """What types alone decide, as Shape of a static tensor, and every empty one."""
-    if node.outputs and all(t.is_static and 0 in t.shape and t.quant is None for t in node.outputs):  # pyright: ignore
-        return [(np.zeros(t.shape, t.dtype), None) for t in node.outputs]  # pyright: ignore[reportArgumentType]
+    sizes = [tuple(n for n in t.shape or () if n is not None) for t in node.outputs if t.is_static and t.quant is None]
+    if sizes and len(sizes) == len(node.outputs) and all(0 in shape for shape in sizes):
+        return [(np.zeros(shape, t.dtype), None) for shape, t in zip(sizes, node.outputs)]
     function = row(node.op).known_value
     found = function(node) if function is not None else None
     return None if found is None else [(np.asarray(a), None) for a in found]

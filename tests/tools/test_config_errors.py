@@ -33,6 +33,8 @@ def folder(tmp_path_factory):
 
 CASES = [
     (["image_path={d}/none"], 1, "No such file"),
+    (["image_path={d}/good", "=5"], 2, "no key before the '='"),
+    ([*FULL, "calibrate_path=image:"], 5, "nothing behind the colon"),
     (["image_path={d}/empty"], 1, "holds no files"),
     (["batch_count=6", "image_path={d}/short"], 2, "file_size: 224"),
     (["image_path={d}/nan"], 1, "NaN"),
