@@ -92,7 +92,7 @@ def observe(graph: Graph, samples: Iterable[Sample], tensors: Sequence[Tensor], 
             try:
                 return see.look(x)
             except (DataError, ValueError) as error:
-                raise DataError(f"sample {number}: tensor {t.name!r}: {error}") from error
+                raise DataError(f"sample {number}: tensor {t.name!r}: {error}{_origin(graph)}") from error
 
         return run(sample, lambda values: [one(t, values[t.name]) for t in tensors])
 
@@ -103,6 +103,15 @@ def observe(graph: Graph, samples: Iterable[Sample], tensors: Sequence[Tensor], 
                 see.take(t, part)
             count += 1
     return count
+
+
+def _origin(graph: Graph) -> str:
+    """Where NaN and infinity may come from in the model itself."""
+    for node in graph.nodes:
+        for t in node.inputs:
+            if t is not None and t.data is not None and t.data.dtype.kind == "f" and not np.isfinite(t.data).all():
+                return f"; constant {t.name!r} of {node.name} ({node.op}) holds NaN or infinity"
+    return ""
 
 
 def histogram_of(x: np.ndarray, bins: int = DEFAULT_BINS) -> Histogram:

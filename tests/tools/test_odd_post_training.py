@@ -110,3 +110,15 @@ def test_pixels_that_a_model_turns_itself_are_taken_as_they_are(tmp_path):
         assert session.inputs[0].shape == (1, 6, 6, 3)
         got = session.run(x)["y"]
         assert sqnr(want, got if ending != ".tflite" else got.transpose(0, 3, 1, 2)) > 30
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_weight_that_is_no_number_is_named(tmp_path, value):
+    bad = weight(8, 4, 3, 3)
+    bad[2, 1, 0, 0] = value
+    nodes = [conv("x", "bad", "a"), conv("a", "v", "y")]
+    constants = {"bad": bad, "v": weight(3, 8, 3, 3)}
+    source = saved(tmp_path / "m.onnx", nodes, {"x": [1, 4, 6, 6]}, {"y": [1, 3, 6, 6]}, constants)
+    with pytest.raises(bitlite.DataError, match=r"constant 'bad' of a \(Conv\) holds NaN or infinity"):
+        bitlite.convert(source, tmp_path / "q", quant_type="PostTraining", calibration_data=normal(1, 4, 6, 6))
+    assert not (tmp_path / "q.ms").exists()
