@@ -115,9 +115,13 @@ def infer_reduce(node: Node) -> Inferred:
     if at is not None and at.data is None:
         if keep:
             return [(dtype, (None,) * rank)]
-        return [(dtype, None if not count else (None,) * (rank - count))]
+        # Where no axes mean none, as in TFLite, one may be named twice: then more axes are left.
+        known = count and (count == 1 or not node.attrs["noop_if_empty"])
+        return [(dtype, (None,) * (rank - count) if known else None)]  # pyright: ignore[reportOperatorIssue]
     found = _chosen(node.attrs["axes"] if at is None else const_ints(at), rank, node.attrs["noop_if_empty"])
-    axes = normal_axes(node, found, rank)
+    if at is not None:
+        found = {a + rank if a < 0 else a for a in found}
+    axes = normal_axes(node, list(found), rank)
     if keep:
         return [(dtype, tuple(1 if i in axes else n for i, n in enumerate(x.shape)))]
     return [(dtype, tuple(n for i, n in enumerate(x.shape) if i not in axes))]

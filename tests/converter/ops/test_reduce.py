@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import bitlite
 import numpy as np
 import pytest
 from bitlite.converter.errors import Error
 from bitlite.converter.numeric.qparams import QuantParam
+from tflite_models import tflite_model
 
 
 @pytest.fixture
@@ -135,3 +137,16 @@ def test_int8_reductions_of_everything_are_scalars(tflite_check, rng, op):
     got = tflite_check(op, [x, np.int32([0, 1])], ("ReducerOptions", {}), const=(1,), quant={0: qx}, output_quant=(qy,),
                        steps=1, version=2)  # fmt: skip
     assert got[0].shape == ()
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("axes", [[1, 1], [1, -2], [0, 2, 0], [2, 1, 0], [-3]])
+def test_axes_of_a_run_may_name_one_twice(tflite_check, rng, tmp_path, keep, axes):
+    x, options = rng.standard_normal((2, 3, 4)).astype(np.float32), ("ReducerOptions", {"keep_dims": keep})
+    inputs = [x, np.int32(axes)]
+    (want,) = tflite_check("SUM", inputs, options)
+    path = tmp_path / "m.tflite"
+    path.write_bytes(tflite_model("SUM", inputs, options))
+    session = bitlite.load(str(path))
+    [got] = session.run({p.name: a for p, a in zip(session.inputs, inputs)}).values()
+    np.testing.assert_allclose(got, want, rtol=1e-6)
