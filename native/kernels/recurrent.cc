@@ -1,6 +1,7 @@
 // Steps come in chunks: the products with x of a chunk are one matrix product, and those with the
-// state follow step by step. A direction runs on one thread, while others make the products of the
-// chunk after; where one step is work enough for several, its units are shared among them.
+// state follow step by step. A lane, the sequences or some of them in one direction, stays on one
+// thread, while others make the products of the chunk after; where there are fewer lanes than
+// threads and one step is work enough for several, its units are shared among them.
 #include "recurrent.h"
 
 #include <algorithm>
@@ -9,17 +10,12 @@
 
 #include "dynamic_s8.h"
 #include "kernels.h"
-#include "rnn_matrix.h"
+#include "rnn_constants.h"
 
 namespace bitlite {
 namespace {
 
 constexpr int64_t kMaxPhases = 4096;
-
-struct Constants {
-  RnnMatrix input, state, candidate;  // candidate: of the second stage
-  Aligned<float> bias, peephole;      // bias: that added after both products
-};
 
 class Recurrent final : public Step {
  public:
@@ -27,32 +23,32 @@ class Recurrent final : public Step {
   void Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept override;
 
  private:
-  enum class Kind { kFindRange, kQuantize, kDirections, kChunk, kUnits, kCandidates };
+  enum class Kind { kFindRange, kQuantize, kLanes, kChunk, kUnits, kCandidates };
   struct Phase {
     Kind kind;
     int64_t index;  // chunk or step
   };
-  // What belongs to a direction in Step::scratch, in floats.
-  struct Memory {
+  // Sequences [first, first + rows) in direction d, with what they have in Step::scratch.
+  struct Lane {
+    int64_t d, first, rows;
     float *input[2], *product, *reset, *z, *state[2], *cell;
   };
 
-  void PackDirection(int64_t d, PlanContext& plan);
   void Schedule(int threads);
-  Memory MemoryOf(const StepArgs& args, int64_t d) const noexcept;
+  Lane LaneOf(const StepArgs& args, int64_t index) const noexcept;
   int64_t Length(const StepArgs& args, int64_t n) const noexcept;
   int64_t Position(int64_t d, int64_t k, int64_t length) const noexcept;
-  void Start(const StepArgs& args, int64_t d) const noexcept;
-  void Project(const StepArgs& args, int64_t d, int64_t chunk, int64_t group,
-               int64_t groups) const noexcept;
-  void Recur(const StepArgs& args, int64_t d, int64_t chunk) const noexcept;
-  void Units(const StepArgs& args, int64_t d, int64_t k, int64_t part) const noexcept;
-  void Candidates(const StepArgs& args, int64_t d, int64_t k, int64_t part) const noexcept;
-  void Multiply(const StepArgs& args, const RnnMatrix& w, const float* x, int64_t part,
-                float* y) const noexcept;
-  void Gates(const StepArgs& args, RnnStage stage, int64_t d, int64_t k,
+  void Start(const StepArgs& args, const Lane& lane) const noexcept;
+  void Project(const StepArgs& args, const Lane& lane, int64_t chunk, int64_t share,
+               int64_t shares) const noexcept;
+  void Recur(const StepArgs& args, const Lane& lane, int64_t chunk) const noexcept;
+  void Units(const StepArgs& args, const Lane& lane, int64_t k, int64_t part) const noexcept;
+  void Candidates(const StepArgs& args, const Lane& lane, int64_t k, int64_t part) const noexcept;
+  void Multiply(const StepArgs& args, const Lane& lane, const RnnMatrix& w, const float* x,
+                int64_t part, float* y) const noexcept;
+  void Gates(const StepArgs& args, RnnStage stage, const Lane& lane, int64_t k,
              int64_t part) const noexcept;
-  void Finish(const StepArgs& args, int64_t d, int64_t k, int64_t part) const noexcept;
+  void Finish(const StepArgs& args, const Lane& lane, int64_t k, int64_t part) const noexcept;
   const float* Given(const StepArgs& args, int input) const noexcept {
     const Aligned<float>& constant = start_[input - 5];
     return constant.size() > 0 ? constant.data() : args.In<float>(input);
@@ -64,13 +60,14 @@ class Recurrent final : public Step {
   const int tile_rows_;
   bool wide_lengths_ = false;
   Aligned<float> start_[2];  // h0 and c0 where they are constant
-  std::vector<Constants> constants_;
+  std::vector<RnnConstants> constants_;
   RnnCodes input_codes_, state_codes_;
   DynamicInput input_;
   std::vector<Phase> schedule_;
+  int64_t lanes_ = 1, lane_rows_ = 1;  // lane_rows_: the most that one has
   int64_t chunk_ = 1, chunks_ = 1, buffers_ = 1, parts_ = 1;
-  int64_t first_groups_ = 1, groups_ = 1;  // of a chunk's rows: of the first and of the others
-  size_t memory_ = 0, memory_at_ = 0;      // bytes of a direction's Memory, and where they begin
+  int64_t first_shares_ = 1, shares_ = 1;  // of a chunk's rows: of the first and of the others
+  size_t memory_ = 0, memory_at_ = 0;      // bytes of a lane, and where they begin
 };
 
 Recurrent::Recurrent(const RnnLayer& layer, PlanContext& plan)
@@ -87,11 +84,13 @@ Recurrent::Recurrent(const RnnLayer& layer, PlanContext& plan)
     std::copy(values.begin(), values.end(), start_[i - 5].data());
   }
   Schedule(plan.threads);
-  for (int64_t d = 0; d < l_.directions; ++d) PackDirection(d, plan);
+  for (int64_t d = 0; d < l_.directions; ++d) {
+    constants_.push_back(PackDirection(l_, plan, d, parts_));
+  }
   if (l_.dynamic) {
     const GemmS8Kernel& kernel = SelectGemmS8(plan.isa);
     const VectorS8Kernel& vector = SelectVectorS8(plan.isa);
-    input_codes_ = RnnCodes(kernel, vector, l_.size, chunk_ * l_.batch);
+    input_codes_ = RnnCodes(kernel, vector, l_.size, chunk_ * lane_rows_);
     state_codes_ = RnnCodes(kernel, vector, l_.hidden, l_.batch);
     input_ = DynamicInput(plan.In(0).count, plan.threads, vector);
     phases.insert(phases.begin(), {input_.parts(), input_.parts()});
@@ -100,43 +99,12 @@ Recurrent::Recurrent(const RnnLayer& layer, PlanContext& plan)
     thread_scratch = std::max(input_codes_.bytes(), state_codes_.bytes());
   } else {
     // Where the rows of a product start.
-    thread_scratch = static_cast<size_t>(chunk_ * l_.batch) * sizeof(void*);
+    thread_scratch = static_cast<size_t>(chunk_ * lane_rows_) * sizeof(void*);
   }
   const int64_t floats =
-      l_.batch * (buffers_ * chunk_ * l_.gates() * width_ + l_.gates() * width_ + 5 * width_);
+      lane_rows_ * (buffers_ * chunk_ * l_.gates() * width_ + l_.gates() * width_ + 5 * width_);
   memory_ = static_cast<size_t>(floats) * sizeof(float);
-  scratch = memory_at_ + memory_ * static_cast<size_t>(l_.directions);
-}
-
-void Recurrent::PackDirection(int64_t d, PlanContext& plan) {
-  const int many = l_.gates();
-  const int64_t rows = many * l_.hidden;
-  const RnnGates all{l_.hidden, 0, many};
-  std::vector<float> first(static_cast<size_t>(rows)), second(static_cast<size_t>(rows));
-  if (plan.Has(3)) {
-    const std::vector<float> bias = RealValues(plan.In(3));
-    const float* at = bias.data() + d * 2 * rows;
-    std::copy_n(at, rows, first.begin());
-    std::copy_n(at + rows, rows, second.begin());
-  }
-  const bool gru = l_.cell == RnnCell::kGru || l_.cell == RnnCell::kGruLinear;
-  if (!gru) {
-    for (int64_t i = 0; i < rows; ++i) second[i] = first[i] + second[i];
-  }
-  Constants c;
-  c.input = RnnMatrix(plan, plan.In(1), d, all, InColumns(gru ? first.data() : nullptr, all),
-                      l_.dynamic, 1);
-  const RnnGates now{l_.hidden, 0, l_.two_stages() ? 2 : many};
-  c.state = RnnMatrix(plan, plan.In(2), d, now, {}, l_.dynamic, parts_);
-  if (l_.two_stages()) {
-    c.candidate = RnnMatrix(plan, plan.In(2), d, {l_.hidden, 2, 1}, {}, l_.dynamic, parts_);
-  }
-  c.bias = InColumns(second.data(), all);
-  if (plan.Has(7)) {
-    const std::vector<float> values = RealValues(plan.In(7));
-    c.peephole = InColumns(values.data() + d * 3 * l_.hidden, {l_.hidden, 0, 3});
-  }
-  constants_.push_back(std::move(c));
+  scratch = memory_at_ + memory_ * static_cast<size_t>(lanes_);
 }
 
 // What a step costs decides who does what.
@@ -150,50 +118,56 @@ void Recurrent::Schedule(int threads) {
   };
   const double step_ns = product(l_.hidden, rows) + rows * weights * 0.4 + 100;
   const double input_ns = rows * weights * static_cast<double>(l_.size) * per_mac;
-  const double directions = static_cast<double>(l_.directions);
-  cost_ns = directions * static_cast<double>(l_.steps) * (step_ns + input_ns);
+  cost_ns = static_cast<double>(l_.directions * l_.steps) * (step_ns + input_ns);
+
+  // Sequences can go apart where they do not share a range; a few rows cost as much as one.
+  constexpr int64_t kMinLaneRows = 4;
+  const int64_t each = CeilDiv(threads, l_.directions);
+  const int64_t sets = !l_.dynamic && l_.batch >= kMinLaneRows * each ? each : 1;
+  lanes_ = l_.directions * sets;
+  lane_rows_ = CeilDiv(l_.batch, sets);
+  const int64_t tiles = threads > 1 ? 2 : 4;
+  chunk_ = std::min(l_.steps, CeilDiv(tiles * tile_rows_, lane_rows_));
+  chunk_ = std::max(chunk_, CeilDiv(l_.steps, kMaxPhases));
+  chunks_ = CeilDiv(l_.steps, chunk_);
+  if (threads <= lanes_) {
+    phases = {lanes_};
+    schedule_ = {{Kind::kLanes, 0}};
+    return;
+  }
 
   // A barrier in every step costs about as much as it takes to share 2 microseconds of work.
   constexpr double kMinSharedNs = 4000;
-  const int64_t many = std::max<int64_t>(1, threads / l_.directions);
+  const int64_t many = threads / lanes_;
   const bool enough =
       many > 1 && step_ns > kMinSharedNs && l_.steps * (l_.two_stages() ? 2 : 1) <= kMaxPhases;
   if (enough) parts_ = std::min(many, blocks_);
-
-  const int64_t tiles = threads > 1 ? 2 : 4;
-  chunk_ = std::min(l_.steps, CeilDiv(tiles * tile_rows_, l_.batch));
-  chunk_ = std::max(chunk_, CeilDiv(l_.steps, kMaxPhases));
-  chunks_ = CeilDiv(l_.steps, chunk_);
+  const int64_t chunk_rows = chunk_ * lane_rows_;
+  first_shares_ = std::clamp<int64_t>(CeilDiv(threads, lanes_), 1, chunk_rows);
+  const bool recurs_longer =
+      input_ns * static_cast<double>(lanes_) <= step_ns * static_cast<double>(threads - lanes_);
+  shares_ = recurs_longer && parts_ == 1 ? CeilDiv(threads - lanes_, lanes_)
+                                         : CeilDiv(4 * threads, lanes_);
+  shares_ = std::clamp<int64_t>(shares_, 1, CeilDiv(chunk_rows, 4));
   phases.clear();
-  if (threads <= l_.directions) {
-    phases = {l_.directions};
-    schedule_ = {{Kind::kDirections, 0}};
-    return;
-  }
-  const int64_t chunk_rows = chunk_ * l_.batch;
-  first_groups_ = std::clamp<int64_t>(CeilDiv(threads, l_.directions), 1, chunk_rows);
-  const bool recurs_longer = input_ns * directions <= step_ns * (threads - l_.directions);
-  groups_ = recurs_longer && parts_ == 1 ? CeilDiv(threads - l_.directions, l_.directions)
-                                         : CeilDiv(4 * threads, l_.directions);
-  groups_ = std::clamp<int64_t>(groups_, 1, CeilDiv(chunk_rows, 4));
   for (int64_t c = 0; c < chunks_; ++c) {
     // The products of a chunk are made while the chunk before it recurs.
     const bool recurs = c > 0 && parts_ == 1;
     schedule_.push_back({Kind::kChunk, c});
-    phases.push_back(l_.directions * ((c == 0 ? first_groups_ : groups_) + (recurs ? 1 : 0)));
+    phases.push_back(lanes_ * ((c == 0 ? first_shares_ : shares_) + (recurs ? 1 : 0)));
     if (parts_ == 1) continue;
     for (int64_t k = c * chunk_; k < std::min(l_.steps, (c + 1) * chunk_); ++k) {
       schedule_.push_back({Kind::kUnits, k});
-      phases.push_back(l_.directions * parts_);
+      phases.push_back(lanes_ * parts_);
       if (!l_.two_stages()) continue;
       schedule_.push_back({Kind::kCandidates, k});
-      phases.push_back(l_.directions * parts_);
+      phases.push_back(lanes_ * parts_);
     }
   }
   if (parts_ > 1) return;
   buffers_ = 2;
   schedule_.push_back({Kind::kChunk, chunks_});
-  phases.push_back(l_.directions);
+  phases.push_back(lanes_);
 }
 
 void Recurrent::Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept {
@@ -205,49 +179,53 @@ void Recurrent::Run(const StepArgs& args, int phase, int64_t begin, int64_t end)
     return input_.Quantize(args.In<float>(0), args.scratch, begin, end);
   }
   for (int64_t item = begin; item < end; ++item) {
-    const int64_t d = item % l_.directions;
-    int64_t part = item / l_.directions;
+    const Lane lane = LaneOf(args, item % lanes_);
+    int64_t part = item / lanes_;
     switch (now.kind) {
-      case Kind::kDirections:
-        Start(args, d);
+      case Kind::kLanes:
+        Start(args, lane);
         for (int64_t c = 0; c < chunks_; ++c) {
-          Project(args, d, c, 0, 1);
-          Recur(args, d, c);
+          Project(args, lane, c, 0, 1);
+          Recur(args, lane, c);
         }
         break;
       case Kind::kChunk:
-        if (now.index == 0 && part == 0) Start(args, d);
+        if (now.index == 0 && part == 0) Start(args, lane);
         if (now.index > 0 && parts_ == 1 && part-- == 0) {
-          Recur(args, d, now.index - 1);
+          Recur(args, lane, now.index - 1);
         } else {
-          Project(args, d, now.index, part, now.index == 0 ? first_groups_ : groups_);
+          Project(args, lane, now.index, part, now.index == 0 ? first_shares_ : shares_);
         }
         break;
       case Kind::kUnits:
-        Units(args, d, now.index, part);
+        Units(args, lane, now.index, part);
         break;
       default:
-        Candidates(args, d, now.index, part);
+        Candidates(args, lane, now.index, part);
     }
   }
 }
 
-Recurrent::Memory Recurrent::MemoryOf(const StepArgs& args, int64_t d) const noexcept {
-  float* at =
-      reinterpret_cast<float*>(args.scratch + memory_at_ + static_cast<size_t>(d) * memory_);
+Recurrent::Lane Recurrent::LaneOf(const StepArgs& args, int64_t index) const noexcept {
+  const int64_t set = index / l_.directions, sets = lanes_ / l_.directions;
+  Lane lane{};
+  lane.d = index % l_.directions;
+  lane.first = l_.batch * set / sets;
+  lane.rows = l_.batch * (set + 1) / sets - lane.first;
+  uint8_t* memory = args.scratch + memory_at_ + static_cast<size_t>(index) * memory_;
+  float* at = reinterpret_cast<float*>(memory);
   const auto take = [&](int64_t per_row) {
     float* p = at;
-    at += l_.batch * per_row;
+    at += lane_rows_ * per_row;
     return p;
   };
-  Memory m{};
-  for (int64_t i = 0; i < buffers_; ++i) m.input[i] = take(chunk_ * l_.gates() * width_);
-  m.product = take(l_.gates() * width_);
-  m.reset = take(width_);
-  m.z = take(width_);
-  for (float*& p : m.state) p = take(width_);
-  m.cell = l_.cell == RnnCell::kLstm ? take(width_) : nullptr;
-  return m;
+  for (int64_t i = 0; i < buffers_; ++i) lane.input[i] = take(chunk_ * l_.gates() * width_);
+  lane.product = take(l_.gates() * width_);
+  lane.reset = take(width_);
+  lane.z = take(width_);
+  for (float*& p : lane.state) p = take(width_);
+  lane.cell = l_.cell == RnnCell::kLstm ? take(width_) : nullptr;
+  return lane;
 }
 
 int64_t Recurrent::Length(const StepArgs& args, int64_t n) const noexcept {
@@ -261,38 +239,39 @@ int64_t Recurrent::Position(int64_t d, int64_t k, int64_t length) const noexcept
   return (d == 1 || l_.reverse) && k < length ? length - 1 - k : k;
 }
 
-void Recurrent::Start(const StepArgs& args, int64_t d) const noexcept {
-  const Memory m = MemoryOf(args, d);
+void Recurrent::Start(const StepArgs& args, const Lane& lane) const noexcept {
   const auto fill = [&](const float* from, float* to) {
-    std::memset(to, 0, static_cast<size_t>(l_.batch * width_) * sizeof(float));
-    for (int64_t n = 0; from != nullptr && n < l_.batch; ++n) {
-      std::copy_n(from + (d * l_.batch + n) * l_.hidden, l_.hidden, to + n * width_);
+    std::memset(to, 0, static_cast<size_t>(lane.rows * width_) * sizeof(float));
+    for (int64_t r = 0; from != nullptr && r < lane.rows; ++r) {
+      std::copy_n(from + (lane.d * l_.batch + lane.first + r) * l_.hidden, l_.hidden,
+                  to + r * width_);
     }
   };
-  fill(Given(args, 5), m.state[0]);
-  if (l_.cell == RnnCell::kLstm) fill(Given(args, 6), m.cell);
+  fill(Given(args, 5), lane.state[0]);
+  if (lane.cell != nullptr) fill(Given(args, 6), lane.cell);
 }
 
 // The products with x of a share of a chunk's rows.
-void Recurrent::Project(const StepArgs& args, int64_t d, int64_t chunk, int64_t group,
-                        int64_t groups) const noexcept {
+void Recurrent::Project(const StepArgs& args, const Lane& lane, int64_t chunk, int64_t share,
+                        int64_t shares) const noexcept {
   const int64_t first_step = chunk * chunk_;
-  const int64_t rows = std::min(chunk_, l_.steps - first_step) * l_.batch;
-  const int64_t begin = rows * group / groups, count = rows * (group + 1) / groups - begin;
+  const int64_t rows = std::min(chunk_, l_.steps - first_step) * lane.rows;
+  const int64_t begin = rows * share / shares, count = rows * (share + 1) / shares - begin;
   if (count == 0) return;
   const auto row_of = [&](int64_t r) {
-    const int64_t n = (begin + r) % l_.batch;
-    const int64_t k = first_step + (begin + r) / l_.batch;
-    return (Position(d, k, Length(args, n)) * l_.batch + n) * l_.size;
+    const int64_t n = lane.first + (begin + r) % lane.rows;
+    const int64_t k = first_step + (begin + r) / lane.rows;
+    return (Position(lane.d, k, Length(args, n)) * l_.batch + n) * l_.size;
   };
-  float* y = MemoryOf(args, d).input[chunk % buffers_] + begin * l_.gates() * width_;
-  const RnnMatrix& w = constants_[d].input;
+  float* y = lane.input[chunk % buffers_] + begin * l_.gates() * width_;
+  const RnnMatrix& w = constants_[lane.d].input;
   if (l_.dynamic) {
     const int8_t* codes = input_.Codes(args.scratch);
-    const DynamicS8 params = input_.Params(args.scratch);
-    for (int64_t r = 0; r < count; ++r)
+    for (int64_t r = 0; r < count; ++r) {
       input_codes_.Take(args.thread_scratch, r, codes + row_of(r));
-    w.Multiply(input_codes_.Rows(args.thread_scratch, count, &params), 0, y);
+    }
+    const DynamicS8 params = input_.Params(args.scratch);
+    w.Multiply(input_codes_.All(args.thread_scratch, count, params), 0, y);
     return;
   }
   const float** address = reinterpret_cast<const float**>(args.thread_scratch);
@@ -300,65 +279,65 @@ void Recurrent::Project(const StepArgs& args, int64_t d, int64_t chunk, int64_t 
   w.Multiply(address, count, 0, y);
 }
 
-void Recurrent::Recur(const StepArgs& args, int64_t d, int64_t chunk) const noexcept {
+void Recurrent::Recur(const StepArgs& args, const Lane& lane, int64_t chunk) const noexcept {
   const int64_t end = std::min(l_.steps, (chunk + 1) * chunk_);
   for (int64_t k = chunk * chunk_; k < end; ++k) {
-    Units(args, d, k, 0);
-    if (l_.two_stages()) Candidates(args, d, k, 0);
+    Units(args, lane, k, 0);
+    if (l_.two_stages()) Candidates(args, lane, k, 0);
   }
 }
 
-void Recurrent::Multiply(const StepArgs& args, const RnnMatrix& w, const float* x, int64_t part,
-                         float* y) const noexcept {
+void Recurrent::Multiply(const StepArgs& args, const Lane& lane, const RnnMatrix& w, const float* x,
+                         int64_t part, float* y) const noexcept {
   if (l_.dynamic) {
-    const DynamicS8 params = state_codes_.Quantize(args.thread_scratch, x, l_.batch, width_);
-    w.Multiply(state_codes_.Rows(args.thread_scratch, l_.batch, &params), part, y);
+    const DynamicS8 params = state_codes_.Quantize(args.thread_scratch, x, lane.rows, width_);
+    w.Multiply(state_codes_.All(args.thread_scratch, lane.rows, params), part, y);
     return;
   }
   const float** address = reinterpret_cast<const float**>(args.thread_scratch);
-  for (int64_t n = 0; n < l_.batch; ++n) address[n] = x + n * width_;
-  w.Multiply(address, l_.batch, part, y);
+  for (int64_t r = 0; r < lane.rows; ++r) address[r] = x + r * width_;
+  w.Multiply(address, lane.rows, part, y);
 }
 
 // Step k for a part of the units: all of it, or the gates before the candidates.
-void Recurrent::Units(const StepArgs& args, int64_t d, int64_t k, int64_t part) const noexcept {
-  const Memory m = MemoryOf(args, d);
-  Multiply(args, constants_[d].state, m.state[k % 2], part, m.product);
+void Recurrent::Units(const StepArgs& args, const Lane& lane, int64_t k,
+                      int64_t part) const noexcept {
+  Multiply(args, lane, constants_[lane.d].state, lane.state[k % 2], part, lane.product);
   switch (l_.cell) {
     case RnnCell::kGru:
-      return Gates(args, RnnStage::kGruReset, d, k, part);
+      return Gates(args, RnnStage::kGruReset, lane, k, part);
     case RnnCell::kLstm:
-      Gates(args, RnnStage::kLstm, d, k, part);
+      Gates(args, RnnStage::kLstm, lane, k, part);
       break;
     case RnnCell::kGruLinear:
-      Gates(args, RnnStage::kGruLinear, d, k, part);
+      Gates(args, RnnStage::kGruLinear, lane, k, part);
       break;
     case RnnCell::kRnn:
-      Gates(args, RnnStage::kRnn, d, k, part);
+      Gates(args, RnnStage::kRnn, lane, k, part);
       break;
   }
-  Finish(args, d, k, part);
+  Finish(args, lane, k, part);
 }
 
-void Recurrent::Candidates(const StepArgs& args, int64_t d, int64_t k,
+void Recurrent::Candidates(const StepArgs& args, const Lane& lane, int64_t k,
                            int64_t part) const noexcept {
-  const Memory m = MemoryOf(args, d);
-  Multiply(args, constants_[d].candidate, m.reset, part, m.product + 2 * l_.batch * width_);
-  Gates(args, RnnStage::kGruCandidate, d, k, part);
-  Finish(args, d, k, part);
+  float* product = lane.product + 2 * lane.rows * width_;
+  Multiply(args, lane, constants_[lane.d].candidate, lane.reset, part, product);
+  Gates(args, RnnStage::kGruCandidate, lane, k, part);
+  Finish(args, lane, k, part);
 }
 
-void Recurrent::Gates(const StepArgs& args, RnnStage stage, int64_t d, int64_t k,
+void Recurrent::Gates(const StepArgs& args, RnnStage stage, const Lane& lane, int64_t k,
                       int64_t part) const noexcept {
-  const Memory m = MemoryOf(args, d);
-  const Constants& c = constants_[d];
-  const int64_t first = blocks_ * part / parts_, many = l_.gates();
+  const RnnConstants& c = constants_[lane.d];
+  const int64_t first = blocks_ * part / parts_, unit = first * kRnnBlock, many = l_.gates();
   const int64_t in_product = stage == RnnStage::kGruReset       ? 2
                              : stage == RnnStage::kGruCandidate ? 1
                                                                 : many;
-  const float* product = m.product + (stage == RnnStage::kGruCandidate ? 2 * l_.batch * width_ : 0);
-  const GateAct* acts = l_.acts.data() + d * l_.acts_each();
-  const int64_t unit = first * kRnnBlock;
+  const float* product =
+      lane.product + (stage == RnnStage::kGruCandidate ? 2 * lane.rows * width_ : 0);
+  const float* input = lane.input[k / chunk_ % buffers_] + k % chunk_ * lane.rows * many * width_;
+  const GateAct* acts = l_.acts.data() + lane.d * l_.acts_each();
   RnnF32Args t{};
   t.stage = stage;
   t.blocks = blocks_ * (part + 1) / parts_ - first;
@@ -370,17 +349,16 @@ void Recurrent::Gates(const StepArgs& args, RnnStage stage, int64_t d, int64_t k
   t.clip = l_.clip;
   t.cell_clip = l_.cell_clip;
   t.input_forget = l_.input_forget;
-  float* to = stage == RnnStage::kGruReset ? m.reset : m.state[(k + 1) % 2];
-  for (int64_t n = 0; n < l_.batch; ++n) {
-    const int64_t at = n * width_ + unit;
-    t.x =
-        m.input[k / chunk_ % buffers_] + (k % chunk_ * l_.batch + n) * many * width_ + unit * many;
-    t.h = product + n * in_product * width_ + unit * in_product;
-    t.state = m.state[k % 2] + at;
-    t.z = m.z + at;
-    t.cell = m.cell == nullptr ? nullptr : m.cell + at;
+  float* to = stage == RnnStage::kGruReset ? lane.reset : lane.state[(k + 1) % 2];
+  for (int64_t r = 0; r < lane.rows; ++r) {
+    const int64_t at = r * width_ + unit;
+    t.x = input + (r * width_ + unit) * many;
+    t.h = product + at * in_product;
+    t.state = lane.state[k % 2] + at;
+    t.z = lane.z + at;
+    t.cell = lane.cell == nullptr ? nullptr : lane.cell + at;
     t.y = to + at;
-    if (stage != RnnStage::kGruReset && k >= Length(args, n)) {
+    if (stage != RnnStage::kGruReset && k >= Length(args, lane.first + r)) {
       // The sequence has ended: its state stays.
       std::copy_n(t.state, t.blocks * kRnnBlock, t.y);
     } else {
@@ -390,25 +368,26 @@ void Recurrent::Gates(const StepArgs& args, RnnStage stage, int64_t d, int64_t k
 }
 
 // The outputs of step k for a part of the units.
-void Recurrent::Finish(const StepArgs& args, int64_t d, int64_t k, int64_t part) const noexcept {
-  const Memory m = MemoryOf(args, d);
+void Recurrent::Finish(const StepArgs& args, const Lane& lane, int64_t k,
+                       int64_t part) const noexcept {
   const int64_t first = blocks_ * part / parts_ * kRnnBlock;
   const int64_t count = std::min(blocks_ * (part + 1) / parts_ * kRnnBlock, l_.hidden) - first;
   const bool last = k == l_.steps - 1;
-  for (int64_t n = 0; n < l_.batch; ++n) {
-    const int64_t length = Length(args, n), at = n * width_ + first;
-    const float* h = m.state[(k + 1) % 2] + at;
-    const int64_t position = Position(d, k, length);
-    float* y = args.Out<float>(0) + ((position * l_.directions + d) * l_.batch + n) * l_.hidden;
+  for (int64_t r = 0; r < lane.rows; ++r) {
+    const int64_t n = lane.first + r, at = r * width_ + first;
+    const int64_t length = Length(args, n), position = Position(lane.d, k, length);
+    const float* h = lane.state[(k + 1) % 2] + at;
+    const int64_t row = (position * l_.directions + lane.d) * l_.batch + n;
+    float* y = args.Out<float>(0) + row * l_.hidden + first;
     if (k < length) {
-      std::copy_n(h, count, y + first);
+      std::copy_n(h, count, y);
     } else {
-      std::fill_n(y + first, count, 0.0f);
+      std::fill_n(y, count, 0.0f);
     }
     if (!last) continue;
-    const int64_t end = (d * l_.batch + n) * l_.hidden + first;
+    const int64_t end = (lane.d * l_.batch + n) * l_.hidden + first;
     std::copy_n(h, count, args.Out<float>(1) + end);
-    if (m.cell != nullptr) std::copy_n(m.cell + at, count, args.Out<float>(2) + end);
+    if (lane.cell != nullptr) std::copy_n(lane.cell + at, count, args.Out<float>(2) + end);
   }
 }
 

@@ -1,5 +1,5 @@
-// Family rnn_f32: what follows the matrix products of a recurrent layer, for one sequence and a run
-// of units.
+// Families rnn_f32 and rnn_scale: what follows the matrix products of a recurrent layer, for one
+// sequence and a run of units.
 //
 // Products lie in blocks of kRnnBlock units, [block][gate][kRnnBlock]; states as
 // [block][kRnnBlock], which is the units in order. A gate is act(clip(x + h + bias)), added in that
@@ -19,6 +19,21 @@ enum class RnnStage : int {
   kGruCandidate,  // its gate h: y = (1 - z) * g(x + h + bias) + z * state
   kGruLinear,     // gates z r h of a GRU that resets the product: g(x + r * (h + bias))
   kRnn,           // y = f(x + h + bias)
+};
+
+// A row of integer accumulators as the product of real numbers, columns a multiple of kRnnBlock:
+//   y = float32(acc + sums * factor + zeros * zeros_factor) * (scale * scales) + bias
+// each operation rounded once.
+struct RnnScaleArgs {
+  const int32_t* acc;
+  int64_t columns;
+  const int32_t* sums;   // of the weights' columns
+  const int32_t* zeros;  // zero points of the columns, or null
+  const float* scales;   // of the columns
+  const float* bias;     // or null
+  int32_t factor, zeros_factor;
+  float scale;
+  float* y;  // may be where acc is
 };
 
 enum class GateOp : int { kSigmoid, kTanh, kRelu, kHardSigmoid };
@@ -48,6 +63,10 @@ struct RnnF32Args {
 
 struct rnn_f32 {
   using Fn = void(const RnnF32Args&);
+};
+
+struct rnn_scale {
+  using Fn = void(const RnnScaleArgs&);
 };
 
 }  // namespace bitlite

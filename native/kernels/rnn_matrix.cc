@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "dynamic_s8.h"
+#include "kernels.h"
 #include "spatial_s8.h"
 
 namespace bitlite {
@@ -55,7 +56,7 @@ Aligned<float> InColumns(const float* values, const RnnGates& gates) {
 RnnCodes::RnnCodes(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, int64_t k,
                    int64_t rows)
     : kernel_(&kernel), vector_(&vector), k_(k), row_bytes_(k * kernel.act_bytes()) {
-  sums_ = pointers_ + Lines(static_cast<size_t>(rows) * sizeof(void*));
+  sums_ = Lines(static_cast<size_t>(rows) * sizeof(void*));
   line_ = sums_ + Lines(static_cast<size_t>(rows) * sizeof(int32_t));
   image_ = line_ + Lines(static_cast<size_t>(k));
   bytes_ = image_ + Lines(static_cast<size_t>(rows * row_bytes_ + kSlackS8));
@@ -63,6 +64,7 @@ RnnCodes::RnnCodes(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, int
 
 void RnnCodes::Take(uint8_t* memory, int64_t row, const int8_t* codes) const noexcept {
   kernel_->load(memory + image_ + row * row_bytes_, codes, k_);
+  reinterpret_cast<int32_t*>(memory + sums_)[row] = static_cast<int32_t>(vector_->sum(codes, k_));
 }
 
 DynamicS8 RnnCodes::Quantize(uint8_t* memory, const float* x, int64_t rows,
@@ -79,15 +81,11 @@ DynamicS8 RnnCodes::Quantize(uint8_t* memory, const float* x, int64_t rows,
   return params;
 }
 
-LayerS8::Rows RnnCodes::Rows(uint8_t* memory, int64_t rows,
-                             const DynamicS8* params) const noexcept {
-  static constexpr int32_t kSegment = 0;
-  const uint8_t** address = reinterpret_cast<const uint8_t**>(memory + pointers_);
+RnnCodes::Rows RnnCodes::All(uint8_t* memory, int64_t rows,
+                             const DynamicS8& params) const noexcept {
+  const uint8_t** address = reinterpret_cast<const uint8_t**>(memory);
   for (int64_t r = 0; r < rows; ++r) address[r] = memory + image_ + r * row_bytes_;
-  LayerS8::Rows found{address, rows, &kSegment};
-  found.sums = reinterpret_cast<int32_t*>(memory + sums_);
-  found.dynamic = params;
-  return found;
+  return {address, reinterpret_cast<int32_t*>(memory + sums_), rows, params};
 }
 
 RnnMatrix::RnnMatrix(const PlanContext& plan, const TensorSpec& w, int64_t d, const RnnGates& gates,
@@ -95,12 +93,14 @@ RnnMatrix::RnnMatrix(const PlanContext& plan, const TensorSpec& w, int64_t d, co
     : gates_(gates),
       k_(w.shape[2]),
       parts_(parts),
-      kernel_(BITLITE_SELECT(gemm_f32, plan.isa)),
-      bias_(std::move(bias)) {
-  if (bias_.size() == 0) bias_ = InColumns(nullptr, gates);
+      biased_(bias.size() > 0),
+      bias_(biased_ ? std::move(bias) : InColumns(nullptr, gates)) {
   if (dynamic) {
-    PackCodes(plan, w, d);
+    tiles_ = &SelectGemmS8(plan.isa);
+    scale_ = BITLITE_SELECT(rnn_scale, plan.isa).fn;
+    PackCodes(w, d);
   } else {
+    gemm_ = BITLITE_SELECT(gemm_f32, plan.isa);
     PackFloat(w, d);
   }
 }
@@ -108,55 +108,83 @@ RnnMatrix::RnnMatrix(const PlanContext& plan, const TensorSpec& w, int64_t d, co
 void RnnMatrix::PackFloat(const TensorSpec& w, int64_t d) {
   const WeightValues values(w);
   const float* from = values.data() + d * w.shape[1] * k_;
-  std::vector<float> ordered(static_cast<size_t>(gates_.columns() * k_));
-  for (int64_t c = 0; c < gates_.columns(); ++c) {
-    const int64_t row = gates_.RowOf(c);
-    if (row >= 0) std::copy_n(from + row * k_, k_, ordered.data() + c * k_);
+  const int64_t panels = gates_.columns() / kGemmPanel;
+  // A line more: panels a multiple of 4 KiB apart would share their places in the cache.
+  panel_stride_ = (k_ + 1) * kGemmPanel;
+  w_.Reset(static_cast<size_t>(panels * panel_stride_));
+  std::vector<float> rows(static_cast<size_t>(kGemmPanel * k_));
+  for (int64_t p = 0; p < panels; ++p) {
+    std::fill(rows.begin(), rows.end(), 0.0f);
+    for (int64_t i = 0; i < kGemmPanel; ++i) {
+      const int64_t row = gates_.RowOf(p * kGemmPanel + i);
+      if (row >= 0) std::copy_n(from + row * k_, k_, rows.data() + i * k_);
+    }
+    PackPanels(rows.data(), kGemmPanel, k_, k_, 1, w_.data() + p * panel_stride_);
   }
-  w_.Reset(ordered.size());
-  PackPanels(ordered.data(), gates_.columns(), k_, k_, 1, w_.data());
 }
 
-void RnnMatrix::PackCodes(const PlanContext& plan, const TensorSpec& w, int64_t d) {
+void RnnMatrix::PackCodes(const TensorSpec& w, int64_t d) {
   const int8_t* from = static_cast<const int8_t*>(w.data) + d * w.shape[1] * k_;
   const auto at = [](const auto& v, int64_t i) { return v[v.size() == 1 ? 0 : i]; };
-  bool zeros = true;
-  for (int64_t z : w.zero_point) zeros &= z == 0;
+  const int64_t steps = CeilDiv(k_, tiles_->kstep), all = gates_.columns();
+  int64_t bytes = 0;
   for (int64_t part = 0; part < parts_; ++part) {
-    const int64_t first = Column(part), n = Column(part + 1) - first;
-    OutputS8 out;
-    out.dtype = DType::kF32;
-    out.fmin = -kInf;
-    out.fmax = kInf;
-    std::vector<int8_t> codes(static_cast<size_t>(n * k_));
-    for (int64_t c = 0; c < n; ++c) {
-      const int64_t row = gates_.RowOf(first + c);
-      out.acc_scale.push_back(row < 0 ? 1.0 : at(w.scale, row));
-      out.bias_f32.push_back(bias_[first + c]);
-      const int64_t zero = zeros || row < 0 ? 0 : at(w.zero_point, row);
-      if (!zeros) out.weight_zero.push_back(static_cast<int32_t>(zero));
-      if (row >= 0) std::memcpy(codes.data() + c * k_, from + row * k_, static_cast<size_t>(k_));
+    std::vector<Block> blocks;
+    for (int64_t column = Column(part), end = Column(part + 1); column < end;) {
+      const int64_t vectors = CeilDiv(end - column, tiles_->lanes);
+      const int nv = static_cast<int>(std::min<int64_t>(tiles_->max_nv, vectors));
+      const int64_t columns = std::min<int64_t>(nv * tiles_->lanes, end - column);
+      blocks.push_back({nv, column, columns, bytes});
+      bytes += CeilDiv(steps * tiles_->kstep * nv * tiles_->lanes, 64) * 64;
+      column += columns;
     }
-    LayerS8::Options options;
-    options.dynamic = true;
-    layers_.emplace_back(
-        SelectGemmS8(plan.isa), SelectVectorS8(plan.isa),
-        LayerS8::Weights{reinterpret_cast<const uint8_t*>(codes.data()), n, 1, k_, k_, 1}, out, 0,
-        options);
+    blocks_.push_back(std::move(blocks));
+  }
+  codes_.Reset(static_cast<size_t>(bytes));
+  std::memset(codes_.data(), 0, codes_.size());
+  for (Aligned<int32_t>* a : {&sums_, &none_}) {
+    a->Reset(static_cast<size_t>(all));
+    std::memset(a->data(), 0, a->size() * sizeof(int32_t));
+  }
+  scales_ = InColumns(nullptr, gates_);
+  if (std::any_of(w.zero_point.begin(), w.zero_point.end(), [](int64_t z) { return z != 0; })) {
+    zeros_.Reset(static_cast<size_t>(all));
+    std::memset(zeros_.data(), 0, zeros_.size() * sizeof(int32_t));
+  }
+  for (const std::vector<Block>& blocks : blocks_) {
+    for (const Block& block : blocks) {
+      const int64_t width = block.nv * tiles_->lanes;
+      for (int64_t i = 0; i < block.columns; ++i) {
+        const int64_t column = block.column + i, row = gates_.RowOf(column);
+        if (row < 0) continue;
+        scales_[column] = static_cast<float>(at(w.scale, row));
+        if (zeros_.size() > 0) zeros_[column] = static_cast<int32_t>(at(w.zero_point, row));
+        int64_t sum = 0;
+        for (int64_t k = 0; k < k_; ++k) {
+          const int8_t code = from[row * k_ + k];
+          sum += code;
+          const int64_t step = k / tiles_->kstep, rest = k % tiles_->kstep;
+          codes_[block.at + (step * width + i) * tiles_->kstep + rest] = code;
+        }
+        sums_[column] = static_cast<int32_t>(static_cast<uint32_t>(sum));
+      }
+    }
   }
 }
 
 void RnnMatrix::Multiply(const float* const* x, int64_t m, int64_t part, float* y) const noexcept {
-  // A part of the weights that stays in the second level of cache while rows pass by.
   constexpr int64_t kColumnStep = 4 * kGemmPanel;
   constexpr int64_t kBlockFloats = 128 * 1024;
-  const int64_t block = std::max(kColumnStep, kBlockFloats / k_ / kColumnStep * kColumnStep);
-  const int64_t end = Column(part + 1);
-  const int64_t tiles = CeilDiv(m, kernel_.row->a);
+  const int64_t end = Column(part + 1), tiles = CeilDiv(m, gemm_.row->a);
+  // Few rows read the weights once, from four places at a time; for many a part of the weights
+  // stays in the second level of cache.
+  const int64_t block = tiles == 1
+                            ? kColumnStep
+                            : std::max(kColumnStep, kBlockFloats / k_ / kColumnStep * kColumnStep);
   GemmF32Tile t;
   t.taps = 1;
   t.kc = k_;
-  t.panel_stride = k_ * kGemmPanel;
+  t.panel_stride = panel_stride_;
   t.residual = nullptr;
   t.ldr = 0;
   t.ldy = gates_.columns();
@@ -164,22 +192,55 @@ void RnnMatrix::Multiply(const float* const* x, int64_t m, int64_t part, float* 
   t.hi = kInf;
   for (int64_t column = Column(part); column < end; column += block) {
     t.n = std::min(block, end - column);
-    t.w = w_.data() + column / kGemmPanel * t.panel_stride;
+    t.w = w_.data() + column / kGemmPanel * panel_stride_;
     t.bias = bias_.data() + column;
     for (int64_t tile = 0; tile < tiles; ++tile) {
       const int64_t row = m * tile / tiles;
       t.a = x + row;
       t.rows = static_cast<int>(m * (tile + 1) / tiles - row);
       t.y = y + row * t.ldy + column;
-      kernel_.fn(t);
+      gemm_.fn(t);
     }
   }
 }
 
-void RnnMatrix::Multiply(const LayerS8::Rows& x, int64_t part, float* y) const noexcept {
-  const LayerS8& layer = layers_[part];
-  if (layer.needs_row_sums()) layer.SumRows(x);
-  layer.Run(x, 0, layer.blocks(), y + Column(part), gates_.columns(), nullptr, 0);
+void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const noexcept {
+  static constexpr int32_t kSegment = 0;
+  const int64_t first = Column(part), all = gates_.columns();
+  GemmS8Tile t{};
+  t.segments = &kSegment;
+  t.segment_count = 1;
+  t.segment_steps = static_cast<int32_t>(CeilDiv(k_, tiles_->kstep));
+  t.bias = none_.data();
+  t.multiplier = t.bias_f32 = bias_.data();  // not looked at
+  t.y_stride = all;
+  t.out = GemmS8Out::kS32;
+  RnnScaleArgs s{};
+  s.columns = Column(part + 1) - first;
+  s.sums = sums_.data() + first;
+  s.scales = scales_.data() + first;
+  s.bias = biased_ ? bias_.data() + first : nullptr;
+  s.zeros = zeros_.size() > 0 ? zeros_.data() + first : nullptr;
+  s.factor = -tiles_->form_value(x.params.zero_point);
+  s.scale = x.params.scale;
+  const int rows = tiles_->max_mr[tiles_->max_nv];
+  for (int64_t row = 0; row < x.count; row += rows) {
+    const int64_t end = std::min(x.count, row + rows);
+    t.rows = x.address + row;
+    for (const Block& block : blocks_[part]) {
+      t.w = codes_.data() + block.at;
+      t.n = static_cast<int32_t>(block.columns);
+      t.y = reinterpret_cast<int32_t*>(y + row * all + block.column);
+      tiles_->tile(block.nv, static_cast<int>(end - row))(t);
+    }
+    for (int64_t r = row; r < end; ++r) {
+      s.y = y + r * all + first;
+      s.acc = reinterpret_cast<const int32_t*>(s.y);
+      const int64_t sum = x.sums[r] - k_ * x.params.zero_point;
+      s.zeros_factor = static_cast<int32_t>(static_cast<uint32_t>(-sum));
+      scale_(s);
+    }
+  }
 }
 
 }  // namespace bitlite

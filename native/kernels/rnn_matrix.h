@@ -29,6 +29,13 @@ Aligned<float> InColumns(const float* values, const RnnGates& gates);
 // Rows quantized while running, in the form of the int8 kernels.
 class RnnCodes {
  public:
+  struct Rows {
+    const uint8_t** address;
+    int32_t* sums;  // of the codes
+    int64_t count;
+    DynamicS8 params;
+  };
+
   RnnCodes() = default;
   RnnCodes(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, int64_t k, int64_t rows);
 
@@ -37,13 +44,13 @@ class RnnCodes {
   void Take(uint8_t* memory, int64_t row, const int8_t* codes) const noexcept;
   // Rows of k floats, `stride` apart, on one range.
   DynamicS8 Quantize(uint8_t* memory, const float* x, int64_t rows, int64_t stride) const noexcept;
-  LayerS8::Rows Rows(uint8_t* memory, int64_t rows, const DynamicS8* params) const noexcept;
+  Rows All(uint8_t* memory, int64_t rows, const DynamicS8& params) const noexcept;
 
  private:
   const GemmS8Kernel* kernel_ = nullptr;
   const VectorS8Kernel* vector_ = nullptr;
   int64_t k_ = 0, row_bytes_ = 0;
-  size_t pointers_ = 0, sums_ = 0, line_ = 0, image_ = 0, bytes_ = 0;  // where they stand
+  size_t sums_ = 0, line_ = 0, image_ = 0, bytes_ = 0;  // where they stand, after the addresses
 };
 
 class RnnMatrix {
@@ -59,17 +66,33 @@ class RnnMatrix {
 
   // y[m, columns] = x w' + bias for the columns of a part; y is at column 0.
   void Multiply(const float* const* x, int64_t m, int64_t part, float* y) const noexcept;
-  void Multiply(const LayerS8::Rows& x, int64_t part, float* y) const noexcept;
+  void Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const noexcept;
 
  private:
+  // Columns that one call of an int8 tile computes.
+  struct Block {
+    int nv;
+    int64_t column, columns, at;  // at: of its packed codes
+  };
+
   void PackFloat(const TensorSpec& w, int64_t d);
-  void PackCodes(const PlanContext& plan, const TensorSpec& w, int64_t d);
+  void PackCodes(const TensorSpec& w, int64_t d);
 
   RnnGates gates_{};
   int64_t k_ = 0, parts_ = 1;
-  Kernel<gemm_f32::Fn> kernel_;
-  Aligned<float> w_, bias_;
-  std::vector<LayerS8> layers_;  // by part
+  bool biased_ = false;
+  Aligned<float> bias_;  // zeros where there is none
+
+  Kernel<gemm_f32::Fn> gemm_;
+  Aligned<float> w_;
+  int64_t panel_stride_ = 0;
+
+  const GemmS8Kernel* tiles_ = nullptr;
+  rnn_scale::Fn* scale_ = nullptr;
+  std::vector<std::vector<Block>> blocks_;  // by part
+  Aligned<int8_t> codes_;
+  Aligned<int32_t> sums_, zeros_, none_;  // zeros_: empty where all are 0; none_: zeros
+  Aligned<float> scales_;
 };
 
 }  // namespace bitlite

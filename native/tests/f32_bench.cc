@@ -211,6 +211,13 @@ BITLITE_BENCH(ElementsF32) {
     const auto fn = reinterpret_cast<rnn_f32::Fn*>(row.fn);
     report(row, "gates of an lstm", benching::Time([&] { fn(t); }));
   });
+  ForEachRow("rnn_scale", [&](const KernelRow& row) {
+    const std::vector<int32_t> sums(static_cast<size_t>(kElements), 7);
+    const RnnScaleArgs t = {sums.data(), kElements, sums.data(), nullptr,  x.data(),
+                            nullptr,     3,         0,           1.0f / 3, y.data()};
+    const auto fn = reinterpret_cast<rnn_scale::Fn*>(row.fn);
+    report(row, "", benching::Time([&] { fn(t); }));
+  });
   ForEachRow("reduce_rows_f32", [&](const KernelRow& row) {
     const float* rows[] = {x.data()};
     const auto fn = reinterpret_cast<reduce_rows_f32::Fn*>(row.fn);

@@ -146,20 +146,73 @@ void CheckPlain(const KernelRow& row, const GateCase& c) {
   }
 }
 
-BITLITE_TEST(RnnF32) {
+template <typename Check>
+void ForEachRow(const char* family, Check check) {
   int count = 0, found = 0;
   const KernelRow* rows = KernelRows(&count);
   for (int i = 0; i < count; ++i) {
-    if (std::strcmp(rows[i].family, "rnn_f32") != 0 || (rows[i].isa & ~CpuIsa()) != 0) continue;
+    if (std::strcmp(rows[i].family, family) != 0 || (rows[i].isa & ~CpuIsa()) != 0) continue;
+    check(rows[i]);
     ++found;
-    for (const GateCase& c : kGateCases) {
-      CheckLstm(rows[i], c);
-      CheckGru(rows[i], c, false);
-      CheckGru(rows[i], c, true);
-      CheckPlain(rows[i], c);
-    }
   }
-  CHECK(found > 0);
+  CHECK(found > 0) << family;
+}
+
+BITLITE_TEST(RnnF32) {
+  ForEachRow("rnn_f32", [](const KernelRow& row) {
+    for (const GateCase& c : kGateCases) {
+      CheckLstm(row, c);
+      CheckGru(row, c, false);
+      CheckGru(row, c, true);
+      CheckPlain(row, c);
+    }
+  });
+}
+
+// To the bit, also where sums wrap and where a float does not hold them.
+void CheckScale(const KernelRow& row, int64_t columns, bool with_zeros, bool with_bias) {
+  std::mt19937 random(static_cast<uint32_t>(columns));
+  const auto ints = [&](uint32_t limit) {
+    std::vector<int32_t> values(static_cast<size_t>(columns));
+    for (int32_t& v : values) {
+      v = static_cast<int32_t>(static_cast<int64_t>(random() % limit) - limit / 2);
+    }
+    return values;
+  };
+  const std::vector<int32_t> acc = ints(4000000000u), sums = ints(30000), zeros = ints(200);
+  const std::vector<float> scales = Uniform(columns, 1), bias = Uniform(columns, 2, 1e5f);
+  std::vector<float> y(static_cast<size_t>(columns));
+  std::memcpy(y.data(), acc.data(), acc.size() * sizeof(int32_t));
+  RnnScaleArgs t{};
+  t.acc = reinterpret_cast<const int32_t*>(y.data());
+  t.columns = columns;
+  t.sums = sums.data();
+  t.zeros = with_zeros ? zeros.data() : nullptr;
+  t.scales = scales.data();
+  t.bias = with_bias ? bias.data() : nullptr;
+  t.factor = -77;
+  t.zeros_factor = 123456;
+  t.scale = 0.037f;
+  t.y = y.data();
+  reinterpret_cast<rnn_scale::Fn*>(row.fn)(t);
+  for (int64_t c = 0; c < columns; ++c) {
+    int64_t sum = int64_t{acc[c]} + int64_t{sums[c]} * t.factor;
+    if (with_zeros) sum += int64_t{zeros[c]} * t.zeros_factor;
+    const float scale = t.scale * scales[c];
+    float want = static_cast<float>(static_cast<int32_t>(static_cast<uint32_t>(sum))) * scale;
+    if (with_bias) want = want + bias[c];
+    CHECK(y[c] == want) << row.symbol << " " << c;
+  }
+}
+
+BITLITE_TEST(RnnScale) {
+  ForEachRow("rnn_scale", [](const KernelRow& row) {
+    for (int64_t columns : {16, 48, 1024}) {
+      for (bool zeros : {false, true}) {
+        for (bool bias : {false, true}) CheckScale(row, columns, zeros, bias);
+      }
+    }
+  });
 }
 
 TensorSpec Named(const char* name, Shape shape, DType dtype = DType::kF32,

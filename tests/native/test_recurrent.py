@@ -119,6 +119,8 @@ def test_layers_whose_steps_several_threads_share(op, attrs, direction, batch):
 def test_many_sequences_and_wide_inputs():
     Layer("Lstm", steps=9, batch=37, size=70, hidden=33).check(5e-6)
     Layer("Gru", steps=90, batch=1, size=300, hidden=8).check(5e-6)
+    lengths = np.random.default_rng(0).integers(0, 10, 13)
+    Layer("Gru", {"direction": "bidirectional"}, steps=9, batch=13, lengths=lengths, states=True).check()
 
 
 def test_peepholes_clips_and_coupled_gates():

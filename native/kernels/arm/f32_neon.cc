@@ -23,6 +23,7 @@ void binary_f32_neon(const BinaryF32Args& t) { BinaryKernel(t); }
 void reduce_rows_f32_neon(const ReduceRowsF32Args& t) { ReduceRowsKernel(t); }
 float reduce_run_f32_neon(const ReduceRunF32Args& t) { return ReduceRunKernel(t); }
 void rnn_f32_neon(const RnnF32Args& t) { RnnKernel(t); }
+void rnn_scale_neon(const RnnScaleArgs& t) { RnnScale(t); }
 void softmax_f32_neon(const SoftmaxF32Args& t) { SoftmaxKernel(t); }
 void norm_f32_neon(const NormF32Args& t) { NormKernel(t); }
 

@@ -1,4 +1,4 @@
-// The rnn_f32 kernel over Vec. No fused multiply-adds outside the activations.
+// The rnn_f32 and rnn_scale kernels over Vec. No fused multiply-adds outside the activations.
 #pragma once
 
 #include "../rnn_f32.h"
@@ -131,6 +131,25 @@ inline void PlainRow(const bitlite::RnnF32Args& t, F f) {
       Store(t.y + block * kBlock + v, f(clip(SumAt<1>(t, block, 0, v))));
     }
   }
+}
+
+template <bool ZEROS, bool BIAS>
+inline void ScaleRow(const bitlite::RnnScaleArgs& t) {
+  const Vec scale = Set(t.scale);
+  for (int64_t c = 0; c < t.columns; c += Vec::kWidth) {
+    Ints sum = AddProduct(LoadInts(t.acc + c), LoadInts(t.sums + c), t.factor);
+    if (ZEROS) sum = AddProduct(sum, LoadInts(t.zeros + c), t.zeros_factor);
+    Vec y = ToFloat(sum) * (scale * Load(t.scales + c));
+    if (BIAS) y = y + Load(t.bias + c);
+    Store(t.y + c, y);
+  }
+}
+
+inline void RnnScale(const bitlite::RnnScaleArgs& t) {
+  if (t.zeros != nullptr) {
+    return t.bias != nullptr ? ScaleRow<true, true>(t) : ScaleRow<true, false>(t);
+  }
+  return t.bias != nullptr ? ScaleRow<false, true>(t) : ScaleRow<false, false>(t);
 }
 
 inline void RnnKernel(const bitlite::RnnF32Args& t) {

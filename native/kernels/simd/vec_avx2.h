@@ -31,6 +31,17 @@ inline void LoadNibbles(const uint8_t* p, Vec* low, Vec* high) {
   *low = {_mm256_cvtepi32_ps(_mm256_and_si256(b, _mm256_set1_epi32(15)))};
   *high = {_mm256_cvtepi32_ps(_mm256_srli_epi32(b, 4))};
 }
+// Accumulators, modulo 2^32.
+struct Ints {
+  __m256i v;
+};
+inline Ints LoadInts(const int32_t* p) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))};
+}
+inline Ints AddProduct(Ints a, Ints b, int32_t factor) {
+  return {_mm256_add_epi32(a.v, _mm256_mullo_epi32(b.v, _mm256_set1_epi32(factor)))};
+}
+inline Vec ToFloat(Ints a) { return {_mm256_cvtepi32_ps(a.v)}; }
 inline Vec Set(float a) { return {_mm256_set1_ps(a)}; }
 inline Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }

@@ -28,6 +28,15 @@ inline void LoadNibbles(const uint8_t* p, Vec* low, Vec* high) {
   *low = {_mm512_cvtepi32_ps(_mm512_and_si512(b, _mm512_set1_epi32(15)))};
   *high = {_mm512_cvtepi32_ps(_mm512_srli_epi32(b, 4))};
 }
+// Accumulators, modulo 2^32.
+struct Ints {
+  __m512i v;
+};
+inline Ints LoadInts(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
+inline Ints AddProduct(Ints a, Ints b, int32_t factor) {
+  return {_mm512_add_epi32(a.v, _mm512_mullo_epi32(b.v, _mm512_set1_epi32(factor)))};
+}
+inline Vec ToFloat(Ints a) { return {_mm512_cvtepi32_ps(a.v)}; }
 inline Vec Set(float a) { return {_mm512_set1_ps(a)}; }
 inline Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }

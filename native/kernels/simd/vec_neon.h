@@ -35,6 +35,13 @@ inline void LoadNibbles(const uint8_t* p, Vec* low, Vec* high) {
   *low = {vcvtq_f32_u32(vandq_u32(b, vdupq_n_u32(15)))};
   *high = {vcvtq_f32_u32(vshrq_n_u32(b, 4))};
 }
+// Accumulators, modulo 2^32.
+struct Ints {
+  int32x4_t v;
+};
+inline Ints LoadInts(const int32_t* p) { return {vld1q_s32(p)}; }
+inline Ints AddProduct(Ints a, Ints b, int32_t factor) { return {vmlaq_n_s32(a.v, b.v, factor)}; }
+inline Vec ToFloat(Ints a) { return {vcvtq_f32_s32(a.v)}; }
 inline Vec Set(float a) { return {vdupq_n_f32(a)}; }
 inline Vec operator+(Vec a, Vec b) { return {vaddq_f32(a.v, b.v)}; }
 inline Vec operator-(Vec a, Vec b) { return {vsubq_f32(a.v, b.v)}; }

@@ -34,6 +34,20 @@ inline void LoadNibbles(const uint8_t* p, Vec* low, Vec* high) {
     high->v[i] = static_cast<float>(p[i] >> 4);
   }
 }
+// Accumulators, modulo 2^32.
+struct Ints {
+  uint32_t v[Vec::kWidth];
+};
+inline Ints LoadInts(const int32_t* p) {
+  Ints y;
+  for (int i = 0; i < Vec::kWidth; ++i) y.v[i] = static_cast<uint32_t>(p[i]);
+  return y;
+}
+inline Ints AddProduct(Ints a, Ints b, int32_t factor) {
+  for (int i = 0; i < Vec::kWidth; ++i) a.v[i] += b.v[i] * static_cast<uint32_t>(factor);
+  return a;
+}
+inline Vec ToFloat(Ints a) { VEC_EACH(static_cast<float>(static_cast<int32_t>(a.v[i]))); }
 inline Vec Set(float a) { VEC_EACH(a); }
 inline Vec operator+(Vec a, Vec b) { VEC_EACH(a.v[i] + b.v[i]); }
 inline Vec operator-(Vec a, Vec b) { VEC_EACH(a.v[i] - b.v[i]); }
