@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..converter.errors import DataError
+from ..converter.formats.files import write_atomic
 
 MIN_BINS, MAX_BINS, DEFAULT_BINS = 512, 4096, 2048
 _LOWEST = -1000  # the exponent of bins that hold only zeros
@@ -262,18 +263,12 @@ def _exponent(low: float, high: float, bins: int) -> int:
 def save_dist(path: str | os.PathLike[str], tensors: Mapping[str, Histogram]) -> None:
     """Writes the statistics of named tensors as JSON, one line a tensor's array, for reading and editing by hand.
 
-    A "range" of [low, high] put in by hand overrules whatever the method would choose.
+    A "range" of [low, high] put in by hand overrules whatever the method would choose. Raises OutputError.
     """
     rows = ",\n".join(f"{json.dumps(name)}: {_indented(item.to_json())}" for name, item in tensors.items())
     text = f'{{"bitlite_statistics": {_VERSION}, "tensors": {{\n{rows}\n}}}}\n'
-    target = Path(path)
-    part = target.with_name(target.name + ".part")
-    try:
-        part.write_text(text, "utf-8")
-        part.replace(target)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise DataError(f"cannot write {target}: {error.strerror}") from error
+    with write_atomic(path) as file:
+        file.write(text.encode())
 
 
 def _indented(values: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..converter.errors import OutputError
+from ..converter.formats.files import write_atomic
 from ..converter.ir import Node, Tensor
 from ..converter.numeric.qparams import dequantize, quantize_f32
 from .emit import Layer
@@ -74,17 +76,19 @@ def measure(walk: Walk, node: Node, method: Callable[[Tensor], str]) -> dict[str
 
 def save_tables(folder: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes layers.csv and layers.json into `folder`. Raises OutputError."""
+    text = io.StringIO(newline="")
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    target = Path(folder)
     try:
-        target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        with open(target / "layers.csv", "w", newline="", encoding="utf-8") as file:
-            if rows:
-                writer = csv.DictWriter(file, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
-        (target / "layers.json").write_text(json.dumps(list(rows), indent=1) + "\n", "utf-8")
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
+    for name, content in (("layers.csv", text.getvalue()), ("layers.json", json.dumps(list(rows), indent=1) + "\n")):
+        with write_atomic(target / name) as file:
+            file.write(content.encode())
 
 
 def _with_weight(node: Node, layer: Layer, weight: np.ndarray) -> Node:

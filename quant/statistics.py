@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..converter.errors import DataError
+from ..converter.formats.files import write_atomic
 from .histogram import Histogram, load_dist, save_dist
 
 _SUFFIX = ".channels"
@@ -25,17 +26,18 @@ class Statistics:
 
 
 def save_statistics(path: str | os.PathLike[str], statistics: Statistics) -> None:
-    """Writes `path` (see `histogram.save_dist`); where channels were scaled, their factors in `path`.channels."""
+    """Writes `path` (see `histogram.save_dist`); where channels were scaled, their factors in `path`.channels.
+
+    Raises OutputError.
+    """
     save_dist(path, statistics.histograms)
     beside = Path(os.fspath(path) + _SUFFIX)
     if not statistics.factors:
         beside.unlink(missing_ok=True)
         return
     text = ",\n".join(f"{json.dumps(k)}: {json.dumps(v.tolist())}" for k, v in statistics.factors.items())
-    try:
-        beside.write_text("{\n" + text + "\n}\n", "utf-8")
-    except OSError as error:
-        raise DataError(f"cannot write {beside}: {error.strerror}") from error
+    with write_atomic(beside) as file:
+        file.write(("{\n" + text + "\n}\n").encode())
 
 
 def load_statistics(path: str | os.PathLike[str]) -> Statistics:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from ..converter.errors import GraphError, ModelError, UnsupportedError, UsageError
@@ -44,14 +46,9 @@ def run(options: ConvertOptions) -> Report:
     from .. import __version__
 
     start = time.perf_counter()
-    for path in (*map(options.output_path, options.output_format), *filter(None, [options.report])):
-        check_target(path, sources=(options.model_file,))
-    if options.dump_dist:
-        with options.blame("dump_dist"):
-            check_target(options.dump_dist, sources=(options.model_file,))
-    if options.debug_info_save_path:
-        with options.blame("debug_info_save_path"):
-            check_folder(options.debug_info_save_path)
+    if options.check not in ("", "false"):
+        raise UsageError("check: a conversion writes a model", hint="the command: converter_lite --check=MODEL")
+    _check_targets(options)
     graph = _read(options)
     report = Report(options.model_file, os.path.getsize(options.model_file), notes=list(options.notes))
     dump = options.dump_ir or None
@@ -63,18 +60,51 @@ def run(options: ConvertOptions) -> Report:
         _check_formats(graph, options)
     targets = _quantized(graph, options, report)
     originals: dict[int, Original] = {}
-    try:
+    with _all_or_none(report):
         for container, target in targets.items():
             _write(target, container, options, report)
             if options.read_back:
                 original = originals.setdefault(id(target), Original(target, options.threads or 1))
                 check_written(options.output_path(container.upper()), original)
+    report.seconds = time.perf_counter() - start
+    if options.infer or options.verify:
+        from .infer import run_written
+
+        for path in report.files:
+            report.runs += run_written(path, options)
+    if options.report:
+        with _all_or_none(report):
+            report.save(options.report)
+    return report
+
+
+@contextlib.contextmanager
+def _all_or_none(report: Report) -> Iterator[None]:
+    """Removes the files of every format where the last step to them fails."""
+    try:
+        yield
     except BaseException:
         for path in report.files:
-            os.unlink(path)  # all formats or none
+            os.unlink(path)
         raise
-    report.seconds = time.perf_counter() - start
-    return report
+
+
+def _check_targets(options: ConvertOptions) -> None:
+    """Raises OutputError or UsageError, before any work, for what could not be written."""
+    models = [*map(options.output_path, options.output_format), *filter(None, [options.report])]
+    for path in models:
+        check_target(path, sources=(options.model_file,))
+    if options.dump_dist:
+        with options.blame("dump_dist"):
+            check_target(options.dump_dist, sources=(options.model_file,))
+    if options.debug_info_save_path:
+        with options.blame("debug_info_save_path"):
+            check_folder(options.debug_info_save_path)
+    seen: set[str] = set()
+    for path in (*models, *filter(None, [options.dump_dist])):
+        if (real := os.path.realpath(path)) in seen:
+            raise UsageError(f"{path} would be written twice", hint="another name for one of the outputs")
+        seen.add(real)
 
 
 def _check_formats(graph: Graph, options: ConvertOptions) -> None:

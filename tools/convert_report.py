@@ -23,6 +23,7 @@ class Report:
         layers: one row per weight: layer, bits, why it stays float. stored: tensor → (form, bytes) in the file.
         quality: of an int8 graph, a row per layer (range, scale, SQNR …) where that was measured.
         passes: what the passes changed and refused. notes: what a user should know. seconds: the whole conversion.
+        runs: what `infer` and `verify` found.
     """
 
     source: str
@@ -34,6 +35,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     quality: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    runs: list[str] = field(default_factory=list)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One dict per weight: layer, op, shape, bits, form, bytes_before, bytes_after, why."""
@@ -60,6 +62,7 @@ class Report:
             "quality": self.quality,
             "passes": [asdict(r) | {"kind": type(r).__name__.lower()} for r in self.passes],
             "notes": self.notes,
+            "runs": self.runs,
         }
 
     def __str__(self) -> str:
@@ -81,6 +84,7 @@ class Report:
             lines += table_lines("", columns, cells, ("bits", "before", "after"), 10**6)
         for r in self.passes:
             lines.append(f"{r.pass_name}: {r.node}: {r.what if isinstance(r, Change) else f'left alone: {r.reason}'}")
+        lines += self.runs
         return "\n".join(lines) + "\n"
 
     def save(self, path: str) -> None:

@@ -38,17 +38,12 @@ def _work(argv: Sequence[str]) -> int:
 
         share_heap()
     report = run(options)
-    if options.report:
-        report.save(options.report)
     if not options.quiet:
         from .tables import print_report
 
         print_report(report)
-    if options.infer or options.verify:
-        from .infer import run_written
-
-        for path in report.files:
-            print("\n".join(run_written(path, options)))
+    for line in report.runs:
+        print(line)
     print("CONVERTER RESULT SUCCESS:0")
     return 0
 

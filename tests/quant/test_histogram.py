@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from bitlite.converter.errors import DataError
+from bitlite.converter.errors import DataError, OutputError
 from bitlite.quant.histogram import Histogram, load_dist, save_dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -202,5 +202,17 @@ def test_other_files_are_refused(tmp_path, text):
 def test_missing_files_and_folders_are_said(tmp_path):
     with pytest.raises(DataError, match="cannot read"):
         load_dist(tmp_path / "none.json")
-    with pytest.raises(DataError, match="cannot write"):
+    with pytest.raises(OutputError, match="does not exist"):
         save_dist(tmp_path / "no" / "dist.json", {})
+
+
+def test_a_full_disk_leaves_no_half_of_a_table(tmp_path, monkeypatch):
+    from bitlite.quant.quality import save_tables
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OutputError, match="No space"):
+        save_tables(str(tmp_path / "info"), [{"layer": "a"}])
+    assert not list((tmp_path / "info").iterdir())

@@ -128,3 +128,31 @@ def test_tflite_gets_no_correction_that_it_cannot_hold(tmp_path, capsys):
     assert convert(tmp_path, "--outputFormat=TFLITE") == 0
     assert "no weight correction" in capsys.readouterr().out
     assert convert(tmp_path, "--outputFormat=TFLITE", "--weightCorrection=true") != 0
+
+
+def test_report_and_runs_are_asked_for_by_keyword(tmp_path):
+    report = bitlite.convert(DIGITS, tmp_path / "d", report=str(tmp_path / "r.json"), infer=True)
+    assert json.loads((tmp_path / "r.json").read_text())["runs"] == report.runs
+    assert "ran once" in report.runs[0]
+    with pytest.raises(bitlite.UsageError, match="check"):
+        bitlite.convert(DIGITS, tmp_path / "e", check="true")
+    assert not (tmp_path / "e.ms").exists()
+
+
+def test_no_model_stays_whose_report_cannot_be_written(tmp_path, monkeypatch):
+    def full(self, path):
+        raise bitlite.OutputError("no space left on device", file=path)
+
+    monkeypatch.setattr("bitlite.tools.convert_report.Report.save", full)
+    with pytest.raises(bitlite.OutputError, match="no space"):
+        bitlite.convert(DIGITS, tmp_path / "d", report=str(tmp_path / "r.json"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("other", [{"report": "d.ms"}, {"report": "x.json", "dump_dist": "./x.json"}])
+def test_two_outputs_of_one_name_are_refused(tmp_path, monkeypatch, other):
+    monkeypatch.chdir(tmp_path)
+    samples = [np.zeros((1, 1, 8, 8), np.float32)]
+    with pytest.raises(bitlite.UsageError, match="written twice"):
+        bitlite.convert(DIGITS, "d", quant_type="PostTraining", calibration_data=samples, **other)
+    assert not list(tmp_path.iterdir())
