@@ -14,8 +14,8 @@
 // gemmlowp, the profile of the MindSpore Lite and TFLite reference kernels:
 //   y = clamp(RoundingDivideByPot(SaturatingRoundingDoublingHighMul(acc << left, mantissa), right)
 //   + zp)
-//   Elementwise operators, and what MindSpore Lite's own x86 code makes of them: AddGemmlowp,
-//   MulGemmlowp and QuantizeGemmlowp.
+//   Elementwise operators, and what MindSpore Lite's own x86 code makes of them: QuantizeSum,
+//   RescaleAsX86, MulGemmlowp and QuantizeGemmlowp.
 #pragma once
 
 #include <cmath>
@@ -148,13 +148,6 @@ static inline GemmlowpSum QuantizeSum(double sa, double sb, double sy) {
   const double common = 2 * (sa > sb ? sa : sb);
   return {QuantizeMultiplier(sa / common), QuantizeMultiplier(sb / common),
           QuantizeMultiplier(common / (1048576.0 * sy))};
-}
-
-// a and b are codes less their zero points. as_x86: see RescaleAsX86; sums come out of it in whole
-// vectors of 16, what is left over and differences out of the scalar code.
-static inline int32_t AddGemmlowp(int32_t a, int32_t b, const GemmlowpSum& m, bool as_x86) {
-  const auto rescale = as_x86 ? RescaleAsX86 : Rescale;
-  return rescale(rescale(a * 1048576, m.a) + rescale(b * 1048576, m.b), m.y);
 }
 
 // A float to a code, multiplied and shifted in one operation; halves go away from zero.

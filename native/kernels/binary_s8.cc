@@ -214,17 +214,32 @@ DoubtS8 DoubtOf(const BinaryS8Args& args, const PairTables& tables, bool product
   return doubt;
 }
 
+// value(a, b) of the codes a and b.
 template <typename F>
-std::vector<int8_t> TableOf(const BinaryS8Args& args, F sum) {
+std::vector<int8_t> TableOf(const OutputCodesS8& out, F value) {
   std::vector<int8_t> table(65536);
   for (int a = -128; a < 128; ++a) {
     for (int b = -128; b < 128; ++b) {
-      const int64_t y = int64_t{sum(a - args.a_zero, b - args.b_zero)} + args.out.zero_point;
+      const int64_t y = int64_t{value(a, b)} + out.zero_point;
       table[static_cast<size_t>((a + 128) * 256 + b + 128)] =
-          static_cast<int8_t>(std::clamp<int64_t>(y, args.out.qmin, args.out.qmax));
+          static_cast<int8_t>(std::clamp<int64_t>(y, out.qmin, out.qmax));
     }
   }
   return table;
+}
+
+// a + sign * b: each operand is rescaled, then the sum. as_x86: see RescaleAsX86; sums come out of
+// it in whole vectors of 16, what is left over and differences out of the scalar code.
+std::vector<int8_t> SumTable(const BinaryS8Args& args, const GemmlowpSum& m, int sign,
+                             bool as_x86) {
+  const auto rescale = as_x86 ? RescaleAsX86 : Rescale;
+  int32_t left[256], right[256];
+  for (int c = -128; c < 128; ++c) {
+    left[c + 128] = rescale((c - args.a_zero) * 1048576, m.a);
+    right[c + 128] = rescale(sign * (c - args.b_zero) * 1048576, m.b);
+  }
+  return TableOf(args.out,
+                 [&](int a, int b) { return rescale(left[a + 128] + right[b + 128], m.y); });
 }
 
 PairTables GemmlowpTables(const std::string& op, const BinaryS8Args& args, const TensorSpec& a,
@@ -233,20 +248,19 @@ PairTables GemmlowpTables(const std::string& op, const BinaryS8Args& args, const
   if (op == "mul") {
     const GemmlowpMultiplier m =
         QuantizeMultiplier(static_cast<float>(GemmlowpScale(ScaleOf(a), ScaleOf(b), ScaleOf(y))));
-    tables.main = TableOf(args, [&](int x, int z) { return MulGemmlowp(x, z, m); });
+    tables.main = TableOf(
+        args.out, [&](int x, int z) { return MulGemmlowp(x - args.a_zero, z - args.b_zero, m); });
     return tables;
   }
   const GemmlowpSum m = QuantizeSum(ScaleOf(a), ScaleOf(b), ScaleOf(y));
-  const int sign = op == "sub" ? -1 : 1;
-  const auto scalar = [&](int x, int z) { return AddGemmlowp(x, sign * z, m, false); };
   if (op == "sub") {
-    tables.main = TableOf(args, scalar);
+    tables.main = SumTable(args, m, -1, false);
     return tables;
   }
   tables.run = SumRun(a, b, y);
   tables.rest = tables.run % kVector;
-  tables.main = TableOf(args, [&](int x, int z) { return AddGemmlowp(x, z, m, true); });
-  if (tables.rest > 0) tables.tail = TableOf(args, scalar);
+  tables.main = SumTable(args, m, 1, true);
+  if (tables.rest > 0) tables.tail = SumTable(args, m, 1, false);
   return tables;
 }
 
