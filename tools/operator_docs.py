@@ -128,8 +128,7 @@ def tflite_table(counts: Mapping[tuple[str, str], Mapping[str, int]]) -> str:
     lines = ["## TFLite's operators, in LiteRT and here", ""]
     lines += [
         f"Models of one operator each, over ranks, broadcasting, fused activations, attributes and types: {compared}",
-        f"were compared, {differs} differ. LiteRT refuses {theirs} more. {ours} that it runs are refused here by name:",
-        "an int8 LSTM with both peepholes and a projection, where LiteRT's own kernel confuses cells.",
+        f"were compared, {differs} differ. LiteRT refuses {theirs} more; {ours} that it runs are refused here by name.",
         "",
         "Floats lie within 1e-5 of the range. Integers, and codes that an operator moves or chooses, are equal. Codes",
         "that are computed are at most one apart, as LiteRT rounds with integer multipliers ([integers](integers.md)).",

@@ -82,6 +82,7 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     step, lift = float(q[_C].scale[0]), attrs["hidden"]
     coupled, normed = full[_W] is None, full[_NORM + 1] is not None
     rows = full[_W + 1].shape[0]
+    size = rows if full[_PROJECTION] is None else full[_PROJECTION].shape[0]
 
     def gate(k: int, xt: np.ndarray, h: np.ndarray, c: np.ndarray) -> np.ndarray:
         scale = attrs["gates"][k] if normed else 2.0**-12
@@ -93,7 +94,14 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
             total = _word(total + _times(acc, float(weight.scale[0]) * float(from_.scale[0]) / scale))
         at = _PEEPHOLE[k]
         if at is not None and full[at] is not None:
-            total = _word(total + _times(c.astype(np.int64) * full[at], step * float(q[at].scale[0]) / scale))
+            # Its kernel takes the output's size for the number of cells, which a projection makes smaller: it walks
+            # over the first so many of each sequence or, where the time comes first, of all sequences together.
+            places = np.arange(len(xt) * size)
+            if not attrs["time_major"]:
+                places = places // size * rows + places % size
+            product = c.astype(np.int64).reshape(-1)[places] * full[at][np.arange(len(places)) % size]
+            flat = total.reshape(-1)
+            flat[places] = _word(flat[places] + _times(product, step * float(q[at].scale[0]) / scale))
         if normed:
             total = _normed(total, full[_NORM + k], full[_BIAS + k], float(q[_NORM + k].scale[0]))
         value = total / 4096
@@ -239,8 +247,12 @@ def read_sequence_lstm(r: Reading) -> Tensor:
             r.refuse("its integer form lacks parameters of its states or of what is inside")
         if r.input(0).dtype != np.int8 or r.input(_W + 1).dtype != np.int8 or attrs["act"] != "tanh":
             r.refuse("its integer form is read with int8 values and weights and tanh")
-        if inputs[_PROJECTION] is not None and any(inputs[i] is not None for i in _PEEPHOLE if i is not None):
-            r.refuse("its integer form with peepholes and a projection is not read: TFLite's own kernel confuses cells")
+        sizes = [t.shape[0] if t is not None and t.shape else 0 for t in (inputs[_PROJECTION], inputs[_W + 1])]
+        if sizes[0] > sizes[1] and any(inputs[i] is not None for i in _PEEPHOLE if i is not None):  # pyright: ignore
+            r.refuse(
+                f"its integer form has peepholes and a projection of {sizes[1]} cells to {sizes[0]} values, where "
+                "TFLite's kernel goes beyond its arrays"
+            )
         attrs["gates"] = [float(q.scale[0]) for q in inside[:4]]  # pyright: ignore[reportOptionalMemberAccess]
         attrs["hidden"] = [float(inside[4].scale[0]), int(inside[4].zero_point[0])]  # pyright: ignore
     return r.emit("SequenceLstm", *inputs, **attrs)

@@ -191,7 +191,6 @@ ROWS = [
             "clip": (0.0, 0.3),
             "act": (TANH_ACT, TANH_ACT, RELU_ACT),
         },
-        ("peepholes and a projection",),
     ),
     Row(
         "SVDF",
