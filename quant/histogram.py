@@ -232,7 +232,10 @@ class Histogram:
             new.channel_sum = np.asarray(values["channel_sum"], np.float64).reshape(-1)
             new.channel_count = int(values["channel_count"])
         if values.get("range") is not None:
-            low, high = (float(v) for v in values["range"])
+            try:
+                low, high = (float(v) for v in values["range"])
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"range {values['range']!r} is not [low, high]") from error
             if not low < high or not math.isfinite(low) or not math.isfinite(high):
                 raise ValueError(f"range [{low}, {high}] is empty")
             new.fixed = low, high
@@ -285,7 +288,7 @@ def load_dist(path: str | os.PathLike[str], names: Iterable[str] | None = None) 
         content = json.loads(Path(path).read_text("utf-8"))
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict) or content.get("bitlite_statistics") != _VERSION:
         raise DataError(f"{path} holds no calibration statistics of version {_VERSION}")

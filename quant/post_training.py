@@ -35,7 +35,7 @@ from .prepare import (
     weights_to_reals,
 )
 from .quality import measure
-from .ranges import WIDENED, candidates, extent, group_range, parameters, steady_means, widened
+from .ranges import WIDENED, by_hand, candidates, extent, group_range, parameters, steady_means, widened
 from .rounding import refine
 from .statistics import Statistics, check_statistics
 from .walk import Walk, subset_size
@@ -186,10 +186,11 @@ def _choose(
     settings: Settings,
 ) -> tuple[dict[Tensor, QuantParam], dict[str, str]]:
     names = candidates(settings.methods)
+    set_by_hand = {g.name for g in groups.groups if by_hand(g, seen) is not None}
     ranges = {g.name: {m: group_range(g, seen, m) for m in names} for g in groups.groups if g.fixed is None}
     if "AUTO" in settings.methods:
         fed = {groups.of[t].name for t in graph.inputs if t in groups.of}
-        for name in fed & set(ranges):
+        for name in (fed & set(ranges)) - set_by_hand:
             ranges[name][WIDENED] = widened(ranges[name]["MAX_MIN"])
     chosen = dict.fromkeys(ranges, names[0])
     if len(names) > 1 and samples is not None:
@@ -200,6 +201,7 @@ def _choose(
         params.update(dict.fromkeys(group.members, parameters(group, bounds)))
     free = (n for n in graph.nodes if n in plan.integer and not any(seen[t].fixed for t in n.outputs if t in seen))
     steady_means(free, groups, params)
+    chosen |= dict.fromkeys(set_by_hand, "by hand")
     return params, chosen | {g.name: "fixed" for g in groups.groups if g.fixed is not None}
 
 

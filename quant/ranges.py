@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..converter.errors import DataError
 from ..converter.ir import Node, Tensor
 from ..converter.numeric.qparams import QuantParam, choose_asymmetric
 from .groups import Group, Groups
@@ -38,8 +39,23 @@ def extent(t: Tensor) -> Range:
     return (float(t.data.min()), float(t.data.max())) if t.data.size else (0.0, 0.0)
 
 
+def by_hand(group: Group, stats: Mapping[Tensor, Histogram]) -> Range | None:
+    """The range that a user put into the statistics of any of the group's tensors; it holds all such ranges.
+
+    Raises DataError where the tensor's scale is not free.
+    """
+    given = [(t, h.fixed) for t in group.members if (h := stats.get(t)) is not None and h.fixed is not None]
+    if not given:
+        return None
+    if group.fixed is not None:
+        raise DataError(f"tensor {given[0][0].name!r} has a range by hand, and its scale is fixed: {group.fixed[0]:g}")
+    return min(0.0, *(low for _, (low, _) in given)), max(0.0, *(high for _, (_, high) in given))
+
+
 def group_range(group: Group, stats: Mapping[Tensor, Histogram], method: str) -> Range:
-    """The range that holds what the method keeps of each of the group's sources."""
+    """The range that holds what the method keeps of each of the group's sources, or the one set by hand."""
+    if (given := by_hand(group, stats)) is not None:
+        return given
     low = high = 0.0
     for t in group.sources:
         a, b = extent(t) if t.is_const else choose(method, stats[t], ACTIVATION_BITS)

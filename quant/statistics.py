@@ -67,7 +67,7 @@ def _factors(path: Path) -> dict[str, np.ndarray]:
         return {}
     try:
         found = {str(k): np.asarray(v, np.float64) for k, v in json.loads(path.read_text("utf-8")).items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: {error}") from error
     for name, factors in found.items():
         if factors.ndim != 1 or not (np.isfinite(factors) & (factors > 0)).all():

@@ -216,3 +216,10 @@ def test_a_full_disk_leaves_no_half_of_a_table(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="No space"):
         save_tables(str(tmp_path / "info"), [{"layer": "a"}])
     assert not list((tmp_path / "info").iterdir())
+
+
+@pytest.mark.parametrize(("text", "what"), [("[" * 100_000, "is not JSON"), ("{", "is not JSON")])
+def test_what_is_no_json_is_said(tmp_path, text, what):
+    (tmp_path / "d.json").write_text(text)
+    with pytest.raises(DataError, match=what):
+        load_dist(tmp_path / "d.json")

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from bitlite.converter.builder import Builder
+from bitlite.converter.errors import DataError
 from bitlite.converter.formats import ms, read_model
 from bitlite.converter.ir import Graph
 from bitlite.converter.passes import for_target, run_passes
@@ -143,7 +144,6 @@ def test_saved_statistics_give_the_same_network(network, samples, tmp_path):
 
 
 def test_statistics_of_another_model_are_refused(network, samples):
-    from bitlite.converter.errors import DataError
 
     result = quantize_graph(network(softmax=False), samples, settings(bias_correction="off"))
     del result.statistics.histograms["mean"]
@@ -159,6 +159,29 @@ def test_a_range_set_by_hand_is_taken(network, samples):
     )
     scale = next(n.outputs[0].quant.scale[0] for n in again.graph.nodes if n.name == "mean")
     assert scale == pytest.approx(51 / 255, rel=1e-6)
+
+
+@pytest.mark.parametrize("member", ["each", "pool", "x"])
+def test_a_range_set_by_hand_holds_for_all_that_share_a_scale(network, samples, member):
+    """Whether the tensor is the one that decides (pool shares the scale of sum, side and join) or one that follows."""
+    stats = quantize_graph(network(), samples, settings(bias_correction="off")).statistics
+    stats.histograms[member].fixed = (-1.0, 50.0)
+    result = quantize_graph(network(), samples, settings(statistics=stats))
+    group = next(g for g in result.groups.groups if member in {t.name for t in g.members})
+    assert {result.made.twin[t].quant.scale[0] for t in group.members} == {np.float32(51 / 255)}
+    assert result.methods[group.name] == "by hand"
+
+
+def test_a_range_by_hand_where_the_scale_is_fixed_is_refused(samples):
+    build = Builder(Graph("net"))
+    x = build.input("x", np.float32, (1, 8, 8, 3))
+    (y,) = build.emit("Sigmoid", [x], {})
+    (z,) = build.emit("Add", [y, x], {}, name="z")
+    build.graph.outputs = build.emit("Relu", [z], {})
+    stats = quantize_graph(build.graph.copy(), samples, settings(output_type="INT8")).statistics
+    stats.histograms[y.name].fixed = (0.0, 2.0)
+    with pytest.raises(DataError, match="scale is fixed"):
+        quantize_graph(build.graph, samples, settings(output_type="INT8", statistics=stats))
 
 
 def test_each_layer_is_measured(network, samples):
