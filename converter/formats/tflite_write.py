@@ -67,6 +67,7 @@ def to_record(graph: Graph) -> tuple[Record, dict[str, tuple[str, int]]]:
     numbers: dict[Tensor, int] = {}
     tensors: list[dict[str, Any]] = []
     buffers: list[dict[str, Any]] = [{}]
+    variables = {t for made in writing.emitted for t in made.extra.get("variables", ())}
     stored: dict[str, tuple[str, int]] = {}
 
     def number(t: Tensor | None) -> int:
@@ -75,7 +76,9 @@ def to_record(graph: Graph) -> tuple[Record, dict[str, tuple[str, int]]]:
         if t not in numbers:
             numbers[t] = len(tensors)
             fields = _tensor(t)
-            if t.data is not None:
+            if t in variables:
+                fields["is_variable"] = True
+            elif t.data is not None:
                 kind, data = _value(t, t in packed)
                 fields |= {"buffer": len(buffers), "type": _TYPES[kind]}
                 buffers.append({"data": data})
@@ -88,7 +91,10 @@ def to_record(graph: Graph) -> tuple[Record, dict[str, tuple[str, int]]]:
     operators = []
     for made in writing.emitted:
         code = codes.setdefault((made.op, made.version or _version(made)), len(codes))
-        operators.append(_operator(made, code, [number(t) for t in made.inputs], [number(t) for t in made.outputs]))
+        operator = _operator(made, code, [number(t) for t in made.inputs], [number(t) for t in made.outputs])
+        if inside := made.extra.get("intermediates"):
+            operator["intermediates"] = [number(t) for t in inside]
+        operators.append(operator)
     outputs = [number(t) for t in graph.outputs]
     subgraph = {"name": graph.name, "tensors": tensors, "inputs": inputs, "outputs": outputs, "operators": operators}
     by_name = {t.name: i for t, i in numbers.items()}

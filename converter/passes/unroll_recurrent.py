@@ -10,6 +10,7 @@ import numpy as np
 from ..ir import Graph, Node, Tensor
 from ..ops.ms_recurrent import ms_lacks
 from ..ops.rnn import Gate, gates_of
+from ..ops.tflite_recurrent import tflite_lacks
 from ..ops.unrolled import copies_fit, why_not_unrolled
 from .edit import Edit
 from .runner import Change, Record, Refusal
@@ -22,9 +23,12 @@ def unroll_recurrent(graph: Graph) -> Iterator[Record]:
     become factors of 0 and 1: h = m·h' + (1 - m)·h; a sequence that is read backwards is reversed before and after.
     Weights quantized by rows stay so, and layers that quantize while running do it at the same places.
 
-    Not for the forms that TFLite's own LSTM has, a number of steps that is not known, or more than 512 of them.
+    TFLite's own LSTM is kept where it is the same; one that goes backwards, or both ways, is one or two of these, with
+    its steps reversed before and after.
+
+    Not for a number of steps that is not known, or more than 512 of them.
     """
-    yield from _unroll(graph, "unroll_recurrent", lambda node: "TFLite has no such layer")
+    yield from _unroll(graph, "unroll_recurrent", lambda node: tflite_lacks(node, graph), _forward)
 
 
 def unroll_recurrent_for_ms(graph: Graph) -> Iterator[Record]:
@@ -35,19 +39,21 @@ def unroll_recurrent_for_ms(graph: Graph) -> Iterator[Record]:
 
     Not for a number of steps that is not known, or more than 512 of them.
     """
-    yield from _unroll(graph, "unroll_recurrent_for_ms", ms_lacks)
+    yield from _unroll(graph, "unroll_recurrent_for_ms", ms_lacks, _one_by_one)
 
 
-def _unroll(graph: Graph, name: str, lacks: Callable[[Node], str]) -> Iterator[Record]:
+def _unroll(
+    graph: Graph, name: str, lacks: Callable[[Node], str], otherwise: Callable[[Graph, Node, bool], str]
+) -> Iterator[Record]:
     edit = Edit(graph)
     for node in edit.nodes():
         if node.op not in _CELLS or not (reason := lacks(node)):
             continue
         why = why_not_unrolled(node)
-        if lacks is ms_lacks and _one_by_one(node, bool(why)):
-            _Layer(edit, node).sequences()
+        if how := otherwise(graph, node, bool(why)):
+            getattr(_Layer(edit, node), how)()
             edit.drop(node)
-            yield Change(name, node.name, f"sequence by sequence: {reason}")
+            yield Change(name, node.name, f"{how} of its own: {reason}")
             continue
         if why:
             yield Refusal(name, node.name, why)
@@ -58,15 +64,20 @@ def _unroll(graph: Graph, name: str, lacks: Callable[[Node], str]) -> Iterator[R
     edit.finish()
 
 
-def _one_by_one(node: Node, however_many: bool) -> bool:
-    """Whether a batch is better, or only, written as layers of one sequence each."""
+def _one_by_one(graph: Graph, node: Node, however_many: bool) -> str:
+    """ "sequences" where a batch is better, or only, written as layers of one sequence each."""
     x = node.inputs[0]
     if node.op != "Gru" or x is None or x.shape is None or ms_lacks(node, one_by_one=True):
-        return False
+        return ""
     steps, batch = x.shape[:2]
     if not isinstance(batch, int) or not 1 < batch <= _MOST_SEQUENCES or not copies_fit(node, batch):
-        return False
-    return however_many or batch <= steps  # pyright: ignore[reportOperatorIssue]
+        return ""
+    return "sequences" if however_many or batch <= steps else ""  # pyright: ignore[reportOperatorIssue]
+
+
+def _forward(graph: Graph, node: Node, _: bool) -> str:
+    """ "directions" where layers that go forward are the node's."""
+    return "" if tflite_lacks(node, graph, any_way=True) else "directions"
 
 
 _MOST_SEQUENCES = 64
@@ -205,6 +216,33 @@ class _Layer:
         for k, (axis, y) in enumerate(zip((2, 1), node.outputs)):
             if self.used(y):
                 self.end(k, [outputs[k] for outputs in made], axis)
+
+    def directions(self) -> None:
+        """A layer that goes forward for each direction."""
+        node = self.node
+        x, w = node.inputs[0], node.inputs[1]
+        assert x is not None and w is not None and w.data is not None
+        made: list[list[Tensor]] = []
+        many, both = len(w.data), node.attrs["direction"] == "bidirectional"
+        attrs = node.attrs | {"direction": "forward", "activations": node.attrs["activations"]}
+        if attrs["activations"]:
+            attrs["activations"] = attrs["activations"][: len(attrs["activations"]) // many]
+        for d in range(many):
+            backwards = d == 1 or not both
+            source = self.make("Reverse", x, axes=[0]) if backwards else x
+            inputs = [None if t is None or i in (5, 6) else t for i, t in enumerate(node.inputs[1:], 1)]
+            parts = [self.one(t, d) for t in inputs]
+            y, *states = self.all(node.op, source, *parts, **attrs)
+            made.append([self.make("Reverse", y, axes=[0]) if backwards else y, *states])
+        for k, (axis, y) in enumerate(zip((1, 0), node.outputs)):
+            if self.used(y):
+                self.end(k, [outputs[k] for outputs in made], axis)
+
+    def one(self, t: Tensor | None, d: int) -> Tensor | None:
+        """t[d : d + 1] of a constant."""
+        if t is None or t.data is None or len(t.data) == 1:
+            return t
+        return self.edit.constant(t.data[d : d + 1], f"{t.name}/{d}", t.quant)
 
     def used(self, t: Tensor) -> bool:
         return self.edit.is_output(t) or bool(self.edit.readers(t))
