@@ -12,7 +12,7 @@ from .selectors import Selector
 
 def select(graph: Graph, selectors: Sequence[Selector]) -> set[Node]:
     """The nodes meant by any of the selectors. A node answers to its own name, its outputs' names, and those of the
-    source nodes that were fused into it.
+    source nodes that were fused into it; to the first of several that TFLite has joined by semicolons, too.
 
     Raises:
         UsageError: a selector names nothing, with the nearest name.
@@ -23,6 +23,9 @@ def select(graph: Graph, selectors: Sequence[Selector]) -> set[Node]:
             found |= _stretch(graph, selector)
             continue
         meant = {n for n in graph.nodes if any(selector.matches(name, n.op) for name in _names(n))}
+        if not meant and selector.kind == "type":
+            kinds = ", ".join(sorted({n.op for n in graph.nodes}))
+            raise UsageError(f"'{selector}' is no operator of the model", hint=kinds)
         if not meant:
             raise _unknown(graph, str(selector), selector.first)
         found |= meant
@@ -30,7 +33,8 @@ def select(graph: Graph, selectors: Sequence[Selector]) -> set[Node]:
 
 
 def _names(node: Node) -> Iterable[str]:
-    return dict.fromkeys((node.name, *(t.name for t in node.outputs), *node.origin))
+    whole = (node.name, *(t.name for t in node.outputs), *node.origin)
+    return dict.fromkeys((*whole, *(name.partition(";")[0] for name in whole)))
 
 
 def _unknown(graph: Graph, shown: str, word: str) -> UsageError:

@@ -24,6 +24,7 @@ _IMAGE_OPTIONS = (
 def post_train(graph: Graph, options: ConvertOptions, report: Report) -> None:
     """Quantizes the graph in place. Raises DataError or UsageError before any file is written."""
     from ..quant.post_training import Settings, quantize_graph
+    from ..quant.quality import advice, save_tables
     from ..quant.statistics import load_statistics, save_statistics
 
     kept = frozenset(select(graph, options.keep_float))
@@ -45,7 +46,7 @@ def post_train(graph: Graph, options: ConvertOptions, report: Report) -> None:
         bins=options.th_binnum,
         threads=options.threads or os.cpu_count() or 1,
         statistics=loaded,
-        measure=bool(options.debug_info_save_path),
+        measure=bool(options.debug_info_save_path or options.report),
     )
     with options.blame("load_dist" if loaded is not None else "calibrate_path"):
         result = quantize_graph(graph, dataset, settings, lambda items, label: _track(items, label, options))
@@ -54,11 +55,10 @@ def post_train(graph: Graph, options: ConvertOptions, report: Report) -> None:
     report.notes += _notes(result, settings, options)
     report.layers = result.weight_rows()
     report.quality = result.rows
+    report.notes += filter(None, [advice(result.rows)])
     made = result.graph
     graph.nodes, graph.inputs, graph.outputs, graph.meta = made.nodes, made.inputs, made.outputs, made.meta
     if options.debug_info_save_path:
-        from ..quant.quality import save_tables
-
         save_tables(options.debug_info_save_path, result.rows)
 
 
@@ -136,7 +136,7 @@ def _notes(result: Any, settings: Any, options: ConvertOptions) -> list[str]:
     for node, why in plan.why.items():
         if node in there or node.op in ("Quantize", "Dequantize"):
             continue
-        reasons.setdefault(f"{node.op}: {why}", []).append(node.name)
+        reasons.setdefault(f"{node.op}: {why}", []).append(node.name.partition(";")[0])
     for why, names in reasons.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         lines.append(f"in float: {shown} ({why})")

@@ -63,12 +63,14 @@ def page(report: Report) -> str:
             ),
         ]
     if report.quality:
-        noise = [(_label(q["layer"]), max(q["sqnr"] or 0.0, 0.0), "quantized") for q in report.quality]
         parts += [
+            "<h2>SQNR of each layer quantized alone</h2>",
+            "<p>The shorter, the more it loses by itself.</p>",
+            _noise(report.quality, "sqnr_both"),
             "<h2>SQNR after each layer, everything before it quantized, too</h2>",
-            _bars(noise, unit=" dB"),
+            _noise(report.quality, "sqnr"),
             "<h2>Layers</h2>",
-            _table(list(report.quality[0]), [["" if v is None else v for v in q.values()] for q in report.quality]),
+            _table(list(report.quality[0]), [[_short(v) for v in q.values()] for q in report.quality]),
         ]
     parts += _passes(report)
     body = "\n".join(parts)
@@ -134,6 +136,23 @@ def _bars(rows: Sequence[tuple[str, float, str]], unit: str = " bytes") -> str:
     for k, (name, value, kind) in enumerate(rows):
         shapes += [_name(k, name), _bar(k, value / most, kind), _value(k, value / most, f"{value:,}{unit}")]
     return _svg(len(rows), shapes)
+
+
+def _noise(rows: Sequence[dict[str, Any]], key: str) -> str:
+    """A bar of dB a layer, the least of them in another colour; no bar where nothing is lost."""
+    found = [row[key] for row in rows if row[key] is not None]
+    most, least = max([*found, 1.0]), min(found, default=None)
+    shapes = []
+    for k, row in enumerate(rows):
+        share = 0.0 if row[key] is None else max(row[key], 0.0) / most
+        text = "exact" if row[key] is None else f"{row[key]:.1f} dB"
+        kind = "float" if row[key] == least else "quantized"
+        shapes += [_name(k, row["layer"]), _bar(k, share, kind), _value(k, share, text)]
+    return _svg(len(rows), shapes)
+
+
+def _short(value: Any) -> Any:
+    return "" if value is None else f"{value:.5g}" if isinstance(value, float) else value
 
 
 def _svg(count: int, shapes: Sequence[str]) -> str:

@@ -49,7 +49,7 @@ CASES = [
     (["image_path={d}/good", "keep_float=nothing"], 2, "'nothing' names no node"),
     (["image_path={d}/good", "keep_float=from conv1 to nothing"], 2, "'nothing' names no node"),
     (["image_path={d}/good", "keep_float=from logits to conv1"], 2, "no path"),
-    (["image_path={d}/good", "keep_float=type:Convolution"], 2, "names no node"),
+    (["image_path={d}/good", "keep_float=type:Convolution"], 2, "no operator of the model"),
     (["image_path={d}/good", "layer_bits=nothing:4"], 2, "'nothing' names no node"),
     (["image_path={d}/good", "layer_bits=conv1:9"], 2, "1..8"),
     (["image_path={d}/good", "input_shapes=1,8,8,1"], 2, "input_shapes"),

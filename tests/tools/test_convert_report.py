@@ -82,9 +82,11 @@ def test_an_int8_model_has_a_row_per_weight_and_per_layer(tmp_path, monkeypatch,
     assert main([f"--modelFile={DIGITS}", f"--outputFile={tmp_path}/d", *flags, f"--report={tmp_path}/r.html"]) == 0
     out = capsys.readouterr().out
     assert "5 of 5 quantized" in out and "so far dB" in out
-    assert all(len(line) <= 80 for line in out.splitlines() if "quantized" in line or " dB" in line)
+    table, notes = out.split("\nnote:", 1)
+    assert all(len(line) <= 80 for line in table.splitlines() if "quantized" in line or " dB" in line)
+    assert "loses most by itself is" in notes and "--keepFloat=" in notes
     page = (tmp_path / "r.html").read_text()
-    assert page.count("<svg") == 4 and "SQNR after each layer" in page and "conv3" in page and "conv3_1" not in page
+    assert page.count("<svg") == 5 and "SQNR after each layer" in page and "conv3" in page and "conv3_1" not in page
     assert {p.suffix for p in (tmp_path / "tables").iterdir()} == {".csv", ".json"}
 
 
@@ -156,3 +158,22 @@ def test_two_outputs_of_one_name_are_refused(tmp_path, monkeypatch, other):
     with pytest.raises(bitlite.UsageError, match="written twice"):
         bitlite.convert(DIGITS, "d", quant_type="PostTraining", calibration_data=samples, **other)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_loses_nothing_is_exact_on_the_page():
+    from bitlite.tools.convert_report import Report
+    from bitlite.tools.report_html import page
+
+    row = {"op": "Conv", "bits": 8, "low": 0.0, "sqnr_both": None, "sqnr": 1 / 3}
+    text = page(Report("m", 1, quality=[{"layer": "a", **row}, {"layer": "b", **row, "sqnr_both": 20.0}]))
+    alone = text[text.index("quantized alone") : text.index("SQNR after each")]
+    assert "exact" in alone and "20.0 dB" in alone
+    assert "0.333333333" not in text
+
+
+def test_a_report_measures_the_layers_without_being_asked(tmp_path):
+    samples = [np.random.default_rng(k).random((1, 1, 8, 8), np.float32) for k in range(4)]
+    options = {"quant_type": "PostTraining", "calibration_data": samples}
+    report = bitlite.convert(DIGITS, tmp_path / "d", report=str(tmp_path / "r.html"), **options)
+    assert len(report.quality) == 5
+    assert not bitlite.convert(DIGITS, tmp_path / "d", **options).quality
