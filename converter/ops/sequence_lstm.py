@@ -6,6 +6,7 @@ TensorFlow's quantizer (8-bit values and weights, 16-bit gates and cell state).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from ..formats.reading import Reading
 from ..ir import Node, Tensor
+from ..numeric.fixed_point import sigmoid_codes, tanh_codes
 from ..numeric.qparams import QuantParam, quantized_multiplier, requantize_gemmlowp
 from ..opdef import Case, Inferred, Quant, op
 from .acts import act_from, apply_act
@@ -104,8 +106,7 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
             flat[places] = _word(flat[places] + _times(product, step * float(q[at].scale[0]) / scale))
         if normed:
             total = _normed(total, full[_NORM + k], full[_BIAS + k], float(q[_NORM + k].scale[0]))
-        value = total / 4096
-        return _word(np.rint((np.tanh(value) if k == 2 else 1 / (1 + np.exp(-value))) * 32768))
+        return tanh_codes(total, 3) if k == 2 else sigmoid_codes(total, 3)
 
     def advance(xt: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         h, c = h.astype(np.int64), c.astype(np.int64)
@@ -115,7 +116,7 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
         if attrs["cell_clip"] > 0:
             c = np.clip(c, -_clip(attrs["cell_clip"], step), _clip(attrs["cell_clip"], step))
         out = gate(3, xt, h, c)
-        told = out * _word(np.rint(np.tanh(c * step) * 32768))
+        told = out * tanh_codes(c, 15 + round(math.log2(step)))
         hidden = np.clip(_times(told, 2.0**-30 / lift[0]) + int(lift[1]), -128, 127)
         if full[_PROJECTION] is None:
             return hidden, c
@@ -253,6 +254,9 @@ def read_sequence_lstm(r: Reading) -> Tensor:
                 f"its integer form has peepholes and a projection of {sizes[1]} cells to {sizes[0]} values, where "
                 "TFLite's kernel goes beyond its arrays"
             )
+        step = math.frexp(float(inputs[_C].quant.scale[0]))  # pyright: ignore[reportOptionalMemberAccess]
+        if step[0] != 0.5 or not -14 <= step[1] <= -8:
+            r.refuse("the scale of its cell state is no power of two from 2^-15 to 2^-9, as TFLite's kernel wants it")
         attrs["gates"] = [float(q.scale[0]) for q in inside[:4]]  # pyright: ignore[reportOptionalMemberAccess]
         attrs["hidden"] = [float(inside[4].scale[0]), int(inside[4].zero_point[0])]  # pyright: ignore
     return r.emit("SequenceLstm", *inputs, **attrs)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from bitlite.converter.numeric.qparams import QuantParam
 
-from .table import ROUNDING, Case, Draw, Row, real, rounded
+from .table import Case, Draw, Row, real, rounded
 
 HYBRID = 3e-2
 """Of the output's range: LiteRT rounds inputs and states to 8 bits while it runs, where weights are int8."""
@@ -130,7 +130,7 @@ def _integer_lstm(
     gates = [rounded(QuantParam(4 / 32768, 0, None, 16)) for _ in range(4)]
     const = tuple(i for i, a in enumerate(inputs) if a is not None and i not in (0, 18, 19))
     return Case(
-        "UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, options, const=const, variable=(18, 19), quant=quant, steps=ROUNDING,
+        "UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, options, const=const, variable=(18, 19), quant=quant,
         output_quant=(qy,), intermediates=(*gates, hidden), version=2,
     )  # fmt: skip
 
@@ -170,7 +170,7 @@ def _svdf(draw: Draw, dtype: str, size: tuple[int, int, int, int], rank: int, bi
     const = tuple(i for i in range(1, 4) if inputs[i] is not None)
     # Sums of numbers up to 1 may cancel: what is left is exact to float32's last bit of those, not of itself.
     return Case(
-        "SVDF", inputs, options, const=const, variable=(4,), quant=quant, output_quant=(y,), steps=ROUNDING,
+        "SVDF", inputs, options, const=const, variable=(4,), quant=quant, output_quant=(y,),
         tolerance=HYBRID if dtype == "hybrid" else 1e-5, absolute=3e-2 if dtype == "hybrid" else 1e-6,
         version={"hybrid": 2, "int8": 3}.get(dtype, 1),
     )  # fmt: skip
