@@ -87,7 +87,7 @@ def _exp(a: Codes, bits: int) -> Codes:
 
 
 def _quotient(a: Codes, of: int) -> Codes:
-    """1 / (1 + a), or with of=1 (1 - a) / (1 + a), for a fraction a in 0..1, by Newton and Raphson in two integer bits."""
+    """1 / (1 + a), or with of=1 (1 - a) / (1 + a), of a fraction a in 0..1: Newton and Raphson in two integer bits."""
     half = a + _HIGH  # (1 + a) / 2, rounded
     half = (half + np.where(half >= 0, 1, -1)) // 2
     one = 1 << 13
