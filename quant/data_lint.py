@@ -9,19 +9,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .data import Dataset
 from .fit import InputSpec, show_shape
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 # Standard deviation of the first layer's output over the rms of its bias, measured on trained networks: 0.2 to 1.4 when
 # the input is scaled as in training, above 25 when it is 255 times too large, below 0.02 when 255 times too small.
 GAIN_TOO_LARGE, GAIN_TOO_SMALL = 8.0, 0.03
+COLUMNS = ("input", "shape", "dtype", "range", "mean per channel", "std per channel")
 _LOOKED_AT = 16  # samples that the costly checks look at
 _FEW = 8
 
@@ -64,31 +62,17 @@ class LintReport:
     warnings: list[str]
     notes: list[str]
 
-    def table(self) -> Table:
-        """Returns the summary as a table of rich."""
-        from rich.table import Table
-
-        table = Table(title=f"calibration data: {self.samples} samples", title_justify="left")
-        for head in ("input", "shape", "dtype", "range", "mean per channel", "std per channel"):
-            table.add_column(head, overflow="fold")
-        for row in self._cells():
-            table.add_row(*row)
-        return table
-
-    def text(self) -> str:
-        """Returns the summary, warnings and notes as plain lines."""
-        lines = [f"calibration data: {self.samples} samples"]
-        lines += ["  " + "  ".join(row[:4]) + f"  mean {row[4]}  std {row[5]}" for row in self._cells()]
-        lines += [f"warning: {text}" for text in self.warnings] + [f"note: {text}" for text in self.notes]
-        return "\n".join(lines)
-
     def as_dict(self) -> dict[str, Any]:
         """Returns everything JSON-ready, for the report file."""
-        inputs = [{**vars(item), "shape": list(item.shape), "mean": item.mean.tolist(), "std": item.std.tolist()}
-                  for item in self.inputs]  # fmt: skip
+        inputs = [
+            {**vars(item), "shape": list(item.shape), "low": float(item.low), "high": float(item.high)}
+            | {"mean": item.mean.tolist(), "std": item.std.tolist()}
+            for item in self.inputs
+        ]
         return {"samples": self.samples, "inputs": inputs, "warnings": self.warnings, "notes": self.notes}
 
-    def _cells(self) -> list[tuple[str, ...]]:
+    def cells(self) -> list[tuple[str, ...]]:
+        """A row of text per input under COLUMNS."""
         return [
             (item.name, show_shape(item.shape), item.dtype, f"{item.low:.4g} .. {item.high:.4g}",
              _some(item.mean), _some(item.std))

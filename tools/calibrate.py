@@ -108,6 +108,7 @@ def _dataset(graph: Graph, options: ConvertOptions, report: Report) -> Any:
     layout = (options.input_data_format or "NHWC") if options.calibration_data is None else ""
     dataset = Dataset(DataSpec.from_options(options), input_specs(graph, layout))
     looked = lint(dataset, first_layers(graph), lambda items: _track(items, "looking at the data", options))
+    report.data = looked
     report.notes += [*dict.fromkeys((*looked.notes, *dataset.notes)), *(f"warning: {text}" for text in looked.warnings)]
     return dataset
 

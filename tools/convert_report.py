@@ -11,6 +11,7 @@ from ..converter.formats.files import write_atomic
 
 if TYPE_CHECKING:
     from ..converter.passes.runner import Record
+    from ..quant.data_lint import LintReport
     from ..quant.weight_quant import WeightRow
 
 
@@ -23,7 +24,7 @@ class Report:
         layers: one row per weight: layer, bits, why it stays float. stored: tensor → (form, bytes) in the file.
         quality: of an int8 graph, a row per layer (range, scale, SQNR …) where that was measured.
         passes: what the passes changed and refused. notes: what a user should know. seconds: the whole conversion.
-        runs: what `infer` and `verify` found.
+        runs: what `infer` and `verify` found. data: the calibration data as they were fed, when there were any.
     """
 
     source: str
@@ -36,6 +37,7 @@ class Report:
     quality: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     runs: list[str] = field(default_factory=list)
+    data: LintReport | None = None
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One dict per weight: layer, op, shape, bits, form, bytes_before, bytes_after, why."""
@@ -60,6 +62,7 @@ class Report:
             "seconds": round(self.seconds, 3),
             "layers": list(self.rows()),
             "quality": self.quality,
+            "data": self.data.as_dict() if self.data else None,
             "passes": [asdict(r) | {"kind": type(r).__name__.lower()} for r in self.passes],
             "notes": self.notes,
             "runs": self.runs,
@@ -75,9 +78,11 @@ class Report:
     def text(self) -> str:
         """The whole report as plain text: files, weights, what the passes did and refused, notes."""
         from ..converter.passes.runner import Change
-        from .tables import table_lines, weight_table
+        from .tables import data_table, table_lines, weight_table
 
         lines = [str(self), ""]
+        if self.data:
+            lines += table_lines(*data_table(self.data), (), 10**6)
         rows = list(self.rows())
         if rows:
             columns, cells = weight_table(rows, narrow=False)

@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ..converter.passes.runner import Change
+from .tables import data_table
 
 if TYPE_CHECKING:
     from .convert_report import Report
@@ -38,6 +39,9 @@ def page(report: Report) -> str:
             [(report.source, report.source_bytes, "before"), *((p, n, "quantized") for p, n in report.files.items())]
         ),
     ]
+    if report.data:
+        title_of_data, columns, cells = data_table(report.data)
+        parts += [f"<h2>{escape(title_of_data.capitalize())}</h2>", _table(columns, cells)]
     if rows:
         parts += [
             "<h2>Bytes per layer</h2>",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..quant.data_lint import LintReport
     from .convert_report import Report
 
 _PIPED_WIDTH = 160
@@ -67,6 +68,8 @@ def _cut(text: str, size: int, *, middle: bool) -> str:
 def print_report(report: Report) -> None:
     """The layers of a conversion (bits, bytes before → after, why a weight stays float), then the files."""
     rows, narrow = list(report.rows()), width() < _NARROW
+    if report.data:
+        print_table(*data_table(report.data))
     if rows:
         columns, cells = weight_table(rows, narrow=narrow)
         print_table("", columns, cells, right=("bits", "before", "after"))
@@ -80,6 +83,13 @@ def print_report(report: Report) -> None:
     for path, size in report.files.items():
         share = f", {size / report.source_bytes:.1%} of {report.source}" if report.source_bytes else ""
         print(f"{path}: {size:,} bytes{share} ({report.source_bytes:,}); {report.seconds:.2f} s")
+
+
+def data_table(data: LintReport) -> tuple[str, Sequence[str], list[tuple[str, ...]]]:
+    """Title, columns and cells of what calibration was fed."""
+    from ..quant.data_lint import COLUMNS
+
+    return f"calibration data: {data.samples} samples", COLUMNS, data.cells()
 
 
 def quality_table(rows: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:

@@ -85,7 +85,9 @@ def test_an_int8_model_has_a_row_per_weight_and_per_layer(tmp_path, monkeypatch,
     table, notes = out.split("\nnote:", 1)
     assert all(len(line) <= 80 for line in table.splitlines() if "quantized" in line or " dB" in line)
     assert "loses most by itself is" in notes and "--keepFloat=" in notes
+    assert out.startswith("calibration data: 20 samples\n") and "[1,8,8,1]" in out
     page = (tmp_path / "r.html").read_text()
+    assert "Calibration data: 20 samples" in page and "[1,8,8,1]" in page
     assert page.count("<svg") == 5 and "SQNR after each layer" in page and "conv3" in page and "conv3_1" not in page
     assert {p.suffix for p in (tmp_path / "tables").iterdir()} == {".csv", ".json"}
 
@@ -177,3 +179,14 @@ def test_a_report_measures_the_layers_without_being_asked(tmp_path):
     report = bitlite.convert(DIGITS, tmp_path / "d", report=str(tmp_path / "r.html"), **options)
     assert len(report.quality) == 5
     assert not bitlite.convert(DIGITS, tmp_path / "d", **options).quality
+
+
+def test_what_calibration_was_fed_is_in_every_form_of_the_report(tmp_path):
+    samples = [np.random.default_rng(k).random((1, 1, 8, 8), np.float32) for k in range(4)]
+    report = bitlite.convert(DIGITS, tmp_path / "d", quant_type="PostTraining", calibration_data=samples)
+    for ending in ("json", "txt"):
+        report.save(str(tmp_path / f"r.{ending}"))
+    data = json.loads((tmp_path / "r.json").read_text())["data"]
+    assert data["samples"] == 4
+    assert data["inputs"][0]["mean"] == pytest.approx([np.mean(samples)], rel=1e-6)
+    assert "calibration data: 4 samples" in (tmp_path / "r.txt").read_text()
