@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from ..formats.reading import Reading
+from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..numeric.fixed_point import sigmoid_codes, tanh_codes
 from ..numeric.qparams import QuantParam, quantized_multiplier, requantize_gemmlowp
-from ..opdef import Case, Inferred, Quant, op
+from ..opdef import Case, Inferred, Quant, op, writes
 from .acts import act_from, apply_act
 from .types import fail, is_codes, need
+from .unrolled import MOST_BYTES, copies_fit, why_not_steps
 
 # Slots of the 24 inputs; gates stand in the order input, forget, cell, output.
 _W, _R, _BIAS, _PROJECTION, _PROJECTION_BIAS, _H, _C, _NORM = 1, 5, 12, 16, 17, 18, 19, 20
@@ -260,3 +262,27 @@ def read_sequence_lstm(r: Reading) -> Tensor:
         attrs["gates"] = [float(q.scale[0]) for q in inside[:4]]  # pyright: ignore[reportOptionalMemberAccess]
         attrs["hidden"] = [float(inside[4].scale[0]), int(inside[4].zero_point[0])]  # pyright: ignore
     return r.emit("SequenceLstm", *inputs, **attrs)
+
+
+def why_not_parted(node: Node) -> str:
+    """Why the layer cannot be written as products and gates of each step, "" where it can."""
+    x = node.inputs[0]
+    assert x is not None
+    projected = node.input(_PROJECTION) is not None
+    if node.attrs["hidden"] and projected and any(node.input(i) is not None for i in _PEEPHOLE if i is not None):
+        return "its integers have both peepholes and a projection, which TFLite computes in a way of its own"
+    given = [node.input(i) for i in range(1, 24) if i not in (_H, _C)]
+    if any(t is not None and not t.is_const for t in given):
+        return "a weight is computed at run time"
+    steps = why_not_steps(x, 0 if node.attrs["time_major"] else 1)
+    recurrent = [t for t in (node.input(_R + k) for k in range(4)) if t is not None]
+    if not steps and not copies_fit(recurrent[0], len(recurrent) * x.shape[0 if node.attrs["time_major"] else 1]):  # pyright: ignore
+        return f"its recurrent weights of all steps exceed {MOST_BYTES >> 20} MB"
+    return steps
+
+
+@writes("ms", "SequenceLstm")
+@writes("onnx", "SequenceLstm")
+def refuse_sequence_lstm(w: Writing, node: Node) -> None:
+    """A pass writes its steps; what is left has none to write."""
+    w.refuse(node, why_not_parted(node) or "its steps are written by a pass", hint="--inputShape")

@@ -39,7 +39,8 @@ from .remove_dead_code import remove_dead_code
 from .remove_identities import remove_identities
 from .runner import Change, Pass, Record, Refusal, check_skip, run_passes
 from .split_hard_sigmoid import split_hard_sigmoid
-from .unroll_recurrent import unroll_recurrent, unroll_recurrent_for_ms
+from .unroll_recurrent import unroll_recurrent, unroll_recurrent_for_ms, unroll_recurrent_for_onnx
+from .unroll_sequence_lstm import split_svdf, unroll_sequence_lstm
 from .widen_ends import widen_ends
 from .widen_half import widen_half
 
@@ -79,6 +80,8 @@ GENERAL: tuple[Pass, ...] = (
 _TARGETS: dict[str, tuple[Pass, ...]] = {
     "ms": (
         widen_ends,
+        unroll_sequence_lstm,
+        split_svdf,
         unroll_recurrent_for_ms,
         cancel_transposes,
         split_counted_pads,
@@ -96,6 +99,9 @@ _TARGETS: dict[str, tuple[Pass, ...]] = {
         remove_dead_code,
     ),
     "onnx": (
+        unroll_sequence_lstm,
+        split_svdf,
+        unroll_recurrent_for_onnx,
         split_quantize,
         quantize_for_onnx,
         restore_input_layout,

@@ -42,6 +42,20 @@ def unroll_recurrent_for_ms(graph: Graph) -> Iterator[Record]:
     yield from _unroll(graph, "unroll_recurrent_for_ms", ms_lacks, _one_by_one)
 
 
+def unroll_recurrent_for_onnx(graph: Graph) -> Iterator[Record]:
+    """Lstm whose cell state is bounded ⇒ FullyConnected → Split → per step FullyConnected → gates → Concat, for ONNX.
+
+    As for TFLite, which has this form; the clip of ONNX bounds what its gates get.
+
+    Not for a number of steps that is not known, or more than 512 of them.
+    """
+    yield from _unroll(graph, "unroll_recurrent_for_onnx", _onnx_lacks, lambda graph, node, why: "")
+
+
+def _onnx_lacks(node: Node) -> str:
+    return "ONNX has no bound of the cell state" if node.attrs.get("cell_clip", 0.0) > 0 else ""
+
+
 def _unroll(
     graph: Graph, name: str, lacks: Callable[[Node], str], otherwise: Callable[[Graph, Node, bool], str]
 ) -> Iterator[Record]:
@@ -65,18 +79,18 @@ def _unroll(
 
 
 def _one_by_one(graph: Graph, node: Node, however_many: bool) -> str:
-    """ "sequences" where a batch is better, or only, written as layers of one sequence each."""
+    """Names `_Layer.sequences` where a batch is better, or only, written as layers of one sequence each."""
     x = node.inputs[0]
     if node.op != "Gru" or x is None or x.shape is None or ms_lacks(node, one_by_one=True):
         return ""
     steps, batch = x.shape[:2]
-    if not isinstance(batch, int) or not 1 < batch <= _MOST_SEQUENCES or not copies_fit(node, batch):
+    if not isinstance(batch, int) or not 1 < batch <= _MOST_SEQUENCES or not copies_fit(node.inputs[2], batch):
         return ""
     return "sequences" if however_many or batch <= steps else ""  # pyright: ignore[reportOperatorIssue]
 
 
 def _forward(graph: Graph, node: Node, _: bool) -> str:
-    """ "directions" where layers that go forward are the node's."""
+    """Names `_Layer.directions` where layers that go forward are the node's."""
     return "" if tflite_lacks(node, graph, any_way=True) else "directions"
 
 

@@ -5,7 +5,7 @@ import pytest
 from bitlite.converter.formats import onnx as onnx_format
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.qparams import QuantParam, choose_asymmetric, choose_symmetric, quantize
-from bitlite.converter.passes import for_target, run_passes
+from bitlite.converter.passes import for_target, quantize_for_onnx, run_passes, split_quantize
 from bitlite.native.load import load
 from bitlite.native.session import Session
 
@@ -87,13 +87,13 @@ def test_an_int8_output_keeps_its_type(net, outputs_of):
     graph = net.done(y)
     feeds = {t.name: np.random.default_rng(5).normal(size=t.shape).astype(np.float32) for t in graph.inputs}
     before = list(outputs_of(graph, feeds).values())
-    run_passes(graph, for_target("onnx")[:2])
+    run_passes(graph, (split_quantize, quantize_for_onnx))
     after = list(outputs_of(graph, feeds).values())
     assert after[0].dtype == np.int8
     assert np.abs(after[0].astype(int) - before[0].astype(int)).max() <= 1
     assert {n.outputs[0].dtype.name for n in graph.nodes if n.op == "Quantize"} == {"uint8", "int8"}
     count = len(graph.nodes)
-    run_passes(graph, for_target("onnx")[:2])
+    run_passes(graph, (split_quantize, quantize_for_onnx))
     assert len(graph.nodes) == count
 
 
@@ -119,5 +119,5 @@ def test_a_bias_beyond_int32_stays_float(net):
     bias = net.build.constant(np.float32([1, 2, 1e6]), "b")
     graph = net.done(net.emit("FullyConnected", net.emit("Dequantize", x), w, bias, keep_dims=True))
     assert isinstance(graph, Graph)
-    run_passes(graph, for_target("onnx")[:2])
+    run_passes(graph, (split_quantize, quantize_for_onnx))
     assert next(n for n in graph.nodes if n.op == "FullyConnected").inputs[2].dtype == np.float32
