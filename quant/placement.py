@@ -15,6 +15,7 @@ import numpy as np
 from ..converter.ir import Graph, Node, Tensor
 from ..converter.numeric.qparams import foldable
 from ..converter.opdef import Quant, row
+from .masks import mask_carriers
 
 
 @dataclass
@@ -70,8 +71,9 @@ def place(
 ) -> Placement:
     """Decides for every node. kept: nodes that a user wants in float. integer_output: outputs are codes too."""
     plan, kept = Placement(), set(kept)
+    masks = mask_carriers(graph, lambda node: bool(cell_of(node).weights))
     for node in graph.nodes:
-        reason = "kept in float on request" if node in kept else _obstacle(node, target)
+        reason = "kept in float on request" if node in kept else _obstacle(node, target) or masks.get(node, "")
         if reason:
             plan.why[node] = reason
         else:
