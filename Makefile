@@ -58,6 +58,8 @@ bench: $(VENV)/.built
 	@test -d "$(EVAL)" -a -d "$(PEERS)" || { echo "make bench EVAL=DIRECTORY PEERS=DIRECTORY" >&2; exit 2; }
 	$(BIN)/python benchmarks/latency_plan.py $(EVAL) $(PEERS) build/bench
 	$(BIN)/python benchmarks/latency.py build/bench/plan.json --write docs/benchmarks.md
+	$(BIN)/python benchmarks/recurrent_plan.py $(PEERS) build/bench/recurrent
+	$(BIN)/python benchmarks/latency.py build/bench/recurrent/plan.json --write docs/benchmarks.md --section "Recurrent layers"
 
 # The kernels' tests on 64-bit Arm, emulated.
 test-arm:

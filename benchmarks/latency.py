@@ -1,6 +1,6 @@
 """Latency of bitlite beside its peers, interleaved in one run.
 
-    python benchmarks/latency.py PLAN.json [--threads 1,2] [--rounds 15] [--write docs/benchmarks.md]
+    python benchmarks/latency.py PLAN.json [--threads 1,2] [--rounds 15] [--write docs/benchmarks.md [--section TITLE]]
 
 PLAN.json: {"runtimes": {"litert": ["/env/bin/python"], "mslite": ["env", "LD_PRELOAD=…", "/env37/bin/python"], …},
             "models": {"resnet8 int8": {"bitlite": "r8.ms", "litert": "r8.tflite", "onnxruntime": "r8.onnx"}, …}}
@@ -8,6 +8,8 @@ PLAN.json: {"runtimes": {"litert": ["/env/bin/python"], "mslite": ["env", "LD_PR
 Each runtime runs in a process of its own (`latency_worker.py`); one after another they run for a slice of time, round
 after round, so that drift of the machine's speed falls on all alike. Printed: the median over rounds of each round's
 median, and the ratio bitlite / peer as the median of the rounds' ratios. All take and give numpy arrays.
+
+--write makes a page with a chart and keeps the sections that the page has; with --section it writes that one alone.
 """
 
 from __future__ import annotations
@@ -136,12 +138,38 @@ def chart(best: list[tuple[str, float]]) -> str:
     )
 
 
+def sections(page: str) -> dict[str, str]:
+    """title → text of the page's sections, from their headings on; what stands before the first has the title ""."""
+    parts = page.split("\n## ")
+    return {"": parts[0].strip()} | {part.split("\n", 1)[0]: f"## {part.strip()}" for part in parts[1:]}
+
+
+def write(path: str, section: str, lines: list[str], best: list[tuple[str, float]]) -> None:
+    """The table into the page: as its beginning, with a chart, or as one of its sections."""
+    page = ""
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            page = file.read()
+    parts = sections(page)
+    said = "Interleaved medians of one run of `benchmarks/latency.py`; numpy arrays in and out for all."
+    text = [f"## {section}" if section else "# Speed", "", said, "", *lines]
+    if not section:
+        stem = os.path.splitext(path)[0]
+        with open(f"{stem}.svg", "w", encoding="utf-8") as out:
+            out.write(chart(best))
+        text += ["", f"![ratios]({os.path.basename(stem)}.svg)"]
+    parts[section] = "\n".join(text)
+    with open(path, "w", encoding="utf-8") as out:
+        out.write("\n\n".join(part for part in parts.values() if part) + "\n")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plan")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--write", default="", help="markdown file to write, with a chart beside it")
+    parser.add_argument("--section", default="", help="of that file, to write it alone")
     args = parser.parse_args()
     with open(args.plan, encoding="utf-8") as file:
         plan = json.load(file)
@@ -149,18 +177,7 @@ def main() -> int:
     closing = summary(best)
     print("\n".join(closing))
     if args.write:
-        stem = os.path.splitext(args.write)[0]
-        with open(f"{stem}.svg", "w", encoding="utf-8") as out:
-            out.write(chart(best))
-        head = [
-            "# Speed",
-            "",
-            "Interleaved medians of one run of `benchmarks/latency.py`; numpy arrays in and out for all.",
-            "",
-        ]
-        picture = f"![ratios]({os.path.basename(stem)}.svg)"
-        with open(args.write, "w", encoding="utf-8") as out:
-            out.write("\n".join([*head, *lines, "", *closing, "", picture, ""]))
+        write(args.write, args.section, [*lines, "", *closing], best)
     return 0
 
 

@@ -22,11 +22,12 @@ RnnConstants PackDirection(const RnnLayer& layer, const PlanContext& plan, int64
   }
   RnnConstants c;
   c.input = RnnMatrix(plan, plan.In(1), d, all, InColumns(gru ? first.data() : nullptr, all),
-                      layer.dynamic, 1);
+                      layer.dynamic, layer.steps * layer.batch, 1);
   const RnnGates now{layer.hidden, 0, layer.two_stages() ? 2 : many};
-  c.state = RnnMatrix(plan, plan.In(2), d, now, {}, layer.dynamic, parts);
+  c.state = RnnMatrix(plan, plan.In(2), d, now, {}, layer.dynamic, layer.batch, parts);
   if (layer.two_stages()) {
-    c.candidate = RnnMatrix(plan, plan.In(2), d, {layer.hidden, 2, 1}, {}, layer.dynamic, parts);
+    c.candidate =
+        RnnMatrix(plan, plan.In(2), d, {layer.hidden, 2, 1}, {}, layer.dynamic, layer.batch, parts);
   }
   c.bias = InColumns(second.data(), all);
   if (plan.Has(7)) {

@@ -4,7 +4,6 @@
 #include <cstring>
 #include <limits>
 
-#include "dynamic_s8.h"
 #include "kernels.h"
 #include "spatial_s8.h"
 
@@ -15,8 +14,9 @@ constexpr float kInf = std::numeric_limits<float>::infinity();
 
 size_t Lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-// The least and greatest value, 0 among them; NaN is not looked at.
-void Widen(const float* x, int64_t n, float* low, float* high) noexcept {
+}  // namespace
+
+void RnnRange::Take(const float* x, int64_t n) noexcept {
   constexpr int kChains = 16;
   float lows[kChains] = {}, highs[kChains] = {};
   int64_t i = 0;
@@ -30,13 +30,13 @@ void Widen(const float* x, int64_t n, float* low, float* high) noexcept {
     lows[0] = x[i] < lows[0] ? x[i] : lows[0];
     highs[0] = x[i] > highs[0] ? x[i] : highs[0];
   }
-  for (int c = 0; c < kChains; ++c) {
-    *low = std::min(*low, lows[c]);
-    *high = std::max(*high, highs[c]);
-  }
+  for (int c = 0; c < kChains; ++c) Take({lows[c], highs[c]});
 }
 
-}  // namespace
+void RnnRange::Take(const RnnRange& other) noexcept {
+  low = std::min(low, other.low);
+  high = std::max(high, other.high);
+}
 
 int64_t RnnGates::RowOf(int64_t column) const {
   const int64_t unit = column / (count * kRnnBlock) * kRnnBlock + column % kRnnBlock;
@@ -54,8 +54,8 @@ Aligned<float> InColumns(const float* values, const RnnGates& gates) {
 }
 
 RnnCodes::RnnCodes(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, int64_t k,
-                   int64_t rows)
-    : kernel_(&kernel), vector_(&vector), k_(k), row_bytes_(k * kernel.act_bytes()) {
+                   int64_t rows, bool sums)
+    : kernel_(&kernel), vector_(&vector), k_(k), row_bytes_(k * kernel.act_bytes()), summed_(sums) {
   sums_ = Lines(static_cast<size_t>(rows) * sizeof(void*));
   line_ = sums_ + Lines(static_cast<size_t>(rows) * sizeof(int32_t));
   image_ = line_ + Lines(static_cast<size_t>(k));
@@ -64,21 +64,18 @@ RnnCodes::RnnCodes(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, int
 
 void RnnCodes::Take(uint8_t* memory, int64_t row, const int8_t* codes) const noexcept {
   kernel_->load(memory + image_ + row * row_bytes_, codes, k_);
+  if (!summed_) return;
   reinterpret_cast<int32_t*>(memory + sums_)[row] = static_cast<int32_t>(vector_->sum(codes, k_));
 }
 
-DynamicS8 RnnCodes::Quantize(uint8_t* memory, const float* x, int64_t rows,
-                             int64_t stride) const noexcept {
-  float low = 0, high = 0;
-  for (int64_t r = 0; r < rows; ++r) Widen(x + r * stride, k_, &low, &high);
-  const DynamicS8 params = ChooseDynamic(low, high);
+void RnnCodes::Quantize(uint8_t* memory, const float* x, int64_t rows, int64_t stride,
+                        const DynamicS8& params) const noexcept {
   int8_t* line = reinterpret_cast<int8_t*>(memory + line_);
   for (int64_t r = 0; r < rows; ++r) {
     vector_->quantize(x + r * stride, line, k_, 1.0f / params.scale,
                       {params.zero_point, -128, 127});
     Take(memory, r, line);
   }
-  return params;
 }
 
 RnnCodes::Rows RnnCodes::All(uint8_t* memory, int64_t rows,
@@ -89,7 +86,7 @@ RnnCodes::Rows RnnCodes::All(uint8_t* memory, int64_t rows,
 }
 
 RnnMatrix::RnnMatrix(const PlanContext& plan, const TensorSpec& w, int64_t d, const RnnGates& gates,
-                     Aligned<float> bias, bool dynamic, int64_t parts)
+                     Aligned<float> bias, bool dynamic, int64_t rows, int64_t parts)
     : gates_(gates),
       k_(w.shape[2]),
       parts_(parts),
@@ -98,7 +95,7 @@ RnnMatrix::RnnMatrix(const PlanContext& plan, const TensorSpec& w, int64_t d, co
   if (dynamic) {
     tiles_ = &SelectGemmS8(plan.isa);
     scale_ = BITLITE_SELECT(rnn_scale, plan.isa).fn;
-    PackCodes(w, d);
+    PackCodes(w, d, rows);
   } else {
     gemm_ = BITLITE_SELECT(gemm_f32, plan.isa);
     PackFloat(w, d);
@@ -123,16 +120,19 @@ void RnnMatrix::PackFloat(const TensorSpec& w, int64_t d) {
   }
 }
 
-void RnnMatrix::PackCodes(const TensorSpec& w, int64_t d) {
+void RnnMatrix::PackCodes(const TensorSpec& w, int64_t d, int64_t rows) {
   const int8_t* from = static_cast<const int8_t*>(w.data) + d * w.shape[1] * k_;
   const auto at = [](const auto& v, int64_t i) { return v[v.size() == 1 ? 0 : i]; };
   const int64_t steps = CeilDiv(k_, tiles_->kstep), all = gates_.columns();
+  // Narrower blocks where they take all rows at once.
+  nv_ = tiles_->max_nv;
+  while (nv_ > 1 && rows > tiles_->max_mr[nv_] && rows <= tiles_->max_mr[nv_ - 1]) --nv_;
   int64_t bytes = 0;
   for (int64_t part = 0; part < parts_; ++part) {
     std::vector<Block> blocks;
     for (int64_t column = Column(part), end = Column(part + 1); column < end;) {
       const int64_t vectors = CeilDiv(end - column, tiles_->lanes);
-      const int nv = static_cast<int>(std::min<int64_t>(tiles_->max_nv, vectors));
+      const int nv = static_cast<int>(std::min<int64_t>(nv_, vectors));
       const int64_t columns = std::min<int64_t>(nv * tiles_->lanes, end - column);
       blocks.push_back({nv, column, columns, bytes});
       bytes += CeilDiv(steps * tiles_->kstep * nv * tiles_->lanes, 64) * 64;
@@ -223,9 +223,9 @@ void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const 
   s.zeros = zeros_.size() > 0 ? zeros_.data() + first : nullptr;
   s.factor = -tiles_->form_value(x.params.zero_point);
   s.scale = x.params.scale;
-  const int rows = tiles_->max_mr[tiles_->max_nv];
-  for (int64_t row = 0; row < x.count; row += rows) {
-    const int64_t end = std::min(x.count, row + rows);
+  const int64_t tiles = CeilDiv(x.count, tiles_->max_mr[nv_]);
+  for (int64_t tile = 0, row = 0, end = 0; tile < tiles; ++tile, row = end) {
+    end = x.count * (tile + 1) / tiles;
     t.rows = x.address + row;
     for (const Block& block : blocks_[part]) {
       t.w = codes_.data() + block.at;
@@ -236,8 +236,10 @@ void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const 
     for (int64_t r = row; r < end; ++r) {
       s.y = y + r * all + first;
       s.acc = reinterpret_cast<const int32_t*>(s.y);
-      const int64_t sum = x.sums[r] - k_ * x.params.zero_point;
-      s.zeros_factor = static_cast<int32_t>(static_cast<uint32_t>(-sum));
+      if (wants_sums()) {
+        const int64_t sum = x.sums[r] - k_ * x.params.zero_point;
+        s.zeros_factor = static_cast<int32_t>(static_cast<uint32_t>(-sum));
+      }
       scale_(s);
     }
   }

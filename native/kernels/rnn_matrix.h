@@ -26,30 +26,40 @@ struct RnnGates {
 // values[row] in the order of columns, zero padded.
 Aligned<float> InColumns(const float* values, const RnnGates& gates);
 
+// The least and the greatest of values, 0 among them; NaN is not looked at.
+struct RnnRange {
+  float low = 0, high = 0;
+  void Take(const float* x, int64_t n) noexcept;
+  void Take(const RnnRange& other) noexcept;
+};
+
 // Rows quantized while running, in the form of the int8 kernels.
 class RnnCodes {
  public:
   struct Rows {
     const uint8_t** address;
-    int32_t* sums;  // of the codes
+    int32_t* sums;  // of the codes, where they are wanted
     int64_t count;
     DynamicS8 params;
   };
 
   RnnCodes() = default;
-  RnnCodes(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, int64_t k, int64_t rows);
+  RnnCodes(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, int64_t k, int64_t rows,
+           bool sums);
 
   size_t bytes() const { return bytes_; }  // of the memory that the calls below are given
   // `row` of a matrix that somebody else has quantized.
   void Take(uint8_t* memory, int64_t row, const int8_t* codes) const noexcept;
-  // Rows of k floats, `stride` apart, on one range.
-  DynamicS8 Quantize(uint8_t* memory, const float* x, int64_t rows, int64_t stride) const noexcept;
+  // Rows of k floats, `stride` apart.
+  void Quantize(uint8_t* memory, const float* x, int64_t rows, int64_t stride,
+                const DynamicS8& params) const noexcept;
   Rows All(uint8_t* memory, int64_t rows, const DynamicS8& params) const noexcept;
 
  private:
   const GemmS8Kernel* kernel_ = nullptr;
   const VectorS8Kernel* vector_ = nullptr;
   int64_t k_ = 0, row_bytes_ = 0;
+  bool summed_ = false;
   size_t sums_ = 0, line_ = 0, image_ = 0, bytes_ = 0;  // where they stand, after the addresses
 };
 
@@ -57,10 +67,12 @@ class RnnMatrix {
  public:
   RnnMatrix() = default;
   // Direction d of w [D, rows, K], float or (dynamic) int8 with scales along axis 1. bias: in
-  // columns, or empty. The columns are cut into `parts` of whole blocks.
+  // columns, or empty. `rows` come at once; the columns are cut into `parts` of whole blocks.
   RnnMatrix(const PlanContext& plan, const TensorSpec& w, int64_t d, const RnnGates& gates,
-            Aligned<float> bias, bool dynamic, int64_t parts);
+            Aligned<float> bias, bool dynamic, int64_t rows, int64_t parts);
 
+  // Whether products need the sums of rows.
+  bool wants_sums() const { return zeros_.size() > 0; }
   int64_t FirstBlock(int64_t part) const { return gates_.blocks() * part / parts_; }
   int64_t Column(int64_t part) const { return FirstBlock(part) * gates_.count * kRnnBlock; }
 
@@ -76,7 +88,7 @@ class RnnMatrix {
   };
 
   void PackFloat(const TensorSpec& w, int64_t d);
-  void PackCodes(const TensorSpec& w, int64_t d);
+  void PackCodes(const TensorSpec& w, int64_t d, int64_t rows);
 
   RnnGates gates_{};
   int64_t k_ = 0, parts_ = 1;
@@ -88,6 +100,7 @@ class RnnMatrix {
   int64_t panel_stride_ = 0;
 
   const GemmS8Kernel* tiles_ = nullptr;
+  int nv_ = 1;  // vectors of the widest blocks
   rnn_scale::Fn* scale_ = nullptr;
   std::vector<std::vector<Block>> blocks_;  // by part
   Aligned<int8_t> codes_;

@@ -206,9 +206,12 @@ def test_integer_products_are_the_reference_to_the_bit(op, attrs, codes, shape, 
 
 
 @pytest.mark.parametrize("op, attrs", KINDS)
-def test_integer_products_shared_by_threads_are_the_reference_to_the_bit(op, attrs, same_activations):
+@pytest.mark.parametrize("direction, batch", [("forward", 2), ("reverse", 13), ("bidirectional", 9)])
+def test_integer_products_shared_by_threads_are_the_reference_to_the_bit(op, attrs, direction, batch, same_activations):
     size = {"Lstm": 230, "Gru": 270, "Rnn": 460}[op]
-    layer = Layer(op, attrs | {"dynamic": True}, codes="channel", steps=6, hidden=size, size=8)
+    lengths = np.arange(batch) % 7
+    attrs = attrs | {"dynamic": True, "direction": direction}
+    layer = Layer(op, attrs, codes="zeros", steps=6, hidden=size, size=8, batch=batch, lengths=lengths, states=True)
     for isa in ISAS:
         same_activations(isa)
         want = layer.reference()
