@@ -176,11 +176,12 @@ void RnnMatrix::Multiply(const float* const* x, int64_t m, int64_t part, float* 
   constexpr int64_t kColumnStep = 4 * kGemmPanel;
   constexpr int64_t kBlockFloats = 128 * 1024;
   const int64_t end = Column(part + 1), tiles = CeilDiv(m, gemm_.row->a);
-  // Few rows read the weights once, from four places at a time; for many a part of the weights
-  // stays in the second level of cache.
-  const int64_t block = tiles == 1
-                            ? kColumnStep
-                            : std::max(kColumnStep, kBlockFloats / k_ / kColumnStep * kColumnStep);
+  // Few rows read the weights once, from four places at a time, and from eight where they are many
+  // (measured). For many rows a part of the weights stays in the second level of cache.
+  constexpr int64_t kManyFloats = 768 * 1024;
+  const int64_t few = k_ * (end - Column(part)) <= kManyFloats ? kColumnStep : 2 * kColumnStep;
+  const int64_t block =
+      tiles == 1 ? few : std::max(kColumnStep, kBlockFloats / k_ / kColumnStep * kColumnStep);
   GemmF32Tile t;
   t.taps = 1;
   t.kc = k_;
