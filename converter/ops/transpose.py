@@ -14,6 +14,7 @@ from .integer import same_codes
 from .layout import remap_axes
 from .params import write_ints
 from .types import fail, is_codes, normal_axes, value_dtype
+from .windowed import write_reshape
 
 
 def infer_transpose(node: Node) -> Inferred:
@@ -79,7 +80,21 @@ def read_onnx_transpose(r: Reading) -> Tensor:
 
 @writes("ms", "Transpose")
 def write_ms_transpose(w: Writing, node: Node) -> None:
-    w.node("Transpose", node, [node.inputs[0], write_ints(w, node, node.attrs["perm"], "perm")])
+    """There, [0, 2, 1] turns the format that a 1-D window behind it has as its 2-D one, and [0, 1, 3, 2] does not."""
+    x, y, perm = node.inputs[0], node.outputs[0], list(node.attrs["perm"])
+    if perm == [0, 2, 1] and x is not None and x.shape and y.shape and x.shape.count(None) <= 1 and _has_lines(w):
+        high, turned = (w.between(t, (t.shape[0], 1, *t.shape[1:]), f"{t.name}/2d") for t in (x, y))  # pyright: ignore
+        write_reshape(w, node, x, high)
+        w.node("Transpose", node, [high, w.constant([0, 1, 3, 2], np.int32, f"{node.name}/perm")], [turned])
+        write_reshape(w, node, turned, y)
+        return
+    w.node("Transpose", node, [x, write_ints(w, node, perm, "perm")])
+
+
+def _has_lines(w: Writing) -> bool:
+    """Whether the graph has a 1-D window."""
+    windows = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
+    return any(n.op in windows and n.inputs[0] is not None and n.inputs[0].rank == 3 for n in w.graph.nodes)
 
 
 @writes("tflite", "Transpose")

@@ -145,12 +145,12 @@ def write_lifted(
     a["pad_mode"] = "explicit"
     high = w.between(x, (x.shape[0], 1, *x.shape[1:]), f"{x.name}/2d")
     made = w.between(y, (y.shape[0], 1, *y.shape[1:]), f"{y.name}/2d")
-    _reshape(w, node, x, high)
+    write_reshape(w, node, x, high)
     write(w, Node(node.op, node.name, [high, *others], [made], a, node.origin))
-    _reshape(w, node, made, y)
+    write_reshape(w, node, made, y)
 
 
-def _reshape(w: Writing, node: Node, x: Tensor, y: Tensor) -> None:
+def write_reshape(w: Writing, node: Node, x: Tensor, y: Tensor) -> None:
     shape = w.constant([-1 if d is None else d for d in y.shape or ()], np.int32, f"{y.name}/shape")
     if w.container == "tflite":
         w.node("RESHAPE", node, [x, shape], [y], fields={"new_shape": shape.data.tolist()})  # pyright: ignore

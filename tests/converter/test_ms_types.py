@@ -199,3 +199,17 @@ def test_an_input_that_cannot_be_reordered_may_keep_its_order(tmp_path):
     graph.inputs[0].layout = "NHWC"
     with pytest.raises(UnsupportedError, match=r"no kernel for uint8.*try --inputDataFormat=NCHW"):
         write(graph, tmp_path / "m.ms")
+
+
+@pytest.mark.parametrize("lines", [True, False])
+def test_no_transposition_turns_the_format_of_a_1d_window(lines, tmp_path):
+    graph = graph_of("Transpose", [(np.float32, (1, 3, 7))], {"perm": [0, 2, 1]})
+    if lines:
+        build, (x,) = Builder(graph, fold_limit=0), graph.outputs
+        weight = build.constant(np.ones((2, 3, 3), np.float32), "w")
+        graph.outputs = build.emit("Conv", [x, weight], {"stride": [1], "dilation": [1], "pad": [1, 1]})
+    made = [e for e in write_operators(graph, "ms").emitted if e.op == "Transpose"]
+    assert [e.inputs[1].data.tolist() for e in made] == [[0, 1, 3, 2] if lines else [0, 2, 1]]
+    write(graph, tmp_path / "m.ms")
+    feed = np.random.default_rng(0).random((1, 3, 7), np.float32)
+    assert np.allclose(*run(graph, feed), *run(read(str(tmp_path / "m.ms")), feed))
