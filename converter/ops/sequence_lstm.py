@@ -88,36 +88,48 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     rows = full[_W + 1].shape[0]
     size = rows if full[_PROJECTION] is None else full[_PROJECTION].shape[0]
 
-    def gate(k: int, xt: np.ndarray, h: np.ndarray, c: np.ndarray) -> np.ndarray:
-        scale = attrs["gates"][k] if normed else 2.0**-12
-        total = np.zeros((len(xt), rows), np.int64)
-        bias = 0 if normed or full[_BIAS + k] is None else full[_BIAS + k].astype(np.int64)
-        for value, part, from_, plus in ((xt, full[_W + k], q[0], bias), (h, full[_R + k], q[_H], 0)):
-            acc = (value.astype(np.int64) - from_.zero_point[0]) @ part.T.astype(np.int64) + plus
-            weight = q[_W + k] if part is full[_W + k] else q[_R + k]
-            total = _word(total + _times(acc, float(weight.scale[0]) * float(from_.scale[0]) / scale))
-        at = _PEEPHOLE[k]
+    gates = [k for k in range(4) if k or not coupled]
+    scales = [attrs["gates"][k] if normed else 2.0**-12 for k in range(4)]
+
+    def factor(first: int, of: QuantParam) -> tuple[np.ndarray, Any]:
+        """The weights of all gates as one, [columns, gates·rows], and the multiplier of each product."""
+        real = [float(q[first + k].scale[0]) * float(of.scale[0]) / scales[k] for k in gates]
+        return np.concatenate([full[first + k] for k in gates]).T.astype(np.float64), np.repeat(real, rows)
+
+    def product(x: np.ndarray, of: QuantParam, weight: np.ndarray, scale: np.ndarray, bias: Any = 0.0) -> np.ndarray:
+        acc = (x.astype(np.float64) - of.zero_point[0]) @ weight + bias  # exact: far below 2^53
+        return _times(acc.astype(np.int64), scale)
+
+    none = np.zeros(rows)
+    bias = np.concatenate([none if normed or full[_BIAS + k] is None else full[_BIAS + k] for k in gates])
+    from_state = factor(_R, q[_H])
+    from_input = _word(product(full[0], x.quant, *factor(_W, x.quant), bias))
+
+    def gate(k: int, total: np.ndarray, c: np.ndarray) -> np.ndarray:
+        at, scale = _PEEPHOLE[k], scales[k]
+        total = total[:, gates.index(k) * rows :][:, :rows]
         if at is not None and full[at] is not None:
             # Its kernel takes the output's size for the number of cells, which a projection makes smaller: it walks
             # over the first so many of each sequence or, where the time comes first, of all sequences together.
-            places = np.arange(len(xt) * size)
+            places = np.arange(len(total) * size)
             if not attrs["time_major"]:
                 places = places // size * rows + places % size
-            product = c.astype(np.int64).reshape(-1)[places] * full[at][np.arange(len(places)) % size]
+            more = c.reshape(-1)[places] * full[at][np.arange(len(places)) % size]
             flat = total.reshape(-1)
-            flat[places] = _word(flat[places] + _times(product, step * float(q[at].scale[0]) / scale))
+            flat[places] = _word(flat[places] + _times(more, step * float(q[at].scale[0]) / scale))
+            total = flat.reshape(-1, rows)
         if normed:
             total = _normed(total, full[_NORM + k], full[_BIAS + k], float(q[_NORM + k].scale[0]))
         return tanh_codes(total, 3) if k == 2 else sigmoid_codes(total, 3)
 
     def advance(xt: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        h, c = h.astype(np.int64), c.astype(np.int64)
-        forget, cell = gate(1, xt, h, c), gate(2, xt, h, c)
-        taken = 32767 - forget if coupled else gate(0, xt, h, c)
+        c, total = c.astype(np.int64), _word(xt + product(h, q[_H], *from_state))
+        forget, cell = gate(1, total, c), gate(2, total, c)
+        taken = 32767 - forget if coupled else gate(0, total, c)
         c = _word(_shifted(forget * c, 2.0**-15) + _shifted(taken * cell, 2.0**-30 / step))
         if attrs["cell_clip"] > 0:
             c = np.clip(c, -_clip(attrs["cell_clip"], step), _clip(attrs["cell_clip"], step))
-        out = gate(3, xt, h, c)
+        out = gate(3, total, c)
         told = out * tanh_codes(c, 15 + round(math.log2(step)))
         hidden = np.clip(_times(told, 2.0**-30 / lift[0]) + int(lift[1]), -128, 127)
         if full[_PROJECTION] is None:
@@ -131,14 +143,14 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
             h = np.clip(h, -most, most)
         return h, c
 
-    return _run(full, attrs["time_major"], rows, advance).astype(y.dtype)
+    return _run([from_input, *full[1:]], attrs["time_major"], rows, advance).astype(y.dtype)
 
 
 def _word(values: np.ndarray) -> np.ndarray:
     return np.clip(values, -32768, 32767).astype(np.int64)
 
 
-def _times(acc: np.ndarray, scale: float) -> np.ndarray:
+def _times(acc: np.ndarray, scale: Any) -> np.ndarray:
     """acc · scale as the integer kernels round it."""
     return requantize_gemmlowp(acc, *quantized_multiplier(scale), 0, -(2**31), 2**31 - 1, np.int64)
 
@@ -211,29 +223,31 @@ def sequence_lstm(
     """
     full: list[Any] = [*arrays, *[None] * (24 - len(arrays))]
     coupled, rows, dtype = full[_W] is None, full[_W + 1].shape[0], full[0].dtype
+    parts = {k: slice(i * rows, (i + 1) * rows) for i, k in enumerate(k for k in range(4) if k or not coupled)}
+    from_input, from_state = (np.concatenate([full[first + k] for k in parts]).T for first in (_W, _R))
 
-    def gate(k: int, xt: np.ndarray, h: np.ndarray, c: np.ndarray) -> np.ndarray:
-        v, at, norm = xt @ full[_W + k].T + h @ full[_R + k].T, _PEEPHOLE[k], full[_NORM + k]
+    def gate(k: int, total: np.ndarray, c: np.ndarray) -> np.ndarray:
+        v, at, norm = total[:, parts[k]], _PEEPHOLE[k], full[_NORM + k]
         v = v if at is None or full[at] is None else v + full[at] * c
         if norm is not None:
-            v = v - v.mean(-1, keepdims=True)
-            v = v / np.sqrt(np.square(v).mean(-1, keepdims=True) + _SMALL) * norm
+            v = v - np.add.reduce(v, 1, keepdims=True) / rows
+            v = v / np.sqrt(np.add.reduce(np.square(v), 1, keepdims=True) / rows + _SMALL) * norm
         return v if full[_BIAS + k] is None else v + full[_BIAS + k]
 
     def step(xt: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        h, c = h.astype(dtype, copy=False), c.astype(dtype, copy=False)
-        forget = _sigmoid(gate(1, xt, h, c))
-        taken = 1 - forget if coupled else _sigmoid(gate(0, xt, h, c))
-        fresh = forget * c + taken * apply_act(gate(2, xt, h, c), act)
+        total, c = xt + h.astype(dtype, copy=False) @ from_state, c.astype(dtype, copy=False)
+        forget = _sigmoid(gate(1, total, c))
+        taken = 1 - forget if coupled else _sigmoid(gate(0, total, c))
+        fresh = forget * c + taken * apply_act(gate(2, total, c), act)
         fresh = np.clip(fresh, -cell_clip, cell_clip) if cell_clip > 0 else fresh
-        y = _sigmoid(gate(3, xt, h, fresh)) * apply_act(fresh, act)
+        y = _sigmoid(gate(3, total, fresh)) * apply_act(fresh, act)
         if full[_PROJECTION] is None:
             return y, fresh
         y = y @ full[_PROJECTION].T
         y = y if full[_PROJECTION_BIAS] is None else y + full[_PROJECTION_BIAS]
         return (np.clip(y, -proj_clip, proj_clip) if proj_clip > 0 else y), fresh
 
-    return _run(full, time_major, rows, step).astype(dtype)
+    return _run([full[0] @ from_input, *full[1:]], time_major, rows, step).astype(dtype)
 
 
 def read_sequence_lstm(r: Reading) -> Tensor:
@@ -285,4 +299,4 @@ def why_not_parted(node: Node) -> str:
 @writes("onnx", "SequenceLstm")
 def refuse_sequence_lstm(w: Writing, node: Node) -> None:
     """A pass writes its steps; what is left has none to write."""
-    w.refuse(node, why_not_parted(node) or "its steps are written by a pass", hint="--inputShape")
+    w.refuse(node, why_not_parted(node) or "it is written in parts, which a pass makes", hint="--inputShape")

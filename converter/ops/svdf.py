@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..formats.reading import Reading
+from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..numeric.qparams import activation_range, quantized_multiplier, requantize_gemmlowp
-from ..opdef import REQUIRED, Case, Inferred, Quant, op
+from ..opdef import REQUIRED, Case, Inferred, Quant, op, writes
 from .acts import apply_act
 from .types import fail, is_codes, need
 
@@ -78,3 +79,9 @@ def read_integer_svdf(r: Reading, act: str) -> Tensor:
             "its integer form is read with int8 values, int8 features, int16 time weights, and a state with a scale"
         )
     return r.emit("Svdf", *(r.optional(i) for i in range(5)), rank=int(r.attr("rank", 1)), act=act)
+
+
+@writes("ms", "Svdf")
+@writes("onnx", "Svdf")
+def refuse_svdf(w: Writing, node: Node) -> None:
+    w.refuse(node, "it is written in parts, which a pass makes", hint="without --skipPass=split_svdf")
