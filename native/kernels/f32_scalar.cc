@@ -24,6 +24,7 @@ void reduce_rows_f32_scalar(const ReduceRowsF32Args& t) { ReduceRowsKernel(t); }
 float reduce_run_f32_scalar(const ReduceRunF32Args& t) { return ReduceRunKernel(t); }
 void rnn_f32_scalar(const RnnF32Args& t) { RnnKernel(t); }
 void rnn_scale_scalar(const RnnScaleArgs& t) { RnnScale(t); }
+void rnn_columns_scalar(const RnnColumnsArgs& t) { RnnColumns(t); }
 void softmax_f32_scalar(const SoftmaxF32Args& t) { SoftmaxKernel(t); }
 void norm_f32_scalar(const NormF32Args& t) { NormKernel(t); }
 

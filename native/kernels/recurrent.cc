@@ -81,8 +81,10 @@ Recurrent::Recurrent(const RnnLayer& layer, PlanContext& plan)
     const GemmS8Kernel& kernel = SelectGemmS8(plan.isa);
     const VectorS8Kernel& vector = SelectVectorS8(plan.isa);
     const RnnConstants& c = constants_[0];
-    input_codes_ = RnnCodes(kernel, vector, l_.size, s_.chunk * s_.lane_rows, c.input.wants_sums());
-    state_codes_ = RnnCodes(kernel, vector, l_.hidden, l_.batch, c.state.wants_sums());
+    const int64_t columns = l_.gates() * width_;
+    input_codes_ =
+        RnnCodes(kernel, vector, l_.size, s_.chunk * s_.lane_rows, columns, c.input.wants_sums());
+    state_codes_ = RnnCodes(kernel, vector, l_.hidden, l_.batch, columns, c.state.wants_sums());
     input_ = DynamicInput(plan.In(0).count, plan.threads, vector);
     phases.insert(phases.begin(), {input_.parts(), input_.parts()});
     memory_at_ = static_cast<size_t>(CeilDiv(input_.scratch(), 64) * 64);

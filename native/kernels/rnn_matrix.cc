@@ -54,11 +54,13 @@ Aligned<float> InColumns(const float* values, const RnnGates& gates) {
 }
 
 RnnCodes::RnnCodes(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, int64_t k,
-                   int64_t rows, bool sums)
+                   int64_t rows, int64_t columns, bool sums)
     : kernel_(&kernel), vector_(&vector), k_(k), row_bytes_(k * kernel.act_bytes()), summed_(sums) {
   sums_ = Lines(static_cast<size_t>(rows) * sizeof(void*));
   line_ = sums_ + Lines(static_cast<size_t>(rows) * sizeof(int32_t));
-  image_ = line_ + Lines(static_cast<size_t>(k));
+  bias_ = line_ + Lines(static_cast<size_t>(k));
+  multiplier_ = bias_ + Lines(static_cast<size_t>(columns) * sizeof(int32_t));
+  image_ = multiplier_ + Lines(static_cast<size_t>(columns) * sizeof(float));
   bytes_ = image_ + Lines(static_cast<size_t>(rows * row_bytes_ + kSlackS8));
 }
 
@@ -82,7 +84,12 @@ RnnCodes::Rows RnnCodes::All(uint8_t* memory, int64_t rows,
                              const DynamicS8& params) const noexcept {
   const uint8_t** address = reinterpret_cast<const uint8_t**>(memory);
   for (int64_t r = 0; r < rows; ++r) address[r] = memory + image_ + r * row_bytes_;
-  return {address, reinterpret_cast<int32_t*>(memory + sums_), rows, params};
+  return {address,
+          reinterpret_cast<int32_t*>(memory + sums_),
+          rows,
+          params,
+          reinterpret_cast<int32_t*>(memory + bias_),
+          reinterpret_cast<float*>(memory + multiplier_)};
 }
 
 RnnMatrix::RnnMatrix(const PlanContext& plan, const TensorSpec& w, int64_t d, const RnnGates& gates,
@@ -95,6 +102,7 @@ RnnMatrix::RnnMatrix(const PlanContext& plan, const TensorSpec& w, int64_t d, co
   if (dynamic) {
     tiles_ = &SelectGemmS8(plan.isa);
     scale_ = BITLITE_SELECT(rnn_scale, plan.isa).fn;
+    columns_ = BITLITE_SELECT(rnn_columns, plan.isa).fn;
     PackCodes(w, d, rows);
   } else {
     gemm_ = BITLITE_SELECT(gemm_f32, plan.isa);
@@ -208,41 +216,54 @@ void RnnMatrix::Multiply(const float* const* x, int64_t m, int64_t part, float* 
 void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const noexcept {
   static constexpr int32_t kSegment = 0;
   const int64_t first = Column(part), all = gates_.columns();
+  const int32_t factor = -tiles_->form_value(x.params.zero_point);
   GemmS8Tile t{};
   t.segments = &kSegment;
   t.segment_count = 1;
   t.segment_steps = static_cast<int32_t>(CeilDiv(k_, tiles_->kstep));
-  t.bias = none_.data();
-  t.multiplier = t.bias_f32 = bias_.data();  // not looked at
   t.y_stride = all;
-  t.out = GemmS8Out::kS32;
-  RnnScaleArgs s{};
-  s.columns = Column(part + 1) - first;
-  s.sums = sums_.data() + first;
-  s.scales = scales_.data() + first;
-  s.bias = biased_ ? bias_.data() + first : nullptr;
-  s.zeros = zeros_.size() > 0 ? zeros_.data() + first : nullptr;
-  s.factor = -tiles_->form_value(x.params.zero_point);
-  s.scale = x.params.scale;
+  t.out = wants_sums() ? GemmS8Out::kS32 : GemmS8Out::kF32;
+  t.fmin = -kInf;
+  t.fmax = kInf;
+  if (!wants_sums()) {
+    columns_({Column(part + 1) - first, sums_.data() + first, scales_.data() + first, factor,
+              x.params.scale, x.bias, x.multiplier});
+  }
   const int64_t tiles = CeilDiv(x.count, tiles_->max_mr[nv_]);
   for (int64_t tile = 0, row = 0, end = 0; tile < tiles; ++tile, row = end) {
     end = x.count * (tile + 1) / tiles;
     t.rows = x.address + row;
     for (const Block& block : blocks_[part]) {
       t.w = codes_.data() + block.at;
+      t.bias = wants_sums() ? none_.data() : x.bias + (block.column - first);
+      t.multiplier = x.multiplier + (block.column - first);
+      t.bias_f32 = bias_.data() + block.column;
       t.n = static_cast<int32_t>(block.columns);
-      t.y = reinterpret_cast<int32_t*>(y + row * all + block.column);
+      t.y = y + row * all + block.column;
       tiles_->tile(block.nv, static_cast<int>(end - row))(t);
     }
-    for (int64_t r = row; r < end; ++r) {
-      s.y = y + r * all + first;
-      s.acc = reinterpret_cast<const int32_t*>(s.y);
-      if (wants_sums()) {
-        const int64_t sum = x.sums[r] - k_ * x.params.zero_point;
-        s.zeros_factor = static_cast<int32_t>(static_cast<uint32_t>(-sum));
-      }
-      scale_(s);
-    }
+    if (wants_sums()) ScaleRows(x, row, end, part, factor, y);
+  }
+}
+
+// Accumulators to floats, in place, where weights have zero points.
+void RnnMatrix::ScaleRows(const RnnCodes::Rows& x, int64_t begin, int64_t end, int64_t part,
+                          int32_t factor, float* y) const noexcept {
+  const int64_t first = Column(part);
+  RnnScaleArgs s{};
+  s.columns = Column(part + 1) - first;
+  s.sums = sums_.data() + first;
+  s.scales = scales_.data() + first;
+  s.bias = biased_ ? bias_.data() + first : nullptr;
+  s.zeros = zeros_.data() + first;
+  s.factor = factor;
+  s.scale = x.params.scale;
+  for (int64_t r = begin; r < end; ++r) {
+    s.y = y + r * gates_.columns() + first;
+    s.acc = reinterpret_cast<const int32_t*>(s.y);
+    const int64_t sum = x.sums[r] - k_ * x.params.zero_point;
+    s.zeros_factor = static_cast<int32_t>(static_cast<uint32_t>(-sum));
+    scale_(s);
   }
 }
 

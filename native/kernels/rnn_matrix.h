@@ -41,11 +41,13 @@ class RnnCodes {
     int32_t* sums;  // of the codes, where they are wanted
     int64_t count;
     DynamicS8 params;
+    int32_t* bias;  // these two: room for a value per column of the product
+    float* multiplier;
   };
 
   RnnCodes() = default;
   RnnCodes(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, int64_t k, int64_t rows,
-           bool sums);
+           int64_t columns, bool sums);
 
   size_t bytes() const { return bytes_; }  // of the memory that the calls below are given
   // `row` of a matrix that somebody else has quantized.
@@ -60,7 +62,8 @@ class RnnCodes {
   const VectorS8Kernel* vector_ = nullptr;
   int64_t k_ = 0, row_bytes_ = 0;
   bool summed_ = false;
-  size_t sums_ = 0, line_ = 0, image_ = 0, bytes_ = 0;  // where they stand, after the addresses
+  size_t sums_ = 0, line_ = 0, bias_ = 0, multiplier_ = 0, image_ = 0,
+         bytes_ = 0;  // where they stand, after the addresses
 };
 
 class RnnMatrix {
@@ -87,6 +90,8 @@ class RnnMatrix {
     int64_t column, columns, at;  // at: of its packed codes
   };
 
+  void ScaleRows(const RnnCodes::Rows& x, int64_t begin, int64_t end, int64_t part, int32_t factor,
+                 float* y) const noexcept;
   void PackFloat(const TensorSpec& w, int64_t d);
   void PackCodes(const TensorSpec& w, int64_t d, int64_t rows);
 
@@ -102,6 +107,7 @@ class RnnMatrix {
   const GemmS8Kernel* tiles_ = nullptr;
   int nv_ = 1;  // vectors of the widest blocks
   rnn_scale::Fn* scale_ = nullptr;
+  rnn_columns::Fn* columns_ = nullptr;
   std::vector<std::vector<Block>> blocks_;  // by part
   Aligned<int8_t> codes_;
   Aligned<int32_t> sums_, zeros_, none_;  // zeros_: empty where all are 0; none_: zeros

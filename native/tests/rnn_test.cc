@@ -215,6 +215,24 @@ BITLITE_TEST(RnnScale) {
   });
 }
 
+BITLITE_TEST(RnnColumns) {
+  ForEachRow("rnn_columns", [](const KernelRow& row) {
+    for (int64_t columns : {16, 80}) {
+      const std::vector<float> scales = Uniform(columns, 1);
+      std::vector<int32_t> sums(static_cast<size_t>(columns)), bias(sums);
+      std::vector<float> multiplier(scales);
+      for (int64_t c = 0; c < columns; ++c) sums[c] = static_cast<int32_t>(c * 123457 - 5000000);
+      reinterpret_cast<rnn_columns::Fn*>(row.fn)(
+          {columns, sums.data(), scales.data(), -1277, 0.37f, bias.data(), multiplier.data()});
+      for (int64_t c = 0; c < columns; ++c) {
+        const int64_t product = int64_t{sums[c]} * -1277;
+        CHECK(bias[c] == static_cast<int32_t>(static_cast<uint32_t>(product))) << row.symbol << c;
+        CHECK(multiplier[c] == 0.37f * scales[c]) << row.symbol << c;
+      }
+    }
+  });
+}
+
 TensorSpec Named(const char* name, Shape shape, DType dtype = DType::kF32,
                  const void* data = nullptr) {
   TensorSpec t;

@@ -1,4 +1,5 @@
-// The rnn_f32 and rnn_scale kernels over Vec. No fused multiply-adds outside the activations.
+// The rnn_f32, rnn_scale and rnn_columns kernels over Vec. No fused multiply-adds outside the
+// activations.
 #pragma once
 
 #include "../rnn_f32.h"
@@ -150,6 +151,14 @@ inline void RnnScale(const bitlite::RnnScaleArgs& t) {
     return t.bias != nullptr ? ScaleRow<true, true>(t) : ScaleRow<true, false>(t);
   }
   return t.bias != nullptr ? ScaleRow<false, true>(t) : ScaleRow<false, false>(t);
+}
+
+inline void RnnColumns(const bitlite::RnnColumnsArgs& t) {
+  const Vec scale = Set(t.scale);
+  for (int64_t c = 0; c < t.columns; c += Vec::kWidth) {
+    StoreInts(t.bias + c, Times(LoadInts(t.sums + c), t.factor));
+    Store(t.multiplier + c, scale * Load(t.scales + c));
+  }
 }
 
 inline void RnnKernel(const bitlite::RnnF32Args& t) {

@@ -47,6 +47,13 @@ inline Ints AddProduct(Ints a, Ints b, int32_t factor) {
   for (int i = 0; i < Vec::kWidth; ++i) a.v[i] += b.v[i] * static_cast<uint32_t>(factor);
   return a;
 }
+inline void StoreInts(int32_t* p, Ints a) {
+  for (int i = 0; i < Vec::kWidth; ++i) p[i] = static_cast<int32_t>(a.v[i]);
+}
+inline Ints Times(Ints a, int32_t factor) {
+  for (int i = 0; i < Vec::kWidth; ++i) a.v[i] *= static_cast<uint32_t>(factor);
+  return a;
+}
 inline Vec ToFloat(Ints a) { VEC_EACH(static_cast<float>(static_cast<int32_t>(a.v[i]))); }
 inline Vec Set(float a) { VEC_EACH(a); }
 inline Vec operator+(Vec a, Vec b) { VEC_EACH(a.v[i] + b.v[i]); }

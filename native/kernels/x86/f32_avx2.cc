@@ -24,6 +24,7 @@ void reduce_rows_f32_avx2(const ReduceRowsF32Args& t) { ReduceRowsKernel(t); }
 float reduce_run_f32_avx2(const ReduceRunF32Args& t) { return ReduceRunKernel(t); }
 void rnn_f32_avx2(const RnnF32Args& t) { RnnKernel(t); }
 void rnn_scale_avx2(const RnnScaleArgs& t) { RnnScale(t); }
+void rnn_columns_avx2(const RnnColumnsArgs& t) { RnnColumns(t); }
 void softmax_f32_avx2(const SoftmaxF32Args& t) { SoftmaxKernel(t); }
 void norm_f32_avx2(const NormF32Args& t) { NormKernel(t); }
 
