@@ -60,6 +60,7 @@ def fit_types(graph: Graph, writing: Writing) -> None:
 def misfits(graph: Graph, writing: Writing) -> dict[str, UnsupportedError]:
     """Does what `fit_types` does; returns IR operator → why one of its nodes has no kernel, in the graph's order."""
     _narrow(graph, writing)
+    _keep_apart(writing)
     emitted: list[Emitted] = []
     found: dict[str, UnsupportedError] = {}
     for made in writing.emitted:
@@ -125,6 +126,25 @@ def _narrow(graph: Graph, writing: Writing) -> None:
         made.outputs = outputs
         kept.append(made)
     writing.emitted = first + kept + last
+
+
+def _keep_apart(writing: Writing) -> None:
+    """Something between a Transpose that keeps the shape and a Reshape, which there takes the values from before it."""
+    turned = {
+        made.outputs[0]
+        for made in writing.emitted
+        if made.op == "Transpose" and made.inputs[0] is not None and made.inputs[0].shape == made.outputs[0].shape
+    }
+    emitted: list[Emitted] = []
+    for made in writing.emitted:
+        x = made.inputs[0] if made.inputs else None
+        if made.op == "Reshape" and x in turned and x is not None and x.shape is not None:
+            between = Tensor(writing.name(f"{x.name}/apart"), x.dtype, (1, *x.shape), None, x.quant)
+            name = writing.name(f"{made.name}/Unsqueeze")
+            emitted.append(Emitted("Unsqueeze", name, [x], [between], {"axis": [0]}, made.source))
+            made.inputs[0] = between
+        emitted.append(made)
+    writing.emitted = emitted
 
 
 def _cast_in_steps(writing: Writing, made: Emitted) -> list[Emitted]:

@@ -213,3 +213,14 @@ def test_no_transposition_turns_the_format_of_a_1d_window(lines, tmp_path):
     write(graph, tmp_path / "m.ms")
     feed = np.random.default_rng(0).random((1, 3, 7), np.float32)
     assert np.allclose(*run(graph, feed), *run(read(str(tmp_path / "m.ms")), feed))
+
+
+@pytest.mark.parametrize(("shape", "perm", "apart"), [((1, 4, 4), [0, 2, 1], True), ((1, 4, 5), [0, 2, 1], False)])
+def test_no_reshape_follows_a_transpose_that_keeps_the_shape(shape, perm, apart, tmp_path):
+    graph = graph_of("Transpose", [(np.float32, shape)], {"perm": perm})
+    build, flat = Builder(graph, fold_limit=0), np.array([int(np.prod(shape))])
+    graph.outputs = build.emit("Reshape", [graph.outputs[0], build.constant(flat, "s")])
+    assert ["Unsqueeze" in [op for op, _ in emitted(graph)]] == [apart]
+    write(graph, tmp_path / "m.ms")
+    feed = np.random.default_rng(0).random(shape, np.float32)
+    assert np.array_equal(*run(graph, feed), *run(read(str(tmp_path / "m.ms")), feed))
