@@ -46,13 +46,18 @@ def split_svdf(graph: Graph) -> Iterator[Record]:
 
     Its state is empty before a run, so only the newest column of the time weights counts. Codes are cast to reals
     before, and back behind.
+
+    Not for time weights or a bias that a run computes.
     """
     edit = Edit(graph)
     for node in edit.nodes():
         if node.op != "Svdf":
             continue
         x, feature, time, bias = node.inputs[0], node.inputs[1], node.inputs[2], node.input(3)
-        assert x is not None and feature is not None and time is not None and time.data is not None
+        assert x is not None and feature is not None and time is not None
+        if time.data is None or (bias is not None and bias.data is None):
+            yield Refusal("split_svdf", node.name, "a weight is computed at run time")
+            continue
         u = _Emitter(edit, node)
         newest = u.held(u.make("FullyConnected", u.reals(x), feature), node.input(4))
         y = u.make("Mul", newest, u.constant(time.real()[:, -1], "time"))

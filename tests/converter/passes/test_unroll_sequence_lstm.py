@@ -9,7 +9,7 @@ from bitlite.converter.errors import UnsupportedError
 from bitlite.converter.formats import ms, onnx_write, tflite
 from bitlite.converter.ops.unrolled import MOST_STEPS
 from bitlite.converter.passes import GENERAL, for_target, run_passes
-from bitlite.converter.passes.unroll_sequence_lstm import unroll_sequence_lstm
+from bitlite.converter.passes.unroll_sequence_lstm import split_svdf, unroll_sequence_lstm
 from tflite_models import run_litert
 from tflite_rows import recurrent
 from tflite_rows.table import Draw
@@ -84,3 +84,10 @@ def test_too_many_steps_are_left_and_named(tmp_path):
     assert f"{MOST_STEPS + 1} steps" in refusal.reason
     with pytest.raises(UnsupportedError, match=f"{MOST_STEPS + 1} steps"):
         ms.write(graph, str(tmp_path / "b.ms"))
+
+
+def test_svdf_with_weights_of_a_run_is_left(net):
+    time = net.input(3, 4, name="time")
+    net.done(net.emit("Svdf", net.input(2, 5), net.const(3, 5), time, rank=1))
+    (refusal,) = split_svdf(net.graph)
+    assert "at run time" in refusal.reason
