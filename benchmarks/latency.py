@@ -3,7 +3,8 @@
     python benchmarks/latency.py PLAN.json [--threads 1,2] [--rounds 15] [--write docs/benchmarks.md [--section TITLE]]
 
 PLAN.json: {"runtimes": {"litert": ["/env/bin/python"], "mslite": ["env", "LD_PRELOAD=…", "/env37/bin/python"], …},
-            "models": {"resnet8 int8": {"bitlite": "r8.ms", "litert": "r8.tflite", "onnxruntime": "r8.onnx"}, …}}
+            "models": {"resnet8 int8": {"bitlite": "r8.ms", "litert": "r8.tflite", "onnxruntime": "r8.onnx"}, …},
+            "note": "what the page says before the table"}
 
 Each runtime runs in a process of its own (`latency_worker.py`); one after another they run for a slice of time, round
 after round, so that drift of the machine's speed falls on all alike. Printed: the median over rounds of each round's
@@ -144,15 +145,15 @@ def sections(page: str) -> dict[str, str]:
     return {"": parts[0].strip()} | {part.split("\n", 1)[0]: f"## {part.strip()}" for part in parts[1:]}
 
 
-def write(path: str, section: str, lines: list[str], best: list[tuple[str, float]]) -> None:
-    """The table into the page: as its beginning, with a chart, or as one of its sections."""
+def write(path: str, section: str, lines: list[str], best: list[tuple[str, float]], note: str = "") -> None:
+    """The table into the page: as its beginning, with a chart, or as one of its sections. note: said before it."""
     page = ""
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             page = file.read()
     parts = sections(page)
-    said = "Interleaved medians of one run of `benchmarks/latency.py`; numpy arrays in and out for all."
-    text = [f"## {section}" if section else "# Speed", "", said, "", *lines]
+    said = "Medians of `benchmarks/latency.py`, the runtimes of a row interleaved; numpy arrays in and out for all."
+    text = [f"## {section}" if section else "# Speed", "", " ".join([said, note]).strip(), "", *lines]
     if not section:
         stem = os.path.splitext(path)[0]
         with open(f"{stem}.svg", "w", encoding="utf-8") as out:
@@ -177,7 +178,7 @@ def main() -> int:
     closing = summary(best)
     print("\n".join(closing))
     if args.write:
-        write(args.write, args.section, [*lines, "", *closing], best)
+        write(args.write, args.section, [*lines, "", *closing], best, plan.get("note", ""))
     return 0
 
 

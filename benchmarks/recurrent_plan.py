@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import bitlite
 import numpy as np
@@ -28,6 +29,10 @@ NETWORKS = {
     "LSTM 64-128, 8 sequences": ("LSTM", 64, 128, 1, 50, 8, 1),
     "LSTM 64-512": ("LSTM", 64, 512, 1, 30, 1, 1),
 }
+_NOTE = (
+    "int8: weights of 8 bits, activations quantized while running, bitlite's DYNAMIC_QUANT beside onnxruntime's "
+    "quantize_dynamic, which leaves a GRU in float."
+)
 _THEIRS = """
 import sys
 from onnxruntime.quantization import quantize_dynamic
@@ -64,7 +69,7 @@ def network(
 
 def main(peers: str, work: str) -> None:
     python = [os.path.join(peers, "py/bin/python")]
-    plan: dict[str, dict] = {"runtimes": {"onnxruntime": python, "openvino": python}, "models": {}}
+    plan: dict[str, Any] = {"note": _NOTE, "runtimes": dict.fromkeys(("onnxruntime", "openvino"), python), "models": {}}
     os.makedirs(work, exist_ok=True)
     for k, (title, sizes) in enumerate(NETWORKS.items()):
         stem = os.path.join(work, f"recurrent{k}")
