@@ -121,9 +121,10 @@ def foreign_to_mslite(plan: Placement) -> list[str]:
     return sorted({n.op for n in plan.integer if not cell_of(n).mslite_close and _obstacle(n, "mslite")})
 
 
-def means_of_open_sizes(plan: Placement) -> list[str]:
-    """Reductions on codes that MindSpore Lite refuses: it looks at the sizes before it knows them."""
-    return sorted(n.name for n in plan.integer if n.op == "Reduce" and not n.inputs[0].is_static)  # pyright: ignore
+def wants_fixed_sizes(plan: Placement) -> list[str]:
+    """Means and pads on codes that MindSpore Lite refuses: it looks at the sizes before it knows them."""
+    found = (n for n in plan.integer if n.op in ("Reduce", "Pad"))
+    return sorted(n.name for n in found if not n.inputs[0].is_static)  # pyright: ignore
 
 
 def _end_in_float(graph: Graph, plan: Placement) -> None:

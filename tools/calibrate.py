@@ -127,7 +127,7 @@ def _widths(graph: Graph, options: ConvertOptions) -> dict[Node, int]:
 
 
 def _notes(result: Any, settings: Any, options: ConvertOptions) -> list[str]:
-    from ..quant.placement import foreign_to_mslite, means_of_open_sizes
+    from ..quant.placement import foreign_to_mslite, wants_fixed_sizes
 
     plan = result.plan
     operators = [n for n in result.source.nodes if n.op not in ("Quantize", "Dequantize")]
@@ -141,17 +141,12 @@ def _notes(result: Any, settings: Any, options: ConvertOptions) -> list[str]:
     for why, names in reasons.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         lines.append(f"in float: {shown} ({why})")
-    if settings.target == "bitlite" and "MS" in options.output_format:
-        if foreign := foreign_to_mslite(plan):
-            names = ", ".join(foreign)
-            lines.append(
-                f"MindSpore Lite's own runtime lacks int8 {names} or gets it wrong: --target=mslite avoids that"
-            )
-        if means := means_of_open_sizes(plan):
-            lines.append(
-                f"MindSpore Lite's own runtime wants fixed sizes for the int8 mean {', '.join(means)}:"
-                " --inputShape gives them, --target=mslite leaves it in float"
-            )
+    if settings.target == "bitlite" and "MS" in options.output_format and (foreign := foreign_to_mslite(plan)):
+        names = ", ".join(foreign)
+        lines.append(f"MindSpore Lite's own runtime lacks int8 {names} or gets it wrong: --target=mslite avoids that")
+    if "MS" in options.output_format and (open_ended := wants_fixed_sizes(plan)):
+        names = ", ".join(open_ended)
+        lines.append(f"MindSpore Lite's own runtime wants fixed sizes for int8 {names}: --inputShape gives them")
     if not plan.layers:
         lines.append("nothing was quantized: the file holds the float model")
     if result.corrected:

@@ -276,7 +276,7 @@ def _shape(w: Writing, node: Node) -> Tensor:
         return shape
     known = const_ints(shape)
     if known is None:
-        w.refuse(node, "its shape is computed at run time and may copy sizes")
+        w.refuse(node, "its shape is computed at run time and may copy sizes", hint="--inputShape")
     if 0 not in known:
         return shape
     if y.shape is None or sum(n is None for n in y.shape) > 1:
