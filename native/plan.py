@@ -38,15 +38,21 @@ class NativeSegment:
     program: Any = None
 
     def run(self, values: Values) -> None:
-        found = self.program.run([values[t] for t in self.inputs])
-        values.update(zip(self.outputs, found))
+        values.update(zip(self.outputs, _run(self.program, [values[t] for t in self.inputs])))
 
     def profile(self, values: Values, spent: Callable[[Node, int], None]) -> None:
-        times = self.program.profile([values[t] for t in self.inputs])
         self.run(values)
+        times = self.program.profile([values[t] for t in self.inputs])
         nodes = {step.name: step.nodes[-1] for step in self.steps}
         for name, ns in zip(self.program.step_names, times):
             spent(nodes[name] if name in nodes else _fused(name, nodes), ns)
+
+
+def _run(program: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    try:
+        return program.run(arrays)
+    except IndexError as error:
+        raise DataError(f"the model cannot run on these values: {error}") from error
 
 
 def _fused(name: str, nodes: dict[str, Node]) -> Node:
@@ -147,7 +153,7 @@ class Plan:
     def run(self, inputs: Sequence[np.ndarray], spent: Callable[[Node, int], None] | None = None) -> list[np.ndarray]:
         """inputs in the graph's order → outputs. `spent` is told each node's nanoseconds."""
         if self.whole is not None and spent is None:
-            return self.whole.run(inputs)
+            return _run(self.whole, inputs)
         values: Values = dict(zip(self.graph.inputs, inputs))
         for segment in self.segments:
             if spent is None:

@@ -1,6 +1,7 @@
 #include "runtime.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <numeric>
@@ -65,6 +66,7 @@ struct Program::Context {
   std::vector<const void*> in;
   std::vector<void*> out;
   std::vector<Job> jobs;  // in the order of the steps and their phases
+  std::atomic<const char*> fault{nullptr};
 };
 
 Program::Program(std::vector<TensorSpec> tensors, std::vector<StepSpec> steps,
@@ -315,9 +317,10 @@ std::unique_ptr<Program::Context> Program::MakeContext() const {
   }
   for (const Planned& planned : steps_) {
     const Step& step = *planned.step;
-    const StepArgs args = {
-        context->in.data() + planned.first_in, context->out.data() + planned.first_out,
-        context->arena.data() + planned.scratch, context->arena.data() + planned.thread_scratch};
+    const StepArgs args = {context->in.data() + planned.first_in,
+                           context->out.data() + planned.first_out,
+                           context->arena.data() + planned.scratch,
+                           context->arena.data() + planned.thread_scratch, &context->fault};
     for (size_t phase = 0; phase < step.phases.size(); ++phase) {
       const int64_t items = step.phases[phase];
       const bool alone = threads_ == 1 || items < 2 || step.cost_ns < kMinParallelNs;
@@ -379,12 +382,15 @@ void Program::Run(const void* const* inputs, void* const* outputs, int64_t* step
       std::memcpy(outputs[copy.to], Address(copy.from, context, inputs, outputs), bytes);
     }
   }
+  const char* const fault = context.fault.load(std::memory_order_relaxed);
+  if (fault != nullptr) context.fault.store(nullptr, std::memory_order_relaxed);
   if (first) {
     first_taken_.store(false, std::memory_order_release);
   } else {
     std::lock_guard<std::mutex> lock(mutex_);
     spare_.push_back(std::move(spare));
   }
+  if (fault != nullptr) throw std::out_of_range(fault);
 }
 
 void Program::RunSteps(const Context& context, int threads, int64_t* step_ns) const {

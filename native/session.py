@@ -182,7 +182,10 @@ class Bound:
 
     def run(self) -> None:
         if self._plan.whole is not None:
-            self._plan.whole.run_into(self._inputs, self._outputs)
+            try:
+                self._plan.whole.run_into(self._inputs, self._outputs)
+            except IndexError as error:
+                raise DataError(f"the model cannot run on these values: {error}") from error
             return
         for target, value in zip(self._outputs, self._plan.run(self._inputs)):
             target[...] = value

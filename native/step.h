@@ -3,6 +3,7 @@
 // one file in kernels/.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -189,6 +190,9 @@ struct StepArgs {
   void* const* out;
   uint8_t* scratch;  // Step::scratch bytes shared by the threads of this step, 64-byte aligned
   uint8_t* thread_scratch;  // Step::thread_scratch bytes of this thread alone, 64-byte aligned
+  // Set by a step that finds values it has no answer for; the run goes on and is reported as
+  // failed.
+  std::atomic<const char*>* fault = nullptr;
 
   template <typename T>
   const T* In(int i) const {

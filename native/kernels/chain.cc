@@ -108,7 +108,7 @@ class Joined final : public Step {
     const Part part = parts_[static_cast<size_t>(phase)];
     void* out = args.Out<float>(0) + columns_[part.stage];
     const StepArgs own = {args.in + part.stage * kJoinedInputs, &out, args.scratch,
-                          args.thread_scratch};
+                          args.thread_scratch, args.fault};
     stages_[part.stage]->Run(own, part.phase, begin, end);
   }
 

@@ -1,7 +1,7 @@
 // gather: x, indices (int32 or int64, any rank); attrs axis, batch_dims (0). Negative indices count
-// from the end; an index beyond the axis takes its nearest element, for a kernel cannot fail.
-#include <algorithm>
+// from the end; one beyond the axis fails the run.
 #include <cstring>
+#include <string>
 
 #include "../step.h"
 
@@ -10,8 +10,13 @@ namespace {
 
 class Gather final : public Step {
  public:
-  Gather(int64_t outer, int64_t extent, int64_t indices, int64_t bytes, bool wide)
-      : extent_(extent), indices_(indices), bytes_(bytes), wide_(wide) {
+  Gather(const std::string& name, int64_t outer, int64_t extent, int64_t indices, int64_t bytes,
+         bool wide)
+      : fault_(name + ": an index is beyond the " + std::to_string(extent) + " entries"),
+        extent_(extent),
+        indices_(indices),
+        bytes_(bytes),
+        wide_(wide) {
     phases = {outer * indices};
     cost_ns = static_cast<double>(phases[0]) * (5.0 + static_cast<double>(bytes) / 10.0);
   }
@@ -21,13 +26,17 @@ class Gather final : public Step {
       const int64_t k = item % indices_, row = item / indices_;
       int64_t i = wide_ ? args.In<int64_t>(1)[k] : args.In<int32_t>(1)[k];
       if (i < 0) i += extent_;
-      i = std::min(std::max<int64_t>(i, 0), extent_ - 1);
+      if (i < 0 || i >= extent_) {
+        args.fault->store(fault_.c_str(), std::memory_order_relaxed);
+        i = 0;
+      }
       std::memcpy(args.Out<char>(0) + item * bytes_,
                   args.In<char>(0) + (row * extent_ + i) * bytes_, static_cast<size_t>(bytes_));
     }
   }
 
  private:
+  const std::string fault_;
   const int64_t extent_, indices_, bytes_;
   const bool wide_;
 };
@@ -58,7 +67,7 @@ std::unique_ptr<Step> MakeGather(const StepSpec& spec, PlanContext& plan) {
   if (x.constant) plan.KeepConstant(0);
   if (indices.constant) plan.KeepConstant(1);
   if (plan.check_only) return nullptr;
-  return std::make_unique<Gather>(outer, extent, indices.count, inner,
+  return std::make_unique<Gather>(spec.name, outer, extent, indices.count, inner,
                                   indices.dtype == DType::kI64);
 }
 
