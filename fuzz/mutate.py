@@ -44,8 +44,8 @@ CONFIGS = (
     b"[common_quant_param]\nquant_type=WEIGHT_QUANT\nbit_num=4\n[weight_quant_param]\nper_channel=true\n"
     b"bias_correction=true\nmax_segments=1\n# note\n; note\n[dynamic_quant_param]\nquant_strategy=ALWC\n",
     b"image_path=/data\nbatch_count=2\nmethod_x=REMOVAL_OUTLIER,KL\nth_binnum=2048\n"
-    b"dump_dist=/a.npz\nkeep_float=conv1,type:Conv,from a to b\nlayer_bits=conv1:4,type:FullyConnected:8\nmixed=false\n"
-    b"per_channel=true\nnormalize_mean=1,2,3\nresize_method=NEAREST\nresize_width=8\nresize_height=8\n",
+    b"dump_dist=/a.npz\nkeep_float=conv1,type:Conv,from a to b\nlayer_bits=conv1:4,type:FullyConnected:8\nmixed=true\n"
+    b"mean_error_threshold=0.1\nper_channel=true\nnormalize_mean=1,2,3\nresize_method=NEAREST\nresize_width=8\nresize_height=8\n",
     b"[common_quant_param]\nquant_type=DYNAMIC_QUANT\nbit_num=8\nenable_encode=true\ngain_gate=off\n"
     b"layer_bits=fc:8\nkeep_float=a\nworkspace=/w\n[full_quant_param]\nactivation_quant_method=KL,MAX_MIN\n"
     b"load_dist=/a.npz\nth_binnum=1024\n",

@@ -46,6 +46,7 @@ def _validate_output(options: ConvertOptions) -> None:
             raise UsageError(f"--outputFile: {path} is a directory")
 
 
+_SAMPLES = ("calibrate_path", "calibrate_size", "calibration_data")
 _BITS = {"": (1, 16), "WeightQuant": (1, 16), "PostTraining": (1, 8), "DynamicQuant": (8, 8)}
 
 
@@ -77,8 +78,37 @@ def _validate_bits(options: ConvertOptions) -> None:
             )
 
 
+def _validate_mixed(options: ConvertOptions, data: bool) -> None:
+    where = options.where("mixed")
+    if options.quant_type != "WeightQuant":
+        kind = options.quant_type or "no quantization type"
+        instead = {
+            "PostTraining": "layer_bits to name the bits of layers",
+            "DynamicQuant": "no mixed: its weights have 8 bits",
+        }
+        raise UsageError(
+            f"{where}: chooses the bits of WeightQuant, and there is {kind}",
+            hint=instead.get(options.quant_type, "--quantType=WeightQuant"),
+        )
+    if not data:
+        raise UsageError(
+            f"{where}: needs calibration data to choose bits by, and neither a config file nor a flag names any",
+            hint="image_path (or calibrate_path) in the config file, or --calibratePath=DIR",
+        )
+    if options.given("bit_num") and options.bit_num != 8:
+        raise UsageError(
+            f"{where} chooses 2 to 8 bits itself and {options.where('bit_num')} asks for {options.bit_num}"
+        )
+    if not options.enable_encode:
+        raise UsageError(
+            f"{options.where('enable_encode')}: must be true with {where}: only 8 and 16 bits are unpacked"
+        )
+
+
 def _validate_data(options: ConvertOptions) -> None:
     data = bool(options.calibrate_path) or options.calibration_data is not None
+    if options.mixed:
+        _validate_mixed(options, data)
     if options.calibrate_path and options.calibration_data is not None:
         raise UsageError(f"{options.where('calibrate_path')} and calibration_data are both given", hint="one of them")
     table = fields_of(type(options))
@@ -86,6 +116,10 @@ def _validate_data(options: ConvertOptions) -> None:
     if about_data and not options.quant_type:
         where = options.where(about_data[0])
         raise UsageError(f"{where} has no effect without a quantization type", hint="--quantType=PostTraining")
+    if options.mixed:
+        about_data = [n for n in about_data if table[n].group == "Calibration" and n not in _SAMPLES]
+    elif options.given("mean_error_threshold") and options.quant_type:
+        about_data.append("mean_error_threshold")
     if about_data and options.quant_type != "PostTraining":
         listed = ", ".join(options.where(name) for name in about_data)
         options.notes.append(f"not used by {options.quant_type}: {listed}")

@@ -25,7 +25,7 @@ _UNRECORDED = (
     "dump_ir",
 )  # fmt: skip
 ENDINGS = {"MS": ".ms", "TFLITE": ".tflite", "ONNX": ".onnx"}
-MIXED_BIT = "mixed bit widths chosen by the tool (bit 0) are not there yet; name the bits per layer with --layerBits"
+MIXED_BIT = "bit 0, mixed bit widths found without data, is not there; mixed=true finds them on calibration data"
 _NOT_READ = "bitlite reads TFLITE, ONNX and MSLITE; export the model to ONNX first"
 
 
@@ -216,6 +216,20 @@ class ConvertOptions:
         Paired(Bits(), "NAME:BITS,...", ",", named=True, joins=True),
         {},
         "bits of single layers, names as in keepFloat",
+        group=QUANT,
+    )
+    mixed: bool = flag(
+        "mixed",
+        Switch(),
+        False,
+        "choose 2 to 8 bits for each layer on calibration data, to stay within meanErrorThreshold (WeightQuant)",
+        group=QUANT,
+    )
+    mean_error_threshold: float = flag(
+        "meanErrorThreshold",
+        Real(0, 1, open_ends=True),
+        0.04,
+        "mean relative error of the outputs that mixed may cost",
         group=QUANT,
     )
     per_channel: bool = flag(

@@ -6,8 +6,8 @@ the operator that reads it computes with the reals it stands for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from .probe import PROBED_BITS, keep_usable
 from .selection import select
 from .selectors import Selector, parse_selector
 from .symmetric_weights import quantize_symmetric
-from .weight_math import Weight, gate, quantize_weights
+from .weight_math import Weight, gate, quantize_weight, quantize_weights
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class WeightSettings:
     """What `quantize_graph_weights` is asked for; the fields are those of `ConvertOptions`.
 
     container: what the weights are written to, when that is no .ms: then zero points are 0, without
-    a correction, and a width that it cannot hold is refused.
+    a correction, and a width that it cannot hold is refused. chosen: node name → bits, where layer_bits says nothing.
+    alone: a weight's codes do not depend on what other weights have the same width.
     """
 
     bits: int = 8
@@ -38,10 +39,12 @@ class WeightSettings:
     keep_float: Sequence[Selector] = ()
     layer_bits: tuple[tuple[str, int], ...] = ()
     container: str = ""
+    chosen: Mapping[str, int] = field(default_factory=dict)
+    alone: bool = False
 
 
 # The widths of constants that other formats hold.
-_WIDTHS = {"tflite": (4, 8), "onnx": (4, 8, 16)}
+WIDTHS = {"tflite": (4, 8), "onnx": (4, 8, 16)}
 
 
 @dataclass
@@ -69,7 +72,7 @@ def quantize_graph_weights(graph: Graph, settings: WeightSettings) -> list[Weigh
         UsageError: keep_float or layer_bits names nothing in the graph.
     """
     kept = select(graph, settings.keep_float)
-    widths = _widths(graph, settings)
+    widths = named_widths(graph, settings)
     rows: list[WeightRow] = []
     chosen: dict[int, list[tuple[Tensor, Weight]]] = {}
     users: dict[Tensor, tuple[Node, int | None]] = {}
@@ -86,7 +89,7 @@ def quantize_graph_weights(graph: Graph, settings: WeightSettings) -> list[Weigh
                     _drop(chosen, w, rows, f"tied between {first.name} and {node.name}, whose channels differ")
                 continue
             users[w] = (node, axis)
-            bits = widths.get(node, settings.bits)
+            bits = widths.get(node, settings.chosen.get(node.name, settings.bits))
             reason = (
                 "kept in float on request"
                 if node in kept
@@ -119,8 +122,10 @@ def quantize_graph_weights(graph: Graph, settings: WeightSettings) -> list[Weigh
                 chosen.setdefault(bits, []).append((w, weight))
     for bits, group in chosen.items():
         weights = [weight for _, weight in group]
-        if settings.container in _WIDTHS:
+        if settings.container in WIDTHS:
             made = [quantize_symmetric(weight, bits) for weight in weights]
+        elif settings.alone:
+            made = [quantize_weight(weight, bits, correction=settings.correction) for weight in weights]
         else:
             made = quantize_weights(weights, bits, correction=settings.correction)
             if bits in PROBED_BITS and settings.correction:
@@ -131,7 +136,7 @@ def quantize_graph_weights(graph: Graph, settings: WeightSettings) -> list[Weigh
 
 
 def _check_width(node: Node, bits: int, container: str) -> None:
-    widths = _WIDTHS.get(container)
+    widths = WIDTHS.get(container)
     if widths is not None and bits not in widths:
         nearest = min(widths, key=lambda width: (abs(width - bits), -width))
         raise UnsupportedError(
@@ -148,7 +153,8 @@ def _drop(chosen: dict[int, list[tuple[Tensor, Weight]]], w: Tensor, rows: list[
             found.reason, found.bits = reason, w.dtype.itemsize * 8
 
 
-def _widths(graph: Graph, settings: WeightSettings) -> dict[Node, int]:
+def named_widths(graph: Graph, settings: WeightSettings) -> dict[Node, int]:
+    """The bits of the nodes that layer_bits names. Raises UsageError where it names nothing."""
     widths: dict[Node, int] = {}
     for text, bits in settings.layer_bits:
         found = select(graph, (parse_selector(text),))

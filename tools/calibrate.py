@@ -1,10 +1,11 @@
-"""PostTraining and DynamicQuant as the command runs them: options → data, settings and notes."""
+"""What needs calibration data, and DynamicQuant, as the command runs them: options → data, settings and notes."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from ..converter.errors import UsageError
 from ..converter.execute import is_quantized
@@ -14,6 +15,9 @@ from ..quant.selection import select
 from ..quant.selectors import parse_selector
 from .convert_report import Report
 from .progress import track
+
+if TYPE_CHECKING:
+    from ..quant.weight_quant import WeightSettings
 
 _IMAGE_OPTIONS = (
     "input_type", "image_to_format", "normalize_mean", "normalize_std", "resize_width", "resize_height",
@@ -60,6 +64,38 @@ def post_train(graph: Graph, options: ConvertOptions, report: Report) -> None:
     graph.nodes, graph.inputs, graph.outputs, graph.meta = made.nodes, made.inputs, made.outputs, made.meta
     if options.debug_info_save_path:
         save_tables(options.debug_info_save_path, result.rows)
+
+
+def mixed_bits(graph: Graph, settings: WeightSettings, options: ConvertOptions, report: Report) -> WeightSettings:
+    """The settings with the bits that mixed=true finds. Raises DataError or UsageError before any file is written."""
+    from ..quant.mixed_bits import SAMPLES, choose_bits
+
+    threshold = options.mean_error_threshold
+    with options.blame("calibrate_path", *_IMAGE_OPTIONS):
+        samples = list(_dataset(graph, options, report).pick(SAMPLES))
+    with options.blame("mixed"):
+        found = choose_bits(
+            graph,
+            samples,
+            settings,
+            threshold,
+            options.threads or os.cpu_count() or 1,
+            lambda items, label: _track(items, label, options),
+        )
+    file = f" (.{settings.container or 'ms'})" if len(options.output_format) > 1 else ""
+    judged = f"on {len(samples)} samples, {threshold:g} allowed"
+    if found.start > threshold:
+        report.notes.append(
+            f"warning: mixed{file}: 8 bits for every layer cost a mean relative error of {found.start:.3g} ({judged}),"
+            " so no layer got fewer; a larger mean_error_threshold would let some"
+        )
+    else:
+        fewer = sum(bits < 8 for bits in found.bits.values())
+        report.notes.append(
+            f"mixed{file}: {fewer} of {len(found.bits)} layers below 8 bits; mean relative error of the outputs"
+            f" {found.error:.3g} ({judged}; 8 bits everywhere: {found.start:.3g})"
+        )
+    return replace(settings, chosen=found.bits, alone=True)
 
 
 def make_dynamic(graph: Graph, options: ConvertOptions, report: Report) -> None:

@@ -158,20 +158,22 @@ def quantize(graph: Graph, options: ConvertOptions, report: Report, container: s
         from ..quant.weight_quant import WeightSettings, quantize_graph_weights
 
         stored = any(t is not None and t.is_const and is_quantized(t) for node in graph.nodes for t in node.inputs)
-        report.layers = quantize_graph_weights(
-            graph,
-            WeightSettings(
-                options.bit_num,
-                options.quant_weight_size,
-                options.quant_weight_channel,
-                options.gain_gate,
-                _corrects(options, report, container),
-                options.per_channel,
-                options.keep_float,
-                tuple(options.layer_bits.items()),
-                "" if container == "ms" else container,
-            ),
+        settings = WeightSettings(
+            options.bit_num,
+            options.quant_weight_size,
+            options.quant_weight_channel,
+            options.gain_gate,
+            _corrects(options, report, container),
+            options.per_channel,
+            options.keep_float,
+            tuple(options.layer_bits.items()),
+            "" if container == "ms" else container,
         )
+        if options.mixed:
+            from .calibrate import mixed_bits
+
+            settings = mixed_bits(graph, settings, options, report)
+        report.layers = quantize_graph_weights(graph, settings)
         if not any(not row.reason for row in report.layers):
             left = "integer weights stay as they are" if stored else "the file holds the float weights"
             report.notes.append(f"no weight passed the gates: {left}")
