@@ -9,7 +9,7 @@ one accepted is that of the file written, and what 8 bits everywhere cost is spe
 the threshold T already, every layer keeps 8. Of the rest no layer may take more than its share: with a part f of all
 elements decided, the error must be within √(e² + f (T² - e²)), where e is the error of 8 bits everywhere. Errors of
 layers add up like noise, in squares, and noise in proportion to the elements is what takes the fewest bits. (With T
-as the bound of every layer, the last one spends it all: on ResNet-8 at T = 0.1, 60,544 bytes instead of 40,112.)
+as the bound of every layer, the last one spends it all: on ResNet-8 at T = 0.1, codes of 60,544 bytes, not 40,112.)
 """
 
 from __future__ import annotations

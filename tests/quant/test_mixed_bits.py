@@ -70,6 +70,19 @@ def test_layers_are_decided_from_the_last_to_the_first(network, samples):
     assert seen == LAYERS == list(found.bits)
 
 
+def test_the_last_layer_takes_the_share_of_its_elements(network, samples):
+    graph, threshold = network(softmax=False), 0.1
+    found = choose_bits(graph, samples.rows, FREE, threshold)
+    sizes = {n.name: n.inputs[1].data.size for n in graph.nodes if n.name in LAYERS}
+    part = sizes["classify"] / sum(sizes.values())
+    limit = np.sqrt(found.start**2 + part * (threshold**2 - found.start**2))
+    errors = []
+    for bits in (found.bits["classify"] - 1, found.bits["classify"]):
+        made, _ = quantized(graph, mixed_bits.Mixed(dict.fromkeys(LAYERS, 8) | {"classify": bits}, 0, 0))
+        errors.append(error_of(graph, made, samples.rows))
+    assert errors[1] <= limit < errors[0] < threshold
+
+
 def test_the_choice_is_the_same_for_any_number_of_threads(network, samples):
     graph = network()
     assert len({repr(choose_bits(graph, samples.rows, FREE, 0.05, threads)) for threads in (1, 2, 5)}) == 1
