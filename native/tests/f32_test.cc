@@ -11,6 +11,7 @@
 
 #include "../kernels/gemm_pack.h"
 #include "../kernels/kernels.h"
+#include "rows.h"
 #include "testing.h"
 
 namespace bitlite {
@@ -31,18 +32,6 @@ Buffer Normal(size_t n, Random& random) {
 
 bool Near(float got, double want, double tolerance) {
   return std::fabs(got - want) <= tolerance * (1.0 + std::fabs(want));
-}
-
-template <typename Check>
-void ForEachRow(const char* family, Check check) {
-  int count = 0, found = 0;
-  const KernelRow* rows = KernelRows(&count);
-  for (int i = 0; i < count; ++i) {
-    if (std::strcmp(rows[i].family, family) != 0 || (rows[i].isa & ~CpuIsa()) != 0) continue;
-    check(rows[i]);
-    ++found;
-  }
-  CHECK(found > 0) << family;
 }
 
 void CheckGemm(const KernelRow& row, int m, int n, int taps, int kc, bool residual) {

@@ -8,6 +8,7 @@
 #include "../cpu.h"
 #include "../kernels/kernels.h"
 #include "../runtime.h"
+#include "rows.h"
 #include "testing.h"
 
 namespace bitlite {
@@ -144,18 +145,6 @@ void CheckPlain(const KernelRow& row, const GateCase& c) {
       CHECK(std::fabs(y[u] - want) < 2e-6) << row.symbol << " y " << u;
     }
   }
-}
-
-template <typename Check>
-void ForEachRow(const char* family, Check check) {
-  int count = 0, found = 0;
-  const KernelRow* rows = KernelRows(&count);
-  for (int i = 0; i < count; ++i) {
-    if (std::strcmp(rows[i].family, family) != 0 || (rows[i].isa & ~CpuIsa()) != 0) continue;
-    check(rows[i]);
-    ++found;
-  }
-  CHECK(found > 0) << family;
 }
 
 BITLITE_TEST(RnnF32) {

@@ -183,6 +183,15 @@ def same_activations(monkeypatch):
     return of
 
 
+def check_bits(layer, same_activations):
+    for isa in ISAS:
+        same_activations(isa)
+        want = layer.reference()
+        for threads in (1, 2, 3):
+            for found, expected in zip(layer.native(isa, threads), want):
+                np.testing.assert_array_equal(found, expected, err_msg=f"{isa} {threads}")
+
+
 @pytest.mark.parametrize("op, attrs, codes", DYNAMIC)
 @pytest.mark.parametrize(
     "shape",
@@ -197,12 +206,7 @@ def test_integer_products_are_the_reference_to_the_bit(op, attrs, codes, shape, 
     shape = dict(shape)
     attrs = attrs | {"dynamic": True, "direction": shape.pop("direction", "forward")}
     layer = Layer(op, attrs, codes=codes, peephole=op == "Lstm", **shape)
-    for isa in ISAS:
-        same_activations(isa)
-        want = layer.reference()
-        for threads in (1, 2, 3):
-            for found, expected in zip(layer.native(isa, threads), want):
-                np.testing.assert_array_equal(found, expected, err_msg=f"{isa} {threads}")
+    check_bits(layer, same_activations)
 
 
 @pytest.mark.parametrize("op, attrs", KINDS)
@@ -212,12 +216,7 @@ def test_integer_products_shared_by_threads_are_the_reference_to_the_bit(op, att
     lengths = np.arange(batch) % 7
     attrs = attrs | {"dynamic": True, "direction": direction}
     layer = Layer(op, attrs, codes="zeros", steps=6, hidden=size, size=8, batch=batch, lengths=lengths, states=True)
-    for isa in ISAS:
-        same_activations(isa)
-        want = layer.reference()
-        for threads in (1, 2, 3):
-            for found, expected in zip(layer.native(isa, threads), want):
-                np.testing.assert_array_equal(found, expected, err_msg=f"{isa} {threads}")
+    check_bits(layer, same_activations)
 
 
 def test_codes_of_a_layer_that_does_not_quantize_its_input_are_weights():
