@@ -15,7 +15,7 @@ from ..converter.formats import read_model
 from ..converter.formats.files import check_folder, check_target
 from ..converter.formats.writing import NEWEST_OPSET, write_operators
 from ..converter.ir import Graph
-from ..converter.passes import Pass, for_target, run_passes
+from ..converter.passes import Change, Pass, for_target, run_passes
 from ..quant.options import ConvertOptions
 from ..quant.selection import select
 from ..quant.selectors import parse_selector
@@ -202,7 +202,10 @@ def _corrects(options: ConvertOptions, report: Report, container: str) -> bool:
 
 def _write(graph: Graph, container: str, options: ConvertOptions, report: Report) -> None:
     target = graph.copy()
-    report.passes += run_passes(target, _target_passes(container, options), skip=options.skip_pass)
+    made = run_passes(target, _target_passes(container, options), skip=options.skip_pass)
+    report.passes += made
+    grown = (r for r in made if isinstance(r, Change) and r.grows)
+    report.notes += [f".{container}: {r.node} is written {r.what}; the file grows with it" for r in grown]
     path = options.output_path(container.upper())
     written = importlib.import_module(f"..converter.formats.{container}", __package__).write(
         target, path, sources=(options.model_file,), **({"opset": options.opset or None} if container == "onnx" else {})

@@ -13,11 +13,15 @@ from ..ir import Graph, dump
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a pass did. `node` names the node that remains (or went), `what` says it in one clause."""
+    """What a pass did. `node` names the node that remains (or went), `what` says it in one clause.
+
+    grows: the file becomes larger by it, which its user should be told.
+    """
 
     pass_name: str
     node: str
     what: str
+    grows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

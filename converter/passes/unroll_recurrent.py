@@ -74,7 +74,7 @@ def _unroll(
             continue
         _Layer(edit, node).emit()
         edit.drop(node)
-        yield Change(name, node.name, f"step by step: {reason}")
+        yield Change(name, node.name, f"step by step: {reason}", grows=True)
     edit.finish()
 
 

@@ -37,7 +37,7 @@ def unroll_sequence_lstm(graph: Graph) -> Iterator[Record]:
             continue
         _Layer(edit, node).emit()
         edit.drop(node)
-        yield Change("unroll_sequence_lstm", node.name, "step by step")
+        yield Change("unroll_sequence_lstm", node.name, "step by step", grows=True)
     edit.finish()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from bitlite.tools.converter_lite import main
 from bitlite.tools.tables import table_lines, weight_table
+from onnx import helper, numpy_helper, save
 
 DIGITS = Path(__file__).parents[2] / "demo" / "digits.onnx"
 LONG = "model/block_1_expand_relu6/Relu6;model/block_1_expand/BiasAdd;model/block_1_expand/Conv2D"
@@ -190,3 +191,17 @@ def test_what_calibration_was_fed_is_in_every_form_of_the_report(tmp_path):
     assert data["samples"] == 4
     assert data["inputs"][0]["mean"] == pytest.approx([np.mean(samples)], rel=1e-6)
     assert "calibration data: 4 samples" in (tmp_path / "r.txt").read_text()
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_layer_that_is_written_step_by_step_is_told(tmp_path, after):
+    rng, size = np.random.default_rng(0), 4
+    shapes = {"w": (1, 3 * size, 5), "r": (1, 3 * size, size)}
+    weights = [numpy_helper.from_array(rng.standard_normal(s).astype(np.float32), n) for n, s in shapes.items()]
+    gru = helper.make_node("GRU", ["x", "w", "r"], ["y"], "cell", hidden_size=size, linear_before_reset=int(after))
+    ports = [helper.make_tensor_value_info(n, 1, s) for n, s in (("x", (6, 1, 5)), ("y", (6, 1, 1, size)))]
+    graph = helper.make_graph([gru], "g", ports[:1], ports[1:], weights)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    report = bitlite.convert(str(tmp_path / "m.onnx"), str(tmp_path / "m"))
+    told = [note for note in report.notes if "cell is written step by step" in note and "grows" in note]
+    assert bool(told) == after
