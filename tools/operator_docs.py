@@ -185,6 +185,9 @@ def _quantized(row: Any) -> str:
     parts = []
     if cell.weights:
         parts.append("weight" + (", bias" if cell.bias is not None else ""))
+    if not cell.int8:
+        parts.append("not in int8" if row.integer is None else "in int8 only where the model comes so")
+        return "; ".join(parts)
     if cell.table:
         parts.append("int8 table of 256")
     elif row.integer is not None:
