@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test lint docs build setup clean bench test-arm
+.PHONY: demo test test-cpus lint docs build setup clean bench test-arm
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.tools
@@ -42,6 +42,22 @@ demo: $(VENV)/.built
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS)
+
+# The tests of integers, on each instruction set that this machine has; and, where onnxruntime's integer products are exact,
+# with onnxruntime on an emulated CPU whose products saturate (Debian's qemu-user).
+INTEGER_TESTS := $(addprefix tests/,native quant/test_int8_operators.py quant/test_same_bytes.py tools/test_written_networks.py \
+	$(addprefix converter/,ops/test_contrib.py ops/test_dynamic_lstm.py ops/test_qlayers.py passes/test_fuse_dynamic_quantize.py \
+	passes/test_quantize_for_onnx.py passes/test_unroll_sequence_lstm.py test_int8_written.py test_onnx_judge.py test_onnx_quantized.py))
+EMULATED := qemu-x86_64 -cpu Haswell
+
+test-cpus: $(VENV)/.test
+	@set -e; for isa in $$($(BIN)/python -c "from bitlite import _native; print(*_native.isas())"); do \
+		echo "== integers on $$isa"; BITLITE_ISA=$$isa $(BIN)/python -m pytest -n $(JOBS) $(INTEGER_TESTS); done
+	@if PYTHONPATH=tests/converter $(BIN)/python -c "import sys, onnx_judge; sys.exit(onnx_judge.saturates('uint8'))"; then \
+		command -v $(firstword $(EMULATED)) >/dev/null || { echo "make test-cpus: install qemu-user" >&2; exit 2; }; \
+		echo "== integers beside onnxruntime on a CPU whose products saturate"; \
+		JUDGE="$(EMULATED)" PYTHONPATH=tests $(BIN)/python -m pytest -p emulated_onnxruntime $(INTEGER_TESTS); \
+	else echo "== onnxruntime's products saturate on this CPU: the tests above met them"; fi
 
 # Types are checked on a copy laid out as the wheel is, where the mapping of folders is real.
 lint: $(VENV)/.lint

@@ -96,6 +96,7 @@ def onnx_check(tmp_path: Path) -> Any:
     ) -> list[np.ndarray]:
         import onnxruntime
         from bitlite.converter.formats.onnx import read
+        from onnx_judge import run
 
         model = onnx_model(op, inputs, attrs, **how)
         data = model.SerializeToString()
@@ -104,9 +105,8 @@ def onnx_check(tmp_path: Path) -> Any:
         }
         if want is None:
             options = onnxruntime.SessionOptions()
-            options.log_severity_level = 4
             options.intra_op_num_threads = 1
-            want = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"]).run(None, feeds)
+            want = run(model, feeds, options)
         path = tmp_path / "model.onnx"
         path.write_bytes(data)
         got = run_graph(read(str(path)), feeds)

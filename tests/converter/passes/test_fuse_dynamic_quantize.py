@@ -12,7 +12,8 @@ from bitlite.converter.formats.onnx import read
 from bitlite.converter.passes import GENERAL, run_passes
 from bitlite.converter.passes.fuse_dynamic_quantize import fuse_dynamic_quantize
 from bitlite.converter.passes.runner import Refusal
-from onnx import TensorProto, helper, numpy_helper, save
+from onnx import TensorProto, helper, load, numpy_helper, save
+from onnx_judge import run
 
 _RNG = np.random.default_rng(3)
 
@@ -71,7 +72,7 @@ def onnxruntime_of(path, x):
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    return run(load(path), {"x": x}, options)[0]
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
