@@ -79,10 +79,11 @@ def quantize_weight(
     """Codes int8 (up to 8 bits) or int16 of the weight's shape, and how they are to be read.
 
     fitted: fit the grids instead of taking min..max; by default up to 4 bits. correction: keep each channel's mean and
-    variance; without it there is no mean_corr, and no grid is fitted, for that needs one.
+    variance; without it there is no mean_corr, and no grid is fitted, for that needs one. A weight of one channel is
+    quantized per tensor, as the runtime reads it.
     """
     fitted = bits <= FITTED_BITS if fitted is None else fitted
-    if weight.axis is None:
+    if weight.axis is None or weight.values.shape[weight.axis] == 1:
         return _per_tensor(weight.values, bits, fitted)
     q = np.empty(weight.values.shape, storage_dtype(bits))
     channels = q.shape[weight.axis]

@@ -20,7 +20,7 @@ from .dynamic_layers import dynamic_weights, mark_dynamic
 from .files import map_file, write_atomic
 from .flat import Record, decode
 from .flat import write as write_flat
-from .ms_tensors import read_tensor, write_tensor
+from .ms_tensors import holds_correction, read_tensor, write_tensor
 from .reading import InputShapes, Reading, name_outputs, read_operator, undefined
 from .writing import Emitted, Writing, Written, write_operators
 
@@ -199,7 +199,8 @@ def to_record(graph: Graph) -> Record:
         if t not in numbers:
             numbers[t] = len(tensors)
             stored, coded = t, t in weight_only
-            if coded and t.quant is not None and t.quant.bits > 16:  # wider than any weight: a bias
+            # Wider than any weight: a bias.
+            if coded and t.quant is not None and (t.quant.bits > 16 or not holds_correction(t.quant)):
                 stored, coded = Tensor(t.name, np.dtype(np.float32), t.shape, t.real()), False
             try:
                 tensors.append(write_tensor(stored, layouts.get(t, _NHWC), packs and coded))

@@ -133,8 +133,7 @@ def write_tensor(t: Tensor, layout: int, weight_only: bool) -> dict[str, Any]:
         rows = ms_schema.SCHEMA.row_array(
             "QuantParam", len(q.scale), scale=q.scale, zeroPoint=q.zero_point, numBits=q.bits
         )
-        if q.axis is not None:
-            _put_correction(rows, q, weight_only)
+        _put_correction(rows, q, weight_only)
         fields["quantParams"] = rows
     if stored is None:
         return fields
@@ -149,9 +148,20 @@ def write_tensor(t: Tensor, layout: int, weight_only: bool) -> dict[str, Any]:
     return fields
 
 
+def holds_correction(q: QuantParam) -> bool:
+    """Whether `QuantParam` rows can say what `q` says: readers leave the mean of a single row alone."""
+    return len(q.scale) > 1 or q.axis is None or q.mean_corr is None or not q.mean_corr.any()
+
+
 def _put_correction(rows: np.ndarray, q: QuantParam, weight_only: bool) -> None:
-    """The correction of a per-channel weight. Without a var_corr of its own the scale is stored as varCorr, a float32:
-    scale, a double, then keeps its default and takes no bytes (12 less a channel than the real converter's rows)."""
+    """The correction of a per-channel weight; a single row is read per tensor, without one, so its scale holds it.
+
+    Without a var_corr of its own the scale is stored as varCorr, a float32: scale, a double, then keeps its default and
+    takes no bytes (12 less a channel than the real converter's rows)."""
+    if len(rows) == 1:
+        if q.axis is not None and q.var_corr is not None:
+            rows["scale"] *= q.var_corr
+        return
     if q.mean_corr is not None:
         rows["meanCorr"] = q.mean_corr
     if q.var_corr is not None:

@@ -168,8 +168,8 @@ def test_blocks_do_not_show():
     # Channels are worked on in blocks; each must come out as if alone.
     w = heavy_tailed((70, 3, 3, 1000), 4)
     q, p = quantize_weight(Weight(w, kernel=True), 3)
-    alone, p_alone = quantize_weight(Weight(w[40:41], kernel=True), 3)
-    np.testing.assert_array_equal(q[40:41], alone)
+    alone, p_alone = quantize_weight(Weight(w[40:42], kernel=True), 3)
+    np.testing.assert_array_equal(q[40:42], alone)
     assert p.scale[40] == p_alone.scale[0]
 
 

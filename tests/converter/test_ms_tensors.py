@@ -1,0 +1,64 @@
+"""Weights in .ms files: what stands there is what readers make of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bitlite import convert, load
+from bitlite.converter.builder import Builder
+from bitlite.converter.formats import ms, tflite
+from bitlite.converter.ir import Graph
+from bitlite.converter.numeric.qparams import QuantParam
+
+
+def fully_connected(weight, quant=None):
+    graph = Graph("m")
+    build = Builder(graph)
+    w = build.constant(weight, "w")
+    w.quant = quant
+    x = build.input("x", np.float32, (2, weight.shape[1]))
+    graph.outputs = build.emit("FullyConnected", [x, w], {"keep_dims": True}, name="dense")
+    return graph
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("axis", [0, None])
+def test_corrections_of_weights_survive_the_file(tmp_path, channels, axis):
+    rng = np.random.default_rng(1)
+    n = 1 if axis is None else channels
+    quant = QuantParam(
+        rng.uniform(0.01, 0.02, n),
+        np.zeros(n, np.int32),
+        axis,
+        8,
+        var_corr=np.full(n, 1.25, np.float32),
+        mean_corr=np.full(n, 0.5, np.float32),
+    )
+    graph = fully_connected(rng.integers(-128, 128, (channels, 64)).astype(np.int8), quant)
+    x = rng.normal(size=(2, 64)).astype(np.float32)
+    want = x @ graph.nodes[0].inputs[1].real().T
+    ms.write(graph, str(tmp_path / "m.ms"))
+    (got,) = load(tmp_path / "m.ms").run(x).values()
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"quant_type": "WeightQuant", "bit_num": bits} for bits in (1, 3, 4, 8, 12, 16)),
+        {"quant_type": "WeightQuant", "per_channel": False},
+        {"quant_type": "DynamicQuant"},
+        {"quant_type": "PostTraining"},
+    ],
+    ids=lambda o: " ".join(map(str, o.values())),
+)
+def test_a_layer_of_one_output_channel_is_written_as_it_computes(tmp_path, options):
+    rng = np.random.default_rng(0)
+    tflite.write(fully_connected(rng.normal(0.5, 1, (1, 64)).astype(np.float32)), str(tmp_path / "m.tflite"))
+    if options["quant_type"] == "PostTraining":
+        options = options | {"calibration_data": [rng.normal(size=(2, 64)).astype(np.float32) for _ in range(4)]}
+    convert(tmp_path / "m.tflite", tmp_path / "q", **options)
+    x = rng.normal(size=(2, 64)).astype(np.float32)
+    ((want,), (got,)) = (load(tmp_path / name).run(x).values() for name in ("m.tflite", "q.ms"))
+    step = 2.0 ** -options.get("bit_num", 8)
+    assert np.abs(got - want).max() < 8 * 8 * step
