@@ -69,13 +69,17 @@ lint: $(VENV)/.lint
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # Speed beside LiteRT, onnxruntime, OpenVINO and MindSpore Lite; EVAL holds models and images, PEERS the runtimes
-# (benchmarks/latency_plan.py says how). Writes docs/benchmarks.md and its chart.
+# (benchmarks/latency_plan.py says how). Writes the part of docs/benchmarks.md for this CPU's instruction set, and for
+# AVX2, too, on a CPU that has more.
 bench: $(VENV)/.built
 	@test -d "$(EVAL)" -a -d "$(PEERS)" || { echo "make bench EVAL=DIRECTORY PEERS=DIRECTORY" >&2; exit 2; }
 	$(BIN)/python benchmarks/latency_plan.py $(EVAL) $(PEERS) build/bench
-	$(BIN)/python benchmarks/latency.py build/bench/plan.json --write docs/benchmarks.md
 	$(BIN)/python benchmarks/recurrent_plan.py $(PEERS) build/bench/recurrent
-	$(BIN)/python benchmarks/latency.py build/bench/recurrent/plan.json --write docs/benchmarks.md --section "Recurrent layers"
+	@set -e; isas=$$($(BIN)/python -c "from bitlite import _native as n; print(*{n.isas()[-1], 'avx2'} & set(n.isas()))"); \
+	for isa in $$isas; do echo "== $$isa"; export BITLITE_ISA=$$isa; \
+		$(BIN)/python benchmarks/latency.py build/bench/plan.json --write docs/benchmarks.md --section Networks; \
+		$(BIN)/python benchmarks/latency.py build/bench/recurrent/plan.json --write docs/benchmarks.md \
+			--section "Recurrent layers"; done
 
 # The kernels' tests on 64-bit Arm, emulated.
 test-arm:

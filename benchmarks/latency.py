@@ -1,6 +1,6 @@
 """Latency of bitlite beside its peers, interleaved in one run.
 
-    python benchmarks/latency.py PLAN.json [--threads 1,2] [--rounds 15] [--write docs/benchmarks.md [--section TITLE]]
+    python benchmarks/latency.py PLAN.json [--threads 1,2] [--rounds 15] [--write docs/benchmarks.md --section TITLE]
 
 PLAN.json: {"runtimes": {"litert": ["/env/bin/python"], "mslite": ["env", "LD_PRELOAD=…", "/env37/bin/python"], …},
             "models": {"resnet8 int8": {"bitlite": "r8.ms", "litert": "r8.tflite", "onnxruntime": "r8.onnx"}, …},
@@ -10,7 +10,9 @@ Each runtime runs in a process of its own (`latency_worker.py`); one after anoth
 after round, so that drift of the machine's speed falls on all alike. Printed: the median over rounds of each round's
 median, and the ratio bitlite / peer as the median of the rounds' ratios. All take and give numpy arrays.
 
---write makes a page with a chart and keeps the sections that the page has; with --section it writes that one alone.
+--write puts the table, with a chart, into the page as that section of the instruction set's part (`speed_page.py`) and
+keeps the rest. BITLITE_ISA=avx2 on a CPU that has more limits bitlite and OpenVINO alike; int8 is then compared with
+OpenVINO alone, since the others cannot be limited.
 """
 
 from __future__ import annotations
@@ -23,10 +25,13 @@ import sys
 from typing import IO
 
 import numpy as np
+import speed_page
+from bitlite import _native
 
 _WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "latency_worker.py")
 EXACT = "bitlite --target=mslite"
 _NO_RIVALS = ("mslite", EXACT)
+_LIMITABLE = ("bitlite", "openvino", EXACT)
 _SLICE = 0.15  # seconds that a runtime runs per round
 
 
@@ -83,17 +88,29 @@ def measure(files: dict[str, str], runtimes: dict[str, list[str]], threads: int,
     return {runtime: np.array(times) for runtime, times in found.items()}
 
 
+def limited(plan: dict) -> dict:
+    """The plan on an instruction set below the CPU's: int8 without the runtimes that cannot be limited to it."""
+    os.environ["ONEDNN_MAX_CPU_ISA"] = _native.isa().upper()
+    models = {
+        name: {runtime: path for runtime, path in files.items() if runtime in _LIMITABLE or "float" in name}
+        for name, files in plan["models"].items()
+    }
+    return {**plan, "models": models}
+
+
 def table(plan: dict, threads: list[int], rounds: int) -> tuple[list[str], list[tuple[str, float]]]:
-    """Markdown lines, and (label, bitlite / best peer) per model and thread count."""
+    """Markdown lines with their summary, and (label, bitlite / best peer) per model and thread count."""
     peers = list(dict.fromkeys(r for files in plan["models"].values() for r in files if r != "bitlite"))
     lines = [
         "| model | threads | bitlite µs | " + " | ".join(f"{p} µs (ratio)" for p in peers) + " | bitlite / best peer |",
         "|---|---|---|" + "---|" * (len(peers) + 1),
     ]
     best: list[tuple[str, float]] = []
+    seconds: dict[str, dict[str, float]] = {}
     for name, files in plan["models"].items():
         for count in threads:
             found = measure(files, plan.get("runtimes", {}), count, rounds)
+            seconds[f"{name}, {count}"] = {r: float(np.median(t)) for r, t in found.items() if r not in _NO_RIVALS}
             ours = found.pop("bitlite")
             ratios = {p: float(np.median(ours / times)) for p, times in found.items()}
             cells = [f"{1e6 * np.median(found[p]):.0f} ({ratios[p]:.2f})" if p in found else "" for p in peers]
@@ -104,19 +121,38 @@ def table(plan: dict, threads: list[int], rounds: int) -> tuple[list[str], list[
                 f"| {name} | {count} | {1e6 * np.median(ours):.0f} | " + " | ".join(cells) + f" | **{worst:.2f}** |"
             )
             print(lines[-1], flush=True)
-    return lines, best
+    closing = [line for part in (summary(best), gains(seconds)) for text in part for line in ("", text)]
+    print("\n".join(closing))
+    return lines + closing, best
+
+
+def kind_of(label: str) -> str:
+    return "int8" if "int8" in label else "float"
 
 
 def summary(best: list[tuple[str, float]]) -> list[str]:
     lines = []
     for kind in ("int8", "float"):
-        ratios = np.array([r for label, r in best if kind in label and np.isfinite(r)])
+        ratios = np.array([r for label, r in best if kind_of(label) == kind and np.isfinite(r)])
         if len(ratios):
             mean = float(np.exp(np.log(ratios).mean()))
             lines.append(
                 f"{kind}: geometric mean of bitlite / best peer {mean:.2f}, largest {ratios.max():.2f}, n={len(ratios)}"
             )
     return lines
+
+
+def gains(fastest: dict[str, dict[str, float]]) -> list[str]:
+    """int8 against float: bitlite's int8 time over the least float time of any runtime."""
+    rows = {}
+    for label, times in fastest.items():
+        float_label = label.replace("int8", "float")
+        if kind_of(label) == "int8" and float_label in fastest:
+            rows[label] = times["bitlite"] / min(fastest[float_label].values())
+    if not rows:
+        return []
+    said = ", ".join(f"{label.replace(' int8', '')}: {ratio:.2f}" for label, ratio in rows.items())
+    return [f"int8 over the fastest float (network, threads): {said}"]
 
 
 def chart(best: list[tuple[str, float]]) -> str:
@@ -139,29 +175,20 @@ def chart(best: list[tuple[str, float]]) -> str:
     )
 
 
-def sections(page: str) -> dict[str, str]:
-    """title → text of the page's sections, from their headings on; what stands before the first has the title ""."""
-    parts = page.split("\n## ")
-    return {"": parts[0].strip()} | {part.split("\n", 1)[0]: f"## {part.strip()}" for part in parts[1:]}
-
-
 def write(path: str, section: str, lines: list[str], best: list[tuple[str, float]], note: str = "") -> None:
-    """The table into the page: as its beginning, with a chart, or as one of its sections. note: said before it."""
-    page = ""
+    """The table and its chart into the page. note: said before it."""
+    page, isa = "", _native.isa()
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             page = file.read()
-    parts = sections(page)
     said = "Medians of `benchmarks/latency.py`, the runtimes of a row interleaved; numpy arrays in and out for all."
-    text = [f"## {section}" if section else "# Speed", "", " ".join([said, note]).strip(), "", *lines]
-    if not section:
-        stem = os.path.splitext(path)[0]
-        with open(f"{stem}.svg", "w", encoding="utf-8") as out:
-            out.write(chart(best))
-        text += ["", f"![ratios]({os.path.basename(stem)}.svg)"]
-    parts[section] = "\n".join(text)
+    picture = f"{os.path.splitext(path)[0]}_{section.split()[0].lower()}_{isa}.svg"
+    with open(picture, "w", encoding="utf-8") as out:
+        out.write(chart(best))
+    text = [" ".join([said, note]).strip(), "", *lines, "", f"![ratios]({os.path.basename(picture)})"]
+    machine = speed_page.heading(isa, _native.isas()[-1])
     with open(path, "w", encoding="utf-8") as out:
-        out.write("\n\n".join(part for part in parts.values() if part) + "\n")
+        out.write(speed_page.put(page, isa, machine, section, "\n".join(text)))
 
 
 def main() -> int:
@@ -170,15 +197,15 @@ def main() -> int:
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--write", default="", help="markdown file to write, with a chart beside it")
-    parser.add_argument("--section", default="", help="of that file, to write it alone")
+    parser.add_argument("--section", default="Networks", help="of that file, to write")
     args = parser.parse_args()
     with open(args.plan, encoding="utf-8") as file:
         plan = json.load(file)
+    if _native.isa() != _native.isas()[-1]:
+        plan = limited(plan)
     lines, best = table(plan, [int(t) for t in args.threads.split(",")], args.rounds)
-    closing = summary(best)
-    print("\n".join(closing))
     if args.write:
-        write(args.write, args.section, [*lines, "", *closing], best, plan.get("note", ""))
+        write(args.write, args.section, lines, best, plan.get("note", ""))
     return 0
 
 

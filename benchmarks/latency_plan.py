@@ -1,12 +1,12 @@
 """Makes the plan and the files that `latency.py` times, from the evaluation data.
 
     python benchmarks/latency_plan.py EVAL_DIR PEERS_DIR WORK_DIR      → WORK_DIR/plan.json
-    python benchmarks/latency.py WORK_DIR/plan.json --write docs/benchmarks.md
+    python benchmarks/latency.py WORK_DIR/plan.json --write docs/benchmarks.md --section Networks
 
-ResNet-8, MobileNetV2, the autoencoder and the keyword model, each quantized to int8 by bitlite (100 calibration
-samples; seeded noise where there are no images) and as float, written in every format, so that each peer runs the same
-network in its own form; int8 also with --target=mslite, which bitlite runs as that runtime rounds. PEERS_DIR holds
-`py/` (LiteRT, onnxruntime, OpenVINO) and, when there, `mslite/` with the real runtime.
+ResNet-8, MobileNetV2, SqueezeNet 1.1, the autoencoder and the keyword model, each quantized to int8 by bitlite (100
+calibration samples; seeded noise where there are no images) and as float, written in every format, so that each peer
+runs the same network in its own form; int8 also with --target=mslite, which bitlite runs as that runtime rounds.
+PEERS_DIR holds `py/` (LiteRT, onnxruntime, OpenVINO) and, when there, `mslite/` with the real runtime.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from latency import EXACT
 MODELS = {
     "ResNet-8": "resnet8_cifar10",
     "MobileNetV2": "mobilenet_v2_1.0_224_tf",
+    "SqueezeNet 1.1": "squeezenet1.1",
     "autoencoder": "ad01_fp32",
     "keywords": "kws_ref_model_float32",
 }
@@ -55,7 +56,9 @@ def main(data: str, peers: str, work: str) -> None:
     eval_pack, plan = pack(data), {"runtimes": runtimes(peers), "models": {}}
     os.makedirs(work, exist_ok=True)
     for title, model in MODELS.items():
-        source, stem = os.path.join(data, "models", f"{model}.tflite"), os.path.join(work, model)
+        stem = os.path.join(work, model)
+        sources = [os.path.join(data, "models", f"{model}.{ending}") for ending in ("tflite", "onnx")]
+        source = next(path for path in sources if os.path.exists(path))
         data_of = list(samples(eval_pack, model, source))
         exact = f"{stem}_int8_mslite"
         bitlite.convert(source, exact, quant_type="PostTraining", calibration_data=data_of, target="mslite")
