@@ -219,6 +219,8 @@ void Program::PlanMemory() {
         shared = steps_[s].nothing_to_do = true;
       }
     }
+    steps_[s].nothing_to_do |= std::all_of(spec.outputs.begin(), spec.outputs.end(),
+                                           [&](int i) { return tensors_[i].count == 0; });
     // A convolution may overwrite its residual, but not when that is its input as well.
     const auto read_otherwise = [&](int i) {
       for (size_t k = 0; k < spec.inputs.size() && k < 32; ++k) {

@@ -46,7 +46,7 @@ class Program {
   };
   struct Planned {
     std::unique_ptr<Step> step;
-    bool nothing_to_do = false;       // a view that shares its input's memory
+    bool nothing_to_do = false;       // a view in its input's memory, or all outputs are empty
     int first_in = 0, first_out = 0;  // in Context::in and Context::out
     size_t scratch = 0, thread_scratch = 0, thread_stride = 0;  // arena offsets
   };

@@ -49,7 +49,7 @@ class ConvF32 final : public LineStep {
     kc_ = gather_ == Gather::kStrips ? w_.kernel[2] * group_in : group_in;
     const int64_t k = taps_ * kc_;
     tiling_ = Tiling(w_.batch * w_.out_positions(), group_out, k, kernel_.row->a, plan.threads);
-    if (gather_ != Gather::kRows && w_.out[2] > 0) {
+    if (gather_ != Gather::kRows && tiling_.rows > 0) {
       // Tiles that stay in one line find their windows faster, if they are not too low for it.
       const int64_t most = kernel_.row->a, pieces = (w_.out[2] + most - 1) / most;
       const int64_t height = w_.out[2] / pieces;
