@@ -6,8 +6,9 @@ its attributes and types.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,16 @@ class Builder:
             self._reserved.discard(wish)
             return wish
         return self.name(wish)
+
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Takes back the nodes appended in the block when it raises."""
+        count = len(self.graph.nodes)
+        try:
+            yield
+        except BaseException:
+            del self.graph.nodes[count:]
+            raise
 
     def reserve(self, names: Iterable[str], anew: bool = False) -> None:
         """Keeps names for tensors still to come, which get them by `rename`; `anew` also those that were given up."""

@@ -54,6 +54,7 @@ def run(options: ConvertOptions) -> Report:
     dump = options.dump_ir or None
     passes = for_target("none" if options.optimize == "none" else "general")
     report.passes = run_passes(graph, passes, skip=options.skip_pass, dump_dir=dump)
+    report.notes += [r.note for r in report.passes if isinstance(r, Change) and r.note]
     graph.meta |= {"bitlite": __version__, "options": options.as_dict(), "encode": options.enable_encode}
     if options.quant_type:
         _check_selections(graph, options)

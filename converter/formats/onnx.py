@@ -291,8 +291,10 @@ class _Reader:
         if self.depth > _MAX_DEPTH:
             raise UnsupportedError(f"control flow is nested more than {_MAX_DEPTH} deep", file=self.path)
         scope = {**outer, **self._initializers(proto), **{info.name: t for info, t in zip(proto.input, args)}}
-        self._nodes(proto.node, scope)
-        self.depth -= 1
+        try:
+            self._nodes(proto.node, scope)
+        finally:
+            self.depth -= 1
         return [self._value(o.name, scope) for o in proto.output]
 
     def _attribute(self, a: Any) -> Any:

@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import Error, ModelError, UnsupportedError
 from ..formats.reading import Reading
-from ..ir import Tensor
-from ..opdef import reads
+from ..ir import Node, Tensor
+from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads
+from .integer import same_codes
+from .types import fail, value_dtype
 
 _MOST_ROUNDS = 1024
 _MOST_NODES = 50_000
@@ -19,21 +22,98 @@ def _truth(t: Tensor | None) -> bool | None:
     return None if t is None or t.data is None or t.data.size != 1 else bool(t.data.reshape(-1)[0])
 
 
+def _infer_assert(node: Node) -> Inferred:
+    x, condition = node.inputs[0], node.inputs[1]
+    assert x is not None and condition is not None
+    if condition.dtype != np.bool_:
+        fail(node, f"the condition must be boolean, not {condition.dtype}")
+    return [(value_dtype(x), x.shape)]
+
+
+def _checked(x: np.ndarray, condition: np.ndarray, *, expected: bool, message: str) -> np.ndarray:
+    if condition.size != 1 or bool(condition.reshape(-1)[0]) is not expected:
+        raise ValueError(message)
+    return x
+
+
+@op(
+    "Assert",
+    attrs={"expected": True, "message": REQUIRED},
+    infer=_infer_assert,
+    arity=2,
+    quant=Quant(output="same"),
+    integer=same_codes(_checked),
+    foldable=False,
+    cases=[Case(((2, 3), np.array(True)), {"message": "false"})],
+)
+def assert_(x: np.ndarray, condition: np.ndarray, *, expected: bool, message: str) -> np.ndarray:
+    """x, if the one boolean is `expected`; a ValueError with the message otherwise."""
+    return _checked(x, condition, expected=expected, message=message)
+
+
 @reads("onnx", "If")
 def read_onnx_if(r: Reading) -> list[Tensor]:
-    """A constant condition takes its branch. Otherwise both are computed, and where their types agree one is chosen."""
+    """A constant condition takes its branch. Otherwise both are computed, and where their types agree one is chosen.
+
+    Of two branches one may be made for other sizes than the inputs have: then the other is computed, and a run whose
+    condition asks for the one that does not fit fails.
+    """
     assert r.subgraph is not None
     condition = r.input(0)
     known = _truth(condition)
     if known is not None:
         return r.subgraph(r.attr("then_branch" if known else "else_branch"))
-    yes, no = r.subgraph(r.attr("then_branch")), r.subgraph(r.attr("else_branch"))
+    branches = [_branch(r, r.attr("then_branch")), _branch(r, r.attr("else_branch"))]
+    yes, no = branches
+    if isinstance(yes, Error) and isinstance(no, Error):
+        raise yes
+    if isinstance(yes, Error):
+        return _only(r, condition, no, yes, expected=False)
+    if isinstance(no, Error):
+        return _only(r, condition, yes, no, expected=True)
     for a, b in zip(yes, no):
         if a.dtype != b.dtype or a.shape is None or None in a.shape or a.shape != b.shape:
-            r.refuse(f"its branches give {a.dtype}{a.shape} and {b.dtype}{b.shape}, chosen while running")
+            r.refuse(
+                f"its branches give {a.dtype}{a.shape} and {b.dtype}{b.shape}, chosen while running",
+                hint="--inputShape, if the condition follows from sizes",
+            )
     if condition.shape != ():
         condition = r.emit("Reshape", condition, r.constant(np.zeros(0, np.int64)))
     return [r.emit("Where", condition, a, b) for a, b in zip(yes, no)]
+
+
+def _branch(r: Reading, proto: Any) -> Any:
+    """What the branch gives, or the error that says why it cannot be read."""
+    assert r.subgraph is not None
+    try:
+        with r.build.attempt():
+            return r.subgraph(proto)
+    except (ModelError, UnsupportedError) as error:
+        return error
+
+
+def _only(r: Reading, condition: Tensor, made: list[Tensor], why: Error, *, expected: bool) -> list[Tensor]:
+    """The results of the one branch that can be read, where the condition asks for it."""
+    reason = str(why).removeprefix(f"{r.file}: ")
+    needed = f"{_text(r, condition)} must be {str(expected).lower()}: the other branch cannot be read ({reason})"
+    return [r.emit("Assert", t, condition, expected=expected, message=needed) for t in made]
+
+
+def _text(r: Reading, condition: Tensor) -> str:
+    """ "sr == 16000" where the condition compares with one number, else its name."""
+    maker = next((n for n in r.build.graph.nodes if condition in n.outputs), None)
+    if maker is not None and maker.op == "Equal":
+        a, b = maker.inputs
+        for t, value in ((a, b), (b, a)):
+            if (
+                t is not None
+                and value is not None
+                and t.data is None
+                and value.data is not None
+                and value.data.size == 1
+            ):
+                return f"{t.name} == {value.data.reshape(-1)[0]}"
+    return f"{condition.name!r}"
 
 
 def _room(r: Reading, rounds: int, body: Any) -> None:

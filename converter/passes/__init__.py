@@ -13,6 +13,7 @@ from .declare_layout import (
     restore_input_layout,
     restore_output_layout,
 )
+from .drop_assertions import drop_assertions
 from .eliminate_common_subexpressions import eliminate_common_subexpressions
 from .fold_batch_norm import fold_batch_norm
 from .fold_constants import fold_constants
@@ -74,7 +75,10 @@ GENERAL: tuple[Pass, ...] = (
     absorb_flatten,
     fuse_quantize,
 )
-"""What makes every model smaller and faster, whatever it is written to."""
+"""What makes every model smaller and faster, whether it is run or written."""
+
+_UNWRITABLE: tuple[Pass, ...] = (drop_assertions,)
+"""What takes out that a run in memory knows and no container can say."""
 
 # What a container needs, whatever was asked for before; run on the graph that is written.
 _TARGETS: dict[str, tuple[Pass, ...]] = {
@@ -122,7 +126,7 @@ def for_target(target: str, input_layout: str = "NHWC", output_layout: str = "")
             other containers have one of their own.
     """
     if target in ("none", "general"):
-        return NONE if target == "none" else GENERAL
+        return (*_UNWRITABLE, *(NONE if target == "none" else GENERAL))
     if target != "ms":
         return _TARGETS[target]
     inputs = {"NHWC": (absorb_input_layout,), "NCHW": (restore_input_layout,)}.get(input_layout, ())
@@ -130,7 +134,9 @@ def for_target(target: str, input_layout: str = "NHWC", output_layout: str = "")
     return (*inputs, *outputs, *_TARGETS["ms"])
 
 
-ALL: tuple[Pass, ...] = tuple(dict.fromkeys((*GENERAL, *(p for passes in _TARGETS.values() for p in passes))))
+ALL: tuple[Pass, ...] = tuple(
+    dict.fromkeys((*_UNWRITABLE, *GENERAL, *(p for passes in _TARGETS.values() for p in passes)))
+)
 """Every pass there is; `skip` may name any of them."""
 
 __all__ = [

@@ -15,13 +15,14 @@ from ..ir import Graph, dump
 class Change:
     """What a pass did. `node` names the node that remains (or went), `what` says it in one clause.
 
-    grows: the file becomes larger by it, which its user should be told.
+    grows: the file becomes larger by it, which its user should be told. note: what else a user should know, a line.
     """
 
     pass_name: str
     node: str
     what: str
     grows: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import bitlite
 import numpy as np
 import pytest
 from bitlite.converter.errors import Error
@@ -51,6 +52,56 @@ def test_a_constant_condition_takes_its_branch(check, truth):
 @pytest.mark.parametrize("truth", [True, False])
 def test_a_condition_of_the_run_chooses_between_both_branches(check, truth):
     check(HEAD + IF.format(more=", bool c"), {"x": X, "c": np.array(truth)})
+
+
+MADE_FOR_3 = """agraph (float[2,N] x, int64 rate) => (float[2,1] y) {
+  c = Equal (rate, three)
+  y = If (c) <then_branch = t () => (float[2,1] a) { a = MatMul(x, w3) },
+              else_branch = e () => (float[2,1] b) { b = MatMul(x, w4) }>
+}"""
+
+
+@pytest.fixture
+def rated(tmp_path):
+    """A file whose two branches want inputs of 3 and of 4 columns."""
+    weights = {"w3": np.float32([[1], [2], [3]]), "w4": np.float32([[1], [2], [3], [4]]), "three": np.int64(3)}
+    model = parser.parse_model(HEAD + MADE_FOR_3)
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), n) for n, a in weights.items())
+    path = tmp_path / "rated.onnx"
+    path.write_bytes(model.SerializeToString())
+    return str(path)
+
+
+@pytest.mark.parametrize(("columns", "rate"), [(3, 3), (4, 8)])
+def test_a_branch_for_other_sizes_is_left_out(rated, columns, rate):
+    import onnxruntime
+
+    feeds = {"x": np.arange(2 * columns, dtype=np.float32).reshape(2, columns), "rate": np.array(rate)}
+    [got] = bitlite.load(rated, shapes={"x": [2, columns]}).run(feeds).values()
+    [want] = onnxruntime.InferenceSession(rated).run(None, feeds)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("columns", "rate", "said"), [(3, 8, "rate == 3 must be true"), (4, 3, "must be false")])
+def test_a_run_that_asks_for_the_branch_left_out_fails(rated, columns, rate, said):
+    session = bitlite.load(rated, shapes={"x": [2, columns]})
+    with pytest.raises(bitlite.DataError, match=said):
+        session.run({"x": np.ones((2, columns), np.float32), "rate": np.array(rate)})
+
+
+def test_a_model_of_which_no_branch_fits_names_one(rated):
+    with pytest.raises(Error, match=r"MatMul.*5"):
+        bitlite.load(rated, shapes={"x": [2, 5]})
+
+
+@pytest.mark.parametrize("container", ["MS", "TFLITE", "ONNX"])
+def test_a_file_without_the_check_says_so(rated, tmp_path, container):
+    report = bitlite.convert(rated, tmp_path / "out", output_format=container, input_shape={"x": [2, 3]})
+    assert [n for n in report.notes if "without the check that rate == 3 must be true" in n]
+    [path] = report.files
+    feeds = {"x": np.float32([[1, 2, 3], [4, 5, 6]]), "rate": np.array(3)}
+    [got] = bitlite.load(path).run(feeds).values()
+    np.testing.assert_allclose(got, [[14], [32]], rtol=1e-6)
 
 
 LOOP = """agraph (float[2,3] x) => (float[2,3] y, float[N,2,3] all) {
