@@ -14,6 +14,7 @@ from .runner import Change, Record, Refusal
 
 _NAME = "fuse_dynamic_quantize"
 _LAYERS = {"MatMulInteger": "FullyConnected", "ConvInteger": "Conv"}
+_MOVES = ("Transpose", "Reshape")  # a Reshape stands for a Transpose of axes of size 1
 
 
 def fuse_dynamic_quantize(graph: Graph) -> Iterator[Record]:
@@ -33,7 +34,7 @@ def fuse_dynamic_quantize(graph: Graph) -> Iterator[Record]:
         if node.op not in _LAYERS or node.inputs[0] is None:
             continue
         turn = edit.producer(node.inputs[0])
-        turn = turn if turn is not None and turn.op == "Transpose" else None
+        turn = turn if turn is not None and turn.op in _MOVES else None
         source = edit.producer(node.inputs[0] if turn is None else turn.inputs[0])
         if source is None or source.op != "DynamicQuantizeLinear" or node.input(2) is not source.outputs[2]:
             continue
@@ -54,7 +55,7 @@ def fuse_dynamic_quantize(graph: Graph) -> Iterator[Record]:
 def _tail(edit: Edit, node: Node, source: Node) -> tuple[Node, Node | None, np.ndarray] | str:
     """(the Mul at the end, a Transpose on the way, the weight's scales), or why not."""
     step, back = single_user(edit, node), None
-    if step is not None and step.op == "Transpose":
+    if step is not None and step.op in _MOVES:
         step, back = single_user(edit, step), step
     if step is None or step.op != "Cast" or step.attrs["dtype"] != "float32":
         return "its sums are not cast to float32 alone"
@@ -103,7 +104,7 @@ def _replace(edit: Edit, node: Node, around: tuple[Node, Node | None, Node | Non
     x, y = source.inputs[0], last.outputs[0]
     origin = trail(source, node, last)
     if turn is not None:
-        x = edit.emit("Transpose", [x], {"perm": list(turn.attrs["perm"])}, at=last).outputs[0]
+        x = edit.emit(turn.op, [x, *turn.inputs[1:]], dict(turn.attrs), at=last).outputs[0]
     attrs = dict(node.attrs) | {"dynamic": True}
     layer, name = _LAYERS[node.op], node.name
     edit.take_outputs(last, [])
@@ -111,5 +112,5 @@ def _replace(edit: Edit, node: Node, around: tuple[Node, Node | None, Node | Non
         edit.emit(layer, [x, weight], attrs, at=last, name=name, outputs=[y], origin=origin)
     else:
         made = edit.emit(layer, [x, weight], attrs, at=last, name=name, origin=origin)
-        edit.emit("Transpose", made.outputs, {"perm": list(back.attrs["perm"])}, at=last, outputs=[y])
+        edit.emit(back.op, [*made.outputs, *back.inputs[1:]], dict(back.attrs), at=last, outputs=[y])
     edit.drop(last)

@@ -57,6 +57,19 @@ def convolutions(tmp_path):
     return stored(tmp_path / "m.onnx", nodes, [1, 3, 8, 8], [1, 8, 3, 3], constants)
 
 
+@pytest.fixture
+def squeezed(tmp_path):
+    """Convolutions of one pixel, as squeeze-and-excite has them: the move of its channels is a Reshape."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["m"]),
+        helper.make_node("Conv", ["m", "w0", "b0"], ["a"], name="first", kernel_shape=[1, 1]),
+        helper.make_node("Relu", ["a"], ["b"], name="relu"),
+        helper.make_node("Conv", ["b", "w1"], ["y"], name="second", kernel_shape=[1, 1]),
+    ]
+    constants = [constant("w0", 2, 8, 1, 1), constant("b0", 2), constant("w1", 8, 2, 1, 1)]
+    return stored(tmp_path / "m.onnx", nodes, [1, 8, 6, 6], [1, 8, 1, 1], constants)
+
+
 def quantized(path, kind, per_channel=False):
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -77,7 +90,7 @@ def onnxruntime_of(path, x):
 
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("kind", ["QInt8", "QUInt8"])
-@pytest.mark.parametrize("network", ["products", "convolutions"])
+@pytest.mark.parametrize("network", ["products", "convolutions", "squeezed"])
 def test_the_layers_are_dynamic_and_equal_onnxruntime(network, kind, per_channel, request):
     path = quantized(request.getfixturevalue(network), kind, per_channel)
     graph = read(path)
