@@ -1,8 +1,9 @@
 """How much a model may make of itself: what stands in a file must not decide alone how much memory is taken.
 
-Constants are bounded by the file. An operator's output may be as large as `TENSOR` bytes, or `GROWTH` times what it is
-made from where that is more; what lives at once while a graph runs may be as large as `LIVE`, or `LIVE_GROWTH` times
-the graph's inputs and constants. A tensor has at most `RANK` axes. BITLITE_MEMORY_MB sets both `TENSOR` and `LIVE`.
+Constants are bounded by the file; codes of one value, which take no room there, may be `TENSOR` bytes in all. An
+operator's output may be as large as `TENSOR` bytes, or `GROWTH` times what it is made from where that is more; what
+lives at once while a graph runs may be as large as `LIVE`, or `LIVE_GROWTH` times the graph's inputs and constants. A
+tensor has at most `RANK` axes. BITLITE_MEMORY_MB sets both `TENSOR` and `LIVE`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from .errors import GraphError, ModelError
 from .ir import Graph, Shape, Tensor
 
 TENSOR, GROWTH = 512 << 20, 8
+CODES = 1024  # what a byte of coded weights may become: more than of gaps of 10 bits, SPARSE's widest
 LIVE, LIVE_GROWTH = 2 << 30, 64
 RANK = 32
 
@@ -37,6 +39,27 @@ def check_rank(shape: Sequence[int | None], file: str, name: str) -> None:
     """Raises ModelError where a file's tensor has more axes than are allowed."""
     if len(shape) > RANK:
         raise ModelError(f"a tensor of {len(shape)} axes; {RANK} are allowed", file=file, node=name)
+
+
+class FreeCodes:
+    """How many bytes of codes a file has made of next to nothing; a file has one of these."""
+
+    def __init__(self, file: str) -> None:
+        self.file, self.made = file, 0
+
+    def check(self, name: str, stored: int, shape: Sequence[int], itemsize: int) -> None:
+        """Raises ModelError where `stored` bytes may not become codes of this shape, before any are made."""
+        if size_of(tuple(shape), 1) <= CODES * stored:
+            return
+        self.made += size_of(tuple(shape), itemsize)
+        if self.made > _chosen(TENSOR):
+            raise ModelError(
+                f"{stored} bytes become {list(shape)}, {self.made >> 20} MB of such in the file, and"
+                f" {_chosen(TENSOR) >> 20} MB are allowed",
+                hint="BITLITE_MEMORY_MB=<megabytes> in the environment if the model means it",
+                file=self.file,
+                node=name,
+            )
 
 
 def check_output(name: str, shape: Shape | None, itemsize: int, inputs: Sequence[Tensor | None]) -> None:

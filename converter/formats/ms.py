@@ -13,6 +13,7 @@ from ..builder import Builder
 from ..errors import Error, ModelError, UnsupportedError
 from ..execute import is_quantized
 from ..ir import Graph, Node, Tensor
+from ..limits import FreeCodes
 from ..numeric.qparams import QuantParam
 from ..opdef import reader, row
 from . import ms_schema
@@ -49,19 +50,22 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
     graph = Graph(record.name or "main", meta=_meta(record))
     build = Builder(graph)
     build.reserve(t.name for t in tensors if t.name)
+    free = FreeCodes(path)
     declared: list[Tensor | None] = [None] * len(tensors)
     values: list[Tensor | None] = [None] * len(tensors)
 
     def declare(i: int) -> Tensor:
         if declared[i] is None:
-            declared[i] = read_tensor(tensors[i], tensors[i].name or f"tensor_{i}", path)
+            declared[i] = read_tensor(tensors[i], tensors[i].name or f"tensor_{i}", path, free)
         return declared[i]  # pyright: ignore[reportReturnType]
 
     def value(i: int) -> Tensor:
         if values[i] is None:
-            if declare(i).data is None:
-                raise undefined(declare(i).name, path)
-            values[i] = declare(i)
+            t = values[i] = declare(i)
+            if t.data is None and t.is_static and 0 in (t.shape or ()):
+                t.data = np.empty(t.shape, t.dtype)  # a constant of no elements  # pyright: ignore
+            if t.data is None:
+                raise undefined(t.name, path)
         return values[i]  # pyright: ignore[reportReturnType]
 
     for i in _indices(record.inputIndex, len(tensors), "tensor", path):

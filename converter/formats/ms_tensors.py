@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import ModelError, UnsupportedError
 from ..ir import Tensor
-from ..limits import check_rank
+from ..limits import FreeCodes, check_rank
 from ..numeric import packing, sparse
 from ..numeric.fse import decode_fse
 from ..numeric.qparams import QuantParam
@@ -22,10 +22,9 @@ DTYPES = {
 """MindSpore's TypeId → numpy."""
 NUMBERS = {np.dtype(v): k for k, v in DTYPES.items()}
 _COMPRESS = ms_schema.SCHEMA.enums["WeightQuantCompressType"]
-_MAX_ELEMENTS = 1 << 31
 
 
-def read_tensor(source: Record, name: str, file: str) -> Tensor:
+def read_tensor(source: Record, name: str, file: str, free: FreeCodes) -> Tensor:
     """A decoded `Tensor` table → IR; `data` is set when the file holds its value."""
     if source.dataType not in DTYPES:
         raise UnsupportedError(f"tensor type {source.dataType} is not read", file=file, node=name)
@@ -41,7 +40,7 @@ def read_tensor(source: Record, name: str, file: str) -> Tensor:
         if stored:
             raise ModelError(f"shape {list(shape)} has a negative size", file=file, node=name)
         return Tensor(name, dtype, tuple(None if d < 0 else d for d in shape), quant=quant)
-    data = _value(source, dtype, shape, quant, name, file) if stored else None
+    data = _value(source, dtype, shape, quant, name, file, free) if stored else None
     if data is None and source.externalData:
         raise UnsupportedError("its value is in an external file, which is not read", file=file, node=name)
     return Tensor(name, dtype, shape, data, quant)
@@ -77,13 +76,14 @@ def _quant(params: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, name: st
 
 
 def _value(
-    source: Record, dtype: np.dtype, shape: tuple[int, ...], quant: QuantParam | None, name: str, file: str
-) -> np.ndarray:
+    source: Record, dtype: np.dtype, shape: tuple[int, ...], quant: QuantParam | None, name: str, file: str,
+    free: FreeCodes,
+) -> np.ndarray:  # fmt: skip
     count = int(np.prod(shape, dtype=object)) if shape else 1
     kind = _COMPRESS.name(source.weightQuantCompressType)
     # A coded stream may expand; what it may grow to is bounded before anything is allocated.
-    if count > min(_MAX_ELEMENTS, 64 * 8 * (len(source.data) + 64)) and kind != "NONE":
-        raise ModelError(f"{len(source.data)} bytes cannot hold {list(shape)}", file=file, node=name)
+    if kind != "NONE":
+        free.check(name, len(source.data), shape, dtype.itemsize)
     bits = quant.bits if quant is not None else dtype.itemsize * 8
     try:
         if kind in ("INDEXING", "SPARSE"):

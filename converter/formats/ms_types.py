@@ -51,8 +51,12 @@ def fit_types(graph: Graph, writing: Writing) -> None:
     int64 input and one in front of each int64 output; other casts in two steps where there is no direct one.
 
     Raises:
-        UnsupportedError: an operator has no kernel for the types it is given; names the node.
+        UnsupportedError: an operator has no kernel for the types it is given; names the node. An output is empty.
     """
+    for t in graph.outputs:
+        if t.is_const and 0 in (t.shape or ()):
+            reason = f"is empty, of shape {t.shape}, which the runtime does not survive; cannot be written to ms"
+            raise UnsupportedError(f"output {t.name!r} {reason}", hint="--outputFormat=TFLITE,ONNX")
     for error in misfits(graph, writing).values():
         raise error
 
