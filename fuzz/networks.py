@@ -38,6 +38,8 @@ def networks(kind: str, folder: str) -> Iterator[bytes]:
                     yield from (_retyped(written, "UINT8"), _retyped(written, "INT16"))
     if kind == "onnx":
         yield from _onnx_only()
+    if kind == "tflite":
+        yield from _tflite_only()
 
 
 def _converted(source: str, kind: str, form: dict[str, Any]) -> bytes | None:
@@ -211,3 +213,46 @@ def _onnx_only() -> Iterator[bytes]:
     for dtype in (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE, TensorProto.INT4):
         stored = helper.make_tensor("w", dtype, [3], [1, 2, 3])
         yield model([node("Cast", ["w"], ["v"], to=TensorProto.FLOAT), node("Add", ["x", "v"], ["y"])], [stored])
+
+
+def _tflite_only() -> Iterator[bytes]:
+    """Forms that no conversion writes: sparse constants."""
+    segments, indices = (
+        ("Uint8Vector", {"values": np.uint8([0, 1, 1, 2])}),
+        ("Uint16Vector", {"values": np.uint16([0, 1])}),
+    )
+    blocks = [
+        {"format": 0, "dense_size": 3},
+        {"format": 1, "array_segments": segments, "array_indices": indices},
+        {"format": 0, "dense_size": 2},
+    ]
+    sparse = {"traversal_order": np.int32([0, 1, 2]), "block_map": np.int32([1]), "dim_metadata": blocks}
+    tensors = [
+        {"name": "x", "shape": np.int32([1, 4])},
+        {"name": "w", "shape": np.int32([3, 4]), "buffer": 1, "sparsity": sparse},
+        {"name": "v", "shape": np.int32([3, 4])},
+        {"name": "y", "shape": np.int32([1, 3])},
+    ]
+    operators = [("DENSIFY", [1], [2], ("DensifyOptions", {})), ("FULLY_CONNECTED", [0, 2, -1], [3], None)]
+    yield _tflite([(tensors, operators, [0], [3])], [np.float32([1, -2, 3, 4]).view(np.uint8)])
+
+
+def _tflite(graphs: list[tuple[list[Any], list[Any], list[int], list[int]]], buffers: list[np.ndarray]) -> bytes:
+    """A file of subgraphs (tensors, operators as (name, inputs, outputs, options), inputs, outputs); buffers from 1."""
+    from bitlite.converter.formats.flat import encode
+    from bitlite.converter.formats.tflite_schema import SCHEMA
+
+    numbers = SCHEMA.enums["BuiltinOperator"]
+    names = list(dict.fromkeys(o[0] for _, operators, _, _ in graphs for o in operators))
+    codes = [{"deprecated_builtin_code": min(numbers[n], 127), "builtin_code": numbers[n], "version": 1} for n in names]
+    subgraphs = []
+    for tensors, operators, inputs, outputs in graphs:
+        made = []
+        for name, given, results, options in operators:
+            one = {"opcode_index": names.index(name), "inputs": np.int32(given), "outputs": np.int32(results)}
+            made.append(one | ({} if options is None else {"builtin_options": options}))
+        ports = {"inputs": np.int32(inputs), "outputs": np.int32(outputs)}
+        subgraphs.append({"tensors": tensors, "operators": made, **ports})
+    model = {"version": 3, "operator_codes": codes, "subgraphs": subgraphs}
+    model["buffers"] = [{}, *({"data": b} for b in buffers)]
+    return b"".join(bytes(part) for part in encode(model, SCHEMA))

@@ -10,7 +10,7 @@ import numpy as np
 from ..builder import Builder
 from ..errors import ModelError, UnsupportedError
 from ..ir import Graph, Tensor
-from ..limits import check_rank
+from ..limits import check_rank, size_of
 from ..numeric.packing import from_unsigned
 from ..numeric.qparams import QuantParam
 from ..opdef import reader
@@ -19,6 +19,7 @@ from .dynamic_layers import KEY, mark_dynamic
 from .files import map_file
 from .flat import Record, decode, file_slice
 from .reading import InputShapes, Reading, name_outputs, read_operator, undefined
+from .tflite_sparse import densify, places
 from .tflite_write import write
 
 __all__ = ["DTYPES", "read", "write"]
@@ -189,8 +190,6 @@ class _Subgraphs:
         kind = _TYPES.name(source.type)
         if kind not in DTYPES:
             raise UnsupportedError(f"tensor type {kind} is not read", file=self.path, node=name)
-        if source.sparsity is not None:
-            raise UnsupportedError("its weights are stored sparse, which is not read", file=self.path, node=name)
         dtype, shape = np.dtype(DTYPES[kind]), tuple(_ints(source.shape))
         check_rank(shape, self.path, name)
         if any(d < 0 for d in shape):
@@ -202,17 +201,29 @@ class _Subgraphs:
     def _data(self, source: Record, name: str, kind: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray | None:
         raw = self._bytes(source.buffer) if source.buffer else None
         if raw is None or not len(raw):
-            return None
-        count = int(np.prod(shape, dtype=object)) if shape else 1
+            if source.sparsity is None:
+                return None
+            raw = np.zeros(0, np.uint8)
         bits = _SUB_BYTE.get(kind)
+        at = self._places(source.sparsity, len(raw) * 8 // (bits or dtype.itemsize * 8), name, shape)
+        count = size_of(shape, 1) if at is None else len(at)
         expected = -(-count * bits // 8) if bits else count * dtype.itemsize
         if len(raw) != expected:
             raise ModelError(
                 f"holds {len(raw)} bytes where {kind} {list(shape)} needs {expected}", file=self.path, node=name
             )
-        if bits:
-            return _unpack(np.asarray(raw), count, bits, signed=dtype.kind == "i").reshape(shape)
-        return np.frombuffer(raw, dtype).reshape(shape)
+        signed = dtype.kind == "i"
+        values = _unpack(np.asarray(raw), count, bits, signed=signed) if bits else np.frombuffer(raw, dtype)
+        return values.reshape(shape) if at is None else densify(values, at, shape)
+
+    def _places(self, sparsity: Record | None, stored: int, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+        """Where the stored values of a sparse constant stand; None where it is dense."""
+        if sparsity is None:
+            return None
+        try:
+            return places(sparsity, shape, stored)
+        except ModelError as error:
+            raise ModelError(str(error), file=self.path, node=name) from error
 
     def _quant(self, q: Record | None, name: str, bits: int, shape: tuple[int, ...]) -> QuantParam | None:
         if q is None or q.scale is None or not len(q.scale):

@@ -170,6 +170,12 @@ def read_onnx_dropout(r: Reading) -> list[Tensor]:
     return [x, r.emit("Fill", shape, r.constant(1, np.bool_ if r.version >= 10 else x.dtype))]
 
 
+@reads("tflite", "DENSIFY")
+def read_tflite_densify(r: Reading) -> Tensor:
+    """Sparse constants are unpacked where they are read."""
+    return r.input(0)
+
+
 @reads("ms", "Dropout")
 def read_ms_dropout(r: Reading) -> Tensor:
     return r.input(0)

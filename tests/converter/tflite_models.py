@@ -23,6 +23,7 @@ def tflite_model(
     custom_options: bytes | None = None,
     types: dict[int, str] | None = None,
     intermediates: tuple[QuantParam, ...] = (),
+    sparsity: dict[int, dict[str, Any]] | None = None,
 ) -> bytes:
     """A model of one operator.
 
@@ -32,6 +33,7 @@ def tflite_model(
         quant: input index → parameters. output_quant: parameters of the outputs.
         types: input index → TensorType where the array's own dtype does not say it: "INT4", two to a byte in the file.
         intermediates: parameters of the tensors inside the operator (integer LSTM), int16 each.
+        sparsity: input index → SparsityParameters; the array then holds the stored values, and "shape" the tensor's.
     """
     from bitlite.converter.formats.flat import encode
     from bitlite.converter.formats.tflite_schema import SCHEMA
@@ -68,6 +70,8 @@ def tflite_model(
         index.append(
             tensor(f"x{i}", a.dtype, a.shape, a if i in const else None, (quant or {}).get(i), (types or {}).get(i, ""))
         )
+        if i in (sparsity or {}):
+            tensors[-1] |= {"shape": np.int32(sparsity[i]["shape"]), "sparsity": sparsity[i]["levels"]}  # pyright: ignore
         if i in variable:
             tensors[-1]["is_variable"] = True
         elif i not in const:
