@@ -86,7 +86,7 @@ _ROWS = [
     _Row("Div", _div, _NUMBERS, "DIV", "Div", "DivFusion", act=True, kernel="div"),
     _Row("Maximum", np.maximum, _NUMBERS, "MAXIMUM", "", "Maximum", kernel="maximum", quant=Quant(output="same")),
     _Row("Minimum", np.minimum, _NUMBERS, "MINIMUM", "", "Minimum", kernel="minimum", quant=Quant(output="same")),
-    _Row("Pow", _pow, _NUMBERS, kernel="pow"),
+    _Row("Pow", _pow, _NUMBERS),
     _Row("FloorDiv", _floor_div, _NUMBERS, "FLOOR_DIV", "", "FloorDiv", stored=True),
     _Row("FloorMod", np.mod, _NUMBERS, "FLOOR_MOD", "", "FloorMod", stored=True),
     _Row("Fmod", np.fmod, _NUMBERS, "", "", "Mod"),

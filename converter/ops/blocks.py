@@ -146,7 +146,6 @@ def _integer_to_batch(node: Node, arrays: Sequence[Any]) -> Any:
     "SpaceToBatchND",
     attrs={"block": REQUIRED, "pads": REQUIRED},
     infer=_infer_to_batch,
-    kernel="space_to_batch",
     quant=Quant(output="same"),
     integer=_integer_to_batch,
     cases=[
@@ -186,7 +185,6 @@ def _to_image(x: np.ndarray, *, block: list[int], crops: list[int]) -> np.ndarra
     "BatchToSpaceND",
     attrs={"block": REQUIRED, "crops": REQUIRED},
     infer=_infer_to_image,
-    kernel="batch_to_space",
     quant=Quant(output="same"),
     integer=same_codes(_to_image),
     cases=[

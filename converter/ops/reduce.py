@@ -397,7 +397,6 @@ for _name, (_function, _tflite, _ms) in _ARGS.items():
         _name,
         attrs={"axis": REQUIRED, "keep_dims": False, "select_last": False, "dtype": "int64"},
         infer=infer_arg,
-        kernel="arg_max" if _name == "ArgMax" else "arg_min",
         quant=Quant(),
         permute=_permute_arg,
         integer=_arg_codes(_ref),

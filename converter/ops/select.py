@@ -47,7 +47,6 @@ def _where_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     "Where",
     infer=infer_where,
     arity=3,
-    kernel="where",
     quant=Quant(int8=False),
     permute=same_layout,
     integer=_where_codes,

@@ -56,7 +56,6 @@ def _top_k_codes(node: Node, arrays: Sequence[Any]) -> tuple[np.ndarray, np.ndar
     infer=infer_top_k,
     arity=2,
     outputs=2,
-    kernel="top_k",
     quant=Quant(output="same"),
     const_inputs={1: "k"},
     permute=remap_axis("axis"),

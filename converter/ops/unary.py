@@ -182,8 +182,6 @@ _KERNELS = {
     "Ceil",
     "Round",
     "Erf",
-    "Sin",
-    "Cos",
 }
 for _row in _ROWS:
     declare(_row, _row.name.lower() if _row.name in _KERNELS else None)

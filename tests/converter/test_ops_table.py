@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from bitlite import _native
 from bitlite.converter.builder import Builder
 from bitlite.converter.errors import GraphError, UnsupportedError
 from bitlite.converter.examples import example
@@ -28,6 +29,10 @@ WRITTEN = [
     for container in ("tflite", "onnx", "ms")
     if container in p.values[0].writers
 ]
+
+
+def test_every_kernel_that_a_row_names_exists():
+    assert {name: row.kernel for name, row in ROWS.items() if row.kernel and row.kernel not in _native.ops()} == {}
 
 
 def build(row, case):
