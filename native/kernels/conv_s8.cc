@@ -8,6 +8,7 @@
 #include "dynamic_s8.h"
 #include "layer_s8.h"
 #include "spatial_s8.h"
+#include "winograd_step_s8.h"
 
 namespace bitlite {
 namespace {
@@ -251,6 +252,7 @@ std::unique_ptr<Step> MakeConvS8(const StepSpec& spec, PlanContext& plan) {
   if (dynamic) Require(plan.Out(0).dtype == DType::kF32, "dynamic quantization gives float32");
   const OutputS8 out = OutputOf(spec, plan, g.o, 0, 3);
   if (plan.check_only) return nullptr;
+  if (auto step = MakeWinogradS8(plan, g, out)) return step;
   return std::make_unique<ConvS8>(spec, plan, g, out);
 }
 

@@ -61,6 +61,8 @@ enum class ActForm : uint8_t { kS8, kU8, kS16 };
 
 using GemmS8TileFn = void (*)(const GemmS8Tile&);
 
+struct WinogradS8;
+
 struct GemmS8Kernel {
   int lanes;   // columns of a vector
   int max_nv;  // vectors of a block: 1..max_nv
@@ -71,6 +73,8 @@ struct GemmS8Kernel {
   int (*column)(int nv, int i);
   GemmS8TileFn (*tile)(int nv, int mr);
   void (*load)(void* dst, const int8_t* src, int64_t n);
+  // Null where 3x3 convolutions are fastest as they are: see winograd_s8.h.
+  const WinogradS8* winograd = nullptr;
 
   int act_bytes() const { return form == ActForm::kS16 ? 2 : 1; }
   // What stands for the code q in this form, as an integer.

@@ -310,13 +310,8 @@ void LayerS8::SumRows(const Rows& rows) const noexcept {
   }
 }
 
-void LayerS8::Run(const Rows& rows, int64_t first, int64_t last, void* y, int64_t y_stride,
-                  const int8_t* residual, int64_t residual_stride) const noexcept {
-  if (rows.m == 0) return;
+GemmS8Tile LayerS8::Epilogue() const noexcept {
   GemmS8Tile tile{};
-  tile.segments = rows.segments;
-  tile.segment_count = static_cast<int32_t>(segments_);
-  tile.segment_steps = steps_;
   tile.zero_point = out_.y_zero;
   tile.qmin = out_.range.qmin;
   tile.qmax = out_.range.qmax;
@@ -328,12 +323,32 @@ void LayerS8::Run(const Rows& rows, int64_t first, int64_t last, void* y, int64_
   tile.add_zero_point = out_.sum_zero;
   tile.add_qmin = out_.sum_range.qmin;
   tile.add_qmax = out_.sum_range.qmax;
-  tile.residual_stride = residual_stride;
   tile.out = !direct_                    ? GemmS8Out::kS32
              : out_.dtype == DType::kF32 ? GemmS8Out::kF32
              : out_.residual             ? GemmS8Out::kS8Add
              : out_.gemmlowp             ? GemmS8Out::kS8Fixed
                                          : GemmS8Out::kS8;
+  return tile;
+}
+
+GemmS8Tile LayerS8::EpilogueAt(int64_t column) const noexcept {
+  GemmS8Tile tile = Epilogue();
+  tile.multiplier = multiplier_.data() + column;
+  tile.bias_f32 = bias_f32_.data() + column;
+  if (tile.out == GemmS8Out::kS8Fixed) {
+    tile.fixed = fixed_.From(column, out_.range.qmin < out_.y_zero);
+  }
+  return tile;
+}
+
+void LayerS8::Run(const Rows& rows, int64_t first, int64_t last, void* y, int64_t y_stride,
+                  const int8_t* residual, int64_t residual_stride) const noexcept {
+  if (rows.m == 0) return;
+  GemmS8Tile tile = Epilogue();
+  tile.segments = rows.segments;
+  tile.segment_count = static_cast<int32_t>(segments_);
+  tile.segment_steps = steps_;
+  tile.residual_stride = residual_stride;
   const size_t y_size = SizeOf(out_.dtype);
   int32_t acc[kMaxTile];
   int32_t dynamic_bias[kMaxColumns];

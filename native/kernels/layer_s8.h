@@ -80,6 +80,8 @@ class LayerS8 {
   int64_t blocks() const { return static_cast<int64_t>(blocks_.size()); }
   bool needs_row_sums() const { return !out_.weight_zero.empty(); }
   size_t output_bytes() const { return SizeOf(out_.dtype); }
+  // Whether the kernels' epilogue does it all.
+  bool direct() const { return direct_; }
   size_t packed_bytes() const { return packed_bytes_; }  // a multiple of 64
   int64_t packed_columns() const { return packed_columns_; }
 
@@ -102,6 +104,10 @@ class LayerS8 {
   void Run(const Rows& rows, int64_t first, int64_t last, void* y, int64_t y_stride,
            const int8_t* residual, int64_t residual_stride) const noexcept;
 
+  // What a direct() layer's epilogue needs for the columns from `column` on, which is a multiple of
+  // the kernel's lanes: all but bias, y and residual. Only for kernels that leave columns in order.
+  GemmS8Tile EpilogueAt(int64_t column) const noexcept;
+
  private:
   struct Block {
     int nv;
@@ -109,6 +115,7 @@ class LayerS8 {
     int64_t column;  // first column, also in the arrays below
     int64_t at;      // of its weights
   };
+  GemmS8Tile Epilogue() const noexcept;
   void Finish(const GemmS8Tile& tile, const Block& block, int mr, const int32_t* acc,
               const Rows& rows, int64_t m, void* y) const noexcept;
   void PackFixed();

@@ -3,7 +3,9 @@
 #include <immintrin.h>
 
 #include "../gemm_s8.h"
+#include "../winograd_s8.h"
 #include "gemm_s8_ymm.inc"
+#include "winograd_s8_ymm.inc"
 
 namespace bitlite {
 namespace {
@@ -57,8 +59,8 @@ GemmS8TileFn GetTile(int nv, int mr) { return kTiles[nv][mr]; }
 }  // namespace
 
 const GemmS8Kernel& gemm_s8_avx2() {
-  static constexpr GemmS8Kernel kKernel = {kLanes, 2,      2,       ActForm::kS16,
-                                           kMaxMr, Column, GetTile, Load};
+  static constexpr GemmS8Kernel kKernel = {kLanes, 2,       2,    ActForm::kS16, kMaxMr,
+                                           Column, GetTile, Load, &kWinograd};
   return kKernel;
 }
 
