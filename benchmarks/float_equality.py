@@ -38,8 +38,9 @@ def samples(eval_pack, model: str, shape: tuple[int, ...], count: int) -> np.nda
 def dequantized_copy(path: str, folder: str) -> str:
     """The .tflite with its int8 constant weights stored as the floats they stand for."""
     from bitlite.converter.formats import tflite_schema
-    from bitlite.converter.formats.files import map_file, write_atomic
+    from bitlite.converter.formats.files import map_file
     from bitlite.converter.formats.flat import decode, write
+    from bitlite.converter.formats.outputs import write_atomic
 
     model = decode(map_file(path), tflite_schema.SCHEMA, file=path)
     kinds = tflite_schema.SCHEMA.enums["TensorType"]

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..converter.errors import DataError
-from ..converter.formats.files import write_atomic
+from ..converter.formats.outputs import write_atomic
 
 MIN_BINS, MAX_BINS, DEFAULT_BINS = 512, 4096, 2048
 _LOWEST = -1000  # the exponent of bins that hold only zeros

@@ -33,8 +33,10 @@ def validate(options: ConvertOptions) -> None:
 def _validate_output(options: ConvertOptions) -> None:
     if not options.output_file:
         raise UsageError("--outputFile is missing: the file to write", hint="--outputFile=model")
-    if options.output_file.endswith(("/", "\\")):
-        raise UsageError(f"--outputFile={options.output_file} names a directory", hint=f"{options.output_file}model")
+    if os.path.basename(options.output_file.replace("\\", "/")) in ("", ".", ".."):
+        raise UsageError(
+            f"--outputFile={options.output_file} names a directory", hint=os.path.join(options.output_file, "model")
+        )
     options.output_format = tuple(dict.fromkeys(options.output_format))
     if not options.output_format:
         raise UsageError("--outputFormat is empty", hint="--outputFormat=MS")

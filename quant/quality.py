@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..converter.errors import OutputError
-from ..converter.formats.files import write_atomic
+from ..converter.formats.outputs import write_atomic
 from ..converter.ir import Node, Tensor
 from ..converter.numeric.qparams import dequantize, quantize_f32
 from .emit import Layer

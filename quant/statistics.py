@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..converter.errors import DataError
-from ..converter.formats.files import write_atomic
+from ..converter.formats.outputs import write_atomic
 from .histogram import Histogram, load_dist, save_dist
 
 _SUFFIX = ".channels"

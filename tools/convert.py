@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from ..converter.errors import GraphError, ModelError, UnsupportedError, UsageError
 from ..converter.execute import is_quantized
 from ..converter.formats import read_model
-from ..converter.formats.files import check_folder, check_target
+from ..converter.formats.outputs import Staging, check_folder, check_target
 from ..converter.formats.writing import NEWEST_OPSET, write_operators
 from ..converter.ir import Graph
 from ..converter.passes import Change, Pass, for_target, run_passes
@@ -61,33 +59,23 @@ def run(options: ConvertOptions) -> Report:
         _check_formats(graph, options)
     targets = _quantized(graph, options, report)
     originals: dict[int, Original] = {}
-    with _all_or_none(report):
+    with Staging() as staging:
         for container, target in targets.items():
-            _write(target, container, options, report)
+            path = options.output_path(container.upper())
+            staged = staging.place(path, sources=(options.model_file,))
+            report.files[path] = _write(target, container, staged, options, report)
             if options.read_back:
                 original = originals.setdefault(id(target), Original(target, options.threads or 1))
-                check_written(options.output_path(container.upper()), original)
-    report.seconds = time.perf_counter() - start
-    if options.infer or options.verify:
-        from .infer import run_written
+                check_written(staged, original)
+        report.seconds = time.perf_counter() - start
+        if options.infer or options.verify:
+            from .infer import run_written
 
-        for path in report.files:
-            report.runs += run_written(path, options)
-    if options.report:
-        with _all_or_none(report):
-            report.save(options.report)
+            for path in staging.staged():
+                report.runs += map(staging.in_place, run_written(path, options))
+        if options.report:
+            report.save(staging.place(options.report, sources=(options.model_file,)))
     return report
-
-
-@contextlib.contextmanager
-def _all_or_none(report: Report) -> Iterator[None]:
-    """Removes the files of every format where the last step to them fails."""
-    try:
-        yield
-    except BaseException:
-        for path in report.files:
-            os.unlink(path)
-        raise
 
 
 def _check_targets(options: ConvertOptions) -> None:
@@ -201,15 +189,15 @@ def _corrects(options: ConvertOptions, report: Report, container: str) -> bool:
     return options.weight_correction and container == "ms"
 
 
-def _write(graph: Graph, container: str, options: ConvertOptions, report: Report) -> None:
+def _write(graph: Graph, container: str, path: str, options: ConvertOptions, report: Report) -> int:
+    """Writes one format to `path`. Returns its bytes."""
     target = graph.copy()
     made = run_passes(target, _target_passes(container, options), skip=options.skip_pass)
     report.passes += made
     grown = (r for r in made if isinstance(r, Change) and r.grows)
     report.notes += [f".{container}: {r.node} is written {r.what}; the file grows with it" for r in grown]
-    path = options.output_path(container.upper())
     written = importlib.import_module(f"..converter.formats.{container}", __package__).write(
-        target, path, sources=(options.model_file,), **({"opset": options.opset or None} if container == "onnx" else {})
+        target, path, **({"opset": options.opset or None} if container == "onnx" else {})
     )
-    report.files[path] = written.bytes
     report.stored |= written.tensors
+    return written.bytes

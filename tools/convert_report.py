@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..converter.formats.files import write_atomic
+from ..converter.formats.outputs import write_atomic
 
 if TYPE_CHECKING:
     from ..converter.passes.runner import Record

@@ -1,16 +1,12 @@
-"""Files: a model mapped into memory, an output that appears whole or not at all, and which format a file holds."""
+"""Model files: one mapped into memory, and which format it holds."""
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import BinaryIO
 
-from ..errors import ModelError, OutputError
+from ..errors import ModelError
 
 # Top-level fields of an ONNX ModelProto: number → wire type (0 varint, 2 bytes). MindIR's has a string as field 1.
 _ONNX_FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
@@ -43,70 +39,6 @@ def map_file(path: str | os.PathLike[str]) -> mmap.mmap:
         raise ModelError(f"cannot be read: {error.strerror or error}", file=name) from None
     except ValueError as error:  # a NUL in the name
         raise ModelError(f"cannot be read: {error}", file=repr(name)) from None
-
-
-@contextlib.contextmanager
-def write_atomic(path: str | os.PathLike[str], *, sources: Iterable[str | os.PathLike[str]] = ()) -> Iterator[BinaryIO]:
-    """A binary file that takes its place at `path` when the block ends well; after a failure nothing is left of it.
-
-    The bytes go to a file beside the target, renamed at the end; a link is followed, an existing file replaced.
-
-    Args:
-        sources: files that are being read; a target that is one of them is refused.
-
-    Raises:
-        OutputError: the folder is missing or closed, the disk full, the target a directory, a device or a source.
-    """
-    name = os.fspath(path)
-    try:
-        target = Path(name).resolve()
-        if target.exists():
-            for source in sources:
-                if os.path.exists(source) and os.path.samefile(target, source):
-                    raise OutputError("is the input file itself", file=name, hint="another output name")
-            if not target.is_file():
-                what = "a directory" if target.is_dir() else "not a regular file"
-                raise OutputError(f"is {what}", file=name, hint="a file name for the output")
-        if not target.parent.is_dir():
-            raise OutputError(f"the folder {target.parent} does not exist", file=name)
-        temporary = target.with_name(f".bitlite-{os.urandom(6).hex()}.part")
-        file = open(temporary, "xb", opener=_fresh)  # noqa: SIM115
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
-        raise OutputError(f"cannot be written: {_reason(error)}", file=name) from None
-    try:
-        with file:
-            yield file
-        os.replace(temporary, target)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError):
-            raise OutputError(f"cannot be written: {_reason(error)}", file=name) from None
-        raise
-
-
-def check_target(path: str | os.PathLike[str], *, sources: Iterable[str | os.PathLike[str]] = ()) -> None:
-    """Raises now what `write_atomic` would raise after the work was done; nothing remains, nothing is replaced."""
-
-    class _Tried(Exception):
-        pass
-
-    with contextlib.suppress(_Tried), write_atomic(path, sources=sources):
-        raise _Tried
-
-
-def check_folder(path: str | os.PathLike[str]) -> None:
-    """Raises OutputError where no file could be put into that folder, which may be made later."""
-    name = os.fspath(path)
-    try:
-        target = Path(name).absolute()
-        there = next(p for p in (target, *target.parents) if p.exists())
-        reason = "" if there.is_dir() else f"{there} is not a directory"
-        reason = reason or ("" if os.access(there, os.W_OK | os.X_OK) else "Permission denied")
-    except (OSError, ValueError) as error:
-        reason = _reason(error)
-    if reason:
-        raise OutputError(f"cannot be written: {reason}", file=name)
 
 
 def sniff(path: str | os.PathLike[str]) -> str | None:
@@ -153,14 +85,6 @@ def _varint(view: mmap.mmap, at: int) -> tuple[int, int]:
     return value, at
 
 
-def _reason(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error)
-
-
 def _nonblocking(name: str, flags: int) -> int:
     """Opening a pipe must not wait for its writer."""
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _fresh(name: str, flags: int) -> int:
-    return os.open(name, flags | os.O_EXCL, 0o666)

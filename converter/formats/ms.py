@@ -18,10 +18,11 @@ from ..numeric.qparams import QuantParam
 from ..opdef import reader, row
 from . import ms_schema
 from .dynamic_layers import dynamic_weights, mark_dynamic
-from .files import map_file, write_atomic
+from .files import map_file
 from .flat import Record, decode
 from .flat import write as write_flat
 from .ms_tensors import holds_correction, read_tensor, write_tensor
+from .outputs import write_atomic
 from .reading import InputShapes, Reading, name_outputs, read_operator, undefined
 from .writing import Emitted, Writing, Written, write_operators
 
@@ -162,17 +163,15 @@ def _meta(record: Record) -> dict[str, Any]:
     return meta
 
 
-def write(graph: Graph, path: str, *, sources: tuple[str, ...] = ()) -> Written:
+def write(graph: Graph, path: str) -> Written:
     """Writes the graph as a .ms file.
 
-    Args:
-        sources: files being read, which must not be overwritten.
     Raises:
         UnsupportedError: an operator or type has no form in MindSpore Lite (before anything is written).
         OutputError: the file cannot be written.
     """
     record = to_record(graph)
-    with write_atomic(path, sources=sources) as out:
+    with write_atomic(path) as out:
         write_flat(out, record, _SCHEMA)
         size = out.tell()
     stored = {

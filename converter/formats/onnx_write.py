@@ -11,7 +11,7 @@ from ..errors import OutputError, UnsupportedError
 from ..execute import is_quantized
 from ..ir import Graph, Tensor
 from . import dynamic_layers
-from .files import write_atomic
+from .outputs import write_atomic
 from .writing import Emitted, Writing, Written, write_operators
 
 # The first opset in which everything that a graph holds can be said is taken.
@@ -29,11 +29,11 @@ _ALIGN = 4096
 _INLINE = 1024
 
 
-def write(graph: Graph, path: str, *, sources: tuple[str, ...] = (), opset: int | None = None) -> Written:
+def write(graph: Graph, path: str, *, opset: int | None = None) -> Written:
     """Writes the graph as an .onnx file (and, past 1 GiB, `path`.data beside it).
 
     Args:
-        sources: files being read, which must not be overwritten. opset: the smallest sufficient one when None.
+        opset: the smallest sufficient one when None.
     Raises:
         UnsupportedError: an operator or type has no form in ONNX (before anything is written).
         OutputError: the file cannot be written.
@@ -46,11 +46,11 @@ def write(graph: Graph, path: str, *, sources: tuple[str, ...] = (), opset: int 
     if total <= _EXTERNAL_ABOVE:
         for t, proto in zip(constants, model.graph.initializer):
             proto.raw_data = _raw(t).tobytes()
-        with write_atomic(path, sources=sources) as out:
+        with write_atomic(path) as out:
             out.write(model.SerializeToString(deterministic=True))
             return Written(out.tell(), stored)
     beside = path + ".data"
-    with write_atomic(beside, sources=sources) as out:
+    with write_atomic(beside) as out:
         for t, proto in zip(constants, model.graph.initializer):
             raw = _raw(t)
             if raw.nbytes <= _INLINE:
@@ -60,7 +60,7 @@ def write(graph: Graph, path: str, *, sources: tuple[str, ...] = (), opset: int 
             _refer(proto, os.path.basename(beside), out.tell(), raw.nbytes)
             out.write(raw.data)
         size = out.tell()
-    with write_atomic(path, sources=sources) as out:
+    with write_atomic(path) as out:
         data = model.SerializeToString(deterministic=True)
         if len(data) >= 1 << 31:
             raise OutputError(f"{path}: the graph itself takes {len(data)} bytes, protobuf ends at 2 GiB")

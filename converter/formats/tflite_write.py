@@ -11,9 +11,9 @@ from ..errors import UnsupportedError
 from ..execute import is_quantized
 from ..ir import Graph, Tensor
 from . import dynamic_layers, tflite_schema
-from .files import write_atomic
 from .flat import Record
 from .flat import write as write_flat
+from .outputs import write_atomic
 from .writing import Emitted, Writing, Written, write_operators
 
 _SCHEMA = tflite_schema.SCHEMA
@@ -40,17 +40,15 @@ _SAME_IN_INT8 = {
 }  # fmt: skip
 
 
-def write(graph: Graph, path: str, *, sources: tuple[str, ...] = ()) -> Written:
+def write(graph: Graph, path: str) -> Written:
     """Writes the graph as a .tflite file.
 
-    Args:
-        sources: files being read, which must not be overwritten.
     Raises:
         UnsupportedError: an operator or type has no form in TFLite (before anything is written).
         OutputError: the file cannot be written.
     """
     record, stored = to_record(graph)
-    with write_atomic(path, sources=sources) as out:
+    with write_atomic(path) as out:
         write_flat(out, record, _SCHEMA)
         return Written(out.tell(), stored)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bitlite import OutputError, convert
+from bitlite import OutputError, UsageError, convert
 from bitlite.converter.builder import Builder
 from bitlite.converter.formats import onnx_write, tflite, tflite_write
 from bitlite.converter.ir import Graph
@@ -66,3 +66,27 @@ def test_a_file_that_cannot_be_read_is_an_error(source, tmp_path, monkeypatch):
 def test_what_is_written_is_what_is_read(source, tmp_path, quantized):
     report = convert(source, tmp_path / "out", output_format="MS,TFLITE,ONNX", **quantized)
     assert len(report.files) == 3
+
+
+def test_a_failed_read_back_leaves_what_stood_at_the_target(source, tmp_path, monkeypatch):
+    convert(source, tmp_path / "out", output_format="MS")
+    before = (tmp_path / "out.ms").read_bytes()
+    write = tflite_write.to_record
+
+    def damaged(graph):
+        record, stored = write(graph)
+        record["subgraphs"][0]["operators"][0]["inputs"] = [99]
+        return record, stored
+
+    monkeypatch.setattr(tflite_write, "to_record", damaged)
+    with pytest.raises(OutputError, match=r"^\S*/out\.tflite: what was written cannot be read back: \S*/out.tflite"):
+        convert(source, tmp_path / "out", output_format="MS,TFLITE", quant_type="WeightQuant")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.tflite", "out.ms"]
+    assert (tmp_path / "out.ms").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", [".", "..", "sub/.", "sub/"])
+def test_a_folder_is_no_output_file(source, tmp_path, name):
+    (tmp_path / "sub").mkdir()
+    with pytest.raises(UsageError, match=f"--outputFile=.*{name} names a directory"):
+        convert(source, f"{tmp_path}/{name}")
