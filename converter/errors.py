@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from .text import printable
+
 
 class Error(Exception):
     """Base of every error that bitlite raises on purpose.
@@ -20,7 +22,7 @@ class Error(Exception):
         self.hint, self.file, self.node = hint, file, node
         where = ": ".join(part for part in (file, node) if part and not _names(message, part))
         line = f"{where}: {message}" if where else message
-        super().__init__(f"{line}; try {hint}" if hint else line)
+        super().__init__(printable(f"{line}; try {hint}" if hint else line))
 
 
 def _names(message: str, part: str) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,20 +100,20 @@ class Session:
                 pass
             except MemoryError as error:
                 raise DataError(_NO_ROOM) from error
-        arrays = self._arrays(feeds)
-        try:
+        with _told():
+            arrays = self._arrays(feeds)
             return dict(zip(self._output_names, self._plan(tuple(a.shape for a in arrays)).run(arrays)))
-        except MemoryError as error:
-            raise DataError(_NO_ROOM) from error
-        except GraphError as error:
-            raise DataError(f"the graph cannot run on these values: {error}") from error
 
     def bind(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> Bound:
         """Binds arrays to the graph: each `Bound.run()` reads the inputs and fills the outputs, without a copy.
 
         The arrays must be C-contiguous, of the exact dtypes; outputs must be writable and overlap nothing.
+
+        Raises:
+            DataError: they are not, or the graph cannot run with them.
         """
-        arrays = self._arrays(inputs)
+        with _told():
+            arrays = self._arrays(inputs)
         if any(a is not inputs[n] for a, n in zip(arrays, self._input_names)):
             raise DataError("bound inputs must be C-contiguous arrays of the declared dtypes")
         unknown = set(outputs) ^ set(self._output_names)
@@ -125,17 +126,24 @@ class Session:
                 raise DataError(f"output {t.name!r} must be a writable C-contiguous array of {t.dtype}")
             if t.is_static and a.shape != t.shape:
                 raise DataError(f"output {t.name!r} has shape {a.shape}, the model gives {t.shape}")
-        return Bound(plan, arrays, [outputs[n] for n in self._output_names])
+        targets = [outputs[n] for n in self._output_names]
+        others = [*zip(self._input_names, arrays), *zip(self._output_names, targets)]
+        for k, (name, target) in enumerate(zip(self._output_names, targets)):
+            for other, array in others[: len(arrays) + k]:
+                if np.may_share_memory(target, array):  # exact for contiguous arrays
+                    raise DataError(f"output {name!r} and {other!r} overlap in memory", hint="arrays of their own")
+        return Bound(plan, arrays, targets)
 
     def profile(self, feeds: Mapping[str, Any] | np.ndarray) -> list[tuple[str, str, int]]:
         """Runs once, measuring: (node name, operator, nanoseconds) per executed node, in order."""
-        arrays = self._arrays(feeds)
         spent: list[tuple[str, str, int]] = []
 
         def note(node: Node, ns: int) -> None:
             spent.append((node.name, node.op, int(ns)))
 
-        self._plan(tuple(a.shape for a in arrays)).run(arrays, note)
+        with _told():
+            arrays = self._arrays(feeds)
+            self._plan(tuple(a.shape for a in arrays)).run(arrays, note)
         return spent
 
     def _arrays(self, feeds: Mapping[str, Any] | np.ndarray) -> list[np.ndarray]:
@@ -181,14 +189,40 @@ class Bound:
     _outputs: Sequence[np.ndarray]
 
     def run(self) -> None:
-        if self._plan.whole is not None:
-            try:
-                self._plan.whole.run_into(self._inputs, self._outputs)
-            except IndexError as error:
-                raise DataError(f"the model cannot run on these values: {error}") from error
-            return
-        for target, value in zip(self._outputs, self._plan.run(self._inputs)):
-            target[...] = value
+        """Reads the inputs as they are now and fills the outputs.
+
+        Raises:
+            DataError: a value cannot be run on, or an array was changed in shape or made read-only since it was bound.
+        """
+        with _told():
+            if self._plan.whole is not None:
+                try:
+                    self._plan.whole.run_into(self._inputs, self._outputs)
+                except (ValueError, TypeError) as error:
+                    raise DataError(f"a bound array has changed: {error}") from error
+                return
+            for t, array in zip(self._plan.graph.inputs, self._inputs):
+                if array.shape != t.shape:
+                    raise DataError(f"a bound array has changed: {t.name}: shape {array.shape}, expected {t.shape}")
+            for t, target, value in zip(self._plan.graph.outputs, self._outputs, self._plan.run(self._inputs)):
+                if target.shape != value.shape or not target.flags.writeable:
+                    found = f"shape {target.shape}, expected {value.shape}"
+                    found = found if target.flags.writeable else "not writable"
+                    raise DataError(f"a bound array has changed: {t.name}: {found}")
+                target[...] = value
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """What running says of memory, values and sizes, as a DataError."""
+    try:
+        yield
+    except MemoryError as error:
+        raise DataError(_NO_ROOM) from error
+    except IndexError as error:
+        raise DataError(f"the model cannot run on these values: {error}") from error
+    except GraphError as error:
+        raise DataError(f"the graph cannot run on these values: {error}") from error
 
 
 def _fit(port: Port, value: Any) -> np.ndarray:

@@ -131,12 +131,13 @@ def list_files(path: str, where: str) -> list[str]:
         if os.path.isfile(path):
             return [path]
         entries = sorted(os.scandir(path), key=lambda entry: os.fsencode(entry.name))
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+        files = [entry.path for entry in visible if entry.is_file()]
     except (OSError, ValueError) as error:
         lost = isinstance(error, FileNotFoundError) and not os.path.isabs(path)
         hint = "a path from the folder where the command runs" if lost else ""
-        raise DataError(f"{where}: {path}: {getattr(error, 'strerror', None) or error}", hint=hint) from None
-    visible = [entry for entry in entries if not entry.name.startswith(".")]
-    files = [entry.path for entry in visible if entry.is_file()]
+        place = getattr(error, "filename", None) or path
+        raise DataError(f"{where}: {place}: {getattr(error, 'strerror', None) or error}", hint=hint) from None
     if not files:
         folders = len([entry for entry in visible if entry.is_dir()])
         more = f" (but {folders} folders; the samples must lie in one)" if folders else ""
@@ -247,6 +248,8 @@ def _npy_header(stream: Any, file: str) -> tuple[tuple[int, ...], bool, np.dtype
         raise DataError(f"{file}: is not a numpy array: {error}") from None
     if dtype.kind not in "biuf":
         raise DataError(f"{file}: holds {dtype}, not numbers")
+    if any(size < 0 for size in shape):
+        raise DataError(f"{file}: is not a numpy array: shape {show_shape(shape)}")
     return shape, fortran, dtype
 
 

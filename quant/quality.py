@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +14,7 @@ from ..converter.errors import OutputError
 from ..converter.formats.outputs import write_atomic
 from ..converter.ir import Node, Tensor
 from ..converter.numeric.qparams import dequantize, quantize_f32
+from ..converter.text import csv_text
 from .emit import Layer
 from .observe import float_isa
 from .walk import Single, Walk, isa_of
@@ -95,17 +94,12 @@ def advice(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def save_tables(folder: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes layers.csv and layers.json into `folder`. Raises OutputError."""
-    text = io.StringIO(newline="")
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
     target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
-    for name, content in (("layers.csv", text.getvalue()), ("layers.json", json.dumps(list(rows), indent=1) + "\n")):
+    for name, content in (("layers.csv", csv_text(rows)), ("layers.json", json.dumps(list(rows), indent=1) + "\n")):
         with write_atomic(target / name) as file:
             file.write(content.encode())
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from typing import Any, TextIO, cast
 
 from ..converter.errors import Error
+from ..converter.text import printable
 
 TRACE = "BITLITE_TRACE"
 """Set to 1, this environment variable shows the traceback of an error."""
@@ -20,7 +23,8 @@ def run_command(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # names of any script must not end a run on an ASCII terminal
     try:
-        return work(sys.argv[1:] if argv is None else argv)
+        with contextlib.redirect_stdout(cast(TextIO, _Shown(sys.stdout))):
+            return work(sys.argv[1:] if argv is None else argv)
     except Error as error:
         return _failed(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -38,5 +42,18 @@ def run_command(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None
 def _failed(line: str, code: int) -> int:
     if os.environ.get(TRACE) == "1":
         traceback.print_exc()
-    print("ERROR: " + " ".join(line.split("\n")), file=sys.stderr)
+    print("ERROR: " + printable(" ".join(line.split("\n"))), file=sys.stderr)
     return code
+
+
+class _Shown:
+    """A stream that shows what names of a model hold, and does nothing of it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(printable(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

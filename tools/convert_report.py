@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..converter.formats.outputs import write_atomic
+from ..converter.text import csv_text, printable
 
 if TYPE_CHECKING:
     from ..converter.passes.runner import Record
@@ -94,24 +95,15 @@ class Report:
 
     def save(self, path: str) -> None:
         """Writes the report: .json, .csv or .html by its ending, text otherwise. Raises OutputError."""
-        import csv
-        import io
-
         if path.endswith(".json"):
             text = json.dumps(self.as_dict(), indent=1)
         elif path.endswith(".csv"):
-            out = io.StringIO()
-            rows = list(self.rows())
-            if rows:
-                writer = csv.DictWriter(out, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
-            text = out.getvalue()
+            text = csv_text(list(self.rows()))
         elif path.endswith((".html", ".htm")):
             from .report_html import page
 
-            text = page(self)
+            text = printable(page(self))
         else:
-            text = self.text()
+            text = printable(self.text())
         with write_atomic(path, sources=(self.source,)) as file:
             file.write(text.encode())

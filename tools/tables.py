@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..converter.text import one_line
+
 if TYPE_CHECKING:
     from ..quant.data_lint import LintReport
     from .convert_report import Report
@@ -39,7 +41,7 @@ def table_lines(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str], limit: int
 ) -> list[str]:
     """The lines of `print_table`, none longer than `limit` unless the numbers alone are."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[one_line(str(cell)) for cell in row] for row in rows]
     widths = [max([len(name), *(len(row[k]) for row in cells)]) for k, name in enumerate(columns)]
     soft = [k for k, name in enumerate(columns) if name not in right]
     while sum(widths) + 2 * (len(widths) - 1) > limit:

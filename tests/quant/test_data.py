@@ -369,3 +369,16 @@ def test_mutated_files_give_samples_or_one_line_of_error(tmp_path, samples):
             assert all(sample["x"].shape == (1, 4, 5, 3) for sample in Dataset(DataSpec({0: str(path)}), [X]))
         except DataError as error:
             assert "\n" not in str(error)
+
+
+def test_a_header_of_sizes_below_zero_and_a_loop_of_links_are_named(tmp_path):
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 64), }"
+    header += b" " * (-(10 + len(header) + 1) % 64) + b"\n"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    item = InputSpec("x", (1, 64), np.float32)
+    with pytest.raises(DataError, match=r"a\.npy: is not a numpy array: shape \[-1,64\]"):
+        Dataset(DataSpec({0: str(tmp_path)}), [item])
+    (tmp_path / "a.npy").unlink()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(DataError, match="loop: Too many levels of symbolic links"):
+        Dataset(DataSpec({0: str(tmp_path)}), [item])

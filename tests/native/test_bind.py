@@ -1,0 +1,78 @@
+"""Arrays bound to a session: what may be bound, and what is said when they change afterwards."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bitlite import DataError
+from bitlite.converter.builder import Builder
+from bitlite.converter.ir import Graph
+from bitlite.native.session import Session
+
+
+def session(native: bool) -> Session:
+    """y = relu(x), z = tanh(x) of [2, 4]; a string of Erf in float64 runs through numpy where `native` is False."""
+    graph = Graph("g")
+    build = Builder(graph)
+    dtype = np.float32 if native else np.float64
+    x = build.input("x", dtype, (2, 4))
+    y = build.emit("Relu", [x], name="y")[0]
+    z = build.emit("Tanh", [x], name="z")[0]
+    graph.outputs = [y, z]
+    made = Session(graph)
+    assert bool(made.refusals) != native
+    return made
+
+
+def arrays(made: Session) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    dtype = made.inputs[0].dtype
+    return np.arange(8, dtype=dtype).reshape(2, 4) - 4, {p.name: np.empty((2, 4), dtype) for p in made.outputs}
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_each_run_reads_the_arrays_as_they_are(native):
+    made = session(native)
+    x, out = arrays(made)
+    bound = made.bind({"x": x}, out)
+    for _ in range(2):
+        bound.run()
+        assert np.array_equal(out[made.outputs[0].name], np.maximum(x, 0))
+        x *= -1
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_arrays_that_overlap_are_refused_when_they_are_bound(native):
+    made = session(native)
+    x, out = arrays(made)
+    first, second = out
+    pool = np.empty(12, x.dtype)
+    with pytest.raises(DataError, match=f"output '{first}' and 'x' overlap in memory"):
+        made.bind({"x": x}, out | {first: x})
+    with pytest.raises(DataError, match=f"output '{second}' and '{first}' overlap in memory"):
+        made.bind({"x": x}, {first: pool[:8].reshape(2, 4), second: pool[4:].reshape(2, 4)})
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_an_array_that_was_changed_after_it_was_bound_is_named(native):
+    made = session(native)
+    for change, why in [
+        (lambda x, y: y.setflags(write=False), "not writable"),
+        (lambda x, y: setattr(y, "shape", (4, 2)), "expected"),
+        (lambda x, y: setattr(x, "shape", (8,)), "x: shape .*, expected"),
+    ]:
+        x, out = arrays(made)
+        bound = made.bind({"x": x}, out)
+        change(x, out[made.outputs[0].name])
+        with pytest.raises(DataError, match=f"a bound array has changed: .*{why}"):
+            bound.run()
+
+
+def test_a_batch_beyond_memory_is_one_line():
+    graph = Graph("g")
+    x = Builder(graph).input("x", np.float32, (None, 4))
+    graph.outputs = Builder(graph).emit("Relu", [x], name="y")
+    made = Session(graph)
+    huge = np.broadcast_to(np.float32(1), (1 << 45, 4))
+    for work in (made.run, made.profile, lambda feed: made.bind(feed, {})):
+        with pytest.raises(DataError, match="more memory than there is"):
+            work({"x": huge})
