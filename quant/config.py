@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..converter.errors import UsageError
+from ..converter.formats.files import open_regular
 from .flags import Given, Row, fields_of, read_value
 from .kinds import Choice, Int, Kind, Listed, Real, Shape, Switch, Text, nearest
 from .options import MIXED_BIT, ConvertOptions, Method
@@ -183,7 +184,7 @@ def read_config(path: str | os.PathLike[str]) -> Given:
     try:
         if os.path.isdir(shown):
             raise UsageError(f"--configFile: {shown} is a directory")
-        with open(shown, "rb") as stream:
+        with open_regular(shown) as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise UsageError(f"--configFile: {shown}: {error.strerror or error}") from None

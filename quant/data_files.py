@@ -7,11 +7,13 @@ import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..converter.errors import DataError
+from ..converter.formats.files import open_regular
 from . import images
 from .fit import InputSpec, convert, fit, samples_in, show_shape
 from .images import ImageSpec
@@ -57,8 +59,10 @@ class FileColumn:
         """Yields the samples of these numbers, in order, reading only their files."""
         number = 0
         for file, count in zip(self.files, self._counts):
-            if not wanted.isdisjoint(range(number, number + count)):
-                yield from (x for k, x in enumerate(self._read(file), number) if k in wanted)
+            mine = wanted.intersection(range(number, number + count))
+            if mine:
+                last = max(mine) - number
+                yield from (x for k, x in enumerate(islice(self._read(file), last + 1), number) if k in mine)
             number += count
 
     def stems(self) -> list[str]:
@@ -205,7 +209,7 @@ def _shaped_image(pixels: np.ndarray, item: InputSpec, file: str) -> np.ndarray:
 
 def _opened(file: str) -> Any:
     try:
-        return open(file, "rb")
+        return open_regular(file)
     except OSError as error:
         raise DataError(f"{file}: {error.strerror or error}") from None
 
@@ -213,11 +217,11 @@ def _opened(file: str) -> Any:
 @contextmanager
 def _npz_stream(file: str, item: InputSpec) -> Iterator[Any]:
     """Opens the member of an .npz that belongs to an input."""
-    try:
-        archive = zipfile.ZipFile(file)
-    except Exception as error:
-        raise DataError(f"{file}: is not an .npz file: {error}") from None
-    with archive:
+    with _opened(file) as whole:
+        try:
+            archive = zipfile.ZipFile(whole)
+        except Exception as error:
+            raise DataError(f"{file}: is not an .npz file: {error}") from None
         name = _member(archive, item, file)
         try:
             stream = archive.open(name)

@@ -7,6 +7,7 @@ OpenCV does, in plain numpy: the same numbers whatever image library decodes the
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -112,16 +113,18 @@ def load(path: str, spec: ImageSpec) -> np.ndarray:
             pixels = np.asarray(image.convert("RGB").convert("L") if spec.to_format == "GRAY" else image.convert("RGB"))
     except Exception as error:
         raise _unreadable(path, error) from None
-    pixels = pixels.astype(np.float32)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if spec.to_format == "BGR":
         pixels = pixels[..., ::-1]
-    pixels = normalize(pixels, spec.mean, spec.std)
+
+    def real(part: np.ndarray) -> np.ndarray:
+        return normalize(part.astype(np.float32), spec.mean, spec.std)
+
     if spec.resize:
-        pixels = resize(pixels, *spec.resize, spec.method)
+        pixels = resize(pixels, *spec.resize, spec.method, real)
     if spec.crop:
         pixels = center_crop(pixels, *spec.crop)
-    return np.ascontiguousarray(pixels)
+    return np.ascontiguousarray(pixels if spec.resize else real(pixels))
 
 
 def _unreadable(path: str, error: Exception) -> DataError:
@@ -150,19 +153,25 @@ def center_crop(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     return pixels[top : top + height, left : left + width]
 
 
-def resize(pixels: np.ndarray, height: int, width: int, method: str = "LINEAR") -> np.ndarray:
-    """Returns float32 [height, width, C]; rows first, so that only the taps of the result are touched."""
-    rows = _resample(pixels, height, 0, method)
-    return _resample(rows, width, 1, method)
+def resize(
+    pixels: np.ndarray, height: int, width: int, method: str = "LINEAR", real: Callable[..., np.ndarray] = np.float32
+) -> np.ndarray:
+    """Returns float32 [height, width, C]; rows first, so that only the taps of the result are touched.
+
+    Args:
+        real: makes float32 of pixels, one by one: applied to the rows that are sampled, not to the whole picture.
+    """
+    rows = _resample(pixels, height, 0, method, real)
+    return _resample(rows, width, 1, method, np.asarray)
 
 
-def _resample(pixels: np.ndarray, size: int, axis: int, method: str) -> np.ndarray:
+def _resample(pixels: np.ndarray, size: int, axis: int, method: str, real: Callable[..., np.ndarray]) -> np.ndarray:
     old = pixels.shape[axis]
     if old == size:
-        return pixels
+        return real(pixels)
     step = old / size
     if method == "NEAREST":
-        return np.take(pixels, np.minimum((np.arange(size) * step).astype(np.int64), old - 1), axis)
+        return real(np.take(pixels, np.minimum((np.arange(size) * step).astype(np.int64), old - 1), axis))
     where = (np.arange(size) + 0.5) * step - 0.5
     first = np.floor(where).astype(np.int64)
     t = where - first
@@ -170,7 +179,7 @@ def _resample(pixels: np.ndarray, size: int, axis: int, method: str) -> np.ndarr
     shape[axis] = size
     result = np.zeros(1, np.float32)
     for offset, weight in _taps(t, method):
-        taken = np.take(pixels, np.clip(first + offset, 0, old - 1), axis)
+        taken = real(np.take(pixels, np.clip(first + offset, 0, old - 1), axis))
         result = result + taken * weight.astype(np.float32).reshape(shape)
     return result
 

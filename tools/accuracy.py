@@ -7,6 +7,7 @@ wrong elements only**.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..converter.errors import DataError, Error
+from ..converter.formats.files import open_regular
+from ..converter.formats.outputs import write_atomic
 
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-5, 1e-8
 SHOWN_VALUES = 50
@@ -188,7 +191,7 @@ def read_expected(path: str | os.PathLike[str], kind: str = "FLOAT") -> dict[str
     shown = os.fspath(path)
     expected: dict[str, np.ndarray] = {}
     try:
-        with open(path, encoding="utf-8") as stream:
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8") as stream:
             lines = enumerate(stream, 1)
             for number, line in lines:
                 if not line.strip():
@@ -241,25 +244,17 @@ def write_expected(path: str | os.PathLike[str], outputs: Mapping[str, np.ndarra
     """Writes outputs as a benchmarkDataFile; float32 values survive the round trip exactly.
 
     Raises:
-        DataError: a name that the format cannot hold, an unwritable path.
+        DataError: a name that the format cannot hold. OutputError: an unwritable path.
     """
-    temporary = f"{os.fspath(path)}.part"
-    try:
-        with open(temporary, "w", encoding="utf-8") as stream:
-            for name, value in outputs.items():
-                array = np.asarray(value)
-                if not name.strip() or name != " ".join(name.split()):
-                    raise DataError(f"{name!r} cannot stand in a benchmarkDataFile: blanks at its ends or in a row")
-                stream.write(" ".join([name, str(array.ndim), *map(str, array.shape)]) + "\n")
-                form = "{:.9g}" if array.dtype.kind == "f" else "{:d}"
-                flat = array.ravel() if array.dtype.kind != "b" else array.ravel().astype(np.int8)
-                stream.write(" ".join(map(form.format, flat.tolist())) + "\n")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{os.fspath(path)}: {error.strerror or error}") from None
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+    with write_atomic(path) as stream:
+        for name, value in outputs.items():
+            array = np.asarray(value)
+            if not name.strip() or name != " ".join(name.split()):
+                raise DataError(f"{name!r} cannot stand in a benchmarkDataFile: blanks at its ends or in a row")
+            form = "{:.9g}" if array.dtype.kind == "f" else "{:d}"
+            flat = array.ravel() if array.dtype.kind != "b" else array.ravel().astype(np.int8)
+            head = " ".join([name, str(array.ndim), *map(str, array.shape)])
+            stream.write(f"{head}\n{' '.join(map(form.format, flat.tolist()))}\n".encode())
 
 
 @dataclass(frozen=True)
@@ -316,7 +311,7 @@ def read_labels(path: str | os.PathLike[str], names: Sequence[str] = ()) -> np.n
     plain: list[int] = []
     by_name: dict[str, int] = {}
     try:
-        with open(path, encoding="utf-8") as stream:
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8") as stream:
             for number, line in enumerate(stream, 1):
                 text = line.strip()
                 if not text or text.startswith("#"):

@@ -221,6 +221,11 @@ def _validate(options: BenchOptions) -> None:
             "--benchmarkDataFile needs the input that gave those outputs, and the input would be random",
             hint="--inDataFile=input.bin",
         )
+    ending = os.path.splitext(options.report)[1]
+    if ending not in ("", ".json"):
+        raise UsageError(
+            f"--report={options.report}: figures are written as JSON, not as {ending}", hint="a .json file"
+        )
     directory = len(options.in_data_file) > 0 and all(os.path.isdir(path) for path in options.in_data_file)
     if options.labels_file and not directory:
         raise UsageError("--labelsFile needs a directory of samples", hint="--inDataFile=DIR")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..converter.errors import Error, OutputError
+from ..converter.errors import Error
 from ..quant.flags import asked
 from .bench_options import USAGE, BenchOptions, help_text
 from .command import run_command
@@ -257,12 +257,10 @@ class Benchmark:
 
 def _save(options: BenchOptions, figures: dict[str, Any]) -> None:
     if options.report:
-        try:
-            with open(options.report, "w", encoding="utf-8") as file:
-                json.dump(figures, file, indent=1)
-                file.write("\n")
-        except OSError as error:
-            raise OutputError(f"{options.report}: cannot be written: {error.strerror}") from None
+        from ..converter.formats.outputs import write_atomic
+
+        with write_atomic(options.report, sources=(options.model_file,)) as file:
+            file.write((json.dumps(figures, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

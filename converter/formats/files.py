@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import stat
+from typing import BinaryIO
 
 from ..errors import ModelError
 
@@ -22,11 +24,8 @@ def map_file(path: str | os.PathLike[str]) -> mmap.mmap:
     """
     name = os.fspath(path)
     try:
-        with open(name, "rb", opener=_nonblocking) as file:
-            kind = os.fstat(file.fileno())
-            if not stat.S_ISREG(kind.st_mode):
-                raise ModelError("is not a regular file", file=name)
-            if kind.st_size == 0:
+        with open_regular(name) as file:
+            if os.fstat(file.fileno()).st_size == 0:
                 raise ModelError("is empty", file=name)
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError:
@@ -39,6 +38,19 @@ def map_file(path: str | os.PathLike[str]) -> mmap.mmap:
         raise ModelError(f"cannot be read: {error.strerror or error}", file=name) from None
     except ValueError as error:  # a NUL in the name
         raise ModelError(f"cannot be read: {error}", file=repr(name)) from None
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """A file opened for reading, bytes; opening a pipe does not wait for its writer.
+
+    Raises:
+        OSError: as `open`, and for what is no regular file: a pipe, a socket, a device.
+    """
+    file = open(path, "rb", opener=_nonblocking)  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+    return file
 
 
 def sniff(path: str | os.PathLike[str]) -> str | None:
@@ -86,5 +98,4 @@ def _varint(view: mmap.mmap, at: int) -> tuple[int, int]:
 
 
 def _nonblocking(name: str, flags: int) -> int:
-    """Opening a pipe must not wait for its writer."""
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))

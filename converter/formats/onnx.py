@@ -192,9 +192,8 @@ class _Reader:
     def _external(self, proto: Any, size: int) -> np.ndarray:
         entries = {e.key: e.value for e in proto.external_data}
         location = entries.get("location", "")
-        folder = os.path.dirname(os.path.abspath(self.path))
-        target = os.path.abspath(os.path.join(folder, location))
-        if not location or os.path.isabs(location) or os.path.commonpath([folder, target]) != folder:
+        target = _beside(self.path, location)
+        if target is None:
             raise ModelError(
                 f"external data {location!r} is not a file beside the model", file=self.path, node=proto.name
             )
@@ -312,6 +311,21 @@ class _Reader:
         if kind == 8:
             return [s.decode("utf-8", "replace") for s in a.strings]
         raise UnsupportedError(f"attribute {a.name!r} of kind {kind} is not read", file=self.path)
+
+
+def _beside(path: str, location: str) -> str | None:
+    """The data file beside a model, links resolved; None where it is none or stands outside the model's folder.
+
+    The folder is the one of the path that was given, or, where that is a link (as in a store of downloads), of the file
+    that it leads to.
+    """
+    if not location or os.path.isabs(location):
+        return None
+    folders = [os.path.dirname(os.path.abspath(path)), os.path.dirname(os.path.realpath(path))]
+    there = [target for f in folders if os.path.lexists(target := os.path.join(f, location))]
+    target = os.path.realpath(there[0] if there else os.path.join(folders[0], location))
+    inside = any(os.path.commonpath([real, target]) == real for real in map(os.path.realpath, folders))
+    return target if inside else None
 
 
 def _utf8(text: str | bytes) -> str:

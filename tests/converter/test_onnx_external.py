@@ -27,3 +27,33 @@ def test_constants_past_the_limit_stand_beside_the_model(tmp_path: Path, monkeyp
     ours = bitlite.load(target).run({"image": x})["logits"]
     assert np.abs(theirs - wanted).max() < 1e-4
     assert np.abs(ours - wanted).max() < 1e-4
+
+
+def test_a_link_leads_to_no_data_outside_the_folder_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_write, "_EXTERNAL_ABOVE", 1000)
+    (tmp_path / "model").mkdir()
+    bitlite.convert(DEMO, tmp_path / "model" / "m.onnx", output_format="ONNX")
+    data = tmp_path / "model" / "m.onnx.data"
+    data.rename(tmp_path / "elsewhere")
+    data.symlink_to("../elsewhere")
+    with pytest.raises(bitlite.ModelError, match=r"external data 'm\.onnx\.data' is not a file beside the model"):
+        bitlite.load(tmp_path / "model" / "m.onnx")
+    data.unlink()
+    data.symlink_to(".")
+    with pytest.raises(bitlite.ModelError, match="is a directory"):
+        bitlite.load(tmp_path / "model" / "m.onnx")
+
+
+def test_a_store_of_links_to_a_model_and_its_data_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_write, "_EXTERNAL_ABOVE", 1000)
+    for name in ("blobs", "names", "model"):
+        (tmp_path / name).mkdir()
+    bitlite.convert(DEMO, tmp_path / "names" / "m.onnx", output_format="ONNX")
+    for name in ("m.onnx", "m.onnx.data"):
+        (tmp_path / "names" / name).rename(tmp_path / "blobs" / f"{len(name)}")
+        (tmp_path / "names" / name).symlink_to(f"../blobs/{len(name)}")
+    x = np.ones((1, 1, 8, 8), np.float32)
+    found = bitlite.load(tmp_path / "names" / "m.onnx").run(x)["logits"]
+    assert np.allclose(found, bitlite.load(DEMO).run(x)["logits"], atol=1e-4)

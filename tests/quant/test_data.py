@@ -382,3 +382,16 @@ def test_a_header_of_sizes_below_zero_and_a_loop_of_links_are_named(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(DataError, match="loop: Too many levels of symbolic links"):
         Dataset(DataSpec({0: str(tmp_path)}), [item])
+
+
+def test_nothing_behind_the_last_wanted_sample_of_an_archive_is_read(tmp_path, monkeypatch):
+    from bitlite.quant import data_files
+
+    taken = []
+    fit = data_files.fit
+    monkeypatch.setattr(data_files, "fit", lambda *args: taken.append(1) or fit(*args))
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros((1000, 4), np.float32))
+    dataset = Dataset(DataSpec({0: str(tmp_path)}, count=3), [InputSpec("x", (1, 4), np.float32)])
+    assert len(list(dataset)) == 3 and len(taken) <= 4
+    taken.clear()
+    assert len(list(dataset.pick(2))) == 2 and len(taken) <= 3

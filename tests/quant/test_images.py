@@ -109,3 +109,19 @@ def test_without_pillow_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "PIL", None)
     with pytest.raises(DataError, match=r"bitlite\[images\]"):
         images.probe("p.png", ImageSpec())
+
+
+@pytest.mark.parametrize("crop", [None, (2, 3)])
+@pytest.mark.parametrize("method", ["LINEAR", "CUBIC", "NEAREST"])
+def test_only_sampled_rows_become_floats_and_give_the_same_bits(tmp_path, method, crop):
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    mean, std = (1.5, 2.5, 3.5), (3.0, 7.0, 11.0)
+    for size in (None, (5, 6)):
+        got = images.load(str(tmp_path / "a.png"), images.ImageSpec("RGB", mean, std, size, method, crop))
+        whole = images.normalize(pixels.astype(np.float32), mean, std)
+        wanted = images.resize(whole, *size, method) if size else whole
+        wanted = images.center_crop(wanted, *crop) if crop else wanted
+        assert got.dtype == np.float32 and np.array_equal(got, wanted)

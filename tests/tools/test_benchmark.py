@@ -142,6 +142,7 @@ def test_input_shapes_by_position(capsys, quantized):
         (["--modelFile={demo}/digits.onnx", "--inDataFile={demo}/digits.onnx"], "file_size"),
         (["--modelFile={demo}/digits.onnx", "--inDataFile=a,b"], "names 2 files"),
         (["--modelFile={demo}/digits.onnx", "--report=/nowhere/r.json"], "/nowhere/r.json"),
+        (["--modelFile={demo}/digits.onnx", "--report=b.html"], "--report=b.html: figures are written as JSON"),
     ],
 )
 def test_bad_input_is_one_line(capsys, flags, words):

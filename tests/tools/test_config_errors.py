@@ -1,5 +1,6 @@
 """A config file that does not fit data, model or disk: one line that names file and line, nothing written."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -81,3 +82,9 @@ def test_the_line_of_the_config_is_named(lines, number, words, folder, tmp_path,
     assert err.startswith("ERROR: ") and err.count("\n") == 1
     assert f"{config}:{number}" in err and words in err
     assert list(tmp_path.iterdir()) == [config] and sorted(folder.rglob("*")) == before
+
+
+def test_a_pipe_is_no_config_file(tmp_path, capsys):
+    os.mkfifo(tmp_path / "c.cfg")
+    assert main([f"--modelFile={DIGITS}", f"--outputFile={tmp_path}/m", f"--configFile={tmp_path}/c.cfg"]) == 168
+    assert "c.cfg: not a regular file" in capsys.readouterr().err
