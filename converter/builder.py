@@ -39,6 +39,8 @@ class Builder:
         self._reserved: set[str] = set()
         self._permuted: dict[tuple[Tensor, tuple[int, ...]], Tensor] = {}
         self.codes: dict[Tensor, Tensor] = {}  # plain view → the quantized tensor behind it; see ops/codes.py
+        # The variables of a file that keeps values from run to run, by name; see ops/variables.py.
+        self.variables: dict[str, Any] = {}
         # Nodes read by unrolling loops, which the reader limits.
         self.unrolled = 0
         # Plain constants whose source type is narrower than a byte: their bits.
@@ -185,7 +187,7 @@ def specialize(
         GraphError: a shape is given for a name that is no input, or does not fit the model.
     """
     shapes = shapes or {}
-    fresh = Graph(graph.name, meta=dict(graph.meta))
+    fresh = Graph(graph.name, meta=dict(graph.meta), states=graph.states)
     unknown = set(shapes) - {t.name for t in graph.inputs}
     if unknown:
         raise GraphError(f"{unknown.pop()!r} is not an input; inputs are {[t.name for t in graph.inputs]}")

@@ -107,6 +107,9 @@ class Graph:
     """Nodes in topological order, with the graph's inputs and outputs.
 
     `meta` holds what a file says of itself ("source", "producer", "version", "options", …).
+
+    `states` holds the first value of each state that a streaming model keeps from run to run: the last `len(states)`
+    inputs are the states before a run, the last `len(states)` outputs, in the same order, the states after it.
     """
 
     name: str = "main"
@@ -114,6 +117,18 @@ class Graph:
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
     meta: dict[str, Any] = field(default_factory=dict)
+    states: tuple[np.ndarray, ...] = ()
+
+    @property
+    def state_pairs(self) -> list[tuple[Tensor, Tensor]]:
+        """(before a run, after it) for each state."""
+        count = len(self.states)
+        return list(zip(self.inputs[len(self.inputs) - count :], self.outputs[len(self.outputs) - count :]))
+
+    @property
+    def first_states(self) -> dict[str, np.ndarray]:
+        """Input name → value of the states before the first run."""
+        return {before.name: first for first, (before, _) in zip(self.states, self.state_pairs)}
 
     def tensors(self) -> Iterator[Tensor]:
         """Every tensor once, in the order of first appearance."""
@@ -221,7 +236,8 @@ class Graph:
             )
             for n in self.nodes
         ]
-        return Graph(self.name, nodes, [of(t) for t in self.inputs], [of(t) for t in self.outputs], dict(self.meta))
+        ends = [of(t) for t in self.inputs], [of(t) for t in self.outputs]
+        return Graph(self.name, nodes, *ends, dict(self.meta), self.states)
 
     def verify(self) -> None:
         """Checks SSA form, topological order, names and the rows' arity. Raises GraphError naming the place."""
@@ -258,6 +274,11 @@ class Graph:
                 if not tensor.is_const:
                     raise GraphError(f"graph output {tensor.name!r} is produced by nothing")
                 define(tensor, "the graph's outputs")
+        if len(self.states) > min(len(self.inputs), len(self.outputs)):
+            raise GraphError(f"{len(self.states)} states, and not as many inputs and outputs")
+        for first, (before, after) in zip(self.states, self.state_pairs):
+            if before.dtype != after.dtype or before.shape != after.shape or before.shape != first.shape:
+                raise GraphError(f"state {before.name!r} starts as {first.shape} and goes from {before} to {after}")
 
 
 def type_text(tensor: Tensor) -> str:

@@ -216,7 +216,7 @@ def _onnx_only() -> Iterator[bytes]:
 
 
 def _tflite_only() -> Iterator[bytes]:
-    """Forms that no conversion writes: sparse constants."""
+    """Forms that no network above has: sparse constants, and variables that last from run to run."""
     segments, indices = (
         ("Uint8Vector", {"values": np.uint8([0, 1, 1, 2])}),
         ("Uint16Vector", {"values": np.uint16([0, 1])}),
@@ -235,6 +235,24 @@ def _tflite_only() -> Iterator[bytes]:
     ]
     operators = [("DENSIFY", [1], [2], ("DensifyOptions", {})), ("FULLY_CONNECTED", [0, 2, -1], [3], None)]
     yield _tflite([(tensors, operators, [0], [3])], [np.float32([1, -2, 3, 4]).view(np.uint8)])
+
+    shape, handle = np.int32([2]), {"name": "h", "shape": np.int32([]), "type": "RESOURCE"}
+    tensors = [handle, *({"name": n, "shape": shape} for n in "xsy")]
+    var, assign = ("VAR_HANDLE", [], [0], ("VarHandleOptions", {"shared_name": "v"})), ("AssignVariableOptions", {})
+    operators = [
+        ("CALL_ONCE", [], [], ("CallOnceOptions", {"init_subgraph_index": 1})),
+        var,
+        ("READ_VARIABLE", [0], [2], ("ReadVariableOptions", {})),
+        ("ADD", [1, 2], [3], ("AddOptions", {})),
+        ("ASSIGN_VARIABLE", [0, 3], [], assign),
+    ]
+    first = (
+        [handle, {"name": "c", "shape": shape, "buffer": 1}],
+        [var, ("ASSIGN_VARIABLE", [0, 1], [], assign)],
+        [],
+        [],
+    )
+    yield _tflite([(tensors, operators, [1], [3]), first], [np.float32([1, -2]).view(np.uint8)])
 
 
 def _tflite(graphs: list[tuple[list[Any], list[Any], list[int], list[int]]], buffers: list[np.ndarray]) -> bytes:

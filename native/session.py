@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,9 @@ class Port:
 class Session:
     """Runs a graph. Several threads may call `run` at once; the GIL is released while kernels run.
 
+    A streaming model keeps its states from run to run in the session, each session its own; `reset` starts anew. Its
+    runs follow one another, whatever the thread.
+
     Args:
         graph: the IR; not changed.
         threads: the most that one run uses, ≥ 1.
@@ -53,18 +56,21 @@ class Session:
         if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024:
             raise DataError(f"threads={threads!r}, allowed are 1 to 1024")
         self.graph, self.threads, self._isa, self._keep_packed = graph, threads, isa, keep_packed
-        self.inputs = tuple(Port.of(t) for t in graph.inputs)
-        self.outputs = tuple(Port.of(t) for t in graph.outputs)
+        states = graph.state_pairs
+        self.inputs = tuple(Port.of(t) for t in graph.inputs[: len(graph.inputs) - len(states)])
+        self.outputs = tuple(Port.of(t) for t in graph.outputs[: len(graph.outputs) - len(states)])
         self._input_names = [p.name for p in self.inputs]
         self._output_names = [p.name for p in self.outputs]
-        self._lock = threading.Lock()
+        self._lock, self._turn = threading.Lock(), threading.Lock()
+        self._states: list[np.ndarray] = []
+        self.reset()
         self._plans: dict[tuple[tuple[int, ...], ...], Plan] = {}
         self._fast: Any = None
         self._default: Plan | None = None
         # Inputs of a size that nobody may ever feed are planned for when somebody does.
         if all(t.is_static and size_of(t.shape, t.dtype.itemsize) <= TENSOR for t in graph.inputs):
             self._default = self._plan(tuple(t.shape for t in graph.inputs))  # pyright: ignore[reportArgumentType]
-            if self._default.whole is not None:
+            if self._default.whole is not None and not states:
                 self._fast = self._default.whole.run
 
     @property
@@ -81,6 +87,11 @@ class Session:
     def arena_bytes(self) -> int:
         """Bytes of scratch memory of one run at the declared shapes."""
         return self._default.arena_bytes if self._default else 0
+
+    def reset(self) -> None:
+        """Puts the states of a streaming model back to what they are before the first run."""
+        with self._turn:
+            self._states = list(self.graph.states)
 
     def run(self, feeds: Mapping[str, Any] | np.ndarray) -> dict[str, np.ndarray]:
         """Runs once.
@@ -102,16 +113,19 @@ class Session:
                 raise DataError(_NO_ROOM) from error
         with _told():
             arrays = self._arrays(feeds)
-            return dict(zip(self._output_names, self._plan(tuple(a.shape for a in arrays)).run(arrays)))
+            return dict(zip(self._output_names, self._advance(arrays)))
 
     def bind(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> Bound:
         """Binds arrays to the graph: each `Bound.run()` reads the inputs and fills the outputs, without a copy.
 
-        The arrays must be C-contiguous, of the exact dtypes; outputs must be writable and overlap nothing.
+        The arrays must be C-contiguous, of the exact dtypes; outputs must be writable and overlap nothing. Models with
+        states cannot be bound.
 
         Raises:
             DataError: they are not, or the graph cannot run with them.
         """
+        if self._states:
+            raise DataError("a model with states keeps them in run(); it cannot be bound")
         with _told():
             arrays = self._arrays(inputs)
         if any(a is not inputs[n] for a, n in zip(arrays, self._input_names)):
@@ -143,8 +157,21 @@ class Session:
 
         with _told():
             arrays = self._arrays(feeds)
-            self._plan(tuple(a.shape for a in arrays)).run(arrays, note)
+            self._advance(arrays, note)
         return spent
+
+    def _advance(
+        self, arrays: Sequence[np.ndarray], note: Callable[[Node, int], None] | None = None
+    ) -> list[np.ndarray]:
+        """Runs once, and keeps the states."""
+        if not self._states:
+            return self._plan(tuple(a.shape for a in arrays)).run(arrays, note)
+        with self._turn:
+            given = [*arrays, *self._states]
+            made = self._plan(tuple(a.shape for a in given)).run(given, note)
+            # An output may be a view of an input, which its owner changes.
+            self._states = [np.array(a) for a in made[len(self._output_names) :]]
+        return made[: len(self._output_names)]
 
     def _arrays(self, feeds: Mapping[str, Any] | np.ndarray) -> list[np.ndarray]:
         if isinstance(feeds, np.ndarray):
@@ -168,11 +195,11 @@ class Session:
             plan = self._plans.get(shapes)
             if plan is None:
                 try:
-                    fixed = specialize(self.graph, dict(zip(self._input_names, shapes)))
+                    fixed = specialize(self.graph, {t.name: s for t, s in zip(self.graph.inputs, shapes)})
                     meta = self.graph.meta
                     plan = Plan(fixed, self.threads, meta.get("rounding", "rne_f32"), self._isa, self._keep_packed)
                 except (GraphError, *MISFITS) as error:
-                    given = ", ".join(f"{n} {list(s)}" for n, s in zip(self._input_names, shapes))
+                    given = ", ".join(f"{t.name} {list(s)}" for t, s in zip(self.graph.inputs, shapes))
                     raise DataError(f"the graph cannot run with {given}: {error}") from error
                 while len(self._plans) >= _PLANS_KEPT:
                     self._plans.pop(next(iter(self._plans)))

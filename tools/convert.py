@@ -55,6 +55,7 @@ def run(options: ConvertOptions) -> Report:
     report.notes += [r.note for r in report.passes if isinstance(r, Change) and r.note]
     graph.meta |= {"bitlite": __version__, "options": options.as_dict(), "encode": options.enable_encode}
     if options.quant_type:
+        _check_states(graph, options)
         _check_selections(graph, options)
         _check_formats(graph, options)
     targets = _quantized(graph, options, report)
@@ -94,6 +95,24 @@ def _check_targets(options: ConvertOptions) -> None:
         if (real := os.path.realpath(path)) in seen:
             raise UsageError(f"{path} would be written twice", hint="another name for one of the outputs")
         seen.add(real)
+
+
+def _check_states(graph: Graph, options: ConvertOptions) -> None:
+    """Raises UnsupportedError where calibration would have to keep states from sample to sample."""
+    if graph.states and (options.quant_type == "PostTraining" or options.mixed):
+        name = graph.state_pairs[0][0].name
+        raise UnsupportedError(
+            f"{options.model_file}: it keeps states from run to run ({name!r} first), which calibration does not",
+            hint="--quantType=WeightQuant or DynamicQuant, without calibration data",
+        )
+
+
+def _state_note(graph: Graph, container: str) -> str:
+    """How the user of a file that has no variables keeps the states."""
+    pairs = ", ".join(f"{before.name!r} from {after.name!r}" for before, after in graph.state_pairs)
+    starts = {float(v.flat[0]) if (v == v.flat[0]).all() else None for v in graph.states if v.size}
+    first = f"all {starts.pop():g}" if len(starts) == 1 and None not in starts else "the source's first values"
+    return f".{container}: it keeps no state: feed each run {pairs} of the run before, {first} at first"
 
 
 def _check_formats(graph: Graph, options: ConvertOptions) -> None:
@@ -196,6 +215,8 @@ def _write(graph: Graph, container: str, path: str, options: ConvertOptions, rep
     report.passes += made
     grown = (r for r in made if isinstance(r, Change) and r.grows)
     report.notes += [f".{container}: {r.node} is written {r.what}; the file grows with it" for r in grown]
+    if target.states and container != "tflite":
+        report.notes.append(_state_note(target, container))
     written = importlib.import_module(f"..converter.formats.{container}", __package__).write(
         target, path, **({"opset": options.opset or None} if container == "onnx" else {})
     )

@@ -42,8 +42,9 @@ def differences(path: str, session: Session, feed: Values) -> list[Difference]:
     graph = session.graph.copy()
     made = {t.name: (t, node) for node in graph.nodes for t in node.outputs[:1]}
     theirs = runtime(path, [feed[p.name] for p in session.inputs], made.keys())
-    graph.outputs = [made[name][0] for name in theirs]
-    mine = Session(graph, session.threads).run(feed)
+    given = {**feed, **graph.first_states}
+    graph.outputs, graph.states = [made[name][0] for name in theirs], ()
+    mine = Session(graph, session.threads).run(given)
     found = []
     for name, other in theirs.items():
         t, node = made[name]

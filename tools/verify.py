@@ -38,7 +38,8 @@ def verify(session: Session, feed: Mapping[str, np.ndarray]) -> list[Checked]:
     A node that reads a Dequantize runs together with it, as it does in a plan. Nodes without a kernel are listed, too.
     """
     graph = specialize(session.graph, {name: array.shape for name, array in feed.items()})
-    values: dict[Tensor, np.ndarray] = {t: feed[t.name] for t in graph.inputs}
+    given = {**feed, **graph.first_states}
+    values: dict[Tensor, np.ndarray] = {t: given[t.name] for t in graph.inputs}
     producers = graph.producers()
     found = []
     for node in graph.nodes:

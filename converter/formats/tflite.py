@@ -14,6 +14,7 @@ from ..limits import check_rank, size_of
 from ..numeric.packing import from_unsigned
 from ..numeric.qparams import QuantParam
 from ..opdef import reader
+from ..variables import close_variables
 from . import tflite_schema
 from .dynamic_layers import KEY, mark_dynamic
 from .files import map_file
@@ -30,7 +31,7 @@ _BUILTINS = _SCHEMA.enums["BuiltinOperator"]
 DTYPES: dict[str, str] = {
     "FLOAT32": "<f4", "FLOAT16": "<f2", "FLOAT64": "<f8", "INT8": "i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8",
     "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "BOOL": "?", "INT4": "i1", "UINT4": "u1",
-    "INT2": "i1", "COMPLEX64": "<c8",
+    "INT2": "i1", "COMPLEX64": "<c8", "RESOURCE": "<i4",
 }  # fmt: skip
 """Storage of each TensorType in the IR; sub-byte integers are unpacked to a byte each."""
 _SUB_BYTE = {"INT4": 4, "UINT4": 4, "INT2": 2}
@@ -56,6 +57,7 @@ class _Subgraphs:
         self.model, self.buffer, self.path, self.shapes = model, buffer, path, shapes
         self.codes = [self._code(c) for c in model.operator_codes or []]
         self.open: list[int] = []
+        self.variables: dict[str, Any] = {}
 
     def _code(self, code: Record) -> tuple[str, int]:
         number = max(code.deprecated_builtin_code, code.builtin_code)
@@ -71,6 +73,7 @@ class _Subgraphs:
         source = self.model.subgraphs[index]
         graph = Graph(source.name or "main", meta=self._meta() if index == 0 else {})
         build = Builder(graph)
+        build.variables = self.variables
         tensors = source.tensors or []
         build.reserve(t.name for t in tensors if t.name)
         values: list[Tensor | None] = [None] * len(tensors)
@@ -135,6 +138,8 @@ class _Subgraphs:
         graph.outputs = name_outputs(build, found)  # pyright: ignore[reportArgumentType]
         for t in graph.outputs:
             t.layout = t.layout or ("NHWC" if t.rank == 4 else "")
+        if index == 0:
+            close_variables(build, self.path)
         graph.prune()
         if index == 0:
             mark_dynamic(graph, graph.meta["tflite"]["metadata"].get(KEY))

@@ -14,6 +14,7 @@ from . import dynamic_layers, tflite_schema
 from .flat import Record
 from .flat import write as write_flat
 from .outputs import write_atomic
+from .tflite_variables import with_variables
 from .writing import Emitted, Writing, Written, write_operators
 
 _SCHEMA = tflite_schema.SCHEMA
@@ -95,6 +96,17 @@ def to_record(graph: Graph) -> tuple[Record, dict[str, tuple[str, int]]]:
         operators.append(operator)
     outputs = [number(t) for t in graph.outputs]
     subgraph = {"name": graph.name, "tensors": tensors, "inputs": inputs, "outputs": outputs, "operators": operators}
+    subgraphs = [subgraph]
+    if graph.states:
+
+        def constant(t: Tensor, value: np.ndarray) -> dict[str, Any]:
+            buffers.append({"data": np.ascontiguousarray(value)})
+            return _tensor(t) | {"name": f"{t.name}/first", "buffer": len(buffers) - 1}
+
+        def code_of(op: str) -> int:
+            return codes.setdefault((op, 1), len(codes))
+
+        subgraphs = with_variables(graph, subgraph, number, code_of, constant)
     by_name = {t.name: i for t, i in numbers.items()}
     noted = graph.meta.get("tflite", {})
     metadata = []
@@ -108,7 +120,7 @@ def to_record(graph: Graph) -> tuple[Record, dict[str, tuple[str, int]]]:
         "Model",
         version=3,
         operator_codes=[_code(op, version) for op, version in codes],
-        subgraphs=[subgraph],
+        subgraphs=subgraphs,
         description=f"bitlite {graph.meta['bitlite']}" if "bitlite" in graph.meta else noted.get("description", ""),
         buffers=buffers,
         metadata=metadata or None,
@@ -261,8 +273,9 @@ def _version(made: Emitted) -> int:
 
 def _default(graph: Graph) -> dict[str, Any]:
     """The signature of a source without one, for runtimes and tools that run models by signatures."""
-    inputs = {t.name: t.name for t in graph.inputs}
-    return {"serving_default": {"inputs": inputs, "outputs": {t.name: t.name for t in graph.outputs}}}
+    kept = {t for pair in graph.state_pairs for t in pair}
+    inputs, outputs = ({t.name: t.name for t in side if t not in kept} for side in (graph.inputs, graph.outputs))
+    return {"serving_default": {"inputs": inputs, "outputs": outputs}}
 
 
 def _signatures(noted: dict[str, Any], numbers: dict[str, int]) -> list[dict[str, Any]]:

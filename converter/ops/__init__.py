@@ -52,6 +52,7 @@ from . import (
     transpose,
     triangle,
     unary,
+    variables,
 )
 
 __all__ = [
@@ -106,4 +107,5 @@ __all__ = [
     "transpose",
     "triangle",
     "unary",
+    "variables",
 ]
