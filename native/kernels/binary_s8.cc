@@ -11,9 +11,12 @@
 namespace bitlite {
 namespace {
 
-constexpr int64_t kRun = 8192;   // elements of a work item when the operands are one run
-constexpr int64_t kVector = 16;  // elements of a vector of MindSpore Lite's sums
-constexpr int64_t kRound = 256;  // elements rounded before the doubtful ones are looked up
+constexpr int64_t kRun = 8192;      // elements of a work item when the operands are one run
+constexpr int64_t kShortRun = 512;  // of fewer elements, several runs are worked on as one
+constexpr int64_t kSpread = 2048;   // elements of such runs together
+constexpr size_t kCell = 16;        // bytes written at once where one code fills a run
+constexpr int64_t kVector = 16;     // elements of a vector of MindSpore Lite's sums
+constexpr int64_t kRound = 256;     // elements rounded before the doubtful ones are looked up
 
 // The results of gemmlowp rounding for all pairs of codes, at [code of a + 128][code of b + 128].
 struct PairTables {
@@ -42,6 +45,10 @@ Broadcast Merge(const Shape& a, const Shape& b, const Shape& y) {
   };
   strides(a, sa);
   strides(b, sb);
+  for (size_t d = 0; d < rank; ++d) {
+    Require(sa[d] != 0 || sb[d] != 0 || y[d] == 1 || CountOf(y) == 0,
+            "the output is larger than its operands");
+  }
   Broadcast m;
   for (size_t d = 0; d < rank; ++d) {
     if (y[d] == 1) continue;
@@ -69,33 +76,49 @@ class BinaryS8 final : public Step {
 
   BinaryS8(Op op, const Broadcast& space, const BinaryS8Args& args, int64_t count, IsaMask isa)
       : op_(op), space_(space), args_(args), kernel_(BITLITE_SELECT(vector_s8, isa).fn()) {
-    run_ = space.extents.back();
+    if (space_.extents.size() == 1) {
+      space_.extents.insert(space_.extents.begin(), 1);
+      space_.a_strides.insert(space_.a_strides.begin(), 0);
+      space_.b_strides.insert(space_.b_strides.begin(), 0);
+    }
+    last_ = space_.extents.size() - 1;
+    run_ = space_.extents[last_];
+    rows_ = space_.extents[last_ - 1];
+    if (run_ > 0 && run_ < kShortRun) {
+      joined_ = std::max<int64_t>(1, std::min(rows_, kSpread / run_));
+    }
+    chunks_ = CeilDiv(rows_, joined_);
     // Long runs are cut, so that there is something to share out.
-    pieces_ = std::max<int64_t>(1, CeilDiv(run_, kRun));
-    int64_t outer = 1;
-    for (size_t d = 0; d + 1 < space.extents.size(); ++d) outer *= space.extents[d];
-    phases = {outer * pieces_};
-    cost_ns = static_cast<double>(count) * 0.05 + static_cast<double>(outer) * 5;
+    pieces_ = CeilDiv(run_, kRun);
+    int64_t items = chunks_ * pieces_;
+    for (size_t d = 0; d + 1 < last_; ++d) items *= space_.extents[d];
+    phases = {items};
+    cost_ns = static_cast<double>(count) * 0.05 + static_cast<double>(items) * 5;
   }
 
   void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
     BinaryS8Args t = args_;
-    const size_t last = space_.extents.size() - 1;
-    t.a_step = space_.a_strides[last];
-    t.b_step = space_.b_strides[last];
+    Spread a{Operand(args, 0), space_.a_strides[last_ - 1], space_.a_strides[last_]};
+    Spread b{Operand(args, 1), space_.b_strides[last_ - 1], space_.b_strides[last_]};
     for (int64_t item = begin; item < end; ++item) {
-      int64_t outer = item / pieces_, at_a = 0, at_b = 0;
-      const int64_t y_row = outer * run_;
-      for (size_t d = last; d-- > 0;) {
+      int64_t outer = item / pieces_ / chunks_, at_a = 0, at_b = 0;
+      const int64_t row = item / pieces_ % chunks_ * joined_;
+      const int64_t y_row = (outer * rows_ + row) * run_;
+      for (size_t d = last_ - 1; d-- > 0;) {
         const int64_t index = outer % space_.extents[d];
         outer /= space_.extents[d];
         at_a += index * space_.a_strides[d];
         at_b += index * space_.b_strides[d];
       }
-      const int64_t first = run_ * (item % pieces_) / pieces_;
-      t.n = run_ * (item % pieces_ + 1) / pieces_ - first;
-      t.a = Operand(args, 0) + at_a + first * t.a_step;
-      t.b = Operand(args, 1) + at_b + first * t.b_step;
+      int64_t first = 0;
+      if (joined_ == 1) {
+        first = run_ * (item % pieces_) / pieces_;
+        t.n = run_ * (item % pieces_ + 1) / pieces_ - first;
+      } else {
+        t.n = std::min(joined_, rows_ - row) * run_;
+      }
+      t.a = a.Find(at_a, row, first, t.n, *this, &t.a_step);
+      t.b = b.Find(at_b, row, first, t.n, *this, &t.b_step);
       t.y = args.Out<int8_t>(0) + y_row + first;
       if (op_ == Op::kAdd) {
         kernel_.add(t);
@@ -124,6 +147,43 @@ class BinaryS8 final : public Step {
   const int8_t* Operand(const StepArgs& args, int i) const noexcept {
     return held_[i].empty() ? args.In<int8_t>(i) : held_[i].data();
   }
+
+  // An operand as elements that go on evenly through joined runs: in its own place where they do,
+  // else in a copy, which stays for the runs that repeat it.
+  struct Spread {
+    const int8_t* data;
+    const int64_t row_stride, step;
+    const int8_t* held = nullptr;  // what the copy was made from
+    int8_t copy[kSpread + kCell] = {};
+
+    const int8_t* Find(int64_t at, int64_t row, int64_t first, int64_t n, const BinaryS8& of,
+                       int64_t* own_step) noexcept {
+      const int8_t* x = data + at + row * row_stride + first * step;
+      *own_step = step;
+      if (of.joined_ == 1 || row_stride == step * of.run_) return x;
+      *own_step = 1;
+      if (row_stride != 0) {
+        Copy(x, n / of.run_, of.run_);
+      } else if (held != x) {
+        Copy(x, of.joined_, of.run_);
+        held = x;
+      }
+      return copy;
+    }
+
+    void Copy(const int8_t* x, int64_t rows, int64_t run) noexcept {
+      const size_t n = static_cast<size_t>(run);
+      int8_t* to = copy;
+      for (int64_t r = 0; r < rows; ++r, to += run, x += row_stride) {
+        if (step != 0) {
+          std::memcpy(to, x, n);
+        } else {
+          // The next run overwrites what a whole cell has too much.
+          std::memset(to, *x, n <= kCell ? kCell : n);
+        }
+      }
+    }
+  };
 
   // at: the position of t's first element in the output.
   void Round(BinaryS8Args t, int64_t at) const noexcept {
@@ -167,10 +227,12 @@ class BinaryS8 final : public Step {
   }
 
   const Op op_;
-  const Broadcast space_;
+  Broadcast space_;  // of at least two dimensions
   const BinaryS8Args args_;
   const VectorS8Kernel& kernel_;
-  int64_t run_, pieces_;
+  size_t last_;  // the dimension of the runs
+  int64_t run_, rows_, chunks_, pieces_;
+  int64_t joined_ = 1;  // rows that are worked on as one run
   std::vector<int8_t> held_[2];
   PairTables tables_;
   void (*round_)(const BinaryS8Args&, const DoubtS8&, uint8_t*) = nullptr;

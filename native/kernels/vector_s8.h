@@ -56,8 +56,18 @@ struct VectorS8Kernel {
                           const int32_t* exponent, const OutputCodesS8& out);
   void (*maximum)(int8_t* y, const int8_t* x, int64_t n);  // y = max(y, x)
   void (*minimum)(int8_t* y, const int8_t* x, int64_t n);
-  void (*accumulate)(int32_t* acc, const int8_t* x, int64_t n);  // acc += x
+  // Of n > 0 codes.
+  int8_t (*largest)(const int8_t* x, int64_t n);
+  int8_t (*smallest)(const int8_t* x, int64_t n);
   int64_t (*sum)(const int8_t* x, int64_t n);
+  // Over rows > 0 runs of n codes that lie `step` apart, x[r * step + i]; y overlaps none of them.
+  void (*largest_of_rows)(const int8_t* x, int64_t step, int64_t rows, int64_t n, int8_t* y);
+  void (*smallest_of_rows)(const int8_t* x, int64_t step, int64_t rows, int64_t n, int8_t* y);
+  // y[i] = sum, or y[i] += sum; modulo 2^32.
+  void (*sum_of_rows)(const int8_t* x, int64_t step, int64_t rows, int64_t n, int32_t* y, bool add);
+  // finish of the sums of taps > 0 runs, acc[t * step + i].
+  void (*finish_windows)(const int32_t* acc, int64_t step, int64_t taps, int8_t* y, int64_t n,
+                         int32_t subtract, float m, const OutputCodesS8& out);
   void (*clamp)(const int8_t* x, int8_t* y, int64_t n, int32_t low, int32_t high);
   void (*lookup)(const int8_t* x, int8_t* y, int64_t n, const int8_t* table);  // table[x + 128]
 };

@@ -3,6 +3,6 @@
 
 namespace bitlite {
 
-const VectorS8Kernel& vector_s8_scalar() { return kKernel; }
+const VectorS8Kernel& vector_s8_scalar() { return kLoops; }
 
 }  // namespace bitlite

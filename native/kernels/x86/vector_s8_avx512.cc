@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "../vector_s8.h"
+#include "../vector_s8.inc"
 
 namespace bitlite {
 namespace {
@@ -26,13 +27,15 @@ void Lookup512(const int8_t* x, int8_t* y, int64_t n, const int8_t* table) {
   }
 }
 
+constexpr VectorS8Kernel Kernel() {
+  VectorS8Kernel kernel = kLoops;
+  kernel.lookup = Lookup512;
+  return kernel;
+}
+
+constexpr VectorS8Kernel kKernel = Kernel();
+
 }  // namespace
-}  // namespace bitlite
-
-#define BITLITE_LOOKUP Lookup512
-#include "../vector_s8.inc"
-
-namespace bitlite {
 
 const VectorS8Kernel& vector_s8_avx512() { return kKernel; }
 
