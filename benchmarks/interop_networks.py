@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,8 @@ class Inputs(list[dict[str, np.ndarray]]):
         rng = np.random.default_rng(seed)
         super().__init__({"x": rng.standard_normal(_SHAPE).astype(np.float32)} for _ in range(count))
 
-    def pick(self, count: int) -> Iterator[dict[str, np.ndarray]]:
-        return iter(self[:count])
+    def only(self, rows: Collection[int]) -> Iterator[dict[str, np.ndarray]]:
+        return (self[k] for k in sorted(rows))
 
 
 def network(name: str) -> Graph:

@@ -7,7 +7,7 @@ their number), may be iterated as often as needed, and gives the same order on e
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -100,10 +100,9 @@ class Dataset:
             raise DataError(f"{self.spec.where}: holds no samples")
         self._length = number
 
-    def pick(self, count: int) -> Iterator[dict[str, np.ndarray]]:
-        """Yields at most `count` samples, spread evenly over all."""
-        total = len(self)
-        wanted = {(2 * i + 1) * total // (2 * count) for i in range(count)} if count < total else set(range(total))
+    def only(self, rows: Collection[int]) -> Iterator[dict[str, np.ndarray]]:
+        """Yields the samples of these numbers, in order."""
+        wanted = set(rows)
         if self._columns:
             for row in zip(*(column.only(wanted) for column in self._columns)):
                 yield dict(zip([item.name for item in self.inputs], row))

@@ -9,7 +9,7 @@ walking the quantized prefix layer by layer (`walk`), weight codes and biases th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from .auto import best_ranges
 from .bias_correction import correct, correct_lockstep
 from .emit import Integer, emit
 from .equalize import equalize, scalable, scale_channels
+from .fidelity import Fidelity, Reference, hold_back, spread
 from .groups import Groups, make_groups
 from .histogram import DEFAULT_BINS, Histogram
 from .observe import ChannelExtremes, Histograms, observe
@@ -47,7 +48,7 @@ class Samples(Protocol):
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]: ...
-    def pick(self, count: int) -> Iterator[dict[str, np.ndarray]]: ...
+    def only(self, rows: Collection[int]) -> Iterator[dict[str, np.ndarray]]: ...
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class Settings:
 class Result:
     """The integer graph and how it came about.
 
-    source: the float graph after equalization. methods: group name → the method that gave its range.
+    source: the float graph after equalization. methods: group name → the method that gave its range. fidelity: of
+    the outputs, None without samples.
     """
 
     made: Integer
@@ -93,6 +95,7 @@ class Result:
     samples: int = 0
     corrected: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
+    fidelity: Fidelity | None = None
 
     @property
     def graph(self) -> Graph:
@@ -150,8 +153,13 @@ def quantize_graph(
         graph, plan, groups, params, weight_param, input_type=settings.input_type, output_type=settings.output_type
     )
     result = Result(made, plan, groups, graph, stats, methods)
-    if samples is not None and made.layers and (settings.bias_correction != "off" or settings.measure):
-        _correct(result, samples, settings, progress)
+    if samples is None:
+        return result
+    fitted, held = hold_back(len(samples), subset_size(graph, made, settings.subset))
+    if made.layers and (settings.bias_correction != "off" or settings.measure):
+        _correct(result, samples, fitted, settings, progress)
+    judge = Reference(graph, _rows(samples, held), settings.threads)
+    result.fidelity = judge.fidelity(made.graph, held_back=held != fitted)
     return result
 
 
@@ -194,7 +202,8 @@ def _choose(
             ranges[name][WIDENED] = widened(ranges[name]["MAX_MIN"])
     chosen = dict.fromkeys(ranges, names[0])
     if len(names) > 1 and samples is not None:
-        chosen = best_ranges(graph, plan, groups, ranges, list(samples.pick(AUTO_SAMPLES)), settings.threads)
+        judges = _rows(samples, spread(len(samples), AUTO_SAMPLES))
+        chosen = best_ranges(graph, plan, groups, ranges, judges, settings.threads)
     params: dict[Tensor, QuantParam] = {}
     for group in groups.groups:
         bounds = ranges[group.name][chosen[group.name]] if group.fixed is None else (0.0, 0.0)
@@ -209,8 +218,12 @@ AUTO_SAMPLES = 8
 _PARTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3, 0.25)
 
 
-def _correct(result: Result, samples: Samples, settings: Settings, progress: Progress) -> None:
-    picked = list(samples.pick(subset_size(result.source, result.made, min(settings.subset, len(samples)))))
+def _rows(samples: Samples, rows: Collection[int]) -> list[dict[str, np.ndarray]]:
+    return list(samples.only(rows))
+
+
+def _correct(result: Result, samples: Samples, fitted: Collection[int], settings: Settings, progress: Progress) -> None:
+    picked = _rows(samples, fitted)
     floats = settings.measure or settings.bias_correction == "lockstep"
     walk = Walk(result.source, result.made, picked, settings.threads, floats=floats)
     result.samples = len(picked)

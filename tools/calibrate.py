@@ -59,6 +59,7 @@ def post_train(graph: Graph, options: ConvertOptions, report: Report) -> None:
     report.notes += _notes(result, settings, options)
     report.layers = result.weight_rows()
     report.quality = result.rows
+    report.fidelity = result.fidelity
     report.notes += filter(None, [advice(result.rows)])
     made = result.graph
     graph.nodes, graph.inputs, graph.outputs, graph.meta = made.nodes, made.inputs, made.outputs, made.meta
@@ -68,11 +69,13 @@ def post_train(graph: Graph, options: ConvertOptions, report: Report) -> None:
 
 def mixed_bits(graph: Graph, settings: WeightSettings, options: ConvertOptions, report: Report) -> WeightSettings:
     """The settings with the bits that mixed=true finds. Raises DataError or UsageError before any file is written."""
+    from ..quant.fidelity import spread
     from ..quant.mixed_bits import SAMPLES, choose_bits
 
     threshold = options.mean_error_threshold
     with options.blame("calibrate_path", *_IMAGE_OPTIONS):
-        samples = list(_dataset(graph, options, report).pick(SAMPLES))
+        dataset = _dataset(graph, options, report)
+        samples = list(dataset.only(spread(len(dataset), SAMPLES)))
     with options.blame("mixed"):
         found = choose_bits(
             graph,

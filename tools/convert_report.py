@@ -13,6 +13,7 @@ from ..converter.text import csv_text, printable
 if TYPE_CHECKING:
     from ..converter.passes.runner import Record
     from ..quant.data_lint import LintReport
+    from ..quant.fidelity import Fidelity
     from ..quant.weight_quant import WeightRow
 
 
@@ -26,6 +27,7 @@ class Report:
         quality: of an int8 graph, a row per layer (range, scale, SQNR …) where that was measured.
         passes: what the passes changed and refused. notes: what a user should know. seconds: the whole conversion.
         runs: what `infer` and `verify` found. data: the calibration data as they were fed, when there were any.
+        fidelity: what the quantized graph's outputs have in common with the float ones, where there were data.
     """
 
     source: str
@@ -39,6 +41,7 @@ class Report:
     seconds: float = 0.0
     runs: list[str] = field(default_factory=list)
     data: LintReport | None = None
+    fidelity: Fidelity | None = None
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One dict per weight: layer, op, shape, bits, form, bytes_before, bytes_after, why."""
@@ -63,6 +66,7 @@ class Report:
             "seconds": round(self.seconds, 3),
             "layers": list(self.rows()),
             "quality": self.quality,
+            "fidelity": self.fidelity.as_dict() if self.fidelity else None,
             "data": self.data.as_dict() if self.data else None,
             "passes": [asdict(r) | {"kind": type(r).__name__.lower()} for r in self.passes],
             "notes": self.notes,
@@ -74,7 +78,10 @@ class Report:
         quantized = sum(not layer.reason for layer in self.layers)
         if self.layers:
             lines.append(f"{quantized} of {len(self.layers)} weights quantized")
-        return "\n".join([*lines, *self.notes])
+        lines += self.notes
+        if self.fidelity:
+            lines.append(self.fidelity.text())
+        return "\n".join(lines)
 
     def text(self) -> str:
         """The whole report as plain text: files, weights, what the passes did and refused, notes."""

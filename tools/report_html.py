@@ -92,6 +92,8 @@ def _facts(report: Report) -> Iterable[str]:
     if report.layers:
         yield f"{quantized} of {len(report.layers)} weights quantized"
     yield f"{report.seconds:.2f} s"
+    if report.fidelity:
+        yield report.fidelity.text()
     yield from report.notes
 
 

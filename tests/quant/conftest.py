@@ -10,7 +10,7 @@ POINT = {"stride": [1, 1], "dilation": [1, 1], "pad": [0, 0, 0, 0]}
 
 
 class Samples:
-    """A list of samples with `pick`, as `Dataset` has it."""
+    """A list of samples with `only`, as `Dataset` has it."""
 
     def __init__(self, arrays, name="x"):
         self.rows = [{name: a} for a in arrays]
@@ -21,8 +21,8 @@ class Samples:
     def __iter__(self):
         return iter(self.rows)
 
-    def pick(self, count):
-        return iter(self.rows[:count])
+    def only(self, rows):
+        return (self.rows[k] for k in sorted(rows))
 
 
 def small_network(seed=0, softmax=True):

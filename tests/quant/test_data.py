@@ -97,13 +97,12 @@ def test_count_cuts_every_source(tmp_path, samples):
         np.testing.assert_array_equal(arrays(cut), samples[:2], err_msg=name)
 
 
-def test_pick_spreads_over_all(samples):
-    picked = list(Dataset(DataSpec(source=samples), [X]).pick(2))
-    np.testing.assert_array_equal(np.concatenate([s["x"] for s in picked]), samples[[1, 4]])
-    assert len(list(Dataset(DataSpec(source=samples), [X]).pick(60))) == 6
+def test_chosen_samples_come_in_order(samples):
+    chosen = list(Dataset(DataSpec(source=samples), [X]).only([4, 1]))
+    np.testing.assert_array_equal(np.concatenate([s["x"] for s in chosen]), samples[[1, 4]])
 
 
-def test_pick_reads_only_the_files_of_its_samples(samples, tmp_path, monkeypatch):
+def test_only_the_files_of_chosen_samples_are_read(samples, tmp_path, monkeypatch):
     from bitlite.quant.data_files import FileColumn
 
     np.save(tmp_path / "a.npy", samples[:2])
@@ -112,9 +111,9 @@ def test_pick_reads_only_the_files_of_its_samples(samples, tmp_path, monkeypatch
     data = Dataset(DataSpec({0: str(tmp_path)}, count=5), [X])
     read, of = [], FileColumn._read
     monkeypatch.setattr(FileColumn, "_read", lambda self, file: read.append(file[-5:]) or of(self, file))
-    np.testing.assert_array_equal(np.concatenate([s["x"] for s in data.pick(2)]), samples[[1, 3]])
+    np.testing.assert_array_equal(np.concatenate([s["x"] for s in data.only([1, 3])]), samples[[1, 3]])
     assert read == ["a.npy", "c.npy"]
-    assert len(list(data.pick(60))) == 5
+    assert len(list(data.only(range(5)))) == 5
 
 
 def test_batches_join_samples(samples):
@@ -394,4 +393,4 @@ def test_nothing_behind_the_last_wanted_sample_of_an_archive_is_read(tmp_path, m
     dataset = Dataset(DataSpec({0: str(tmp_path)}, count=3), [InputSpec("x", (1, 4), np.float32)])
     assert len(list(dataset)) == 3 and len(taken) <= 4
     taken.clear()
-    assert len(list(dataset.pick(2))) == 2 and len(taken) <= 3
+    assert len(list(dataset.only([0, 2]))) == 2 and len(taken) <= 3

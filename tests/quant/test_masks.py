@@ -45,11 +45,11 @@ def attention(value, how="Add"):
 
 
 class Data(list):
-    def pick(self, count):
-        return iter(self[:count])
+    def only(self, rows):
+        return (self[k] for k in sorted(rows))
 
 
-def data(seen=None, count=12, seed=1):
+def data(seen=None, count=24, seed=1):
     rng = np.random.default_rng(seed)
     rows = [{"x": rng.standard_normal((1, SIZE, WIDTH)).astype(np.float32)} for _ in range(count)]
     return Data(rows if seen is None else [row | {"seen": np.full((1, SIZE, SIZE), 1, np.float32)} for row in rows])
