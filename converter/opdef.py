@@ -48,6 +48,8 @@ class Quant:
         mslite: why an int8 graph for MindSpore Lite leaves the node in float: its kernel is missing there or computes
             other codes; "" where it computes the same; a function of the node where that depends on it.
         mslite_close: what its kernel there gives otherwise are roundings alone.
+        addends: (node, weight) → a view [..., K] of the weight whose rows are what one sum of products takes, in the
+            order in which integer kernels take them; None where they multiply and add one by one.
     """
 
     weight: int | tuple[int, ...] | None = None
@@ -60,6 +62,7 @@ class Quant:
     table: bool = False
     mslite: str | Callable[[Node], str] = "left in float for the real runtime"
     mslite_close: bool = False
+    addends: Callable[[Node, np.ndarray], np.ndarray | None] | None = None
 
     @property
     def weights(self) -> tuple[int, ...]:

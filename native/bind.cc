@@ -383,7 +383,7 @@ void PyGramByChannel(const Rows& x, py::array_t<int32_t, py::array::c_style>& pr
 void PyDescend(const py::array_t<double, py::array::c_style>& gram,
                const py::array_t<double, py::array::c_style>& real,
                py::array_t<double, py::array::c_style>& q, int64_t begin, int64_t end, double low,
-               double high, int sweeps) {
+               double high, double pair, int sweeps) {
   if (gram.ndim() != 3 || q.ndim() != 3 || real.ndim() != 3) {
     throw std::invalid_argument("gram, real and q have three axes");
   }
@@ -398,7 +398,7 @@ void PyDescend(const py::array_t<double, py::array::c_style>& gram,
   py::gil_scoped_release release;
   for (int64_t b = 0; b < batch; ++b) {
     Descend(gram.data() + b * k * k, real.data() + b * k * columns, codes + b * k * columns, k,
-            columns, begin, end, low, high, sweeps);
+            columns, begin, end, low, high, pair, sweeps);
   }
 }
 
@@ -434,7 +434,7 @@ PYBIND11_MODULE(_native, m) {
         py::arg("products").noconvert(), py::arg("sums").noconvert());
   m.def("descend", &PyDescend, py::arg("gram").noconvert(), py::arg("real").noconvert(),
         py::arg("q").noconvert(), py::arg("begin"), py::arg("end"), py::arg("low"), py::arg("high"),
-        py::arg("sweeps"));
+        py::arg("pair"), py::arg("sweeps"));
   m.def("count_bins", &PyCountBins, py::arg("x").noconvert(), py::arg("factor"), py::arg("base"),
         py::arg("bins"));
   m.def("isa", [] { return IsaName(ActiveIsa()); });

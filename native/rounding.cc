@@ -90,13 +90,13 @@ void GramByChannel(const int16_t* x, int64_t rows, int64_t taps, int64_t channel
 }
 
 void Descend(const double* gram, const double* real, double* q, int64_t k, int64_t columns,
-             int64_t begin, int64_t end, double low, double high, int sweeps) {
+             int64_t begin, int64_t end, double low, double high, double pair, int sweeps) {
   const StatisticsKernel& kernel = Kernels();
   std::vector<double> scratch(3 * k * kMostColumns);
   const int64_t width = kernel.descent;
   for (int64_t c = begin; c < end; c += width) {
     kernel.descend({gram, real + c, q + c, scratch.data(), k, columns, std::min(width, end - c),
-                    low, high, sweeps});
+                    low, high, pair, sweeps});
   }
 }
 

@@ -19,9 +19,10 @@ void GramByChannel(const int16_t* x, int64_t rows, int64_t taps, int64_t channel
                    int32_t* products, int32_t* sums);
 
 // Lowers (q - real)' gram (q - real) column by column: q and real are [k, columns], gram is [k, k],
-// symmetric with a positive diagonal. Codes stay within [low, high], whole numbers. The result does
-// not depend on how columns are parted among calls.
+// symmetric with a positive diagonal. Codes stay within [low, high], whole numbers, and codes 2i
+// and 2i + 1 of one sign within a sum of `pair`, a whole number. The result does not depend on how
+// columns are parted among calls.
 void Descend(const double* gram, const double* real, double* q, int64_t k, int64_t columns,
-             int64_t begin, int64_t end, double low, double high, int sweeps);
+             int64_t begin, int64_t end, double low, double high, double pair, int sweeps);
 
 }  // namespace bitlite

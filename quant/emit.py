@@ -50,6 +50,7 @@ def emit(
     groups: Groups,
     params: Mapping[Tensor, QuantParam],
     weight_param: Callable[[Node, np.ndarray, int | None], QuantParam],
+    weight_codes: Callable[[Node, np.ndarray, QuantParam], np.ndarray],
     *,
     input_type: str = "DEFAULT",
     output_type: str = "DEFAULT",
@@ -58,16 +59,19 @@ def emit(
 
     Args:
         params: float tensor → parameters of its codes. weight_param: node, weight, channel axis → its parameters.
+        weight_codes: node, weight, parameters → its int8 codes.
         input_type, output_type: "INT8" and "UINT8" make graph inputs and outputs codes, where they exist as such.
     """
-    return _Emitter(graph, plan, groups, params, weight_param, input_type, output_type).run()
+    return _Emitter(graph, plan, groups, params, weight_param, weight_codes, input_type, output_type).run()
 
 
 class _Emitter:
     def __init__(self, graph: Graph, plan: Placement, groups: Groups, params: Mapping[Tensor, QuantParam],
-                 weight_param: Callable[[Node, np.ndarray, int | None], QuantParam], input_type: str,
+                 weight_param: Callable[[Node, np.ndarray, int | None], QuantParam],
+                 weight_codes: Callable[[Node, np.ndarray, QuantParam], np.ndarray], input_type: str,
                  output_type: str) -> None:  # fmt: skip
-        self.source, self.plan, self.groups, self.params, self.weight_param = graph, plan, groups, params, weight_param
+        self.source, self.plan, self.groups, self.params = graph, plan, groups, params
+        self.weight_param, self.weight_codes = weight_param, weight_codes
         self.input_type, self.output_type = input_type, output_type
         self.graph = Graph(graph.name, [], [], [], dict(graph.meta))
         self.made = Integer(self.graph)
@@ -257,7 +261,7 @@ class _Emitter:
             )
             scale = safe if len(quant.scale) == len(bias) else np.atleast_1d(safe.max())
             quant = QuantParam(scale, quant.zero_point, quant.axis, quant.bits)
-        codes = quantize(w.data, quant, np.int8, narrow=quant.bits > 1)
+        codes = self.weight_codes(node, w.data, quant)
         stored = Tensor(self.name(f"{w.name}/int8"), codes.dtype, codes.shape, codes, quant)
         if last:
             value, bias_quant = bias.astype(np.float32), None

@@ -251,6 +251,14 @@ class ConvertOptions:
         group=QUANT,
         advanced=True,
     )
+    onnx_weights: str = flag(
+        "onnxWeights",
+        Choice(("auto", "int8", "uint8")),
+        "auto",
+        "weights beside integers in a .onnx: int8 ones whose products no CPU saturates and uint8 for codes that come"
+        " with the model (auto); int8 whatever they are; uint8, exact and slower",
+        group=QUANT,
+    )
 
     calibrate_path: dict[str | int, str] = flag(
         "calibratePath",

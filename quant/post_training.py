@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..converter.ir import Graph, Node, Tensor
-from ..converter.numeric.qparams import QuantParam, along, choose_symmetric, code_range
+from ..converter.numeric.qparams import QuantParam, along, choose_symmetric, code_range, quantize
 from ..converter.passes.fuse_bias import fuse_bias
 from .auto import best_ranges
 from .bias_correction import correct, correct_lockstep
@@ -26,6 +26,7 @@ from .fidelity import Fidelity, Reference, hold_back, spread
 from .groups import Groups, make_groups
 from .histogram import DEFAULT_BINS, Histogram
 from .observe import ChannelExtremes, Histograms, observe
+from .paired_weights import paired_codes, paired_scales
 from .placement import Placement, place, tensors_in_codes, weight_index
 from .prepare import (
     casts_to_acts,
@@ -57,7 +58,7 @@ class Settings:
 
     bits, layer_bits: of weights; activations are always int8. kept: nodes that stay float. subset: the most samples
     that the walk over the quantized prefix takes. statistics: saved ones, instead of running the model for them.
-    measure: fill `Result.rows`.
+    measure: fill `Result.rows`. pairs: keep weights within what onnxruntime adds exactly on every CPU.
     """
 
     methods: tuple[str, ...] = ("AUTO",)
@@ -76,6 +77,7 @@ class Settings:
     round_by_output: bool = True
     statistics: Statistics | None = None
     measure: bool = False
+    pairs: bool = False
 
 
 @dataclass
@@ -147,10 +149,21 @@ def quantize_graph(
     params, methods = _choose(graph, plan, groups, seen, samples, settings)
 
     def weight_param(node: Node, w: np.ndarray, axis: int | None) -> QuantParam:
-        return symmetric(w, axis if settings.per_channel else None, settings.layer_bits.get(node, settings.bits))
+        quant = symmetric(w, axis if settings.per_channel else None, settings.layer_bits.get(node, settings.bits))
+        return paired_scales(node, w, quant) if settings.pairs else quant
+
+    def weight_codes(node: Node, w: np.ndarray, quant: QuantParam) -> np.ndarray:
+        return paired_codes(node, w, quant) if settings.pairs else quantize(w, quant, narrow=quant.bits > 1)
 
     made = emit(
-        graph, plan, groups, params, weight_param, input_type=settings.input_type, output_type=settings.output_type
+        graph,
+        plan,
+        groups,
+        params,
+        weight_param,
+        weight_codes,
+        input_type=settings.input_type,
+        output_type=settings.output_type,
     )
     result = Result(made, plan, groups, graph, stats, methods)
     if samples is None:
@@ -233,7 +246,7 @@ def _correct(result: Result, samples: Samples, fitted: Collection[int], settings
         next(steps, None)
         if settings.bias_correction == "sequential":
             if settings.round_by_output:
-                refine(w, node)
+                refine(w, node, pairs=settings.pairs)
             correct(w, node)
         elif settings.bias_correction == "lockstep":
             correct_lockstep(w, node)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..converter.ir import Node
+from ..converter.numeric.pairs import MOST
+from .paired_weights import addends
 from .walk import Walk
 
 ROWS = 2048  # at most 2^15, whose products of 9-bit numbers int32 holds
@@ -22,8 +24,11 @@ SWEEPS = 3
 RIDGE = 0.01
 
 
-def refine(walk: Walk, node: Node, *, ridge: float = RIDGE, sweeps: int = SWEEPS) -> None:
-    """Replaces the codes of the layer's weight, in place; what has no rows (transposed convolutions) stays."""
+def refine(walk: Walk, node: Node, *, pairs: bool = False, ridge: float = RIDGE, sweeps: int = SWEEPS) -> None:
+    """Replaces the codes of the layer's weight, in place; what has no rows (transposed convolutions) stays.
+
+    pairs: neighbours among codes that onnxruntime adds in pairs stay within `pairs.MOST`.
+    """
     layer = walk.made.layers[node]
     w, codes, quant = node.inputs[1], layer.weight.data, layer.weight.quant
     if w is None or w.data is None or codes is None or quant is None or quant.axis not in (0, None):
@@ -36,7 +41,8 @@ def refine(walk: Walk, node: Node, *, ridge: float = RIDGE, sweeps: int = SWEEPS
     real = w.data.astype(np.float64).reshape(shape).transpose(0, 2, 1) / scale
     q = codes.astype(np.float64).reshape(shape).transpose(0, 2, 1).copy()
     low, high = (-1.0, 0.0) if quant.bits == 1 else (-(2.0 ** (quant.bits - 1)) + 1, 2.0 ** (quant.bits - 1) - 1)
-    descend(gram, np.ascontiguousarray(real), q, (low, high), ridge, sweeps, walk.threads)
+    most = MOST if pairs and addends(node, codes) is not None else np.inf
+    descend(gram, np.ascontiguousarray(real), q, (low, high), ridge, sweeps, walk.threads, most)
     layer.weight.data = q.transpose(0, 2, 1).reshape(codes.shape).astype(np.int8)
 
 
@@ -48,6 +54,7 @@ def descend(
     ridge: float = RIDGE,
     sweeps: int = SWEEPS,
     threads: int = 1,
+    pair: float = np.inf,
 ) -> None:
     """Improves codes q [batch, K, O] for real ones, in place; gram [batch, K, K] gets the ridge."""
     from .. import _native
@@ -61,7 +68,7 @@ def descend(
     parts = [(begin, min(begin + share, columns)) for begin in range(0, columns, share)]
     low, high = limits
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        list(pool.map(lambda part: _native.descend(gram, real, q, part[0], part[1], low, high, sweeps), parts))
+        list(pool.map(lambda part: _native.descend(gram, real, q, part[0], part[1], low, high, pair, sweeps), parts))
 
 
 def collect(walk: Walk, node: Node, limit: int = ROWS) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -244,6 +245,11 @@ class Benchmark:
                 ("node", "operator", "runs as", "error / range", "wrong integers", "holds"),
                 rows,
             )
+        if self.options.model_file.lower().endswith(".onnx") and importlib.util.find_spec("onnxruntime"):
+            from .onnx_products import saturation_note
+
+            for line in saturation_note(self.options.model_file):
+                print(line)
         native = sum(row.native for row in found)
         print(f"Verified {native} of {len(found)} nodes with kernels: {len(wrong)} differ")
         self.figures["verify"] = {"nodes": len(found), "native": native, "differ": [row.name for row in wrong]}

@@ -50,6 +50,7 @@ def post_train(graph: Graph, options: ConvertOptions, report: Report) -> None:
         bins=options.th_binnum,
         threads=options.threads or os.cpu_count() or 1,
         statistics=loaded,
+        pairs="ONNX" in options.output_format and options.onnx_weights == "auto",
         measure=bool(options.debug_info_save_path or options.report),
     )
     with options.blame("load_dist" if loaded is not None else "calibrate_path"):

@@ -19,6 +19,7 @@ from ..quant.selection import select
 from ..quant.selectors import parse_selector
 from ..quant.weight_quant import WeightRow
 from .convert_report import Report
+from .onnx_products import products_note
 from .read_back import Original, check_written
 
 _CONTAINERS = {"TFLITE": "tflite", "ONNX": "onnx", "MSLITE": "ms", "": None}
@@ -142,7 +143,8 @@ def _check_selections(graph: Graph, options: ConvertOptions) -> None:
 
 
 def _target_passes(container: str, options: ConvertOptions) -> tuple[Pass, ...]:
-    return for_target(container, options.input_data_format or "NHWC", options.output_data_format)
+    layouts = options.input_data_format or "NHWC", options.output_data_format
+    return for_target(container, *layouts, options.onnx_weights)
 
 
 def _quantized(graph: Graph, options: ConvertOptions, report: Report) -> dict[str, Graph]:
@@ -217,6 +219,8 @@ def _write(graph: Graph, container: str, path: str, options: ConvertOptions, rep
     report.notes += [f".{container}: {r.node} is written {r.what}; the file grows with it" for r in grown]
     if target.states and container != "tflite":
         report.notes.append(_state_note(target, container))
+    if container == "onnx":
+        report.notes += products_note(target, options.onnx_weights)
     written = importlib.import_module(f"..converter.formats.{container}", __package__).write(
         target, path, **({"opset": options.opset or None} if container == "onnx" else {})
     )

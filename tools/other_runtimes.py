@@ -11,6 +11,7 @@ import numpy as np
 from ..converter.errors import Error
 from ..native.session import Session
 from .accuracy import AccuracyError, cosine
+from .onnx_products import saturation_note
 from .other_nodes import Difference, differences
 
 LEAST_COSINE = 0.999
@@ -42,17 +43,23 @@ def verify_file(path: str, session: Session, feed: Mapping[str, np.ndarray]) -> 
         if likeness < LEAST_COSINE:
             raise AccuracyError(
                 f"{path}: output {port.name!r} in {package} has cosine {likeness:.6f} to bitlite's, at least "
-                f"{LEAST_COSINE} is expected{_where(path, session, feed)}"
+                f"{LEAST_COSINE} is expected{_where(path, session, feed)}{_saturation(path)}"
             )
         error = float(np.abs(mine.astype(np.float64).ravel() - theirs.astype(np.float64).ravel()).max(initial=0))
         lines.append(f"{path}: {package} agrees: {port.name} cosine {likeness:.7f}, max difference {error:g}")
     worst = min(_differences(path, session, feed), key=lambda item: item.sqnr, default=None)
+    lines += saturation_note(path) if package == "onnxruntime" else []
     return lines + ([f"{path}: most apart is {worst}"] if worst is not None and np.isfinite(worst.sqnr) else [])
 
 
 def _where(path: str, session: Session, feed: Mapping[str, np.ndarray]) -> str:
     first = next((item for item in _differences(path, session, feed) if item.cosine < LEAST_COSINE), None)
     return "" if first is None else f"; the first node that differs is {first}"
+
+
+def _saturation(path: str) -> str:
+    notes = saturation_note(path) if path.lower().endswith(".onnx") else []
+    return "".join(f"; {note.partition(': ')[2]}" for note in notes)
 
 
 def _differences(path: str, session: Session, feed: Mapping[str, np.ndarray]) -> list[Difference]:

@@ -58,6 +58,12 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     return weighted_sum(node, arrays, lambda x, w: conv(x, w, **attrs), 0)
 
 
+def _addends(node: Node, w: np.ndarray) -> np.ndarray | None:
+    """onnxruntime multiplies depthwise by taps, in 16 bits a product; a multiplier makes matrix products of it."""
+    depthwise = w.shape[-1] == 1 and w.shape[0] == node.attrs["group"]
+    return None if depthwise else w.reshape(w.shape[0], -1)
+
+
 def _mslite(node: Node) -> str:
     group, w = node.attrs["group"], node.inputs[1]
     depthwise = w is not None and w.shape is not None and w.shape[0] == group and w.shape[-1] == 1
@@ -79,7 +85,7 @@ def _mslite(node: Node) -> str:
     arity=(2, 3),
     kernel="conv",
     foldable=False,
-    quant=Quant(weight=1, axis=0, bias=2, conv_family=True, mslite=_mslite),
+    quant=Quant(weight=1, axis=0, bias=2, conv_family=True, mslite=_mslite, addends=_addends),
     integer=_codes,
     cases=[
         Case(

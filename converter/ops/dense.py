@@ -54,7 +54,7 @@ def _integer_fc(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     infer=infer_fully_connected,
     arity=(2, 3),
     kernel="fully_connected",
-    quant=Quant(weight=1, axis=0, bias=2, mslite=""),
+    quant=Quant(weight=1, axis=0, bias=2, mslite="", addends=lambda node, w: w),
     integer=_integer_fc,
     cases=[
         Case(((3, 7), (5, 7), (5,)), const=(1, 2)),
@@ -105,6 +105,10 @@ def _matmul_axis(node: Node) -> int:
     return max(rank - (2 if node.attrs["transpose_b"] else 1), 0)
 
 
+def _matmul_addends(node: Node, w: np.ndarray) -> np.ndarray:
+    return w if node.attrs["transpose_b"] or w.ndim < 2 else w.swapaxes(-1, -2)
+
+
 def _integer_matmul(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     if arrays[0].ndim < 2 or arrays[1].ndim < 2:
         return None
@@ -118,7 +122,7 @@ def _integer_matmul(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     infer=infer_matmul,
     arity=(2, 3),
     kernel="matmul",
-    quant=Quant(weight=1, axis=_matmul_axis, bias=2, mslite=""),
+    quant=Quant(weight=1, axis=_matmul_axis, bias=2, mslite="", addends=_matmul_addends),
     integer=_integer_matmul,
     cases=[
         Case(((3, 5), (5, 4))),

@@ -42,6 +42,7 @@ from .runner import Change, Pass, Record, Refusal, check_skip, run_passes
 from .split_hard_sigmoid import split_hard_sigmoid
 from .unroll_recurrent import unroll_recurrent, unroll_recurrent_for_ms, unroll_recurrent_for_onnx
 from .unroll_sequence_lstm import split_svdf, unroll_sequence_lstm
+from .unsigned_weights import unsigned_saturating_weights, unsigned_weights
 from .widen_ends import widen_ends
 from .widen_half import widen_half
 
@@ -108,6 +109,7 @@ _TARGETS: dict[str, tuple[Pass, ...]] = {
         unroll_recurrent_for_onnx,
         split_quantize,
         quantize_for_onnx,
+        unsigned_saturating_weights,
         restore_input_layout,
         restore_output_layout,
         channels_first,
@@ -117,16 +119,28 @@ _TARGETS: dict[str, tuple[Pass, ...]] = {
     ),
 }
 
+# What stands in the place of a pass of "onnx".
+_ONNX_WEIGHTS: dict[str, dict[Pass, tuple[Pass, ...]]] = {
+    "auto": {},
+    "int8": {unsigned_saturating_weights: ()},
+    "uint8": {unsigned_saturating_weights: (unsigned_weights,)},
+}
 
-def for_target(target: str, input_layout: str = "NHWC", output_layout: str = "") -> tuple[Pass, ...]:
+
+def for_target(
+    target: str, input_layout: str = "NHWC", output_layout: str = "", onnx_weights: str = "auto"
+) -> tuple[Pass, ...]:
     """The passes for "none" and "general", or what a container ("ms", "tflite", "onnx") needs when it is written.
 
     Args:
         input_layout, output_layout: of 4-D inputs and outputs of a .ms, "NHWC", "NCHW" or "" for the source's own; the
             other containers have one of their own.
+        onnx_weights: of integer products in a .onnx: "int8", "uint8", or "auto", uint8 where int8 ones saturate.
     """
     if target in ("none", "general"):
         return (*_UNWRITABLE, *(NONE if target == "none" else GENERAL))
+    if target == "onnx":
+        return tuple(p for each in _TARGETS["onnx"] for p in _ONNX_WEIGHTS[onnx_weights].get(each, (each,)))
     if target != "ms":
         return _TARGETS[target]
     inputs = {"NHWC": (absorb_input_layout,), "NCHW": (restore_input_layout,)}.get(input_layout, ())
@@ -135,7 +149,7 @@ def for_target(target: str, input_layout: str = "NHWC", output_layout: str = "")
 
 
 ALL: tuple[Pass, ...] = tuple(
-    dict.fromkeys((*_UNWRITABLE, *GENERAL, *(p for passes in _TARGETS.values() for p in passes)))
+    dict.fromkeys((*_UNWRITABLE, *GENERAL, *(p for passes in _TARGETS.values() for p in passes), unsigned_weights))
 )
 """Every pass there is; `skip` may name any of them."""
 

@@ -23,13 +23,14 @@ def fuse_quantize(graph: Graph) -> Iterator[Record]:
     The operator's integer meaning is the one that the three together approximate: exact sums of codes, one rounding. A
     float bias becomes int32 at s_x · s_w. An operator that keeps its input's scale and whose output has another one
     is followed by a requantization; the operands of one that joins several are brought to its output's scale first.
-    uint8 codes inside the graph are shifted to int8 first.
+    uint8 codes inside the graph, and uint8 weights, are shifted to int8 first.
 
     Not for operators without an integer meaning, when a weight or operand is no codes, when the float result has other
     readers, when the activation is not a clamp, and not for the last layer of a float output.
     """
     edit = Edit(graph)
     yield from _signed(edit)
+    yield from _signed_weights(edit)
     yield from _sunk(edit)
     edit.finish()
     edit = Edit(graph)
@@ -67,6 +68,19 @@ def _signed(edit: Edit) -> Iterator[Record]:
         yield Change(_NAME, node.name, "uint8 codes shifted to int8")
 
 
+def _signed_weights(edit: Edit) -> Iterator[Record]:
+    for node in edit.nodes():
+        cell = row(node.op).quant
+        for i in () if cell is None else cell.weights:
+            w = node.input(i)
+            if w is None or w.data is None or w.quant is None or w.dtype != np.uint8 or w.quant.bits != 8:
+                continue
+            codes = (w.data.astype(np.int16) - 128).astype(np.int8)
+            quant = dataclasses.replace(w.quant, zero_point=w.quant.zero_point - 128)
+            edit.set_inputs(node, [edit.constant(codes, w.name, quant) if t is w else t for t in node.inputs])
+            yield Change(_NAME, node.name, "uint8 weights shifted to int8")
+
+
 def _moved(edit: Edit, t: Tensor) -> list[Tensor] | None:
     """t and all that only moves its elements up to the Dequantizes; None when something else reads the codes."""
     found, waiting = [], [t]
@@ -78,13 +92,13 @@ def _moved(edit: Edit, t: Tensor) -> list[Tensor] | None:
         for reader in edit.readers(t):
             if reader.op == "Dequantize":
                 continue
-            if not _moves(reader):
+            if not moves(reader):
                 return None
             waiting += reader.outputs
     return found
 
 
-def _moves(node: Node) -> bool:
+def moves(node: Node) -> bool:
     """Whether the node keeps the codes of its one operand, in other places."""
     cell = row(node.op).quant
     operands = [i for i, t in enumerate(node.inputs) if t is not None and i not in row(node.op).const_inputs]
@@ -95,7 +109,7 @@ def _sunk(edit: Edit) -> Iterator[Record]:
     """Dequantize → Op that only moves elements ⇒ Op → Dequantize, so that what follows finds codes."""
     for node in edit.nodes():
         x = _source(edit, node.inputs[0]) if node.inputs else None
-        if x is None or not _moves(node) or is_quantized(node.outputs[0]) or len(node.outputs) != 1:
+        if x is None or not moves(node) or is_quantized(node.outputs[0]) or len(node.outputs) != 1:
             continue
         y = node.outputs[0]
         cast = edit.only_reader(y)

@@ -18,7 +18,7 @@ struct DescendArgs {
   double* q;           // [k, stride]
   double* scratch;     // [3, k, kMostColumns]
   int64_t k, stride, columns;
-  double low, high;
+  double low, high, pair;
   int sweeps;
 };
 

@@ -45,7 +45,7 @@ BITLITE_BENCH(statistics) {
     benching::Report(symbol + ": descent from zero", benching::Time([&] {
                        std::fill(q.begin(), q.end(), 0.0);
                        kernel.descend({gram.data(), real.data(), q.data(), scratch.data(), k,
-                                       columns, columns, -127.0, 127.0, 1});
+                                       columns, columns, -127.0, 127.0, 254.0, 1});
                      }),
                      4.0 * k * k * static_cast<double>(columns), 0);
   }

@@ -151,7 +151,7 @@ BITLITE_TEST(StatisticsOfRows) {
 
 // Plain coordinate descent, one column.
 void Plain(const std::vector<double>& gram, const std::vector<double>& real, int k, int stride,
-           int column, double low, double high, int sweeps, std::vector<double>* q) {
+           int column, double low, double high, double pair, int sweeps, std::vector<double>* q) {
   std::vector<double> slope(static_cast<size_t>(k), 0.0);
   const auto shift = [&](int i, double step) {
     for (int j = 0; j < k; ++j) slope[j] += gram[i * k + j] * step;
@@ -161,7 +161,10 @@ void Plain(const std::vector<double>& gram, const std::vector<double>& real, int
     for (int i = 0; i < k; ++i) {
       double& code = (*q)[i * stride + column];
       const double wish = std::nearbyint(code - slope[i] / gram[i * k + i]);
-      const double best = std::min(std::max(wish, low), high);
+      const double mate = (i ^ 1) < k ? (*q)[(i ^ 1) * stride + column] : 0.0;
+      const double least = std::max(low, -pair - std::min(mate, 0.0));
+      const double most = std::min(high, pair - std::max(mate, 0.0));
+      const double best = std::min(std::max(wish, least), most);
       const double step = best - code;
       code = best;
       if (step != 0.0) shift(i, step);
@@ -188,11 +191,14 @@ BITLITE_TEST(StatisticsDescend) {
           real[i] = static_cast<int32_t>(random()) * 4e-9;
           q[i] = std::min(std::max(std::nearbyint(real[i]), -7.0), 7.0);
         }
-        std::vector<double> plain = q, scratch(static_cast<size_t>(3 * k * kMostColumns));
-        for (int c = 0; c < columns; ++c) Plain(gram, real, k, stride, c, -7, 7, 3, &plain);
-        kernel.descend(
-            {gram.data(), real.data(), q.data(), scratch.data(), k, stride, columns, -7, 7, 3});
-        CHECK(q == plain) << symbol << " k " << k << " columns " << columns;
+        for (double pair : {14.0, 9.0}) {
+          std::vector<double> plain = q, made = q;
+          std::vector<double> scratch(static_cast<size_t>(3 * k * kMostColumns));
+          for (int c = 0; c < columns; ++c) Plain(gram, real, k, stride, c, -7, 7, pair, 3, &plain);
+          kernel.descend({gram.data(), real.data(), made.data(), scratch.data(), k, stride, columns,
+                          -7, 7, pair, 3});
+          CHECK(made == plain) << symbol << " k " << k << " columns " << columns << " " << pair;
+        }
       }
     }
   });

@@ -65,7 +65,15 @@ def gram_by_channel(x: np.ndarray, products: np.ndarray, sums: np.ndarray) -> No
     """Adds to int32 products [c, t, t] the X'X of each channel of int16 x [n, t, c], and to sums [c, t] the sums."""
 
 def descend(
-    gram: np.ndarray, real: np.ndarray, q: np.ndarray, begin: int, end: int, low: float, high: float, sweeps: int
+    gram: np.ndarray,
+    real: np.ndarray,
+    q: np.ndarray,
+    begin: int,
+    end: int,
+    low: float,
+    high: float,
+    pair: float,
+    sweeps: int,
 ) -> None:
     """Coordinate descent over weight codes q, in place, for output channels begin..end; see native/rounding.h."""
 

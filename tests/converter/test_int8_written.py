@@ -9,7 +9,7 @@ from bitlite.converter.execute import execute
 from bitlite.converter.formats import onnx_write, tflite_write
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.qparams import QuantParam
-from bitlite.converter.passes.fuse_quantize import split_quantize
+from bitlite.converter.passes import for_target, run_passes
 
 IN, OUT = QuantParam(np.array([0.02]), np.array([5])), QuantParam(np.array([0.06]), np.array([-7]))
 WINDOW = {"stride": [1, 1], "dilation": [1, 1], "pad": [1] * 4}
@@ -81,7 +81,7 @@ def test_onnxruntime_gives_the_codes(name, tmp_path):
     import onnxruntime
 
     graph, feeds, want = layer(name)
-    list(split_quantize(graph))
+    run_passes(graph, for_target("onnx"))
     path = str(tmp_path / "layer.onnx")
     onnx_write.write(graph, path)
     options = onnxruntime.SessionOptions()

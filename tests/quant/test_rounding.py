@@ -34,6 +34,25 @@ def test_every_column_gets_better(batch):
     assert np.abs(q).max() <= 7 and (q == np.rint(q)).all()
 
 
+def test_neighbours_stay_within_their_sum_and_every_column_gets_better():
+    gram, real, q = problem(5, k=25)
+    q = rounded_pairs(q, 9)
+    before, exact = cost(gram, real, q), gram.copy()
+    descend(gram, real, q, (-7.0, 7.0), ridge=0.0, pair=9.0)
+    after = cost(exact, real, q)
+    assert (after <= before * (1 + 1e-9)).all() and after.sum() < 0.8 * before.sum()
+    assert np.abs(q).max() <= 7 and np.array_equal(q, rounded_pairs(q, 9))
+
+
+def rounded_pairs(q, most):
+    """The second of two neighbours of one sign gives way."""
+    q = q.copy()
+    for first, second in zip(q.transpose(1, 0, 2)[0:-1:2], q.transpose(1, 0, 2)[1::2]):
+        same = first * second > 0
+        second[same] = (np.sign(second) * np.minimum(np.abs(second), most - np.abs(first)))[same]
+    return q
+
+
 def test_threads_do_not_matter():
     results = []
     for threads in (1, 2, 3):
@@ -55,9 +74,9 @@ def test_shapes_must_fit():
 
     gram, real, q = problem(4)
     with pytest.raises(ValueError):
-        _native.descend(gram[:, :-1], real, q, 0, 3, -7.0, 7.0, 1)
+        _native.descend(gram[:, :-1], real, q, 0, 3, -7.0, 7.0, 14.0, 1)
     with pytest.raises(ValueError):
-        _native.descend(gram, real, q, 0, 99, -7.0, 7.0, 1)
+        _native.descend(gram, real, q, 0, 99, -7.0, 7.0, 14.0, 1)
 
 
 ZERO = -7

@@ -1,0 +1,50 @@
+"""Weight codes whose products stay within 16 bits in pairs, as onnxruntime adds them on x86 without VNNI.
+
+vpmaddubsw multiplies uint8 activations by int8 weights and adds each product to its neighbour's in saturating int16.
+255 (v + w) fits whenever neighbours of one sign add up to at most 128. Neighbours are the codes 2i and 2i + 1 of the K
+that one sum takes; rows are [..., K] here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST = 128
+"""What two neighbours of one sign may add up to: 255 · 128 < 2^15 < 255 · 129."""
+
+
+def largest_sum(rows: NDArray) -> NDArray[np.float64]:
+    """The largest magnitude that neighbours of one sign add up to, of each row: [..., K] → [...]."""
+    pairs = _paired(rows)
+    sums = np.maximum(pairs.clip(min=0).sum(axis=-1), -pairs.clip(max=0).sum(axis=-1))
+    return sums.max(axis=-1, initial=0.0)
+
+
+def saturate(rows: NDArray) -> bool:
+    """Whether activations exist with which a pair of products leaves 16 bits."""
+    return bool(largest_sum(rows).max(initial=0.0) > MOST)
+
+
+def rounded(rows: NDArray, limit: int) -> NDArray[np.float64]:
+    """Codes within ±limit near the real ones, [..., K], whose neighbours of one sign add up to at most MOST.
+
+    Where two add up to more, both give way by half of the excess: the nearest point on the line v + w = ±MOST.
+    """
+    real = _paired(np.clip(rows, -limit, limit))
+    pairs = np.rint(real)
+    v, w = pairs[..., 0], pairs[..., 1]
+    over = (v * w > 0) & (np.abs(v + w) > MOST)
+    sign = np.sign(v)
+    first = np.rint((np.abs(real[..., 0]) - np.abs(real[..., 1]) + MOST) / 2).clip(MOST - limit, limit)
+    pairs[..., 0] = np.where(over, sign * first, v)
+    pairs[..., 1] = np.where(over, sign * (MOST - first), w)
+    return pairs.reshape(*rows.shape[:-1], -1)[..., : rows.shape[-1]]
+
+
+def _paired(rows: NDArray) -> NDArray[np.float64]:
+    """[..., ceil(K / 2), 2]; an odd last one stands beside 0."""
+    rows = np.asarray(rows, np.float64)
+    if rows.shape[-1] % 2:
+        rows = np.concatenate([rows, np.zeros((*rows.shape[:-1], 1))], axis=-1)
+    return rows.reshape(*rows.shape[:-1], -1, 2)
