@@ -21,16 +21,16 @@ from .dynamic_layers import dynamic_weights, mark_dynamic
 from .files import map_file
 from .flat import Record, decode
 from .flat import write as write_flat
+from .ms_layouts import NHWC, layouts
 from .ms_tensors import holds_correction, read_tensor, write_tensor
 from .outputs import write_atomic
 from .reading import InputShapes, Reading, name_outputs, read_operator, undefined
-from .writing import Emitted, Writing, Written, write_operators
+from .writing import Emitted, Written, write_operators
 
 _SCHEMA = ms_schema.SCHEMA
 # Readers of a file take the meaning of its quantization axes from this; see the runtime's CheckVersion.
 _VERSION = "MindSpore Lite 2.0.0"
 _FRAMEWORKS = {"tf": 0, "caffe": 1, "onnx": 2, "ms": 3, "tflite": 4}
-_NCHW, _NHWC = 0, 1
 _FORMS = {1: "indexing", 2: "sparse", 4: "packed"}
 _QUANT_NONE, _QUANT_WEIGHT, _QUANT_ALL, _QUANT_DYNAMIC = 0, 4, 5, 6
 
@@ -72,7 +72,7 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
     for i in _indices(record.inputIndex, len(tensors), "tensor", path):
         t = declare(i)
         t.data, t.shape = None, wanted.take(t.name, t.shape)
-        t.layout = "" if t.rank != 4 else "NHWC" if tensors[i].format == _NHWC else "NCHW"
+        t.layout = "" if t.rank != 4 else "NHWC" if tensors[i].format == NHWC else "NCHW"
         values[i] = t
         graph.inputs.append(t)
     wanted.finish()
@@ -99,7 +99,7 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
     found = [(declare(i).name, value(i)) for i in _indices(record.outputIndex, len(tensors), "tensor", path)]
     graph.outputs = name_outputs(build, found)
     for i, t in zip(_indices(record.outputIndex, len(tensors), "tensor", path), graph.outputs):
-        t.layout = "" if t.rank != 4 else "NHWC" if tensors[i].format == _NHWC else "NCHW"
+        t.layout = "" if t.rank != 4 else "NHWC" if tensors[i].format == NHWC else "NCHW"
     graph.prune()
     mark_dynamic(graph, graph.meta.pop("dynamic", None))
     graph.uniquify()
@@ -189,7 +189,7 @@ def _nbytes(data: Any) -> int:
 def to_record(graph: Graph) -> Record:
     """The graph as a `MetaGraph` record."""
     writing = write_operators(graph, "ms")
-    layouts = _layouts(graph, writing)
+    tags = layouts(graph, writing)
     numbers: dict[Tensor, int] = {}
     weight_only: set[Tensor] = set()
     for made in writing.emitted:
@@ -206,7 +206,7 @@ def to_record(graph: Graph) -> Record:
             if coded and t.quant is not None and (t.quant.bits > 16 or not holds_correction(t.quant)):
                 stored, coded = Tensor(t.name, np.dtype(np.float32), t.shape, t.real()), False
             try:
-                tensors.append(write_tensor(stored, layouts.get(t, _NHWC), packs and coded))
+                tensors.append(write_tensor(stored, tags.get(t, NHWC), packs and coded))
             except UnsupportedError as error:
                 raise Error(str(error)) from error
         return numbers[t]
@@ -266,24 +266,3 @@ def _quant_type(made: Emitted) -> int:
     if any(is_quantized(t) for t in made.outputs):
         return _QUANT_ALL
     return _QUANT_WEIGHT if any(t is not None and t.is_const and is_quantized(t) for t in made.inputs) else _QUANT_NONE
-
-
-def _layouts(graph: Graph, writing: Writing) -> dict[Tensor, int]:
-    """The Format tag of each activation: NHWC but for what follows a transposition to NCHW."""
-    tags = {t: _NCHW if t.layout == "NCHW" else _NHWC for t in graph.inputs}
-    for made in writing.emitted:
-        rank = made.outputs[0].rank if made.outputs else None  # a condition or a size says nothing of its images
-        activations = [t for t in made.inputs if t is not None and not t.is_const and t.rank == rank]
-        tag = tags.get(activations[0], _NHWC) if activations else _NHWC
-        if (
-            made.op == "Transpose"
-            and len(made.inputs) > 1
-            and made.inputs[1] is not None
-            and made.inputs[1].data is not None
-        ):
-            perm = made.inputs[1].data.tolist()
-            tag = _NCHW if perm == [0, 3, 1, 2] else _NHWC if perm == [0, 2, 3, 1] else tag
-        for t in made.outputs:
-            tags[t] = tag
-    # An output that is no image of its input's order (Reshape, LSTM) has the order that its source declares.
-    return tags | {t: _NCHW for t in graph.outputs if t.layout == "NCHW" and t.rank == 4}

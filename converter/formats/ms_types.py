@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import UnsupportedError
 from ..execute import is_quantized
 from ..ir import Graph, Tensor
+from .ms_layouts import turn_images
 from .ms_tensors import NUMBERS
 from .writing import Emitted, Writing
 
@@ -64,6 +65,7 @@ def fit_types(graph: Graph, writing: Writing) -> None:
 def misfits(graph: Graph, writing: Writing) -> dict[str, UnsupportedError]:
     """Does what `fit_types` does; returns IR operator → why one of its nodes has no kernel, in the graph's order."""
     _narrow(graph, writing)
+    turn_images(graph, writing)
     _keep_apart(writing)
     emitted: list[Emitted] = []
     found: dict[str, UnsupportedError] = {}
