@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import sys
@@ -19,6 +20,7 @@ TRACE = "BITLITE_TRACE"
 
 def run_command(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:
     """Runs `work(arguments)` and returns the exit status. Errors become one line on stderr."""
+    gc.set_threshold(50_000, 20, 20)  # a graph is many objects and few cycles: rare walks over all of them suffice
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # names of any script must not end a run on an ASCII terminal

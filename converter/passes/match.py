@@ -89,6 +89,7 @@ def clamp_of(node: Node) -> Bounds | None:
     return bounds[0], bounds[1]
 
 
+_FACTORS = 8
 FLOAT_MAX = float(np.finfo(np.float32).max)
 
 
@@ -134,8 +135,12 @@ class Product:
 
 
 def product_of(edit: Edit, node: Node) -> Product:
-    """`node` as a product, its operands multiplied out as far as nobody else reads them."""
+    """`node` as a product, its operands multiplied out as far as nobody else reads them.
+
+    At most `_FACTORS` nodes are: no pattern has more, and each node of a long chain of products is asked.
+    """
     found = Product(1.0, [], [])
+    entered: list[Node] = []
 
     def visit(item: Node) -> None:
         for k, t in enumerate(item.inputs):
@@ -146,7 +151,9 @@ def product_of(edit: Edit, node: Node) -> Product:
                 found.coefficient *= value if item.op == "Mul" else 1.0 / value
                 continue
             source = edit.producer(t)
-            if source is not None and edit.only_reader(t) is item and _multiplies(source):
+            private = source is not None and edit.only_reader(t) is item
+            if source is not None and private and len(entered) < _FACTORS and _multiplies(source):
+                entered.append(source)
                 visit(source)
                 found.nodes.append(source)
             else:

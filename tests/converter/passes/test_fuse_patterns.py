@@ -4,7 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from bitlite.converter.passes import GENERAL
+from bitlite.converter.builder import Builder
+from bitlite.converter.ir import Graph
+from bitlite.converter.passes import GENERAL, Change, match, run_passes
+from bitlite.converter.passes.edit import Edit
 from bitlite.converter.passes.fuse_gelu import fuse_gelu
 from bitlite.converter.passes.fuse_hard_swish import fuse_hard_swish
 from bitlite.converter.passes.fuse_l2_norm import fuse_l2_norm
@@ -230,3 +233,17 @@ def test_hard_swish_is_found_in_the_parts_of_its_gate(net, rewrite):
     x = start(net)
     y = net.emit("Mul", x, net.emit("HardSigmoid", x, alpha=1 / 6, beta=0.5))
     assert rewrite(net.done(y), split_hard_sigmoid, fuse_hard_swish).ops == ["Tanh", "HardSwish"]
+
+
+@pytest.mark.parametrize("op", ["Mul", "Div"])
+def test_a_long_chain_of_products_asks_each_node_once(op):
+    graph = Graph("chain")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (1, 8))
+    for k in range(2000):
+        x = build.emit(op, [x, build.constant(np.float32(1 + k * 1e-5), "c")], name=f"n{k}")[0]
+    graph.outputs = [x]
+    edit = Edit(graph)
+    nodes = [len(match.product_of(edit, node).nodes) for node in edit.nodes()]
+    assert max(nodes) <= 8 and nodes[3] == 3
+    assert not [r for r in run_passes(graph, (fuse_gelu, fuse_swish, fuse_hard_swish)) if isinstance(r, Change)]
