@@ -1,5 +1,10 @@
 // The Python extension bitlite._native: the only file that knows pybind11.
 
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -118,6 +123,16 @@ StepSpec ParseStep(const py::dict& d) {
 }
 
 py::dtype NumpyType(DType dtype) { return py::dtype(std::string(NameOf(dtype))); }
+
+// Whether the handler of a signal has raised, as that of Ctrl-C does. Python runs handlers on its
+// main thread alone, and the others need not wait for the GIL.
+bool Interrupted() {
+#if defined(__linux__)
+  if (syscall(SYS_gettid) != getpid()) return false;
+#endif
+  py::gil_scoped_acquire gil;
+  return PyErr_CheckSignals() != 0;
+}
 
 // One graph input or output: what an array must look like.
 struct Port {
@@ -248,8 +263,13 @@ class PyProgram {
   }
 
   void Execute(const Pointers& in, const Pointers& out, int64_t* ns) const {
-    py::gil_scoped_release release;
-    program_->Run(const_cast<const void* const*>(in.data()), out.data(), ns);
+    bool whole;
+    {
+      py::gil_scoped_release release;
+      whole =
+          program_->Run(const_cast<const void* const*>(in.data()), out.data(), ns, &Interrupted);
+    }
+    if (!whole) throw py::error_already_set();
   }
 
   std::unique_ptr<Program> program_;

@@ -19,6 +19,10 @@ constexpr double kMinParallelNs = 1000;
 // A part of less than this is not worth its own claim.
 constexpr double kMinPartNs = 1000;
 
+// Work between two questions whether to stop: a person does not wait for it, and asking is free
+// beside it.
+constexpr double kStopNs = 10e6;
+
 void CheckIndex(int index, size_t count, const std::string& what) {
   if (index < 0 || static_cast<size_t>(index) >= count) {
     Refuse(what + ": tensor index " + std::to_string(index) + " is not in 0.." +
@@ -59,7 +63,13 @@ struct Program::Context {
     size_t thread_stride;
     int phase;
     int64_t items;
-    int64_t parts;  // of a thread's share; 0: the work is not worth a second thread
+    int64_t parts;   // of a thread's share; 0: the work is not worth a second thread
+    int64_t slices;  // done one after the other, so that a long job can be stopped in between
+    bool ask;        // before the job, whether to stop
+  };
+  struct Slice {
+    const Job* job;
+    int64_t begin;
   };
 
   Aligned<uint8_t> arena;
@@ -317,6 +327,7 @@ std::unique_ptr<Program::Context> Program::MakeContext() const {
       *out++ = const_cast<void*>(Address(i, *context, nullptr, nullptr));
     }
   }
+  double unasked_ns = 0;
   for (const Planned& planned : steps_) {
     const Step& step = *planned.step;
     const StepArgs args = {context->in.data() + planned.first_in,
@@ -326,11 +337,19 @@ std::unique_ptr<Program::Context> Program::MakeContext() const {
     for (size_t phase = 0; phase < step.phases.size(); ++phase) {
       const int64_t items = step.phases[phase];
       const bool alone = threads_ == 1 || items < 2 || step.cost_ns < kMinParallelNs;
+      const double phase_ns = step.cost_ns / static_cast<double>(step.phases.size());
+      unasked_ns += phase_ns;
+      const bool ask = unasked_ns >= kStopNs;
+      if (ask) unasked_ns = 0;
+      const int64_t slices = std::max<int64_t>(
+          1, std::min<int64_t>(static_cast<int64_t>(std::min(1e9, phase_ns / kStopNs)),
+                               items / threads_ / step.grain));
       const int64_t parts = std::min<int64_t>(
-          {kMaxParts, items / threads_ / step.grain,
-           static_cast<int64_t>(std::min(1e9, step.cost_ns / threads_ / kMinPartNs))});
+          {kMaxParts, items / slices / threads_ / step.grain,
+           static_cast<int64_t>(
+               std::min(1e9, step.cost_ns / static_cast<double>(slices) / threads_ / kMinPartNs))});
       context->jobs.push_back({&step, args, planned.thread_stride, static_cast<int>(phase), items,
-                               alone ? 0 : std::max<int64_t>(1, parts)});
+                               alone ? 0 : std::max<int64_t>(1, parts), slices, ask});
     }
   }
   return context;
@@ -355,7 +374,8 @@ const void* Program::Address(int tensor, const Context& c, const void* const* in
   return nullptr;
 }
 
-void Program::Run(const void* const* inputs, void* const* outputs, int64_t* step_ns) const {
+bool Program::Run(const void* const* inputs, void* const* outputs, int64_t* step_ns,
+                  Stop stop) const {
   std::unique_ptr<Context> spare;
   const bool first = !first_taken_.exchange(true, std::memory_order_acquire);
   if (!first) {
@@ -374,11 +394,13 @@ void Program::Run(const void* const* inputs, void* const* outputs, int64_t* step
   for (const Patch& p : out_to_output_) context.out[p.slot] = outputs[p.index];
   // Only a view of a graph input has its place there, and a view writes nothing.
   for (const Patch& p : out_to_input_) context.out[p.slot] = const_cast<void*>(inputs[p.index]);
+  bool whole;
   {
     const PoolLease lease(threads_);
-    RunSteps(context, lease.threads(), step_ns);
+    whole = RunSteps(context, lease.threads(), step_ns, stop);
   }
   for (const Copy& copy : copies_) {
+    if (!whole) break;
     const size_t bytes = tensors_[copy.from].bytes();
     if (bytes > 0) {
       std::memcpy(outputs[copy.to], Address(copy.from, context, inputs, outputs), bytes);
@@ -392,32 +414,39 @@ void Program::Run(const void* const* inputs, void* const* outputs, int64_t* step
     std::lock_guard<std::mutex> lock(mutex_);
     spare_.push_back(std::move(spare));
   }
-  if (fault != nullptr) throw std::out_of_range(fault);
+  if (whole && fault != nullptr) throw std::out_of_range(fault);
+  return whole;
 }
 
-void Program::RunSteps(const Context& context, int threads, int64_t* step_ns) const {
+bool Program::RunSteps(const Context& context, int threads, int64_t* step_ns, Stop stop) const {
   const Context::Job* job = context.jobs.data();
   for (size_t s = 0; s < steps_.size(); ++s) {
     const int64_t start = step_ns != nullptr ? NowNs() : 0;
     const Context::Job* const end = job + steps_[s].step->phases.size();
     if (steps_[s].nothing_to_do) job = end;
     for (; job < end; ++job) {
-      if (threads == 1 || job->parts == 0) {
-        job->step->Run(job->args, job->phase, 0, job->items);
-        continue;
+      for (int64_t slice = 0; slice < job->slices; ++slice) {
+        if (stop != nullptr && (slice > 0 || job->ask) && stop()) return false;
+        const Context::Slice piece = {job, job->items * slice / job->slices};
+        const int64_t end_item = job->items * (slice + 1) / job->slices;
+        if (threads == 1 || job->parts == 0) {
+          job->step->Run(job->args, job->phase, piece.begin, end_item);
+          continue;
+        }
+        ThreadPool::Get().ParallelFor(
+            threads, end_item - piece.begin, job->parts,
+            [](const void* opaque, int thread, int64_t first, int64_t last) {
+              const auto& [j, begin] = *static_cast<const Context::Slice*>(opaque);
+              StepArgs mine = j->args;
+              mine.thread_scratch += thread * j->thread_stride;
+              j->step->Run(mine, j->phase, begin + first, begin + last);
+            },
+            &piece);
       }
-      ThreadPool::Get().ParallelFor(
-          threads, job->items, job->parts,
-          [](const void* opaque, int thread, int64_t first, int64_t last) {
-            const Context::Job& j = *static_cast<const Context::Job*>(opaque);
-            StepArgs mine = j.args;
-            mine.thread_scratch += thread * j.thread_stride;
-            j.step->Run(mine, j.phase, first, last);
-          },
-          job);
     }
     if (step_ns != nullptr) step_ns[s] = NowNs() - start;
   }
+  return true;
 }
 
 std::string CheckStep(const std::vector<const TensorSpec*>& tensors, const StepSpec& spec,

@@ -21,9 +21,14 @@ class Program {
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
 
+  // Asked on the calling thread every few milliseconds of a long run; true ends the run.
+  using Stop = bool (*)();
+
   // Pointers to C-contiguous memory of the inputs' and outputs' shapes and types; outputs must not
-  // overlap inputs or each other. step_ns, when given, receives the time of every step.
-  void Run(const void* const* inputs, void* const* outputs, int64_t* step_ns = nullptr) const;
+  // overlap inputs or each other. step_ns, when given, receives the time of every step. False when
+  // `stop` ended the run: outputs and times are then unfinished.
+  bool Run(const void* const* inputs, void* const* outputs, int64_t* step_ns = nullptr,
+           Stop stop = nullptr) const;
 
   const TensorSpec& input(size_t i) const { return tensors_[inputs_[i]]; }
   const TensorSpec& output(size_t i) const { return tensors_[outputs_[i]]; }
@@ -65,7 +70,7 @@ class Program {
   std::unique_ptr<Context> MakeContext() const;
   const void* Address(int tensor, const Context& c, const void* const* inputs,
                       void* const* outputs) const;
-  void RunSteps(const Context& context, int threads, int64_t* step_ns) const;
+  bool RunSteps(const Context& context, int threads, int64_t* step_ns, Stop stop) const;
 
   std::vector<TensorSpec> tensors_;
   std::vector<StepSpec> specs_;

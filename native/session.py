@@ -73,6 +73,10 @@ class Session:
             if self._default.whole is not None and not states:
                 self._fast = self._default.whole.run
 
+    def __repr__(self) -> str:
+        ends = (", ".join(f"{p.name}: {p.dtype}{_shown(p)}" for p in ports) for ports in (self.inputs, self.outputs))
+        return f"Session({self.graph.name!r}, {' → '.join(ends)}, threads={self.threads})"
+
     @property
     def refusals(self) -> dict[str, str]:
         """Node name → why it runs through numpy rather than a native kernel."""
@@ -250,6 +254,10 @@ def _told() -> Iterator[None]:
         raise DataError(f"the model cannot run on these values: {error}") from error
     except GraphError as error:
         raise DataError(f"the graph cannot run on these values: {error}") from error
+
+
+def _shown(port: Port) -> str:
+    return "" if port.shape is None else str(["?" if d is None else d for d in port.shape]).replace("'", "")
 
 
 def _fit(port: Port, value: Any) -> np.ndarray:

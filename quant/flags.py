@@ -222,10 +222,8 @@ def read_kwargs(options: type, keywords: Mapping[str, Any]) -> Given:
 
 
 def merge(options: type, first: Given, second: Given) -> Given:
-    """Adds what a config file gives to what the flags give.
-
-    Raises:
-        UsageError: both give a value and the values differ (lists that join are joined).
+    """Adds what a config file gives to what the flags give; lists that join are joined, else a flag wins and a note
+    says so.
     """
     table, merged = fields_of(options), Given(dict(first.values), dict(first.origins), first.notes + second.notes)
     for name, value in second.values.items():
@@ -237,10 +235,8 @@ def merge(options: type, first: Given, second: Given) -> Given:
             merged.values[name] = joined
         elif merged.values[name] != value:
             show = table[name].kind.show
-            raise UsageError(
-                f"{first.origins[name]} says {show(merged.values[name])} and {second.origins[name]} says {show(value)}",
-                hint="giving it in one place only",
-            )
+            taken, left = f"{first.origins[name]}={show(merged.values[name])}", f"{second.origins[name]}={show(value)}"
+            merged.notes.append(f"{taken} is taken, and not {left}")
     return merged
 
 

@@ -30,12 +30,14 @@ class Workers:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
+        self._over = False  # what is still being computed then is wanted by nobody
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._over = True
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
@@ -51,7 +53,7 @@ class Workers:
         source = iter(items)
         ahead: deque[Future[list[T]]] = deque()
         while part := list(islice(source, batch)):
-            ahead.append(self._pool.submit(lambda part=part: [one(item) for item in part]))
+            ahead.append(self._pool.submit(lambda part=part: [one(item) for item in part if not self._over]))
             if len(ahead) > self.threads:
                 yield from ahead.popleft().result()
         while ahead:

@@ -24,8 +24,10 @@ def select(graph: Graph, selectors: Sequence[Selector]) -> set[Node]:
             continue
         meant = {n for n in graph.nodes if any(selector.matches(name, n.op) for name in _names(n))}
         if not meant and selector.kind == "type":
-            kinds = ", ".join(sorted({n.op for n in graph.nodes}))
-            raise UsageError(f"'{selector}' is no operator of the model", hint=kinds)
+            meant = {n for n in graph.nodes if any(selector.matches(n.name, op) for op in _source_ops(graph, n))}
+        if not meant and selector.kind == "type":
+            kinds = sorted({op for n in graph.nodes for op in (n.op, *_source_ops(graph, n))})
+            raise UsageError(f"'{selector}' is no operator of the model", hint=", ".join(kinds))
         if not meant:
             raise _unknown(graph, str(selector), selector.first)
         found |= meant
@@ -35,6 +37,12 @@ def select(graph: Graph, selectors: Sequence[Selector]) -> set[Node]:
 def _names(node: Node) -> Iterable[str]:
     whole = (node.name, *(t.name for t in node.outputs), *node.origin)
     return dict.fromkeys((*whole, *(name.partition(";")[0] for name in whole)))
+
+
+def _source_ops(graph: Graph, node: Node) -> set[str]:
+    """The operators of the source file that the node stands for, as that format names them."""
+    known = graph.meta.get("operators", {})
+    return {known[name] for name in (node.name, *node.origin) if name in known}
 
 
 def _unknown(graph: Graph, shown: str, word: str) -> UsageError:

@@ -1,7 +1,7 @@
 """How a user names parts of a model: by node name, regular expression, operator type, or a stretch of the graph.
 
 conv1                 the node (or the tensor) of that name
-type:Softmax          every node of that operator type
+type:Softmax          every node of that operator type, as bitlite or (where it has none of the name) the file names it
 re:block_1[0-9]/.*    every node whose whole name matches; /block_1[0-9]/ finds it anywhere in the name
 from a to b           every node on a path from a to b, both included
 from a                a and everything behind it, up to the outputs
@@ -30,7 +30,7 @@ class Selector(NamedTuple):
         if self.kind == "name":
             return name == self.first
         if self.kind == "type":
-            return op.lower() == self.first.lower()
+            return _plain(op) == _plain(self.first)
         return self.kind == "regex" and re.search(self.first, name) is not None
 
     def __str__(self) -> str:
@@ -62,6 +62,11 @@ def parse_selector(text: str) -> Selector:
     if stretch:
         return Selector("stretch", stretch["first"] or "", stretch["last"] or stretch["only"] or "")
     return Selector("name", text)
+
+
+def _plain(op: str) -> str:
+    """DEPTHWISE_CONV_2D and DepthwiseConv2D are one operator."""
+    return op.lower().replace("_", "")
 
 
 def _compiled(pattern: str) -> str:

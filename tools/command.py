@@ -13,6 +13,7 @@ from typing import Any, TextIO, cast
 
 from ..converter.errors import Error
 from ..converter.text import printable
+from .progress import end_bars
 
 TRACE = "BITLITE_TRACE"
 """Set to 1, this environment variable shows the traceback of an error."""
@@ -42,6 +43,7 @@ def run_command(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None
 
 
 def _failed(line: str, code: int) -> int:
+    end_bars()
     if os.environ.get(TRACE) == "1":
         traceback.print_exc()
     print("ERROR: " + printable(" ".join(line.split("\n"))), file=sys.stderr)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sized
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 T = TypeVar("T")
+_live: list[Progress] = []
 
 
 def track(items: Iterable[T], label: str, total: int | None = None, quiet: bool = False) -> Iterator[T]:
@@ -29,6 +33,16 @@ def track(items: Iterable[T], label: str, total: int | None = None, quiet: bool 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(label, total=total)
-        for item in items:
-            yield item
-            progress.advance(task)
+        _live.append(progress)
+        try:
+            for item in items:
+                yield item
+                progress.advance(task)
+        finally:
+            _live.remove(progress)
+
+
+def end_bars() -> None:
+    """Takes every bar off the terminal: after an exception its generator lives on, and would draw it again."""
+    for progress in _live:
+        progress.stop()

@@ -50,15 +50,16 @@ def table_lines(
             break
         widths[widest] -= 1
     lines = [title] if title else []
-    rule = ["─" * w for w in widths]
+    rule = ["-" * w for w in widths]
     for row in (list(columns), rule, *cells):
-        shown = (_cut(cell, w, middle=k == 0) for k, (cell, w) in enumerate(zip(row, widths)))
+        shown = (cut(cell, w, middle=k == 0) for k, (cell, w) in enumerate(zip(row, widths)))
         aligned = (c.rjust(w) if name in right else c.ljust(w) for c, w, name in zip(shown, widths, columns))
         lines.append("  ".join(aligned).rstrip())
     return [*lines, ""]
 
 
-def _cut(text: str, size: int, *, middle: bool) -> str:
+def cut(text: str, size: int, *, middle: bool) -> str:
+    """The text in at most `size` columns, what is left out shown as "…"."""
     if len(text) <= size:
         return text
     if not middle:

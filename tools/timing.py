@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..converter.text import one_line
 from ..native.session import Session
+from .tables import cut, width
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,9 @@ def _table(head: str, rows: list[tuple[str, float, int]], total: float, loops: i
         (name, f"{spent / loops:.5f}", f"{spent / total if total else 0:.6f}", str(calls), f"{spent:.5f}")
         for name, spent, calls in rows
     ]
+    figures = sum(max(len(row[i]) for row in cells) + 2 for i in range(1, 5))
+    room = max(width() - figures, len(head))
+    cells = [(cut(one_line(name), room, middle=True), *row) for name, *row in cells]
     widths = [max(len(row[i]) for row in cells) for i in range(5)]
     rule = "-" * (sum(widths) + 8)
     return [rule, *("  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in cells), rule]

@@ -178,7 +178,10 @@ def read_operator(reading: Reading, function: Callable[[Reading], Any]) -> list[
     results = [made] if isinstance(made, Tensor) else list(made)
     if len(results) < len(reading.outputs):
         reading.refuse(f"output {len(results)} ({reading.outputs[len(results)].name!r}) is not produced")
-    fresh = {t for node in reading.build.graph.nodes[first:] for t in node.outputs}
+    graph = reading.build.graph
+    names = (reading.name, *(node.name for node in graph.nodes[first:]))
+    graph.meta.setdefault("operators", {}).update(dict.fromkeys(names, reading.op))
+    fresh = {t for node in graph.nodes[first:] for t in node.outputs}
     for tensor, declared in zip(results, reading.outputs):
         if tensor in fresh and declared.name:
             tensor.name = reading.build.rename(tensor.name, declared.name)

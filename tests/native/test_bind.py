@@ -76,3 +76,7 @@ def test_a_batch_beyond_memory_is_one_line():
     for work in (made.run, made.profile, lambda feed: made.bind(feed, {})):
         with pytest.raises(DataError, match="more memory than there is"):
             work({"x": huge})
+
+
+def test_a_session_shows_its_ends():
+    assert repr(session(True)) == "Session('g', x: float32[2, 4] → y: float32[2, 4], z: float32[2, 4], threads=1)"

@@ -168,11 +168,12 @@ def test_flag_and_config_that_agree_are_fine(tmp_path):
     assert options(tmp_path, INI, "--quantType=PostTraining").quant_type == "PostTraining"
 
 
-def test_flag_and_config_that_disagree_are_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"--bitNum says 8 and .*c.cfg:2 bit_num says 4"):
-        options(tmp_path, "[common_quant_param]\nbit_num=4", "--bitNum=8")
-    with pytest.raises(UsageError, match="WeightQuant"):
-        options(tmp_path, INI, "--quantType=WeightQuant")
+def test_a_flag_wins_over_the_config_and_a_note_says_so(tmp_path):
+    made = options(tmp_path, "[common_quant_param]\nbit_num=4", "--bitNum=8")
+    assert made.bit_num == 8
+    assert [n for n in made.notes if "bitNum" in n] == [f"--bitNum=8 is taken, and not {tmp_path}/c.cfg:2 bit_num=4"]
+    made = options(tmp_path, INI, "--quantType=WeightQuant")
+    assert made.quant_type == "WeightQuant" and any("--quantType=WeightQuant is taken" in n for n in made.notes)
 
 
 def test_lists_of_flag_and_config_are_joined(tmp_path):

@@ -51,3 +51,25 @@ def test_advice_names_the_worst_layer_and_what_helps():
     assert "model/relu: 20.0 dB" in advice(rows) and advice(rows).endswith("--keepFloat=model/relu leaves it in float")
     assert "--layerBits='b c':8" in advice([{**row, "layer": "b c", "bits": 4}])
     assert advice(rows[2:]) == advice([]) == ""
+
+
+def test_a_type_may_be_the_name_that_the_file_has_for_it(tmp_path):
+    from bitlite.converter.builder import Builder
+    from bitlite.converter.formats import read_model, tflite_write
+
+    graph = Graph("m")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (1, 8, 8, 4))
+    window = {"stride": [1, 1], "dilation": [1, 1], "pad": [0] * 4, "pad_mode": "valid"}
+    deep = build.constant(np.ones((4, 3, 3, 1), np.float32), "deep")
+    x = build.emit("Conv", [x, deep], window | {"group": 4}, name="depthwise")[0]
+    graph.outputs = build.emit(
+        "Conv", [x, build.constant(np.ones((2, 1, 1, 4), np.float32), "w")], window, name="point"
+    )
+    tflite_write.write(graph, str(tmp_path / "m.tflite"))
+    found = read_model(str(tmp_path / "m.tflite"))
+    for word in ("DepthwiseConv2D", "DEPTHWISE_CONV_2D", "depthwise_conv_2d"):
+        assert [n.attrs["group"] for n in select(found, (parse_selector(f"type:{word}"),))] == [4]
+    assert len(select(found, (parse_selector("type:Conv"),))) == 2
+    with pytest.raises(UsageError, match="CONV_2D, Conv, DEPTHWISE_CONV_2D"):
+        select(found, (parse_selector("type:Pool"),))
