@@ -13,7 +13,7 @@ Written by `python -m bitlite.tools.option_docs docs/options.md` from the tables
 
 * A flag is written `--bitNum=4` or `--bitNum 4`; a switch may stand alone (`--fp16`) or be denied (`--no-gainGate`).
 * The Python keyword is the flag in snake_case: `bitlite.convert("m.onnx", "m.ms", bit_num=4)`. The same checks apply.
-* A config file sets what the flags leave open. Where both speak and differ, the flag is taken and a note says so; lists are joined.
+* A config file sets what the flags leave open. Where both differ, the flag is taken, with a note; lists are joined.
 * What is not known is an error that names the nearest known flag or key. Nothing is ignored.
 """
 _CONFIG = """\
