@@ -71,7 +71,8 @@ def write_lstm(w: Writing, node: Node) -> None:
     put(12, b or Tensor(f"{node.name}/b", np.dtype(np.float32), ()), sums.reshape(4, hidden), _GATES)
     if p is not None:
         put(9, p, np.asarray(p.data)[0].reshape(3, hidden), (0, 2, 1))
-    inputs[_H], inputs[_C] = (_state(w, node, (x.shape[1], hidden), name) for name in "hc")
+    start = _state if w.graph.meta.get("source") == "tflite" else _cleared
+    inputs[_H], inputs[_C] = (start(w, node, (x.shape[1], hidden), name) for name in "hc")
     act = _ACTS[tuple(name for name, *_ in gates_of(node.op, node.attrs, 1)[0])]  # pyright: ignore[reportArgumentType]
     y = node.outputs[0]
     told = Tensor(w.name(f"{y.name}/steps"), y.dtype, (x.shape[0], x.shape[1], hidden))
@@ -134,6 +135,14 @@ def _state(w: Writing, node: Node, shape: tuple[int, ...], name: str, given: Ten
     if given.data is None or (given.data != zero).any():
         w.refuse(node, f"its state {given.name!r} does not start as zeros")
     return Tensor(given.name, given.dtype, given.shape, given.data, given.quant)
+
+
+def _cleared(w: Writing, node: Node, shape: tuple[int, ...], name: str) -> Tensor:
+    """A variable that each run sets to zeros: TFLite would go on from the run before, as no other source means it."""
+    zeros = w.constant(np.zeros(shape), np.float32, f"{node.name}/{name}/zeros")
+    state = Tensor(w.name(f"{node.name}/{name}"), zeros.dtype, zeros.shape)
+    w.node("ZEROS_LIKE", node, [zeros], [state])
+    return state
 
 
 def _emit(

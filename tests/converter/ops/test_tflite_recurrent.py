@@ -102,6 +102,28 @@ def test_a_layer_is_the_operator_where_it_can_be(form, layers, tmp_path):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.parametrize("form", [{}, {"direction": "reverse"}, {"directions": 2, "peep": True}])
+def test_a_run_does_not_go_on_from_the_run_before(form, tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    _, _, want = written(layer(**form), tmp_path)
+    runner = Interpreter(str(tmp_path / "m.tflite"))
+    runner.allocate_tensors()
+    x = np.random.default_rng(1).standard_normal((T, N, F)).astype(np.float32)
+    for _ in range(3):
+        runner.set_tensor(runner.get_input_details()[0]["index"], x)
+        runner.invoke()
+        for a, b in zip(runner.get_output_details(), want, strict=True):
+            np.testing.assert_allclose(runner.get_tensor(a["index"]), b, atol=1e-5)
+
+
+def test_a_layer_of_a_tflite_goes_on_from_run_to_run_as_there(tmp_path):
+    graph = layer()
+    graph.meta["source"] = "tflite"
+    ops, _, _ = written(graph, tmp_path)
+    assert "ZEROS_LIKE" not in ops
+
+
 @pytest.mark.parametrize(
     ("form", "reason"),
     [
