@@ -6,6 +6,7 @@
 #include "../kernels/gemm_pack.h"
 #include "../kernels/kernels.h"
 #include "benching.h"
+#include "rows.h"
 
 namespace bitlite {
 namespace {
@@ -35,15 +36,6 @@ double PeakGops(const char* symbol) {
   (void)symbol;
 #endif
   return 0;
-}
-
-template <typename Run>
-void ForEachRow(const char* family, Run run) {
-  int count = 0;
-  const KernelRow* rows = KernelRows(&count);
-  for (int i = 0; i < count; ++i) {
-    if (std::strcmp(rows[i].family, family) == 0 && (rows[i].isa & ~CpuIsa()) == 0) run(rows[i]);
-  }
 }
 
 Aligned<float> Random(int64_t n) {

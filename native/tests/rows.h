@@ -1,23 +1,35 @@
-// The kernels of a family that this CPU can run.
+// The kernels and the instruction sets that tests and timings go through: those that this CPU has
+// and BITLITE_ISA permits.
 #pragma once
 
 #include <cstring>
+#include <stdexcept>
+#include <string>
+#include <vector>
 
+#include "../cpu.h"
 #include "../kernels/kernels.h"
-#include "testing.h"
 
 namespace bitlite {
 
-template <typename Check>
-void ForEachRow(const char* family, Check check) {
+template <typename Visit>
+void ForEachRow(const char* family, Visit visit) {
   int count = 0, found = 0;
   const KernelRow* rows = KernelRows(&count);
   for (int i = 0; i < count; ++i) {
-    if (std::strcmp(rows[i].family, family) != 0 || (rows[i].isa & ~CpuIsa()) != 0) continue;
-    check(rows[i]);
+    if (std::strcmp(rows[i].family, family) != 0 || (rows[i].isa & ~ActiveIsa()) != 0) continue;
+    visit(rows[i]);
     ++found;
   }
-  CHECK(found > 0) << family;
+  if (found == 0) throw std::logic_error(std::string("no kernel of family ") + family);
+}
+
+inline std::vector<std::string> PermittedIsas() {
+  std::vector<std::string> names;
+  for (const std::string& name : AvailableIsas()) {
+    if ((IsaUpTo(name) & ~ActiveIsa()) == 0) names.push_back(name);
+  }
+  return names;
 }
 
 }  // namespace bitlite

@@ -2,11 +2,13 @@
 #include "../runtime.h"
 
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 
 #include "../arena.h"
 #include "../thread_pool.h"
+#include "rows.h"
 #include "testing.h"
 
 namespace bitlite {
@@ -134,7 +136,7 @@ struct Network {
 
 BITLITE_TEST(ThreadsDoNotChangeABit) {
   const std::vector<float> x = Values(2 * 33 * 31 * 5, 9);
-  for (const std::string& isa : AvailableIsas()) {
+  for (const std::string& isa : PermittedIsas()) {
     const std::vector<float> one = Network(1, IsaUpTo(isa)).Run(x);
     for (int threads : {2, 3, 4}) {
       const Network network(threads, IsaUpTo(isa));
@@ -214,6 +216,15 @@ BITLITE_TEST(RefusalsComeBeforeAnyWork) {
   CHECK(CheckStep(pointers, step, ActiveIsa()).find("group") != std::string::npos);
   step.inputs = {0, 5};
   CHECK(CheckStep(pointers, step, ActiveIsa()).find("index 5") != std::string::npos);
+}
+
+BITLITE_TEST(TestsRunWhatTheVariablePermits) {
+  const char* const given = std::getenv("BITLITE_ISA");
+  const std::string before = given == nullptr ? "" : given;
+  setenv("BITLITE_ISA", "scalar", 1);
+  ForEachRow("gemm_f32", [](const KernelRow& row) { CHECK(row.isa == kIsaScalar) << row.symbol; });
+  for (const std::string& isa : PermittedIsas()) CHECK(isa == "scalar") << isa;
+  setenv("BITLITE_ISA", before.c_str(), 1);
 }
 
 }  // namespace

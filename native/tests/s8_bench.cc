@@ -7,6 +7,7 @@
 #include "../kernels/layer_s8.h"
 #include "../runtime.h"
 #include "benching.h"
+#include "rows.h"
 
 namespace bitlite {
 namespace {
@@ -61,11 +62,7 @@ constexpr Case kCases[] = {
 };
 
 BITLITE_BENCH(gemm_s8_tiles) {
-  int count = 0;
-  const KernelRow* table = KernelRows(&count);
-  for (int i = 0; i < count; ++i) {
-    const KernelRow& row = table[i];
-    if (std::strcmp(row.family, "gemm_s8") != 0 || (row.isa & ~CpuIsa()) != 0) continue;
+  ForEachRow("gemm_s8", [](const KernelRow& row) {
     const GemmS8Kernel& kernel = reinterpret_cast<gemm_s8::Fn*>(row.fn)();
     const double peak = PeakGops(row.symbol);
     for (const Case& c : kCases) {
@@ -74,7 +71,7 @@ BITLITE_BENCH(gemm_s8_tiles) {
       OutputS8 out;
       out.acc_scale = {1e-4};
       out.bias.assign(static_cast<size_t>(c.n), 7);
-      const LayerS8 layer(kernel, SelectVectorS8(CpuIsa()),
+      const LayerS8 layer(kernel, SelectVectorS8(ActiveIsa()),
                           {w.data(), c.n, c.segments, c.length, k, 1}, out, 0, {});
       const int64_t elements = (c.m + 40) * c.row + c.segments * c.segment_step;
       Aligned<uint8_t> image(static_cast<size_t>(elements * kernel.act_bytes() + 64));
@@ -94,7 +91,7 @@ BITLITE_BENCH(gemm_s8_tiles) {
       benching::Report(std::string(row.symbol) + ": " + c.name, seconds,
                        2.0 * static_cast<double>(c.m * c.n * k), peak);
     }
-  }
+  });
 }
 
 struct Layer {
@@ -104,7 +101,7 @@ struct Layer {
 
 // Whole steps, with the copy of their input.
 BITLITE_BENCH(conv_s8_steps) {
-  for (const std::string& isa : AvailableIsas()) {
+  for (const std::string& isa : PermittedIsas()) {
     for (const Layer& l : {Layer{32, 16, 16, 3, 1, false}, Layer{16, 64, 64, 3, 1, false},
                            Layer{224, 3, 32, 3, 2, false}, Layer{56, 24, 144, 1, 1, false},
                            Layer{14, 96, 576, 1, 1, false}, Layer{112, 32, 32, 3, 1, true},

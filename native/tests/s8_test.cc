@@ -8,6 +8,7 @@
 #include "../kernels/layer_s8.h"
 #include "../requant.h"
 #include "../runtime.h"
+#include "rows.h"
 #include "testing.h"
 
 namespace bitlite {
@@ -22,19 +23,6 @@ int8_t Code(Random& random) {
   if (r % 8 == 0) return -128;
   if (r % 8 == 1) return 127;
   return static_cast<int8_t>(r >> 8);
-}
-
-template <typename Family>
-std::vector<const KernelRow*> RowsOf(const char* family) {
-  std::vector<const KernelRow*> found;
-  int count = 0;
-  const KernelRow* rows = KernelRows(&count);
-  for (int i = 0; i < count; ++i) {
-    if (std::strcmp(rows[i].family, family) == 0 && (rows[i].isa & ~CpuIsa()) == 0) {
-      found.push_back(&rows[i]);
-    }
-  }
-  return found;
 }
 
 // --- gemm_s8: a layer of `n` columns over `segments` runs of `length` activations, m rows.
@@ -81,7 +69,7 @@ void CheckLayer(const KernelRow& row, const LayerCase& c, uint32_t seed) {
   out.sum_range = {-128, 120};
   const LayerS8::Weights weights{
       reinterpret_cast<uint8_t*>(w.data()), c.n, c.segments, c.length, k, 1};
-  const LayerS8 layer(kernel, SelectVectorS8(CpuIsa()), weights, out, c.x_zero, {});
+  const LayerS8 layer(kernel, SelectVectorS8(ActiveIsa()), weights, out, c.x_zero, {});
 
   Aligned<uint8_t> image(static_cast<size_t>(c.m * row_length * kernel.act_bytes() + 64));
   kernel.load(image.data(), x.data(), c.m * row_length);
@@ -144,28 +132,28 @@ void CheckLayer(const KernelRow& row, const LayerCase& c, uint32_t seed) {
 }
 
 BITLITE_TEST(GemmTilesMatchLoops) {
-  for (const KernelRow* row : RowsOf<gemm_s8>("gemm_s8")) {
+  ForEachRow("gemm_s8", [](const KernelRow& row) {
     uint32_t seed = 1;
     for (int m = 1; m <= 18; ++m) {
-      for (int n : kSizes) CheckLayer(*row, {m, n, 2, 9, -128, DType::kI8, false, 0}, ++seed);
+      for (int n : kSizes) CheckLayer(row, {m, n, 2, 9, -128, DType::kI8, false, 0}, ++seed);
     }
     for (int length : kSizes) {
       for (int segments : {1, 3}) {
-        CheckLayer(*row, {7, 33, segments, length, 127, DType::kI8, false, 0}, ++seed);
-        CheckLayer(*row, {7, 65, segments, length, 3, DType::kI8, true, 0}, ++seed);
-        CheckLayer(*row, {5, 31, segments, length, 0, DType::kF32, false, 0}, ++seed);
-        CheckLayer(*row, {6, 64, segments, length, -1, DType::kI8, false, -7}, ++seed);
+        CheckLayer(row, {7, 33, segments, length, 127, DType::kI8, false, 0}, ++seed);
+        CheckLayer(row, {7, 65, segments, length, 3, DType::kI8, true, 0}, ++seed);
+        CheckLayer(row, {5, 31, segments, length, 0, DType::kF32, false, 0}, ++seed);
+        CheckLayer(row, {6, 64, segments, length, -1, DType::kI8, false, -7}, ++seed);
       }
     }
     for (int n : kSizes) {
       for (bool relu : {false, true}) {
-        CheckLayer(*row, {9, n, 2, 11, 1, DType::kI8, false, 0, true, relu}, ++seed);
-        CheckLayer(*row, {7, n, 1, 24, -3, DType::kI8, false, 5, true, relu}, ++seed);
+        CheckLayer(row, {9, n, 2, 11, 1, DType::kI8, false, 0, true, relu}, ++seed);
+        CheckLayer(row, {7, n, 1, 24, -3, DType::kI8, false, 5, true, relu}, ++seed);
       }
-      CheckLayer(*row, {9, n, 1, 40, 1, DType::kI8, true, 0}, ++seed);
-      CheckLayer(*row, {9, n, 1, 40, 1, DType::kF32, false, 3}, ++seed);
+      CheckLayer(row, {9, n, 1, 40, 1, DType::kI8, true, 0}, ++seed);
+      CheckLayer(row, {9, n, 1, 40, 1, DType::kF32, false, 3}, ++seed);
     }
-  }
+  });
 }
 
 // --- whole steps
@@ -214,7 +202,7 @@ std::vector<int8_t> RunStep(const Tensors& tensors, const StepSpec& spec,
 void CheckStep(const Tensors& tensors, const StepSpec& spec, const std::vector<int>& fed,
                const std::vector<const void*>& inputs) {
   const std::vector<int8_t> expected = RunStep(tensors, spec, fed, inputs, kIsaScalar, 1);
-  for (const std::string& isa : AvailableIsas()) {
+  for (const std::string& isa : PermittedIsas()) {
     for (int threads : {1, 3}) {
       const std::vector<int8_t> y = RunStep(tensors, spec, fed, inputs, IsaUpTo(isa), threads);
       CHECK(y == expected) << spec.op << " differs on " << isa << " with " << threads << " threads";

@@ -1,21 +1,18 @@
 // Times of the statistics kernels, on the sizes of a MobileNet.
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "../kernels/kernels.h"
 #include "benching.h"
+#include "rows.h"
 
 namespace bitlite {
 namespace {
 
 BITLITE_BENCH(statistics) {
-  int count = 0;
-  const KernelRow* rows = KernelRows(&count);
-  for (int i = 0; i < count; ++i) {
-    if (std::strcmp(rows[i].family, "statistics") != 0 || (rows[i].isa & ~CpuIsa()) != 0) continue;
-    const StatisticsKernel& kernel = reinterpret_cast<statistics::Fn*>(rows[i].fn)();
-    const std::string symbol = rows[i].symbol;
+  ForEachRow("statistics", [](const KernelRow& row) {
+    const StatisticsKernel& kernel = reinterpret_cast<statistics::Fn*>(row.fn)();
+    const std::string symbol = row.symbol;
     constexpr int kValues = 112 * 112 * 32;
     std::vector<float> x(kValues);
     for (int k = 0; k < kValues; ++k) x[k] = static_cast<float>(k % 1013) * 0.006f;
@@ -48,7 +45,7 @@ BITLITE_BENCH(statistics) {
                                        columns, columns, -127.0, 127.0, 254.0, 1});
                      }),
                      4.0 * k * k * static_cast<double>(columns), 0);
-  }
+  });
 }
 
 }  // namespace

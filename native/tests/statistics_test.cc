@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../kernels/kernels.h"
+#include "rows.h"
 #include "testing.h"
 
 namespace bitlite {
@@ -17,13 +18,9 @@ constexpr int kSizes[] = {1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 200, 25
 
 template <typename F>
 void OnEveryRow(F check) {
-  int count = 0;
-  const KernelRow* rows = KernelRows(&count);
-  for (int i = 0; i < count; ++i) {
-    if (std::strcmp(rows[i].family, "statistics") == 0 && (rows[i].isa & ~CpuIsa()) == 0) {
-      check(rows[i].symbol, reinterpret_cast<statistics::Fn*>(rows[i].fn)());
-    }
-  }
+  ForEachRow("statistics", [&](const KernelRow& row) {
+    check(row.symbol, reinterpret_cast<statistics::Fn*>(row.fn)());
+  });
 }
 
 std::vector<float> Floats(Random& random, int n) {

@@ -47,7 +47,7 @@ int main(int argc, char** argv) {
     ++run;
     std::cout << (failures == before ? "ok   " : "FAIL ") << name << "\n";
   }
-  std::cout << bitlite::IsaName(bitlite::CpuIsa()) << ": " << run << " tests, " << failures
+  std::cout << bitlite::IsaName(bitlite::ActiveIsa()) << ": " << run << " tests, " << failures
             << " failed checks\n";
   return failures == 0 && run > 0 ? 0 : 1;
 }
