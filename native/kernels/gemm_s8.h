@@ -6,9 +6,11 @@
 // kw * C in a padded image; dilation or groups make kh * kw segments. So nothing is gathered.
 //
 // Each kernel reads activations in a form of its own, made by `load` when they are copied (padded)
-// into scratch: s8 as they are, u8 = s8 + 128 for vpdpbusd, s16 for vpmaddwd. Packed weights are
-// [block][segment][step][column][kstep] int8, zero where a segment's last step or a block's last
-// columns stick out. A step may read up to kstep - 1 activations behind a segment.
+// into scratch: s8 as they are, u8 = s8 + 128 for vpdpbusd, s16 for vpmaddwd, and nibbles, the
+// halves of s8 + 128: kstep low ones, kstep high ones, and so on. Nibbles are for segments that
+// were copied one by one. Packed weights are [block][segment][step][column][kstep] int8, zero where
+// a segment's last step or a block's last columns stick out. A step may read up to kstep - 1
+// activations behind a segment.
 #pragma once
 
 #include <cstdint>
@@ -57,7 +59,7 @@ struct GemmS8Tile {
   int32_t r_zero_point, add_zero_point, add_qmin, add_qmax;
 };
 
-enum class ActForm : uint8_t { kS8, kU8, kS16 };
+enum class ActForm : uint8_t { kS8, kU8, kS16, kNibbles };
 
 using GemmS8TileFn = void (*)(const GemmS8Tile&);
 
@@ -76,13 +78,22 @@ struct GemmS8Kernel {
   // Null where 3x3 convolutions are fastest as they are: see winograd_s8.h.
   const WinogradS8* winograd = nullptr;
 
-  int act_bytes() const { return form == ActForm::kS16 ? 2 : 1; }
+  int act_bytes() const { return form == ActForm::kS16 || form == ActForm::kNibbles ? 2 : 1; }
+  // Of n activations that `load` copies.
+  int64_t run_bytes(int64_t n) const { return (n + kstep - 1) / kstep * kstep * act_bytes(); }
   // What stands for the code q in this form, as an integer.
-  int form_value(int q) const { return form == ActForm::kU8 ? q + 128 : q; }
+  int form_value(int q) const {
+    return form == ActForm::kU8 || form == ActForm::kNibbles ? q + 128 : q;
+  }
 };
 
 // Family gemm_s8: the exported function of a row gives the table above.
 struct gemm_s8 {
+  using Fn = const GemmS8Kernel&();
+};
+
+// Family gemv_s8: the same for products of a few rows, whose weights are read but once or twice.
+struct gemv_s8 {
   using Fn = const GemmS8Kernel&();
 };
 

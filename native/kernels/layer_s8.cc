@@ -40,6 +40,7 @@ std::vector<int> BlockWidths(int64_t vectors, int max_nv, int64_t min_blocks) {
 }  // namespace
 
 const GemmS8Kernel& SelectGemmS8(IsaMask isa) { return BITLITE_SELECT(gemm_s8, isa).fn(); }
+const GemmS8Kernel& SelectGemvS8(IsaMask isa) { return BITLITE_SELECT(gemv_s8, isa).fn(); }
 const VectorS8Kernel& SelectVectorS8(IsaMask isa) { return BITLITE_SELECT(vector_s8, isa).fn(); }
 
 OutputS8 OutputS8::Slice(int64_t begin, int64_t n) const {
@@ -284,6 +285,12 @@ int32_t LayerS8::SumRow(const uint8_t* row, const int32_t* segments) const noexc
     switch (kernel_.form) {
       case ActForm::kU8:
         for (int64_t i = 0; i < segment_length_; ++i) sum += p[i];
+        break;
+      case ActForm::kNibbles:
+        for (int64_t i = 0; i < segment_length_; ++i) {
+          const uint8_t* low = p + i / kernel_.kstep * 2 * kernel_.kstep + i % kernel_.kstep;
+          sum += low[0] + 16 * low[kernel_.kstep];
+        }
         break;
       case ActForm::kS8:
         for (int64_t i = 0; i < segment_length_; ++i) sum += static_cast<int8_t>(p[i]);

@@ -17,6 +17,7 @@
 namespace bitlite {
 
 const GemmS8Kernel& SelectGemmS8(IsaMask isa);
+const GemmS8Kernel& SelectGemvS8(IsaMask isa);
 const VectorS8Kernel& SelectVectorS8(IsaMask isa);
 
 // How accumulators (at scale sx * sw) become outputs; one value, or one per column of the layer.

@@ -78,7 +78,7 @@ Recurrent::Recurrent(const RnnLayer& layer, PlanContext& plan)
     constants_.push_back(PackDirection(l_, plan, d, s_.parts));
   }
   if (l_.dynamic) {
-    const GemmS8Kernel& kernel = SelectGemmS8(plan.isa);
+    const GemmS8Kernel& kernel = SelectGemvS8(plan.isa);
     const VectorS8Kernel& vector = SelectVectorS8(plan.isa);
     const RnnConstants& c = constants_[0];
     const int64_t columns = l_.gates() * width_;

@@ -55,7 +55,7 @@ Aligned<float> InColumns(const float* values, const RnnGates& gates) {
 
 RnnCodes::RnnCodes(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, int64_t k,
                    int64_t rows, int64_t columns, bool sums)
-    : kernel_(&kernel), vector_(&vector), k_(k), row_bytes_(k * kernel.act_bytes()), summed_(sums) {
+    : kernel_(&kernel), vector_(&vector), k_(k), row_bytes_(kernel.run_bytes(k)), summed_(sums) {
   sums_ = Lines(static_cast<size_t>(rows) * sizeof(void*));
   line_ = sums_ + Lines(static_cast<size_t>(rows) * sizeof(int32_t));
   bias_ = line_ + Lines(static_cast<size_t>(k));
@@ -100,7 +100,7 @@ RnnMatrix::RnnMatrix(const PlanContext& plan, const TensorSpec& w, int64_t d, co
       biased_(bias.size() > 0),
       bias_(biased_ ? std::move(bias) : InColumns(nullptr, gates)) {
   if (dynamic) {
-    tiles_ = &SelectGemmS8(plan.isa);
+    tiles_ = &SelectGemvS8(plan.isa);
     scale_ = BITLITE_SELECT(rnn_scale, plan.isa).fn;
     columns_ = BITLITE_SELECT(rnn_columns, plan.isa).fn;
     PackCodes(w, d, rows);
@@ -229,26 +229,27 @@ void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const 
     columns_({Column(part + 1) - first, sums_.data() + first, scales_.data() + first, factor,
               x.params.scale, x.bias, x.multiplier});
   }
+  // Block by block: its weights stay in the first level of cache.
   const int64_t tiles = CeilDiv(x.count, tiles_->max_mr[nv_]);
-  for (int64_t tile = 0, row = 0, end = 0; tile < tiles; ++tile, row = end) {
-    end = x.count * (tile + 1) / tiles;
-    t.rows = x.address + row;
-    for (const Block& block : blocks_[part]) {
-      t.w = codes_.data() + block.at;
-      t.bias = wants_sums() ? none_.data() : x.bias + (block.column - first);
-      t.multiplier = x.multiplier + (block.column - first);
-      t.bias_f32 = bias_.data() + block.column;
-      t.n = static_cast<int32_t>(block.columns);
+  for (const Block& block : blocks_[part]) {
+    t.w = codes_.data() + block.at;
+    t.bias = wants_sums() ? none_.data() : x.bias + (block.column - first);
+    t.multiplier = x.multiplier + (block.column - first);
+    t.bias_f32 = bias_.data() + block.column;
+    t.n = static_cast<int32_t>(block.columns);
+    for (int64_t tile = 0, row = 0, end = 0; tile < tiles; ++tile, row = end) {
+      end = x.count * (tile + 1) / tiles;
+      t.rows = x.address + row;
       t.y = y + row * all + block.column;
       tiles_->tile(block.nv, static_cast<int>(end - row))(t);
     }
-    if (wants_sums()) ScaleRows(x, row, end, part, factor, y);
   }
+  if (wants_sums()) ScaleRows(x, part, factor, y);
 }
 
 // Accumulators to floats, in place, where weights have zero points.
-void RnnMatrix::ScaleRows(const RnnCodes::Rows& x, int64_t begin, int64_t end, int64_t part,
-                          int32_t factor, float* y) const noexcept {
+void RnnMatrix::ScaleRows(const RnnCodes::Rows& x, int64_t part, int32_t factor,
+                          float* y) const noexcept {
   const int64_t first = Column(part);
   RnnScaleArgs s{};
   s.columns = Column(part + 1) - first;
@@ -258,7 +259,7 @@ void RnnMatrix::ScaleRows(const RnnCodes::Rows& x, int64_t begin, int64_t end, i
   s.zeros = zeros_.data() + first;
   s.factor = factor;
   s.scale = x.params.scale;
-  for (int64_t r = begin; r < end; ++r) {
+  for (int64_t r = 0; r < x.count; ++r) {
     s.y = y + r * gates_.columns() + first;
     s.acc = reinterpret_cast<const int32_t*>(s.y);
     const int64_t sum = x.sums[r] - k_ * x.params.zero_point;

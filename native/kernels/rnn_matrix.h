@@ -90,8 +90,7 @@ class RnnMatrix {
     int64_t column, columns, at;  // at: of its packed codes
   };
 
-  void ScaleRows(const RnnCodes::Rows& x, int64_t begin, int64_t end, int64_t part, int32_t factor,
-                 float* y) const noexcept;
+  void ScaleRows(const RnnCodes::Rows& x, int64_t part, int32_t factor, float* y) const noexcept;
   void PackFloat(const TensorSpec& w, int64_t d);
   void PackCodes(const TensorSpec& w, int64_t d, int64_t rows);
 

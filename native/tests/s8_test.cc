@@ -35,6 +35,7 @@ struct LayerCase {
   int weight_zero;  // 0: none
   bool gemmlowp = false;
   bool relu = false;
+  bool ends = false;  // all codes stand at an end of their type
 };
 
 void CheckLayer(const KernelRow& row, const LayerCase& c, uint32_t seed) {
@@ -45,6 +46,12 @@ void CheckLayer(const KernelRow& row, const LayerCase& c, uint32_t seed) {
   std::vector<int8_t> x(static_cast<size_t>(c.m * row_length)), w(static_cast<size_t>(c.n * k));
   for (int8_t& v : x) v = Code(random);
   for (int8_t& v : w) v = Code(random);
+  if (c.ends) {
+    std::fill(x.begin(), x.end(), int8_t{127});
+    for (int o = 0; o < c.n; ++o) {
+      std::fill_n(w.begin() + o * k, k, static_cast<int8_t>(o % 2 == 0 ? 127 : -128));
+    }
+  }
   OutputS8 out;
   out.dtype = c.dtype;
   for (int o = 0; o < c.n; ++o) {
@@ -71,13 +78,15 @@ void CheckLayer(const KernelRow& row, const LayerCase& c, uint32_t seed) {
       reinterpret_cast<uint8_t*>(w.data()), c.n, c.segments, c.length, k, 1};
   const LayerS8 layer(kernel, SelectVectorS8(ActiveIsa()), weights, out, c.x_zero, {});
 
-  Aligned<uint8_t> image(static_cast<size_t>(c.m * row_length * kernel.act_bytes() + 64));
-  kernel.load(image.data(), x.data(), c.m * row_length);
+  const int64_t run = kernel.run_bytes(c.length + gap);
+  Aligned<uint8_t> image(static_cast<size_t>(c.m * c.segments * run + 64));
+  for (int s = 0; s < c.m * c.segments; ++s) {
+    kernel.load(image.data() + s * run, x.data() + s * (c.length + gap), c.length + gap);
+  }
   std::vector<const uint8_t*> rows;
   std::vector<int32_t> segments, sums(static_cast<size_t>(c.m));
-  for (int m = 0; m < c.m; ++m) rows.push_back(image.data() + m * row_length * kernel.act_bytes());
-  for (int s = 0; s < c.segments; ++s)
-    segments.push_back(s * (c.length + gap) * kernel.act_bytes());
+  for (int m = 0; m < c.m; ++m) rows.push_back(image.data() + m * c.segments * run);
+  for (int s = 0; s < c.segments; ++s) segments.push_back(static_cast<int32_t>(s * run));
   const int64_t stride = c.n + 3;
   std::vector<int8_t> residual(static_cast<size_t>(c.m * stride));
   for (int8_t& v : residual) v = Code(random);
@@ -131,29 +140,33 @@ void CheckLayer(const KernelRow& row, const LayerCase& c, uint32_t seed) {
   }
 }
 
+void CheckTiles(const KernelRow& row) {
+  uint32_t seed = 1;
+  for (int m = 1; m <= 18; ++m) {
+    for (int n : kSizes) CheckLayer(row, {m, n, 2, 9, -128, DType::kI8, false, 0}, ++seed);
+  }
+  for (int length : kSizes) {
+    for (int segments : {1, 3}) {
+      CheckLayer(row, {7, 33, segments, length, 127, DType::kI8, false, 0}, ++seed);
+      CheckLayer(row, {7, 65, segments, length, 3, DType::kI8, true, 0}, ++seed);
+      CheckLayer(row, {5, 31, segments, length, 0, DType::kF32, false, 0}, ++seed);
+      CheckLayer(row, {6, 64, segments, length, -1, DType::kI8, false, -7}, ++seed);
+    }
+  }
+  for (int n : kSizes) {
+    for (bool relu : {false, true}) {
+      CheckLayer(row, {9, n, 2, 11, 1, DType::kI8, false, 0, true, relu}, ++seed);
+      CheckLayer(row, {7, n, 1, 24, -3, DType::kI8, false, 5, true, relu}, ++seed);
+    }
+    CheckLayer(row, {9, n, 1, 40, 1, DType::kI8, true, 0}, ++seed);
+    CheckLayer(row, {9, n, 1, 40, 1, DType::kF32, false, 3}, ++seed);
+    CheckLayer(row, {3, n, 1, 300, -128, DType::kF32, false, 0, false, false, true}, ++seed);
+  }
+}
+
 BITLITE_TEST(GemmTilesMatchLoops) {
-  ForEachRow("gemm_s8", [](const KernelRow& row) {
-    uint32_t seed = 1;
-    for (int m = 1; m <= 18; ++m) {
-      for (int n : kSizes) CheckLayer(row, {m, n, 2, 9, -128, DType::kI8, false, 0}, ++seed);
-    }
-    for (int length : kSizes) {
-      for (int segments : {1, 3}) {
-        CheckLayer(row, {7, 33, segments, length, 127, DType::kI8, false, 0}, ++seed);
-        CheckLayer(row, {7, 65, segments, length, 3, DType::kI8, true, 0}, ++seed);
-        CheckLayer(row, {5, 31, segments, length, 0, DType::kF32, false, 0}, ++seed);
-        CheckLayer(row, {6, 64, segments, length, -1, DType::kI8, false, -7}, ++seed);
-      }
-    }
-    for (int n : kSizes) {
-      for (bool relu : {false, true}) {
-        CheckLayer(row, {9, n, 2, 11, 1, DType::kI8, false, 0, true, relu}, ++seed);
-        CheckLayer(row, {7, n, 1, 24, -3, DType::kI8, false, 5, true, relu}, ++seed);
-      }
-      CheckLayer(row, {9, n, 1, 40, 1, DType::kI8, true, 0}, ++seed);
-      CheckLayer(row, {9, n, 1, 40, 1, DType::kF32, false, 3}, ++seed);
-    }
-  });
+  ForEachRow("gemm_s8", CheckTiles);
+  ForEachRow("gemv_s8", CheckTiles);
 }
 
 // --- whole steps

@@ -42,15 +42,16 @@ inline Vec Expm1(Vec x) {
 }
 
 inline Vec Sigmoid(Vec x) {
-  const Vec e = Exp(Set(-0.0f) - Abs(x));  // never overflows
-  const Vec denominator = Set(1.0f) + e;
-  return IfNan(x, x, IfLess(x, Set(0.0f), e / denominator, Set(1.0f) / denominator));
+  const ExpParts s = SplitExp(Set(-0.0f) - Abs(x));  // never overflows
+  const Vec e = ScaleDown2(Fma(ExpTail(s.r), s.r, Set(1.0f)), s.n);
+  return IfNan(x, x, IfLess(x, Set(0.0f), e, Set(1.0f)) / (Set(1.0f) + e));
 }
 
 inline Vec Tanh(Vec x) {
-  const Vec e = Expm1(Set(-2.0f) * Abs(x));
-  const Vec y = (Set(-0.0f) - e) / (e + Set(2.0f));
-  return IfNan(x, x, CopySign(y, x));
+  const ExpParts s = SplitExp(Set(-2.0f) * Abs(x));
+  const Vec power = ScaleDown2(Set(1.0f), s.n);
+  const Vec e = Fma(ExpTail(s.r) * s.r, power, power - Set(1.0f));
+  return IfNan(x, x, CopySign((Set(-0.0f) - e) / (e + Set(2.0f)), x));
 }
 
 // Cephes logf; zero and negative arguments give -inf and NaN.

@@ -53,13 +53,19 @@ inline Vec SumAt(const bitlite::RnnF32Args& t, int64_t block, int gate, int v) {
          Load(GateAt<GATES>(t.bias, block, gate, v));
 }
 
+// In two passes over a run of units, so that the activations of one pass do not wait for each
+// other.
 template <typename F, typename G, typename H>
 inline void LstmRow(const bitlite::RnnF32Args& t, F f, G g, H h) {
+  constexpr int64_t kBlocks = 4;
   const RnnClip clip(t.clip), cell_clip(t.cell_clip);
   const Vec one = Set(1.0f);
-  for (int64_t block = 0; block < t.blocks; ++block) {
-    for (int v = 0; v < kBlock; v += Vec::kWidth) {
-      const int64_t at = block * kBlock + v;
+  alignas(64) float out[kBlocks * kBlock];
+  for (int64_t first = 0; first < t.blocks; first += kBlocks) {
+    const int64_t last = first + kBlocks < t.blocks ? first + kBlocks : t.blocks;
+    for (int64_t at = first * kBlock; at < last * kBlock; at += Vec::kWidth) {
+      const int64_t block = at / kBlock;
+      const int v = static_cast<int>(at % kBlock);
       Vec i = SumAt<4>(t, block, 0, v), o = SumAt<4>(t, block, 1, v);
       Vec forget = SumAt<4>(t, block, 2, v);
       const Vec candidate = g(clip(SumAt<4>(t, block, 3, v)));
@@ -73,7 +79,10 @@ inline void LstmRow(const bitlite::RnnF32Args& t, F f, G g, H h) {
       cell = cell_clip(forget * cell + i * candidate);
       if (t.peephole != nullptr) o = o + Load(GateAt<3>(t.peephole, block, 1, v)) * cell;
       Store(t.cell + at, cell);
-      Store(t.y + at, f(clip(o)) * h(cell));
+      Store(out + (at - first * kBlock), f(clip(o)));
+    }
+    for (int64_t at = first * kBlock; at < last * kBlock; at += Vec::kWidth) {
+      Store(t.y + at, Load(out + (at - first * kBlock)) * h(Load(t.cell + at)));
     }
   }
 }

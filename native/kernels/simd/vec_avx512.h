@@ -71,6 +71,7 @@ inline Vec CopySign(Vec magnitude, Vec sign) {
   return {_mm512_or_ps(_mm512_andnot_ps(bit, magnitude.v), _mm512_and_ps(bit, sign.v))};
 }
 inline Vec Scale2(Vec a, Vec n) { return {_mm512_scalef_ps(a.v, n.v)}; }
+inline Vec ScaleDown2(Vec a, Vec n) { return Scale2(a, n); }
 inline Vec Mantissa(Vec a) {
   return {_mm512_getmant_ps(a.v, _MM_MANT_NORM_p5_1, _MM_MANT_SIGN_src)};
 }
