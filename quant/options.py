@@ -370,7 +370,11 @@ class ConvertOptions:
         "opset", Int(0, 23), 0, "opset of a written .onnx, 18 to 23; 0 = the first that has it all", group=RUN
     )
     read_back: bool = flag(
-        "readBack", Switch(), True, "read what was written and compare it, on random input, with its source", group=RUN
+        "readBack",
+        Switch(),
+        True,
+        "read what was written and compare it with its source, on a calibration sample or random input",
+        group=RUN,
     )
     infer: bool = flag("infer", Switch(), False, "run the written model once on random input", group=RUN)
     report: str = flag(

@@ -80,6 +80,11 @@ def file_feeds(options: BenchOptions, ports: Sequence[Port]) -> Iterator[Feed]:
     yield from Dataset(spec, [InputSpec(p.name, p.shape or (), p.dtype, p.layout) for p in ports])
 
 
+def typed_feed(feed: Mapping[str, np.ndarray], ports: Sequence[Port]) -> Feed:
+    """Values in the layout of the ports as their types: codes where a port takes them."""
+    return {p.name: _typed(feed[p.name], p) for p in ports}
+
+
 def feed_for(feed: Mapping[str, np.ndarray], given: Sequence[Port], wanted: Sequence[Port]) -> Feed:
     """The values of one model's inputs as another model takes them: layout, type and name.
 
@@ -87,18 +92,18 @@ def feed_for(feed: Mapping[str, np.ndarray], given: Sequence[Port], wanted: Sequ
         UsageError: the models' inputs do not correspond.
     """
     partner = partners(given, wanted, "inputs")
-    return {port.name: _typed(_turned(_real(feed[p.name], p), p, port), port) for p, port in zip(partner, wanted)}
+    return {port.name: _typed(_turned(real(feed[p.name], p), p, port), port) for p, port in zip(partner, wanted)}
 
 
 def outputs_like(outputs: Mapping[str, np.ndarray], made: Sequence[Port], wanted: Sequence[Port]) -> Feed:
     """One model's outputs as reals under the names and in the layout of another's."""
     partner = partners(made, wanted, "outputs")
-    return {port.name: _turned(_real(outputs[p.name], p), p, port) for p, port in zip(partner, wanted)}
+    return {port.name: _turned(real(outputs[p.name], p), p, port) for p, port in zip(partner, wanted)}
 
 
 def real_outputs(outputs: Mapping[str, np.ndarray], ports: Sequence[Port]) -> Feed:
     """Outputs as the reals that they stand for."""
-    return {p.name: _real(outputs[p.name], p) for p in ports}
+    return {p.name: real(outputs[p.name], p) for p in ports}
 
 
 def partners(given: Sequence[Port], wanted: Sequence[Port], what: str) -> list[Port]:
@@ -112,7 +117,7 @@ def partners(given: Sequence[Port], wanted: Sequence[Port], what: str) -> list[P
     return list(given)
 
 
-def _real(array: np.ndarray, port: Port) -> np.ndarray:
+def real(array: np.ndarray, port: Port) -> np.ndarray:
     return dequantize(array, port.quant) if port.quant is not None and array.dtype.kind in "iu" else array
 
 

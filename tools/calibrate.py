@@ -17,6 +17,7 @@ from .convert_report import Report
 from .progress import track
 
 if TYPE_CHECKING:
+    from ..quant.data import Dataset
     from ..quant.weight_quant import WeightSettings
 
 _IMAGE_OPTIONS = (
@@ -25,16 +26,30 @@ _IMAGE_OPTIONS = (
 )  # fmt: skip
 
 
-def post_train(graph: Graph, options: ConvertOptions, report: Report) -> None:
+def open_samples(graph: Graph, options: ConvertOptions, report: Report) -> Dataset | None:
+    """The calibration data, looked at; None where none are used. Raises DataError before any file is written."""
+    used = options.quant_type == "PostTraining" or options.mixed
+    if not used or (not options.calibrate_path and options.calibration_data is None):
+        return None
+    from ..quant.data import Dataset, DataSpec
+    from ..quant.data_lint import lint
+    from ..quant.first_layer import first_layers, input_specs
+
+    with options.blame("calibrate_path", *_IMAGE_OPTIONS):
+        dataset = Dataset(DataSpec.from_options(options), input_specs(graph, options.input_data_format or "NHWC"))
+        looked = lint(dataset, first_layers(graph), lambda items: _track(items, "looking at the data", options))
+    report.data = looked
+    report.notes += [*dict.fromkeys((*looked.notes, *dataset.notes)), *(f"warning: {text}" for text in looked.warnings)]
+    return dataset
+
+
+def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, report: Report) -> None:
     """Quantizes the graph in place. Raises DataError or UsageError before any file is written."""
     from ..quant.post_training import Settings, quantize_graph
     from ..quant.quality import advice, save_tables
     from ..quant.statistics import load_statistics, save_statistics
 
     kept = frozenset(select(graph, options.keep_float))
-    report.notes += _come_quantized(graph, options, kept)
-    with options.blame("calibrate_path", *_IMAGE_OPTIONS):
-        dataset = _dataset(graph, options, report)
     with options.blame("load_dist"):
         loaded = load_statistics(options.load_dist) if options.load_dist else None
     settings = Settings(
@@ -54,7 +69,7 @@ def post_train(graph: Graph, options: ConvertOptions, report: Report) -> None:
         measure=bool(options.debug_info_save_path or options.report),
     )
     with options.blame("load_dist" if loaded is not None else "calibrate_path"):
-        result = quantize_graph(graph, dataset, settings, lambda items, label: _track(items, label, options))
+        result = quantize_graph(graph, samples, settings, lambda items, label: _track(items, label, options))
     if options.dump_dist:
         save_statistics(options.dump_dist, result.statistics)
     report.notes += _notes(result, settings, options)
@@ -68,26 +83,27 @@ def post_train(graph: Graph, options: ConvertOptions, report: Report) -> None:
         save_tables(options.debug_info_save_path, result.rows)
 
 
-def mixed_bits(graph: Graph, settings: WeightSettings, options: ConvertOptions, report: Report) -> WeightSettings:
+def mixed_bits(
+    graph: Graph, settings: WeightSettings, samples: Dataset | None, options: ConvertOptions, report: Report
+) -> WeightSettings:
     """The settings with the bits that mixed=true finds. Raises DataError or UsageError before any file is written."""
     from ..quant.fidelity import spread
     from ..quant.mixed_bits import SAMPLES, choose_bits
 
     threshold = options.mean_error_threshold
-    with options.blame("calibrate_path", *_IMAGE_OPTIONS):
-        dataset = _dataset(graph, options, report)
-        samples = list(dataset.only(spread(len(dataset), SAMPLES)))
+    assert samples is not None
+    picked = list(samples.only(spread(len(samples), SAMPLES)))
     with options.blame("mixed"):
         found = choose_bits(
             graph,
-            samples,
+            picked,
             settings,
             threshold,
             options.threads or os.cpu_count() or 1,
             lambda items, label: _track(items, label, options),
         )
     file = f" (.{settings.container or 'ms'})" if len(options.output_format) > 1 else ""
-    judged = f"on {len(samples)} samples, {threshold:g} allowed"
+    judged = f"on {len(picked)} samples, {threshold:g} allowed"
     if found.start > threshold:
         report.notes.append(
             f"warning: mixed{file}: 8 bits for every layer cost a mean relative error of {found.start:.3g} ({judged}),"
@@ -120,13 +136,15 @@ def make_dynamic(graph: Graph, options: ConvertOptions, report: Report) -> None:
     report.notes += found.notes()
 
 
-def _come_quantized(graph: Graph, options: ConvertOptions, kept: frozenset[Node]) -> list[str]:
-    """A note on the parts that compute on integers already. Refuses models where nothing else is left to quantize."""
+def come_quantized(graph: Graph, options: ConvertOptions) -> list[str]:
+    """A note for PostTraining on the parts that compute on integers already. Refuses models that leave nothing else to
+    quantize."""
     from ..quant.placement import place
 
     there = [n for n in graph.nodes if n.op not in ("Quantize", "Dequantize") and any(map(is_quantized, n.outputs))]
     if not there:
         return []
+    kept = frozenset(select(graph, options.keep_float))
     if not any(node.op != "Identity" for node in place(graph, kept, target=options.target).layers):
         raise UsageError(
             f"{options.model_file}: is quantized already: {there[0].name} ({there[0].op}) computes"
@@ -135,22 +153,6 @@ def _come_quantized(graph: Graph, options: ConvertOptions, kept: frozenset[Node]
         )
     names = ", ".join(n.name for n in there[:3]) + (f" and {len(there) - 3} more" if len(there) > 3 else "")
     return [f"{len(there)} operators come quantized and keep their own scales: {names}"]
-
-
-def _dataset(graph: Graph, options: ConvertOptions, report: Report) -> Any:
-    if not options.calibrate_path and options.calibration_data is None:
-        return None
-    from ..quant.data import Dataset, DataSpec
-    from ..quant.data_lint import lint
-    from ..quant.first_layer import first_layers, input_specs
-
-    # Files come as a .ms takes them, arrays from Python as the model's own input is.
-    layout = (options.input_data_format or "NHWC") if options.calibration_data is None else ""
-    dataset = Dataset(DataSpec.from_options(options), input_specs(graph, layout))
-    looked = lint(dataset, first_layers(graph), lambda items: _track(items, "looking at the data", options))
-    report.data = looked
-    report.notes += [*dict.fromkeys((*looked.notes, *dataset.notes)), *(f"warning: {text}" for text in looked.warnings)]
-    return dataset
 
 
 def _track(items: Iterable[Any], label: str, options: ConvertOptions) -> Iterable[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..converter.errors import GraphError, ModelError, UnsupportedError, UsageError
 from ..converter.execute import is_quantized
@@ -18,9 +18,13 @@ from ..quant.options import ConvertOptions
 from ..quant.selection import select
 from ..quant.selectors import parse_selector
 from ..quant.weight_quant import WeightRow
+from .calibrate import come_quantized, open_samples
 from .convert_report import Report
 from .onnx_products import products_note
 from .read_back import Original, check_written
+
+if TYPE_CHECKING:
+    from ..quant.data import Dataset
 
 _CONTAINERS = {"TFLITE": "tflite", "ONNX": "onnx", "MSLITE": "ms", "": None}
 
@@ -59,7 +63,11 @@ def run(options: ConvertOptions) -> Report:
         _check_states(graph, options)
         _check_selections(graph, options)
         _check_formats(graph, options)
-    targets = _quantized(graph, options, report)
+    if options.quant_type == "PostTraining":
+        report.notes += come_quantized(graph, options)
+    samples = open_samples(graph, options, report)
+    targets = _quantized(graph, options, report, samples)
+    sample = next(samples.only([len(samples) // 2])) if samples is not None and options.read_back else None
     originals: dict[int, Original] = {}
     with Staging() as staging:
         for container, target in targets.items():
@@ -67,8 +75,8 @@ def run(options: ConvertOptions) -> Report:
             staged = staging.place(path, sources=(options.model_file,))
             report.files[path] = _write(target, container, staged, options, report)
             if options.read_back:
-                original = originals.setdefault(id(target), Original(target, options.threads or 1))
-                check_written(staged, original)
+                original = originals.setdefault(id(target), Original(target, options.threads or 1, sample))
+                report.notes += map(staging.in_place, filter(None, [check_written(staged, original)]))
         report.seconds = time.perf_counter() - start
         if options.infer or options.verify:
             from .infer import run_written
@@ -147,22 +155,24 @@ def _target_passes(container: str, options: ConvertOptions) -> tuple[Pass, ...]:
     return for_target(container, *layouts, options.onnx_weights)
 
 
-def _quantized(graph: Graph, options: ConvertOptions, report: Report) -> dict[str, Graph]:
+def _quantized(graph: Graph, options: ConvertOptions, report: Report, samples: Dataset | None) -> dict[str, Graph]:
     """What each format is written from: weights get the form that it keeps, everything else is decided once."""
     containers = [name.lower() for name in options.output_format]
     if options.quant_type != "WeightQuant" or len(containers) == 1:
-        quantize(graph, options, report, containers[0])
+        quantize(graph, options, report, samples, containers[0])
         return dict.fromkeys(containers, graph)
     targets = {container: graph.copy() for container in containers}
     layers: dict[str, list[WeightRow]] = {}
     for container in sorted(containers, key=lambda name: name == "ms"):  # first those that refuse widths
-        quantize(targets[container], options, report, container)
+        quantize(targets[container], options, report, samples, container)
         layers[container] = report.layers
     report.layers, report.notes = layers[containers[0]], list(dict.fromkeys(report.notes))
     return targets
 
 
-def quantize(graph: Graph, options: ConvertOptions, report: Report, container: str = "ms") -> None:
+def quantize(
+    graph: Graph, options: ConvertOptions, report: Report, samples: Dataset | None = None, container: str = "ms"
+) -> None:
     """Applies the quantization that the options ask for, in place; `container` is what keeps the weights."""
     if options.quant_type == "WeightQuant":
         from ..quant.weight_quant import WeightSettings, quantize_graph_weights
@@ -182,7 +192,7 @@ def quantize(graph: Graph, options: ConvertOptions, report: Report, container: s
         if options.mixed:
             from .calibrate import mixed_bits
 
-            settings = mixed_bits(graph, settings, options, report)
+            settings = mixed_bits(graph, settings, samples, options, report)
         report.layers = quantize_graph_weights(graph, settings)
         if not any(not row.reason for row in report.layers):
             left = "integer weights stay as they are" if stored else "the file holds the float weights"
@@ -190,7 +200,7 @@ def quantize(graph: Graph, options: ConvertOptions, report: Report, container: s
     elif options.quant_type == "PostTraining":
         from .calibrate import post_train
 
-        post_train(graph, options, report)
+        post_train(graph, samples, options, report)
     elif options.quant_type == "DynamicQuant":
         from .calibrate import make_dynamic
 

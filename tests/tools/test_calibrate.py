@@ -5,6 +5,8 @@ from pathlib import Path
 import bitlite
 import numpy as np
 import pytest
+from bitlite.converter.formats import ms
+from onnx import TensorProto, helper, numpy_helper, save
 
 DEMO = Path(__file__).parents[2] / "demo"
 
@@ -41,3 +43,34 @@ def test_weights_that_are_integers_stay_as_they_are(tmp_path):
     x = np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 8, 8, 1)
     first, second = (bitlite.load(tmp_path / name).run(x) for name in ("w4.ms", "again.ms"))
     assert all(np.array_equal(a, b) for a, b in zip(first.values(), second.values()))
+
+
+@pytest.mark.parametrize("form", ["stack", "batches of one", "without a batch", "dict", "function", "file"])
+def test_arrays_come_in_the_layout_of_the_written_file_or_of_the_model(tmp_path, form):
+    rng = np.random.default_rng(0)
+    w = numpy_helper.from_array(rng.normal(size=(6, 3, 3, 3)).astype(np.float32), "w")
+    ends = (helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, 3, 8, 6]), ("y", None)))
+    graph = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["y"])], "g", *([end] for end in ends), [w])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    (port,) = bitlite.load(tmp_path / "m.onnx").inputs
+    assert port.shape == (1, 3, 8, 6)
+
+    def given(samples):
+        if form == "file":
+            np.save(tmp_path / "x.npy", samples)
+            return {"calibrate_path": {"x": str(tmp_path / "x.npy")}, "calibrate_size": len(samples)}
+        forms = {
+            "stack": samples,
+            "batches of one": [s[None] for s in samples],
+            "without a batch": list(samples),
+            "dict": [{"x": s[None]} for s in samples],
+            "function": lambda: iter([s[None] for s in samples]),
+        }
+        return {"calibration_data": forms[form]}
+
+    samples, written = rng.normal(size=(4, 8, 6, 3)).astype(np.float32), []
+    for arrays in (samples, samples.transpose(0, 3, 1, 2)):
+        bitlite.convert(tmp_path / "m.onnx", tmp_path / "q", quant_type="PostTraining", quiet=True, **given(arrays))
+        scales = [t.quant.scale for t in ms.read(str(tmp_path / "q.ms")).tensors() if t.quant is not None]
+        written.append(np.concatenate(scales))
+    np.testing.assert_array_equal(*written)
