@@ -34,13 +34,14 @@ class Integer:
     """The rewritten graph, and how it relates to the float one.
 
     twin: float tensor → its codes. node: float node → its rewritten form. layers: by float node, those with a weight.
-    notes: what a user should know.
+    shared: weights of several layers, in codes that are the same for all. notes: what a user should know.
     """
 
     graph: Graph
     twin: dict[Tensor, Tensor] = field(default_factory=dict)
     node: dict[Node, Node] = field(default_factory=dict)
     layers: dict[Node, Layer] = field(default_factory=dict)
+    shared: set[Tensor] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
 
@@ -80,6 +81,7 @@ class _Emitter:
         self.kept_names = {t.name for t in (*graph.inputs, *graph.outputs)}
         self.decoded: dict[Tensor, Tensor] = {}  # float tensor → the codes that the source has it decoded from
         self.requantized: dict[tuple[Tensor, QuantParam], Tensor] = {}
+        self.weights: dict[tuple[str, Tensor, QuantParam], Tensor] = {}
 
     def name(self, wish: str) -> str:
         name, k = wish, 0
@@ -261,8 +263,7 @@ class _Emitter:
             )
             scale = safe if len(quant.scale) == len(bias) else np.atleast_1d(safe.max())
             quant = QuantParam(scale, quant.zero_point, quant.axis, quant.bits)
-        codes = self.weight_codes(node, w.data, quant)
-        stored = Tensor(self.name(f"{w.name}/int8"), codes.dtype, codes.shape, codes, quant)
+        stored = self._stored(node, w, quant)
         if last:
             value, bias_quant = bias.astype(np.float32), None
         else:
@@ -279,3 +280,15 @@ class _Emitter:
             fresh.inputs.append(None)
         fresh.inputs[weight], fresh.inputs[cell.bias] = stored, held
         self.made.layers[node] = Layer(node, fresh, stored, held, input_scale, last)
+
+    def _stored(self, node: Node, w: Tensor, quant: QuantParam) -> Tensor:
+        """The codes of a weight, once for all layers that read it in the same way by the same scales."""
+        key = node.op, w, quant
+        if key in self.weights:
+            self.made.shared.add(self.weights[key])
+            return self.weights[key]
+        assert w.data is not None
+        codes = self.weight_codes(node, w.data, quant)
+        stored = Tensor(self.name(f"{w.name}/int8"), codes.dtype, codes.shape, codes, quant)
+        self.weights[key] = stored
+        return stored

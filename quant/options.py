@@ -235,6 +235,14 @@ class ConvertOptions:
     per_channel: bool = flag(
         "perChannel", Switch(), True, "one scale per output channel of a weight", group=QUANT, advanced=True
     )
+    float_weights: str = flag(
+        "floatWeights",
+        Choice(("int8", "float")),
+        "int8",
+        "how PostTraining stores the weights of layers that compute in float",
+        group=QUANT,
+        advanced=True,
+    )
     weight_correction: bool = flag(
         "weightCorrection",
         Switch(),

@@ -41,7 +41,7 @@ from .ranges import WIDENED, by_hand, candidates, extent, group_range, parameter
 from .rounding import refine
 from .statistics import Statistics, check_statistics
 from .walk import Walk, subset_size
-from .weight_quant import WeightRow
+from .weight_quant import WeightRow, WeightSettings, quantize_graph_weights
 
 
 class Samples(Protocol):
@@ -58,7 +58,8 @@ class Settings:
 
     bits, layer_bits: of weights; activations are always int8. kept: nodes that stay float. subset: the most samples
     that the walk over the quantized prefix takes. statistics: saved ones, instead of running the model for them.
-    measure: fill `Result.rows`. pairs: keep weights within what onnxruntime adds exactly on every CPU.
+    measure: fill `Result.rows`. pairs: keep weights within what onnxruntime adds exactly on every CPU. float_weights:
+    how weights of layers left in float, but for those of `kept`, become codes; None leaves them.
     """
 
     methods: tuple[str, ...] = ("AUTO",)
@@ -78,6 +79,7 @@ class Settings:
     statistics: Statistics | None = None
     measure: bool = False
     pairs: bool = False
+    float_weights: WeightSettings | None = None
 
 
 @dataclass
@@ -85,7 +87,7 @@ class Result:
     """The integer graph and how it came about.
 
     source: the float graph after equalization. methods: group name → the method that gave its range. fidelity: of
-    the outputs, None without samples.
+    the outputs, None without samples. stored: the weights of layers in float.
     """
 
     made: Integer
@@ -98,6 +100,7 @@ class Result:
     corrected: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
     fidelity: Fidelity | None = None
+    stored: list[WeightRow] = field(default_factory=list)
 
     @property
     def graph(self) -> Graph:
@@ -105,17 +108,19 @@ class Result:
 
     def weight_rows(self) -> list[WeightRow]:
         """One row per weight, as WeightQuant gives them."""
-        rows = []
+        rows: dict[str, list[WeightRow]] = {}
+        for row in self.stored:
+            rows.setdefault(row.layer, []).append(row)
         for node in self.source.nodes:
             index = weight_index(node)
-            if index is None:
+            if index is None or node.name in rows:
                 continue
             layer, w = self.made.layers.get(node), node.inputs[index]
             assert w is not None and w.data is not None
             stored, bits = (w, 32) if layer is None else (layer.weight, layer.weight.quant.bits)  # pyright: ignore
             why = "" if layer is not None else self.plan.why.get(node, "in float")
-            rows.append(WeightRow(node.name, node.op, stored.name, w.data.shape, bits, w.data.nbytes, why))
-        return rows
+            rows[node.name] = [WeightRow(node.name, node.op, stored.name, w.data.shape, bits, w.data.nbytes, why)]
+        return [row for node in self.source.nodes for row in rows.get(node.name, ())]
 
 
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
@@ -166,6 +171,9 @@ def quantize_graph(
         output_type=settings.output_type,
     )
     result = Result(made, plan, groups, graph, stats, methods)
+    if settings.float_weights is not None:
+        kept = {made.node[node] for node in settings.kept if node in made.node}
+        result.stored = quantize_graph_weights(made.graph, settings.float_weights, kept)
     if samples is None:
         return result
     fitted, held = hold_back(len(samples), subset_size(graph, made, settings.subset))

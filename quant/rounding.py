@@ -25,13 +25,16 @@ RIDGE = 0.01
 
 
 def refine(walk: Walk, node: Node, *, pairs: bool = False, ridge: float = RIDGE, sweeps: int = SWEEPS) -> None:
-    """Replaces the codes of the layer's weight, in place; what has no rows (transposed convolutions) stays.
+    """Replaces the codes of the layer's weight, in place; what has no rows (transposed convolutions) stays, and so does
+    what other layers read as well, whose inputs are not those of this one.
 
     pairs: neighbours among codes that onnxruntime adds in pairs stay within `pairs.MOST`.
     """
     layer = walk.made.layers[node]
     w, codes, quant = node.inputs[1], layer.weight.data, layer.weight.quant
     if w is None or w.data is None or codes is None or quant is None or quant.axis not in (0, None):
+        return
+    if layer.weight in walk.made.shared:
         return
     gram = collect(walk, node)
     if gram is None:

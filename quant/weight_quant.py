@@ -6,7 +6,7 @@ the operator that reads it computes with the reals it stands for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -65,13 +65,17 @@ class WeightRow:
     reason: str = ""
 
 
-def quantize_graph_weights(graph: Graph, settings: WeightSettings) -> list[WeightRow]:
+def quantize_graph_weights(
+    graph: Graph, settings: WeightSettings, kept: Collection[Node] | None = None
+) -> list[WeightRow]:
     """Replaces weights by their codes, in place. Returns one row per weight, in graph order.
+
+    kept: the nodes that keep theirs, instead of those that settings.keep_float names.
 
     Raises:
         UsageError: keep_float or layer_bits names nothing in the graph.
     """
-    kept = select(graph, settings.keep_float)
+    kept = select(graph, settings.keep_float) if kept is None else kept
     widths = named_widths(graph, settings)
     rows: list[WeightRow] = []
     chosen: dict[int, list[tuple[Tensor, Weight]]] = {}

@@ -67,6 +67,7 @@ def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, r
         statistics=loaded,
         pairs="ONNX" in options.output_format and options.onnx_weights == "auto",
         measure=bool(options.debug_info_save_path or options.report),
+        float_weights=_float_weights(options),
     )
     with options.blame("load_dist" if loaded is not None else "calibrate_path"):
         result = quantize_graph(graph, samples, settings, lambda items, label: _track(items, label, options))
@@ -81,6 +82,21 @@ def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, r
     graph.nodes, graph.inputs, graph.outputs, graph.meta = made.nodes, made.inputs, made.outputs, made.meta
     if options.debug_info_save_path:
         save_tables(options.debug_info_save_path, result.rows)
+
+
+def _float_weights(options: ConvertOptions) -> WeightSettings | None:
+    """Symmetric, without corrections: what every format can say."""
+    from ..quant.weight_quant import WeightSettings
+
+    if options.float_weights == "float":
+        return None
+    return WeightSettings(
+        min_size=options.quant_weight_size,
+        min_channels=options.quant_weight_channel,
+        gain_gate=options.gain_gate,
+        per_channel=options.per_channel,
+        container="tflite",
+    )
 
 
 def mixed_bits(
@@ -189,8 +205,11 @@ def _notes(result: Any, settings: Any, options: ConvertOptions) -> list[str]:
     if "MS" in options.output_format and (open_ended := wants_fixed_sizes(plan)):
         names = ", ".join(open_ended)
         lines.append(f"MindSpore Lite's own runtime wants fixed sizes for int8 {names}: --inputShape gives them")
+    stored = sum(not row.reason for row in result.stored)
+    if stored:
+        lines.append(f"{stored} weights of layers in float are stored in 8 bits; --floatWeights=float keeps them")
     if not plan.layers:
-        lines.append("nothing was quantized: the file holds the float model")
+        lines.append("nothing computes in int8: the model stays float" + (" but for its weights" if stored else ""))
     if result.corrected:
         lines.append(f"{result.corrected} layers rounded and corrected on {result.samples} samples")
     return lines + result.made.notes

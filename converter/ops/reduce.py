@@ -280,13 +280,27 @@ def write_ms_reduce(w: Writing, node: Node) -> None:
     w.node("ReduceFusion", node, [node.inputs[0], write_ints(w, node, axes, "axes")], fields=fields)
 
 
+# Reductions of floats that TFLite has as a SUM between operators on elements.
+_AROUND_SUM = {"sum_square": ("SQUARE", ""), "l1": ("ABS", ""), "l2": ("SQUARE", "SQRT"), "log_sum": ("", "LOG")}
+
+
 @writes("tflite", "Reduce")
 def write_tflite_reduce(w: Writing, node: Node) -> None:
-    name = _MODES[node.attrs["mode"]][3]
-    if not name:
-        w.refuse(node, f"mode {node.attrs['mode']} is not in TFLite")
-    at = write_ints(w, node, _written_axes(w, node), "axes")
-    w.node(name, node, [node.inputs[0], at], fields={"keep_dims": node.attrs["keep_dims"]})
+    mode, x, y = node.attrs["mode"], node.inputs[0], node.outputs[0]
+    assert x is not None
+    fields, at = {"keep_dims": node.attrs["keep_dims"]}, write_ints(w, node, _written_axes(w, node), "axes")
+    if _MODES[mode][3]:
+        w.node(_MODES[mode][3], node, [x, at], fields=fields)
+        return
+    if mode not in _AROUND_SUM or x.dtype.kind != "f":
+        w.refuse(node, f"mode {mode} of {x.dtype} is not in TFLite")
+    before, after = _AROUND_SUM[mode]
+    if before:
+        w.node(before, node, [x], [x := w.between(x, name=f"{node.name}/{before.lower()}")])
+    total = w.between(y, name=f"{node.name}/sum") if after else y
+    w.node("SUM", node, [x, at], [total], fields=fields)
+    if after:
+        w.node(after, node, [total], [y])
 
 
 def _over_places(node: Node, x: Tensor) -> bool:

@@ -3,8 +3,12 @@ from __future__ import annotations
 import bitlite
 import numpy as np
 import pytest
+from bitlite.converter.builder import Builder
 from bitlite.converter.errors import Error
+from bitlite.converter.formats import tflite
+from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.qparams import QuantParam
+from bitlite.native.session import Session
 from tflite_models import tflite_model
 
 
@@ -150,3 +154,21 @@ def test_axes_of_a_run_may_name_one_twice(tflite_check, rng, tmp_path, keep, axe
     session = bitlite.load(str(path))
     [got] = session.run({p.name: a for p, a in zip(session.inputs, inputs)}).values()
     np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["l1", "l2", "sum_square", "log_sum"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_tflite_has_in_parts_is_written_as_these(rng, tmp_path, mode, keep):
+    graph = Graph("m")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (2, 3, 4))
+    graph.outputs = build.emit("Reduce", [x], {"mode": mode, "axes": [0, 2], "keep_dims": keep}, name="norm")
+    tflite.write(graph, str(tmp_path / "m.tflite"))
+    value = rng.uniform(0.5, 2, (2, 3, 4)).astype(np.float32)
+    (want,), (got,) = (session.run(value).values() for session in (Session(graph), bitlite.load(tmp_path / "m.tflite")))
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(tmp_path / "m.tflite"))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], value)
+    interpreter.invoke()
+    np.testing.assert_allclose(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]), want, rtol=1e-6)
