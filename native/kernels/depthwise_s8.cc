@@ -14,18 +14,28 @@ namespace {
 constexpr int64_t kPlaneBytes = 128 * 1024;
 constexpr int kMaxBlock = 64;
 
+struct Taps {
+  std::vector<int64_t> order;    // by tap of a group: which kernel element, or -1
+  std::vector<int32_t> offsets;  // as DepthwiseS8Row::taps
+  int32_t groups = 0;
+};
+
 class DepthwiseS8 final : public Step {
  public:
   DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS8& out);
   void Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept override;
 
  private:
+  Taps TapsOf(int64_t row) const;
+  int32_t TapOffset(int64_t line, int64_t kx) const;
   void SetFixed(int64_t p, GemmlowpMultiplier m);
-  void Pack(const uint8_t* weights, uint8_t flip, const std::vector<int64_t>& order);
+  void Pack(const uint8_t* weights, uint8_t flip);
   void RunParts(const StepArgs& args, DepthwiseS8Row row, int64_t n, int64_t first,
                 int64_t last) const noexcept;
   void CallRow(const DepthwiseS8Row& row) const noexcept;
   void CopyPlane(const int8_t* x, int64_t first_row, int64_t rows, int64_t channel, int n,
+                 uint8_t* plane) const noexcept;
+  void CopyPairs(const int8_t* x, int64_t first_row, int64_t rows, int64_t channel, int n,
                  uint8_t* plane) const noexcept;
   void Finish(const DepthwiseS8Row& row, int64_t channel, int8_t* y) const noexcept;
 
@@ -36,14 +46,13 @@ class DepthwiseS8 final : public Step {
   bool direct_, by_columns_;
   int32_t padding_;      // zero point in the kernel's form
   int64_t image_w_;      // columns of a plane
-  int64_t pixel_bytes_;  // of a block of a pixel
+  int64_t pixel_bytes_;  // of a block of a column of a line
   int64_t blocks_, chunks_, bands_, band_rows_;
   // The last block, when it is narrow, holds so many rows side by side, `block / parts_` lanes
   // each.
   int parts_ = 1;
   size_t plane_bytes_;
-  int32_t groups_;
-  std::vector<int32_t> taps_;
+  Taps taps_[2];  // of outputs that begin on the first and on the second row of a line
   size_t block_weight_bytes_;
   Aligned<uint8_t> w_;
   Aligned<int32_t> bias_;
@@ -75,9 +84,9 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS
       vector_(SelectVectorS8(plan.isa)) {
   const TensorSpec& w = plan.In(1);
   const int32_t x_zero = ZeroPointOf(plan.In(0));
-  const int block = kernel_.block, group = kernel_.group;
+  const int block = kernel_.block;
   padding_ = kernel_.form == ActForm::kU8 ? x_zero + 128 : x_zero;
-  pixel_bytes_ = block * (kernel_.form == ActForm::kS16 ? 2 : 1);
+  pixel_bytes_ = block * kernel_.rows * (kernel_.form == ActForm::kS16 ? 2 : 1);
   image_w_ = (g.ow - 1) * g.stride_w + (g.kw - 1) * g.dilation_w + 1;
   blocks_ = CeilDiv(g.o, block);
   by_columns_ = kernel_.groups_columns_of_3 && g.kh == 3 && g.kw == 3 && g.dilation_h == 1 &&
@@ -85,29 +94,12 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS
 
   for (int i = 0; i < block; ++i) columns_[i] = static_cast<uint8_t>(kernel_.column(i));
 
-  // Tap t of a group: which kernel element, or -1.
-  const int64_t elements = g.kh * g.kw;
-  std::vector<int64_t> order;
-  if (by_columns_) {
-    for (int64_t kx = 0; kx < 3; ++kx) {
-      for (int64_t ky = 0; ky < 4; ++ky) order.push_back(ky < 3 ? ky * 3 + kx : -1);
-    }
-  } else {
-    for (int64_t e = 0; e < CeilDiv(elements, group) * group; ++e) {
-      order.push_back(e < elements ? e : -1);
-    }
-  }
-  groups_ = static_cast<int32_t>(order.size() / group);
-  for (int64_t e : order) {
-    const int64_t ky = e < 0 ? 0 : e / g.kw, kx = e < 0 ? 0 : e % g.kw;
-    const int64_t offset = (ky * g.dilation_h * image_w_ + kx * g.dilation_w) * pixel_bytes_;
-    Require(offset < INT32_MAX, "the padded image is too large");
-    taps_.push_back(static_cast<int32_t>(offset));
-  }
+  for (int row = 0; row < kernel_.rows; ++row) taps_[row] = TapsOf(row);
 
   const size_t weight_size = kernel_.wide_weights ? 2 : 1;
-  block_weight_bytes_ = order.size() * block * weight_size;
-  w_.Reset(blocks_ * block_weight_bytes_);
+  block_weight_bytes_ =
+      std::max(taps_[0].order.size(), taps_[1].order.size()) * block * weight_size;
+  w_.Reset(blocks_ * kernel_.rows * block_weight_bytes_);
   bias_.Reset(blocks_ * block);
   scale_.Reset(blocks_ * block);
   if (out.gemmlowp) {
@@ -123,16 +115,18 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS
       parts_ *= 2;
     }
   }
-  Pack(weights, flip, order);
+  Pack(weights, flip);
   if (!direct_ && parts_ > 1) {
     parts_ = 1;
-    Pack(weights, flip, order);
+    Pack(weights, flip);
   }
 
-  const int64_t line_bytes = std::max<int64_t>(1, g.stride_h * image_w_ * pixel_bytes_);
+  const int64_t line_bytes =
+      std::max<int64_t>(1, g.stride_h * image_w_ * pixel_bytes_ / kernel_.rows);
   bands_ = CeilDiv(g.oh, std::max<int64_t>(2, kPlaneBytes / line_bytes));
   chunks_ = 1;
-  cost_ns = static_cast<double>(g.batch * g.oh * g.ow * g.o) * (0.03 + 0.005 * elements);
+  cost_ns = static_cast<double>(g.batch * g.oh * g.ow * g.o) *
+            (0.03 + 0.005 * static_cast<double>(g.kh * g.kw));
   if (plan.threads > 1) {
     const int64_t items = g.batch * bands_;
     const int64_t parts = ItemsWanted(cost_ns, plan.threads);
@@ -147,15 +141,60 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS
   band_rows_ = std::max<int64_t>(1, CeilDiv(g.oh, std::max<int64_t>(1, bands_)));
   bands_ = CeilDiv(g.oh, band_rows_);
   phases = {g.batch * bands_ * chunks_};
-  plane_bytes_ = static_cast<size_t>(
-      ((band_rows_ - 1) * g.stride_h + (g.kh - 1) * g.dilation_h + 1) * image_w_ * pixel_bytes_);
+  const int64_t rows = (band_rows_ - 1) * g.stride_h + (g.kh - 1) * g.dilation_h + 1;
+  plane_bytes_ = static_cast<size_t>(CeilDiv(rows, kernel_.rows) * image_w_ * pixel_bytes_);
   // The last column of 3 that a row prefetches stays within the plane; loads never pass its end.
   thread_scratch = CeilDiv(plane_bytes_ + kSlackS8, 64) * 64;
   if (!direct_) thread_scratch += static_cast<size_t>(g.ow * block) * sizeof(int32_t);
 }
 
+int32_t DepthwiseS8::TapOffset(int64_t line, int64_t kx) const {
+  const int64_t offset = (line * image_w_ + kx * g_.dilation_w) * pixel_bytes_;
+  Require(offset < INT32_MAX, "the padded image is too large");
+  return static_cast<int32_t>(offset);
+}
+
+// Of outputs that begin on that row of a line.
+Taps DepthwiseS8::TapsOf(int64_t row) const {
+  Taps taps;
+  const auto add = [&](int64_t ky, int64_t kx, bool inside) {
+    taps.order.push_back(inside ? ky * g_.kw + kx : -1);
+    if (kernel_.rows == 1) {
+      taps.offsets.push_back(inside ? TapOffset(ky * g_.dilation_h, kx) : 0);
+    }
+  };
+  if (kernel_.rows == 2) {
+    const int64_t last = (row + (g_.kh - 1) * g_.dilation_h) / 2;
+    for (int64_t line = 0; line <= last; ++line) {
+      // The kernel rows that lie on the two rows of this line, where there are any.
+      int64_t ky[2];
+      for (int64_t i = 0; i < 2; ++i) {
+        const int64_t at = 2 * line + i - row;
+        const bool inside = at >= 0 && at % g_.dilation_h == 0 && at / g_.dilation_h < g_.kh;
+        ky[i] = inside ? at / g_.dilation_h : -1;
+      }
+      if (ky[0] < 0 && ky[1] < 0) continue;
+      for (int64_t kx = 0; kx < g_.kw; ++kx) {
+        taps.offsets.push_back(TapOffset(line, kx));
+        for (int64_t y : ky) add(y, kx, y >= 0);
+      }
+    }
+  } else if (by_columns_) {
+    for (int64_t kx = 0; kx < 3; ++kx) {
+      for (int64_t ky = 0; ky < 4; ++ky) add(ky, kx, ky < 3);
+    }
+  } else {
+    const int64_t elements = g_.kh * g_.kw;
+    for (int64_t e = 0; e < CeilDiv(elements, kernel_.group) * kernel_.group; ++e) {
+      add(e / g_.kw, e % g_.kw, e < elements);
+    }
+  }
+  taps.groups = static_cast<int32_t>(taps.order.size()) / kernel_.group;
+  return taps;
+}
+
 // Weights, biases and multipliers in the kernel's order; whether its epilogue can do it.
-void DepthwiseS8::Pack(const uint8_t* weights, uint8_t flip, const std::vector<int64_t>& order) {
+void DepthwiseS8::Pack(const uint8_t* weights, uint8_t flip) {
   const int block = kernel_.block, group = kernel_.group;
   const int64_t elements = g_.kh * g_.kw;
   std::memset(w_.data(), 0, w_.size());
@@ -169,17 +208,22 @@ void DepthwiseS8::Pack(const uint8_t* weights, uint8_t flip, const std::vector<i
     if (out_.gemmlowp) SetFixed(p, {0, 0});
     if (o >= g_.o) continue;
     const int32_t zero = out_.weight_zero.empty() ? 0 : At(out_.weight_zero, o);
+    const auto weight = [&](int64_t e) {
+      return static_cast<int8_t>(weights[o * elements + e] ^ flip) - zero;
+    };
     int64_t sum = 0;
-    for (size_t t = 0; t < order.size(); ++t) {
-      if (order[t] < 0) continue;
-      const int value = static_cast<int8_t>(weights[o * elements + order[t]] ^ flip) - zero;
-      sum += value;
-      const size_t index = (t / group * block + at) * group + t % group;
-      uint8_t* base = w_.data() + b * block_weight_bytes_;
-      if (kernel_.wide_weights) {
-        reinterpret_cast<int16_t*>(base)[index] = static_cast<int16_t>(value);
-      } else {
-        base[index] = static_cast<uint8_t>(value);
+    for (int64_t e = 0; e < elements; ++e) sum += weight(e);
+    for (int row = 0; row < kernel_.rows; ++row) {
+      const std::vector<int64_t>& order = taps_[row].order;
+      uint8_t* base = w_.data() + (b * kernel_.rows + row) * block_weight_bytes_;
+      for (size_t t = 0; t < order.size(); ++t) {
+        if (order[t] < 0) continue;
+        const size_t index = (t / group * block + at) * group + t % group;
+        if (kernel_.wide_weights) {
+          reinterpret_cast<int16_t*>(base)[index] = static_cast<int16_t>(weight(order[t]));
+        } else {
+          base[index] = static_cast<uint8_t>(weight(order[t]));
+        }
       }
     }
     const int64_t bias = out_.bias.empty() ? 0 : out_.bias[o];
@@ -207,6 +251,7 @@ void DepthwiseS8::SetFixed(int64_t p, GemmlowpMultiplier m) {
 // Channels [channel, channel + n) of the outputs' input rows, padded.
 void DepthwiseS8::CopyPlane(const int8_t* x, int64_t first_row, int64_t rows, int64_t channel,
                             int n, uint8_t* plane) const noexcept {
+  if (kernel_.rows == 2) return CopyPairs(x, first_row, rows, channel, n, plane);
   const int64_t left = std::min(g_.pad_left, image_w_);
   const int64_t inside = std::max<int64_t>(0, std::min(g_.w, image_w_ - left));
   const int64_t right = image_w_ - left - inside;
@@ -228,6 +273,38 @@ void DepthwiseS8::CopyPlane(const int8_t* x, int64_t first_row, int64_t rows, in
         int8_t repeated[kMaxBlock];
         for (int c = 0; c < n; ++c) repeated[c] = src[(channel + c) / multiplier_];
         kernel_.load(dst, repeated, 0, 1, n);
+      }
+    }
+    padding.Fill(plane + (left + inside) * pixel_bytes_, right * block);
+  }
+}
+
+// The same in lines of two rows.
+void DepthwiseS8::CopyPairs(const int8_t* x, int64_t first_row, int64_t rows, int64_t channel,
+                            int n, uint8_t* plane) const noexcept {
+  const int64_t left = std::min(g_.pad_left, image_w_);
+  const int64_t inside = std::max<int64_t>(0, std::min(g_.w, image_w_ - left));
+  const int64_t right = image_w_ - left - inside;
+  const PaddingS8 padding(padding_, kernel_.form == ActForm::kS16);
+  const int64_t block = 2 * kernel_.block;
+  const auto row_of = [&](int64_t r) { return r < 0 || r >= g_.h ? nullptr : x + r * g_.w * g_.c; };
+  for (int64_t r = first_row; r < first_row + rows; r += 2, plane += image_w_ * pixel_bytes_) {
+    const int8_t *first = row_of(r), *second = row_of(r + 1);
+    padding.Fill(plane, left * block);
+    uint8_t* dst = plane + left * pixel_bytes_;
+    if (multiplier_ == 1) {
+      kernel_.load_pair(dst, first == nullptr ? nullptr : first + channel,
+                        second == nullptr ? nullptr : second + channel, g_.c, inside, n, padding_);
+    } else {
+      int8_t repeated[2][kMaxBlock];
+      for (int64_t i = 0; i < inside; ++i, dst += pixel_bytes_) {
+        for (int c = 0; c < n; ++c) {
+          const int64_t at = i * g_.c + (channel + c) / multiplier_;
+          repeated[0][c] = first == nullptr ? 0 : first[at];
+          repeated[1][c] = second == nullptr ? 0 : second[at];
+        }
+        kernel_.load_pair(dst, first == nullptr ? nullptr : repeated[0],
+                          second == nullptr ? nullptr : repeated[1], 0, 1, n, padding_);
       }
     }
     padding.Fill(plane + (left + inside) * pixel_bytes_, right * block);
@@ -298,8 +375,8 @@ void DepthwiseS8::RunParts(const StepArgs& args, DepthwiseS8Row row, int64_t n, 
 void DepthwiseS8::Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept {
   const int block = kernel_.block;
   DepthwiseS8Row row{};
-  row.taps = taps_.data();
-  row.groups = groups_;
+  row.taps = taps_[0].offsets.data();
+  row.groups = taps_[0].groups;
   row.x_step = g_.stride_w * pixel_bytes_;
   row.x_row = image_w_ * pixel_bytes_;
   row.outputs = g_.ow;
@@ -319,7 +396,8 @@ void DepthwiseS8::Run(const StepArgs& args, int, int64_t begin, int64_t end) con
     for (int64_t b = blocks_ * chunk / chunks_; b < blocks_ * (chunk + 1) / chunks_; ++b) {
       const int64_t channel = b * block;
       row.n = static_cast<int32_t>(std::min<int64_t>(block, g_.o - channel));
-      row.w = w_.data() + b * block_weight_bytes_;
+      const uint8_t* w = w_.data() + b * kernel_.rows * block_weight_bytes_;
+      row.w = w;
       row.bias = bias_.data() + channel;
       row.multiplier = scale_.data() + channel;
       if (out_.gemmlowp) {
@@ -334,7 +412,11 @@ void DepthwiseS8::Run(const StepArgs& args, int, int64_t begin, int64_t end) con
                 (last - first - 1) * g_.stride_h + (g_.kh - 1) * g_.dilation_h + 1, channel, row.n,
                 plane);
       for (int64_t oh = first; oh < last; ++oh) {
-        row.x = plane + (oh - first) * g_.stride_h * row.x_row;
+        const int64_t top = (oh - first) * g_.stride_h, in_line = top % kernel_.rows;
+        row.x = plane + top / kernel_.rows * row.x_row;
+        row.taps = taps_[in_line].offsets.data();
+        row.groups = taps_[in_line].groups;
+        row.w = w + in_line * block_weight_bytes_;
         int8_t* y = args.Out<int8_t>(0) + ((n * g_.oh + oh) * g_.ow) * g_.o + channel;
         row.y[0] = direct_ ? y : nullptr;
         CallRow(row);

@@ -1,10 +1,12 @@
 // Rows of a depthwise convolution on int8. The driver copies the padded input of a band into planes
-// of `block` channels, [row][column][block] in the kernel's form; a kernel computes one row of
-// outputs of one plane.
+// of `block` channels, [line][column][block][rows] in the kernel's form, where a line holds `rows`
+// rows; a kernel computes one row of outputs of one plane.
 //
 // Taps are multiplied in groups of `group` (what one dot product instruction adds up), with zero
-// weights where the last one is not full. Weights are [tap group][position][group] with positions
-// permuted by `column`, as are bias and multipliers.
+// weights where the last one is not full. With lines of two rows a group is the two activations of
+// a line, so that what one instruction takes lies side by side; outputs that begin on the second
+// row of a line have taps and weights of their own. Weights are [tap group][position][group] with
+// positions permuted by `column`, as are bias and multipliers.
 #pragma once
 
 #include <cstdint>
@@ -15,10 +17,10 @@ namespace bitlite {
 
 struct DepthwiseS8Row {
   const uint8_t* x;     // the first tap of the first output
-  const int32_t* taps;  // groups * group byte offsets
+  const int32_t* taps;  // groups * group byte offsets; `groups` with lines of two rows
   int32_t groups;
   int64_t x_step;  // bytes from output to output
-  int64_t x_row;   // bytes from input row to input row
+  int64_t x_row;   // bytes from line to line
   const void* w;   // int8, or int16 where wide_weights
   const int32_t* bias;
   const float* multiplier;
@@ -53,6 +55,11 @@ struct DepthwiseS8Kernel {
   // The same for n <= 16 or 32 channels, leaving what lies behind 16 or 32 alone; null without
   // parts.
   void (*load_part)(uint8_t* dst, const int8_t* src, int64_t src_step, int64_t pixels, int n);
+  // Rows of a line, 1 or 2. With 2 there is load_pair instead of load; a row that is null consists
+  // of `padding`.
+  int rows = 1;
+  void (*load_pair)(uint8_t* dst, const int8_t* first, const int8_t* second, int64_t src_step,
+                    int64_t pixels, int n, int32_t padding) = nullptr;
 };
 
 // Family depthwise_s8: the exported function of a row gives the table above.

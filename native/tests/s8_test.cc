@@ -224,7 +224,7 @@ void CheckStep(const Tensors& tensors, const StepSpec& spec, const std::vector<i
 }
 
 struct ConvCase {
-  int64_t h, w, c, o, kh, kw, stride, pad, group;
+  int64_t h, w, c, o, kh, kw, stride, pad, group, dilation = 1;
 };
 
 BITLITE_TEST(ConvolutionsAgreeOnAllInstructionSets) {
@@ -233,11 +233,14 @@ BITLITE_TEST(ConvolutionsAgreeOnAllInstructionSets) {
        {ConvCase{9, 10, 3, 16, 3, 3, 2, 1, 1}, ConvCase{7, 6, 24, 65, 1, 1, 1, 0, 1},
         ConvCase{8, 9, 64, 33, 3, 3, 1, 1, 1}, ConvCase{6, 6, 8, 12, 3, 2, 1, 1, 4},
         ConvCase{9, 8, 65, 65, 3, 3, 1, 1, 65}, ConvCase{9, 8, 40, 40, 3, 3, 2, 1, 40},
-        ConvCase{9, 11, 17, 34, 5, 5, 2, 2, 17}}) {
+        ConvCase{9, 11, 17, 34, 5, 5, 2, 2, 17}, ConvCase{12, 9, 20, 20, 2, 3, 1, 1, 20},
+        ConvCase{7, 7, 16, 16, 5, 5, 1, 2, 16}, ConvCase{11, 10, 16, 32, 4, 3, 3, 1, 16},
+        ConvCase{1, 20, 33, 33, 1, 3, 1, 0, 33}, ConvCase{9, 10, 16, 16, 3, 3, 1, 2, 16, 2},
+        ConvCase{13, 12, 24, 24, 3, 2, 2, 1, 24, 3}}) {
     for (const char* rounding : {"rne_f32", "gemmlowp"}) {
       for (int zero : {0, 9}) {
-        const int64_t oh = (c.h + 2 * c.pad - c.kh) / c.stride + 1;
-        const int64_t ow = (c.w + 2 * c.pad - c.kw) / c.stride + 1;
+        const int64_t oh = (c.h + 2 * c.pad - (c.kh - 1) * c.dilation - 1) / c.stride + 1;
+        const int64_t ow = (c.w + 2 * c.pad - (c.kw - 1) * c.dilation - 1) / c.stride + 1;
         Tensors t;
         const auto x = RandomBytes(random, static_cast<size_t>(2 * c.h * c.w * c.c));
         const int ix = t.Add(DType::kI8, {2, c.h, c.w, c.c}, {0.02}, {-30});
@@ -252,6 +255,7 @@ BITLITE_TEST(ConvolutionsAgreeOnAllInstructionSets) {
         spec.outputs = {iy};
         spec.attrs = {{"stride", std::vector<int64_t>{c.stride, c.stride}},
                       {"pad", std::vector<int64_t>{c.pad, c.pad, c.pad, c.pad}},
+                      {"dilation", std::vector<int64_t>{c.dilation, c.dilation}},
                       {"group", c.group},
                       {"rounding", std::string(rounding)}};
         CheckStep(t, spec, {ix}, {x->data()});
