@@ -74,7 +74,7 @@ ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g, const 
   bands_ = CeilDiv(lines, std::max<int64_t>(1, kBandBytes / line_bytes));
   chunks_ = 1;
   const double macs = static_cast<double>(g.batch * g.oh * g.ow * g.o) * g.kh * g.kw * group_in;
-  cost_ns = macs / 350 + static_cast<double>(g.batch * g.oh * g.ow * g.o) / 20;
+  cost_ns = macs / kernel_.macs_per_ns + static_cast<double>(g.batch * g.oh * g.ow * g.o) / 20;
   if (plan.threads > 1) {
     const int64_t parts = ItemsWanted(cost_ns, plan.threads);
     const int64_t wanted =

@@ -75,6 +75,8 @@ struct GemmS8Kernel {
   int (*column)(int nv, int i);
   GemmS8TileFn (*tile)(int nv, int mr);
   void (*load)(void* dst, const int8_t* src, int64_t n);
+  // About what the tiles do, for the cost of a step.
+  double macs_per_ns = 350;
   // Null where 3x3 convolutions are fastest as they are: see winograd_s8.h.
   const WinogradS8* winograd = nullptr;
 

@@ -50,7 +50,8 @@ MatMulS8::MatMulS8(PlanContext& plan, const MatMulGeometry& g, const OutputS8& o
   const int64_t matrices = static_cast<int64_t>(g.a_of.size());
   bands_ = std::max<int64_t>(1, CeilDiv(g.m * row_bytes_, kBandBytes));
   chunks_ = 1;
-  cost_ns = static_cast<double>(matrices * g.m * g.n) * (static_cast<double>(g.k) / 350 + 0.05);
+  cost_ns = static_cast<double>(matrices * g.m * g.n) *
+            (static_cast<double>(g.k) / kernel_.macs_per_ns + 0.05);
   // A few rows: the time goes into reading the weights.
   if (g.m < 4) cost_ns = std::max(cost_ns, static_cast<double>(matrices * g.n * g.k) / 60);
   if (plan.threads > 1) {

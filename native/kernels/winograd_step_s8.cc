@@ -59,7 +59,7 @@ WinogradStepS8::WinogradStepS8(const PlanContext& plan, const ConvGeometry& g, c
   chunks_ = 1;
   const double products = static_cast<double>(g.batch * lines_ * across_ * kWinogradPoints) *
                           static_cast<double>(channels_ * Blocks(g.o) * kBlock);
-  cost_ns = products / 60;
+  cost_ns = products / SelectGemmS8(plan.isa).macs_per_ns;
   if (plan.threads > 1) {
     const int64_t parts = ItemsWanted(cost_ns, plan.threads);
     const int64_t wanted = CeilDiv(CeilDiv(g.batch * lines_, band_lines_), parts) * parts;

@@ -1,5 +1,6 @@
-// Rows lie in pairs, widened to int16, so that vpmaddwd takes two taps of a channel at once. Up to
-// 4 outputs of 16 channels share the loads of their weights.
+// Rows lie in pairs, widened to int16, so that vpmaddwd takes two taps of a
+// channel at once. Up to 4 outputs of 16 channels share the loads of their
+// weights.
 #include <immintrin.h>
 
 #include "../depthwise_s8.h"
@@ -12,35 +13,40 @@ constexpr int kBlock = 16, kOutputs = 4;
 
 int Column(int i) { return i; }
 
-inline __m256i Scale(__m256i acc, const float* multiplier) {
-  return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(acc), _mm256_loadu_ps(multiplier)));
+inline __m256i LoadAt(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+
+struct Bounds {
+  __m256i zero_point, low, high;
+};
+
+// An output's 16 values, rounded, as int16: channels 0..3 and 8..11, then the
+// others.
+inline __m256i Rounded(const DepthwiseS8Row& t, const __m256i (&acc)[2]) {
+  if (t.fixed.mantissa != nullptr) {
+    return _mm256_packs_epi32(Rescale(acc[0], t.fixed, 0), Rescale(acc[1], t.fixed, 8));
+  }
+  __m256i q[2];
+#pragma GCC unroll 2
+  for (int v = 0; v < 2; ++v) {
+    q[v] = _mm256_cvtps_epi32(
+        _mm256_mul_ps(_mm256_cvtepi32_ps(acc[v]), _mm256_loadu_ps(t.multiplier + v * 8)));
+  }
+  return _mm256_packs_epi32(q[0], q[1]);
 }
 
-inline void StoreCodes(const DepthwiseS8Row& t, int64_t o, __m256i acc0, __m256i acc1) {
-  const bool fixed = t.fixed.mantissa != nullptr;
-  const __m256i q0 = fixed ? Rescale(acc0, t.fixed, 0) : Scale(acc0, t.multiplier);
-  const __m256i q1 = fixed ? Rescale(acc1, t.fixed, 8) : Scale(acc1, t.multiplier + 8);
-  const __m256i zero_point = _mm256_set1_epi16(static_cast<int16_t>(t.zero_point));
-  const __m256i s = _mm256_permute4x64_epi64(
-      _mm256_adds_epi16(_mm256_packs_epi32(q0, q1), zero_point), _MM_SHUFFLE(3, 1, 2, 0));
-  const __m128i y = _mm_packs_epi16(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
-  const __m128i r = _mm_min_epi8(_mm_max_epi8(y, _mm_set1_epi8(static_cast<int8_t>(t.qmin))),
-                                 _mm_set1_epi8(static_cast<int8_t>(t.qmax)));
-  int8_t* out = t.y[0] + o * t.y_step;
-  if (t.n == kBlock) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), r);
+inline void StoreCodes(int8_t* y, __m128i codes, int n) {
+  if (n == kBlock) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y), codes);
   } else {
     alignas(16) int8_t part[kBlock];
-    _mm_store_si128(reinterpret_cast<__m128i*>(part), r);
-    for (int c = 0; c < t.n; ++c) out[c] = part[c];
+    _mm_store_si128(reinterpret_cast<__m128i*>(part), codes);
+    for (int c = 0; c < n; ++c) y[c] = part[c];
   }
 }
 
-inline __m256i LoadAt(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-
 // Outputs [o, o + N).
 template <int N>
-void Outputs(const DepthwiseS8Row& t, int64_t o) {
+inline void Outputs(const DepthwiseS8Row& t, const Bounds& bounds, int64_t o) {
   __m256i acc[N][2];
 #pragma GCC unroll 4
   for (int i = 0; i < N; ++i) {
@@ -58,22 +64,44 @@ void Outputs(const DepthwiseS8Row& t, int64_t o) {
       acc[i][1] = _mm256_add_epi32(acc[i][1], _mm256_madd_epi16(LoadAt(p + 32), w1));
     }
   }
+  if (t.acc != nullptr) {
 #pragma GCC unroll 4
-  for (int i = 0; i < N; ++i) {
-    if (t.acc != nullptr) {
+    for (int i = 0; i < N; ++i) {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.acc + (o + i) * kBlock), acc[i][0]);
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.acc + (o + i) * kBlock + 8), acc[i][1]);
-    } else {
-      StoreCodes(t, o + i, acc[i][0], acc[i][1]);
     }
+    return;
+  }
+  __m256i rounded[N];
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) {
+    rounded[i] = _mm256_adds_epi16(Rounded(t, acc[i]), bounds.zero_point);
+  }
+  int8_t* y = t.y[0] + o * t.y_step;
+  const int n = t.n;
+  const int64_t step = t.y_step;
+#pragma GCC unroll 2
+  for (int i = 0; i < N; i += 2) {
+    const __m256i mixed = _mm256_packs_epi16(rounded[i], rounded[i + 1 < N ? i + 1 : i]);
+    const __m256i both =
+        _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    const __m256i codes = _mm256_min_epi8(_mm256_max_epi8(both, bounds.low), bounds.high);
+    StoreCodes(y + i * step, _mm256_castsi256_si128(codes), n);
+    if (i + 1 < N) StoreCodes(y + (i + 1) * step, _mm256_extracti128_si256(codes, 1), n);
   }
 }
 
 void Row(const DepthwiseS8Row& t) {
-  constexpr decltype(&Outputs<1>) kRest[kOutputs] = {nullptr, Outputs<1>, Outputs<2>, Outputs<3>};
+  const Bounds bounds = {_mm256_set1_epi16(static_cast<int16_t>(t.zero_point)),
+                         _mm256_set1_epi8(static_cast<int8_t>(t.qmin)),
+                         _mm256_set1_epi8(static_cast<int8_t>(t.qmax))};
   int64_t o = 0;
-  for (; o + kOutputs <= t.outputs; o += kOutputs) Outputs<kOutputs>(t, o);
-  if (o < t.outputs) kRest[t.outputs - o](t, o);
+  for (; o + kOutputs <= t.outputs; o += kOutputs) Outputs<kOutputs>(t, bounds, o);
+  if (t.outputs - o >= 2) {
+    Outputs<2>(t, bounds, o);
+    o += 2;
+  }
+  if (o < t.outputs) Outputs<1>(t, bounds, o);
 }
 
 inline __m128i Codes(const int8_t* src, int n, __m128i padding) {
