@@ -18,6 +18,7 @@ from ..converter.numeric.qparams import QuantParam
 from .plan import MISFITS, Plan
 
 _PLANS_KEPT = 8
+_BYTES_KEPT = 512 << 20  # of their scratch memory
 _NO_ROOM = "a run needs more memory than there is"
 
 
@@ -191,6 +192,15 @@ class Session:
             raise DataError(f"{what}; the model's inputs are {self._input_names}")
         return [_fit(port, feeds[port.name]) for port in self.inputs]
 
+    def _keep(self, shapes: tuple[tuple[int, ...], ...], plan: Plan) -> None:
+        """Keeps the plan for runs to come, in place of the oldest; one whose memory is beyond what is kept is not."""
+        if plan.arena_bytes > _BYTES_KEPT:
+            return
+        kept = [*self._plans.items(), (shapes, plan)][-_PLANS_KEPT:]
+        while sum(p.arena_bytes for _, p in kept) > _BYTES_KEPT:
+            kept.pop(0)
+        self._plans = dict(kept)
+
     def _plan(self, shapes: tuple[tuple[int, ...], ...]) -> Plan:
         plan = self._plans.get(shapes)
         if plan is not None:
@@ -205,9 +215,7 @@ class Session:
                 except (GraphError, *MISFITS) as error:
                     given = ", ".join(f"{t.name} {list(s)}" for t, s in zip(self.graph.inputs, shapes))
                     raise DataError(f"the graph cannot run with {given}: {error}") from error
-                while len(self._plans) >= _PLANS_KEPT:
-                    self._plans.pop(next(iter(self._plans)))
-                self._plans[shapes] = plan
+                self._keep(shapes, plan)
         return plan
 
 

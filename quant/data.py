@@ -15,7 +15,7 @@ import numpy as np
 
 from ..converter.errors import DataError
 from .data_files import Column, FileColumn, open_columns
-from .fit import InputSpec, fit, split_stack
+from .fit import InputSpec, fit, samples_in, split_stack
 from .images import ImageSpec
 from .kinds import nearest
 
@@ -29,12 +29,12 @@ __all__ = ["DataSpec", "Dataset", "InputSpec"]
 class DataSpec:
     """Where samples come from and what is done to them.
 
-    paths: input name, or position, → directory or file. source: arrays or a function, from Python, instead of paths.
+    paths: input name, or position, → directory, file, or files. source: arrays or a function, from Python, instead.
     count: samples to take; strict: fewer than that is an error rather than a warning. where, count_where: the flags or
     config lines, for error messages.
     """
 
-    paths: Mapping[str | int, str] = field(default_factory=dict)
+    paths: Mapping[str | int, str | tuple[str, ...]] = field(default_factory=dict)
     source: Any = None
     count: int = 100
     strict: bool = False
@@ -45,11 +45,14 @@ class DataSpec:
 
     @classmethod
     def from_options(cls, options: ConvertOptions) -> DataSpec:
-        """Takes the calibration options; `calibration_data` may also be the path of a directory or file."""
+        """Takes the calibration options; `calibration_data` may also be a directory, a file, or a list of files."""
         source = options.calibration_data
-        paths: dict[str | int, str] = dict(options.calibrate_path)
+        paths: dict[str | int, str | tuple[str, ...]] = dict(options.calibrate_path)
         if isinstance(source, (str, os.PathLike)):
             paths = {0: str(os.fspath(source))}
+            source = None
+        elif isinstance(source, (list, tuple)) and source and all(isinstance(p, (str, os.PathLike)) for p in source):
+            paths = {0: tuple(str(os.fspath(p)) for p in source)}
             source = None
         count_where = options.where("calibrate_size")
         # r1.x takes what there is when batch_count is larger; 2.x stops
@@ -150,11 +153,11 @@ class Dataset:
 
         self._passes = passes
 
-    def _paths_by_input(self) -> list[tuple[InputSpec, str]]:
+    def _paths_by_input(self) -> list[tuple[InputSpec, str | tuple[str, ...]]]:
         """Returns the directory of each input, in the model's order."""
         spec, names = self.spec, [item.name for item in self.inputs]
         listed = ", ".join(map(repr, names))
-        found: dict[str, str] = {}
+        found: dict[str, str | tuple[str, ...]] = {}
         for key, path in spec.paths.items():
             if isinstance(key, int):
                 if key >= len(names):
@@ -192,6 +195,8 @@ class Dataset:
             self._size(next(iter(counts.values())))
             self._passes = lambda: (dict(zip(names, row)) for row in zip(*(split[name] for name in names)))
             return
+        if callable(getattr(source, "get_next", None)):  # onnxruntime's CalibrationDataReader
+            source = iter(source.get_next, None)
         if not callable(source) and not isinstance(source, Iterable):
             raise DataError(f"calibration_data: a {type(source).__name__} is not an iterable, a function or a path")
         if isinstance(source, Iterator):
@@ -199,7 +204,7 @@ class Dataset:
             self._size(len(self._keep))
             self._passes = lambda: iter(self._keep)
             return
-        if not callable(source) and hasattr(source, "__len__"):
+        if not callable(source) and hasattr(source, "__len__") and self._alone(source):
             self._size(len(source))  # type: ignore[arg-type]
         self._passes = lambda: self._fitted(source() if callable(source) else source)
 
@@ -214,39 +219,82 @@ class Dataset:
             raise DataError("calibration_data: holds no samples")
         self._length = min(available, self.spec.count)
 
+    def _alone(self, source: Iterable[Any]) -> bool:
+        """Whether each item is one sample, rather than a batch of them; told from the first."""
+        first = next(iter(source), None)
+        return first is None or self._rows(self._by_name(first, "calibration_data, sample 0"), "") == 1
+
+    def _rows(self, arrays: Mapping[str, Any], here: str) -> int:
+        """How many samples the arrays hold along their first axes; 1 where they do not agree."""
+        counts = set()
+        for item in self.inputs:
+            try:
+                counts.add(samples_in(np.shape(arrays[item.name]), item, here))
+            except (DataError, ValueError, TypeError):
+                return 1
+        return counts.pop() if len(counts) == 1 else 1
+
     def _fitted(self, source: Any) -> Iterator[dict[str, np.ndarray]]:
         if not isinstance(source, Iterable):
             raise DataError(f"calibration_data: the function returned a {type(source).__name__}, not an iterable")
         for number, sample in enumerate(source):
             here = f"calibration_data, sample {number}"
             arrays = self._by_name(sample, here)
-            yield {item.name: fit(arrays[item.name], item, f"{here}, input {item.name!r}") for item in self.inputs}
+            if self._rows(arrays, here) == 1:
+                yield {item.name: fit(arrays[item.name], item, f"{here}, input {item.name!r}") for item in self.inputs}
+                continue
+            stacks = [split_stack(arrays[item.name], item, f"{here}, input {item.name!r}") for item in self.inputs]
+            for row in zip(*stacks):
+                yield dict(zip((item.name for item in self.inputs), row))
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
 
     def _by_name(self, sample: Any, here: str) -> Mapping[str, Any]:
-        """Returns input name → array of one sample given as a dict, a list in the model's order, or one array."""
+        """Returns input name → array of one sample given as a dict, a list in the model's order, or one array.
+
+        What a training loop feeds along is left out: keys that are no input, and values behind those of the inputs.
+        """
         names = [item.name for item in self.inputs]
         listed = ", ".join(map(repr, names))
         if isinstance(sample, Mapping):
-            for name in sample:
-                if name not in names:
-                    raise DataError(f"{here}: {name!r} is not an input of the model; its inputs are {listed}")
             missing = [name for name in names if name not in sample]
+            other = [name for name in sample if name not in names]
             if missing:
-                raise DataError(f"{here}: input {missing[0]!r} is missing; the inputs are {listed}")
+                what = f"{other[0]!r} is not an input of the model" if other else f"input {missing[0]!r} is missing"
+                raise DataError(f"{here}: {what}; the inputs are {listed}")
+            if other:
+                self._note(f"calibration_data: {', '.join(map(repr, other))} is no input and is not used")
             return sample
+        if isinstance(sample, (list, tuple)) and len(sample) == 2 and isinstance(sample[0], (Mapping, list, tuple)):
+            nested = isinstance(sample[0], Mapping) or (len(names) > 1 and len(sample[0]) == len(names))
+            if nested and hasattr(sample[1], "shape"):
+                self._note("calibration_data: the second value of each sample is no input and is not used")
+                return self._by_name(sample[0], here)
+        if isinstance(sample, (list, tuple)) and len(sample) == len(names) + 1 and all(map(_is_array, sample)):
+            self._note(f"calibration_data: the last of {len(sample)} values of each sample is no input and is not used")
+            sample = sample[: len(names)]
         several = isinstance(sample, (list, tuple)) and len(sample) == len(names)
-        if several and (len(names) > 1 or isinstance(sample[0], np.ndarray)):
+        if several and (len(names) > 1 or _is_array(sample[0])):
             return dict(zip(names, sample))
         if len(names) == 1:
             return {names[0]: sample}
         raise DataError(f"{here}: one array is given and the model has {len(names)} inputs: {listed}", hint="a dict")
 
 
+def _is_array(value: Any) -> bool:
+    """Whether the value is an array or tensor, rather than numbers in lists."""
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
 def _join(samples: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
 
 
-def _holds_npz(path: str) -> bool:
+def _holds_npz(path: str | tuple[str, ...]) -> bool:
+    if isinstance(path, tuple):
+        return any(name.endswith(".npz") for name in path)
     if path.endswith(".npz"):
         return True
     try:

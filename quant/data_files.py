@@ -29,7 +29,7 @@ class Column(Protocol):
 
 
 def open_columns(
-    paths: Sequence[tuple[InputSpec, str]], input_type: str, image: ImageSpec, where: str
+    paths: Sequence[tuple[InputSpec, str | tuple[str, ...]]], input_type: str, image: ImageSpec, where: str
 ) -> list[FileColumn]:
     """Finds and checks the files of every input without reading their data.
 
@@ -40,11 +40,15 @@ def open_columns(
 
 
 class FileColumn:
-    """The files of one directory (or one file) as samples of one input."""
+    """The files of one directory (or one file, or those listed) as samples of one input."""
 
-    def __init__(self, item: InputSpec, path: str, input_type: str, image: ImageSpec, where: str) -> None:
-        self.item, self.path, self._image = item, path, image
-        self.files = list_files(path, where)
+    def __init__(
+        self, item: InputSpec, path: str | tuple[str, ...], input_type: str, image: ImageSpec, where: str
+    ) -> None:
+        self.item, self._image = item, image
+        self.path = path if isinstance(path, str) else f"{len(path)} files"
+        given = (path,) if isinstance(path, str) else path
+        self.files = [file for part in given for file in list_files(part, where)]
         self._form = _form_of(self.files, input_type, where)
         self._counts = [self._probe(file) for file in self.files]
 

@@ -169,11 +169,15 @@ def named_widths(graph: Graph, settings: WeightSettings) -> dict[Node, int]:
 
 
 def store_float16(graph: Graph) -> list[str]:
-    """Turns the remaining float32 constants into float16, in place. Returns why some stay."""
+    """Turns the remaining float32 weights and biases into float16, in place. Returns why some stay."""
     notes = []
     limit = float(np.finfo(np.float16).max)
+    layers, others = _of_layers(graph)
+    if others:
+        ops = ", ".join(sorted(set(others.values())))
+        notes.append(f"{len(others)} constants stay float32: operands of {ops} are no weights, and have one type")
     for tensor in graph.constants():
-        if tensor.data is None or tensor.dtype != np.float32 or tensor.quant is not None:
+        if tensor not in layers or tensor.data is None or tensor.dtype != np.float32 or tensor.quant is not None:
             continue
         if tensor.data.size and not (np.abs(tensor.data) <= limit).all():
             notes.append(f"{tensor.name} stays float32: it holds values beyond float16's {limit:g}")
@@ -181,3 +185,21 @@ def store_float16(graph: Graph) -> list[str]:
         tensor.data = tensor.data.astype(np.float16)
         tensor.dtype = tensor.data.dtype
     return notes
+
+
+def _of_layers(graph: Graph) -> tuple[set[Tensor], dict[Tensor, str]]:
+    """Constants that layers alone read, as weight or bias, which all formats take as float16; and the float32 rest,
+    each with the operator that reads it."""
+    layers: set[Tensor] = set()
+    others: dict[Tensor, str] = {}
+    for node in graph.nodes:
+        cell = row(node.op).quant
+        places = (*cell.weights, cell.bias) if cell is not None else ()
+        for k, t in enumerate(node.inputs):
+            if t is None or not t.is_const or t.dtype != np.float32:
+                continue
+            if k in places:
+                layers.add(t)
+            else:
+                others[t] = node.op
+    return layers - set(others) - set(graph.outputs), others

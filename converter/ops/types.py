@@ -63,12 +63,15 @@ def value_dtype(t: Tensor) -> np.dtype:
 
 
 def joint_dtype(node: Node, *tensors: Tensor | None) -> np.dtype:
-    """The one dtype of inputs that must agree; quantized activations decide over constants."""
+    """The one dtype of inputs that must agree; quantized activations decide over constants, and float32 over constants
+    that are stored as float16."""
     present = [t for t in tensors if t is not None]
     codes = [t.dtype for t in present if is_codes(t) and not t.is_const]
     if codes:
         return codes[0]
     found = {value_dtype(t) for t in present}
+    if np.dtype(np.float32) in found and all(t.is_const for t in present if t.dtype == np.float16):
+        found.discard(np.dtype(np.float16))
     if len(found) != 1:
         fail(node, f"inputs of different types {', '.join(sorted(str(d) for d in found))}")
     return found.pop()

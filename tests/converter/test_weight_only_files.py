@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from bitlite import UnsupportedError, convert, load
 from bitlite.converter.builder import Builder
-from bitlite.converter.formats import ms, onnx_write, tflite
+from bitlite.converter.formats import ms, onnx_write, tflite, tflite_write
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.qparams import QuantParam
 
@@ -189,3 +189,27 @@ def test_a_bias_in_codes_that_a_float_operator_reads_is_written_as_floats(tmp_pa
     ms.write(graph, str(tmp_path / "m.ms"))
     (got,) = load(tmp_path / "m.ms").run(np.zeros((2, 3), np.float32)).values()
     np.testing.assert_allclose(got, [[1, -2, 0.003]] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("container", ["MS", "TFLITE", "ONNX"])
+def test_operands_that_are_no_weights_stay_as_they_are_beside_float16_weights(tmp_path, container):
+    graph = Graph("m")
+    build = Builder(graph)
+    rng = np.random.default_rng(0)
+
+    def const(*shape):
+        return build.constant(rng.normal(size=shape).astype(np.float32), "c")
+
+    x = build.input("x", np.float32, (1, 64))
+    y = build.emit("FullyConnected", [x, const(64, 64), const(64)], {"keep_dims": True})[0]
+    chosen = build.emit("Greater", [y, const(64)])[0]
+    y = build.emit("Where", [chosen, y, const(64)])[0]
+    graph.outputs = build.emit("MatMul", [y, const(64, 64)])
+    tflite_write.write(graph, str(tmp_path / "m.tflite"))
+    report = convert(tmp_path / "m.tflite", tmp_path / "h", output_format=container, fp16=True)
+    assert any("constants stay float32: operands of Greater, Where" in note for note in report.notes)
+    assert sum(report.files.values()) < 0.75 * (tmp_path / "m.tflite").stat().st_size
+    value = {"x": rng.normal(size=(1, 64)).astype(np.float32)}
+    (found,) = load(next(iter(report.files))).run(value).values()
+    (wanted,) = load(tmp_path / "m.tflite").run(value).values()
+    np.testing.assert_allclose(found, wanted, rtol=1e-2, atol=1e-2)

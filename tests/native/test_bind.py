@@ -80,3 +80,19 @@ def test_a_batch_beyond_memory_is_one_line():
 
 def test_a_session_shows_its_ends():
     assert repr(session(True)) == "Session('g', x: float32[2, 4] → y: float32[2, 4], z: float32[2, 4], threads=1)"
+
+
+def test_plans_of_large_batches_are_not_kept_beyond_a_bound(monkeypatch):
+    from bitlite.native import session as module
+
+    graph = Graph("g")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (None, 64))
+    y = build.emit("Tanh", [x], name="a")[0]
+    graph.outputs = build.emit("Softmax", [y], {"axis": -1}, name="b")
+    made = Session(graph)
+    monkeypatch.setattr(module, "_BYTES_KEPT", 1 << 20)
+    for rows in (1000, 2000, 3000, 100_000, 1):
+        assert made.run(np.ones((rows, 64), np.float32))[made.outputs[0].name].shape == (rows, 64)
+        assert sum(plan.arena_bytes for plan in made._plans.values()) <= 1 << 20
+    assert {shapes[0][0] for shapes in made._plans} >= {1, 3000}

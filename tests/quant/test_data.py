@@ -394,3 +394,52 @@ def test_nothing_behind_the_last_wanted_sample_of_an_archive_is_read(tmp_path, m
     assert len(list(dataset)) == 3 and len(taken) <= 4
     taken.clear()
     assert len(list(dataset.only([0, 2]))) == 2 and len(taken) <= 3
+
+
+SAMPLE = np.arange(4, dtype=np.float32).reshape(1, 4)
+
+
+class Reader:
+    """As onnxruntime's CalibrationDataReader."""
+
+    def __init__(self, samples):
+        self._samples = iter(samples)
+
+    def get_next(self):
+        return next(self._samples, None)
+
+
+class Loader(list):
+    """As a DataLoader: sized, iterable again and again, no sequence of numbers."""
+
+
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [
+        (Loader([(SAMPLE, np.int64(3))] * 3), 3),
+        (Loader([(np.repeat(SAMPLE, 16, 0), np.zeros(16, np.int64))] * 2), 32),
+        (Loader([np.repeat(SAMPLE, 16, 0), np.repeat(SAMPLE, 5, 0)]), 21),
+        ([{"x": SAMPLE, "label": 1}] * 2, 2),
+        ([({"x": SAMPLE}, np.int64(1))] * 2, 2),
+        (Reader([{"x": SAMPLE}] * 3), 3),
+        (lambda: ((SAMPLE, np.int64(0)) for _ in range(2)), 2),
+    ],
+    ids=["pairs", "batches of pairs", "batches", "more keys", "dict and label", "get_next", "function"],
+)
+def test_what_training_loops_feed_is_taken_as_it_is_meant(source, count):
+    dataset = Dataset(DataSpec(source=source), [InputSpec("x", (1, 4), np.float32)])
+    for _ in range(2):
+        got = list(dataset)
+        assert len(got) == count == len(dataset)
+        assert all(list(sample) == ["x"] and np.array_equal(sample["x"], SAMPLE) for sample in got)
+    assert len(dataset.notes) == len(set(dataset.notes))
+
+
+def test_files_may_be_listed(tmp_path):
+    paths = []
+    for k in (2, 0, 1):
+        paths.append(tmp_path / f"{k}.npy")
+        np.save(paths[-1], SAMPLE + k)
+    made = ConvertOptions.from_kwargs("m.onnx", "m", quant_type="PostTraining", calibration_data=paths)
+    dataset = Dataset(DataSpec.from_options(made), [InputSpec("x", (1, 4), np.float32)])
+    assert [sample["x"][0, 0] for sample in dataset] == [2, 0, 1]
