@@ -7,6 +7,7 @@ removes what a process that was killed has left there.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO
 from ..errors import Error, OutputError
 
 _TEMPORARY = re.compile(r"\.bitlite-[0-9a-f]{12}\.part")
+_ATTEMPTS = 100
 
 
 @contextlib.contextmanager
@@ -195,19 +197,20 @@ def _removed(temporary: Path) -> Iterator[None]:
 def _locked(folder: Path, create: Callable[[Path], int]) -> tuple[Path, int]:
     """(temporary, descriptor that locks it) of what `create` makes; a lock ends with its process, however that ends."""
     _sweep(folder)
-    while True:
+    for attempts_left in reversed(range(_ATTEMPTS)):
         temporary = folder / f".bitlite-{os.urandom(6).hex()}.part"
         try:
             handle = create(temporary)
-        except FileNotFoundError:
-            if not folder.is_dir():
+        except FileNotFoundError:  # swept between its making and its opening, or the folder takes no files, as /proc
+            if attempts_left == 0 or not folder.is_dir():
                 raise
-            continue  # swept between its making and its opening
+            continue
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(handle, fcntl.LOCK_EX)
         if temporary.exists():
             return temporary, handle
         os.close(handle)  # swept before it was locked
+    raise FileNotFoundError(errno.ENOENT, f"its folder loses files as they are made, {_ATTEMPTS} times in a row")
 
 
 def _sweep(folder: Path) -> None:

@@ -41,7 +41,6 @@ def models(tmp_path_factory):
     (folder / "wrong_key.cfg").write_text("image_path=.\nbatch_cuont=10\n")
     (folder / "wrong_value.cfg").write_text("[common_quant_param]\nquant_type=WEIGHT_QUANT\nbit_num=17\n")
     (folder / "no_data.cfg").write_text("image_path=/nowhere/at/all\n")
-    (folder / "contradiction.cfg").write_text("[common_quant_param]\nquant_type=WEIGHT_QUANT\nbit_num=4\n")
     return folder
 
 
@@ -77,7 +76,6 @@ CASES = [
     ("digits.onnx", [W, "--quantWeightSize=1e3"], "integer >= 0"),
     ("digits.onnx", [W, "--bitNum=4", "--bitNum=8"], "contradicts"),
     ("digits.onnx", [W, "--bitNum=4", "--enableEncode=false"], "only 8 and 16"),
-    ("digits.onnx", [W, "--bitNum=8", "--configFile={models}/contradiction.cfg"], "contradiction.cfg:3"),
     ("digits.onnx", ["--keepFloat=conv1"], "no effect without a quantization type"),
     ("digits.onnx", [P], "needs calibration data"),
     ("digits.onnx", [P, "--configFile={models}/no_data.cfg"], "/nowhere/at/all"),
