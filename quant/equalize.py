@@ -91,7 +91,7 @@ def _coarse(x: np.ndarray) -> np.ndarray:
     return np.ldexp(np.rint(fraction * 256), exponent - 8)
 
 
-def _groups(node: Node) -> str:
+def mixes(node: Node) -> str:
     """ "full" for a layer that mixes all channels, "each" for a depthwise one, "" for what cannot be scaled."""
     index = weight_index(node)
     x, y = node.inputs[0], node.outputs[0]
@@ -107,8 +107,11 @@ def _groups(node: Node) -> str:
     return ""
 
 
-def link_channels(graph: Graph, integer: set[Node]) -> Channels:
-    """The classes of channels of every tensor that int8 nodes exchange."""
+def link_channels(graph: Graph, integer: set[Node], *, order: bool = False) -> Channels:
+    """The classes of channels of every tensor that int8 nodes exchange.
+
+    order: for permuting channels and not for scaling them: a depthwise layer ties both, and activations may clamp.
+    """
     of: dict[Tensor, np.ndarray] = {}
     parent: list[int] = []
     block_parent: dict[Tensor, Tensor] = {}
@@ -146,8 +149,10 @@ def link_channels(graph: Graph, integer: set[Node]) -> Channels:
     for node in graph.nodes:
         x, y = node.inputs[0] if node.inputs else None, node.outputs[0] if node.outputs else None
         known = node in integer and x in of and y in of
-        homogeneous = node.attrs.get("act", "none") in ("none", "relu")
-        if known and _groups(node) and not any(t in tied for t in node.inputs):
+        homogeneous = order or node.attrs.get("act", "none") in ("none", "relu")
+        if known and mixes(node) and not any(t in tied for t in node.inputs):
+            if order and mixes(node) == "each":
+                link(x, y)
             if not homogeneous:
                 pin(y)
         elif known and homogeneous and _passes_on(node):
@@ -197,7 +202,7 @@ def _is_last(x: Tensor, axis: int) -> bool:
     return axis in (-1, (x.rank or 0) - 1)
 
 
-def _by_input(node: Node) -> np.ndarray:
+def by_input(node: Node) -> np.ndarray:
     """The layer's weight as [O, taps, I], float64."""
     w, x = node.inputs[1], node.inputs[0]
     assert w is not None and w.data is not None and x is not None and x.shape is not None
@@ -216,7 +221,7 @@ def _best_alpha(
     inside = set(tensors)
     at = np.zeros(len(channels.pinned), np.int64)
     at[ids] = np.arange(len(ids))
-    users = [n for n in graph.nodes if n.inputs and n.inputs[0] in inside and _groups(n) == "full"]
+    users = [n for n in graph.nodes if n.inputs and n.inputs[0] in inside and mixes(n) == "full"]
     if not users:
         return 1.0
     costs = []
@@ -225,7 +230,7 @@ def _best_alpha(
         top = float((reach[ids] * s).max())
         for node in users:
             where = at[channels.of[node.inputs[0]]]  # pyright: ignore[reportArgumentType]
-            w, si, r = _by_input(node), s[where], reach[ids][where]
+            w, si, r = by_input(node), s[where], reach[ids][where]
             energy = np.square(w).sum(axis=(0, 1))
             signal = float((energy * np.square(r / 3)).sum())
             noise = float((energy / np.square(si)).sum()) * (top / 255) ** 2 / 12
@@ -239,7 +244,7 @@ def _best_alpha(
 
 def _apply(graph: Graph, channels: Channels, factors: np.ndarray) -> None:
     for node in graph.nodes:
-        kind = _groups(node)
+        kind = mixes(node)
         x, y = node.inputs[0] if node.inputs else None, node.outputs[0] if node.outputs else None
         if not kind or x not in channels.of or y not in channels.of:
             continue
@@ -249,15 +254,15 @@ def _apply(graph: Graph, channels: Channels, factors: np.ndarray) -> None:
         w, cell = node.inputs[1], cell_of(node)
         assert w is not None and w.data is not None
         if kind == "full":
-            data = _by_input(node) / into * out[:, None, None]
+            data = by_input(node) / into * out[:, None, None]
         else:
             data = w.data.astype(np.float64).reshape(len(out), -1) * (out / into)[:, None]
-        node.inputs[1] = _like(w, data)
+        node.inputs[1] = like(w, data)
         b = node.input(cell.bias) if cell.bias is not None else None
         if b is not None and b.data is not None:
-            node.inputs[cell.bias] = _like(b, b.data.astype(np.float64) * out)  # pyright: ignore
+            node.inputs[cell.bias] = like(b, b.data.astype(np.float64) * out)  # pyright: ignore
 
 
-def _like(t: Tensor, data: np.ndarray) -> Tensor:
+def like(t: Tensor, data: np.ndarray) -> Tensor:
     data = data.astype(np.float32).reshape(t.shape)  # pyright: ignore
     return Tensor(t.name, data.dtype, data.shape, data)

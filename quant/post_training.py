@@ -1,7 +1,8 @@
 """PostTraining: a float graph and calibration samples in, an integer graph out.
 
 In order: which nodes compute on codes (`placement`), channels made alike (`equalize`), statistics of one streaming
-pass (`observe`), a range per group of tensors that share one (`groups`, `ranges`, `auto`), the rewrite (`emit`), and,
+pass (`observe`), for a .onnx an order of channels (`pair_channels`), a range per group of tensors that share one
+(`groups`, `ranges`, `auto`), the rewrite (`emit`), and,
 walking the quantized prefix layer by layer (`walk`), weight codes and biases that keep each layer's output (`rounding`,
 `bias_correction`).
 """
@@ -26,6 +27,7 @@ from .fidelity import Fidelity, Reference, hold_back, spread
 from .groups import Groups, make_groups
 from .histogram import DEFAULT_BINS, Histogram
 from .observe import ChannelExtremes, Histograms, observe
+from .pair_channels import pair_channels
 from .paired_weights import paired_codes, paired_scales
 from .placement import Placement, place, tensors_in_codes, weight_index
 from .prepare import (
@@ -149,6 +151,8 @@ def quantize_graph(
     integer_output = settings.output_type in ("INT8", "UINT8")
     plan = place(graph, settings.kept, target=settings.target, integer_output=integer_output)
     stats = _statistics(graph, plan, samples, settings, progress)
+    if settings.pairs:
+        pair_channels(graph, plan.layers)
     seen = {t: stats.histograms[t.name] for t in tensors_in_codes(graph, plan) if not t.is_const}
     groups = make_groups(graph, plan, lambda t: extent(t) if t.is_const else (seen[t].low, seen[t].high))
     params, methods = _choose(graph, plan, groups, seen, samples, settings)
