@@ -11,12 +11,12 @@
 namespace bitlite {
 namespace {
 
-constexpr int64_t kRun = 8192;      // elements of a work item when the operands are one run
-constexpr int64_t kShortRun = 512;  // of fewer elements, several runs are worked on as one
-constexpr int64_t kSpread = 2048;   // elements of such runs together
-constexpr size_t kCell = 16;        // bytes written at once where one code fills a run
-constexpr int64_t kVector = 16;     // elements of a vector of MindSpore Lite's sums
-constexpr int64_t kRound = 256;     // elements rounded before the doubtful ones are looked up
+constexpr int64_t kRun = 8192;       // elements of a work item when the operands are one run
+constexpr int64_t kShortRun = 2048;  // of fewer elements, several runs are worked on as one
+constexpr int64_t kSpread = 8192;    // elements of such runs together
+constexpr size_t kCell = 16;         // bytes written at once where one code fills a run
+constexpr int64_t kVector = 16;      // elements of a vector of MindSpore Lite's sums
+constexpr int64_t kRound = 256;      // elements rounded before the doubtful ones are looked up
 
 // The results of gemmlowp rounding for all pairs of codes, at [code of a + 128][code of b + 128].
 struct PairTables {
@@ -98,8 +98,8 @@ class BinaryS8 final : public Step {
 
   void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
     BinaryS8Args t = args_;
-    Spread a{Operand(args, 0), space_.a_strides[last_ - 1], space_.a_strides[last_]};
-    Spread b{Operand(args, 1), space_.b_strides[last_ - 1], space_.b_strides[last_]};
+    Spread a(Operand(args, 0), space_.a_strides[last_ - 1], space_.a_strides[last_]);
+    Spread b(Operand(args, 1), space_.b_strides[last_ - 1], space_.b_strides[last_]);
     for (int64_t item = begin; item < end; ++item) {
       int64_t outer = item / pieces_ / chunks_, at_a = 0, at_b = 0;
       const int64_t row = item / pieces_ % chunks_ * joined_;
@@ -151,10 +151,13 @@ class BinaryS8 final : public Step {
   // An operand as elements that go on evenly through joined runs: in its own place where they do,
   // else in a copy, which stays for the runs that repeat it.
   struct Spread {
+    Spread(const int8_t* x, int64_t of_row, int64_t of_element)
+        : data(x), row_stride(of_row), step(of_element) {}
+
     const int8_t* data;
     const int64_t row_stride, step;
     const int8_t* held = nullptr;  // what the copy was made from
-    int8_t copy[kSpread + kCell] = {};
+    int8_t copy[kSpread + kCell];
 
     const int8_t* Find(int64_t at, int64_t row, int64_t first, int64_t n, const BinaryS8& of,
                        int64_t* own_step) noexcept {

@@ -1,12 +1,15 @@
 // concat on int8 whose inputs have other parameters than the output: each is requantized.
 //   attrs  axis act qmin qmax
-#include <cstring>
+#include <algorithm>
 
 #include "kernels.h"
 #include "quant_step.h"
+#include "strided_copy.h"
 
 namespace bitlite {
 namespace {
+
+constexpr int64_t kJoined = 4096;  // elements of short rows that are converted together
 
 class ConcatS8 final : public Step {
  public:
@@ -21,33 +24,47 @@ class ConcatS8 final : public Step {
       : parts_(std::move(parts)),
         row_(row),
         kernel_(BITLITE_SELECT(vector_s8, plan.isa).fn()),
-        out_(out) {
+        out_(out),
+        clamps_(out.qmin > -128 || out.qmax < 127) {
     phases = {rows};
     cost_ns = static_cast<double>(rows * row) * 0.05 + static_cast<double>(rows) * 10;
   }
 
   void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
-    for (size_t p = 0; p < parts_.size(); ++p) {
-      const Part& part = parts_[p];
-      const int8_t* x = args.In<int8_t>(static_cast<int>(p));
-      int8_t* y = args.Out<int8_t>(0) + part.offset;
-      for (int64_t r = begin; r < end; ++r) {
-        const int8_t* from = x + r * part.run;
-        int8_t* to = y + r * row_;
-        if (part.copy) {
-          kernel_.clamp(from, to, part.run, out_.qmin, out_.qmax);
+    const int64_t joined = std::max<int64_t>(1, kJoined / std::max<int64_t>(row_, 1));
+    for (int64_t first = begin; first < end; first += joined) {
+      const int64_t rows = std::min(joined, end - first);
+      int8_t* y = args.Out<int8_t>(0) + first * row_;
+      for (size_t p = 0; p < parts_.size(); ++p) {
+        const Part& part = parts_[p];
+        const int8_t* x = args.In<int8_t>(static_cast<int>(p)) + first * part.run;
+        if (part.copy && !clamps_) {
+          CopyRuns(x, part.run, y + part.offset, row_, rows, part.run);
+        } else if (joined == 1) {
+          Convert(part, x, y + part.offset, part.run);
         } else {
-          kernel_.requantize(from, to, part.run, part.zero_point, part.m, out_);
+          int8_t codes[kJoined];
+          Convert(part, x, codes, rows * part.run);
+          CopyRuns(codes, part.run, y + part.offset, row_, rows, part.run);
         }
       }
     }
   }
 
  private:
+  void Convert(const Part& part, const int8_t* x, int8_t* y, int64_t n) const {
+    if (part.copy) {
+      kernel_.clamp(x, y, n, out_.qmin, out_.qmax);
+    } else {
+      kernel_.requantize(x, y, n, part.zero_point, part.m, out_);
+    }
+  }
+
   const std::vector<Part> parts_;
   const int64_t row_;
   const VectorS8Kernel& kernel_;
   const OutputCodesS8 out_;
+  const bool clamps_;
 };
 
 }  // namespace

@@ -7,6 +7,19 @@
 namespace bitlite {
 namespace {
 
+// Runs of kUnit to 2 * kUnit bytes, which their first and last kUnit bytes cover.
+template <int64_t kUnit>
+void CopyShortRuns(const char* src, int64_t from_step, char* dst, int64_t to_step, int64_t rows,
+                   int64_t n) {
+  for (int64_t r = 0; r < rows; ++r, src += from_step, dst += to_step) {
+    char first[kUnit], last[kUnit];
+    std::memcpy(first, src, kUnit);
+    std::memcpy(last, src + n - kUnit, kUnit);
+    std::memcpy(dst, first, kUnit);
+    std::memcpy(dst + n - kUnit, last, kUnit);
+  }
+}
+
 // Rows x columns elements in blocks that stay in the cache whichever side jumps.
 template <typename T>
 void CopyBlock(const char* src, char* dst, int64_t rows, int64_t row_from, int64_t row_to,
@@ -48,6 +61,29 @@ void Move(const char* src, char* dst, int64_t rows, int64_t row_from, int64_t ro
 }
 
 }  // namespace
+
+void CopyRuns(const void* src, int64_t from_step, void* dst, int64_t to_step, int64_t rows,
+              int64_t n) {
+  const char* s = static_cast<const char*>(src);
+  char* d = static_cast<char*>(dst);
+  if (n == from_step && n == to_step) {
+    if (rows > 0) std::memcpy(d, s, static_cast<size_t>(rows * n));
+    return;
+  }
+  if (n > 64) {
+    for (int64_t r = 0; r < rows; ++r) {
+      std::memcpy(d + r * to_step, s + r * from_step, static_cast<size_t>(n));
+    }
+    return;
+  }
+  const auto copy = n > 32   ? CopyShortRuns<32>
+                    : n > 16 ? CopyShortRuns<16>
+                    : n > 8  ? CopyShortRuns<8>
+                    : n > 4  ? CopyShortRuns<4>
+                    : n > 1  ? CopyShortRuns<2>
+                             : CopyShortRuns<1>;
+  if (n > 0) copy(s, from_step, d, to_step, rows, n);
+}
 
 StridedCopy::StridedCopy(const std::vector<int64_t>& extents, const std::vector<int64_t>& from,
                          const std::vector<int64_t>& to, int64_t size)
@@ -102,10 +138,7 @@ double StridedCopy::cost_ns() const {
 
 void StridedCopy::Inner(const char* src, char* dst, int64_t rows) const {
   if (run_.from == size_ && run_.to == size_) {
-    for (int64_t r = 0; r < rows; ++r) {
-      std::memcpy(dst + r * rows_.to, src + r * rows_.from,
-                  static_cast<size_t>(run_.extent * size_));
-    }
+    CopyRuns(src, rows_.from, dst, rows_.to, rows, run_.extent * size_);
     return;
   }
   const auto copy = size_ == 1   ? Move<uint8_t>

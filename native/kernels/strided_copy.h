@@ -7,6 +7,10 @@
 
 namespace bitlite {
 
+// `rows` runs of n bytes, from_step and to_step bytes apart.
+void CopyRuns(const void* src, int64_t from_step, void* dst, int64_t to_step, int64_t rows,
+              int64_t n);
+
 class StridedCopy {
  public:
   StridedCopy() = default;

@@ -32,6 +32,14 @@ struct DoubtS8 {
   float half_rest = 1, whole_rest = -1;
 };
 
+// What an output column is made of: left * x[at_left + c] + right * x[at_right + c], the weights
+// together kOneS8.
+constexpr int32_t kOneS8 = 1024;
+struct ColumnBlendS8 {
+  int64_t at_left, at_right;
+  int16_t left, right;
+};
+
 struct VectorS8Kernel {
   void (*add)(const BinaryS8Args&);
   void (*mul)(const BinaryS8Args&);
@@ -68,6 +76,12 @@ struct VectorS8Kernel {
   // finish of the sums of taps > 0 runs, acc[t * step + i].
   void (*finish_windows)(const int32_t* acc, int64_t step, int64_t taps, int8_t* y, int64_t n,
                          int32_t subtract, float m, const OutputCodesS8& out);
+  // y[w * channels + c] of column w
+  void (*blend_columns)(const int8_t* x, const ColumnBlendS8* columns, int64_t n, int64_t channels,
+                        int32_t* y);
+  // (top * up + bottom * down + 2^19) >> 20
+  void (*blend_rows)(const int32_t* top, const int32_t* bottom, int64_t n, int32_t up, int32_t down,
+                     int8_t* y);
   void (*clamp)(const int8_t* x, int8_t* y, int64_t n, int32_t low, int32_t high);
   void (*lookup)(const int8_t* x, int8_t* y, int64_t n, const int8_t* table);  // table[x + 128]
 };

@@ -16,9 +16,10 @@ constexpr int64_t kBlock = 32;
 __m256i Load(const int8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 void Store(int8_t* p, __m256i v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
 
-__m256 Widen(const int8_t* p) {
+// 8 codes less the zero point.
+__m256 Widen(const int8_t* p, __m256i zero) {
   const __m128i codes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
-  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes));
+  return _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_cvtepi8_epi32(codes), zero));
 }
 
 // As Rounder: what the conversion cannot hold is below every code, which saturates to qmin.
@@ -58,14 +59,13 @@ void Map(const X* x, int8_t* y, int64_t n, Block block) {
 template <int kAStep, int kBStep, typename Value>
 void Pairs(const BinaryS8Args& t, Value value) {
   const Rounder256 round(t.out);
-  const __m256 a_zero = _mm256_set1_ps(static_cast<float>(t.a_zero));
-  const __m256 b_zero = _mm256_set1_ps(static_cast<float>(t.b_zero));
-  const __m256 a_only = _mm256_sub_ps(_mm256_set1_ps(static_cast<float>(t.a[0])), a_zero);
-  const __m256 b_only = _mm256_sub_ps(_mm256_set1_ps(static_cast<float>(t.b[0])), b_zero);
+  const __m256i a_zero = _mm256_set1_epi32(t.a_zero), b_zero = _mm256_set1_epi32(t.b_zero);
+  const __m256 a_only = _mm256_set1_ps(static_cast<float>(t.a[0] - t.a_zero));
+  const __m256 b_only = _mm256_set1_ps(static_cast<float>(t.b[0] - t.b_zero));
   const auto block = [&](const int8_t* a, const int8_t* b) {
     const auto eight = [&](int k) {
-      return value(kAStep == 0 ? a_only : _mm256_sub_ps(Widen(a + k), a_zero),
-                   kBStep == 0 ? b_only : _mm256_sub_ps(Widen(b + k), b_zero));
+      return value(kAStep == 0 ? a_only : Widen(a + k, a_zero),
+                   kBStep == 0 ? b_only : Widen(b + k, b_zero));
     };
     return round(eight(0), eight(8), eight(16), eight(24));
   };
@@ -122,10 +122,9 @@ void Quantize256(const float* x, int8_t* y, int64_t n, float inverse, const Outp
 void Requantize256(const int8_t* x, int8_t* y, int64_t n, int32_t x_zero, float m,
                    const OutputCodesS8& out) {
   const Rounder256 round(out);
-  const __m256 zero = _mm256_set1_ps(static_cast<float>(x_zero)), factor = _mm256_set1_ps(m);
-  const auto eight = [&](const int8_t* p) {
-    return _mm256_mul_ps(_mm256_sub_ps(Widen(p), zero), factor);
-  };
+  const __m256i zero = _mm256_set1_epi32(x_zero);
+  const __m256 factor = _mm256_set1_ps(m);
+  const auto eight = [&](const int8_t* p) { return _mm256_mul_ps(Widen(p, zero), factor); };
   Map(x, y, n,
       [&](const int8_t* p) { return round(eight(p), eight(p + 8), eight(p + 16), eight(p + 24)); });
 }
@@ -284,34 +283,73 @@ void SumOfRows256(const int8_t* x, int64_t step, int64_t rows, int64_t n, int32_
   if (i < n) SumOfRows(x + i, step, rows, n - i, y + i, add);
 }
 
-// The table lies in 16 registers' worth of parts. Going from part to part, the codes above it are
-// set right by the difference: a shuffle gives 0 where the code, less the part's first, is
-// negative.
-void Lookup256(const int8_t* x, int8_t* y, int64_t n, const int8_t* table) {
-  if (n < kBlock) return Lookup(x, y, n, table);
-  __m256i steps[16];
-  for (int half = 0; half < 2; ++half) {
-    __m256i before = _mm256_setzero_si256();
-    for (int part = 0; part < 8; ++part) {
-      // Codes 0 to 127 first.
-      const __m256i values =
-          _mm256_broadcastsi128_si256(Load16(table + 16 * (part + 8 - 8 * half)));
-      steps[half * 8 + part] = _mm256_xor_si256(values, before);
-      before = values;
+// Left and right come in pairs; of fewer than 16 channels the compiler does the rest.
+void BlendColumns256(const int8_t* x, const ColumnBlendS8* columns, int64_t n, int64_t channels,
+                     int32_t* y) {
+  if (channels < 16) return BlendColumns(x, columns, n, channels, y);
+  for (int64_t w = 0; w < n; ++w, y += channels) {
+    const int8_t* left = x + columns[w].at_left;
+    const int8_t* right = x + columns[w].at_right;
+    const int32_t both = static_cast<uint16_t>(columns[w].left) | int32_t{columns[w].right} << 16;
+    const __m256i weights = _mm256_set1_epi32(both);
+    for (int64_t c = 0; c < channels; c += 16) {
+      c = c + 16 <= channels ? c : channels - 16;
+      const __m128i l = Load16(left + c), r = Load16(right + c);
+      const __m256i low = _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(l, r));
+      const __m256i high = _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(l, r));
+      __m256i* to = reinterpret_cast<__m256i*>(y + c);
+      _mm256_storeu_si256(to, _mm256_madd_epi16(low, weights));
+      _mm256_storeu_si256(to + 1, _mm256_madd_epi16(high, weights));
     }
   }
-  const __m256i sixteen = _mm256_set1_epi8(16), flip = _mm256_set1_epi8(-128);
+}
+
+void BlendRows256(const int32_t* top, const int32_t* bottom, int64_t n, int32_t up, int32_t down,
+                  int8_t* y) {
+  const __m256i from_top = _mm256_set1_epi32(up), from_bottom = _mm256_set1_epi32(down);
+  const __m256i half = _mm256_set1_epi32(1 << 19);
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  const auto eight = [&](int64_t i) {
+    const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(top + i));
+    const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bottom + i));
+    const __m256i sum =
+        _mm256_add_epi32(_mm256_mullo_epi32(a, from_top), _mm256_mullo_epi32(b, from_bottom));
+    return _mm256_srai_epi32(_mm256_add_epi32(sum, half), 20);
+  };
+  int64_t i = 0;
+  for (; i + kBlock <= n; i += kBlock) {
+    const __m256i a = _mm256_packs_epi32(eight(i), eight(i + 8));
+    const __m256i b = _mm256_packs_epi32(eight(i + 16), eight(i + 24));
+    Store(y + i, _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order));
+  }
+  BlendRows(top + i, bottom + i, n - i, up, down, y + i);
+}
+
+// Bits 0 to 3 of a code choose within each 16 values of the table, bits 4 to 7 among the 16
+// choices.
+void Lookup256(const int8_t* x, int8_t* y, int64_t n, const int8_t* table) {
+  if (n < kBlock) return Lookup(x, y, n, table);
+  __m256i parts[16];
+  for (int part = 0; part < 16; ++part) {
+    parts[part] = _mm256_broadcastsi128_si256(Load16(table + 16 * part));
+  }
+  const __m256i nibble = _mm256_set1_epi8(15);
   Map(x, y, n, [&](const int8_t* p) {
-    __m256i above = Load(p), below = _mm256_xor_si256(above, flip);
-    __m256i positive = _mm256_shuffle_epi8(steps[0], above);
-    __m256i negative = _mm256_shuffle_epi8(steps[8], below);
-    for (int part = 1; part < 8; ++part) {
-      above = _mm256_subs_epi8(above, sixteen);
-      below = _mm256_subs_epi8(below, sixteen);
-      positive = _mm256_xor_si256(positive, _mm256_shuffle_epi8(steps[part], above));
-      negative = _mm256_xor_si256(negative, _mm256_shuffle_epi8(steps[8 + part], below));
-    }
-    return _mm256_xor_si256(positive, negative);
+    const __m256i code = Load(p), within = _mm256_and_si256(code, nibble);
+    // A blend takes bit 7: that of the code, and the next ones below moved up to it.
+    const __m256i bit6 = _mm256_add_epi8(code, code), bit5 = _mm256_add_epi8(bit6, bit6);
+    const __m256i bit4 = _mm256_add_epi8(bit5, bit5);
+    const auto of_32 = [&](int part) {
+      return _mm256_blendv_epi8(_mm256_shuffle_epi8(parts[part], within),
+                                _mm256_shuffle_epi8(parts[part + 1], within), bit4);
+    };
+    const auto of_128 = [&](int part) {
+      const __m256i low = _mm256_blendv_epi8(of_32(part), of_32(part + 2), bit5);
+      const __m256i high = _mm256_blendv_epi8(of_32(part + 4), of_32(part + 6), bit5);
+      return _mm256_blendv_epi8(low, high, bit6);
+    };
+    // The table begins with the negative codes.
+    return _mm256_blendv_epi8(of_128(8), of_128(0), code);
   });
 }
 
@@ -330,6 +368,8 @@ constexpr VectorS8Kernel Kernel() {
   kernel.smallest_of_rows = ExtremeOfRows256<Smaller>;
   kernel.sum = Sum256;
   kernel.sum_of_rows = SumOfRows256;
+  kernel.blend_columns = BlendColumns256;
+  kernel.blend_rows = BlendRows256;
   kernel.lookup = Lookup256;
   return kernel;
 }
