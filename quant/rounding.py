@@ -8,7 +8,7 @@ the rest elementwise float64 in a fixed order: the same codes on every instructi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,6 +19,8 @@ from ..converter.numeric.pairs import MOST
 from .paired_weights import addends
 from .walk import Walk
 
+WHOLE = 4608  # inputs (512 of a 3×3 kernel) of which all products are taken, 170 MB of them
+BLOCK = 2048
 ROWS = 2048  # at most 2^15, whose products of 9-bit numbers int32 holds
 SWEEPS = 3
 RIDGE = 0.01
@@ -28,25 +30,42 @@ def refine(walk: Walk, node: Node, *, pairs: bool = False, ridge: float = RIDGE,
     """Replaces the codes of the layer's weight, in place; what has no rows (transposed convolutions) stays, and so does
     what other layers read as well, whose inputs are not those of this one.
 
-    pairs: neighbours among codes that onnxruntime adds in pairs stay within `pairs.MOST`.
+    A weight of more than WHOLE inputs is rounded BLOCK of them at a time, as if blocks had nothing to do with each
+    other: memory does not grow with the square of the inputs. pairs: neighbours among codes that onnxruntime adds in
+    pairs stay within `pairs.MOST`.
     """
     layer = walk.made.layers[node]
     w, codes, quant = node.inputs[1], layer.weight.data, layer.weight.quant
     if w is None or w.data is None or codes is None or quant is None or quant.axis not in (0, None):
         return
-    if layer.weight in walk.made.shared:
+    if layer.weight in walk.made.shared or (rows := Rows.of(walk, node)) is None:
         return
-    gram = collect(walk, node)
-    if gram is None:
-        return
-    shape = (len(gram), w.data.shape[0] // len(gram), gram.shape[1])
-    scale = np.broadcast_to(quant.scale, w.data.shape[0]).reshape(len(gram), 1, -1)
-    real = w.data.astype(np.float64).reshape(shape).transpose(0, 2, 1) / scale
-    q = codes.astype(np.float64).reshape(shape).transpose(0, 2, 1).copy()
-    low, high = (-1.0, 0.0) if quant.bits == 1 else (-(2.0 ** (quant.bits - 1)) + 1, 2.0 ** (quant.bits - 1) - 1)
+    channels = w.data.shape[0]
+    batch = channels if rows.by_channel else 1
     most = MOST if pairs and addends(node, codes) is not None else np.inf
-    descend(gram, np.ascontiguousarray(real), q, (low, high), ridge, sweeps, walk.threads, most)
-    layer.weight.data = q.transpose(0, 2, 1).reshape(codes.shape).astype(np.int8)
+    limits = (-1.0, 0.0) if quant.bits == 1 else (-(2.0 ** (quant.bits - 1)) + 1, 2.0 ** (quant.bits - 1) - 1)
+    scale = np.broadcast_to(quant.scale, channels).reshape(batch, 1, -1)
+    shape = (batch, channels // batch, -1)
+    real, rounded = w.data.reshape(shape), np.array(codes).reshape(shape)
+    parts = [slice(None)] if rows.by_channel else blocks(real.shape[2])
+    if len(parts) > 1:
+        walk.made.notes.append(
+            f"{node.name}: its {real.shape[2]} inputs are rounded in {len(parts)} blocks, each on its own"
+        )
+    for part in parts:
+        q = np.ascontiguousarray(rounded[:, :, part].transpose(0, 2, 1), np.float64)
+        wanted = np.ascontiguousarray(real[:, :, part].transpose(0, 2, 1), np.float64)
+        wanted /= scale
+        descend(rows.gram(part), wanted, q, limits, ridge, sweeps, walk.threads, most)
+        rounded[:, :, part] = q.transpose(0, 2, 1)
+    layer.weight.data = rounded.reshape(codes.shape)
+
+
+def blocks(inputs: int) -> list[slice]:
+    """The parts of a layer's inputs that are rounded at once; none begins within a pair."""
+    count = 1 if inputs <= WHOLE else -(-inputs // BLOCK)
+    size = -(-inputs // count // 2) * 2
+    return [slice(begin, min(begin + size, inputs)) for begin in range(0, inputs, size)]
 
 
 def descend(
@@ -74,31 +93,52 @@ def descend(
         list(pool.map(lambda part: _native.descend(gram, real, q, part[0], part[1], low, high, pair, sweeps), parts))
 
 
-def collect(walk: Walk, node: Node, limit: int = ROWS) -> np.ndarray | None:
-    """X'X of the layer's centred inputs in units of codes, float64 [batch, K, K], from at most `limit` rows."""
-    twin = walk.made.twin[node.inputs[0]]  # pyright: ignore[reportArgumentType]
-    w = node.inputs[1]
-    assert twin.quant is not None
-    if w is None or w.data is None or node.op not in ("Conv", "FullyConnected"):
-        return None
-    group = node.attrs.get("group", 1)
-    if group not in (1, w.data.shape[0]) or (group != 1 and w.data.shape[-1] != 1):
-        return None
-    zero = int(twin.quant.zero_point[0])
-    count = min(walk.count, limit)
-    per_sample = limit // count
-    spots: dict[tuple[int, ...], Spots] = {}
+@dataclass(frozen=True)
+class Rows:
+    """A layer's centred inputs in units of codes, from at most ROWS of its outputs.
 
-    def rows(sample: int) -> np.ndarray:
-        x = walk.codes.get(twin, sample)
-        if x.shape not in spots:
-            spots[x.shape] = Spots.of(node, x.shape, per_sample)
-        return spots[x.shape].rows(x, zero)
+    count: samples that they come from. rows(sample): int16 [rows, taps, C]. by_channel: each channel by itself.
+    """
 
-    if group != 1:
-        return _gram_by_channel(walk.each(rows, count))
-    found = list(walk.each(rows, count))
-    return _gram(np.concatenate([r.reshape(len(r), -1) for r in found]), walk.threads)
+    walk: Walk
+    count: int
+    rows: Callable[[int], np.ndarray]
+    by_channel: bool
+
+    @classmethod
+    def of(cls, walk: Walk, node: Node, limit: int = ROWS) -> Rows | None:
+        """None where there are none to be had."""
+        twin = walk.made.twin[node.inputs[0]]  # pyright: ignore[reportArgumentType]
+        w = node.inputs[1]
+        assert twin.quant is not None
+        if w is None or w.data is None or node.op not in ("Conv", "FullyConnected"):
+            return None
+        group = node.attrs.get("group", 1)
+        if group not in (1, w.data.shape[0]) or (group != 1 and w.data.shape[-1] != 1):
+            return None
+        zero = int(twin.quant.zero_point[0])
+        count = min(walk.count, limit)
+        per_sample = limit // count
+        spots: dict[tuple[int, ...], Spots] = {}
+
+        def rows(sample: int) -> np.ndarray:
+            x = walk.codes.get(twin, sample)
+            if x.shape not in spots:
+                spots[x.shape] = Spots.of(node, x.shape, per_sample)
+            return spots[x.shape].rows(x, zero)
+
+        return cls(walk, count, rows, group != 1)
+
+    def gram(self, part: slice = slice(None)) -> np.ndarray:
+        """X'X of some of the inputs, float64 [batch, K, K]."""
+        if self.by_channel:
+            return _gram_by_channel(self.walk.each(self.rows, self.count))
+
+        def flat(sample: int) -> np.ndarray:
+            found = self.rows(sample)
+            return np.ascontiguousarray(found.reshape(len(found), -1)[:, part])
+
+        return _gram(np.concatenate(list(self.walk.each(flat, self.count))), self.walk.threads)
 
 
 def _gram(x: np.ndarray, threads: int) -> np.ndarray:

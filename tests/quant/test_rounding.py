@@ -7,7 +7,9 @@ import pytest
 from bitlite.converter.ir import Node, Tensor
 from bitlite.converter.numeric.qparams import QuantParam
 from bitlite.converter.ops.spatial import pad_spatial, windows
-from bitlite.quant.rounding import collect, descend
+from bitlite.quant import rounding
+from bitlite.quant.post_training import Settings, quantize_graph
+from bitlite.quant.rounding import Rows, descend
 
 
 def problem(seed, batch=1, k=24, columns=11, rows=200):
@@ -114,7 +116,7 @@ def test_products_are_those_of_the_rows_that_the_layer_reads(name, limit):
     shape, group, stride, dilation, pad = LAYERS[name]
     spatial = (1, 11, 5) if name == "one dimension" else (1, 10) if stride is None else (1, 8, 11, 5)
     codes = list(np.random.default_rng(5).integers(-128, 128, (3, *spatial)).astype(np.int8))
-    gram = collect(*layer_on(codes, name), limit)
+    gram = Rows.of(*layer_on(codes, name), limit).gram()
     rows = []
     for q in codes:
         x = (q.astype(np.float64) - ZERO).reshape(q.shape)
@@ -139,7 +141,7 @@ def test_products_and_codes_are_the_same_bits_on_every_instruction_set(monkeypat
     codes = list(np.random.default_rng(6).integers(-128, 128, (3, 1, 8, 11, 5)).astype(np.int8))
 
     def results():
-        found = [collect(*layer_on(codes, name), 24) for name in ("3x3", "depthwise")]
+        found = [Rows.of(*layer_on(codes, name), 24).gram() for name in ("3x3", "depthwise")]
         gram, real, q = problem(7, columns=37)
         descend(gram, real, q, (-7.0, 7.0))
         return [*found, q]
@@ -148,6 +150,43 @@ def test_products_and_codes_are_the_same_bits_on_every_instruction_set(monkeypat
     expected = results()
     monkeypatch.setenv("BITLITE_ISA", isa)
     assert all(np.array_equal(a, b) for a, b in zip(results(), expected))
+
+
+@pytest.mark.parametrize("name", ["3x3", "fully connected"])
+def test_products_of_a_part_are_a_part_of_the_products(name):
+    spatial = (1, 10) if name == "fully connected" else (1, 8, 11, 5)
+    codes = list(np.random.default_rng(5).integers(-128, 128, (3, *spatial)).astype(np.int8))
+    rows = Rows.of(*layer_on(codes, name))
+    np.testing.assert_array_equal(rows.gram(slice(2, 7)), rows.gram()[:, 2:7, 2:7])
+
+
+def test_many_inputs_are_rounded_in_blocks_which_is_said(network, samples, outputs, sqnr, monkeypatch):
+    want = outputs(network())
+    whole = quantize_graph(network(), samples, Settings())
+    assert not [note for note in whole.made.notes if "blocks" in note]
+    monkeypatch.setattr(rounding, "WHOLE", 16)
+    monkeypatch.setattr(rounding, "BLOCK", 8)
+    gains = []
+
+    def judged(gram, real, q, *args):
+        products, nearest = gram.copy(), q.copy()
+        descend(gram, real, q, *args)
+        gains.append((gram.shape[-1], cost(products, real, nearest).sum(), cost(products, real, q).sum()))
+
+    monkeypatch.setattr(rounding, "descend", judged)
+    blockwise = quantize_graph(network(), samples, Settings())
+    assert max(size for size, _, _ in gains) <= 16
+    assert all(after <= before * 1.001 for _, before, after in gains)
+    assert sum(after for *_, after in gains) < sum(before for _, before, _ in gains)
+    assert any("blocks, each on its own" in note for note in blockwise.made.notes)
+    assert sqnr(want, outputs(blockwise.graph)) > 60
+
+
+@pytest.mark.parametrize("inputs", [1, 4608, 4609, 9216, 25088, 100_000])
+def test_blocks_cover_the_inputs_once(inputs):
+    parts = rounding.blocks(inputs)
+    assert [k for part in parts for k in range(part.start, part.stop)] == list(range(inputs))
+    assert len(parts) == 1 or max(part.stop - part.start for part in parts) <= 2048
 
 
 def test_rows_must_fit():
