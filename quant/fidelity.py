@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,12 @@ from .observe import Runner, Sample
 from .parallel import Workers
 
 POOR = 20.0  # dB: below it a note says so, and what was tried
+GOOD = 30.0  # dB that outputs of values should have
 _FLOOR = -100.0  # dB: of outputs that are NaN or infinite where the float ones are not
 _LEAST_HELD = 4
 _SUM = 1e-3
+_ENDS = ("Softmax", "LogSoftmax", "Sigmoid")
+_MOVES = ("Reshape", "Squeeze", "ExpandDims", "Transpose")
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,22 @@ def hold_back(total: int, fitted: int) -> tuple[list[int], list[int]]:
     return chosen, [rest[k] for k in spread(len(rest), held)]
 
 
+def scores_of(graph: Graph) -> list[Tensor]:
+    """What a Softmax or Sigmoid makes an output of, through nothing but moves: where outputs are at the end of their
+    range, it shows what they do not."""
+    producers, found = graph.producers(), list[Tensor]()
+    for t in graph.outputs:
+        node = producers.get(t)
+        while node is not None and node.op in (*_ENDS, *_MOVES):
+            x = node.inputs[0]
+            if x is None or x not in producers:
+                break
+            if node.op in _ENDS:
+                found.append(x)
+            node = producers[x]
+    return list(dict.fromkeys(found))
+
+
 class Reference:
     """A float graph's outputs on samples, to compare other forms of the graph with.
 
@@ -98,19 +117,31 @@ class Reference:
         self._values = self._run(graph, [*self.outputs, *self.watched], graph.inputs)
         self._scored = [self._scores(k) for k in range(len(self.outputs))]
 
-    def outputs_of(self, graph: Graph, watched: Sequence[Tensor | None] = ()) -> list[Output]:
-        """How `graph`, another form of the same, does: its outputs, then the tensors that stand for the watched ones
-        (None: it has no such)."""
-        tensors = [*(graph.outputs[k] for k in self.places), *watched]
-        there = [k for k, t in enumerate(tensors) if t is not None]
-        found = self._run(graph, [t for t in tensors if t is not None], graph.inputs)
-        names = [t.name for t in (*self.outputs, *self.watched)]
-        return [self._judge(names[k], k, [row[at] for row in found]) for at, k in enumerate(there)]
+    def outputs_of(self, graph: Graph) -> list[Output]:
+        """How `graph`, another form of the same, does."""
+        return [self._judge(name, k, want, got) for name, k, want, got in self._pairs(graph)]
+
+    def noise(self, graph: Graph, watched: Sequence[Tensor | None] = ()) -> float:
+        """The largest share of an output's, or watched tensor's, energy that is lost, aside from what the mean of each
+        channel is off: correcting biases mends that."""
+        return max((_scatter(want, got) for _, _, want, got in self._pairs(graph, watched)), default=0.0)
 
     def fidelity(self, graph: Graph, held_back: bool) -> Fidelity | None:
         """None: no output is float."""
         outputs = tuple(self.outputs_of(graph))
         return Fidelity(outputs, len(self.samples), held_back) if outputs and self.samples else None
+
+    def _pairs(
+        self, graph: Graph, watched: Sequence[Tensor | None] = ()
+    ) -> Iterator[tuple[str, int, list[np.ndarray], list[np.ndarray]]]:
+        """(name, number, values here, values in `graph`) of each output, then of the tensors that stand for the
+        watched ones (None: it has no such)."""
+        tensors = [*(graph.outputs[k] for k in self.places), *watched]
+        there = [k for k, t in enumerate(tensors) if t is not None]
+        found = self._run(graph, [t for t in tensors if t is not None], graph.inputs)
+        names = [t.name for t in (*self.outputs, *self.watched)]
+        for at, k in enumerate(there):
+            yield names[k], k, [row[k] for row in self._values], [row[at] for row in found]
 
     def _run(self, graph: Graph, tensors: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[list[np.ndarray]]:
         run = Runner(graph, tensors, max(1, self.threads // max(len(self.samples), 1)))
@@ -131,11 +162,11 @@ class Reference:
             return True
         return all(v.size == v.shape[-1] for v in values) and len({int(v.argmax()) for v in values}) > 1
 
-    def _judge(self, name: str, k: int, found: Sequence[np.ndarray]) -> Output:
+    def _judge(self, name: str, k: int, wanted: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> Output:
         signal = noise = other = product = 0.0
         same = rows = 0
-        for row, have in zip(self._values, found):
-            want, got = row[k].astype(np.float64), have.astype(np.float64)
+        for want, got in zip(wanted, found):
+            want, got = want.astype(np.float64), got.astype(np.float64)
             if not np.isfinite(got).all():
                 return Output(name, _FLOOR, 0.0, None)
             signal, other = signal + float(np.square(want).sum()), other + float(np.square(got).sum())
@@ -146,6 +177,18 @@ class Reference:
         norm = math.sqrt(signal * other)
         cosine = round(product / norm, 6) if norm else float(noise == 0)
         return Output(name, _decibels(signal, noise), cosine, round(same / rows, 6) if rows else None)
+
+
+def _scatter(wanted: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
+    if not all(np.isfinite(got).all() for got in found):
+        return math.inf
+    signal = sum(float(np.square(want, dtype=np.float64).sum()) for want in wanted)
+    errors = [want.astype(np.float64) - got for want, got in zip(wanted, found)]
+    rows = [e.reshape(-1, e.shape[-1]) if e.ndim else e.reshape(1, 1) for e in errors]
+    count = sum(map(len, rows))
+    mean = sum(r.sum(axis=0) for r in rows) / count
+    noise = float(sum(np.square(r - mean).sum() for r in rows)) * count / max(count - 1, 1)
+    return noise / signal if signal > 0 else math.inf if noise > 0 else 0.0
 
 
 def _decibels(signal: float, noise: float) -> float:

@@ -17,6 +17,8 @@ from ..converter.numeric.qparams import foldable
 from ..converter.opdef import Quant, row
 from .masks import mask_carriers
 
+LOSSY = "codes there cost the outputs too much"
+
 
 @dataclass
 class Placement:
@@ -67,13 +69,21 @@ def moves(node: Node) -> bool:
 
 
 def place(
-    graph: Graph, kept: Iterable[Node] = (), *, target: str = "bitlite", integer_output: bool = False
+    graph: Graph,
+    kept: Iterable[Node] = (),
+    lossy: Iterable[Node] = (),
+    *,
+    target: str = "bitlite",
+    integer_output: bool = False,
 ) -> Placement:
-    """Decides for every node. kept: nodes that a user wants in float. integer_output: outputs are codes too."""
-    plan, kept = Placement(), set(kept)
+    """Decides for every node. kept: nodes that a user wants in float. lossy: those that codes would cost the outputs
+    too much. integer_output: outputs are codes too."""
+    plan, kept, lossy = Placement(), set(kept), set(lossy)
     masks = mask_carriers(graph, lambda node: bool(cell_of(node).weights))
     for node in graph.nodes:
         reason = "kept in float on request" if node in kept else _obstacle(node, target) or masks.get(node, "")
+        if not reason and node in lossy:
+            reason = LOSSY
         if reason:
             plan.why[node] = reason
         else:

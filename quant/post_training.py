@@ -9,9 +9,10 @@ walking the quantized prefix layer by layer (`walk`), weight codes and biases th
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,9 +24,10 @@ from .auto import best_ranges
 from .bias_correction import correct, correct_lockstep
 from .emit import Integer, emit
 from .equalize import equalize, scalable, scale_channels
-from .fidelity import Fidelity, Reference, hold_back, spread
+from .fidelity import GOOD, POOR, Fidelity, Reference, hold_back, scores_of, spread
 from .groups import Groups, make_groups
 from .histogram import DEFAULT_BINS, Histogram
+from .islands import Islands, Limits, find_islands, work_of
 from .observe import ChannelExtremes, Histograms, observe
 from .pair_channels import pair_channels
 from .paired_weights import paired_codes, paired_scales
@@ -88,8 +90,10 @@ class Settings:
 class Result:
     """The integer graph and how it came about.
 
-    source: the float graph after equalization. methods: group name → the method that gave its range. fidelity: of
-    the outputs, None without samples. stored: the weights of layers in float.
+    source: the float graph after equalization. methods: group name → the method that gave its range. fidelity: of the
+    outputs, None without samples. stored: the weights of layers in float. islands: what was looked for and found to be
+    better off in float, None where nothing was looked for; without_islands: the outputs without them. weights_only: the
+    outputs of int8 weights in float, where those of int8 are poor.
     """
 
     made: Integer
@@ -103,6 +107,9 @@ class Result:
     rows: list[dict[str, Any]] = field(default_factory=list)
     fidelity: Fidelity | None = None
     stored: list[WeightRow] = field(default_factory=list)
+    islands: Islands | None = None
+    without_islands: Fidelity | None = None
+    weights_only: Fidelity | None = None
 
     @property
     def graph(self) -> Graph:
@@ -148,14 +155,46 @@ def quantize_graph(
     quotients_to_products(graph, settings.kept)
     global_pools_to_means(graph)
     graph.meta["rounding"] = "gemmlowp" if settings.target == "mslite" else "rne_f32"
-    integer_output = settings.output_type in ("INT8", "UINT8")
-    plan = place(graph, settings.kept, target=settings.target, integer_output=integer_output)
+    plan = _place(graph, settings)
     stats = _statistics(graph, plan, samples, settings, progress)
     if settings.pairs:
         pair_channels(graph, plan.layers)
-    seen = {t: stats.histograms[t.name] for t in tensors_in_codes(graph, plan) if not t.is_const}
+    task = _Task(graph, samples, settings, stats, progress)
+    result = _with_islands(task, _quantized(task))
+    if samples is not None and result.fidelity is not None and result.fidelity.worst.sqnr < POOR:
+        result.weights_only = _weights_only(task, result)
+    return result
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a graph, its own weights scaled already, is quantized with."""
+
+    graph: Graph
+    samples: Samples | None
+    settings: Settings
+    statistics: Statistics
+    progress: Progress
+
+
+def _place(graph: Graph, settings: Settings, lossy: frozenset[Node] = frozenset()) -> Placement:
+    integer_output = settings.output_type in ("INT8", "UINT8")
+    return place(graph, settings.kept, lossy, target=settings.target, integer_output=integer_output)
+
+
+def _rewritten(
+    task: _Task, lossy: frozenset[Node] = frozenset(), known: Mapping[str, str] | None = None
+) -> Result | None:
+    """The integer graph as it comes, with `lossy` nodes in float. known: tensor → method of its range, instead of
+    choosing one. None: the statistics lack a tensor that it has in codes."""
+    graph, settings, stats = task.graph, task.settings, task.statistics
+    plan = _place(graph, settings, lossy)
+    tensors = [t for t in tensors_in_codes(graph, plan) if not t.is_const]
+    if any(t.name not in stats.histograms for t in tensors):
+        return None
+    seen = {t: stats.histograms[t.name] for t in tensors}
     groups = make_groups(graph, plan, lambda t: extent(t) if t.is_const else (seen[t].low, seen[t].high))
-    params, methods = _choose(graph, plan, groups, seen, samples, settings)
+    params, methods = _choose(graph, plan, groups, seen, task.samples, settings, known)
 
     def weight_param(node: Node, w: np.ndarray, axis: int | None) -> QuantParam:
         quant = symmetric(w, axis if settings.per_channel else None, settings.layer_bits.get(node, settings.bits))
@@ -174,18 +213,82 @@ def quantize_graph(
         input_type=settings.input_type,
         output_type=settings.output_type,
     )
-    result = Result(made, plan, groups, graph, stats, methods)
+    return Result(made, plan, groups, graph, stats, methods)
+
+
+def _quantized(task: _Task, lossy: frozenset[Node] = frozenset()) -> Result:
+    """The integer graph, corrected and judged."""
+    result, samples, settings = _rewritten(task, lossy), task.samples, task.settings
+    assert result is not None
     if settings.float_weights is not None:
-        kept = {made.node[node] for node in settings.kept if node in made.node}
-        result.stored = quantize_graph_weights(made.graph, settings.float_weights, kept)
+        kept = {result.made.node[node] for node in settings.kept if node in result.made.node}
+        result.stored = quantize_graph_weights(result.graph, settings.float_weights, kept)
     if samples is None:
         return result
-    fitted, held = hold_back(len(samples), subset_size(graph, made, settings.subset))
-    if made.layers and (settings.bias_correction != "off" or settings.measure):
-        _correct(result, samples, fitted, settings, progress)
-    judge = Reference(graph, _rows(samples, held), settings.threads)
-    result.fidelity = judge.fidelity(made.graph, held_back=held != fitted)
+    fitted, held = hold_back(len(samples), subset_size(task.graph, result.made, settings.subset))
+    if result.made.layers and (settings.bias_correction != "off" or settings.measure):
+        _correct(result, samples, fitted, settings, task.progress)
+    judge = Reference(task.graph, _rows(samples, held), settings.threads)
+    result.fidelity = judge.fidelity(result.graph, held_back=held != fitted)
     return result
+
+
+def _with_islands(task: _Task, first: Result) -> Result:
+    """The result with what had better be in float there, if that helps samples that it was not chosen by."""
+    found = _islands(task, first)
+    if found is None or not found.kept or first.fidelity is None:
+        return replace(first, islands=found)
+    result = replace(_quantized(task, found.kept), islands=found, without_islands=first.fidelity)
+    assert result.fidelity is not None
+    if result.fidelity.worst.sqnr >= first.fidelity.worst.sqnr + _LEAST_GAIN:
+        return result
+    return replace(first, islands=replace(found, kept=frozenset(), after=found.before, share=0.0))
+
+
+def _weights_only(task: _Task, result: Result) -> Fidelity | None:
+    """What the outputs would be with int8 weights in a float graph."""
+    assert task.samples is not None
+    fitted, held = hold_back(len(task.samples), subset_size(task.graph, result.made, task.settings.subset))
+    trial = task.graph.copy()
+    quantize_graph_weights(trial, WeightSettings(correction=False))
+    judge = Reference(task.graph, _rows(task.samples, held), task.settings.threads)
+    return judge.fidelity(trial, held_back=held != fitted)
+
+
+def _islands(task: _Task, first: Result) -> Islands | None:
+    """What had better stay in float, where AUTO is to find that and the outputs ask for it.
+
+    At 20 dB classes are mostly the same; of other outputs, and where looking costs little, the figures are wanted.
+    """
+    graph, samples, settings, found = task.graph, task.samples, task.settings, first.fidelity
+    widths = {settings.bits, *settings.layer_bits.values()}
+    if samples is None or found is None or "AUTO" not in settings.methods or min(widths) < 8:
+        return None
+    nodes = [n for n in graph.nodes if n in first.plan.layers]
+    total = sum(map(work_of, nodes))
+    poor = found.worst.sqnr < POOR
+    wanted = [GOOD if o.same_class is None or total < _SMALL else POOR for o in found.outputs]
+    if not nodes or all(o.sqnr >= least for o, least in zip(found.outputs, wanted)):
+        return None
+    known = {t.name: first.methods[g.name] for t, g in first.groups.of.items()}
+    count = min(_MOST_SAMPLES, max(_LEAST_SAMPLES, int(_WORK / max(total, 1))))
+    judge = Reference(graph, _rows(samples, spread(len(samples), count)), settings.threads, scores_of(graph))
+
+    def noise(kept: frozenset[Node]) -> float:
+        trial = _rewritten(task, kept, known)
+        if trial is None:
+            return math.inf
+        named = {t.name: t for n in trial.graph.nodes for t in n.outputs}
+        return judge.noise(trial.graph, [named.get(t.name) for t in judge.watched])
+
+    limits = Limits(
+        goal=10 ** (-(GOOD - 3) / 10),
+        floor=10 ** (-(POOR + 2) / 10),
+        share=max(0.1, min(0.5, _TINY / max(total, 1))),
+        most=max(0.5, min(1.0, _FREE / max(total, 1))) if poor else 0.0,
+        trials=48 if poor else 16,
+    )
+    return find_islands(nodes, noise, limits)
 
 
 def _statistics(
@@ -217,6 +320,7 @@ def _choose(
     seen: Mapping[Tensor, Histogram],
     samples: Samples | None,
     settings: Settings,
+    known: Mapping[str, str] | None = None,
 ) -> tuple[dict[Tensor, QuantParam], dict[str, str]]:
     names = candidates(settings.methods)
     set_by_hand = {g.name for g in groups.groups if by_hand(g, seen) is not None}
@@ -226,7 +330,14 @@ def _choose(
         for name in (fed & set(ranges)) - set_by_hand:
             ranges[name][WIDENED] = widened(ranges[name]["MAX_MIN"])
     chosen = dict.fromkeys(ranges, names[0])
-    if len(names) > 1 and samples is not None:
+    if known is not None:
+        chosen |= {
+            g.name: known[t.name]
+            for g in groups.groups
+            for t in g.members[:1]
+            if known.get(t.name) in ranges.get(g.name, ())
+        }
+    elif len(names) > 1 and samples is not None:
         judges = _rows(samples, spread(len(samples), AUTO_SAMPLES))
         chosen = best_ranges(graph, plan, groups, ranges, judges, settings.threads)
     params: dict[Tensor, QuantParam] = {}
@@ -240,6 +351,11 @@ def _choose(
 
 
 AUTO_SAMPLES = 8
+_LEAST_GAIN = 1.0  # dB that islands must bring on samples that they were not chosen by
+_LEAST_SAMPLES, _MOST_SAMPLES, _WORK = 6, 12, 1e9  # samples of a trial: so many multiplications, roughly
+_SMALL = 1e8  # multiplications of a network that is quickly tried
+_TINY = 1e6  # multiplications of which half may be in float: next to nothing
+_FREE = 1e7  # multiplications that may be in float whatever their share: a millisecond or less
 _PARTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3, 0.25)
 
 

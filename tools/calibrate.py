@@ -212,4 +212,25 @@ def _notes(result: Any, settings: Any, options: ConvertOptions) -> list[str]:
         lines.append("nothing computes in int8: the model stays float" + (" but for its weights" if stored else ""))
     if result.corrected:
         lines.append(f"{result.corrected} layers rounded and corrected on {result.samples} samples")
-    return lines + result.made.notes
+    return lines + result.made.notes + _judgement(result)
+
+
+def _judgement(result: Any) -> list[str]:
+    """What islands of float brought, and where the outputs are poor all the same, what was tried."""
+    from ..quant.fidelity import POOR
+
+    lines, islands = list[str](), result.islands
+    if result.without_islands is not None:
+        lines.append(
+            f"{len(islands.kept)} operators, {islands.share:.1%} of the work, are in float for the outputs' sake:"
+            f" the worst goes from {result.without_islands.worst.sqnr:.1f} to {result.fidelity.worst.sqnr:.1f} dB"
+        )
+    if result.fidelity is not None and result.fidelity.worst.sqnr < POOR:
+        looked = f"; {islands.trials} choices of operators in float were tried" if islands else ""
+        other = result.weights_only
+        instead = f"; --quantType=WeightQuant keeps {other.worst.text()} on the same samples" if other else ""
+        lines.append(
+            f"warning: int8 costs too much here: output {result.fidelity.worst.name!r} has"
+            f" {result.fidelity.worst.sqnr:.1f} dB of {POOR:.0f}{looked}{instead}"
+        )
+    return lines
