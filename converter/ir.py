@@ -106,8 +106,8 @@ class Node:
 class Graph:
     """Nodes in topological order, with the graph's inputs and outputs.
 
-    `meta` holds what a file says of itself ("source", "producer", "version", "options", …), and under "operators" which
-    operator of the file each node's name stands for.
+    `meta` holds what a file says of itself ("source", "producer", "version", "options", …), under "operators" which
+    operator of the file each node's name stands for, and under "float16" whether it stores constants so.
 
     `states` holds the first value of each state that a streaming model keeps from run to run: the last `len(states)`
     inputs are the states before a run, the last `len(states)` outputs, in the same order, the states after it.

@@ -203,3 +203,17 @@ def _of_layers(graph: Graph) -> tuple[set[Tensor], dict[Tensor, str]]:
             else:
                 others[t] = node.op
     return layers - set(others) - set(graph.outputs), others
+
+
+def keep_float16(graph: Graph) -> None:
+    """Stores as float16, in place, what layers alone read and float16 holds exactly.
+
+    Of a source that stores its weights so: what its passes have left of them is as small as it was.
+    """
+    for t in _of_layers(graph)[0]:
+        if t.data is None or t.quant is not None:
+            continue
+        with np.errstate(over="ignore"):
+            half = t.data.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), t.data):
+            t.data, t.dtype = half, half.dtype

@@ -17,7 +17,7 @@ from ..converter.passes import Change, Pass, for_target, run_passes
 from ..quant.options import ConvertOptions
 from ..quant.selection import select
 from ..quant.selectors import parse_selector
-from ..quant.weight_quant import WeightRow
+from ..quant.weight_quant import WeightRow, keep_float16
 from .calibrate import come_quantized, open_samples
 from .convert_report import Report
 from .onnx_products import products_note
@@ -227,6 +227,8 @@ def _write(graph: Graph, container: str, path: str, options: ConvertOptions, rep
     report.passes += made
     grown = (r for r in made if isinstance(r, Change) and r.grows)
     report.notes += [f".{container}: {r.node} is written {r.what}; the file grows with it" for r in grown]
+    if target.meta.get("float16") and container != "ms":
+        keep_float16(target)
     if target.states and container != "tflite":
         report.notes.append(_state_note(target, container))
     if container == "onnx":

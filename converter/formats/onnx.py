@@ -29,7 +29,7 @@ _RAW = {
     1: "<f4", 2: "u1", 3: "i1", 4: "<u2", 5: "<i2", 6: "<i4", 7: "<i8", 9: "?", 10: "<f2", 11: "<f8",
     12: "<u4", 13: "<u8", 14: "<c8", 15: "<c16", 16: "<u2", 21: "u1", 22: "u1", 25: "u1", 26: "u1",
 }  # fmt: skip
-_BFLOAT16 = 16
+_FLOAT16, _BFLOAT16 = 10, 16
 _BITS = {21: 4, 22: 4, 25: 2, 26: 2}
 """Types of several codes a byte, the lowest bits first: uint4, int4, uint2, int2."""
 _SIGNED = (22, 26)
@@ -150,6 +150,8 @@ class _Reader:
             raise UnsupportedError(
                 f"tensor of type {kind} and shape {list(dims)} is not read", file=self.path, node=where
             )
+        if kind == _FLOAT16:
+            self.graph.meta["float16"] = True
         count = int(np.prod(dims, dtype=object)) if dims else 1
         size = -(-count * _BITS[kind] // 8) if kind in _BITS else count * np.dtype(_RAW[kind]).itemsize
         external = proto.data_location == 1

@@ -142,6 +142,7 @@ class _Subgraphs:
             close_variables(build, self.path)
         graph.prune()
         if index == 0:
+            graph.meta["float16"] = any(t is not None and t.is_const and t.dtype == np.float16 for t in declared)
             mark_dynamic(graph, graph.meta["tflite"]["metadata"].get(KEY))
         graph.uniquify()
         self.open.pop()
