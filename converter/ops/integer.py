@@ -1,7 +1,8 @@
 """Integer references that the families share: what the int8 kernels compute, bit for bit (profile rne_f32).
 
 Accumulators are exact: products of 8-bit codes are summed in float64, where every partial sum is an integer below 2^53,
-and then wrap to int32 as the kernels' do. So any order of summation, and BLAS, gives the same bits.
+and then, where codes come of them, wrap to int32 as the kernels' do. So any order of summation, and BLAS, gives the
+same bits.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def _dynamic_sum(node: Node, arrays: Sequence[Any], sums: Callable[[np.ndarray, 
     """float32(Σ (x-zx)(w-zw)) · (sx · float32(sw)) + b, every operation rounded to float32; x on its own range."""
     weight = node.inputs[1].quant  # pyright: ignore[reportOptionalMemberAccess]
     codes, scale, zero = dynamic_codes(np.asarray(arrays[0], np.float32))
-    acc = wrapped(sums(codes.astype(np.float64) - zero, centred(arrays[1], weight)))  # pyright: ignore
+    acc = sums(codes.astype(np.float64) - zero, centred(arrays[1], weight))  # pyright: ignore
     y = acc.astype(np.float32) * (scale * weight.scale.astype(np.float32))  # pyright: ignore
     bias = arrays[2] if len(arrays) > 2 else None
     y = y if bias is None else y + bias

@@ -14,7 +14,7 @@ from ..numeric.dynamic import dynamic_range, encode
 from ..numeric.qparams import QuantParam
 from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from .acts import act_from, with_act
-from .integer import centred, wrapped
+from .integer import centred
 from .params import write_cast
 from .sequence_lstm import read_sequence_lstm
 from .svdf import read_integer_svdf
@@ -190,7 +190,7 @@ class _CodedMatrix(_Matrix):
         return lambda step: self._sum(d, slice(None), step, scale, zero)
 
     def _sum(self, d: int, rows: slice, x: np.ndarray, scale: np.float32, zero: int) -> np.ndarray:
-        acc = wrapped((encode(x, scale, zero).astype(np.float64) - zero) @ self.codes[d, rows].T)
+        acc = (encode(x, scale, zero).astype(np.float64) - zero) @ self.codes[d, rows].T
         return acc.astype(np.float32) * (scale * self.scale[rows])
 
 

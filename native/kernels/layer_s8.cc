@@ -83,6 +83,8 @@ OutputS8 OutputOf(const StepSpec& spec, PlanContext& plan, int64_t channels, int
     }
   }
 
+  if (dynamic) RequireExactSums(w.count / channels, out.weight_zero.empty() ? 128 : 255);
+
   if (const TensorSpec* bias = plan.OptionalIn(2)) {
     if (!bias->constant || bias->count != channels)
       Refuse("bias is not a constant of one per channel");

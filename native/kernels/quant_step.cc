@@ -82,4 +82,11 @@ int64_t ItemsWanted(double cost_ns, int threads) {
   return threads * static_cast<int64_t>(each);
 }
 
+void RequireExactSums(int64_t k, int64_t widest) {
+  constexpr int64_t kWidestCode = 255;
+  if (k > std::numeric_limits<int32_t>::max() / (kWidestCode * widest)) {
+    Refuse("sums of " + std::to_string(k) + " products may not fit into 32 bits");
+  }
+}
+
 }  // namespace bitlite

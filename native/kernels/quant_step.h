@@ -34,4 +34,8 @@ int64_t ItemsWanted(double cost_ns, int threads);
 
 inline int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Refuses k products of a code less its zero point and a weight of at most `widest` whose sum may
+// leave int32.
+void RequireExactSums(int64_t k, int64_t widest);
+
 }  // namespace bitlite

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "gemm_pack.h"
+#include "quant_step.h"
 #include "recurrent.h"
 
 namespace bitlite {
@@ -115,6 +116,9 @@ std::unique_ptr<Step> MakeRecurrent(const StepSpec& spec, PlanContext& plan) {
     Require(t->constant && t->dtype == DType::kI8 && t->quantized(),
             "a weight quantized while running is not constant int8 codes");
     Require(t->scale.size() == 1 || t->axis == 1, "a weight's scales do not lie along its rows");
+    const bool shifted =
+        std::any_of(t->zero_point.begin(), t->zero_point.end(), [](int64_t z) { return z != 0; });
+    RequireExactSums(t->shape[2], shifted ? 255 : 128);
   }
   for (int i : {3, 7}) {
     if (plan.Has(i)) RequireWeight(plan.In(i), i == 3 ? "the bias" : "a peephole");

@@ -202,3 +202,16 @@ def test_dynamic_plan_computes_in_integers_close_to_float(op, shapes, attrs):
     want = Plan(graph).run([feed])[0]
     assert not np.array_equal(got, want)
     assert np.abs(got - want).max() < 0.02 * np.abs(want).max()
+
+
+def test_a_dynamic_sum_beyond_32_bits_is_exact():
+    long = 200_000
+    graph = Graph("long")
+    b = Builder(graph)
+    x = b.input("x", np.float32, (1, long))
+    w = b.constant(np.full((2, long), 127, np.int8), "w")
+    w.quant = QuantParam(np.float64([1 / 127]), np.zeros(1, np.int32))
+    graph.outputs = b.emit("FullyConnected", [x, w], {"dynamic": True})
+    plan = Plan(graph)
+    assert "200000 products" in next(iter(plan.refusals.values()))
+    np.testing.assert_allclose(plan.run([np.ones((1, long), np.float32)])[0], long, rtol=1e-6)
