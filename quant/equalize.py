@@ -148,10 +148,11 @@ def link_channels(graph: Graph, integer: set[Node], *, order: bool = False) -> C
     tied = {t for t, users in graph.consumers().items() if t.is_const and len(users) > 1}
     for node in graph.nodes:
         x, y = node.inputs[0] if node.inputs else None, node.outputs[0] if node.outputs else None
-        known = node in integer and x in of and y in of
+        known = node in integer and x is not None and x in of and y is not None and y in of
         homogeneous = order or node.attrs.get("act", "none") in ("none", "relu")
         if known and mixes(node) and not any(t in tied for t in node.inputs):
             if order and mixes(node) == "each":
+                assert x is not None and y is not None
                 link(x, y)
             if not homogeneous:
                 pin(y)
@@ -176,8 +177,8 @@ def link_channels(graph: Graph, integer: set[Node], *, order: bool = False) -> C
     pinned = np.zeros(len(parent), bool)
     for ids in pins:
         pinned[classes[ids]] = True
-    order = {t: k for k, t in enumerate(of)}
-    return Channels({t: classes[ids] for t, ids in of.items()}, {t: order[block(t)] for t in of}, pinned)
+    places = {t: k for k, t in enumerate(of)}
+    return Channels({t: classes[ids] for t, ids in of.items()}, {t: places[block(t)] for t in of}, pinned)
 
 
 def _last_axis(node: Node, axis: int) -> bool:

@@ -56,7 +56,7 @@ def _strands(graph: Graph, channels: Channels) -> list[np.ndarray]:
 
 def _places(channels: Channels, t: Tensor | None, strand: np.ndarray) -> list[int]:
     """Where the strand begins among the channels of a tensor."""
-    if t is None or t not in channels.of:
+    if t is None or t not in channels.of or not len(strand):
         return []
     return np.flatnonzero(channels.of[t] == strand[0]).tolist()
 

@@ -32,12 +32,12 @@ def paired_scales(node: Node, w: np.ndarray, quant: QuantParam) -> QuantParam:
     if rows is None or quant.bits < 8:  # two codes of 7 bits add up to less than MOST
         return quant
     full = quant.scale
-    excess = _of_channels(np.maximum(largest_sum(np.rint(rows / full[:, None])) / MOST - 1, 0.0), quant, np.max)
+    excess = _of_channels(np.maximum(largest_sum(np.rint(rows / full[:, None])) / MOST - 1, 0.0), quant, np.maximum)
     best, least = full, np.full(full.shape, np.inf)
     for part in _PARTS if excess.any() else ():
         scale = (full * (1 + excess * part)).astype(np.float32).astype(np.float64)
         step = scale[:, None]
-        error = _of_channels(np.square(rounded(rows / step, _LIMIT) * step - rows).sum(axis=-1), quant, np.sum)
+        error = _of_channels(np.square(rounded(rows / step, _LIMIT) * step - rows).sum(axis=-1), quant, np.add)
         best, least = np.where(error < least, scale, best), np.minimum(error, least)
     return dataclasses.replace(quant, scale=best)
 
@@ -55,7 +55,7 @@ def paired_codes(node: Node, w: np.ndarray, quant: QuantParam) -> np.ndarray:
 def _of_channels(values: np.ndarray, quant: QuantParam, reduce: np.ufunc) -> np.ndarray:
     """Figures of rows [..., channels] as one per scale."""
     return (
-        reduce(values.reshape(-1, values.shape[-1]), axis=0)
+        reduce.reduce(values.reshape(-1, values.shape[-1]), axis=0)
         if quant.axis is not None
-        else np.atleast_1d(reduce(values))
+        else np.atleast_1d(reduce.reduce(values, axis=None))
     )

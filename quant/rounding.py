@@ -45,12 +45,12 @@ def refine(walk: Walk, node: Node, *, pairs: bool = False, ridge: float = RIDGE,
     most = MOST if pairs and addends(node, codes) is not None else np.inf
     limits = (-1.0, 0.0) if quant.bits == 1 else (-(2.0 ** (quant.bits - 1)) + 1, 2.0 ** (quant.bits - 1) - 1)
     scale = np.broadcast_to(quant.scale, channels).reshape(batch, 1, -1)
-    shape = (batch, channels // batch, -1)
+    shape = (batch, channels // batch, w.data.size // max(channels, 1))
     real, rounded = w.data.reshape(shape), np.array(codes).reshape(shape)
-    parts = [slice(None)] if rows.by_channel else blocks(real.shape[2])
+    parts = [slice(None)] if rows.by_channel else blocks(shape[2])
     if len(parts) > 1:
         walk.made.notes.append(
-            f"{node.name}: its {real.shape[2]} inputs are rounded in {len(parts)} blocks, each on its own"
+            f"{node.name}: its {shape[2]} inputs are rounded in {len(parts)} blocks, each on its own"
         )
     for part in parts:
         q = np.ascontiguousarray(rounded[:, :, part].transpose(0, 2, 1), np.float64)

@@ -34,7 +34,7 @@ def moves(graph: Graph, feed: Feed, expected: Feed, threads: int) -> Feed:
         for name, value in expected.items():
             if value.dtype.kind in "fiu" and found[name].shape == value.shape:
                 most[name] = max(most[name], _distance(value, found[name]))
-    return {name: np.float64(_BEYOND * value) for name, value in most.items()}
+    return {name: np.array(_BEYOND * value) for name, value in most.items()}
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:

@@ -62,8 +62,9 @@ def products(graph: Graph) -> Iterator[Product]:
     for node in graph.nodes:
         if node.op == "MatMulInteger":
             a, w, zero = node.inputs[0], node.inputs[1], node.input(3)
-            known = w is not None and w.data is not None and w.data.ndim > 1 and (zero is None or zero.is_const)
-            if known and a is not None and a.dtype == np.uint8:
+            if w is None or w.data is None or w.data.ndim < 2 or (zero is not None and not zero.is_const):
+                continue
+            if a is not None and a.dtype == np.uint8:
                 signed = w.dtype == np.int8
                 yield Product(node, 1, 3, signed and saturate(w.data.swapaxes(-1, -2)))
             continue
@@ -109,7 +110,7 @@ def _moved(graph: Graph, name: str, *, everywhere: bool) -> Iterator[Record]:
         if product.zero is not None:
             zero = product.node.input(product.zero)
             inputs += [None] * (product.zero + 1 - len(inputs))
-            data = np.zeros((), np.int8) if zero is None else zero.data
+            data = np.zeros((), np.int8) if zero is None or zero.data is None else zero.data
             inputs[product.zero] = edit.constant(_higher(data), f"{w.name}/zero_point")
         edit.set_inputs(product.node, inputs)
         yield Change(name, product.node.name, "uint8 weights")
