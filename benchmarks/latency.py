@@ -151,7 +151,8 @@ def gains(fastest: dict[str, dict[str, float]]) -> list[str]:
             rows[label] = times["bitlite"] / min(fastest[float_label].values())
     if not rows:
         return []
-    said = ", ".join(f"{label.replace(' int8', '')}: {ratio:.2f}" for label, ratio in rows.items())
+    named = {label.replace(", int8", "").replace(" int8", ""): ratio for label, ratio in rows.items()}
+    said = ", ".join(f"{label}: {ratio:.2f}" for label, ratio in named.items())
     return [f"int8 over the fastest float (network, threads): {said}"]
 
 
