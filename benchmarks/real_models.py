@@ -3,10 +3,10 @@
     python benchmarks/real_models.py MODELS_PY [--models …] [--samples 100] [--threads 2]
 
 MODELS_PY defines MODELS: name → (file, sizes of its inputs or None, sample(i, part) → {input: array}, task); a part is
-"calib"
-or "eval"; the samples are in the layout of the source, and task is cls (same largest value), ctc (same decoded string),
-seg (overlap at 0.3) or "". Each cell is a whole conversion to ONNX: SQNR of the worst output in dB on samples that
-calibration did not see, what the task asks for, and the file's bytes in parts of the source's.
+"calib" or "eval"; the samples are in the layout of the source, and task is cls (same largest value), ctc (same decoded
+string), seg (overlap at 0.3) or "". Each cell is a whole conversion to the format of the source: SQNR of the worst
+output in dB on samples that calibration did not see, what the task asks for, and the file's bytes in parts of the
+source's.
 """
 
 from __future__ import annotations
@@ -100,18 +100,19 @@ def main() -> int:
             continue
         for options in COLUMNS.values():
             with tempfile.TemporaryDirectory() as folder:
-                path, given = os.path.join(folder, "m"), dict(options)
+                form = os.path.splitext(source)[1]
+                path, given = os.path.join(folder, f"m{form}"), dict(options)
                 if given["quant_type"] == "PostTraining":
                     given["calibration_data"] = [sample(i, "calib") for i in range(args.samples)]
                 if sizes:
                     given["input_shape"] = sizes
                 try:
-                    bitlite.convert(source, path, output_format="ONNX", threads=args.threads, **given)
-                    got = run(path + ".onnx", None, rows, args.threads)
+                    bitlite.convert(source, path, output_format=form[1:].upper(), threads=args.threads, **given)
+                    got = run(path, None, rows, args.threads)
                 except bitlite.Error as error:
                     cells.append(str(error))
                     continue
-                cells.append(cell(want, got, task, os.path.getsize(path + ".onnx") / os.path.getsize(source)))
+                cells.append(cell(want, got, task, os.path.getsize(path) / os.path.getsize(source)))
         print("| " + " | ".join(cells) + " |", flush=True)
     return 0
 
