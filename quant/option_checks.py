@@ -46,6 +46,8 @@ def _validate_output(options: ConvertOptions) -> None:
             raise UsageError(f"--outputFile={options.output_file} would overwrite the model {options.model_file}")
         if os.path.isdir(path):
             raise UsageError(f"--outputFile: {path} is a directory")
+    if options.onnx_weights != "auto" and "ONNX" not in options.output_format:
+        raise UsageError(f"{options.where('onnx_weights')} has no effect without a .onnx", hint="--outputFormat=ONNX")
 
 
 _SAMPLES = ("calibrate_path", "calibrate_size", "calibration_data")

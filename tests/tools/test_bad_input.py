@@ -99,6 +99,7 @@ CASES = [
     ("digits.onnx", ["--outputFile={models}/"], "names a directory"),
     ("digits.onnx", ["--outputFile={models}/digits", "--outputFormat=ONNX"], "would overwrite the model"),
     ("digits.onnx", ["--outputFormat=PB"], "MS"),
+    ("digits.onnx", ["--onnxWeights=uint8"], "has no effect without a .onnx"),
 ]
 
 
