@@ -73,25 +73,6 @@ def measure(walk: Walk, node: Node, method: Callable[[Tensor], str]) -> dict[str
     return row | {"cosine": real.cosine()}
 
 
-def advice(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Which layer costs most by itself, and what may be done about it; "" where none costs anything."""
-    losing = [row for row in rows if row["sqnr_both"] is not None]
-    if not losing:
-        return ""
-    worst = min(losing, key=lambda row: row["sqnr_both"])
-    name = worst["layer"].partition(";")[0]
-    shown = f"'{name}'" if set(name) & set(", ='") else name
-    what = f"--keepFloat={shown} leaves it in float"
-    if worst["bits"] < 8:
-        what = f"--layerBits={shown}:8 gives it more bits"
-    parts = ", ".join(
-        f"{part} alone {worst[key]:.1f}"
-        for part, key in (("weights", "sqnr_weights"), ("activations", "sqnr_activations"))
-        if worst[key] is not None
-    )
-    return f"the layer that loses most by itself is {name}: {worst['sqnr_both']:.1f} dB ({parts}); {what}"
-
-
 def save_tables(folder: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes layers.csv and layers.json into `folder`. Raises OutputError."""
     target = Path(folder)

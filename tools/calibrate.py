@@ -18,7 +18,7 @@ from .progress import track
 
 if TYPE_CHECKING:
     from ..quant.data import Dataset
-    from ..quant.weight_quant import WeightSettings
+    from ..quant.weight_quant import WeightRow, WeightSettings
 
 _IMAGE_OPTIONS = (
     "input_type", "image_to_format", "normalize_mean", "normalize_std", "resize_width", "resize_height",
@@ -46,7 +46,7 @@ def open_samples(graph: Graph, options: ConvertOptions, report: Report) -> Datas
 def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, report: Report) -> None:
     """Quantizes the graph in place. Raises DataError or UsageError before any file is written."""
     from ..quant.post_training import Settings, quantize_graph
-    from ..quant.quality import advice, save_tables
+    from ..quant.quality import save_tables
     from ..quant.statistics import load_statistics, save_statistics
 
     kept = frozenset(select(graph, options.keep_float))
@@ -77,7 +77,6 @@ def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, r
     report.layers = result.weight_rows()
     report.quality = result.rows
     report.fidelity = result.fidelity
-    report.notes += filter(None, [advice(result.rows)])
     made = result.graph
     graph.nodes, graph.inputs, graph.outputs, graph.meta = made.nodes, made.inputs, made.outputs, made.meta
     if options.debug_info_save_path:
@@ -99,23 +98,25 @@ def _float_weights(options: ConvertOptions) -> WeightSettings | None:
     )
 
 
-def mixed_bits(
-    graph: Graph, settings: WeightSettings, samples: Dataset | None, options: ConvertOptions, report: Report
-) -> WeightSettings:
-    """The settings with the bits that mixed=true finds. Raises DataError or UsageError before any file is written."""
-    from ..quant.fidelity import spread
+def quantize_mixed(
+    graph: Graph, settings: WeightSettings, samples: Dataset, options: ConvertOptions, report: Report
+) -> list[WeightRow]:
+    """Gives weights, in place, the bits that mixed=true finds, and judges the outputs by samples that did not choose
+    them. Raises DataError or UsageError before any file is written."""
+    from ..quant.fidelity import Reference, hold_back
     from ..quant.mixed_bits import SAMPLES, choose_bits
+    from ..quant.weight_quant import quantize_graph_weights
 
-    threshold = options.mean_error_threshold
-    assert samples is not None
-    picked = list(samples.only(spread(len(samples), SAMPLES)))
+    threshold, threads = options.mean_error_threshold, options.threads or os.cpu_count() or 1
+    fitted, held = hold_back(len(samples), SAMPLES)
+    picked = list(samples.only(fitted))
     with options.blame("mixed"):
         found = choose_bits(
             graph,
             picked,
             settings,
             threshold,
-            options.threads or os.cpu_count() or 1,
+            threads,
             lambda items, label: _track(items, label, options),
         )
     file = f" (.{settings.container or 'ms'})" if len(options.output_format) > 1 else ""
@@ -131,7 +132,10 @@ def mixed_bits(
             f"mixed{file}: {fewer} of {len(found.bits)} layers below 8 bits; mean relative error of the outputs"
             f" {found.error:.3g} ({judged}; 8 bits everywhere: {found.start:.3g})"
         )
-    return replace(settings, chosen=found.bits, alone=True)
+    judge = Reference(graph, list(samples.only(held)), threads)
+    rows = quantize_graph_weights(graph, replace(settings, chosen=found.bits, alone=True))
+    report.fidelity = judge.fidelity(graph, held_back=held != fitted)
+    return rows
 
 
 def make_dynamic(graph: Graph, options: ConvertOptions, report: Report) -> None:

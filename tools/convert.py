@@ -25,6 +25,7 @@ from .read_back import Original, check_written
 
 if TYPE_CHECKING:
     from ..quant.data import Dataset
+    from ..quant.fidelity import Fidelity
 
 _CONTAINERS = {"TFLITE": "tflite", "ONNX": "onnx", "MSLITE": "ms", "": None}
 
@@ -163,10 +164,12 @@ def _quantized(graph: Graph, options: ConvertOptions, report: Report, samples: D
         return dict.fromkeys(containers, graph)
     targets = {container: graph.copy() for container in containers}
     layers: dict[str, list[WeightRow]] = {}
+    fidelity: dict[str, Fidelity | None] = {}
     for container in sorted(containers, key=lambda name: name == "ms"):  # first those that refuse widths
         quantize(targets[container], options, report, samples, container)
-        layers[container] = report.layers
-    report.layers, report.notes = layers[containers[0]], list(dict.fromkeys(report.notes))
+        layers[container], fidelity[container] = report.layers, report.fidelity
+    report.layers, report.fidelity = layers[containers[0]], fidelity[containers[0]]
+    report.notes = list(dict.fromkeys(report.notes))
     return targets
 
 
@@ -190,10 +193,12 @@ def quantize(
             "" if container == "ms" else container,
         )
         if options.mixed:
-            from .calibrate import mixed_bits
+            from .calibrate import quantize_mixed
 
-            settings = mixed_bits(graph, settings, samples, options, report)
-        report.layers = quantize_graph_weights(graph, settings)
+            assert samples is not None
+            report.layers = quantize_mixed(graph, settings, samples, options, report)
+        else:
+            report.layers = quantize_graph_weights(graph, settings)
         if not any(not row.reason for row in report.layers):
             left = "integer weights stay as they are" if stored else "the file holds the float weights"
             report.notes.append(f"no weight passed the gates: {left}")

@@ -7,6 +7,7 @@ from bitlite.converter.errors import DataError, UsageError
 from bitlite.converter.formats.onnx import write
 from bitlite.native.session import Session
 from bitlite.quant import mixed_bits
+from bitlite.quant.fidelity import hold_back
 from bitlite.quant.mixed_bits import choose_bits
 from bitlite.quant.observe import float_isa
 from bitlite.quant.weight_quant import WeightSettings, quantize_graph_weights
@@ -141,8 +142,9 @@ def model(network, tmp_path):
     return path
 
 
-def test_a_conversion_shows_bits_and_error(model, samples, tmp_path):
+def test_a_conversion_shows_bits_and_error(model, samples, tmp_path, sqnr):
     arrays = [row["x"] for row in samples.rows]
+    judging = [arrays[k] for k in hold_back(len(arrays), mixed_bits.SAMPLES)[1]]
     options = {"quant_type": "WeightQuant", "quant_weight_channel": 0, "gain_gate": False, "calibration_data": arrays}
     mixed = bitlite.convert(model, tmp_path / "mixed", mixed=True, mean_error_threshold=0.2, **options)
     plain = bitlite.convert(
@@ -152,6 +154,12 @@ def test_a_conversion_shows_bits_and_error(model, samples, tmp_path):
     assert min(row.bits for row in mixed.layers) < 8
     assert any("mixed: " in note and "0.2 allowed" in note for note in mixed.notes)
     assert mixed.data is not None
+    assert mixed.fidelity is not None and mixed.fidelity.held_back and plain.fidelity is None
+    want, got = (
+        np.concatenate([next(iter(bitlite.load(path).run({"x": a}).values())) for a in judging])
+        for path in (model, tmp_path / "mixed.ms")
+    )
+    assert mixed.fidelity.worst.sqnr == pytest.approx(sqnr(want, got), abs=0.2)
 
 
 def test_a_config_file_asks_for_it(model, samples, tmp_path):

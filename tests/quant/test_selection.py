@@ -5,7 +5,6 @@ import pytest
 from bitlite.converter.builder import Builder
 from bitlite.converter.errors import UsageError
 from bitlite.converter.ir import Graph
-from bitlite.quant.quality import advice
 from bitlite.quant.selection import select
 from bitlite.quant.selectors import parse_selector
 
@@ -39,18 +38,6 @@ def test_the_name_that_tables_show_is_understood(text, ops):
 def test_a_type_that_is_not_there_gets_those_that_are():
     with pytest.raises(UsageError, match="no operator of the model; try Exp, Neg, Relu"):
         chosen("type:Gemm")
-
-
-def test_advice_names_the_worst_layer_and_what_helps():
-    row = {"bits": 8, "sqnr_weights": 40.0, "sqnr_activations": 30.0, "sqnr_both": 29.0}
-    rows = [
-        {**row, "layer": "a"},
-        {**row, "layer": JOINED, "sqnr_both": 20.0},
-        {**row, "layer": "c", "sqnr_both": None},
-    ]
-    assert "model/relu: 20.0 dB" in advice(rows) and advice(rows).endswith("--keepFloat=model/relu leaves it in float")
-    assert "--layerBits='b c':8" in advice([{**row, "layer": "b c", "bits": 4}])
-    assert advice(rows[2:]) == advice([]) == ""
 
 
 def test_a_type_may_be_the_name_that_the_file_has_for_it(tmp_path):

@@ -83,14 +83,23 @@ def test_an_int8_model_has_a_row_per_weight_and_per_layer(tmp_path, monkeypatch,
     assert main([f"--modelFile={DIGITS}", f"--outputFile={tmp_path}/d", *flags, f"--report={tmp_path}/r.html"]) == 0
     out = capsys.readouterr().out
     assert "5 of 5 quantized" in out and "so far dB" in out
-    table, notes = out.split("\nnote:", 1)
+    table, _ = out.split("\nnote:", 1)
     assert all(len(line) <= 80 for line in table.splitlines() if "quantized" in line or " dB" in line)
-    assert "loses most by itself is" in notes and "--keepFloat=" in notes
     assert out.startswith("calibration data: 20 samples\n") and "[1,8,8,1]" in out
     page = (tmp_path / "r.html").read_text()
     assert "Calibration data: 20 samples" in page and "[1,8,8,1]" in page
     assert page.count("<svg") == 5 and "SQNR after each layer" in page and "conv3" in page and "conv3_1" not in page
     assert {p.suffix for p in (tmp_path / "tables").iterdir()} == {".csv", ".json"}
+
+
+def test_what_a_conversion_cost_is_in_the_report_when_nothing_is_printed(tmp_path, capsys):
+    config = tmp_path / "c.cfg"
+    config.write_text(f"image_path={DIGITS.parent}/calibration\nbatch_count=40\n")
+    flags = ["--quantType=PostTraining", f"--configFile={config}", f"--report={tmp_path}/r.json", "--quiet"]
+    assert main([f"--modelFile={DIGITS}", f"--outputFile={tmp_path}/d", *flags]) == 0
+    assert capsys.readouterr().out == "CONVERTER RESULT SUCCESS:0\n"
+    told = json.loads((tmp_path / "r.json").read_text())["fidelity"]
+    assert told["held_back"] and told["samples"] == 4 and told["outputs"][0]["sqnr"] > 20
 
 
 def test_text_names_what_the_passes_did(report, tmp_path):
