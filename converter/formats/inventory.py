@@ -10,6 +10,7 @@ from ..errors import ModelError
 from ..opdef import reader
 from .files import map_file, sniff
 from .flat import decode
+from .ms_loops import LOOP
 
 
 def operators(path: str) -> tuple[str, Counter[str]]:
@@ -52,7 +53,9 @@ def _ms(path: str) -> Iterator[str]:
     model = decode(map_file(path), ms_schema.SCHEMA, file=path)
     for node in model.nodes or []:
         found = node.primitive.value if node.primitive is not None else None
-        yield found.table if found is not None else "NONE"
+        name = found.table if found is not None else "NONE"
+        if name not in ("PartialFusion", "Call"):  # what belongs to the Switch of a loop
+            yield LOOP if name == "Switch" else name
 
 
 def _onnx(path: str) -> Iterator[str]:

@@ -22,6 +22,7 @@ from .files import map_file
 from .flat import Record, decode
 from .flat import write as write_flat
 from .ms_layouts import NHWC, layouts
+from .ms_loops import LOOP, Found, find_loop, lay_out
 from .ms_tensors import holds_correction, read_tensor, write_tensor
 from .outputs import write_atomic
 from .reading import InputShapes, Reading, name_outputs, read_operator, undefined
@@ -46,8 +47,6 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
     tensors, nodes = record.allTensors or [], record.nodes or []
     top = record.subGraph[0] if record.subGraph else record
     order = _indices(top.nodeIndices, len(nodes), "node", path) if record.subGraph else list(range(len(nodes)))
-    if record.subGraph and len(record.subGraph) > 1:
-        raise UnsupportedError(f"{len(record.subGraph)} subgraphs: control flow in .ms is not read", file=path)
     graph = Graph(record.name or "main", meta=_meta(record))
     build = Builder(graph)
     build.reserve(t.name for t in tensors if t.name)
@@ -76,26 +75,60 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
         values[i] = t
         graph.inputs.append(t)
     wanted.finish()
-    for position in order:
+
+    def operands(source: Record) -> tuple[list[int], list[int]]:
+        found = (_indices(v, len(tensors), "tensor", path) for v in (source.inputIndex, source.outputIndex))
+        return next(found), next(found)
+
+    def read_node(position: int) -> None:
         source = nodes[position]
         primitive = source.primitive.value if source.primitive is not None else None
-        ins = _indices(source.inputIndex, len(tensors), "tensor", path)
-        outs = _indices(source.outputIndex, len(tensors), "tensor", path)
+        ins, outs = operands(source)
         name = source.name or (declare(outs[0]).name if outs else f"node_{position}")
         op = primitive.table if primitive is not None else "NONE"
+        become(op, name, ins, outs, primitive.fields() if primitive is not None else {})
+
+    def become(op: str, name: str, ins: Sequence[int], outs: Sequence[int], options: dict[str, Any]) -> None:
         function = reader("ms", op)
-        if function is None or primitive is None:
+        if function is None:
             raise UnsupportedError(
                 f"operator {op} is not read", file=path, node=name, hint="--check, which lists every operator"
             )
-        reading = Reading(
-            op, name, [value(i) for i in ins], [declare(i) for i in outs], primitive.fields(), build, file=path
-        )
+        reading = Reading(op, name, [value(i) for i in ins], [declare(i) for i in outs], options, build, file=path)
         first = len(graph.nodes)
         for i, tensor in zip(outs, read_operator(reading, function)):
             values[i] = tensor
         for node in graph.nodes[first:]:
             _settle(node, path)
+
+    def read_loop(loop: Found) -> None:
+        def inside(k: int) -> tuple[str, list[int], list[int], dict[str, Any]]:
+            primitive = nodes[k].primitive.value if nodes[k].primitive is not None else None
+            return (
+                ("NONE", [], [], {})
+                if primitive is None
+                else (primitive.table, *operands(nodes[k]), primitive.fields())
+            )
+
+        def constant(i: int) -> Tensor | None:
+            return value(i) if declare(i).data is not None else None
+
+        results = {i: k for i, k in loop.results.items() if loop.after[k] != loop.params[k]}
+        options = {"found": loop, "nodes": [inside(k) for k in loop.body], "constants": constant}
+        become(LOOP, loop.name, loop.start, list(results), options | {"results": list(results.values())})
+        for i, k in loop.results.items():
+            if i not in results:
+                values[i] = value(loop.start[k])
+
+    seen, loop = {0}, None
+    while True:
+        loop = find_loop(record, order, seen, path) if record.subGraph else None
+        for position in order if loop is None else order[:-2]:
+            read_node(position)
+        if loop is None:
+            break
+        read_loop(loop)
+        order = loop.rest
     found = [(declare(i).name, value(i)) for i in _indices(record.outputIndex, len(tensors), "tensor", path)]
     graph.outputs = name_outputs(build, found)
     for i, t in zip(_indices(record.outputIndex, len(tensors), "tensor", path), graph.outputs):
@@ -190,9 +223,13 @@ def to_record(graph: Graph) -> Record:
     """The graph as a `MetaGraph` record."""
     writing = write_operators(graph, "ms")
     tags = layouts(graph, writing)
+    subgraphs, stands = lay_out(graph, writing)
+    tags |= {other: tags[t] for t, other in stands.items() if t in tags}
+    names = {stands[t]: t.name for t in graph.outputs if t in stands}
+    names |= {t: writing.name(f"{t.name}/before") for t in graph.outputs if t in stands and t not in graph.inputs}
     numbers: dict[Tensor, int] = {}
     weight_only: set[Tensor] = set()
-    for made in writing.emitted:
+    for made in (made for sub in subgraphs for made in sub.nodes):
         if _quant_type(made) == _QUANT_WEIGHT:
             weight_only.update(t for t in made.inputs if t is not None and t.is_const and is_quantized(t))
     tensors: list[dict[str, Any]] = []
@@ -201,7 +238,7 @@ def to_record(graph: Graph) -> Record:
     def number(t: Tensor) -> int:
         if t not in numbers:
             numbers[t] = len(tensors)
-            stored, coded = t, t in weight_only
+            stored, coded = t if t not in names else replace(t, name=names[t]), t in weight_only
             # Wider than any weight: a bias.
             if coded and t.quant is not None and (t.quant.bits > 16 or not holds_correction(t.quant)):
                 stored, coded = Tensor(t.name, np.dtype(np.float32), t.shape, t.real()), False
@@ -211,35 +248,39 @@ def to_record(graph: Graph) -> Record:
                 raise Error(str(error)) from error
         return numbers[t]
 
-    inputs = np.array([number(t) for t in graph.inputs], np.uint32)
-    nodes = []
-    for made in writing.emitted:
-        fields = {k: v for k, v in made.fields.items() if v is not None}
-        ins = list(made.inputs)
-        while ins and ins[-1] is None:
-            ins.pop()
-        if None in ins:
-            raise UnsupportedError(
-                f"{made.name} ({made.op}): an absent input before a present one cannot be written to ms"
-            )
-        node = {
-            "name": made.name,
-            "primitive": {"value": (made.op, fields)},
-            "inputIndex": np.array([number(t) for t in ins if t is not None], np.uint32),
-            "outputIndex": np.array([number(t) for t in made.outputs], np.uint32),
-        }
-        kind = _quant_type(made)
-        if kind:
-            node["quantType"] = kind
-        nodes.append(node)
-    outputs = np.array([number(t) for t in graph.outputs], np.uint32)
-    body = {
-        "name": "subgraph_0_main",
-        "inputIndices": inputs,
-        "outputIndices": outputs,
-        "nodeIndices": np.arange(len(nodes), dtype=np.uint32),
-        "tensorIndices": np.arange(len(tensors), dtype=np.uint32),
-    }
+    def indices(given: Sequence[Tensor]) -> np.ndarray:
+        return np.array([number(t) for t in given], np.uint32)
+
+    inputs = indices(graph.inputs)
+    nodes: list[dict[str, Any]] = []
+    bodies: list[dict[str, Any]] = []
+    for sub in subgraphs:
+        first, own = len(nodes), {}
+        for made in sub.nodes:
+            ins = list(made.inputs)
+            while ins and ins[-1] is None:
+                ins.pop()
+            if None in ins:
+                raise UnsupportedError(
+                    f"{made.name} ({made.op}): an absent input before a present one cannot be written to ms"
+                )
+            fields = {k: v for k, v in made.fields.items() if v is not None}
+            node = {
+                "name": made.name,
+                "primitive": {"value": (made.op, fields)},
+                "inputIndex": indices([t for t in ins if t is not None]),
+                "outputIndex": indices(made.outputs),
+            }
+            own |= dict.fromkeys((*node["inputIndex"].tolist(), *node["outputIndex"].tolist()))
+            kind = _quant_type(made)
+            if kind:
+                node["quantType"] = kind
+            nodes.append(node)
+        body = {"name": sub.name, "inputIndices": indices(sub.inputs), "outputIndices": indices(sub.outputs)}
+        own |= dict.fromkeys((*body["inputIndices"].tolist(), *body["outputIndices"].tolist()))
+        body["nodeIndices"] = np.arange(first, len(nodes), dtype=np.uint32)
+        body["tensorIndices"] = np.array(sorted(own), np.uint32)
+        bodies.append(body)
     noted = {k: graph.meta[k] for k in ("bitlite", "options", "rounding") if k in graph.meta}
     if named := dynamic_weights(graph):
         noted["dynamic"] = named
@@ -249,10 +290,10 @@ def to_record(graph: Graph) -> Record:
         version=_VERSION,
         fmkType=_FRAMEWORKS.get(str(graph.meta.get("source")), 3),
         inputIndex=inputs,
-        outputIndex=outputs,
+        outputIndex=bodies[-1]["outputIndices"],
         nodes=nodes,
         allTensors=tensors,
-        subGraph=[body],
+        subGraph=bodies,
         obfMetaData=np.frombuffer(json.dumps(noted, sort_keys=True).encode(), np.uint8) if noted else None,
     )
 

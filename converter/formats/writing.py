@@ -110,6 +110,12 @@ class Writing:
             self._permuted[key] = Tensor(x.name, x.dtype, data.shape, data, q)
         return self._permuted[key]
 
+    def within(self, graph: Graph) -> Writing:
+        """Collects the operators of another graph apart from these, with names that these do not have."""
+        inner = Writing(self.container, graph, **self.options)
+        inner._taken = self._taken
+        return inner
+
     def refuse(self, node: Node, reason: str, hint: str = "") -> NoReturn:
         raise UnsupportedError(f"{node.name} ({node.op}): {reason}; cannot be written to {self.container}", hint=hint)
 

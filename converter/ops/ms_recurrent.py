@@ -10,6 +10,7 @@ from ..formats.reading import Reading
 from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..opdef import reads, writes
+from .ms_loop import why_no_loop, write_loop
 from .rnn import plain_gates
 from .unrolled import why_not_unrolled
 
@@ -62,15 +63,20 @@ def _by_rows(t: Tensor) -> bool:
     return t.is_const and t.quant is not None and t.quant.axis == 1 and len(t.quant.scale) > 1
 
 
-def _stop_at_lacks(w: Writing, node: Node) -> None:
-    if reason := ms_lacks(node):
+def _as_loop(w: Writing, node: Node) -> bool:
+    """Writes what MindSpore Lite has no operator for as a loop; refuses what cannot be one."""
+    reason = ms_lacks(node)
+    if reason and why_no_loop(node):
         more = why_not_unrolled(node)
         w.refuse(node, f"{reason}; {more}" if more else reason, hint="--inputShape")
+    if reason:
+        write_loop(w, node)
+    return bool(reason)
 
 
 @writes("ms", "Rnn")
 def write_ms_rnn(w: Writing, node: Node) -> None:
-    _stop_at_lacks(w, node)
+    _as_loop(w, node)
 
 
 @reads("ms", "LSTM")
@@ -99,7 +105,8 @@ def read_ms_lstm(r: Reading) -> list[Tensor]:
 def write_ms_lstm(w: Writing, node: Node) -> None:
     a, x = node.attrs, node.inputs[0]
     assert x is not None
-    _stop_at_lacks(w, node)
+    if _as_loop(w, node):
+        return
     weight, u, b = node.inputs[1], node.inputs[2], node.input(3)
     assert weight is not None and u is not None and weight.shape is not None
     d, hidden, batch = weight.shape[0], a["hidden_size"], None if x.shape is None else x.shape[1]
@@ -175,7 +182,8 @@ def read_ms_gru(r: Reading) -> list[Tensor]:
 
 @writes("ms", "Gru")
 def write_ms_gru(w: Writing, node: Node) -> None:
-    _stop_at_lacks(w, node)
+    if _as_loop(w, node):
+        return
     a, x = node.attrs, node.inputs[0]
     weight, u, b = node.inputs[1], node.inputs[2], node.input(3)
     assert weight is not None and u is not None and weight.shape is not None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from ..ir import Graph, Node, Tensor
+from ..ops.ms_loop import why_no_loop
 from ..ops.ms_recurrent import ms_lacks
 from ..ops.rnn import Gate, gates_of
 from ..ops.tflite_recurrent import tflite_lacks
@@ -35,7 +36,9 @@ def unroll_recurrent_for_ms(graph: Graph) -> Iterator[Record]:
     """Lstm, Gru, Rnn ⇒ FullyConnected of all steps → Split → per step FullyConnected → gates → Concat, for a .ms.
 
     As for TFLite. MindSpore Lite's LSTM and GRU are kept where they give the right answer. A batch of no more sequences
-    than steps, and than 64, is a Gru for each of them where that lacks nothing else.
+    than steps, and than 64, is a Gru for each of them where that lacks nothing else. Another Gru or Rnn of 8 steps or
+    more stays, once for each direction: the file holds it as a loop. Not with sequence lengths, gates of other
+    functions or computed weights.
 
     Not for a number of steps that is not known, or more than 512 of them.
     """
@@ -64,7 +67,10 @@ def _unroll(
         if node.op not in _CELLS or not (reason := lacks(node)):
             continue
         why = why_not_unrolled(node)
-        if how := otherwise(graph, node, bool(why)):
+        how = otherwise(graph, node, bool(why))
+        if how == _STAYS:
+            continue
+        if how:
             getattr(_Layer(edit, node), how)()
             edit.drop(node)
             yield Change(name, node.name, f"{how} of its own: {reason}")
@@ -79,14 +85,16 @@ def _unroll(
 
 
 def _one_by_one(graph: Graph, node: Node, however_many: bool) -> str:
-    """Names `_Layer.sequences` where a batch is better, or only, written as layers of one sequence each."""
+    """Names `_Layer.sequences` where a batch is better, or only, written as layers of one sequence each, `_Layer.ways`
+    for both directions of a loop, `_STAYS` for one."""
     x = node.inputs[0]
+    loop = "" if why_no_loop(node) else "ways" if node.attrs["direction"] == "bidirectional" else _STAYS
     if node.op != "Gru" or x is None or x.shape is None or ms_lacks(node, one_by_one=True):
-        return ""
+        return loop
     steps, batch = x.shape[:2]
     if not isinstance(batch, int) or not 1 < batch <= _MOST_SEQUENCES or not copies_fit(node.inputs[2], batch):
-        return ""
-    return "sequences" if however_many or batch <= steps else ""  # pyright: ignore[reportOperatorIssue]
+        return loop
+    return "sequences" if however_many or batch <= steps else loop  # pyright: ignore[reportOperatorIssue]
 
 
 def _forward(graph: Graph, node: Node, _: bool) -> str:
@@ -95,6 +103,7 @@ def _forward(graph: Graph, node: Node, _: bool) -> str:
 
 
 _MOST_SEQUENCES = 64
+_STAYS = "stays"
 _FUNCTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "sigmoid": ("Sigmoid", ()),
     "tanh": ("Tanh", ()),
@@ -233,21 +242,29 @@ class _Layer:
 
     def directions(self) -> None:
         """A layer that goes forward for each direction."""
+        self._apart(turned=True)
+
+    def ways(self) -> None:
+        """A layer for each direction."""
+        self._apart(turned=False)
+
+    def _apart(self, turned: bool) -> None:
         node = self.node
         x, w = node.inputs[0], node.inputs[1]
         assert x is not None and w is not None and w.data is not None
         made: list[list[Tensor]] = []
         many, both = len(w.data), node.attrs["direction"] == "bidirectional"
-        attrs = node.attrs | {"direction": "forward", "activations": node.attrs["activations"]}
+        attrs = dict(node.attrs)
         if attrs["activations"]:
             attrs["activations"] = attrs["activations"][: len(attrs["activations"]) // many]
         for d in range(many):
             backwards = d == 1 or not both
-            source = self.make("Reverse", x, axes=[0]) if backwards else x
-            inputs = [None if t is None or i in (5, 6) else t for i, t in enumerate(node.inputs[1:], 1)]
+            attrs |= {"direction": "reverse" if backwards and not turned else "forward"}
+            source = self.make("Reverse", x, axes=[0]) if backwards and turned else x
+            inputs = [t if i not in (5, 6) else self.state(i, d, many) for i, t in enumerate(node.inputs[1:], 1)]
             parts = [self.one(t, d) for t in inputs]
             y, *states = self.all(node.op, source, *parts, **attrs)
-            made.append([self.make("Reverse", y, axes=[0]) if backwards else y, *states])
+            made.append([self.make("Reverse", y, axes=[0]) if backwards and turned else y, *states])
         for k, (axis, y) in enumerate(zip((1, 0), node.outputs)):
             if self.used(y):
                 self.end(k, [outputs[k] for outputs in made], axis)

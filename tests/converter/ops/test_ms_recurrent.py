@@ -64,7 +64,7 @@ def test_an_lstm_quantized_by_rows_stores_them_first(directions, dynamic, tmp_pa
     ("op", "form", "reason"),
     [
         ("Rnn", {"steps": None}, "no plain RNN; the steps of 'x' are not known"),
-        ("Rnn", {"steps": 513}, "513 steps"),
+        ("Lstm", {"steps": 513, "clip": 1.0}, "513 steps"),
         ("Gru", {"steps": None, "linear_before_reset": True}, "linear_before_reset=1"),
         ("Gru", {"steps": None, "batch": 1, "coded": True}, "with one scale"),
         ("Lstm", {"steps": None, "clip": 1.0}, "no clip"),
