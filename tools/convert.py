@@ -12,8 +12,9 @@ from ..converter.execute import is_quantized
 from ..converter.formats import read_model
 from ..converter.formats.outputs import Staging, check_folder, check_target
 from ..converter.formats.writing import NEWEST_OPSET, write_operators
-from ..converter.ir import Graph
+from ..converter.ir import Graph, Node
 from ..converter.passes import Change, Pass, for_target, run_passes
+from ..quant.finite import check_finite
 from ..quant.options import ConvertOptions
 from ..quant.selection import select
 from ..quant.selectors import parse_selector
@@ -62,7 +63,7 @@ def run(options: ConvertOptions) -> Report:
     graph.meta |= {"bitlite": __version__, "options": options.as_dict(), "encode": options.enable_encode}
     if options.quant_type:
         _check_states(graph, options)
-        _check_selections(graph, options)
+        check_finite(graph, _check_selections(graph, options))
         _check_formats(graph, options)
     if options.quant_type == "PostTraining":
         report.notes += come_quantized(graph, options)
@@ -142,13 +143,14 @@ def _read(options: ConvertOptions) -> Graph:
         raise type(error)(f"{error} (with the sizes of {options.where('input_shape')})") from None
 
 
-def _check_selections(graph: Graph, options: ConvertOptions) -> None:
-    """Raises UsageError where a selection names nothing of the model."""
+def _check_selections(graph: Graph, options: ConvertOptions) -> set[Node]:
+    """The nodes that are kept in float. Raises UsageError where a selection names nothing of the model."""
     with options.blame("keep_float"):
-        select(graph, options.keep_float)
+        kept = select(graph, options.keep_float)
     with options.blame("layer_bits"):
         for text in options.layer_bits:
             select(graph, (parse_selector(text),))
+    return kept
 
 
 def _target_passes(container: str, options: ConvertOptions) -> tuple[Pass, ...]:
