@@ -13,6 +13,7 @@ from ..native.session import Port, Session
 from .bench_options import BenchOptions
 
 Feed = dict[str, np.ndarray]
+_OTHER = {"NHWC": "NCHW", "NCHW": "NHWC"}
 
 
 def load_model(path: str, options: BenchOptions) -> Session:
@@ -60,7 +61,7 @@ def sample_files(options: BenchOptions) -> list[str]:
 
 
 def file_feeds(options: BenchOptions, ports: Sequence[Port]) -> Iterator[Feed]:
-    """One feed per sample of the files or directories given.
+    """One feed per sample of the files or directories given; images may be in either layout where their sizes tell.
 
     Raises:
         DataError: a file is missing, or does not fit its input; names the file, its size and what is wanted.
@@ -77,7 +78,10 @@ def file_feeds(options: BenchOptions, ports: Sequence[Port]) -> Iterator[Feed]:
             hint="one file for each, in this order",
         )
     spec = DataSpec(dict(enumerate(paths)), count=10**9, where="--inDataFile")
-    yield from Dataset(spec, [InputSpec(p.name, p.shape or (), p.dtype, p.layout) for p in ports])
+    inputs = [InputSpec(p.name, p.shape or (), p.dtype, p.layout, _OTHER.get(p.layout, "")) for p in ports]
+    back = {item.name: np.argsort(item.turn) for item in inputs if item.turn is not None}
+    for sample in Dataset(spec, inputs):
+        yield {n: np.ascontiguousarray(a.transpose(back[n])) if n in back else a for n, a in sample.items()}
 
 
 def typed_feed(feed: Mapping[str, np.ndarray], ports: Sequence[Port]) -> Feed:

@@ -55,7 +55,8 @@ def run(options: ConvertOptions) -> Report:
         raise UsageError("check: a conversion writes a model", hint="the command: converter_lite --check=MODEL")
     _check_targets(options)
     graph = _read(options)
-    report = Report(options.model_file, os.path.getsize(options.model_file), notes=list(options.notes))
+    source_bytes = sum(map(os.path.getsize, (options.model_file, *graph.meta.get("external", ()))))
+    report = Report(options.model_file, source_bytes, notes=list(options.notes))
     dump = options.dump_ir or None
     passes = for_target("none" if options.optimize == "none" else "general")
     report.passes = run_passes(graph, passes, skip=options.skip_pass, dump_dir=dump)

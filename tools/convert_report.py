@@ -22,7 +22,7 @@ class Report:
     """The result of `bitlite.convert`.
 
     Attributes:
-        source, source_bytes: the model that was read. files: path → bytes of each file written.
+        source, source_bytes: the model that was read, with its external data. files: path → bytes of each file written.
         layers: one row per weight: layer, bits, why it stays float. stored: tensor → (form, bytes) in the file.
         quality: of an int8 graph, a row per layer (range, scale, SQNR …) where that was measured.
         passes: what the passes changed and refused. notes: what a user should know. seconds: the whole conversion.

@@ -97,6 +97,7 @@ class _Reader:
         self.graph.outputs = name_outputs(self.build, found)
         declare_ends(self.graph)
         self.graph.prune()
+        self.graph.meta["external"] = sorted(self.files)
         mark_dynamic(self.graph, next((p.value for p in self.model.metadata_props if p.key == KEY), None))
         self.graph.uniquify()
         return self.graph

@@ -29,6 +29,15 @@ def test_constants_past_the_limit_stand_beside_the_model(tmp_path: Path, monkeyp
     assert np.abs(ours - wanted).max() < 1e-4
 
 
+def test_the_size_of_a_model_is_that_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_write, "_EXTERNAL_ABOVE", 1000)
+    first = bitlite.convert(DEMO, tmp_path / "big", output_format="ONNX")
+    second = bitlite.convert(tmp_path / "big.onnx", tmp_path / "again", output_format="ONNX")
+    whole = sum(p.stat().st_size for p in tmp_path.glob("big.onnx*"))
+    assert second.source_bytes == whole
+    assert first.files == {str(tmp_path / "big.onnx"): whole}
+
+
 def test_a_link_leads_to_no_data_outside_the_folder_of_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,8 @@ from bitlite.converter.errors import DataError, UsageError
 from bitlite.converter.numeric.qparams import QuantParam
 from bitlite.native.session import Port
 from bitlite.tools.affinity import bind
-from bitlite.tools.bench_inputs import feed_for, outputs_like, random_feed, shape_of
+from bitlite.tools.bench_inputs import feed_for, file_feeds, outputs_like, random_feed, shape_of
+from bitlite.tools.bench_options import BenchOptions
 
 NCHW = Port("x", (1, 3, 4, 5), np.dtype("f4"), "NCHW")
 NHWC = Port("x", (1, 4, 5, 3), np.dtype("f4"), "NHWC")
@@ -19,6 +20,18 @@ def test_layouts_are_turned_both_ways():
     assert turned["x"].shape == (1, 4, 5, 3)
     np.testing.assert_array_equal(turned["x"][0, 2, 1], feed["x"][0, :, 2, 1])
     np.testing.assert_array_equal(feed_for(turned, [NHWC], [NCHW])["x"], feed["x"])
+
+
+@pytest.mark.parametrize("port", [NCHW, NHWC])
+def test_files_may_hold_images_in_either_layout(port, tmp_path):
+    image = np.random.default_rng(0).random(port.shape).astype(np.float32)
+    turned = image.transpose((0, 2, 3, 1) if port is NCHW else (0, 3, 1, 2))
+    for k, array in enumerate((image, turned)):
+        np.save(tmp_path / f"{k}.npy", array)
+        options = BenchOptions(model_file="m.ms", in_data_file=(str(tmp_path / f"{k}.npy"),))
+        (feed,) = file_feeds(options, [port])
+        np.testing.assert_array_equal(feed["x"], image)
+        assert feed["x"].flags.c_contiguous
 
 
 def test_codes_and_reals_stand_for_the_same_values():
