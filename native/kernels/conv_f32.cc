@@ -10,6 +10,7 @@
 #include "gemm_pack.h"
 #include "line_step.h"
 #include "window.h"
+#include "winograd_step_f32.h"
 
 namespace bitlite {
 namespace {
@@ -418,6 +419,9 @@ std::unique_ptr<Step> MakeConvF32(const StepSpec& spec, PlanContext& plan) {
     return MakeDepthwiseF32(window, act, plan);
   }
   if (plan.check_only) return nullptr;
+  if (group == 1 && WinogradTakes(window, out_channels)) {
+    return MakeWinogradF32(window, act, w, bias, plan);
+  }
   auto step = std::make_unique<ConvF32>(window, out_channels, group, act, plan);
   step->Pack(w, bias);
   return step;

@@ -16,6 +16,7 @@
 #include "statistics.h"
 #include "unary_f32.h"
 #include "vector_s8.h"
+#include "winograd_f32.h"
 
 namespace bitlite {
 

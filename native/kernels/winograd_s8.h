@@ -1,22 +1,18 @@
-// 3x3 convolutions of stride 1 in 4 times fewer multiplications: Winograd's F(4x4, 3x3) in
-// integers, exact. 4x4 outputs of a channel come from 6x6 products (points) instead of 144:
-//
-//   Y = A^T [(G w G^T) . (B^T x B)] A       . element by element, summed over input channels
-//
-// with the rows of G multiplied until they are integers, which A undoes, so that Y is 24 * 24 times
-// the sum. With x - zero_point in [-255, 255] what B gives is within 100 * 255 and what G gives
-// within 49 * 128, both int16; products and sums are taken modulo 2^32. There Y = 64 * 9 * sum, 9
-// has an inverse, and a shift by 6 gives the sum when it lies in [-2^25, 2^25): see
+// 3x3 convolutions of stride 1 in 4 times fewer multiplications: Winograd's algorithm in integers,
+// exact, with the rows of G multiplied until they are integers, which A undoes, so that Y is 24 *
+// 24 times the sum. With x - zero_point in [-255, 255] what B gives is within 100 * 255 and what G
+// gives within 49 * 128, both int16; products and sums are taken modulo 2^32. There Y = 64 * 9 *
+// sum, 9 has an inverse, and a shift by 6 gives the sum when it lies in [-2^25, 2^25): see
 // kWinogradMaxSum.
 #pragma once
 
 #include <cstdint>
 
 #include "gemm_s8.h"
+#include "winograd.h"
 
 namespace bitlite {
 
-constexpr int kWinogradIn = 6, kWinogradOut = 4, kWinogradPoints = 36;
 constexpr int64_t kWinogradMaxSum = (int64_t{1} << 25) - 1;
 
 constexpr int kWinogradG[kWinogradIn][3] = {{6, 0, 0}, {-1, -1, -1}, {-1, 1, -1},

@@ -163,6 +163,38 @@ BITLITE_BENCH(DepthwiseF32) {
   });
 }
 
+// The transforms around the products, in operations that the plain sums of their outputs would be.
+BITLITE_BENCH(WinogradF32) {
+  constexpr int64_t kWindows = 64;
+  constexpr int kChannels = WinogradOutF32::kChannels;
+  const Aligned<float> x = Random(kWindows * kWinogradPoints * kChannels), bias = Random(kChannels);
+  Aligned<float> y(x.size());
+  constexpr double kPlain = 2.0 * 9 * kWinogradOut * kWinogradOut * kChannels * kWindows;
+  ForEachRow("winograd_in_f32", [&](const KernelRow& row) {
+    const auto fn = reinterpret_cast<winograd_in_f32::Fn*>(row.fn);
+    const double seconds = benching::Time([&] {
+      for (int64_t i = 0; i < kWindows; ++i) {
+        const int64_t at = i * kWinogradPoints * kChannels;
+        const float* pixels[kWinogradPoints];
+        for (int p = 0; p < kWinogradPoints; ++p) pixels[p] = x.data() + at + p * kChannels;
+        fn({pixels, kChannels, y.data() + at});
+      }
+    });
+    benching::Report(std::string(row.symbol) + " 64 windows of 16 channels", seconds, kPlain, 0);
+  });
+  ForEachRow("winograd_out_f32", [&](const KernelRow& row) {
+    const auto fn = reinterpret_cast<winograd_out_f32::Fn*>(row.fn);
+    const double seconds = benching::Time([&] {
+      for (int64_t i = 0; i < kWindows; ++i) {
+        fn({x.data() + i * kWinogradPoints * kChannels, kChannels, kWinogradOut, kWinogradOut,
+            bias.data(), nullptr, 0, 0, y.data() + i * kWinogradOut * kWinogradOut * kChannels,
+            kWinogradOut * kChannels, kChannels, -1e30f, 1e30f});
+      }
+    });
+    benching::Report(std::string(row.symbol) + " 64 windows of 16 channels", seconds, kPlain, 0);
+  });
+}
+
 // Operations are elements here: billions of results per second.
 BITLITE_BENCH(ElementsF32) {
   constexpr int64_t kElements = 4096;

@@ -111,8 +111,27 @@ def test_depthwise_conv_smaller_than_its_kernel_and_dilated():
     check_conv(normal(1, 1, 9, 9, 6), w, dilation=[2, 3], pad=[2, 2, 3, 3], group=6)
 
 
-def test_conv_adds_a_residual_before_its_activation():
-    x, w, r = normal(1, 1, 6, 6, 8), normal(2, 16, 3, 3, 8), normal(3, 1, 6, 6, 16)
+# Large enough for Winograd's algorithm, with windows that are cut off and channels that fill no vector.
+@pytest.mark.parametrize("act", ["none", "relu6", "tanh"])
+@pytest.mark.parametrize(
+    "batch, height, width, channels, outputs, pad",
+    [
+        (1, 32, 32, 16, 16, (1, 1, 1, 1)),
+        (1, 13, 13, 64, 48, (1, 1, 1, 1)),
+        (2, 19, 30, 17, 35, (0, 2, 1, 0)),
+        (3, 17, 15, 24, 16, (0, 0, 0, 0)),
+    ],
+)
+def test_conv_3x3_by_windows(batch, height, width, channels, outputs, pad, act):
+    x, w = normal(1, batch, height, width, channels), normal(2, outputs, 3, 3, channels) / np.float32(3 * channels**0.5)
+    rows, columns = height + pad[0] + pad[1] - 2, width + pad[2] + pad[3] - 2
+    for residual in (None, normal(4, batch, rows, columns, outputs)):
+        check_conv(x, w, normal(3, outputs), pad=list(pad), residual=residual, act=act)
+
+
+@pytest.mark.parametrize("size", [6, 24])
+def test_conv_adds_a_residual_before_its_activation(size):
+    x, w, r = normal(1, 1, size, size, 8), normal(2, 16, 3, 3, 8), normal(3, 1, size, size, 16)
     check_conv(x, w, normal(4, 16), pad=[1, 1, 1, 1], residual=r, act="relu")
 
 

@@ -11,6 +11,7 @@
 #include "../simd/rnn_f32.h"
 #include "../simd/softmax_f32.h"
 #include "../simd/unary_f32.h"
+#include "../simd/winograd_f32.h"
 // clang-format on
 
 namespace bitlite {
@@ -18,6 +19,8 @@ namespace bitlite {
 void gemm_f32_neon(const GemmF32Tile& t) { GemmTile<5, 28>(t); }
 void packed_f32_neon(const PackedF32Tile& t) { PackedTile<2>(t); }
 void depthwise_f32_neon(const DepthwiseF32Row& t) { DepthwiseKernel(t); }
+void winograd_in_f32_neon(const WinogradInF32& t) { WinogradInKernel(t); }
+void winograd_out_f32_neon(const WinogradOutF32& t) { WinogradOutKernel(t); }
 void unary_f32_neon(const UnaryF32Args& t) { UnaryKernel(t); }
 void binary_f32_neon(const BinaryF32Args& t) { BinaryKernel(t); }
 void reduce_rows_f32_neon(const ReduceRowsF32Args& t) { ReduceRowsKernel(t); }

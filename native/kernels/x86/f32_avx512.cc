@@ -11,6 +11,7 @@
 #include "../simd/rnn_f32.h"
 #include "../simd/softmax_f32.h"
 #include "../simd/unary_f32.h"
+#include "../simd/winograd_f32.h"
 // clang-format on
 
 namespace bitlite {
@@ -18,6 +19,8 @@ namespace bitlite {
 void gemm_f32_avx512(const GemmF32Tile& t) { GemmTile<14, 30>(t); }
 void packed_f32_avx512(const PackedF32Tile& t) { PackedTile<4>(t); }
 void depthwise_f32_avx512(const DepthwiseF32Row& t) { DepthwiseKernel(t); }
+void winograd_in_f32_avx512(const WinogradInF32& t) { WinogradInKernel(t); }
+void winograd_out_f32_avx512(const WinogradOutF32& t) { WinogradOutKernel(t); }
 void unary_f32_avx512(const UnaryF32Args& t) { UnaryKernel(t); }
 void binary_f32_avx512(const BinaryF32Args& t) { BinaryKernel(t); }
 void reduce_rows_f32_avx512(const ReduceRowsF32Args& t) { ReduceRowsKernel(t); }
