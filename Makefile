@@ -46,7 +46,7 @@ test: $(VENV)/.test
 # The tests of integers, on each instruction set that this machine has; and, where onnxruntime's integer products are exact,
 # with onnxruntime on an emulated CPU whose products saturate (Debian's qemu-user).
 INTEGER_TESTS := $(addprefix tests/,native quant/test_int8_operators.py quant/test_same_bytes.py tools/test_written_networks.py \
-	$(addprefix converter/,ops/test_contrib.py ops/test_dynamic_lstm.py ops/test_qlayers.py passes/test_fuse_dynamic_quantize.py \
+	$(addprefix converter/,ops/test_contrib.py ops/recurrent/test_dynamic_lstm.py ops/test_qlayers.py passes/test_fuse_dynamic_quantize.py \
 	passes/test_quantize_for_onnx.py passes/test_unroll_sequence_lstm.py test_int8_written.py test_onnx_judge.py test_onnx_quantized.py))
 EMULATED := qemu-x86_64 -cpu Haswell
 

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from bitlite.converter.builder import Builder
 from bitlite.converter.ir import Graph, Tensor
 from bitlite.converter.numeric.qparams import QuantParam
-from bitlite.converter.opdef import row
+from bitlite.converter.schema.builder import Builder
+from bitlite.converter.schema.op import row
 from bitlite.native.session import Session
 
 Shape = tuple[int, ...]

@@ -28,7 +28,7 @@ import numpy as np
 from bitlite.converter.formats import ms
 from bitlite.converter.ir import Graph, Node, Tensor
 from bitlite.native.session import Session
-from bitlite.quant.post_training import Settings, quantize_graph
+from bitlite.quant.ptq.post_training import Settings, quantize_graph
 from float_equality import pack
 from interop_networks import NETWORKS, Inputs, network
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from bitlite.converter.builder import Builder
 from bitlite.converter.ir import Graph, Tensor
+from bitlite.converter.schema.builder import Builder
 
 Made = Sequence[Tensor]
 Make = Callable[[Builder, np.random.Generator, Tensor, Tensor], Made]

@@ -25,8 +25,8 @@ from bitlite.converter.errors import Error, GraphError
 from bitlite.converter.examples import example
 from bitlite.converter.execute import execute
 from bitlite.converter.formats.ms import write
-from bitlite.converter.opdef import Case, load_rows
 from bitlite.converter.passes import for_target, run_passes
+from bitlite.converter.schema.op import Case, load_rows
 
 STATUSES = ("equal", "refused", "wrong")
 _SECONDS = 60

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .builder import Builder
 from .ir import Graph
-from .opdef import Case
+from .schema.builder import Builder
+from .schema.op import Case
 
 
 def example(

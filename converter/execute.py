@@ -13,7 +13,7 @@ import numpy as np
 
 from .ir import Node, Tensor
 from .numeric.qparams import dequantize, quantize
-from .opdef import evaluate, row
+from .schema.op import evaluate, row
 
 
 def is_quantized(tensor: Tensor | None) -> bool:

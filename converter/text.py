@@ -1,11 +1,11 @@
-"""Names of a stranger's model as text that a terminal, a page or a spreadsheet only shows."""
+"""Words and names as text: those of strangers' models only shown, those of users near the known ones."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 # Control characters act on a terminal; bidirectional ones and separators of lines show one name as another.
@@ -37,3 +37,20 @@ def _cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return printable("'" + value if value.startswith(_FORMULA) else value)
+
+
+def unquote(text: str) -> str:
+    """Drops one pair of single quotes around `text`."""
+    text = text.strip()
+    return text[1:-1] if len(text) >= 2 and text[0] == text[-1] == "'" else text
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Returns the known word nearest to `word`, or "" when none is near; letter case counts little."""
+    import difflib
+
+    by_fold = {name.lower(): name for name in known if name}
+    if word.lower() in by_fold:
+        return by_fold[word.lower()]
+    found = difflib.get_close_matches(word.lower(), by_fold, 1, 0.6)
+    return by_fold[found[0]] if found else ""

@@ -79,9 +79,9 @@ def seeds(kind: str) -> list[bytes]:
 
 def _graphs() -> list[Any]:
     """One graph per example of a row."""
-    from bitlite.converter.builder import Builder
     from bitlite.converter.ir import Graph
-    from bitlite.converter.opdef import load_rows
+    from bitlite.converter.schema.builder import Builder
+    from bitlite.converter.schema.op import load_rows
 
     made, rng = [], np.random.default_rng(5)
     for name, row in sorted(load_rows().items()):
@@ -159,7 +159,7 @@ def attempt(kind: str, data: bytes, path: str) -> bool:
     with open(path, "wb") as out:
         out.write(data)
     if kind == "config":
-        from bitlite.quant.options import ConvertOptions
+        from bitlite.tools.options.convert import ConvertOptions
 
         try:
             given = {} if b"quant_type" in data else {"quant_type": "PostTraining"}

@@ -11,7 +11,7 @@ import numpy as np
 from ..converter.execute import is_quantized
 from ..converter.ir import Node, Tensor
 from ..converter.numeric.qparams import code_range, dequantize
-from ..converter.opdef import row
+from ..converter.schema.op import row
 
 # Kernels that compute codes and clamp them; the others move or look up codes that are in range already.
 _CLAMPS = frozenset(
@@ -152,8 +152,8 @@ class Lowering:
     @staticmethod
     def _is_dynamic(node: Node) -> bool:
         """Whether an int8 weight meets inputs that are quantized while running."""
-        from ..converter.ops.integer import is_dynamic
-        from ..converter.ops.rnn import is_dynamic_recurrent
+        from ..converter.ops._support.integer import is_dynamic
+        from ..converter.ops.recurrent.rnn import is_dynamic_recurrent
 
         cell = row(node.op).quant
         if cell is not None and len(cell.weights) > 1:
@@ -173,7 +173,7 @@ class Lowering:
             or len([t for t in node.inputs if t]) != 1
         ):
             return "no integer table for its types"
-        from ..converter.ops.tables import table_s8
+        from ..converter.ops._support.tables import table_s8
 
         table = table_s8(node)
         return Step(

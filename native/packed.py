@@ -8,7 +8,7 @@ import numpy as np
 
 from ..converter.execute import is_quantized
 from ..converter.ir import Node, Tensor
-from ..converter.opdef import row
+from ..converter.schema.op import row
 from .lower import Step
 
 _KERNEL = "fully_connected"

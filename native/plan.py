@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ..converter.builder import specialize
 from ..converter.errors import DataError, GraphError
 from ..converter.execute import execute
 from ..converter.ir import Graph, Node, Tensor
-from ..converter.limits import check_live
+from ..converter.ir.limits import check_live
+from ..converter.schema.builder import specialize
 from .lower import Lowering, Step, program, refusal
 from .signed import with_signed_codes
 

@@ -1,5 +1,5 @@
 // Weight codes that keep a layer's output: products of its inputs, and coordinate descent on them;
-// see quant/rounding.py. On the kernels of the active instruction set; the results are the same
+// see quant/ptq/rounding.py. On the kernels of the active instruction set; the results are the same
 // bits on every one.
 #pragma once
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..converter.builder import specialize
 from ..converter.errors import DataError, GraphError
 from ..converter.ir import Graph, Node, Tensor
-from ..converter.limits import TENSOR, size_of
+from ..converter.ir.limits import TENSOR, size_of
 from ..converter.numeric.qparams import QuantParam
+from ..converter.schema.builder import specialize
 from .plan import MISFITS, Plan
 
 _PLANS_KEPT = 8

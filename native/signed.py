@@ -8,7 +8,7 @@ import numpy as np
 
 from ..converter.execute import is_quantized
 from ..converter.ir import Graph, Node, Tensor
-from ..converter.opdef import row
+from ..converter.schema.op import row
 
 _SHIFT = 128
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..converter.errors import DataError
 from ..converter.ir import Graph, Node
-from ..converter.opdef import row
+from ..converter.schema.op import row
 
 
 def check_finite(graph: Graph, kept: Collection[Node] = ()) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ..converter.errors import UsageError
 from ..converter.ir import Graph, Node
-from .kinds import nearest
+from ..converter.text import nearest
 from .selectors import Selector
 
 

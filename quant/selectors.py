@@ -11,9 +11,9 @@ to b                  b and everything before it, from the inputs on
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from .kinds import Kind, unquote
+from ..converter.text import unquote
 
 _STRETCH = re.compile(r"from\s+(?P<first>\S.*?)(?:\s+to\s+(?P<last>\S.*))?|to\s+(?P<only>\S.*)")
 
@@ -75,15 +75,3 @@ def _compiled(pattern: str) -> str:
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"is not a regular expression: {error}") from None
     return pattern
-
-
-class Selection(Kind):
-    """The kind of one selector, for `keepFloat` lists."""
-
-    metavar = "SELECTION"
-
-    def parse(self, text: str) -> Selector:
-        return parse_selector(text)
-
-    def check(self, value: Any) -> Selector:
-        return value if isinstance(value, Selector) else super().check(value)

@@ -10,7 +10,7 @@ import numpy as np
 from ..converter.errors import DataError, UsageError
 from ..converter.numeric.qparams import dequantize, quantize
 from ..native.session import Port, Session
-from .bench_options import BenchOptions
+from .options.benchmark import BenchOptions
 
 Feed = dict[str, np.ndarray]
 _OTHER = {"NHWC": "NCHW", "NCHW": "NHWC"}
@@ -55,7 +55,7 @@ def _random(rng: np.random.Generator, port: Port) -> np.ndarray:
 
 def sample_files(options: BenchOptions) -> list[str]:
     """Names of the files of the first inDataFile, in the order in which they are fed."""
-    from ..quant.data_files import list_files
+    from ..quant.calibrate.data_files import list_files
 
     return [os.path.basename(path) for path in list_files(options.in_data_file[0], "--inDataFile")]
 
@@ -66,7 +66,7 @@ def file_feeds(options: BenchOptions, ports: Sequence[Port]) -> Iterator[Feed]:
     Raises:
         DataError: a file is missing, or does not fit its input; names the file, its size and what is wanted.
     """
-    from ..quant.data import Dataset, DataSpec, InputSpec
+    from ..quant.calibrate.data import Dataset, DataSpec, InputSpec
 
     paths = options.in_data_file
     whole = len(paths) == 1 and os.path.isdir(paths[0])  # perhaps of .npz files that hold every input

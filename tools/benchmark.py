@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..converter.errors import Error
-from ..quant.flags import asked
-from .bench_options import USAGE, BenchOptions, help_text
 from .command import run_command
+from .options.benchmark import USAGE, BenchOptions, help_text
+from .options.flags import asked
 
 if TYPE_CHECKING:
     from .accuracy import Comparison

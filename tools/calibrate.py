@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 from ..converter.errors import UsageError
 from ..converter.execute import is_quantized
 from ..converter.ir import Graph, Node
-from ..quant.options import ConvertOptions
 from ..quant.selection import select
 from ..quant.selectors import parse_selector
 from .convert_report import Report
+from .options.convert import ConvertOptions
 from .progress import track
 
 if TYPE_CHECKING:
-    from ..quant.data import Dataset
-    from ..quant.weight_quant import WeightRow, WeightSettings
+    from ..quant.calibrate.data import Dataset
+    from ..quant.weights.weight_quant import WeightRow, WeightSettings
 
 _IMAGE_OPTIONS = (
     "input_type", "image_to_format", "normalize_mean", "normalize_std", "resize_width", "resize_height",
@@ -31,12 +31,13 @@ def open_samples(graph: Graph, options: ConvertOptions, report: Report) -> Datas
     used = options.quant_type == "PostTraining" or options.mixed
     if not used or (not options.calibrate_path and options.calibration_data is None):
         return None
-    from ..quant.data import Dataset, DataSpec
-    from ..quant.data_lint import lint
-    from ..quant.first_layer import first_layers, input_specs
+    from ..quant.calibrate.data import Dataset
+    from ..quant.calibrate.data_lint import lint
+    from ..quant.calibrate.first_layer import first_layers, input_specs
+    from .options.samples import data_spec
 
     with options.blame("calibrate_path", *_IMAGE_OPTIONS):
-        dataset = Dataset(DataSpec.from_options(options), input_specs(graph, options.input_data_format or "NHWC"))
+        dataset = Dataset(data_spec(options), input_specs(graph, options.input_data_format or "NHWC"))
         looked = lint(dataset, first_layers(graph), lambda items: _track(items, "looking at the data", options))
     report.data = looked
     report.notes += [*dict.fromkeys((*looked.notes, *dataset.notes)), *(f"warning: {text}" for text in looked.warnings)]
@@ -45,9 +46,9 @@ def open_samples(graph: Graph, options: ConvertOptions, report: Report) -> Datas
 
 def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, report: Report) -> None:
     """Quantizes the graph in place. Raises DataError or UsageError before any file is written."""
-    from ..quant.post_training import Settings, quantize_graph
-    from ..quant.quality import save_tables
-    from ..quant.statistics import load_statistics, save_statistics
+    from ..quant.calibrate.statistics import load_statistics, save_statistics
+    from ..quant.ptq.post_training import Settings, quantize_graph
+    from ..quant.ptq.quality import save_tables
 
     kept = frozenset(select(graph, options.keep_float))
     with options.blame("load_dist"):
@@ -85,7 +86,7 @@ def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, r
 
 def _float_weights(options: ConvertOptions) -> WeightSettings | None:
     """Symmetric, without corrections: what every format can say."""
-    from ..quant.weight_quant import WeightSettings
+    from ..quant.weights.weight_quant import WeightSettings
 
     if options.float_weights == "float":
         return None
@@ -103,9 +104,9 @@ def quantize_mixed(
 ) -> list[WeightRow]:
     """Gives weights, in place, the bits that mixed=true finds, and judges the outputs by samples that did not choose
     them. Raises DataError or UsageError before any file is written."""
-    from ..quant.fidelity import Reference, hold_back
-    from ..quant.mixed_bits import SAMPLES, choose_bits
-    from ..quant.weight_quant import quantize_graph_weights
+    from ..quant.ptq.fidelity import Reference, hold_back
+    from ..quant.weights.mixed_bits import SAMPLES, choose_bits
+    from ..quant.weights.weight_quant import quantize_graph_weights
 
     threshold, threads = options.mean_error_threshold, options.threads or os.cpu_count() or 1
     fitted, held = hold_back(len(samples), SAMPLES)
@@ -140,8 +141,8 @@ def quantize_mixed(
 
 def make_dynamic(graph: Graph, options: ConvertOptions, report: Report) -> None:
     """DynamicQuant, in place: no data, inputs of layers are quantized while running."""
-    from ..quant.dynamic_quant import quantize_dynamic
-    from ..quant.weight_quant import WeightSettings
+    from ..quant.weights.dynamic_quant import quantize_dynamic
+    from ..quant.weights.weight_quant import WeightSettings
 
     settings = WeightSettings(
         min_size=options.quant_weight_size,
@@ -159,7 +160,7 @@ def make_dynamic(graph: Graph, options: ConvertOptions, report: Report) -> None:
 def come_quantized(graph: Graph, options: ConvertOptions) -> list[str]:
     """A note for PostTraining on the parts that compute on integers already. Refuses models that leave nothing else to
     quantize."""
-    from ..quant.placement import place
+    from ..quant.ptq.placement import place
 
     there = [n for n in graph.nodes if n.op not in ("Quantize", "Dequantize") and any(map(is_quantized, n.outputs))]
     if not there:
@@ -189,7 +190,7 @@ def _widths(graph: Graph, options: ConvertOptions) -> dict[Node, int]:
 
 
 def _notes(result: Any, settings: Any, options: ConvertOptions) -> list[str]:
-    from ..quant.placement import foreign_to_mslite, wants_fixed_sizes
+    from ..quant.ptq.placement import foreign_to_mslite, wants_fixed_sizes
 
     plan = result.plan
     operators = [n for n in result.source.nodes if n.op not in ("Quantize", "Dequantize")]
@@ -221,7 +222,7 @@ def _notes(result: Any, settings: Any, options: ConvertOptions) -> list[str]:
 
 def _judgement(result: Any) -> list[str]:
     """What islands of float brought, and where the outputs are poor all the same, what was tried."""
-    from ..quant.fidelity import POOR
+    from ..quant.ptq.fidelity import POOR
 
     lines, islands = list[str](), result.islands
     if result.without_islands is not None:

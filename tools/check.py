@@ -10,8 +10,8 @@ from ..converter.errors import Error, UnsupportedError
 from ..converter.formats import CONTAINERS, read_model
 from ..converter.formats.inventory import is_read, operators
 from ..converter.ir import Graph
-from ..converter.opdef import row
-from ..quant.options import ConvertOptions
+from ..converter.schema.op import row
+from .options.convert import ConvertOptions
 
 
 @dataclass
@@ -81,7 +81,7 @@ def check_model(options: ConvertOptions) -> int:
 
 def _native(graph: Graph, found: Check) -> dict[str, str]:
     """Node → why no kernel runs it, at the declared sizes with open ones taken as 1."""
-    from ..converter.builder import specialize
+    from ..converter.schema.builder import specialize
     from ..native.session import Session
 
     shapes = {t.name: tuple(1 if d is None else d for d in t.shape) for t in graph.inputs if t.shape is not None}
@@ -97,8 +97,8 @@ def _native(graph: Graph, found: Check) -> dict[str, str]:
 
 def _unwritten(graph: Graph, container: str, options: ConvertOptions) -> dict[str, str]:
     """Operator → why it cannot be written to a container; runs the passes and writers for it, writing nothing."""
-    from ..converter.formats.writing import Writing
     from ..converter.passes import for_target, run_passes
+    from ..converter.schema.writing import Writing
 
     target = graph.copy()
     run_passes(

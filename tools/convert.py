@@ -11,22 +11,22 @@ from ..converter.errors import GraphError, ModelError, UnsupportedError, UsageEr
 from ..converter.execute import is_quantized
 from ..converter.formats import read_model
 from ..converter.formats.outputs import Staging, check_folder, check_target
-from ..converter.formats.writing import NEWEST_OPSET, write_operators
 from ..converter.ir import Graph, Node
 from ..converter.passes import Change, Pass, for_target, run_passes
+from ..converter.schema.writing import NEWEST_OPSET, write_operators
 from ..quant.finite import check_finite
-from ..quant.options import ConvertOptions
 from ..quant.selection import select
 from ..quant.selectors import parse_selector
-from ..quant.weight_quant import WeightRow, keep_float16
+from ..quant.weights.weight_quant import WeightRow, keep_float16
 from .calibrate import come_quantized, open_samples
 from .convert_report import Report
 from .onnx_products import products_note
+from .options.convert import ConvertOptions
 from .read_back import Original, check_written
 
 if TYPE_CHECKING:
-    from ..quant.data import Dataset
-    from ..quant.fidelity import Fidelity
+    from ..quant.calibrate.data import Dataset
+    from ..quant.ptq.fidelity import Fidelity
 
 _CONTAINERS = {"TFLITE": "tflite", "ONNX": "onnx", "MSLITE": "ms", "": None}
 
@@ -181,7 +181,7 @@ def quantize(
 ) -> None:
     """Applies the quantization that the options ask for, in place; `container` is what keeps the weights."""
     if options.quant_type == "WeightQuant":
-        from ..quant.weight_quant import WeightSettings, quantize_graph_weights
+        from ..quant.weights.weight_quant import WeightSettings, quantize_graph_weights
 
         stored = any(t is not None and t.is_const and is_quantized(t) for node in graph.nodes for t in node.inputs)
         settings = WeightSettings(
@@ -214,7 +214,7 @@ def quantize(
 
         make_dynamic(graph, options, report)
     if options.fp16:
-        from ..quant.weight_quant import store_float16
+        from ..quant.weights.weight_quant import store_float16
 
         report.notes += store_float16(graph)
 

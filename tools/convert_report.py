@@ -12,9 +12,9 @@ from ..converter.text import csv_text, printable
 
 if TYPE_CHECKING:
     from ..converter.passes.runner import Record
-    from ..quant.data_lint import LintReport
-    from ..quant.fidelity import Fidelity
-    from ..quant.weight_quant import WeightRow
+    from ..quant.calibrate.data_lint import LintReport
+    from ..quant.ptq.fidelity import Fidelity
+    from ..quant.weights.weight_quant import WeightRow
 
 
 @dataclass

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ..quant.flags import asked
 from .command import run_command
+from .options.flags import asked
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(argv: Sequence[str]) -> int:
-    from ..quant.options import USAGE, ConvertOptions, help_text
+    from .options.convert import USAGE, ConvertOptions, help_text
 
     wish = asked(argv)
     if wish == "version":

@@ -104,8 +104,8 @@ def _row(
 
 
 def _flags(options: dict[str, Any]) -> list[str]:
-    from ..quant.flags import fields_of
-    from ..quant.options import ConvertOptions
+    from .options.convert import ConvertOptions
+    from .options.flags import fields_of
 
     return [f"--{fields_of(ConvertOptions)[name].name}={value}" for name, value in options.items()]
 

@@ -51,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure(evalpack: Any, options: argparse.Namespace, name: str, changes: dict[str, Any]) -> str:
-    from ..quant.data import Dataset, DataSpec
-    from ..quant.first_layer import input_specs
-    from ..quant.post_training import Settings, quantize_graph
+    from ..quant.calibrate.data import Dataset, DataSpec
+    from ..quant.calibrate.first_layer import input_specs
+    from ..quant.ptq.post_training import Settings, quantize_graph
 
     graph = _read(Path(options.data) / "models", name)
     nchw = graph.inputs[0].layout == "NCHW"

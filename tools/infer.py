@@ -8,8 +8,8 @@ import numpy as np
 
 from ..native.load import load
 from ..native.session import Session
-from ..quant.options import ConvertOptions
 from .bench_inputs import Feed, random_feed, shape_of
+from .options.convert import ConvertOptions
 
 
 def run_written(path: str, options: ConvertOptions) -> list[str]:

@@ -40,8 +40,8 @@ first one, and nothing is carried from run to run.
 
 def page(parts: Mapping[str, str] | None = None) -> str:
     """The whole page, around the measured tables: name → text without its markers."""
-    from ..converter import limits
-    from ..converter.opdef import load_rows
+    from ..converter.ir import limits
+    from ..converter.schema.op import load_rows
 
     rows = load_rows()
     lines = [_HEAD, "## Operators, and what each is written as", ""]
@@ -52,8 +52,8 @@ def page(parts: Mapping[str, str] | None = None) -> str:
         cells = [written.get(container, "") for container in ("tflite", "onnx", "ms")]
         lines.append(f"| {name} | {' | '.join(cells)} | {row.kernel or 'numpy'} | {_quantized(row)} |")
     lines += ["", "## Names that are read", ""]
-    from ..converter.opdef import READERS
-    from ..converter.ops.unrolled import MOST_BYTES, MOST_STEPS
+    from ..converter.ops.recurrent.unrolled import MOST_BYTES, MOST_STEPS
+    from ..converter.schema.op import READERS
 
     for container, title in (("tflite", "TFLite"), ("onnx", "ONNX"), ("ms", "MindSpore Lite")):
         names = sorted(READERS[container])
@@ -202,9 +202,9 @@ def _written(row: Any) -> dict[str, str]:
     """Container → the operators that the row's examples are written as; "parts" where a pass takes some apart."""
     from ..converter.errors import Error
     from ..converter.examples import example
-    from ..converter.formats.writing import write_operators
-    from ..converter.opdef import load_rows
     from ..converter.passes import for_target, run_passes
+    from ..converter.schema.op import load_rows
+    from ..converter.schema.writing import write_operators
 
     found: dict[str, dict[str, None]] = {c: {} for c in row.writers}
     for case in row.cases:

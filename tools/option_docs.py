@@ -8,8 +8,8 @@ from collections.abc import Sequence
 _HEAD = """\
 # Flags, keywords and config keys
 
-Written by `python -m bitlite.tools.option_docs docs/options.md` from the tables in `quant/options.py`,
-`quant/config.py` and `tools/bench_options.py`. Do not edit.
+Written by `python -m bitlite.tools.option_docs docs/options.md` from the tables in `tools/options/convert.py`,
+`tools/options/config.py` and `tools/options/benchmark.py`. Do not edit.
 
 * A flag is written `--bitNum=4` or `--bitNum 4`; a switch may stand alone (`--fp16`) or be denied (`--no-gainGate`).
 * The Python keyword is the flag in snake_case: `bitlite.convert("m.onnx", "m.ms", bit_num=4)`. The same checks apply.
@@ -26,10 +26,10 @@ Two forms are understood and told apart by themselves: the flat `key=value` file
 
 def page() -> str:
     """Returns the whole page."""
-    from ..quant import config
-    from ..quant.flags import markdown
-    from ..quant.options import REFUSED, ConvertOptions
-    from . import bench_options
+    from .options import benchmark as bench_options
+    from .options import config
+    from .options.convert import REFUSED, ConvertOptions
+    from .options.flags import markdown
 
     return "\n".join(
         [

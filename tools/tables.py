@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..converter.text import one_line
 
 if TYPE_CHECKING:
-    from ..quant.data_lint import LintReport
+    from ..quant.calibrate.data_lint import LintReport
     from .convert_report import Report
 
 _PIPED_WIDTH = 160
@@ -92,7 +92,7 @@ def print_report(report: Report) -> None:
 
 def data_table(data: LintReport) -> tuple[str, Sequence[str], list[tuple[str, ...]]]:
     """Title, columns and cells of what calibration was fed."""
-    from ..quant.data_lint import COLUMNS
+    from ..quant.calibrate.data_lint import COLUMNS
 
     return f"calibration data: {data.samples} samples", COLUMNS, data.cells()
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..converter.builder import specialize
 from ..converter.execute import execute, is_quantized
 from ..converter.ir import Graph, Node, Tensor
+from ..converter.schema.builder import specialize
 from ..native.session import Session
 
 TOLERANCE = 1e-4

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import ModelError
-from ..opdef import reader
+from ..schema.op import reader
 from .files import map_file, sniff
 from .flat import decode
 from .ms_loops import LOOP

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ..builder import Builder
 from ..errors import Error, ModelError, UnsupportedError
 from ..execute import is_quantized
 from ..ir import Graph, Node, Tensor
-from ..limits import FreeCodes
+from ..ir.limits import FreeCodes
 from ..numeric.qparams import QuantParam
-from ..opdef import reader, row
+from ..schema.builder import Builder
+from ..schema.op import reader, row
+from ..schema.reading import InputShapes, Reading, name_outputs, read_operator, undefined
+from ..schema.writing import Emitted, Written, write_operators
 from . import ms_schema
 from .dynamic_layers import dynamic_weights, mark_dynamic
 from .files import map_file
@@ -25,8 +27,6 @@ from .ms_layouts import NHWC, layouts
 from .ms_loops import LOOP, Found, find_loop, lay_out
 from .ms_tensors import holds_correction, read_tensor, write_tensor
 from .outputs import write_atomic
-from .reading import InputShapes, Reading, name_outputs, read_operator, undefined
-from .writing import Emitted, Written, write_operators
 
 _SCHEMA = ms_schema.SCHEMA
 # Readers of a file take the meaning of its quantization axes from this; see the runtime's CheckVersion.

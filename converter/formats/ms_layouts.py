@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..ir import Graph, Tensor
-from .writing import Emitted, Writing
+from ..schema.writing import Emitted, Writing
 
 NCHW, NHWC = 0, 1
 """The Format enum."""

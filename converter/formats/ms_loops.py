@@ -15,8 +15,8 @@ import numpy as np
 
 from ..errors import ModelError, UnsupportedError
 from ..ir import Graph, Tensor
+from ..schema.writing import Emitted, Writing
 from .flat import Record
-from .writing import Emitted, Writing
 
 LOOP = "Loop"
 """The name of a loop among a container's operators; the file has none of that name."""

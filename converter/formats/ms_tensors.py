@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import ModelError, UnsupportedError
 from ..ir import Tensor
-from ..limits import FreeCodes, check_rank
+from ..ir.limits import FreeCodes, check_rank
 from ..numeric import packing, sparse
 from ..numeric.fse import decode_fse
 from ..numeric.qparams import QuantParam

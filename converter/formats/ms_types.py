@@ -13,9 +13,9 @@ import numpy as np
 from ..errors import UnsupportedError
 from ..execute import is_quantized
 from ..ir import Graph, Tensor
+from ..schema.writing import Emitted, Writing
 from .ms_layouts import turn_images
 from .ms_tensors import NUMBERS
-from .writing import Emitted, Writing
 
 _BOOL, _INT32, _INT64, _FLOAT = (np.dtype(t) for t in ("bool", "int32", "int64", "float32"))
 

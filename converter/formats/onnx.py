@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from ..builder import Builder
 from ..errors import ModelError, UnsupportedError
 from ..ir import Graph, Tensor
-from ..limits import check_rank
-from ..opdef import reader
+from ..ir.limits import check_rank
+from ..schema.builder import Builder
+from ..schema.op import reader
+from ..schema.reading import InputShapes, Reading, name_outputs, read_operator, undefined
 from .dynamic_layers import KEY, mark_dynamic
 from .files import map_file
 from .onnx_ends import declare_ends
 from .onnx_functions import body_of
 from .onnx_write import write
-from .reading import InputShapes, Reading, name_outputs, read_operator, undefined
 
 __all__ = ["OLDEST_OPSET", "read", "write"]
 

@@ -10,9 +10,9 @@ import numpy as np
 from ..errors import OutputError, UnsupportedError
 from ..execute import is_quantized
 from ..ir import Graph, Tensor
+from ..schema.writing import Emitted, Writing, Written, write_operators
 from . import dynamic_layers
 from .outputs import write_atomic
-from .writing import Emitted, Writing, Written, write_operators
 
 # The first opset in which everything that a graph holds can be said is taken.
 _OPSETS = (18, 20, 21, 23)

@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from ..builder import Builder
 from ..errors import ModelError, UnsupportedError
 from ..ir import Graph, Tensor
-from ..limits import check_rank, size_of
+from ..ir.limits import check_rank, size_of
 from ..numeric.packing import from_unsigned
 from ..numeric.qparams import QuantParam
-from ..opdef import reader
-from ..variables import close_variables
+from ..schema.builder import Builder
+from ..schema.op import reader
+from ..schema.reading import InputShapes, Reading, name_outputs, read_operator, undefined
+from ..schema.variables import close_variables
 from . import tflite_schema
 from .dynamic_layers import KEY, mark_dynamic
 from .files import map_file
 from .flat import Record, decode, file_slice
-from .reading import InputShapes, Reading, name_outputs, read_operator, undefined
 from .tflite_sparse import densify, places
 from .tflite_write import write
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError
-from ..limits import TENSOR, size_of
+from ..ir.limits import TENSOR, size_of
 
 _DENSE = 0
 

@@ -10,12 +10,12 @@ import numpy as np
 from ..errors import UnsupportedError
 from ..execute import is_quantized
 from ..ir import Graph, Tensor
+from ..schema.writing import Emitted, Writing, Written, write_operators
 from . import dynamic_layers, tflite_schema
 from .flat import Record
 from .flat import write as write_flat
 from .outputs import write_atomic
 from .tflite_variables import with_variables
-from .writing import Emitted, Writing, Written, write_operators
 
 _SCHEMA = tflite_schema.SCHEMA
 _TYPES = _SCHEMA.enums["TensorType"]

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..numeric.qparams import QuantParam
-from ..opdef import OPS, reads, writes
-from .ms_activation import write_in_parts
-from .types import value_dtype
+from ..schema.op import OPS, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.ms_activation import write_in_parts
+from ._support.types import value_dtype
 from .unary import Unary, declare
 
 

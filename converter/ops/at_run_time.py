@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from ..execute import execute
-from ..formats.writing import Writing
 from ..ir import Node
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, row, writes
-from .integer import same_codes
-from .params import write_cast
-from .types import fail, length, value_dtype
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, row, writes
+from ..schema.writing import Writing
+from ._support.integer import same_codes
+from ._support.params import write_cast
+from ._support.types import fail, length, value_dtype
 
 _MOVES = {
     "Transpose": "TRANSPOSE",

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
 from ..ir import Tensor
-from ..opdef import reads
+from ..schema.op import reads
+from ..schema.reading import Reading
 
 _LOWEST = float(np.finfo(np.float32).min)
 

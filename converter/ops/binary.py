@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..numeric.qparams import activation_range, foldable, requantize_rne_f32
-from ..opdef import Case, Inferred, Quant, op, reads, writes
-from .acts import apply_act, no_act_in_mslite, read_act
+from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.acts import apply_act, no_act_in_mslite, read_act
+from ._support.integer import per_tensor
+from ._support.layout import same_layout
+from ._support.types import broadcast, joint_dtype, known_size, need, value_dtype
+from ._support.writers import write_fused, write_onnx
 from .codes import stored
-from .integer import per_tensor
-from .layout import same_layout
-from .types import broadcast, joint_dtype, known_size, need, value_dtype
-from .writers import write_fused, write_onnx
 
 
 def _div(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from ..execute import is_quantized
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .integer import same_codes
-from .types import fail, value_dtype
-from .writers import need_opset, write_onnx
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.integer import same_codes
+from ._support.types import fail, value_dtype
+from ._support.writers import need_opset, write_onnx
 
 
 def _image(node: Node) -> tuple[Any, ...]:

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import Case, Inferred, Quant, op, reads, writes
-from .integer import same_codes
-from .layout import remap_const
-from .params import int64_param, write_param
-from .types import (
-    broadcast,
-    broadcasts_to,
-    const_ints,
-    fail,
-    length,
-    value_dtype,
-)
+from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.integer import same_codes
+from ._support.layout import remap_const
+from ._support.params import int64_param, write_param
+from ._support.types import broadcast, broadcasts_to, const_ints, fail, length, value_dtype
 
 
 def infer_broadcast_to(node: Node) -> Inferred:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .integer import same_codes
-from .layout import same_layout
-from .params import emit_cast
-from .types import dtype_from, fail, value_dtype
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.integer import same_codes
+from ._support.layout import same_layout
+from ._support.params import emit_cast
+from ._support.types import dtype_from, fail, value_dtype
 
 _KINDS = "biuf"
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.writing import Writing
 from ..ir import Node
-from ..opdef import Case, Inferred, op, writes
-from .layout import first_perm, last_perm, permuted_shape
+from ..schema.op import Case, Inferred, op, writes
+from ..schema.writing import Writing
+from ._support.layout import first_perm, last_perm, permuted_shape
 
 
 def _declare(name: str, order: Any) -> None:

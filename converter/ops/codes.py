@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..numeric.qparams import QuantParam
-from ..opdef import Case, Inferred, Quant, op, writes
-from .layout import same_layout
+from ..schema.op import Case, Inferred, Quant, op, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.layout import same_layout
 
 
 def _infer(node: Node) -> Inferred:

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..numeric.qparams import activation_range, foldable, requantize_rne_f32
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .acts import act_from, apply_act, no_act_in_mslite
-from .integer import per_tensor
-from .layout import remap_axis
-from .params import write_ints
-from .types import fail, joint_dtype, normal_axis, value_dtype
-from .writers import write_fused, write_onnx
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.acts import act_from, apply_act, no_act_in_mslite
+from ._support.integer import per_tensor
+from ._support.layout import remap_axis
+from ._support.params import write_ints
+from ._support.types import fail, joint_dtype, normal_axis, value_dtype
+from ._support.writers import write_fused, write_onnx
 
 
 def infer_concat(node: Node) -> Inferred:

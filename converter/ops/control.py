@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import Error, ModelError, UnsupportedError
-from ..formats.reading import Reading
 from ..ir import Node, Tensor
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads
-from .integer import same_codes
-from .types import fail, value_dtype
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads
+from ..schema.reading import Reading
+from ._support.integer import same_codes
+from ._support.types import fail, value_dtype
 
 _MOST_ROUNDS = 1024
 _MOST_NODES = 50_000

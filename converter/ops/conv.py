@@ -10,21 +10,15 @@ import numpy as np
 
 from ..errors import GraphError
 from ..execute import is_quantized
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..numeric.qparams import QuantParam
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .acts import apply_act, fused_activation, read_act
-from .integer import weighted_sum
-from .spatial import (
-    check_window,
-    pad_spatial,
-    resolve_pads,
-    window_output,
-    windows,
-)
-from .windowed import (
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.acts import apply_act, fused_activation, read_act
+from ._support.integer import weighted_sum
+from ._support.spatial import check_window, pad_spatial, resolve_pads, window_output, windows
+from ._support.windowed import (
     check_bias,
     ms_window,
     ms_window_fields,
@@ -38,7 +32,7 @@ from .windowed import (
     write_lifted_conv,
     write_onnx_window,
 )
-from .writers import need_constants, write_fused
+from ._support.writers import need_constants, write_fused
 
 
 def infer_conv(node: Node) -> Inferred:

@@ -8,20 +8,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import GraphError
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .acts import apply_act, read_act
-from .integer import weighted_sum
-from .spatial import (
-    check_pixels,
-    check_window,
-    pad_spatial,
-    per_axis,
-    same_pads,
-)
-from .windowed import (
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.acts import apply_act, read_act
+from ._support.integer import weighted_sum
+from ._support.spatial import check_pixels, check_window, pad_spatial, per_axis, same_pads
+from ._support.windowed import (
     check_bias,
     ms_window,
     ms_window_fields,
@@ -34,7 +28,7 @@ from .windowed import (
     write_lifted_conv,
     write_onnx_window,
 )
-from .writers import need_constants, write_fused
+from ._support.writers import need_constants, write_fused
 
 
 def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:

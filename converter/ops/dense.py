@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Shape, Tensor
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .acts import apply_act, fused_activation, read_act
-from .integer import is_dynamic, weighted_sum
-from .types import broadcast, fail, joint_dtype, known_size, need
-from .writers import need_constants, write_fused, write_onnx, write_transposed
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.acts import apply_act, fused_activation, read_act
+from ._support.integer import is_dynamic, weighted_sum
+from ._support.types import broadcast, fail, joint_dtype, known_size, need
+from ._support.writers import need_constants, write_fused, write_onnx, write_transposed
 
 
 def _wide(a: np.ndarray) -> np.ndarray:

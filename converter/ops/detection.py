@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .types import fail, is_codes, need
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.types import fail, is_codes, need
 
 
 def overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -7,22 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import Case, Inferred, Quant, op, reads, writes
+from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.params import emit_cast, int64_param, write_cast, write_param
+from ._support.types import const_ints, dtype_from, dtype_number, fail, joint_dtype, length, one_number, value_dtype
 from .codes import stored
-from .params import emit_cast, int64_param, write_cast, write_param
-from .types import (
-    const_ints,
-    dtype_from,
-    dtype_number,
-    fail,
-    joint_dtype,
-    length,
-    one_number,
-    value_dtype,
-)
 
 
 def infer_fill(node: Node) -> Inferred:

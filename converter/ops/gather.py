@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import Case, Inferred, Quant, op, reads, writes
+from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.integer import same_codes
+from ._support.params import write_cast
+from ._support.types import fail, joint_dtype, normal_axis, one_number, value_dtype
 from .codes import stored
-from .integer import same_codes
-from .params import write_cast
-from .types import fail, joint_dtype, normal_axis, one_number, value_dtype
 
 
 def check_indices(node: Node, t: Tensor | None, n: int | None) -> None:

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import Case, Inferred, Quant, op, reads, writes
-from .types import (
-    dtype_from,
-    fail,
-    known_size,
-    need,
-    normal_axis,
-    value_dtype,
-)
+from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.types import dtype_from, fail, known_size, need, normal_axis, value_dtype
 
 
 def infer_non_zero(node: Node) -> Inferred:

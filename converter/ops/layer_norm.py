@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import Case, Inferred, Quant, op, reads, writes
+from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.norm_steps import write_decomposed
+from ._support.types import fail, normal_axis
 from .norm import affine, float_input, standardized
-from .norm_steps import write_decomposed
-from .types import fail, normal_axis
 
 
 def _check_tail(node: Node) -> Tensor:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .acts import apply_act, read_act
-from .layout import remap_axes
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.acts import apply_act, read_act
+from ._support.layout import remap_axes
+from ._support.norm_steps import Chain
+from ._support.types import fail, normal_axes
+from ._support.writers import write_fused, write_onnx
 from .norm import float_input
-from .norm_steps import Chain
-from .types import fail, normal_axes
-from .writers import write_fused, write_onnx
 
 
 def _infer_lp(node: Node) -> Inferred:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.types import fail
+from ._support.writers import write_onnx
 from .norm import float_input
-from .types import fail
-from .writers import write_onnx
 
 
 def _infer_lrn(node: Node) -> Inferred:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 
-from ..formats.reading import Reading
 from ..ir import Tensor
-from ..opdef import reads
-from .types import is_codes
+from ..schema.op import reads
+from ..schema.reading import Reading
+from ._support.types import is_codes
 
 _SAME, _VALID = 1, 2
 """TfLitePadding; 0 is "unknown"."""

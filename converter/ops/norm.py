@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .acts import read_act
-from .layout import first_perm, last_perm, permuted_shape
-from .norm_steps import write_decomposed
-from .types import fail, need
-from .writers import write_onnx
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.acts import read_act
+from ._support.layout import first_perm, last_perm, permuted_shape
+from ._support.norm_steps import write_decomposed
+from ._support.types import fail, need
+from ._support.writers import write_onnx
 
 
 def float_input(node: Node) -> Tensor:

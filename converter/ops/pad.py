@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..numeric.qparams import requantize_rne_f32
-from ..opdef import Case, Inferred, Quant, op, reads, writes
-from .integer import per_tensor, rescaled
-from .layout import moved_entries
-from .params import int64_param, write_ints
-from .spatial import begin_end, onnx_pads
-from .types import const_ints, fail, length, need, one_number, value_dtype
+from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.integer import per_tensor, rescaled
+from ._support.layout import moved_entries
+from ._support.params import int64_param, write_ints
+from ._support.spatial import begin_end, onnx_pads
+from ._support.types import const_ints, fail, length, need, one_number, value_dtype
 
 MODES = ("constant", "reflect", "symmetric", "edge", "wrap")
 

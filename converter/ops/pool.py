@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from ..errors import GraphError
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .acts import apply_act, no_act_in_mslite, read_act
-from .integer import averaged, is_byte, rescaled
-from .layout import first_perm, last_perm, permuted_shape
-from .spatial import check_window, onnx_pads, pad_spatial, per_axis, resolve_pads, window_output, windows
-from .windowed import onnx_window, tflite_padded, tflite_padding, tflite_window, write_lifted
-from .writers import need_opset, write_fused, write_onnx, write_transposed
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.acts import apply_act, no_act_in_mslite, read_act
+from ._support.integer import averaged, is_byte, rescaled
+from ._support.layout import first_perm, last_perm, permuted_shape
+from ._support.spatial import check_window, onnx_pads, pad_spatial, per_axis, resolve_pads, window_output, windows
+from ._support.windowed import onnx_window, tflite_padded, tflite_padding, tflite_window, write_lifted
+from ._support.writers import need_opset, write_fused, write_onnx, write_transposed
 
 _MOST_TAPS = 1 << 24
 _WINDOW: dict[str, Any] = {

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..numeric.qparams import code_range, requantize_rne_f32
-from ..opdef import Case, Inferred, Quant, op, reads, writes
-from .integer import centred, is_byte, per_tensor
-from .layout import same_layout
-from .types import broadcasts_to, fail, joint_dtype, need
+from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.integer import centred, is_byte, per_tensor
+from ._support.layout import same_layout
+from ._support.types import broadcasts_to, fail, joint_dtype, need
 
 
 def infer_prelu(node: Node) -> Inferred:

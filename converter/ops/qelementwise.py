@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..formats.reading import Reading
 from ..ir import Tensor
 from ..numeric.qparams import QuantParam
-from ..opdef import reads
+from ..schema.op import reads
+from ..schema.reading import Reading
 from .codes import as_codes, as_plain, parameters, typed
 
 

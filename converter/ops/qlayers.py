@@ -7,21 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..numeric.qparams import QuantParam
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.integer import wrapped
+from ._support.layout import first_perm
+from ._support.spatial import onnx_pads
+from ._support.types import fail
+from ._support.windowed import onnx_window, read_onnx_window_weight
+from ._support.writers import write_onnx
 from .codes import as_codes, as_plain, parameters, typed
 from .conv import conv, infer_conv
 from .dense import infer_matmul, matmul
-from .integer import wrapped
-from .layout import first_perm
 from .pool import read_onnx_pool_window
-from .spatial import onnx_pads
-from .types import fail
-from .windowed import onnx_window, read_onnx_window_weight
-from .writers import write_onnx
 
 _BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
 

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..numeric.dynamic import dynamic_codes
 from ..numeric.qparams import QuantParam, code_range, dequantize, quantize_f32
 from ..numeric.qparams import quantize as quantize_codes
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.integer import rescaled
+from ._support.layout import same_layout
+from ._support.types import dtype_number, fail, is_codes
 from .codes import as_codes, as_plain, typed
-from .integer import rescaled
-from .layout import same_layout
-from .types import dtype_number, fail, is_codes
 
 
 def infer_quantize(node: Node) -> Inferred:

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .integer import averaged, per_tensor, rescaled
-from .layout import moved_axis, remap_axes
-from .params import emit_cast, int64_param, write_ints, write_param
-from .types import (
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.integer import averaged, per_tensor, rescaled
+from ._support.layout import moved_axis, remap_axes
+from ._support.params import emit_cast, int64_param, write_ints, write_param
+from ._support.types import (
     const_ints,
     dtype_from,
     dtype_number,

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Shape, Tensor
-from ..opdef import Case, Inferred, Quant, op, reads, writes
-from .integer import same_codes
-from .params import int64_param, write_ints, write_param
-from .types import const_ints, fail, is_codes, known_size, length, normal_axes, value_dtype
+from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.integer import same_codes
+from ._support.params import int64_param, write_ints, write_param
+from ._support.types import const_ints, fail, is_codes, known_size, length, normal_axes, value_dtype
 
 
 def infer_reshape(node: Node) -> Inferred:

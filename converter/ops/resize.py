@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .integer import per_tensor, same_codes
-from .params import write_ints
-from .resample import (
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.integer import per_tensor, same_codes
+from ._support.params import write_ints
+from ._support.resample import (
     check_modes,
     coordinates,
     gives_fractions,
@@ -23,9 +23,9 @@ from .resample import (
     resize_scales,
     weights,
 )
-from .spatial import check_pixels
-from .types import const_ints, fail, need, value_dtype
-from .writers import need_opset, write_onnx
+from ._support.spatial import check_pixels
+from ._support.types import const_ints, fail, need, value_dtype
+from ._support.writers import need_opset, write_onnx
 
 
 def infer_resize(node: Node) -> Inferred:

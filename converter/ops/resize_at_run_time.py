@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, UnsupportedError
-from ..formats.writing import Writing
 from ..ir import Node
-from ..opdef import OPS, Case, Inferred, Quant, op, writes
-from .resample import check_modes, gives_fractions, resample
+from ..schema.op import OPS, Case, Inferred, Quant, op, writes
+from ..schema.writing import Writing
+from ._support.resample import check_modes, gives_fractions, resample
+from ._support.spatial import check_pixels
+from ._support.types import fail, need, normal_axes, value_dtype
+from ._support.writers import need_opset
 from .resize import resize_opset
-from .spatial import check_pixels
-from .types import fail, need, normal_axes, value_dtype
-from .writers import need_opset
 
 _RUNTIME = {"axes": None, "policy": "stretch", "from_sizes": False}
 

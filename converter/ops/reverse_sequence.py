@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .integer import same_codes
-from .params import write_cast
-from .types import (
-    const_ints,
-    fail,
-    length,
-    normal_axis,
-    value_dtype,
-)
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.integer import same_codes
+from ._support.params import write_cast
+from ._support.types import const_ints, fail, length, normal_axis, value_dtype
 
 
 def infer_reverse_sequence(node: Node) -> Inferred:

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .layout import first_perm, last_perm, permuted_shape
-from .params import int64_param
-from .spatial import begin_end, check_pixels, check_window, onnx_pads, per_axis, window_output
-from .types import const_ints, fail, length, need
-from .writers import need_opset, write_onnx, write_transposed
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.layout import first_perm, last_perm, permuted_shape
+from ._support.params import int64_param
+from ._support.spatial import begin_end, check_pixels, check_window, onnx_pads, per_axis, window_output
+from ._support.types import const_ints, fail, length, need
+from ._support.writers import need_opset, write_onnx, write_transposed
 
 
 def _infer_grid_sample(node: Node) -> Inferred:

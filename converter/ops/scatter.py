@@ -7,19 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import Case, Inferred, Quant, op, reads, writes
+from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.params import int64_param, write_cast
+from ._support.types import fail, joint_dtype, normal_axis, value_dtype
 from .codes import stored
 from .gather import check_indices
-from .params import int64_param, write_cast
-from .types import (
-    fail,
-    joint_dtype,
-    normal_axis,
-    value_dtype,
-)
 
 _COMBINE = {"none": None, "add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..numeric.qparams import code_range, requantize_rne_f32
-from ..opdef import Case, Inferred, Quant, op, reads, writes
-from .integer import per_tensor
-from .layout import same_layout
-from .types import broadcast, fail, joint_dtype
+from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.integer import per_tensor
+from ._support.layout import same_layout
+from ._support.types import broadcast, fail, joint_dtype
 
 
 def infer_where(node: Node) -> Inferred:

@@ -6,15 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import Case, Inferred, Quant, op, reads, writes
-from .params import emit_cast
-from .types import (
-    dtype_from,
-    dtype_number,
-)
+from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.params import emit_cast
+from ._support.types import dtype_from, dtype_number
 
 
 def infer_shape(node: Node) -> Inferred:

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import Case, Inferred, Quant, op, reads, writes
-from .integer import same_codes
-from .layout import moved_axis
-from .params import int64_param, write_ints, write_param
-from .types import const_ints, fail, length, normal_axis, value_dtype
+from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.integer import same_codes
+from ._support.layout import moved_axis
+from ._support.params import int64_param, write_ints, write_param
+from ._support.types import const_ints, fail, length, normal_axis, value_dtype
 
 _INT64_MAX = 2**63 - 1
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
 from ..numeric.qparams import code_range
-from ..opdef import Case, Inferred, Quant, op, reads, writes
-from .integer import per_tensor
-from .layout import remap_axis
+from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.integer import per_tensor
+from ._support.layout import remap_axis
+from ._support.types import fail, known_size, need, normal_axis, value_dtype
 from .reshape import flattened
-from .types import fail, known_size, need, normal_axis, value_dtype
 
 SOFTMAX_ONE = 1 << 24
 """What exp(0) counts in the integer softmax."""

@@ -7,21 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import Case, Inferred, Quant, op, reads, writes
-from .layout import remap_axis
-from .params import emit_cast, int64_param, write_cast
-from .types import (
-    const_ints,
-    fail,
-    is_codes,
-    length,
-    need,
-    normal_axis,
-    value_dtype,
-)
+from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.layout import remap_axis
+from ._support.params import emit_cast, int64_param, write_cast
+from ._support.types import const_ints, fail, is_codes, length, need, normal_axis, value_dtype
 
 
 def infer_top_k(node: Node) -> Inferred:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .types import const_ints, fail, length, need, normal_axis, value_dtype
-from .writers import need_opset
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.types import const_ints, fail, length, need, normal_axis, value_dtype
+from ._support.writers import need_opset
 
 _NO_INT8 = Quant(int8=False)
 

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from .integer import same_codes
-from .layout import remap_axes
-from .params import write_ints
-from .types import fail, is_codes, normal_axes, value_dtype
-from .windowed import write_reshape
+from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.integer import same_codes
+from ._support.layout import remap_axes
+from ._support.params import write_ints
+from ._support.types import fail, is_codes, normal_axes, value_dtype
+from ._support.windowed import write_reshape
 
 
 def infer_transpose(node: Node) -> Inferred:

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import Case, Inferred, Quant, op, reads, writes
-from .params import int64_param
-from .types import (
-    dtype_from,
-    fail,
-    length,
-    value_dtype,
-)
+from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.params import int64_param
+from ._support.types import dtype_from, fail, length, value_dtype
 
 
 def infer_trilu(node: Node) -> Inferred:

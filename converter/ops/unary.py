@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.reading import Reading
-from ..formats.writing import Writing
 from ..ir import Node, Tensor
-from ..opdef import Case, Inferred, Quant, op, reads, writes
-from .layout import same_layout
-from .ms_activation import write_in_parts
-from .tables import SCALARS, by_table
-from .types import need, value_dtype
+from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.layout import same_layout
+from ._support.ms_activation import write_in_parts
+from ._support.tables import SCALARS, by_table
+from ._support.types import need, value_dtype
 
 
 @dataclass(frozen=True)

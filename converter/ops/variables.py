@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..formats.reading import Reading
 from ..ir import Tensor
-from ..opdef import reads
-from ..variables import Variable, read_variable, settle
+from ..schema.op import reads
+from ..schema.reading import Reading
+from ..schema.variables import Variable, read_variable, settle
 
 
 def _variable(r: Reading) -> Variable:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..ir import Graph, Node
-from ..opdef import row
-from ..ops.layout import same_layout
+from ..ops._support.layout import same_layout
+from ..schema.op import row
 from .axes import inverse
 from .edit import Edit
 from .runner import Change, Record, Refusal

@@ -12,8 +12,8 @@ import numpy as np
 from ..errors import GraphError
 from ..ir import Graph, Node, Shape, Tensor
 from ..numeric.qparams import QuantParam
-from ..opdef import infer, row
-from ..ops.layout import first_perm, moved_axis, permuted_shape, same_layout
+from ..ops._support.layout import first_perm, moved_axis, permuted_shape, same_layout
+from ..schema.op import infer, row
 from .axes import (
     Perm,
     composed,

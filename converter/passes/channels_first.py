@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..errors import UnsupportedError
-from ..formats.writing import Writing
 from ..ir import Graph, Node, Tensor
-from ..opdef import row
-from ..ops.layout import first_perm, last_perm, permuted_shape
+from ..ops._support.layout import first_perm, last_perm, permuted_shape
+from ..schema.op import row
+from ..schema.writing import Writing
 from .edit import Edit
 from .runner import Change, Record
 

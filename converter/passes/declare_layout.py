@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..ir import Graph, Tensor
-from ..ops.layout import first_perm, last_perm, permuted_shape
+from ..ops._support.layout import first_perm, last_perm, permuted_shape
 from .edit import Edit
 from .runner import Change, Record, Refusal
 

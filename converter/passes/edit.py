@@ -13,7 +13,7 @@ import numpy as np
 
 from ..ir import Graph, Node, Tensor
 from ..numeric.qparams import QuantParam
-from ..opdef import REQUIRED, row
+from ..schema.op import REQUIRED, row
 
 
 class Edit:

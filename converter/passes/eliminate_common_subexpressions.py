@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..ir import Graph, Node, Tensor
-from ..opdef import row
+from ..schema.op import row
 from .edit import Edit, trail
 from .runner import Change, Record
 

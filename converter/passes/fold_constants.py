@@ -11,7 +11,7 @@ from ..errors import GraphError
 from ..execute import execute
 from ..ir import Graph, Node, Tensor
 from ..numeric.qparams import QuantParam
-from ..opdef import infer, row
+from ..schema.op import infer, row
 from .edit import Edit
 from .runner import Change, Record, Refusal
 

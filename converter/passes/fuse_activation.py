@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..ir import Graph
-from ..opdef import row
-from ..ops.acts import RANGES
+from ..ops._support.acts import RANGES
+from ..schema.op import row
 from .affine import absorb
 from .edit import Edit, is_float_node, own_attrs
 from .match import clamp_of, narrowed

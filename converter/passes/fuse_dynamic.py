@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..ir import Graph
-from ..opdef import row
+from ..schema.op import row
 from .edit import Edit
 from .runner import Change, Record, Refusal
 
@@ -19,7 +19,7 @@ def fuse_dynamic(graph: Graph) -> Iterator[Record]:
 
     Not for operators without such a form, nor for weights that are no int8 constants or keep a correction.
     """
-    from ..ops.integer import is_dynamic
+    from ..ops._support.integer import is_dynamic
 
     edit = Edit(graph)
     for node in edit.nodes():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..ir import Graph, Node, Tensor
-from ..ops.layout import first_perm, last_perm, permuted_shape
+from ..ops._support.layout import first_perm, last_perm, permuted_shape
 from .edit import Edit, is_float_node, trail
 from .match import along_last_axis, constant_operand, float_constant, made_by
 from .runner import Change, Record

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from ..errors import GraphError
 from ..ir import Graph, Node
-from ..opdef import infer
-from ..ops.acts import RANGES
+from ..ops._support.acts import RANGES
+from ..schema.op import infer
 from .edit import Edit, own_attrs, trail
 from .match import clamp_of, int_list, scalar
 from .runner import Change, Record, Refusal

@@ -10,7 +10,7 @@ import numpy as np
 from ..execute import is_quantized
 from ..ir import Graph, Node, Tensor
 from ..numeric.qparams import foldable, quantize, quantize_bias
-from ..opdef import row
+from ..schema.op import row
 from .edit import Edit
 from .runner import Change, Record, Refusal
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..ir import Node, Tensor
-from ..opdef import REQUIRED, row
+from ..schema.op import REQUIRED, row
 from .edit import Edit, is_float_node, is_plain, trail
 
 Bounds = tuple[float | None, float | None]

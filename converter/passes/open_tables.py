@@ -8,7 +8,7 @@ import numpy as np
 
 from ..execute import is_quantized
 from ..ir import Graph, Node, Tensor
-from ..opdef import row
+from ..schema.op import row
 from .edit import Edit, own_attrs
 from .match import near
 from .runner import Change, Record

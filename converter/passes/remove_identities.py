@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..ir import Graph, Node, Tensor
-from ..opdef import row
-from ..ops.acts import RANGES
+from ..ops._support.acts import RANGES
+from ..schema.op import row
 from .edit import Edit, is_float_node, trail
 from .match import clamp_of, int_list, narrowed
 from .runner import Change, Record, Refusal

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from ..ir import Graph, Node, Tensor
-from ..ops.ms_loop import why_no_loop
-from ..ops.ms_recurrent import ms_lacks
-from ..ops.rnn import Gate, gates_of
-from ..ops.tflite_recurrent import tflite_lacks
-from ..ops.unrolled import copies_fit, why_not_unrolled
+from ..ops.recurrent.ms import ms_lacks
+from ..ops.recurrent.ms_loop import why_no_loop
+from ..ops.recurrent.rnn import Gate, gates_of
+from ..ops.recurrent.tflite import tflite_lacks
+from ..ops.recurrent.unrolled import copies_fit, why_not_unrolled
 from .edit import Edit
 from .runner import Change, Record, Refusal
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..execute import is_quantized
 from ..ir import Graph, Node, Tensor
 from ..numeric.qparams import QuantParam
-from ..ops.sequence_lstm import why_not_parted
+from ..ops.recurrent.sequence_lstm import why_not_parted
 from .edit import Edit
 from .runner import Change, Record, Refusal
 

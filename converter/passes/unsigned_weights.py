@@ -10,7 +10,7 @@ import numpy as np
 
 from ..ir import Graph, Node, Tensor
 from ..numeric.pairs import saturate
-from ..opdef import row
+from ..schema.op import row
 from .edit import Edit
 from .fuse_quantize import moves
 from .runner import Change, Record

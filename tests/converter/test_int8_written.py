@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.execute import execute
 from bitlite.converter.formats import onnx_write, tflite_write
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.qparams import QuantParam
 from bitlite.converter.passes import for_target, run_passes
+from bitlite.converter.schema.builder import Builder
 
 IN, OUT = QuantParam(np.array([0.02]), np.array([5])), QuantParam(np.array([0.06]), np.array([-7]))
 WINDOW = {"stride": [1, 1], "dilation": [1, 1], "pad": [1] * 4}

@@ -20,7 +20,7 @@ SOURCES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.p
 
 
 def imported(path: Path, everywhere: bool) -> set[str]:
-    """The modules that a file names, as "bitlite.converter.ir"; only those loaded with it unless `everywhere`."""
+    """The modules that a file names, as "bitlite.converter.ir.graph"; only those loaded with it unless `everywhere`."""
     package = ("bitlite", *path.relative_to(ROOT).parent.parts)
     found: set[str] = set()
     pending: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]

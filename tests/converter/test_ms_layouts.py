@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.formats import ms
 from bitlite.converter.ir import Graph
 from bitlite.converter.passes import for_target, run_passes
+from bitlite.converter.schema.builder import Builder
 from bitlite.native.session import Session
 
 IMAGE = (1, 4, 6, 8)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from bitlite import convert, load
-from bitlite.converter.builder import Builder
 from bitlite.converter.errors import ModelError, UnsupportedError
 from bitlite.converter.formats import ms, tflite
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.qparams import QuantParam
+from bitlite.converter.schema.builder import Builder
 
 
 def fully_connected(weight, quant=None):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.errors import UnsupportedError
 from bitlite.converter.execute import execute
 from bitlite.converter.formats.ms import read, write
-from bitlite.converter.formats.writing import write_operators
 from bitlite.converter.ir import Graph
 from bitlite.converter.passes import for_target, run_passes
+from bitlite.converter.schema.builder import Builder
+from bitlite.converter.schema.writing import write_operators
 
 
 def graph_of(op, inputs, attrs=None, outputs=1):

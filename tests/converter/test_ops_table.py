@@ -7,16 +7,16 @@ import itertools
 import numpy as np
 import pytest
 from bitlite import _native
-from bitlite.converter.builder import Builder
 from bitlite.converter.errors import GraphError, UnsupportedError
 from bitlite.converter.examples import example
 from bitlite.converter.execute import execute
 from bitlite.converter.formats import onnx_write, tflite_write
 from bitlite.converter.formats.ms_schema import SCHEMA as MS
-from bitlite.converter.formats.reading import Reading, read_operator
-from bitlite.converter.formats.writing import write_operators
 from bitlite.converter.ir import Graph
-from bitlite.converter.opdef import load_rows, reader
+from bitlite.converter.schema.builder import Builder
+from bitlite.converter.schema.op import load_rows, reader
+from bitlite.converter.schema.reading import Reading, read_operator
+from bitlite.converter.schema.writing import write_operators
 
 WRITERS = {"onnx": onnx_write.write, "tflite": tflite_write.write}
 ROWS = load_rows()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from bitlite import UnsupportedError, convert, load
-from bitlite.converter.builder import Builder
 from bitlite.converter.formats import ms, onnx_write, tflite, tflite_write
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.qparams import QuantParam
+from bitlite.converter.schema.builder import Builder
 
 WINDOW = {"stride": [1, 1], "dilation": [1, 1], "pad": [0] * 4}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from bitlite import DataError
-from bitlite.converter.builder import Builder
 from bitlite.converter.ir import Graph
+from bitlite.converter.schema.builder import Builder
 from bitlite.native.session import Session
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.execute import execute
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.qparams import QuantParam
+from bitlite.converter.schema.builder import Builder
 from bitlite.native.session import Session
 
 GEOMETRY = {"stride": [1, 1], "dilation": [1, 1], "pad": [0, 0, 0, 0], "pad_mode": "explicit"}

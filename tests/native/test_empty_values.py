@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.errors import DataError, GraphError
 from bitlite.converter.examples import example
 from bitlite.converter.execute import execute
 from bitlite.converter.ir import Graph
-from bitlite.converter.opdef import load_rows
+from bitlite.converter.schema.builder import Builder
+from bitlite.converter.schema.op import load_rows
 from bitlite.native.session import Session
 
 CASES = [

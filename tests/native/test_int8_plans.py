@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.execute import execute
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.qparams import QuantParam
-from bitlite.converter.ops.resample import resample
+from bitlite.converter.ops._support.resample import resample
+from bitlite.converter.schema.builder import Builder
 from bitlite.native.plan import Plan
 
 pytest.importorskip("bitlite._native")

@@ -7,8 +7,8 @@ import threading
 
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.ir import Graph
+from bitlite.converter.schema.builder import Builder
 from bitlite.native.session import Session
 
 

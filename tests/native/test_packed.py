@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from bitlite import _native
-from bitlite.converter.builder import Builder
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.qparams import QuantParam, code_range
+from bitlite.converter.schema.builder import Builder
 from bitlite.native.session import Session
 
 ISAS = _native.isas()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.errors import DataError
 from bitlite.converter.ir import Graph
+from bitlite.converter.schema.builder import Builder
 from bitlite.native.plan import Plan, ReferenceSegment
 
 

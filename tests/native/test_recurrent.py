@@ -8,7 +8,7 @@ from bitlite import _native
 from bitlite.converter.execute import execute
 from bitlite.converter.ir import Node, Tensor
 from bitlite.converter.numeric.qparams import QuantParam
-from bitlite.converter.ops import rnn
+from bitlite.converter.ops.recurrent import rnn
 from bitlite.native.lower import Lowering, program, refusal
 
 ISAS = _native.isas()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from bitlite.converter.builder import Builder
 from bitlite.converter.ir import Graph
+from bitlite.converter.schema.builder import Builder
 from bitlite.native.session import Session
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.ir import Graph
+from bitlite.converter.schema.builder import Builder
 
 CONV = {"stride": [1, 1], "dilation": [1, 1], "pad": [1, 1, 1, 1]}
 POINT = {"stride": [1, 1], "dilation": [1, 1], "pad": [0, 0, 0, 0]}

@@ -3,16 +3,16 @@
 import bitlite
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.execute import execute
 from bitlite.converter.formats import onnx_write, read_model
 from bitlite.converter.formats.ms import write as write_ms
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.dynamic import dynamic_codes
 from bitlite.converter.passes import for_target, run_passes
+from bitlite.converter.schema.builder import Builder
 from bitlite.native.session import Session
-from bitlite.quant.dynamic_quant import quantize_dynamic
-from bitlite.quant.weight_quant import WeightSettings
+from bitlite.quant.weights.dynamic_quant import quantize_dynamic
+from bitlite.quant.weights.weight_quant import WeightSettings
 
 GATES = {"Lstm": 4, "Gru": 3, "Rnn": 1}
 HIDDEN, SIZE = 16, 24

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.errors import DataError
 from bitlite.converter.ir import Graph
+from bitlite.converter.schema.builder import Builder
 from bitlite.quant.finite import check_finite
 
 

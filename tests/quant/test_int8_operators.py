@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.ir import Graph
+from bitlite.converter.schema.builder import Builder
 from bitlite.native.session import Session
-from bitlite.quant.post_training import Settings, quantize_graph
+from bitlite.quant.ptq.post_training import Settings, quantize_graph
 
 
 def weight(build, rng, *shape):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from bitlite.quant.post_training import Settings, quantize_graph
+from bitlite.quant.ptq.post_training import Settings, quantize_graph
 
 
 @pytest.mark.parametrize("kept", [("first",), ("mix", "sum"), ("each", "mix", "sum", "pool"), ("side", "join", "mean")])

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.errors import UsageError
 from bitlite.converter.ir import Graph
+from bitlite.converter.schema.builder import Builder
 from bitlite.quant.selection import select
 from bitlite.quant.selectors import parse_selector
 
@@ -41,8 +41,8 @@ def test_a_type_that_is_not_there_gets_those_that_are():
 
 
 def test_a_type_may_be_the_name_that_the_file_has_for_it(tmp_path):
-    from bitlite.converter.builder import Builder
     from bitlite.converter.formats import read_model, tflite_write
+    from bitlite.converter.schema.builder import Builder
 
     graph = Graph("m")
     build = Builder(graph)

@@ -7,7 +7,7 @@ from bitlite.converter.numeric.qparams import QuantParam
 from bitlite.native.session import Port
 from bitlite.tools.affinity import bind
 from bitlite.tools.bench_inputs import feed_for, file_feeds, outputs_like, random_feed, shape_of
-from bitlite.tools.bench_options import BenchOptions
+from bitlite.tools.options.benchmark import BenchOptions
 
 NCHW = Port("x", (1, 3, 4, 5), np.dtype("f4"), "NCHW")
 NHWC = Port("x", (1, 4, 5, 3), np.dtype("f4"), "NHWC")

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.formats import onnx_write, tflite_write
 from bitlite.converter.ir import Graph
+from bitlite.converter.schema.builder import Builder
 from bitlite.native.load import load
 from bitlite.tools.accuracy import AccuracyError
 from bitlite.tools.other_nodes import differences

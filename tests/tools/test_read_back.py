@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 from bitlite import OutputError, UsageError, convert, load
-from bitlite.converter.builder import Builder
 from bitlite.converter.formats import ms, onnx_write, tflite, tflite_write
 from bitlite.converter.ir import Graph
+from bitlite.converter.schema.builder import Builder
 from bitlite.tools import read_back
 from bitlite.tools.read_back import Original, check_written
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import bitlite
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.formats import onnx_write, read_model
 from bitlite.converter.ir import Graph
+from bitlite.converter.schema.builder import Builder
 
 SAMPLES = [np.random.default_rng(k).normal(size=(4, 64)).astype(np.float32) for k in range(8)]
 

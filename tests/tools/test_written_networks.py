@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from bitlite import convert, load
-from bitlite.converter.builder import Builder
 from bitlite.converter.formats import ms
 from bitlite.converter.ir import Graph
+from bitlite.converter.schema.builder import Builder
 
 SEEDS = range(6)
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import bitlite
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.errors import Error
 from bitlite.converter.formats import tflite
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.qparams import QuantParam
+from bitlite.converter.schema.builder import Builder
 from bitlite.native.session import Session
 from tflite_models import tflite_model
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.execute import execute
 from bitlite.converter.ir import Graph, Node, Tensor
 from bitlite.converter.passes import Change, Refusal, run_passes
+from bitlite.converter.schema.builder import Builder
 
 
 class Net:

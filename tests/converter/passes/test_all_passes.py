@@ -128,7 +128,7 @@ def test_skipping_each_pass_leaves_a_sound_graph(new_net):
 
 
 def test_every_type_is_what_the_rows_say(new_net):
-    from bitlite.converter.opdef import infer
+    from bitlite.converter.schema.op import infer
 
     for seed in range(20):
         graph = grown(new_net(seed), np.random.default_rng(seed), 14)

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bitlite.converter.builder import specialize
 from bitlite.converter.passes import run_passes
 from bitlite.converter.passes.cancel_transposes import cancel_transposes
+from bitlite.converter.schema.builder import specialize
 
 
 def nchw(net, x, function):

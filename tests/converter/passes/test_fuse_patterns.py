@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.ir import Graph
 from bitlite.converter.passes import GENERAL, Change, match, run_passes
 from bitlite.converter.passes.edit import Edit
@@ -15,6 +14,7 @@ from bitlite.converter.passes.fuse_layer_norm import fuse_layer_norm
 from bitlite.converter.passes.fuse_softmax import fuse_softmax
 from bitlite.converter.passes.fuse_swish import fuse_swish
 from bitlite.converter.passes.split_hard_sigmoid import split_hard_sigmoid
+from bitlite.converter.schema.builder import Builder
 
 
 def number(net, value):

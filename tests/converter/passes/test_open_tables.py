@@ -3,12 +3,12 @@
 import bitlite
 import numpy as np
 import pytest
-from bitlite.converter.builder import Builder
 from bitlite.converter.execute import execute
 from bitlite.converter.formats import ms, tflite_write
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.qparams import QuantParam
 from bitlite.converter.passes import for_target, run_passes
+from bitlite.converter.schema.builder import Builder
 
 IN, OUT = QuantParam(np.array([0.03]), np.array([5])), QuantParam(np.array([0.047]), np.array([-7]))
 

@@ -1,0 +1,315 @@
+"""The IR: a graph of typed tensors in SSA form, channels-last inside the spatial family.
+
+A `Tensor` is a value: a graph input, a constant (`data` is set) or the one output of one node. Its type is storage
+dtype, shape and, when quantized, a `QuantParam`. A `Node` names its operator; what that operator means is its row in
+`ops/`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import GraphError
+from ..numeric.qparams import QuantParam
+
+Shape = tuple["int | None", ...]
+
+
+@dataclass(eq=False, slots=True)
+class Tensor:
+    """A value of the graph.
+
+    Args:
+        name: unique in its graph, the source model's own name where it has one.
+        dtype: storage dtype.
+        shape: a size per axis, None where it is not known before a run; None when the rank is unknown.
+        data: the value of a constant (a view of the mapped file where possible; never written to).
+        quant: how stored integers stand for reals; None for plain numbers.
+        layout: what a 4-D graph input or output declares to the outside: "NHWC", "NCHW" or "".
+        dims: the source's names of symbolic axes of a graph input ("batch"), for messages; empty when all are numbers.
+    """
+
+    name: str
+    dtype: np.dtype
+    shape: Shape | None = None
+    data: np.ndarray | None = None
+    quant: QuantParam | None = None
+    layout: str = ""
+    dims: tuple[str, ...] = ()
+
+    @property
+    def is_const(self) -> bool:
+        return self.data is not None
+
+    @property
+    def rank(self) -> int | None:
+        return None if self.shape is None else len(self.shape)
+
+    @property
+    def is_static(self) -> bool:
+        return self.shape is not None and None not in self.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the stored value; 0 when the shape is not known."""
+        if self.data is not None:
+            return self.data.nbytes
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize if self.is_static else 0  # pyright: ignore
+
+    def real(self) -> np.ndarray:
+        """The constant's real value: float32 when it is stored quantized, its own data otherwise."""
+        from ..numeric.qparams import dequantize
+
+        if self.data is None:
+            raise GraphError(f"tensor {self.name!r} is not a constant")
+        return (
+            dequantize(self.data, self.quant) if self.quant is not None and self.data.dtype.kind in "iu" else self.data
+        )
+
+    def check_quant(self) -> None:
+        """Raises GraphError when there is not one scale per element of the axis that the parameters name."""
+        q = self.quant
+        if q is None or q.axis is None or self.shape is None:
+            return
+        if not 0 <= q.axis < len(self.shape) or self.shape[q.axis] not in (None, len(q.scale)):
+            raise GraphError(f"{self.name!r}: {len(q.scale)} scales on axis {q.axis} do not fit shape {self.shape}")
+
+    def __repr__(self) -> str:
+        return f"Tensor({type_text(self)} %{self.name})"
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One operation. `origin` lists the source nodes it stands for, in order: the trail of every fusion."""
+
+    op: str
+    name: str
+    inputs: list[Tensor | None]
+    outputs: list[Tensor]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    origin: tuple[str, ...] = ()
+
+    def input(self, index: int) -> Tensor | None:
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def __repr__(self) -> str:
+        return f"Node({self.op} {self.name!r})"
+
+
+@dataclass(eq=False, slots=True)
+class Graph:
+    """Nodes in topological order, with the graph's inputs and outputs.
+
+    `meta` holds what a file says of itself ("source", "producer", "version", "options", …), under "operators" which
+    operator of the file each node's name stands for, and under "float16" whether it stores constants so.
+
+    `states` holds the first value of each state that a streaming model keeps from run to run: the last `len(states)`
+    inputs are the states before a run, the last `len(states)` outputs, in the same order, the states after it.
+    """
+
+    name: str = "main"
+    nodes: list[Node] = field(default_factory=list)
+    inputs: list[Tensor] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+    meta: dict[str, Any] = field(default_factory=dict)
+    states: tuple[np.ndarray, ...] = ()
+
+    @property
+    def state_pairs(self) -> list[tuple[Tensor, Tensor]]:
+        """(before a run, after it) for each state."""
+        count = len(self.states)
+        return list(zip(self.inputs[len(self.inputs) - count :], self.outputs[len(self.outputs) - count :]))
+
+    @property
+    def first_states(self) -> dict[str, np.ndarray]:
+        """Input name → value of the states before the first run."""
+        return {before.name: first for first, (before, _) in zip(self.states, self.state_pairs)}
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Every tensor once, in the order of first appearance."""
+        seen: set[int] = set()
+        slots: Iterable[Tensor | None] = itertools.chain(
+            self.inputs,
+            itertools.chain.from_iterable(itertools.chain(n.inputs, n.outputs) for n in self.nodes),
+            self.outputs,
+        )
+        for tensor in slots:
+            if tensor is not None and id(tensor) not in seen:
+                seen.add(id(tensor))
+                yield tensor
+
+    def constants(self) -> Iterator[Tensor]:
+        return (t for t in self.tensors() if t.is_const)
+
+    def producers(self) -> dict[Tensor, Node]:
+        return {t: node for node in self.nodes for t in node.outputs}
+
+    def consumers(self) -> dict[Tensor, list[Node]]:
+        """The nodes that read each tensor, once per node; a tensor that nothing reads is absent."""
+        table: dict[Tensor, list[Node]] = {}
+        for node in self.nodes:
+            for tensor in dict.fromkeys(t for t in node.inputs if t is not None):
+                table.setdefault(tensor, []).append(node)
+        return table
+
+    def replace(self, old: Tensor, new: Tensor) -> None:
+        """Makes every reader of `old`, and the graph's outputs, read `new`."""
+        for node in self.nodes:
+            if old in node.inputs:
+                node.inputs = [new if t is old else t for t in node.inputs]
+        self.outputs = [new if t is old else t for t in self.outputs]
+
+    def unique_name(self, wish: str) -> str:
+        taken = {t.name for t in self.tensors()} | {n.name for n in self.nodes}
+        if wish not in taken:
+            return wish
+        return next(name for k in itertools.count(1) if (name := f"{wish}_{k}") not in taken)
+
+    def uniquify(self) -> None:
+        """Renames tensors and nodes whose names are taken, first come first kept."""
+        for group in (list(self.tensors()), self.nodes):
+            taken: set[str] = {x.name for x in group}
+            seen: set[str] = set()
+            for item in group:
+                if item.name in seen:
+                    item.name = next(n for k in itertools.count(1) if (n := f"{item.name}_{k}") not in taken)
+                    taken.add(item.name)
+                seen.add(item.name)
+
+    def prune(self) -> None:
+        """Drops nodes whose outputs reach nothing."""
+        needed = set(self.outputs)
+        kept = []
+        for node in reversed(self.nodes):
+            if any(t in needed for t in node.outputs):
+                needed.update(t for t in node.inputs if t is not None)
+                kept.append(node)
+        self.nodes = kept[::-1]
+
+    def sort(self) -> None:
+        """Puts nodes into a stable topological order. Raises GraphError when there is a cycle."""
+        producers = self.producers()
+        waits: dict[Node, int] = {}
+        wakes: dict[Node, list[Node]] = {}
+        for node in self.nodes:
+            before = {producers[t] for t in node.inputs if t in producers}  # pyright: ignore[reportArgumentType]
+            waits[node] = len(before)
+            for other in before:
+                wakes.setdefault(other, []).append(node)
+        position = {node: k for k, node in enumerate(self.nodes)}
+        ready = [position[n] for n in self.nodes if not waits[n]]
+        ordered: list[Node] = []
+        while ready:
+            node = self.nodes[heapq.heappop(ready)]
+            ordered.append(node)
+            for other in wakes.get(node, ()):
+                waits[other] -= 1
+                if not waits[other]:
+                    heapq.heappush(ready, position[other])
+        if len(ordered) != len(self.nodes):
+            stuck = next(n for n in self.nodes if waits[n])
+            raise GraphError(f"the graph has a cycle through node {stuck.name!r} ({stuck.op})")
+        self.nodes = ordered
+
+    def copy(self) -> Graph:
+        """A graph with its own nodes and tensors; constants' data are shared."""
+        twin: dict[Tensor, Tensor] = {}
+
+        def of(t: Tensor) -> Tensor:
+            if t not in twin:
+                twin[t] = Tensor(t.name, t.dtype, t.shape, t.data, t.quant, t.layout, t.dims)
+            return twin[t]
+
+        nodes = [
+            Node(
+                n.op,
+                n.name,
+                [None if t is None else of(t) for t in n.inputs],
+                [of(t) for t in n.outputs],
+                dict(n.attrs),
+                n.origin,
+            )
+            for n in self.nodes
+        ]
+        ends = [of(t) for t in self.inputs], [of(t) for t in self.outputs]
+        return Graph(self.name, nodes, *ends, dict(self.meta), self.states)
+
+    def verify(self) -> None:
+        """Checks SSA form, topological order, names and the rows' arity. Raises GraphError naming the place."""
+        from ..schema.op import row
+
+        known: set[int] = set()
+        names: dict[str, Tensor] = {}
+
+        def define(tensor: Tensor, where: str) -> None:
+            if id(tensor) in known:
+                raise GraphError(f"tensor {tensor.name!r} is defined twice, again by {where}")
+            if names.setdefault(tensor.name, tensor) is not tensor:
+                raise GraphError(f"two tensors are named {tensor.name!r}, the second in {where}")
+            known.add(id(tensor))
+
+        for tensor in self.inputs:
+            define(tensor, "the graph's inputs")
+        for node in self.nodes:
+            row(node.op).check(node)
+            for tensor in node.inputs:
+                if tensor is None or id(tensor) in known:
+                    continue
+                if not tensor.is_const:
+                    raise GraphError(f"{node.name} ({node.op}) reads {tensor.name!r} before anything produces it")
+                define(tensor, node.name)
+                if tensor.data is not None and tensor.shape != tensor.data.shape:
+                    raise GraphError(
+                        f"constant {tensor.name!r} says shape {tensor.shape} and holds {tensor.data.shape}"
+                    )
+            for tensor in node.outputs:
+                define(tensor, node.name)
+        for tensor in self.outputs:
+            if id(tensor) not in known:
+                if not tensor.is_const:
+                    raise GraphError(f"graph output {tensor.name!r} is produced by nothing")
+                define(tensor, "the graph's outputs")
+        if len(self.states) > min(len(self.inputs), len(self.outputs)):
+            raise GraphError(f"{len(self.states)} states, and not as many inputs and outputs")
+        for first, (before, after) in zip(self.states, self.state_pairs):
+            if before.dtype != after.dtype or before.shape != after.shape or before.shape != first.shape:
+                raise GraphError(f"state {before.name!r} starts as {first.shape} and goes from {before} to {after}")
+
+
+def type_text(tensor: Tensor) -> str:
+    """ "float32[1,?,8]" or "int8[1,8]{s=0.02,z=-3}"."""
+    shape = "?" if tensor.shape is None else ",".join("?" if d is None else str(d) for d in tensor.shape)
+    text = f"{tensor.dtype}[{shape}]"
+    q = tensor.quant
+    if q is None:
+        return text
+    many = len(q.scale) != 1
+    detail = f"axis={q.axis},n={len(q.scale)}" if many else f"s={float(q.scale[0]):.8g},z={int(q.zero_point[0])}"
+    return f"{text}{{{detail},bits={q.bits}}}"
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, Graph):
+        return f"graph {value.name}"
+    return repr(value.tolist() if isinstance(value, np.ndarray) else value)
+
+
+def dump(graph: Graph) -> str:
+    """The graph as text, one node a line: outputs = Op(inputs) attrs  # origin."""
+    lines = [f"graph {graph.name!r}"]
+    lines += [f"  input  %{t.name}: {type_text(t)} {t.layout}".rstrip() for t in graph.inputs]
+    lines += [f"  const  %{t.name}: {type_text(t)}" for t in graph.constants()]
+    for n in graph.nodes:
+        outs = ", ".join(f"%{t.name}: {type_text(t)}" for t in n.outputs)
+        ins = ", ".join("-" if t is None else f"%{t.name}" for t in n.inputs)
+        attrs = " ".join(f"{k}={_value_text(v)}" for k, v in sorted(n.attrs.items()))
+        origin = f"  # {' + '.join(n.origin)}" if n.origin and n.origin != (n.name,) else ""
+        lines.append(f"  {outs} = {n.op}({ins}) {attrs}".rstrip() + origin)
+    lines += [f"  output %{t.name}: {type_text(t)} {t.layout}".rstrip() for t in graph.outputs]
+    return "\n".join(lines) + "\n"

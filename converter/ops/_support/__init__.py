@@ -1,0 +1,1 @@
+"""What rows of several families share; no operator is declared here."""

@@ -1,0 +1,244 @@
+"""Recurrent layers in `.ms` that MindSpore Lite has no operator for, as a loop over their steps.
+
+A loop is read by writing it again: weights found in its body make the layer that it may be, and the loop of that layer
+must be the one in the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import Error
+from ...formats.ms_loops import LOOP, Found, Loop
+from ...ir import Graph, Node, Tensor
+from ...schema.builder import Builder
+from ...schema.op import reads, row
+from ...schema.reading import Reading
+from ...schema.writing import Emitted, Writing
+from .rnn import plain_gates
+
+FEWEST_STEPS = 8
+"""Fewer are written one by one: a loop costs as many operators."""
+_X, _COUNTER, _Y, _H = range(4)
+_GATES = {"Gru": 3, "Rnn": 1}
+# Layer, linear_before_reset, how many products its step has.
+_KINDS = (("Gru", True, 2), ("Gru", False, 3), ("Rnn", None, 2))
+_Weights = tuple[list[Tensor], list[Tensor | None]]
+"""[rows, columns] of the products and their biases [rows]: the input's, then the state's."""
+
+
+def why_no_loop(node: Node) -> str:
+    """Why a node of one direction cannot be a loop, "" where it can."""
+    x, h0 = node.inputs[0], node.input(5)
+    if node.op not in ("Gru", "Rnn") or node.input(4) is not None or not plain_gates(node) or node.attrs["clip"] > 0:
+        return "a loop has plain gates and no sequence lengths"
+    if x is None or not x.is_static or x.shape[0] < FEWEST_STEPS:  # pyright: ignore[reportOptionalSubscript]
+        return f"a loop has {FEWEST_STEPS} steps or more of known sizes"
+    if any(t is None or not t.is_const for t in node.inputs[1:3]) or not (node.input(3) is None or _known(node, 3)):
+        return "a loop has constant weights"
+    return "" if h0 is None or h0.is_static else "the sizes of its first state are not known"
+
+
+def _known(node: Node, index: int) -> bool:
+    t = node.input(index)
+    return t is not None and t.is_const
+
+
+def write_loop(w: Writing, node: Node) -> None:
+    """Writes a node of one direction for which `why_no_loop` says nothing."""
+    x, y, start = node.inputs[0], node.outputs[0], node.input(5)
+    assert x is not None and y.shape is not None and x.shape is not None
+    backwards, steps = node.attrs["direction"] == "reverse", x.shape[0]
+    assert isinstance(steps, int)
+    loop = _loop(node.name, w, node.op, node.attrs, x, _weights(w, node))
+    first = w.between(y, name=f"{node.name}/empty")
+    fill = [w.constant(0.0, np.float32, f"{node.name}/zero"), w.constant(y.shape, np.int32, f"{node.name}/sizes")]
+    w.node("Fill", node, fill, [first])
+    if start is None:
+        start = w.constant(np.zeros(loop.params[_H].shape or ()), np.float32, f"{node.name}/h0")
+    counter = w.constant([steps - 1 if backwards else 0], np.int32, f"{node.name}/step")
+    w.node(LOOP, node, [x, counter, first, start], list(node.outputs), loop=loop)
+
+
+def _weights(w: Writing, node: Node) -> _Weights:
+    """The layer's constants as those of its products."""
+    gates, hidden, b = _GATES[node.op], node.attrs["hidden_size"], node.input(3)
+    rows, after = gates * hidden, bool(node.attrs.get("linear_before_reset"))
+    weights = []
+    cuts = [0, rows] if node.op != "Gru" or after else [0, 2 * hidden, rows]
+    for index, begin, end in ((1, 0, rows), *((2, *cut) for cut in itertools.pairwise(cuts))):
+        t = node.inputs[index]
+        assert t is not None and t.data is not None
+        whole = (begin, end) == (0, rows)
+        weights.append(_rows(t, begin, end, t.name if whole else w.name(f"{t.name}/{begin}")))
+    if b is None:
+        return weights, [None] * len(weights)
+    values = b.real()[0].astype(np.float32)
+    sums = values[:rows] if after else values[:rows] + values[rows:]
+    biases: list[Tensor | None] = [w.constant(sums, np.float32, f"{node.name}/bias"), *[None] * (len(weights) - 1)]
+    if after:
+        biases[1] = w.constant(values[rows:], np.float32, f"{node.name}/state_bias")
+    return weights, biases
+
+
+def _rows(t: Tensor, begin: int, end: int, name: str) -> Tensor:
+    """t[0, begin:end] of a weight [1, rows, columns]."""
+    q = t.quant
+    if q is not None and q.axis is not None:
+        parts = {f: getattr(q, f) for f in ("scale", "zero_point", "var_corr", "mean_corr")}
+        q = dataclasses.replace(q, axis=0, **{f: v[begin:end] for f, v in parts.items() if v is not None})
+    data = t.data[0, begin:end]  # pyright: ignore[reportOptionalSubscript]
+    return Tensor(name, t.dtype, data.shape, data, q)
+
+
+def _loop(name: str, w: Writing, op: str, attrs: dict[str, Any], x: Tensor, given: _Weights) -> Loop:
+    """The loop over the steps of x [T, N, I]; its parameters are x, counter [1], outputs [T, 1, N, H] and state
+    [1, N, H], its results outputs and state."""
+    assert x.shape is not None
+    (weights, biases), hidden, backwards = given, attrs["hidden_size"], attrs["direction"] == "reverse"
+    steps, batch = x.shape[:2]
+    assert isinstance(steps, int)
+    graph = Graph()
+    build = Builder(graph, fold_limit=0)
+    shapes = (x.shape, (1,), (steps, 1, batch, hidden), (1, batch, hidden))
+    names = ("input", "step", "outputs", "state")
+    xs, counter, ys, h = (
+        build.input(w.name(f"{name}/{what}"), np.int32 if what == "step" else np.float32, shape)
+        for what, shape in zip(names, shapes)
+    )
+
+    def many(op: str, *inputs: Tensor | None, **attrs: Any) -> list[Tensor]:
+        return build.emit(op, inputs, attrs, name=w.name(f"{name}/{op}"), fold=False)
+
+    def make(op: str, *inputs: Tensor | None, **attrs: Any) -> Tensor:
+        return many(op, *inputs, **attrs)[0]
+
+    def integer(value: int, what: str) -> Tensor:
+        return w.constant([value], np.int32, f"{name}/{what}")
+
+    products = [make("FullyConnected", make("Gather", xs, counter), weights[0], biases[0])]
+    if op == "Rnn":
+        fresh = make("Tanh", make("Add", products[0], make("FullyConnected", h, weights[1], biases[1])))
+    else:
+        gates, inner = many("Split", products[0], axis=2, sizes=[2 * hidden, hidden])
+        told, state = make("FullyConnected", h, weights[1], biases[1]), None
+        if attrs["linear_before_reset"]:
+            told, state = many("Split", told, axis=2, sizes=[2 * hidden, hidden])
+        z, r = many("Split", make("Sigmoid", make("Add", gates, told)), axis=2, sizes=[hidden, hidden])
+        if state is None:
+            state = make("FullyConnected", make("Mul", r, h), weights[2], biases[2])
+        else:
+            state = make("Mul", r, state)
+        n = make("Tanh", make("Add", inner, state))
+        fresh = make("Add", n, make("Mul", z, make("Sub", h, n)))
+    bounds = ((0, steps - 1) if backwards else (1, steps), ("begin", "end"))
+    kept = make("Slice", ys, *map(integer, *bounds), integer(0, "axis"), integer(1, "stride"))
+    parts = [kept, make("ExpandDims", fresh, axes=[1])]
+    told = make("Concat", *(reversed(parts) if backwards else parts), axis=0)
+    following = make("Add", counter, integer(-1 if backwards else 1, "one"))
+    inside = w.within(graph)
+    for node in graph.nodes:
+        row(node.op).writers["ms"](inside, node)
+    limit = integer(-1 if backwards else steps, "limit")
+    test = (limit, counter) if backwards else (counter, limit)
+    return Loop([xs, counter, ys, h], inside.emitted, [xs, following, told, fresh], test, [ys, h])
+
+
+@reads("ms", LOOP)
+def read_ms_loop(r: Reading) -> list[Tensor]:
+    """A loop whose rounds are steps of a recurrent layer. Results: outputs [T, 1, N, H], the last state [1, N, H]."""
+    found, nodes, values = r.options["found"], r.options["nodes"], r.options["constants"]
+    x, h0 = r.input(_X), r.input(_H)
+    products = [k for k, (op, _, _, _) in enumerate(nodes) if op in ("MatMulFusion", "FullConnection")]
+    weights = [[values(i) for i in nodes[k][1][1:3]] for k in products]
+    computed = any(t is None for pair in weights for t in pair) or not r.input(_COUNTER).is_const
+    if computed or not weights or not h0.shape or not x.is_static or x.rank != 3:
+        r.refuse("a loop that is no recurrent layer")
+    biases = [pair[1] if len(pair) > 1 else None for pair in weights]
+    given: _Weights = [pair[0] for pair in weights], biases  # pyright: ignore[reportAssignmentType]
+    for op, after, count in _KINDS:
+        if count != len(products) or weights[0][0].shape[:1] != (_GATES[op] * h0.shape[-1],):
+            continue
+        for direction in ("forward", "reverse"):
+            attrs = {"hidden_size": h0.shape[-1], "direction": direction}
+            attrs |= {} if after is None else {"linear_before_reset": after}
+            try:
+                loop = _loop(r.name, Writing("ms", Graph()), op, attrs, x, given)
+            except Error:
+                continue
+            if _same(loop, found, nodes, values) and _whole(r, direction) and {*r.options["results"]} <= {_Y, _H}:
+                made = _layer(r, op, attrs, given)
+                return [made[k - _Y] for k in r.options["results"]]
+    r.refuse("a loop that is no recurrent layer")
+
+
+def _layer(r: Reading, op: str, attrs: dict[str, Any], given: _Weights) -> list[Tensor]:
+    """The layer of these products."""
+    (w, *state), biases = given
+    rows = w.shape[0]  # pyright: ignore[reportOptionalSubscript]
+    assert isinstance(rows, int)
+    parts = [np.zeros(rows, np.float32) if b is None else b.real() for b in biases[:2]]
+    if len(parts[1]) != rows:
+        parts[1] = np.zeros(rows, np.float32)
+    b = None if biases == [None] * len(biases) else r.constant(np.concatenate(parts)[None], np.float32, f"{r.name}/b")
+    inputs = [r.input(_X), _stacked([w]), _stacked(state), b, None, r.input(_H)]
+    return r.emit_many(op, inputs, **attrs)
+
+
+def _stacked(parts: list[Tensor]) -> Tensor:
+    """Weights [rows, columns] below each other, as [1, rows, columns]."""
+    first, q = parts[0], parts[0].quant
+    data = first.data if len(parts) == 1 else np.concatenate([t.data for t in parts])  # pyright: ignore
+    if q is not None and q.axis is not None:
+        fields = ("scale", "zero_point", "var_corr", "mean_corr")
+        joined = {
+            f: None if getattr(q, f) is None else np.concatenate([getattr(t.quant, f) for t in parts]) for f in fields
+        }
+        q = dataclasses.replace(q, axis=1, **joined)
+    assert data is not None
+    return Tensor(first.name, first.dtype, (1, *data.shape), data[None], q)
+
+
+def _whole(r: Reading, direction: str) -> bool:
+    """Whether the loop begins with the first step and ends with the last."""
+    steps, (a, b) = r.input(_X).shape[0], r.options["found"].test  # pyright: ignore[reportOptionalSubscript]
+    limit = r.options["constants"](~b if direction == "forward" else ~a) if (a, b)[direction == "forward"] < 0 else None
+    begin = r.input(_COUNTER).real().ravel().tolist()
+    end = None if limit is None else limit.real().ravel().tolist()
+    place = (a, b)[direction != "forward"]
+    return place == _COUNTER and (begin, end) == (([0], [steps]) if direction == "forward" else ([steps - 1], [-1]))
+
+
+def _same(
+    loop: Loop, found: Found, nodes: Sequence[tuple[str, list[int], list[int], dict[str, Any]]], values: Any
+) -> bool:
+    """Whether a file's loop is this one, but for names and what passes through unchanged."""
+    number: dict[Tensor, int] = dict(zip(loop.params, found.params))
+    if len(nodes) != len(loop.body) or len(found.params) < len(loop.params):
+        return False
+    for made, (op, ins, outs, fields) in zip(loop.body, nodes):
+        given = [t for t in made.inputs if t is not None]
+        if made.op != op or len(given) != len(ins) or len(made.outputs) != len(outs):
+            return False
+        if not all(_alike(t, i, number, values) for t, i in zip(given, ins)) or not _holds(made, fields):
+            return False
+        number |= dict(zip(made.outputs, outs))
+    most = len(loop.params)
+    return [number.get(t) for t in loop.after] == found.after[:most] and found.after[most:] == found.params[most:]
+
+
+def _alike(t: Tensor, index: int, number: dict[Tensor, int], values: Any) -> bool:
+    if t.data is None:
+        return number.get(t) == index
+    other = values(index)
+    return other is t or (other is not None and np.array_equal(other.data, t.data))
+
+
+def _holds(made: Emitted, fields: dict[str, Any]) -> bool:
+    """Whether a stored operator has the attributes of one that would be written."""
+    return all(v is None or np.array_equal(np.asarray(fields.get(k)), np.asarray(v)) for k, v in made.fields.items())

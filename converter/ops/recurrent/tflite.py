@@ -1,0 +1,156 @@
+"""Recurrent layers in TFLite: its LSTM goes forward, from states that are zeros; SVDF. The rest is unrolled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...ir import Graph, Node, Tensor
+from ...numeric.qparams import QuantParam
+from ...schema.op import writes
+from ...schema.writing import Writing
+from .._support.acts import act_number
+from .rnn import gates_of
+from .unrolled import why_not_unrolled
+
+_SLOTS, _H, _C = 24, 18, 19
+_GATES = (0, 2, 3, 1)  # i f c o, of the order i o f c
+_ACTS = {("sigmoid", "tanh", "tanh"): "tanh", ("sigmoid", "relu", "relu"): "relu"}
+
+
+def tflite_lacks(node: Node, graph: Graph, any_way: bool = False) -> str:
+    """Why TFLite's own operator cannot be what the node is, "" where it can.
+
+    Args:
+        any_way: also reverse and both ways count as what it can be.
+    """
+    if node.op != "Lstm":
+        return f"TFLite has no operator for {node.op}"
+    a, x = node.attrs, node.inputs[0]
+    assert x is not None
+    directions = 2 if a["direction"] == "bidirectional" else 1
+    acts = {tuple(name for name, *_ in gates) for gates in gates_of(node.op, a, directions)}
+    if a["clip"] > 0 or a["input_forget"] or len(acts) > 1 or acts.pop() not in _ACTS:
+        return "TFLite's LSTM has no clipped gates, none that are coupled so, and no other functions than tanh and relu"
+    if a["direction"] != "forward" and not any_way:
+        return f"TFLite's LSTM goes forward, not {a['direction']}"
+    if node.input(4) is not None:
+        return "sequence lengths are not in TFLite"
+    if any(t is not None and (t.data is None or t.data.any()) for t in (node.input(5), node.input(6))):
+        return "TFLite's LSTM starts from zeros"
+    if x.shape is None or not isinstance(x.shape[1], int):
+        return "its batch is not known, and TFLite stores its states"
+    if any(t is not None and (not t.is_const or t.dtype != np.float32) for t in (*node.inputs[1:4], node.input(7))):
+        return "TFLite's LSTM has float constants as weights"
+    cell = node.outputs[2] if len(node.outputs) > 2 else None
+    if cell is not None and (cell in graph.outputs or any(cell in n.inputs for n in graph.nodes)):
+        return "TFLite's LSTM does not tell its last cell state"
+    return ""
+
+
+@writes("tflite", "Lstm", "Gru", "Rnn")
+def write_lstm(w: Writing, node: Node) -> None:
+    """x, four weights (i f c o), four of the state, peepholes (i f o), biases, then states that are variables."""
+    if reason := tflite_lacks(node, w.graph):
+        more = why_not_unrolled(node)
+        w.refuse(node, f"{reason}; {more}" if more else reason, hint="--inputShape")
+    x, weight, state = node.inputs[:3]
+    assert x is not None and x.shape is not None and weight is not None and state is not None
+    hidden = node.attrs["hidden_size"]
+    inputs: list[Tensor | None] = [x, *[None] * (_SLOTS - 1)]
+
+    def put(at: int, t: Tensor, parts: np.ndarray, order: Sequence[int]) -> None:
+        for k, gate in enumerate(order):
+            inputs[at + k] = w.constant(parts[gate], np.float32, f"{t.name}/{'ifco'[k]}")
+
+    for at, t in ((1, weight), (5, state)):
+        put(at, t, np.asarray(t.data)[0].reshape(4, hidden, -1), _GATES)
+    b, p = node.input(3), node.input(7)
+    sums = np.zeros(4 * hidden, np.float32) if b is None else np.asarray(b.data)[0].reshape(2, -1).sum(0)
+    put(12, b or Tensor(f"{node.name}/b", np.dtype(np.float32), ()), sums.reshape(4, hidden), _GATES)
+    if p is not None:
+        put(9, p, np.asarray(p.data)[0].reshape(3, hidden), (0, 2, 1))
+    start = _state if w.graph.meta.get("source") == "tflite" else _cleared
+    inputs[_H], inputs[_C] = (start(w, node, (x.shape[1], hidden), name) for name in "hc")
+    act = _ACTS[tuple(name for name, *_ in gates_of(node.op, node.attrs, 1)[0])]  # pyright: ignore[reportArgumentType]
+    y = node.outputs[0]
+    told = Tensor(w.name(f"{y.name}/steps"), y.dtype, (x.shape[0], x.shape[1], hidden))
+    _emit(w, node, inputs, [told], act, node.attrs["cell_clip"], 0.0, True)
+    w.node("EXPAND_DIMS", node, [told, w.constant(1, np.int32, f"{node.name}/axis")], [y])
+    last = node.outputs[1] if len(node.outputs) > 1 else None
+    if last is not None and (last in w.graph.outputs or any(last in n.inputs for n in w.graph.nodes)):
+        bounds = ([-1, 0, 0], [0, 0, 0], [1, 1, 1])
+        at = [w.constant(v, np.int32, f"{node.name}/{k}") for k, v in zip(("begin", "end", "step"), bounds)]
+        w.node("STRIDED_SLICE", node, [told, *at], [last], fields={"begin_mask": 6, "end_mask": 7})
+
+
+@writes("tflite", "SequenceLstm")
+def write_sequence_lstm(w: Writing, node: Node) -> None:
+    a, x, y = node.attrs, node.inputs[0], node.outputs[0]
+    inputs: list[Tensor | None] = [node.input(i) for i in range(_SLOTS)]
+    forget, projection = inputs[2], inputs[16]
+    assert x is not None and forget is not None and forget.shape is not None
+    cells = forget.shape[0]
+    size = cells if projection is None else projection.shape[0]  # pyright: ignore[reportOptionalSubscript]
+    batch = None if x.shape is None else x.shape[1 if a["time_major"] else 0]
+    for slot, columns, name in ((_H, size, "h"), (_C, cells, "c")):
+        given = inputs[slot]
+        if given is None and not isinstance(batch, int):
+            w.refuse(node, "its batch is not known, and TFLite stores its states", hint="--inputShape")
+        inputs[slot] = _state(w, node, (batch, columns), name, given)  # pyright: ignore[reportArgumentType]
+    peepholes = [t for t in inputs[9:12] if t is not None]
+    for slot in (9, 10, 11):  # all or none, but for the input gate that there is not
+        if peepholes and inputs[slot] is None and (slot > 9 or inputs[1] is not None):
+            like = peepholes[0]
+            inputs[slot] = w.constant(np.zeros(cells), like.dtype, f"{node.name}/peephole")  # pyright: ignore
+            inputs[slot].quant = like.quant  # pyright: ignore[reportOptionalMemberAccess]
+    inside: list[Tensor] = []
+    if a["hidden"]:
+        scales = [*((s, 0) for s in a["gates"]), tuple(a["hidden"])]
+        for k, (scale, zero) in enumerate(scales):
+            dtype = np.dtype(np.int8 if k == 4 else np.int16)
+            quant = QuantParam(np.float64([scale]), np.int32([zero]), None, 8 * dtype.itemsize)
+            inside.append(Tensor(w.name(f"{y.name}/inside_{k}"), dtype, (), None, quant))
+    _emit(w, node, inputs, [y], a["act"], a["cell_clip"], a["proj_clip"], a["time_major"], inside)
+
+
+@writes("tflite", "Svdf")
+def write_svdf(w: Writing, node: Node) -> None:
+    x, time = node.inputs[0], node.inputs[2]
+    assert x is not None and time is not None and time.shape is not None
+    if x.shape is None or not isinstance(x.shape[0], int):
+        w.refuse(node, "its batch is not known, and TFLite stores its state", hint="--inputShape")
+    state = _state(w, node, (x.shape[0], time.shape[0] * time.shape[1]), "state", node.input(4))  # pyright: ignore
+    fields = {"rank": node.attrs["rank"], "fused_activation_function": act_number("tflite", node.attrs["act"])}
+    version = 3 if x.quant is not None else 1
+    w.node("SVDF", node, [*node.inputs[:3], node.input(3), state], fields=fields, version=version, variables=[state])
+
+
+def _state(w: Writing, node: Node, shape: tuple[int, ...], name: str, given: Tensor | None = None) -> Tensor:
+    """What a variable starts from: zeros, or the codes of 0. The file says so without bytes."""
+    if given is None:
+        return w.constant(np.zeros(shape), np.float32, f"{node.name}/{name}")
+    zero = given.quant.zero_point[0] if given.quant is not None and given.dtype == np.int8 else 0
+    if given.data is None or (given.data != zero).any():
+        w.refuse(node, f"its state {given.name!r} does not start as zeros")
+    return Tensor(given.name, given.dtype, given.shape, given.data, given.quant)
+
+
+def _cleared(w: Writing, node: Node, shape: tuple[int, ...], name: str) -> Tensor:
+    """A variable that each run sets to zeros: TFLite would go on from the run before, as no other source means it."""
+    zeros = w.constant(np.zeros(shape), np.float32, f"{node.name}/{name}/zeros")
+    state = Tensor(w.name(f"{node.name}/{name}"), zeros.dtype, zeros.shape)
+    w.node("ZEROS_LIKE", node, [zeros], [state])
+    return state
+
+
+def _emit(
+    w: Writing, node: Node, inputs: list[Tensor | None], outputs: list[Tensor], act: str, cell_clip: float,
+    proj_clip: float, time_major: bool, inside: Sequence[Tensor] = (),
+) -> None:  # fmt: skip
+    fields = {"fused_activation_function": act_number("tflite", act), "cell_clip": cell_clip, "proj_clip": proj_clip}
+    w.node(
+        "UNIDIRECTIONAL_SEQUENCE_LSTM", node, inputs, outputs, fields=fields | {"time_major": time_major},
+        variables=[inputs[_H], inputs[_C]], intermediates=list(inside),
+    )  # fmt: skip

@@ -1,0 +1,273 @@
+"""What an operator is: one `Op` row, declared beside its reference in `ops/<family>.py`, and the tables of rows.
+
+A family file declares
+
+    @op("Conv", attrs={"stride": REQUIRED, …}, infer=infer_conv, kernel="conv", quant=Quant(weight=1, bias=2))
+    def conv(x, w, b=None, *, stride, …) -> np.ndarray: the numpy reference
+
+    @reads("tflite", "CONV_2D")         # container operator → IR, through a `Reading`
+    @writes("ms", "Conv")               # IR → container operator, through that container's writer
+
+and nothing else in the project needs to know the operator.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import GraphError
+from ..ir import Graph, Node, Shape, Tensor
+
+REQUIRED: Any = object()
+"""Marks an attribute that has no default."""
+
+# One (dtype, shape) per output; a shape is None when not even its rank is known.
+Inferred = list[tuple[np.dtype, "Shape | None"]]
+
+
+@dataclass(frozen=True)
+class Quant:
+    """What quantization may do to an operator.
+
+    Args:
+        weight: index of the input that is a weight when constant, or several of them, None when there is none.
+        axis: the weight's output-channel axis, a function of the node for rows where attributes move it, or None for
+            one scale per tensor.
+        bias: index of the bias input, stored int32 at s_x·s_w in an int8 graph.
+        conv_family: the channel gate of WeightQuant applies.
+        output: "own" (its range is observed), "same" (shares scale and zero point with input 0, and with every
+            activation input when there are several), "fixed" (`fixed` holds scale and zero_point for int8).
+        fixed: (scale, zero_point) of an int8 output whose range is known, as for softmax.
+        int8: there is an int8 meaning; False keeps the node in float between casts.
+        table: a unary function of its real input: int8 runs as a 256-entry table.
+        mslite: why an int8 graph for MindSpore Lite leaves the node in float: its kernel is missing there or computes
+            other codes; "" where it computes the same; a function of the node where that depends on it.
+        mslite_close: what its kernel there gives otherwise are roundings alone.
+        addends: (node, weight) → a view [..., K] of the weight whose rows are what one sum of products takes, in the
+            order in which integer kernels take them; None where they multiply and add one by one.
+    """
+
+    weight: int | tuple[int, ...] | None = None
+    axis: int | Callable[[Node], int | None] | None = 0
+    bias: int | None = None
+    conv_family: bool = False
+    output: str = "own"
+    fixed: tuple[float, int] | None = None
+    int8: bool = True
+    table: bool = False
+    mslite: str | Callable[[Node], str] = "left in float for the real runtime"
+    mslite_close: bool = False
+    addends: Callable[[Node, np.ndarray], np.ndarray | None] | None = None
+
+    @property
+    def weights(self) -> tuple[int, ...]:
+        return () if self.weight is None else self.weight if isinstance(self.weight, tuple) else (self.weight,)
+
+    def channel_axis(self, node: Node) -> int | None:
+        """The weight's output-channel axis at this node, counted from the front; None per tensor."""
+        axis = self.axis(node) if callable(self.axis) else self.axis
+        w = node.input(self.weights[0]) if self.weights else None
+        return axis + w.rank if axis is not None and axis < 0 and w is not None and w.rank else axis
+
+    def foreign_to_mslite(self, node: Node) -> str:
+        """The reason of `mslite` at this node."""
+        return self.mslite(node) if callable(self.mslite) else self.mslite
+
+
+@dataclass(frozen=True)
+class Case:
+    """One example of an operator, run by every generic test.
+
+    Args:
+        inputs: per input a shape (random float32), an array (a constant), or None (absent).
+        attrs: attributes that differ from the row's defaults.
+        const: indices of the shapes that are constants (weights) rather than graph inputs.
+        tolerance: of the output's range, for comparisons between float implementations.
+    """
+
+    inputs: tuple[Any, ...]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    const: tuple[int, ...] = ()
+    tolerance: float = 1e-5
+
+
+@dataclass(frozen=True)
+class Op:
+    """A row. See the module's docstring for how one is written.
+
+    Args:
+        attrs: name → default (REQUIRED when there is none).
+        reference: numpy function of the input arrays (None where absent) with the attributes as keywords; returns an
+            array or a tuple of arrays. It is the executable definition.
+        infer: node → dtype and shape per output, from the inputs' types and whatever of them is constant. May bring
+            attributes into their resolved form (pads of a "same" convolution once the spatial shape is known).
+        arity: (fewest, most) inputs; most is None when there is no limit.
+        kernel: the native step, None when the reference runs it.
+        const_inputs: input index → attribute under which the native step takes that input's constant value as a list;
+            where it is not constant the reference runs.
+        permute: how a transposition of the data moves through, see `passes/transposes.py`; None when it cannot.
+        foldable: may be computed while converting when all inputs are constants.
+        known_value: the outputs' values where types alone decide them (Shape of a static tensor), else None.
+        integer: the reference for stored integers, `function(node, arrays) → arrays`, or None where the generic meaning
+            (dequantize, compute, quantize) is the definition; see `execute.py`.
+    """
+
+    name: str
+    attrs: dict[str, Any]
+    reference: Callable[..., Any]
+    infer: Callable[[Node], Inferred]
+    arity: tuple[int, int | None]
+    outputs: int | None = 1
+    kernel: str | None = None
+    quant: Quant | None = None
+    const_inputs: dict[int, str] = field(default_factory=dict)
+    permute: Callable[..., Any] | None = None
+    foldable: bool = True
+    known_value: Callable[[Node], tuple[np.ndarray, ...] | None] | None = None
+    integer: Callable[[Node, Sequence[Any]], Any] | None = None
+    cases: tuple[Case, ...] = ()
+    writers: dict[str, Callable[..., Any]] = field(default_factory=dict)
+
+    def check(self, node: Node) -> None:
+        """Raises GraphError when the node's inputs or attributes are not this row's."""
+        low, high = self.arity
+        n = len(node.inputs)
+        if n < low or (high is not None and n > high):
+            raise GraphError(f"{node.name} ({self.name}) has {n} inputs, allowed are {low} to {high or 'any number'}")
+        unknown = [k for k in node.attrs if k not in self.attrs]
+        missing = [k for k in self.attrs if k not in node.attrs]
+        if unknown or missing:
+            what = f"unknown attribute {unknown[0]!r}" if unknown else f"no attribute {missing[0]!r}"
+            raise GraphError(f"{node.name} ({self.name}) has {what}")
+
+
+OPS: dict[str, Op] = {}
+READERS: dict[str, dict[str, Callable[..., Any]]] = {"tflite": {}, "onnx": {}, "ms": {}}
+
+
+def op(
+    name: str,
+    *,
+    attrs: dict[str, Any] | None = None,
+    infer: Callable[[Node], Inferred],
+    arity: int | tuple[int, int | None] = 1,
+    outputs: int | None = 1,
+    kernel: str | None = None,
+    quant: Quant | None = None,
+    const_inputs: dict[int, str] | None = None,
+    permute: Callable[..., Any] | None = None,
+    foldable: bool = True,
+    known_value: Callable[[Node], tuple[np.ndarray, ...] | None] | None = None,
+    integer: Callable[[Node, Sequence[Any]], Any] | None = None,
+    cases: Sequence[Case] = (),
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declares a row; the decorated function is its reference. See `Op`."""
+
+    def declare(reference: Callable[..., Any]) -> Callable[..., Any]:
+        if name in OPS:
+            raise GraphError(f"operator {name} is declared twice")
+        span = (arity, arity) if isinstance(arity, int) else arity
+        OPS[name] = Op(
+            name=name,
+            attrs=attrs or {},
+            reference=reference,
+            infer=infer,
+            arity=span,
+            outputs=outputs,
+            kernel=kernel,
+            quant=quant,
+            const_inputs=const_inputs or {},
+            permute=permute,
+            foldable=foldable,
+            known_value=known_value,
+            integer=integer,
+            cases=tuple(cases),
+        )
+        return reference
+
+    return declare
+
+
+def reads(container: str, *names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declares how a container's operators become IR: `function(r: Reading) -> Tensor | sequence of Tensor`.
+
+    ONNX names are bare for the default domain and "domain::Name" otherwise.
+    """
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        for name in names:
+            if READERS[container].setdefault(name, function) is not function:
+                raise GraphError(f"{container} operator {name} is read twice")
+        return function
+
+    return declare
+
+
+def writes(container: str, *names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declares how IR operators become a container's: `function(w: Writing, node) -> None`; the rows stand above."""
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        for name in names:
+            if OPS[name].writers.setdefault(container, function) is not function:
+                raise GraphError(f"{name} is written to {container} twice")
+        return function
+
+    return declare
+
+
+def load_rows() -> dict[str, Op]:
+    """All rows, importing the families on first use."""
+    importlib.import_module("..ops", __package__)
+    return OPS
+
+
+def row(name: str) -> Op:
+    """The row of an IR operator. Raises GraphError when there is none."""
+    found = OPS.get(name) or load_rows().get(name)
+    if found is None:
+        raise GraphError(f"there is no operator {name!r}")
+    return found
+
+
+def reader(container: str, name: str) -> Callable[..., Any] | None:
+    load_rows()
+    return READERS[container].get(name)
+
+
+def infer(node: Node) -> Inferred:
+    """Output types of a node by its row."""
+    return row(node.op).infer(node)
+
+
+def evaluate(node: Node, arrays: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+    """Runs the node's numpy reference on reals; quantized integers must be given as what they stand for."""
+    result = row(node.op).reference(*arrays, **node.attrs)
+    return tuple(np.asarray(a) for a in result) if isinstance(result, (tuple, list)) else (np.asarray(result),)
+
+
+__all__ = [
+    "OPS",
+    "READERS",
+    "REQUIRED",
+    "Case",
+    "Graph",
+    "Inferred",
+    "Node",
+    "Op",
+    "Quant",
+    "Shape",
+    "Tensor",
+    "evaluate",
+    "infer",
+    "load_rows",
+    "op",
+    "reader",
+    "reads",
+    "row",
+    "writes",
+]

@@ -1,0 +1,222 @@
+"""What a container's operator looks like to the row that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..errors import GraphError, ModelError, UnsupportedError
+from ..ir import Shape, Tensor
+from .builder import Builder
+from .op import REQUIRED
+
+# What Python and numpy say to attributes and inputs that do not belong together.
+_MISFITS = (
+    ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, AttributeError, KeyError, MemoryError,
+    AssertionError,
+)  # fmt: skip
+# Sizes, axes and pads are few; only a damaged file has more of them than this.
+_MOST_INTS = 1 << 16
+
+
+class Reading:
+    """One operator of a container while it becomes IR.
+
+    Attributes:
+        op: the container's name of the operator; name: the node's own name (made up where the container has none).
+        inputs: its inputs as IR tensors, None where absent. outputs: the declared outputs (name, and dtype, shape,
+            quant where the container says them).
+        options: attribute name → value as the container stores it.
+        version: opset (ONNX) or operator version (TFLite).
+        build: the graph's builder.
+    """
+
+    def __init__(
+        self,
+        op: str,
+        name: str,
+        inputs: Sequence[Tensor | None],
+        outputs: Sequence[Tensor],
+        options: dict[str, Any],
+        build: Builder,
+        *,
+        file: str = "",
+        version: int = 1,
+        subgraph: Callable[..., Any] | None = None,
+    ) -> None:
+        self.op, self.name, self.inputs, self.outputs = op, name, list(inputs), list(outputs)
+        self.options, self.build, self.file, self.version, self.subgraph = options, build, file, version, subgraph
+
+    def input(self, index: int) -> Tensor:
+        """A required input."""
+        found = self.optional(index)
+        if found is None:
+            raise ModelError(f"input {index} is missing", file=self.file, node=f"{self.name} ({self.op})")
+        return found
+
+    def optional(self, index: int) -> Tensor | None:
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def attr(self, key: str, default: Any = REQUIRED) -> Any:
+        """A stored attribute, or `default`; ModelError when it is required and absent."""
+        value = self.options.get(key)
+        if value is not None:
+            return value
+        if default is REQUIRED:
+            raise ModelError(f"attribute {key!r} is missing", file=self.file, node=f"{self.name} ({self.op})")
+        return default
+
+    def const(self, index: int, what: str = "") -> np.ndarray:
+        """The real value of an input that must be known while reading."""
+        tensor = self.input(index)
+        if tensor.data is None:
+            self.refuse(
+                f"{what or f'input {index}'} ({tensor.name!r}) is computed at run time and must be a constant",
+                hint="--inputShape if it follows from a symbolic dimension",
+            )
+        return tensor.real()
+
+    def ints(self, index: int, what: str = "") -> list[int]:
+        """A constant input (sizes, axes, pads) as a flat list of int."""
+        values = self.const(index, what)
+        if values.size > _MOST_INTS:
+            raise ModelError(
+                f"{what or f'input {index}'} has {values.size} elements, and at most {_MOST_INTS} can be meant",
+                file=self.file,
+                node=f"{self.name} ({self.op})",
+            )
+        return [int(v) for v in values.reshape(-1)]
+
+    def constant(self, data: Any, dtype: Any = None, name: str = "") -> Tensor:
+        return self.build.constant(data, name or f"{self.name}/const", dtype)
+
+    def emit(self, op: str, *inputs: Tensor | None, **attrs: Any) -> Tensor:
+        """Appends a node with one output (or more: the first is returned)."""
+        return self.emit_many(op, inputs, **attrs)[0]
+
+    def emit_many(self, op: str, inputs: Sequence[Tensor | None], **attrs: Any) -> list[Tensor]:
+        """Appends a node and returns all of its outputs."""
+        try:
+            return self.build.emit(op, inputs, attrs, name=self.name)
+        except GraphError as error:
+            raise ModelError(str(error), file=self.file, node=f"{self.name} ({self.op})") from error
+        except _MISFITS as error:
+            raise ModelError(
+                f"inputs {[None if t is None else t.shape for t in inputs]} and attributes do not fit: {error}",
+                file=self.file,
+                node=f"{self.name} ({self.op})",
+            ) from error
+
+    def channels_last(self, x: Tensor) -> Tensor:
+        """NC… → N…C for the spatial family."""
+        rank = self.rank(x)
+        return self._transposed(x, [0, *range(2, rank), 1]) if rank > 2 else x
+
+    def channels_first(self, x: Tensor) -> Tensor:
+        """N…C → NC…"""
+        rank = self.rank(x)
+        return self._transposed(x, [0, rank - 1, *range(1, rank - 1)]) if rank > 2 else x
+
+    def _transposed(self, x: Tensor, perm: list[int]) -> Tensor:
+        """A Transpose that leaves the source node's name to the operator itself."""
+        return self.build.emit("Transpose", [x], {"perm": perm}, name=f"{self.name}/transpose", origin=(self.name,))[0]
+
+    def permuted(self, x: Tensor, perm: Sequence[int]) -> Tensor:
+        """x with its axes in the order `perm`: of a constant a lazy view (the same one each time), else a Transpose."""
+        if list(perm) == list(range(len(perm))):
+            return x
+        return self.build.permuted(x, tuple(perm)) if x.is_const else self.emit("Transpose", x, perm=list(perm))
+
+    def rank(self, x: Tensor) -> int:
+        if x.shape is None:
+            self.refuse(f"the rank of {x.name!r} is not known", hint="--inputShape=name:dims")
+        return len(x.shape)
+
+    def refuse(self, reason: str, hint: str = "") -> NoReturn:
+        """The operator is well formed, and not read."""
+        raise UnsupportedError(reason, hint=hint, file=self.file, node=f"{self.name} ({self.op})")
+
+
+class InputShapes:
+    """Sizes that a user asks for graph inputs, by name or by position; -1 leaves one as the file has it."""
+
+    def __init__(self, given: Mapping[Any, Sequence[int]] | None, file: str) -> None:
+        self._left, self._file, self._names = dict(given or {}), file, []
+
+    def take(self, name: str, shape: Shape | None) -> Shape | None:
+        """The shape of the next input, called `name`, which the file declares as `shape`. Raises ModelError."""
+        key = name if name in self._left else len(self._names)
+        self._names.append(name)
+        wanted = self._left.pop(key, None)
+        if wanted is None:
+            return shape
+        if shape is not None and len(wanted) != len(shape):
+            known = ["?" if d is None else d for d in shape]
+            raise ModelError(f"input {name!r} is {known}, and {list(wanted)} is asked for", file=self._file)
+        return tuple((shape[i] if shape else None) if d == -1 else d for i, d in enumerate(wanted))
+
+    def finish(self) -> None:
+        """Raises ModelError when a shape was given for what is no input."""
+        for key in self._left:
+            what = f"no input is named {key!r}" if isinstance(key, str) else f"there is no input {key}"
+            raise ModelError(f"{what}; its inputs are {self._names}", file=self._file)
+
+
+def read_operator(reading: Reading, function: Callable[[Reading], Any]) -> list[Tensor]:
+    """Runs a row's reader and gives its results the declared outputs' names. Returns one tensor per declared output."""
+    first = len(reading.build.graph.nodes)
+    try:
+        made = function(reading)
+    except _MISFITS as error:
+        raise ModelError(
+            f"its inputs and attributes do not fit together: {error}",
+            file=reading.file,
+            node=f"{reading.name} ({reading.op})",
+        ) from error
+    results = [made] if isinstance(made, Tensor) else list(made)
+    if len(results) < len(reading.outputs):
+        reading.refuse(f"output {len(results)} ({reading.outputs[len(results)].name!r}) is not produced")
+    graph = reading.build.graph
+    names = (reading.name, *(node.name for node in graph.nodes[first:]))
+    graph.meta.setdefault("operators", {}).update(dict.fromkeys(names, reading.op))
+    fresh = {t for node in graph.nodes[first:] for t in node.outputs}
+    for tensor, declared in zip(results, reading.outputs):
+        if tensor in fresh and declared.name:
+            tensor.name = reading.build.rename(tensor.name, declared.name)
+            fresh.discard(tensor)
+            if declared.quant is not None:
+                tensor.quant, tensor.dtype = declared.quant, declared.dtype
+                try:
+                    tensor.check_quant()
+                except GraphError as error:
+                    raise ModelError(str(error), file=reading.file, node=f"{reading.name} ({reading.op})") from error
+    return results[: len(reading.outputs)]
+
+
+def undefined(name: str, file: str) -> ModelError:
+    """A tensor is read that is neither a graph input, nor a constant, nor produced by an earlier operator."""
+    return ModelError(f"tensor {name!r} is read before anything produces it", file=file)
+
+
+def name_outputs(build: Builder, found: Sequence[tuple[str, Tensor]]) -> list[Tensor]:
+    """The graph's outputs under the names that the file declares: what is also a constant, another output or
+    an input of another name passes through an Identity.
+    """
+    outputs: list[Tensor] = []
+    taken = set(build.graph.inputs)
+    for name, tensor in found:
+        if tensor in build.graph.inputs and tensor.name == name and tensor not in outputs:
+            outputs.append(tensor)  # an input handed on under its own name
+            continue
+        if tensor in taken or tensor.is_const:
+            if tensor.is_const and tensor.name == name:
+                tensor.name = build.name(f"{name}/value")
+                build.reserve((name,), anew=True)
+            tensor = build.emit("Identity", [tensor], name=f"{name}/identity", fold=False)[0]
+        if tensor.name != name:
+            tensor.name = build.rename(tensor.name, name)
+        taken.add(tensor)
+        outputs.append(tensor)
+    return outputs

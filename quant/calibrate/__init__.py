@@ -1,0 +1,1 @@
+"""Calibration: data, what is observed on them, thresholds."""

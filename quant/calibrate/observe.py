@@ -1,0 +1,190 @@
+"""Runs the float graph over calibration samples and shows every wanted activation to an observer.
+
+The float kernels are held to one instruction set, whatever the machine or BITLITE_ISA offer beyond it: their results,
+and so every scale that is derived from them, are then the same bits everywhere, for any number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from ...converter.errors import DataError, UsageError
+from ...converter.ir import Graph, Tensor
+from ...native.session import Session
+from ..parallel import Workers
+from .histogram import DEFAULT_BINS, Histogram
+
+FLOAT_ISA = "avx2"
+_HELD = 64 << 20  # bytes of activations of samples that run at once
+T = TypeVar("T")
+Sample = Mapping[str, np.ndarray]
+
+
+def float_isa() -> str:
+    """The instruction set of calibration runs; "" where the processor is of another family."""
+    from ... import _native
+
+    try:
+        _native.isa()  # what counts and rounds follows BITLITE_ISA: its results are the same bits everywhere
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return FLOAT_ISA if FLOAT_ISA in _native.isas() else ""
+
+
+class Runner:
+    """Runs a graph with chosen tensors as outputs, into buffers that are used again; several threads may call it."""
+
+    def __init__(self, graph: Graph, tensors: Sequence[Tensor], threads: int = 1) -> None:
+        view = Graph(graph.name, list(graph.nodes), list(graph.inputs), [], dict(graph.meta))
+        made = {t for n in graph.nodes for t in n.outputs}
+        self.fed = [t for t in tensors if t not in made]
+        self.session: Session | None = None
+        view.outputs = [t for t in tensors if t in made]
+        if view.outputs:
+            view.prune()
+            self.session = Session(view, threads, isa=float_isa())
+        self._spare: list[tuple[tuple[tuple[int, ...], ...], dict[str, np.ndarray]]] = []
+
+    def __call__(self, sample: Sample, see: Callable[[Mapping[str, np.ndarray]], T]) -> T:
+        """see(tensor name → value); the arrays are overwritten later."""
+        found = {t.name: sample[t.name] for t in self.fed}
+        if self.session is None:
+            return see(found)
+        feeds = {k: np.asarray(v, order="C") for k, v in sample.items()}
+        key = tuple(feeds[p.name].shape for p in self.session.inputs)
+        try:
+            shapes, values = self._spare.pop()
+        except IndexError:
+            shapes, values = (), {}
+        if shapes != key:
+            values = self.session.run(feeds)
+        else:
+            self.session.bind(feeds, values).run()
+        seen = see(found | values)
+        self._spare.append((key, values))
+        return seen
+
+
+class Observer(Protocol):
+    """What is to be known of tensors: `look`, at one sample's value, may run in any thread; `take` adds what it found,
+    sample by sample."""
+
+    def look(self, x: np.ndarray) -> Any: ...
+    def take(self, t: Tensor, found: Any) -> None: ...
+
+
+def observe(graph: Graph, samples: Iterable[Sample], tensors: Sequence[Tensor], see: Observer, threads: int = 1) -> int:
+    """Shows `see` each tensor's value of each sample, several samples at a time. Returns the number of samples.
+
+    What is found does not depend on `threads`. So many samples run at once as have their activations in 64 MB.
+    """
+    held = sum(t.nbytes for t in tensors)
+    abreast = max(1, min(threads, _HELD // max(held, 1)))
+    run = Runner(graph, tensors, max(1, threads // abreast))
+
+    def look(numbered: tuple[int, Sample]) -> list[Any]:
+        number, sample = numbered
+
+        def one(t: Tensor, x: np.ndarray) -> Any:
+            try:
+                return see.look(x)
+            except (DataError, ValueError) as error:
+                raise DataError(f"sample {number}: tensor {t.name!r}: {error}{_origin(graph)}") from error
+
+        return run(sample, lambda values: [one(t, values[t.name]) for t in tensors])
+
+    count = 0
+    with Workers(abreast) as workers:
+        for found in workers.each(look, enumerate(samples)):
+            for t, part in zip(tensors, found):
+                see.take(t, part)
+            count += 1
+    return count
+
+
+def _origin(graph: Graph) -> str:
+    """Where NaN and infinity may come from in the model itself."""
+    for node in graph.nodes:
+        for t in node.inputs:
+            if t is not None and t.data is not None and t.data.dtype.kind == "f" and not np.isfinite(t.data).all():
+                return f"; constant {t.name!r} of {node.name} ({node.op}) holds NaN or infinity"
+    return ""
+
+
+def histogram_of(x: np.ndarray, bins: int = DEFAULT_BINS) -> Histogram:
+    """`Histogram.of` with the counting done by native code."""
+    from ... import _native
+
+    if x.dtype != np.float32 or not x.size or not x.flags.c_contiguous:
+        return Histogram.of(x, bins)
+    try:
+        low, high = _native.extremes(x)
+    except ValueError:
+        return Histogram.of(x, bins)
+    counted = Histogram.counted(low, high, bins, lambda *grid: _native.count_bins(x, *grid))
+    return counted or Histogram.of(x, bins)
+
+
+def _by_channel(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    from ... import _native
+
+    channels = x.shape[-1] if x.ndim else 1
+    if not channels:
+        return np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0)
+    return _native.observe_channels(x, channels)
+
+
+class ChannelExtremes:
+    """Per tensor, the extremes along its last axis, over all samples."""
+
+    def __init__(self) -> None:
+        self.low: dict[Tensor, np.ndarray] = {}
+        self.high: dict[Tensor, np.ndarray] = {}
+
+    def look(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _by_channel(x)[:2]
+
+    def take(self, t: Tensor, found: tuple[np.ndarray, np.ndarray]) -> None:
+        low, high = found
+        self.low[t] = np.minimum(self.low[t], low) if t in self.low else low
+        self.high[t] = np.maximum(self.high[t], high) if t in self.high else high
+
+
+class ChannelMeans:
+    """Per tensor, the mean along its last axis over all samples, float64."""
+
+    def __init__(self) -> None:
+        self._sum: dict[Tensor, np.ndarray] = {}
+        self._rows: dict[Tensor, int] = {}
+
+    def look(self, x: np.ndarray) -> tuple[np.ndarray, int]:
+        total = _by_channel(x)[2]
+        return total, x.size // len(total)
+
+    def take(self, t: Tensor, found: tuple[np.ndarray, int]) -> None:
+        total, rows = found
+        self._sum[t] = self._sum[t] + total if t in self._sum else total
+        self._rows[t] = self._rows.get(t, 0) + rows
+
+    def of(self, t: Tensor) -> np.ndarray:
+        return self._sum[t] / self._rows[t]
+
+
+class Histograms:
+    """Per tensor, the histogram of all samples."""
+
+    def __init__(self, bins: int = DEFAULT_BINS) -> None:
+        self.bins = bins
+        self.of: dict[Tensor, Histogram] = {}
+
+    def look(self, x: np.ndarray) -> Histogram:
+        return histogram_of(x, self.bins)
+
+    def take(self, t: Tensor, found: Histogram) -> None:
+        if t in self.of:
+            self.of[t].merge(found)
+        else:
+            self.of[t] = found

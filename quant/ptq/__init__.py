@@ -1,0 +1,1 @@
+"""PostTraining: the float graph as an integer one, corrected and judged."""

@@ -1,0 +1,90 @@
+"""Bias correction: the mean of each layer's output, per channel, back to what it is in float.
+
+sequential: layer by layer on the already quantized prefix: the difference that it sees holds what all layers before
+have done, so errors do not add up. lockstep: each layer by itself, on its float input quantized (MindSpore Lite's way).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from ...converter.ir import Node, Tensor
+from ...converter.numeric.qparams import INT32_MAX, QuantParam, dequantize, quantize_f32
+from .emit import Layer
+from .walk import Walk, isa_of
+
+_LIMIT = 0.6 * INT32_MAX  # the real tool's: the rest is left to the sum of products
+
+
+def correct(walk: Walk, node: Node, rounds: int = 2) -> np.ndarray:
+    """Corrects the layer's bias on the walk's integer inputs. Returns the shift, float64[channels]."""
+    layer = walk.made.layers[node]
+    want = walk.means.of(node.outputs[0])
+    total = np.zeros_like(want)
+    for _ in range(rounds):
+        run = walk.single([layer.node], isa_of(layer.node))
+        have, live = _layer_mean(walk, lambda k, run=run: run(partial(walk.codes.get, sample=k))[0], run.outputs[0])
+        total += add_to_bias(layer, (want - have) / np.maximum(live, 0.25))
+    return total
+
+
+def correct_lockstep(walk: Walk, node: Node) -> None:
+    """Corrects the layer's bias on its float inputs quantized: MindSpore Lite's way, for convolutions there."""
+    layer = walk.made.layers[node]
+    source = {walk.made.twin[t]: t for t in node.inputs if t in walk.made.twin}
+    run = walk.single([layer.node], isa_of(layer.node))
+    reals = {t: node.inputs[i] for i, t in enumerate(layer.node.inputs) if t is not None and t.dtype.kind == "f"}
+
+    def fed(t: Tensor, sample: int) -> np.ndarray:
+        if t in source:
+            return quantize_f32(walk.real.get(source[t], sample), t.quant, t.dtype)  # pyright: ignore
+        # A last layer reads its codes through a cast.
+        x = reals[t]
+        q = walk.made.twin[x].quant  # pyright: ignore[reportArgumentType]
+        return dequantize(quantize_f32(walk.real.get(x, sample), q), q)  # pyright: ignore[reportArgumentType]
+
+    want = walk.means.of(node.outputs[0])
+    have, _ = _layer_mean(walk, lambda k: run(partial(fed, sample=k))[0], run.outputs[0])
+    add_to_bias(layer, want - have)
+
+
+def _layer_mean(walk: Walk, value: Callable[[int], np.ndarray], t: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Real mean per channel of what `value` gives for each sample, and the share of elements that are not at an end of
+    the codes (where a shift is felt)."""
+    from ... import _native
+
+    def look(k: int) -> tuple[np.ndarray, np.ndarray | None, int]:
+        a = value(k)
+        channels = a.shape[-1]
+        rows = a.size // channels
+        if a.dtype.kind == "f":
+            return _native.observe_channels(a, channels)[2], None, rows
+        return *_native.observe_codes(a, channels), rows
+
+    total = ends = rows = 0
+    for part, least, count in walk.each(look):
+        total, rows = total + part, rows + count
+        ends = ends if least is None else ends + least
+    mean, live = np.asarray(total) / rows, (rows - np.asarray(ends)) / rows
+    if t.dtype.kind == "f":
+        return mean, np.broadcast_to(live, mean.shape)
+    assert t.quant is not None
+    return (mean - float(t.quant.zero_point[0])) * float(t.quant.scale[0]), live
+
+
+def add_to_bias(layer: Layer, shift: np.ndarray) -> np.ndarray:
+    """Adds a real shift per channel to the layer's bias, in place. Returns what was added."""
+    bias = layer.bias
+    assert bias.data is not None
+    if layer.last:
+        bias.data = (bias.data + shift).astype(np.float32)
+        return shift
+    assert isinstance(bias.quant, QuantParam)
+    step = np.rint(shift / bias.quant.scale)
+    new = bias.data + step
+    step = np.where(np.abs(new) <= _LIMIT, step, 0.0)
+    bias.data = (bias.data + step).astype(np.int32)
+    return step * bias.quant.scale

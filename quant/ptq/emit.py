@@ -1,0 +1,294 @@
+"""The float graph rewritten as an integer one: casts, int8 tensors, int8 weights, int32 biases.
+
+The rewritten graph is complete and runs; what corrects it (`weights`, `bias_correction`) only replaces the data of its
+constants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...converter.ir import Graph, Node, Tensor
+from ...converter.numeric.qparams import QuantParam, bias_safe_scale, quantize, quantize_bias
+from .groups import Groups
+from .placement import Placement, cell_of, data_inputs, weight_index
+
+
+@dataclass
+class Layer:
+    """A layer with a weight in both graphs. bias is float for a last layer (float output), int32 otherwise."""
+
+    source: Node
+    node: Node
+    weight: Tensor
+    bias: Tensor
+    input_scale: float
+    last: bool
+
+
+@dataclass
+class Integer:
+    """The rewritten graph, and how it relates to the float one.
+
+    twin: float tensor → its codes. node: float node → its rewritten form. layers: by float node, those with a weight.
+    shared: weights of several layers, in codes that are the same for all. notes: what a user should know.
+    """
+
+    graph: Graph
+    twin: dict[Tensor, Tensor] = field(default_factory=dict)
+    node: dict[Node, Node] = field(default_factory=dict)
+    layers: dict[Node, Layer] = field(default_factory=dict)
+    shared: set[Tensor] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+
+def emit(
+    graph: Graph,
+    plan: Placement,
+    groups: Groups,
+    params: Mapping[Tensor, QuantParam],
+    weight_param: Callable[[Node, np.ndarray, int | None], QuantParam],
+    weight_codes: Callable[[Node, np.ndarray, QuantParam], np.ndarray],
+    *,
+    input_type: str = "DEFAULT",
+    output_type: str = "DEFAULT",
+) -> Integer:
+    """Rewrites `graph` (left as it is; constants that stay float are shared).
+
+    Args:
+        params: float tensor → parameters of its codes. weight_param: node, weight, channel axis → its parameters.
+        weight_codes: node, weight, parameters → its int8 codes.
+        input_type, output_type: "INT8" and "UINT8" make graph inputs and outputs codes, where they exist as such.
+    """
+    return _Emitter(graph, plan, groups, params, weight_param, weight_codes, input_type, output_type).run()
+
+
+class _Emitter:
+    def __init__(self, graph: Graph, plan: Placement, groups: Groups, params: Mapping[Tensor, QuantParam],
+                 weight_param: Callable[[Node, np.ndarray, int | None], QuantParam],
+                 weight_codes: Callable[[Node, np.ndarray, QuantParam], np.ndarray], input_type: str,
+                 output_type: str) -> None:  # fmt: skip
+        self.source, self.plan, self.groups, self.params = graph, plan, groups, params
+        self.weight_param, self.weight_codes = weight_param, weight_codes
+        self.input_type, self.output_type = input_type, output_type
+        self.graph = Graph(graph.name, [], [], [], dict(graph.meta))
+        self.made = Integer(self.graph)
+        self.real: dict[Tensor, Tensor] = {}  # float tensor → its float form in the new graph
+        self.names = {t.name for t in graph.tensors()} | {n.name for n in graph.nodes}
+        self.kept_names = {t.name for t in (*graph.inputs, *graph.outputs)}
+        self.decoded: dict[Tensor, Tensor] = {}  # float tensor → the codes that the source has it decoded from
+        self.requantized: dict[tuple[Tensor, QuantParam], Tensor] = {}
+        self.weights: dict[tuple[str, Tensor, QuantParam], Tensor] = {}
+
+    def name(self, wish: str) -> str:
+        name, k = wish, 0
+        while name in self.names:
+            k += 1
+            name = f"{wish}_{k}"
+        self.names.add(name)
+        return name
+
+    def run(self) -> Integer:
+        for t in self.source.inputs:
+            self._input(t)
+        for node in self.source.nodes:
+            if node in self.plan.integer:
+                self._integer(node)
+            elif node.op == "Quantize" and node.inputs[0] in self.made.twin:
+                self._encoded(node)
+            else:
+                self._float(node)
+        self.graph.outputs = [self._output(t) for t in self.source.outputs]
+        self.graph.prune()
+        left = set(self.graph.nodes)
+        self.made.node = {source: made for source, made in self.made.node.items() if made in left}
+        self.graph.verify()
+        return self.made
+
+    def _input(self, t: Tensor) -> None:
+        wanted = self.input_type in ("INT8", "UINT8") and t in self.params
+        if self.input_type in ("INT8", "UINT8") and not wanted:
+            self.made.notes.append(f"input {t.name!r} stays {t.dtype}: no int8 operator reads it")
+        if not wanted:
+            fresh = self.real[t] = Tensor(t.name, t.dtype, t.shape, None, t.quant, t.layout, t.dims)
+        elif self.input_type == "INT8":
+            fresh = Tensor(t.name, np.dtype(np.int8), t.shape, None, self.params[t], t.layout, t.dims)
+            self.made.twin[t] = fresh
+        else:
+            q = self.params[t]
+            unsigned = QuantParam(q.scale, q.zero_point + 128, None, q.bits)
+            fresh = Tensor(t.name, np.dtype(np.uint8), t.shape, None, unsigned, t.layout, t.dims)
+            self.made.twin[t] = self._cast("Quantize", fresh, np.int8, q, f"{t.name}/int8", (t.name,))
+        self.graph.inputs.append(fresh)
+
+    def _output(self, t: Tensor) -> Tensor:
+        if self.output_type not in ("INT8", "UINT8"):
+            return self.as_real(t)
+        if t not in self.params and t not in self.made.twin:
+            self.made.notes.append(f"output {t.name!r} stays {t.dtype}: it is computed in float")
+            return self.as_real(t)
+        codes = self.as_codes(t)
+        if self.output_type == "UINT8" and codes.quant is not None:
+            q = codes.quant
+            unsigned = QuantParam(q.scale, q.zero_point + 128, None, q.bits)
+            inner, codes = codes, self._cast("Quantize", codes, np.uint8, unsigned, f"{t.name}/uint8", (t.name,))
+            if inner.name == t.name:
+                inner.name, codes.name = self.name(f"{t.name}/int8"), t.name
+        codes.layout = t.layout
+        return codes
+
+    def _cast(
+        self, op: str, x: Tensor, dtype: type, quant: QuantParam | None, name: str, origin: tuple[str, ...]
+    ) -> Tensor:
+        attrs = {"dtype": np.dtype(dtype).name} if op == "Quantize" else {}
+        y = Tensor(self.name(name), np.dtype(dtype), x.shape, None, quant, x.layout)
+        self.graph.nodes.append(Node(op, self.name(f"{name}/{op}"), [x], [y], attrs, origin))
+        return y
+
+    def as_real(self, t: Tensor) -> Tensor:
+        """The tensor in float, through a Dequantize when it is computed in codes."""
+        if t.is_const:
+            return self.real.setdefault(t, Tensor(t.name, t.dtype, t.shape, t.data, t.quant, t.layout))
+        if t not in self.real:
+            y = self._cast("Dequantize", self.made.twin[t], np.float32, None, f"{t.name}/float", (t.name,))
+            if t in self.source.outputs:
+                self._swap_names(t, y)
+            y.layout = t.layout
+            self.real[t] = y
+        return self.real[t]
+
+    def _swap_names(self, t: Tensor, y: Tensor) -> None:
+        codes = self.made.twin[t]
+        if codes.name == t.name:
+            codes.name, y.name = self.name(f"{t.name}/int8"), t.name
+
+    def as_codes(self, t: Tensor) -> Tensor:
+        """The tensor in codes, through a Quantize when it is computed in float."""
+        if t not in self.made.twin:
+            quant = self.params[t]
+            if t.is_const and t.data is not None:
+                data = quantize(t.data, quant, np.int8)
+                self.made.twin[t] = Tensor(self.name(f"{t.name}/int8"), data.dtype, data.shape, data, quant)
+            else:
+                source = self.decoded.get(t, self.real[t])
+                if source.dtype == np.int8 and source.quant == quant:
+                    self.made.twin[t] = source
+                else:
+                    self.made.twin[t] = self._cast("Quantize", source, np.int8, quant, f"{t.name}/int8", (t.name,))
+        return self.made.twin[t]
+
+    def _operand(self, node: Node, index: int) -> Tensor:
+        t = node.inputs[index]
+        assert t is not None
+        codes = self.as_codes(t)
+        if (node, index) not in self.groups.requantize:
+            return codes
+        wanted = self.params[node.outputs[0]]
+        if (t, wanted) not in self.requantized:
+            self.made.notes.append(f"{node.name}: input {t.name!r} has a fixed range and is requantized")
+            self.requantized[t, wanted] = self._cast(
+                "Quantize", codes, np.int8, wanted, f"{t.name}/{node.name}", (t.name,)
+            )
+        return self.requantized[t, wanted]
+
+    def _integer(self, node: Node) -> None:
+        data, weight = set(data_inputs(node)), weight_index(node)
+        args: list[Tensor | None] = [
+            None if t is None else self._operand(node, i) if i in data else self.as_real(t)
+            for i, t in enumerate(node.inputs)
+        ]
+        fresh = Node(node.op, node.name, args, [], dict(node.attrs), node.origin)
+        if weight is not None:
+            self._weigh(node, fresh, weight, last=False)
+        for t in node.outputs:
+            codes = Tensor(t.name, np.dtype(np.int8), t.shape, None, self.params[t], t.layout)
+            self.made.twin[t] = codes
+            fresh.outputs.append(codes)
+        self.graph.nodes.append(fresh)
+        self.made.node[node] = fresh
+
+    def _float(self, node: Node) -> None:
+        last = node in self.plan.last
+        weight = weight_index(node) if last else None
+        data = data_inputs(node) if last else []
+        for i in data:
+            t = node.inputs[i]
+            if t is not None and not t.is_const:
+                self.as_codes(t)
+                if t in self.real and t not in self.source.outputs:
+                    self.real[t] = self._cast(
+                        "Dequantize", self.made.twin[t], np.float32, None, f"{t.name}/float", (t.name,)
+                    )
+        args: list[Tensor | None] = [None if t is None else self.as_real(t) for t in node.inputs]
+        fresh = Node(node.op, node.name, args, [], dict(node.attrs), node.origin)
+        if weight is not None:
+            self._weigh(node, fresh, weight, last=True)
+        for t in node.outputs:
+            self.real[t] = Tensor(t.name, t.dtype, t.shape, None, t.quant, t.layout, t.dims)
+            fresh.outputs.append(self.real[t])
+        if node.op == "Dequantize" and args[0] is not None and args[0].quant is not None:
+            self.decoded[node.outputs[0]] = args[0]
+        self.graph.nodes.append(fresh)
+        self.made.node[node] = fresh
+
+    def _encoded(self, node: Node) -> None:
+        """A Quantize of the source, of what exists as codes by now."""
+        x, y = node.inputs[0], node.outputs[0]
+        assert x is not None
+        codes = self.made.twin[x]
+        if codes.dtype == y.dtype and codes.quant == y.quant and y not in self.source.outputs:
+            self.real[y] = codes
+            return
+        self.real[y] = Tensor(y.name, y.dtype, y.shape, None, y.quant, y.layout, y.dims)
+        self.graph.nodes.append(Node("Quantize", node.name, [codes], [self.real[y]], dict(node.attrs), node.origin))
+        self.made.node[node] = self.graph.nodes[-1]
+
+    def _weigh(self, node: Node, fresh: Node, weight: int, *, last: bool) -> None:
+        """Gives `fresh` its int8 weight and its bias."""
+        cell = cell_of(node)
+        w, x = node.inputs[weight], node.inputs[data_inputs(node)[0]]
+        assert w is not None and w.data is not None and x is not None and cell.bias is not None
+        axis = cell.channel_axis(node)
+        quant = self.weight_param(node, w.data, axis)
+        channels: int = node.outputs[0].shape[-1]  # pyright: ignore
+        b = node.input(cell.bias)
+        bias = np.zeros(channels, np.float32) if b is None or b.data is None else b.data.reshape(-1)
+        input_scale = float(self.params[x].scale[0])
+        if not last:
+            safe = bias_safe_scale(
+                bias, input_scale, quant.scale if len(quant.scale) == len(bias) else quant.scale.repeat(len(bias))
+            )
+            scale = safe if len(quant.scale) == len(bias) else np.atleast_1d(safe.max())
+            quant = QuantParam(scale, quant.zero_point, quant.axis, quant.bits)
+        stored = self._stored(node, w, quant)
+        if last:
+            value, bias_quant = bias.astype(np.float32), None
+        else:
+            value, bias_quant = quantize_bias(bias, input_scale, quant.scale)
+        bias_name = b.name if b is not None else f"{node.name}/bias"
+        held = Tensor(
+            self.name(f"{bias_name}/int32" if not last else f"{bias_name}/q"),
+            value.dtype,
+            value.shape,
+            value,
+            bias_quant,
+        )
+        while len(fresh.inputs) <= cell.bias:
+            fresh.inputs.append(None)
+        fresh.inputs[weight], fresh.inputs[cell.bias] = stored, held
+        self.made.layers[node] = Layer(node, fresh, stored, held, input_scale, last)
+
+    def _stored(self, node: Node, w: Tensor, quant: QuantParam) -> Tensor:
+        """The codes of a weight, once for all layers that read it in the same way by the same scales."""
+        key = node.op, w, quant
+        if key in self.weights:
+            self.made.shared.add(self.weights[key])
+            return self.weights[key]
+        assert w.data is not None
+        codes = self.weight_codes(node, w.data, quant)
+        stored = Tensor(self.name(f"{w.name}/int8"), codes.dtype, codes.shape, codes, quant)
+        self.weights[key] = stored
+        return stored

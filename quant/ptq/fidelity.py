@@ -1,0 +1,208 @@
+"""What a quantized graph's outputs have in common with the float graph's, on samples: SQNR, cosine, equal classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...converter.ir import Graph, Tensor
+from ...converter.numeric.qparams import dequantize, quantize_f32
+from ..calibrate.observe import Runner, Sample
+from ..parallel import Workers
+
+POOR = 20.0  # dB: below it a note says so, and what was tried
+GOOD = 30.0  # dB that outputs of values should have
+_FLOOR = -100.0  # dB: of outputs that are NaN or infinite where the float ones are not
+_LEAST_HELD = 4
+_SUM = 1e-3
+_ENDS = ("Softmax", "LogSoftmax", "Sigmoid")
+_MOVES = ("Reshape", "Squeeze", "ExpandDims", "Transpose")
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output. sqnr: dB, inf when nothing differs. same_class: the share of rows with the largest value in the same
+    place, None where the output does not look like classes."""
+
+    name: str
+    sqnr: float
+    cosine: float
+    same_class: float | None
+
+    def text(self) -> str:
+        parts = ["exact" if math.isinf(self.sqnr) else f"{self.sqnr:.1f} dB", f"cosine {self.cosine:.4f}"]
+        if self.same_class is not None:
+            parts.append(f"same class {self.same_class:.1%}")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """All float outputs. held_back: neither codes nor biases were fitted to these samples."""
+
+    outputs: tuple[Output, ...]
+    samples: int
+    held_back: bool
+
+    @property
+    def worst(self) -> Output:
+        return min(self.outputs, key=lambda o: o.sqnr)
+
+    def text(self) -> str:
+        """The line that ends a conversion."""
+        where = "that it was not fitted to" if self.held_back else "that it was fitted to, too few to hold some back"
+        worst = self.worst
+        which = f"worst of {len(self.outputs)} outputs {worst.name!r}" if len(self.outputs) > 1 else "output"
+        return f"against float: {which} {worst.text()}; on {self.samples} samples {where}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON's form; sqnr null when nothing differs."""
+        rows = [
+            {"output": o.name, "sqnr": None if math.isinf(o.sqnr) else o.sqnr, "cosine": o.cosine,
+             "same_class": o.same_class}
+            for o in self.outputs
+        ]  # fmt: skip
+        return {"samples": self.samples, "held_back": self.held_back, "outputs": rows}
+
+
+def spread(total: int, count: int) -> list[int]:
+    """At most `count` of range(total), evenly."""
+    return [(2 * i + 1) * total // (2 * count) for i in range(count)] if count < total else list(range(total))
+
+
+def hold_back(total: int, fitted: int) -> tuple[list[int], list[int]]:
+    """(samples to fit to, samples to judge by): at most `fitted` of `total`, and of the others a tenth of all, at least
+    four. Of fewer than 20 none is spared: then both are the same."""
+    held = max(_LEAST_HELD, total // 10)
+    if total < 5 * _LEAST_HELD:
+        chosen = spread(total, fitted)
+        return chosen, chosen
+    chosen = spread(total, min(fitted, total - held))
+    rest = sorted(set(range(total)) - set(chosen))
+    return chosen, [rest[k] for k in spread(len(rest), held)]
+
+
+def scores_of(graph: Graph) -> list[Tensor]:
+    """What a Softmax or Sigmoid makes an output of, through nothing but moves: where outputs are at the end of their
+    range, it shows what they do not."""
+    producers, found = graph.producers(), list[Tensor]()
+    for t in graph.outputs:
+        node = producers.get(t)
+        while node is not None and node.op in (*_ENDS, *_MOVES):
+            x = node.inputs[0]
+            if x is None or x not in producers:
+                break
+            if node.op in _ENDS:
+                found.append(x)
+            node = producers[x]
+    return list(dict.fromkeys(found))
+
+
+class Reference:
+    """A float graph's outputs on samples, to compare other forms of the graph with.
+
+    watched: further tensors of the graph, judged as outputs are. Nothing here depends on `threads`.
+    """
+
+    def __init__(self, graph: Graph, samples: Sequence[Sample], threads: int, watched: Iterable[Tensor] = ()) -> None:
+        self.samples, self.threads, self.inputs = samples, threads, list(graph.inputs)
+        made = {t for n in graph.nodes for t in n.outputs}
+        self.places = [k for k, t in enumerate(graph.outputs) if t.dtype.kind == "f" and t in made]
+        self.outputs = [graph.outputs[k] for k in self.places]
+        self.watched = [t for t in watched if t not in self.outputs]
+        self._values = self._run(graph, [*self.outputs, *self.watched], graph.inputs)
+        self._scored = [self._scores(k) for k in range(len(self.outputs))]
+
+    def outputs_of(self, graph: Graph) -> list[Output]:
+        """How `graph`, another form of the same, does."""
+        return [self._judge(name, k, want, got) for name, k, want, got in self._pairs(graph)]
+
+    def noise(self, graph: Graph, watched: Sequence[Tensor | None] = ()) -> float:
+        """The largest share of an output's, or watched tensor's, energy that is lost, aside from what the mean of each
+        channel is off: correcting biases mends that."""
+        return max((_scatter(want, got) for _, _, want, got in self._pairs(graph, watched)), default=0.0)
+
+    def fidelity(self, graph: Graph, held_back: bool) -> Fidelity | None:
+        """None: no output is float."""
+        outputs = tuple(self.outputs_of(graph))
+        return Fidelity(outputs, len(self.samples), held_back) if outputs and self.samples else None
+
+    def _pairs(
+        self, graph: Graph, watched: Sequence[Tensor | None] = ()
+    ) -> Iterator[tuple[str, int, list[np.ndarray], list[np.ndarray]]]:
+        """(name, number, values here, values in `graph`) of each output, then of the tensors that stand for the
+        watched ones (None: it has no such)."""
+        tensors = [*(graph.outputs[k] for k in self.places), *watched]
+        there = [k for k, t in enumerate(tensors) if t is not None]
+        found = self._run(graph, [t for t in tensors if t is not None], graph.inputs)
+        names = [t.name for t in (*self.outputs, *self.watched)]
+        for at, k in enumerate(there):
+            yield names[k], k, [row[k] for row in self._values], [row[at] for row in found]
+
+    def _run(self, graph: Graph, tensors: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[list[np.ndarray]]:
+        run = Runner(graph, tensors, max(1, self.threads // max(len(self.samples), 1)))
+
+        def one(sample: Sample) -> list[np.ndarray]:
+            fed = {t.name: _fed(t, np.asarray(sample[source.name])) for t, source in zip(inputs, self.inputs)}
+            return run(fed, lambda values: [_real(t, values) for t in tensors])
+
+        with Workers(min(self.threads, max(len(self.samples), 1))) as workers:
+            return list(workers.each(one, self.samples))
+
+    def _scores(self, k: int) -> bool:
+        """Whether the output looks like classes: rows of probabilities, or one row of which the best varies."""
+        values = [row[k] for row in self._values]
+        if any(v.ndim < 1 or v.shape[-1] < 2 for v in values):
+            return False
+        if all((v >= 0).all() and (np.abs(v.sum(axis=-1) - 1) < _SUM).all() for v in values):
+            return True
+        return all(v.size == v.shape[-1] for v in values) and len({int(v.argmax()) for v in values}) > 1
+
+    def _judge(self, name: str, k: int, wanted: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> Output:
+        signal = noise = other = product = 0.0
+        same = rows = 0
+        for want, got in zip(wanted, found):
+            want, got = want.astype(np.float64), got.astype(np.float64)
+            if not np.isfinite(got).all():
+                return Output(name, _FLOOR, 0.0, None)
+            signal, other = signal + float(np.square(want).sum()), other + float(np.square(got).sum())
+            noise, product = noise + float(np.square(want - got).sum()), product + float((want * got).sum())
+            if k < len(self._scored) and self._scored[k]:
+                equal = want.argmax(axis=-1) == got.argmax(axis=-1)
+                same, rows = same + int(equal.sum()), rows + equal.size
+        norm = math.sqrt(signal * other)
+        cosine = round(product / norm, 6) if norm else float(noise == 0)
+        return Output(name, _decibels(signal, noise), cosine, round(same / rows, 6) if rows else None)
+
+
+def _scatter(wanted: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
+    if not all(np.isfinite(got).all() for got in found):
+        return math.inf
+    signal = sum(float(np.square(want, dtype=np.float64).sum()) for want in wanted)
+    errors = [want.astype(np.float64) - got for want, got in zip(wanted, found)]
+    rows = [e.reshape(-1, e.shape[-1]) if e.ndim else e.reshape(1, 1) for e in errors]
+    count = sum(map(len, rows))
+    mean = sum(r.sum(axis=0) for r in rows) / count
+    noise = float(sum(np.square(r - mean).sum() for r in rows)) * count / max(count - 1, 1)
+    return noise / signal if signal > 0 else math.inf if noise > 0 else 0.0
+
+
+def _decibels(signal: float, noise: float) -> float:
+    if noise == 0:
+        return math.inf
+    return max(_FLOOR, round(10 * math.log10(signal / noise), 3)) if signal > 0 else _FLOOR
+
+
+def _fed(t: Tensor, a: np.ndarray) -> np.ndarray:
+    """What the graph's input gets: codes, when it takes codes."""
+    return a if t.quant is None or t.dtype.kind == "f" else quantize_f32(a, t.quant, t.dtype)
+
+
+def _real(t: Tensor, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    """A copy of the tensor's real value."""
+    a = values[t.name]
+    return np.array(a) if t.quant is None or t.dtype.kind == "f" else dequantize(a, t.quant)

@@ -1,0 +1,203 @@
+"""Which nodes compute on int8 codes, which stay in float, and why.
+
+Everything with an int8 meaning computes on codes. Two exceptions: the layer that produces a graph output takes codes
+and gives float (its accumulator is never rounded to 8 bits, so logits do not tie and nothing is clipped), and what only
+moves or rescales values behind it (Softmax, Reshape) runs in float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...converter.ir import Graph, Node, Tensor
+from ...converter.numeric.qparams import foldable
+from ...converter.schema.op import Quant, row
+from .masks import mask_carriers
+
+LOSSY = "codes there cost the outputs too much"
+
+
+@dataclass
+class Placement:
+    """The decision for every node of a graph.
+
+    integer: codes in, codes out. last: codes in, float out. why: the reason of every other node.
+    """
+
+    integer: set[Node] = field(default_factory=set)
+    last: set[Node] = field(default_factory=set)
+    why: dict[Node, str] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> set[Node]:
+        return self.integer | self.last
+
+
+def cell_of(node: Node) -> Quant:
+    return row(node.op).quant or Quant(int8=False)
+
+
+def weight_index(node: Node) -> int | None:
+    """The input that is a constant float weight, None when the node has none."""
+    cell = cell_of(node)
+    if cell.output == "same" or len(cell.weights) != 1:
+        return None
+    w = node.input(cell.weights[0])
+    return cell.weights[0] if w is not None and w.is_const and w.dtype.kind == "f" else None
+
+
+def data_inputs(node: Node) -> list[int]:
+    """The inputs that carry activations or constant operands: float, neither weight nor bias."""
+    cell, weight = cell_of(node), weight_index(node)
+    return [
+        i
+        for i, t in enumerate(node.inputs)
+        if t is not None and t.dtype.kind == "f" and i != weight and not (weight is not None and i == cell.bias)
+    ]
+
+
+def moves(node: Node) -> bool:
+    """Whether the output's codes are input codes: input and output share scale and zero point.
+
+    An average pool does too, as the kernels of MindSpore Lite want it; a window's mean is in its values' range.
+    """
+    extreme = node.op == "Reduce" and node.attrs["mode"] in ("max", "min")
+    return cell_of(node).output == "same" or node.op == "AveragePool" or extreme
+
+
+def place(
+    graph: Graph,
+    kept: Iterable[Node] = (),
+    lossy: Iterable[Node] = (),
+    *,
+    target: str = "bitlite",
+    integer_output: bool = False,
+) -> Placement:
+    """Decides for every node. kept: nodes that a user wants in float. lossy: those that codes would cost the outputs
+    too much. integer_output: outputs are codes too."""
+    plan, kept, lossy = Placement(), set(kept), set(lossy)
+    masks = mask_carriers(graph, lambda node: bool(cell_of(node).weights))
+    for node in graph.nodes:
+        reason = "kept in float on request" if node in kept else _obstacle(node, target) or masks.get(node, "")
+        if not reason and node in lossy:
+            reason = LOSSY
+        if reason:
+            plan.why[node] = reason
+        else:
+            plan.integer.add(node)
+    if not integer_output:
+        _end_in_float(graph, plan)
+    _leave_idle_moves(graph, plan)
+    return plan
+
+
+def _obstacle(node: Node, target: str) -> str:
+    cell, definition = cell_of(node), row(node.op)
+    if not cell.int8 or (definition.integer is None and not cell.table):
+        return "no int8 form"
+    if target == "mslite" and (fault := cell.foreign_to_mslite(node)):
+        return fault
+    if any(t.dtype != np.float32 for t in node.outputs):
+        return f"computes {node.outputs[0].dtype}"
+    if any(0 in (t.shape or ()) for t in node.outputs):
+        return "its output is empty"
+    inputs = [node.inputs[i] for i in data_inputs(node)]
+    if not inputs or any(t.dtype != np.float32 for t in inputs):  # pyright: ignore[reportOptionalMemberAccess]
+        return "its input is not float32"
+    if not foldable(node.attrs.get("act", "none")):
+        return f"fused {node.attrs['act']} is not a clamp"
+    if node.op == "Reduce" and node.attrs.get("mode") not in ("mean", "sum", "max", "min"):
+        return f"reduction {node.attrs.get('mode')} has no int8 form"
+    weight = weight_index(node)
+    if cell.conv_family and weight is None:
+        return "its weight is computed"
+    bias = node.input(cell.bias) if cell.bias is not None else None
+    if bias is not None and (weight is None or not bias.is_const):
+        return "its bias is computed" if not bias.is_const else "a bias without a constant weight"
+    if any(t is not None and t.is_const and t.quant is not None and t.dtype.kind in "iu" for t in node.inputs):
+        return "holds a weight that is quantized already"
+    for i in (*data_inputs(node), *(() if weight is None else (weight,))):
+        t = node.inputs[i]
+        if t is not None and t.data is not None and not np.isfinite(t.data).all():
+            return f"constant {t.name!r} holds NaN or infinity"
+    return ""
+
+
+def foreign_to_mslite(plan: Placement) -> list[str]:
+    """Operators on codes that MindSpore Lite has no kernel for, or one that goes wrong by more than rounding."""
+    return sorted({n.op for n in plan.integer if not cell_of(n).mslite_close and _obstacle(n, "mslite")})
+
+
+def wants_fixed_sizes(plan: Placement) -> list[str]:
+    """Means and pads on codes that MindSpore Lite refuses: it looks at the sizes before it knows them."""
+    found = (n for n in plan.integer if n.op in ("Reduce", "Pad"))
+    return sorted(n.name for n in found if not n.inputs[0].is_static)  # pyright: ignore
+
+
+def _end_in_float(graph: Graph, plan: Placement) -> None:
+    producers, consumers = graph.producers(), graph.consumers()
+    pending, stuck = list(dict.fromkeys(graph.outputs)), list[Tensor]()
+    done, moved = set[Tensor](), True
+    while pending or moved:
+        if not pending:
+            # What was read as codes a moment ago may be free now.
+            pending, stuck, moved = stuck, [], False
+            continue
+        t = pending.pop()
+        node = producers.get(t)
+        if node is None or node in plan.last or t in done:
+            continue
+        if any(c in plan.integer for y in node.outputs for c in consumers.get(y, ())):
+            stuck.append(t)
+            continue
+        moved = True
+        done.add(t)
+        if _passive(node):
+            if node in plan.integer:
+                plan.integer.discard(node)
+                plan.why[node] = "after the last layer, whose output is float"
+            pending += [x for x in node.inputs if x is not None and not x.is_const]
+        elif node in plan.integer:
+            plan.integer.discard(node)
+            plan.last.add(node)
+
+
+def _passive(node: Node) -> bool:
+    """Moves or rescales values: what may follow the last layer."""
+    cell = cell_of(node)
+    count = len([t for t in node.inputs if t is not None and not t.is_const])
+    if count == 0 or (count > 1 and cell.output != "same"):
+        return False
+    return weight_index(node) is None and (cell.output in ("same", "fixed") or cell.table or not cell.int8)
+
+
+def _leave_idle_moves(graph: Graph, plan: Placement) -> None:
+    """Moves of float values to float readers would only add casts."""
+    producers, consumers = graph.producers(), graph.consumers()
+    changed = True
+    while changed:
+        changed = False
+        for node in graph.nodes:
+            if node not in plan.integer or cell_of(node).output != "same":
+                continue
+            sources = [t for i in data_inputs(node) if (t := node.inputs[i]) is not None and not t.is_const]
+            from_codes = any(t not in producers or producers[t] in plan.integer for t in sources)
+            to_codes = any(c in plan.layers for t in node.outputs for c in consumers.get(t, ()))
+            if not from_codes or (not to_codes and all(t not in producers for t in sources)):
+                plan.integer.discard(node)
+                plan.why[node] = "moves float values between float operators"
+                changed = True
+
+
+def tensors_in_codes(graph: Graph, plan: Placement) -> list[Tensor]:
+    """Every tensor that exists as codes, in order: what int8 layers read and write, constant operands among them."""
+    found: dict[Tensor, None] = {}
+    for node in graph.nodes:
+        if node in plan.layers:
+            found.update(dict.fromkeys(node.inputs[i] for i in data_inputs(node)))  # pyright: ignore
+        if node in plan.integer:
+            found.update(dict.fromkeys(node.outputs))
+    return list(found)

@@ -1,0 +1,217 @@
+"""Weight codes that keep a layer's output, not each weight: coordinate descent on ‖X (ŵ - w)‖² over calibration rows.
+
+X are the codes that reach the layer through the already quantized prefix. The mean is left out (the bias corrects it),
+and a ridge keeps ŵ near w where the rows say nothing. Each step sets one input's weight, in all output channels at
+once, to the best code given the others (as COMQ, Zhang et al. 2024). X'X is a sum of integers, exact in any order, and
+the rest elementwise float64 in a fixed order: the same codes on every instruction set, for any number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...converter.ir import Node
+from ...converter.numeric.pairs import MOST
+from .paired_weights import addends
+from .walk import Walk
+
+WHOLE = 4608  # inputs (512 of a 3×3 kernel) of which all products are taken, 170 MB of them
+BLOCK = 2048
+ROWS = 2048  # at most 2^15, whose products of 9-bit numbers int32 holds
+SWEEPS = 3
+RIDGE = 0.01
+
+
+def refine(walk: Walk, node: Node, *, pairs: bool = False, ridge: float = RIDGE, sweeps: int = SWEEPS) -> None:
+    """Replaces the codes of the layer's weight, in place; what has no rows (transposed convolutions) stays, and so does
+    what other layers read as well, whose inputs are not those of this one.
+
+    A weight of more than WHOLE inputs is rounded BLOCK of them at a time, as if blocks had nothing to do with each
+    other: memory does not grow with the square of the inputs. pairs: neighbours among codes that onnxruntime adds in
+    pairs stay within `pairs.MOST`.
+    """
+    layer = walk.made.layers[node]
+    w, codes, quant = node.inputs[1], layer.weight.data, layer.weight.quant
+    if w is None or w.data is None or codes is None or quant is None or quant.axis not in (0, None):
+        return
+    if layer.weight in walk.made.shared or (rows := Rows.of(walk, node)) is None:
+        return
+    channels = w.data.shape[0]
+    batch = channels if rows.by_channel else 1
+    most = MOST if pairs and addends(node, codes) is not None else np.inf
+    limits = (-1.0, 0.0) if quant.bits == 1 else (-(2.0 ** (quant.bits - 1)) + 1, 2.0 ** (quant.bits - 1) - 1)
+    scale = np.broadcast_to(quant.scale, channels).reshape(batch, 1, -1)
+    shape = (batch, channels // batch, w.data.size // max(channels, 1))
+    real, rounded = w.data.reshape(shape), np.array(codes).reshape(shape)
+    parts = [slice(None)] if rows.by_channel else blocks(shape[2])
+    if len(parts) > 1:
+        walk.made.notes.append(
+            f"{node.name}: its {shape[2]} inputs are rounded in {len(parts)} blocks, each on its own"
+        )
+    for part in parts:
+        q = np.ascontiguousarray(rounded[:, :, part].transpose(0, 2, 1), np.float64)
+        wanted = np.ascontiguousarray(real[:, :, part].transpose(0, 2, 1), np.float64)
+        wanted /= scale
+        descend(rows.gram(part), wanted, q, limits, ridge, sweeps, walk.threads, most)
+        rounded[:, :, part] = q.transpose(0, 2, 1)
+    layer.weight.data = rounded.reshape(codes.shape)
+
+
+def blocks(inputs: int) -> list[slice]:
+    """The parts of a layer's inputs that are rounded at once; none begins within a pair."""
+    count = 1 if inputs <= WHOLE else -(-inputs // BLOCK)
+    size = -(-inputs // count // 2) * 2
+    return [slice(begin, min(begin + size, inputs)) for begin in range(0, inputs, size)]
+
+
+def descend(
+    gram: np.ndarray,
+    real: np.ndarray,
+    q: np.ndarray,
+    limits: tuple[float, float],
+    ridge: float = RIDGE,
+    sweeps: int = SWEEPS,
+    threads: int = 1,
+    pair: float = np.inf,
+) -> None:
+    """Improves codes q [batch, K, O] for real ones, in place; gram [batch, K, K] gets the ridge."""
+    from ... import _native
+
+    diagonal = np.einsum("bkk->bk", gram)
+    diagonal += ridge * diagonal.mean(axis=1, keepdims=True) + 1e-9
+    if (q == real).all():
+        return
+    columns = q.shape[2]
+    share = -(-columns // (32 * threads)) * 32  # what a kernel takes at once is 32 or less
+    parts = [(begin, min(begin + share, columns)) for begin in range(0, columns, share)]
+    low, high = limits
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        list(pool.map(lambda part: _native.descend(gram, real, q, part[0], part[1], low, high, pair, sweeps), parts))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A layer's centred inputs in units of codes, from at most ROWS of its outputs.
+
+    count: samples that they come from. rows(sample): int16 [rows, taps, C]. by_channel: each channel by itself.
+    """
+
+    walk: Walk
+    count: int
+    rows: Callable[[int], np.ndarray]
+    by_channel: bool
+
+    @classmethod
+    def of(cls, walk: Walk, node: Node, limit: int = ROWS) -> Rows | None:
+        """None where there are none to be had."""
+        twin = walk.made.twin[node.inputs[0]]  # pyright: ignore[reportArgumentType]
+        w = node.inputs[1]
+        assert twin.quant is not None
+        if w is None or w.data is None or node.op not in ("Conv", "FullyConnected"):
+            return None
+        group = node.attrs.get("group", 1)
+        if group not in (1, w.data.shape[0]) or (group != 1 and w.data.shape[-1] != 1):
+            return None
+        zero = int(twin.quant.zero_point[0])
+        count = min(walk.count, limit)
+        per_sample = limit // count
+        spots: dict[tuple[int, ...], Spots] = {}
+
+        def rows(sample: int) -> np.ndarray:
+            x = walk.codes.get(twin, sample)
+            if x.shape not in spots:
+                spots[x.shape] = Spots.of(node, x.shape, per_sample)
+            return spots[x.shape].rows(x, zero)
+
+        return cls(walk, count, rows, group != 1)
+
+    def gram(self, part: slice = slice(None)) -> np.ndarray:
+        """X'X of some of the inputs, float64 [batch, K, K]."""
+        if self.by_channel:
+            return _gram_by_channel(self.walk.each(self.rows, self.count))
+
+        def flat(sample: int) -> np.ndarray:
+            found = self.rows(sample)
+            return np.ascontiguousarray(found.reshape(len(found), -1)[:, part])
+
+        return _gram(np.concatenate(list(self.walk.each(flat, self.count))), self.walk.threads)
+
+
+def _gram(x: np.ndarray, threads: int) -> np.ndarray:
+    """The centred product of int16 [rows, K], float64 [1, K, K]."""
+    from ... import _native
+
+    gram = np.empty((x.shape[1], x.shape[1]))
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        list(pool.map(lambda part: _native.gram(x, gram, part, threads), range(threads)))
+    return gram[None]
+
+
+def _gram_by_channel(found: Iterable[np.ndarray]) -> np.ndarray:
+    """The centred product within each channel of int16 [rows, taps, C], float64 [C, taps, taps]."""
+    from ... import _native
+
+    products = sums = None
+    count = 0
+    for x in found:
+        if products is None or sums is None:
+            taps, channels = x.shape[1:]
+            products, sums = np.zeros((channels, taps, taps), np.int32), np.zeros((channels, taps), np.int32)
+        _native.gram_by_channel(x, products, sums)
+        count += len(x)
+    assert products is not None and sums is not None
+    total = sums.astype(np.float64)
+    return products - total[:, :, None] * (total[:, None, :] / count)
+
+
+@dataclass(frozen=True)
+class Spots:
+    """The elements of an input that some of a layer's outputs are made from.
+
+    at: int64 [rows, taps], places in the input as [places, C]. inside: which of them are not padding, None for all.
+    """
+
+    at: np.ndarray
+    inside: np.ndarray | None
+
+    @classmethod
+    def of(cls, node: Node, shape: tuple[int, ...], limit: int) -> Spots:
+        """Those of at most `limit` outputs, evenly spread, for an input of this shape."""
+        w = node.inputs[1]
+        assert w is not None and w.data is not None
+        if node.op == "FullyConnected":
+            return cls(_spread(int(np.prod(shape)) // w.data.shape[1], limit)[:, None], None)
+        kernel, pad = w.data.shape[1:-1], node.attrs["pad"]
+        stride, dilation = node.attrs["stride"], node.attrs["dilation"]
+        sizes = [
+            (n + pad[2 * d] + pad[2 * d + 1] - (kernel[d] - 1) * dilation[d] - 1) // stride[d] + 1
+            for d, n in enumerate(shape[1:-1])
+        ]
+        where = np.unravel_index(_spread(int(np.prod([shape[0], *sizes])), limit), [shape[0], *sizes])
+        at, inside = where[0][:, None], np.ones((len(where[0]), 1), bool)
+        for d, n in enumerate(shape[1:-1]):
+            place = where[d + 1][:, None] * stride[d] - pad[2 * d] + np.arange(kernel[d]) * dilation[d]
+            fits = (place >= 0) & (place < n)
+            at = (at[:, :, None] * n + np.where(fits, place, 0)[:, None, :]).reshape(len(at), -1)
+            inside = (inside[:, :, None] & fits[:, None, :]).reshape(len(at), -1)
+        return cls(at, None if inside.all() else inside)
+
+    def rows(self, x: np.ndarray, zero: int) -> np.ndarray:
+        """The codes less their zero point, int16 [rows, taps, C]; padding is 0."""
+        places = x.reshape(-1, x.shape[-1])
+        found = places[self.at].astype(np.int16)
+        found -= np.int16(zero)
+        if self.inside is not None:
+            found[~self.inside] = 0
+        return found
+
+
+def _spread(n: int, limit: int) -> np.ndarray:
+    """Indices of at most `limit` of n, evenly spread with a shift so that rows of an image differ in column."""
+    if n <= limit:
+        return np.arange(n)
+    return (np.arange(limit, dtype=np.int64) * n + n // 2) // limit

@@ -1,0 +1,1 @@
+"""Weights alone: WeightQuant and DynamicQuant."""

@@ -1,0 +1,81 @@
+"""DynamicQuant: int8 weights, and layers that quantize their inputs while running.
+
+Needs no data. Weights are symmetric, one scale per output channel; activations have one range per tensor and run. What
+such a layer computes is `converter/ops/_support/integer.py`: exact integer sums, float output.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ...converter.execute import is_quantized
+from ...converter.ir import Graph, Node
+from ...converter.schema.op import row
+from .weight_quant import WeightRow, WeightSettings, quantize_graph_weights
+
+# A container name that asks for zero points of 0 and no correction: what integer kernels take.
+_SYMMETRIC = "onnx"
+
+
+@dataclass
+class Dynamic:
+    """What was quantized.
+
+    Args:
+        weights: a row per weight, as for WeightQuant. layers: names of the layers that compute on integers.
+        why: name → why a layer with an int8 weight computes in float.
+    """
+
+    weights: list[WeightRow] = field(default_factory=list)
+    layers: list[str] = field(default_factory=list)
+    why: dict[str, str] = field(default_factory=dict)
+
+    def notes(self) -> list[str]:
+        lines = [f"{len(self.layers)} layers quantize their inputs while running"]
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.why.items():
+            reasons.setdefault(reason, []).append(name)
+        for reason, names in reasons.items():
+            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            lines.append(f"only the weights are int8: {shown} ({reason})")
+        return lines
+
+
+def quantize_dynamic(graph: Graph, settings: WeightSettings) -> Dynamic:
+    """Gives weights their int8 codes and marks the layers that then quantize their inputs, in place.
+
+    Raises:
+        UsageError: keep_float or layer_bits names nothing in the graph.
+    """
+    found = Dynamic(quantize_graph_weights(graph, replace(settings, bits=8, container=_SYMMETRIC)))
+    for node in graph.nodes:
+        cell = row(node.op).quant
+        weights = [node.input(i) for i in cell.weights] if cell is not None else []
+        if not any(w is not None and w.is_const and is_quantized(w) for w in weights):
+            continue
+        reason = _obstacle(node)
+        if reason:
+            found.why[node.name] = reason
+        else:
+            node.attrs["dynamic"] = True
+            found.layers.append(node.name)
+    return found
+
+
+def _obstacle(node: Node) -> str:
+    """Why the node computes in float though its weight is int8."""
+    from ...converter.ops._support.integer import is_dynamic
+    from ...converter.ops.recurrent.rnn import is_dynamic_recurrent
+
+    if "dynamic" not in node.attrs:
+        return f"{node.op} has no form with inputs quantized while running"
+    if node.op == "Conv" and node.attrs["group"] > 1 and node.inputs[1].shape[-1] == 1:  # pyright: ignore
+        return "a depthwise convolution would not gain"
+    if node.inputs[0].rank is None or node.inputs[0].rank < 2:  # pyright: ignore
+        return "its input is a vector"
+    recurrent = len(row(node.op).quant.weights) > 1  # pyright: ignore[reportOptionalMemberAccess]
+    axis = row(node.op).quant.channel_axis(node)  # pyright: ignore
+    node.attrs["dynamic"] = True
+    fits = is_dynamic_recurrent(node) if recurrent else axis is not None and is_dynamic(node, axis)
+    node.attrs["dynamic"] = False
+    return "" if fits else "its types or scales do not fit"

@@ -1,0 +1,219 @@
+"""WeightQuant: decides which weights are stored as integers of 1 to 16 bits, and gives them their codes.
+
+The arithmetic and the gates are in `weight_math`; a quantized weight is an integer constant with a `QuantParam`, and
+the operator that reads it computes with the reals it stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...converter.errors import UnsupportedError, UsageError
+from ...converter.ir import Graph, Node, Tensor
+from ...converter.schema.op import row
+from ..ptq.probe import PROBED_BITS, keep_usable
+from ..selection import select
+from ..selectors import Selector, parse_selector
+from .symmetric_weights import quantize_symmetric
+from .weight_math import Weight, gate, quantize_weight, quantize_weights
+
+
+@dataclass(frozen=True)
+class WeightSettings:
+    """What `quantize_graph_weights` is asked for; the fields are those of `ConvertOptions`.
+
+    container: what the weights are written to, when that is no .ms: then zero points are 0, without
+    a correction, and a width that it cannot hold is refused. chosen: node name → bits, where layer_bits says nothing.
+    alone: a weight's codes do not depend on what other weights have the same width.
+    """
+
+    bits: int = 8
+    min_size: int = 0
+    min_channels: int = 16
+    gain_gate: bool = True
+    correction: bool = True
+    per_channel: bool = True
+    keep_float: Sequence[Selector] = ()
+    layer_bits: tuple[tuple[str, int], ...] = ()
+    container: str = ""
+    chosen: Mapping[str, int] = field(default_factory=dict)
+    alone: bool = False
+
+
+# The widths of constants that other formats hold.
+WIDTHS = {"tflite": (4, 8), "onnx": (4, 8, 16)}
+
+
+@dataclass
+class WeightRow:
+    """One weight of the model, as the report shows it.
+
+    Args:
+        layer: the node that reads it (the first, when several do). bits: 32 (or 16) when it stays float.
+        before: bytes in the source. reason: why it stays float, "" when it is quantized.
+    """
+
+    layer: str
+    op: str
+    tensor: str
+    shape: tuple[int, ...]
+    bits: int
+    before: int
+    reason: str = ""
+
+
+def quantize_graph_weights(
+    graph: Graph, settings: WeightSettings, kept: Collection[Node] | None = None
+) -> list[WeightRow]:
+    """Replaces weights by their codes, in place. Returns one row per weight, in graph order.
+
+    kept: the nodes that keep theirs, instead of those that settings.keep_float names.
+
+    Raises:
+        UsageError: keep_float or layer_bits names nothing in the graph.
+    """
+    kept = select(graph, settings.keep_float) if kept is None else kept
+    widths = named_widths(graph, settings)
+    rows: list[WeightRow] = []
+    chosen: dict[int, list[tuple[Tensor, Weight]]] = {}
+    users: dict[Tensor, tuple[Node, int | None]] = {}
+    for node in graph.nodes:
+        cell = row(node.op).quant
+        for index in cell.weights if cell is not None else ():
+            w = node.input(index)
+            if cell is None or w is None or w.data is None or w.dtype.kind != "f" or w.data.ndim < 2:
+                continue
+            axis = cell.channel_axis(node) if settings.per_channel else None
+            if w in users:
+                first, known = users[w]
+                if known != axis:
+                    _drop(chosen, w, rows, f"tied between {first.name} and {node.name}, whose channels differ")
+                continue
+            users[w] = (node, axis)
+            bits = widths.get(node, settings.chosen.get(node.name, settings.bits))
+            reason = (
+                "kept in float on request"
+                if node in kept
+                else gate(
+                    w.data.shape,
+                    axis,
+                    bits,
+                    conv=cell.conv_family,
+                    min_size=settings.min_size,
+                    min_channels=settings.min_channels,
+                    gain=settings.gain_gate,
+                )
+            )
+            if not reason and not np.isfinite(w.data).all():
+                reason = "holds NaN or infinity"
+            rows.append(
+                WeightRow(
+                    node.name,
+                    node.op,
+                    w.name,
+                    w.data.shape,
+                    w.dtype.itemsize * 8 if reason else bits,
+                    w.data.nbytes,
+                    reason or "",
+                )
+            )
+            if not reason:
+                _check_width(node, bits, settings.container)
+                weight = Weight(w.data.astype(np.float32, copy=False), axis, kernel=cell.conv_family)
+                chosen.setdefault(bits, []).append((w, weight))
+    for bits, group in chosen.items():
+        weights = [weight for _, weight in group]
+        if settings.container in WIDTHS:
+            made = [quantize_symmetric(weight, bits) for weight in weights]
+        elif settings.alone:
+            made = [quantize_weight(weight, bits, correction=settings.correction) for weight in weights]
+        else:
+            made = quantize_weights(weights, bits, correction=settings.correction)
+            if bits in PROBED_BITS and settings.correction:
+                made = keep_usable(graph, [tensor for tensor, _ in group], weights, made, bits)
+        for (tensor, _), (codes, params) in zip(group, made):
+            tensor.data, tensor.dtype, tensor.quant = codes, codes.dtype, params
+    return rows
+
+
+def _check_width(node: Node, bits: int, container: str) -> None:
+    widths = WIDTHS.get(container)
+    if widths is not None and bits not in widths:
+        nearest = min(widths, key=lambda width: (abs(width - bits), -width))
+        raise UnsupportedError(
+            f"{node.name} ({node.op}): weights of {bits} bits have no form in {container}, the nearest is {nearest}",
+            hint=f"--bitNum={nearest} or --outputFormat=MS",
+        )
+
+
+def _drop(chosen: dict[int, list[tuple[Tensor, Weight]]], w: Tensor, rows: list[WeightRow], reason: str) -> None:
+    for group in chosen.values():
+        group[:] = [(t, weight) for t, weight in group if t is not w]
+    for found in rows:
+        if found.tensor == w.name and not found.reason:
+            found.reason, found.bits = reason, w.dtype.itemsize * 8
+
+
+def named_widths(graph: Graph, settings: WeightSettings) -> dict[Node, int]:
+    """The bits of the nodes that layer_bits names. Raises UsageError where it names nothing."""
+    widths: dict[Node, int] = {}
+    for text, bits in settings.layer_bits:
+        found = select(graph, (parse_selector(text),))
+        if not found:
+            raise UsageError(f"layerBits: {text!r} names no node of the model")
+        widths |= dict.fromkeys(found, bits)
+    return widths
+
+
+def store_float16(graph: Graph) -> list[str]:
+    """Turns the remaining float32 weights and biases into float16, in place. Returns why some stay."""
+    notes = []
+    limit = float(np.finfo(np.float16).max)
+    layers, others = _of_layers(graph)
+    if others:
+        ops = ", ".join(sorted(set(others.values())))
+        notes.append(f"{len(others)} constants stay float32: operands of {ops} are no weights, and have one type")
+    for tensor in graph.constants():
+        if tensor not in layers or tensor.data is None or tensor.dtype != np.float32 or tensor.quant is not None:
+            continue
+        if tensor.data.size and not (np.abs(tensor.data) <= limit).all():
+            notes.append(f"{tensor.name} stays float32: it holds values beyond float16's {limit:g}")
+            continue
+        tensor.data = tensor.data.astype(np.float16)
+        tensor.dtype = tensor.data.dtype
+    return notes
+
+
+def _of_layers(graph: Graph) -> tuple[set[Tensor], dict[Tensor, str]]:
+    """Constants that layers alone read, as weight or bias, which all formats take as float16; and the float32 rest,
+    each with the operator that reads it."""
+    layers: set[Tensor] = set()
+    others: dict[Tensor, str] = {}
+    for node in graph.nodes:
+        cell = row(node.op).quant
+        places = (*cell.weights, cell.bias) if cell is not None else ()
+        for k, t in enumerate(node.inputs):
+            if t is None or not t.is_const or t.dtype != np.float32:
+                continue
+            if k in places:
+                layers.add(t)
+            else:
+                others[t] = node.op
+    return layers - set(others) - set(graph.outputs), others
+
+
+def keep_float16(graph: Graph) -> None:
+    """Stores as float16, in place, what layers alone read and float16 holds exactly.
+
+    Of a source that stores its weights so: what its passes have left of them is as small as it was.
+    """
+    for t in _of_layers(graph)[0]:
+        if t.data is None or t.quant is not None:
+            continue
+        with np.errstate(over="ignore"):
+            half = t.data.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), t.data):
+            t.data, t.dtype = half, half.dtype

@@ -1,0 +1,85 @@
+"""Bias correction and the walk behind it."""
+
+import numpy as np
+import pytest
+from bitlite.converter.ir import Tensor
+from bitlite.converter.numeric.qparams import INT32_MAX, QuantParam, dequantize
+from bitlite.native.session import Session
+from bitlite.quant.ptq.bias_correction import add_to_bias
+from bitlite.quant.ptq.emit import Layer
+from bitlite.quant.ptq.post_training import Settings, quantize_graph
+from bitlite.quant.ptq.walk import Store
+
+
+def layer(values, scale=0.5, last=False):
+    data = np.asarray(values, np.float32 if last else np.int32)
+    quant = None if last else QuantParam(np.full(len(data), scale), np.zeros(len(data), np.int32), 0, 32)
+    return Layer(None, None, None, Tensor("b", data.dtype, data.shape, data, quant), 1.0, last)
+
+
+def test_shifts_are_rounded_to_whole_steps():
+    one = layer([10, -3, 0])
+    done = add_to_bias(one, np.array([1.2, -0.6, 0.1]))
+    assert one.bias.data.tolist() == [12, -4, 0] and done.tolist() == [1.0, -0.5, 0.0]
+
+
+def test_a_bias_near_the_limit_is_left_alone():
+    big = int(0.59 * INT32_MAX)
+    one = layer([big, 5])
+    add_to_bias(one, np.array([0.1 * INT32_MAX, 0.5]))
+    assert one.bias.data.tolist() == [big, 6]
+
+
+def test_a_float_bias_takes_the_shift_as_it_is():
+    one = layer([1.0, 2.0], last=True)
+    add_to_bias(one, np.array([0.25, -0.5]))
+    assert one.bias.data.tolist() == [1.25, 1.5] and one.bias.data.dtype == np.float32
+
+
+@pytest.mark.parametrize("how", ["sequential", "lockstep", "off"])
+def test_means_of_the_layers_outputs(network, samples, how):
+    """After sequential correction every layer's mean over the samples is that of the float network."""
+    graph = network(softmax=False)
+    result = quantize_graph(graph, samples, Settings(bias_correction=how, methods=("MAX_MIN",)))
+    worst = 0.0
+    for node, made in result.made.layers.items():
+        twin = made.node.outputs[0]
+        found = []
+        for g, t in ((result.source, node.outputs[0]), (result.graph, twin)):
+            view = g.copy()
+            view.outputs = [next(u for n in view.nodes for u in n.outputs if u.name == t.name)]
+            view.prune()
+            session = Session(view)
+            values = [next(iter(session.run(dict(s)).values())) for s in samples]
+            if t.quant is not None and t.dtype == np.int8:
+                values = [dequantize(v, t.quant) for v in values]
+            found.append(np.concatenate([v.reshape(-1, v.shape[-1]) for v in values]))
+        real, got = found
+        worst = max(worst, float((np.abs(real.mean(0) - got.mean(0)) / real.std()).max()))
+    assert worst < 0.004 if how == "sequential" else worst < 0.2
+
+
+def test_a_store_gives_back_what_it_took_and_spills_what_is_too_much():
+    store = Store(budget=1 << 20)
+    big, small = Tensor("big", np.dtype("f4"), None), Tensor("small", np.dtype("i1"), None)
+    arrays = [np.random.default_rng(k).standard_normal((200, 300)).astype(np.float32) for k in range(8)]
+    for a in arrays:
+        store.add(big, a)
+        store.add(small, a[:2].astype(np.int8))
+    assert store.used <= (1 << 20) + 8 * 600
+    assert all(np.array_equal(store.get(big, k), a) for k, a in enumerate(arrays))
+    assert np.array_equal(store.get(small, 3), arrays[3][:2].astype(np.int8))
+    store.drop(big)
+    store.drop(small)
+    assert store.used == 0
+
+
+def test_a_spilled_walk_computes_the_same(network, samples, monkeypatch):
+    import bitlite.quant.ptq.walk as walk
+
+    made = [quantize_graph(network(), samples, Settings())]
+    monkeypatch.setattr(walk, "_SMALL", 0)
+    monkeypatch.setattr(walk.Store.__init__, "__defaults__", (0,))
+    made.append(quantize_graph(network(), samples, Settings(measure=True)))
+    for a, b in zip(*(m.graph.constants() for m in made)):
+        assert np.array_equal(a.data, b.data)

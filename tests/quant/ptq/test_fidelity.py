@@ -1,0 +1,85 @@
+"""What a conversion says of its own loss: on which samples, of which outputs, and that it is what a run shows."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from bitlite.converter.ir import Graph
+from bitlite.converter.schema.builder import Builder
+from bitlite.quant.ptq.fidelity import Reference, hold_back, spread
+from bitlite.quant.ptq.post_training import Settings, quantize_graph
+
+
+@pytest.mark.parametrize("total, fitted", [(100, 64), (64, 64), (40, 64), (20, 64), (1000, 64)])
+def test_samples_that_judge_are_none_that_codes_are_fitted_to(total, fitted):
+    chosen, held = hold_back(total, fitted)
+    assert len(held) == max(4, total // 10) and not set(held) & set(chosen)
+    assert len(chosen) == min(fitted, total - len(held)) and held == sorted(held)
+
+
+def test_of_a_hundred_samples_holding_back_takes_none_from_the_fit():
+    assert hold_back(100, 64)[0] == spread(100, 64)
+
+
+def test_of_few_samples_none_is_spared():
+    chosen, held = hold_back(19, 64)
+    assert chosen == held == list(range(19))
+
+
+def test_the_figures_are_those_of_a_run(network, samples, sqnr):
+    from bitlite.native.session import Session
+
+    result = quantize_graph(network(), samples, Settings())
+    _, held = hold_back(len(samples), Settings().subset)
+    rows = list(samples.only(held))
+    want, got = (
+        np.concatenate([next(iter(Session(g).run(row).values())) for row in rows]).astype(np.float64)
+        for g in (network(), result.graph)
+    )
+    (output,) = result.fidelity.outputs
+    assert output.sqnr == pytest.approx(sqnr(want, got), abs=0.2)
+    assert output.same_class == np.mean(want.argmax(1) == got.argmax(1))
+    assert result.fidelity.held_back and result.fidelity.samples == len(held)
+
+
+def test_codes_as_outputs_are_judged_by_what_they_stand_for(network, samples):
+    kinds = Settings(input_type="UINT8", output_type="INT8")
+    result = quantize_graph(network(softmax=False), samples, kinds)
+    assert result.graph.outputs[0].dtype == np.int8
+    assert result.fidelity.worst.sqnr > 25
+
+
+def two_outputs(factor=1.0, shift=0.0):
+    graph = Graph("two")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (1, 4))
+    for name, k, b in (("a", 1.0, 0.0), ("b", factor, shift)):
+        (y,) = build.emit("Mul", [x, build.constant(np.float32([k]), "k")], {}, name=name)
+        (y,) = build.emit("Add", [y, build.constant(np.float32([b]), "s")], {}, name=f"{name}/shifted")
+        graph.outputs.append(y)
+    return graph
+
+
+def rows(count=5):
+    rng = np.random.default_rng(2)
+    return [{"x": rng.standard_normal((1, 4)).astype(np.float32)} for _ in range(count)]
+
+
+def test_the_worst_output_is_named():
+    found = Reference(two_outputs(), rows(), 1).fidelity(two_outputs(1.1), held_back=True)
+    assert found.worst is found.outputs[1] and found.worst.sqnr == pytest.approx(20, abs=1e-3)
+    assert math.isinf(found.outputs[0].sqnr)
+    assert "worst of 2 outputs 'b/shifted' 20.0 dB" in found.text() and "not fitted to" in found.text()
+    shown = json.loads(json.dumps(found.as_dict()))
+    assert shown["outputs"][0]["sqnr"] is None and shown["outputs"][1]["sqnr"] == pytest.approx(20, abs=1e-3)
+
+
+def test_too_few_samples_are_told():
+    found = Reference(two_outputs(), rows(), 1).fidelity(two_outputs(1.1), held_back=False)
+    assert "too few to hold some back" in found.text()
+
+
+def test_infinite_outputs_are_as_bad_as_can_be():
+    found = Reference(two_outputs(), rows(), 1).fidelity(two_outputs(1.0, np.inf), held_back=True)
+    assert found.worst.name == "b/shifted" and found.worst.sqnr == -100

@@ -1,0 +1,175 @@
+"""Faults planted in small networks: AUTO leaves in float what int8 destroys, and nothing where all is well."""
+
+import numpy as np
+import pytest
+from bitlite.converter.ir import Graph
+from bitlite.converter.schema.builder import Builder
+from bitlite.quant.ptq.fidelity import POOR
+from bitlite.quant.ptq.islands import Limits, find_islands
+from bitlite.quant.ptq.placement import LOSSY
+from bitlite.quant.ptq.post_training import Settings, quantize_graph
+
+LIMITS = Limits(goal=0.002, floor=0.01, share=0.1, most=0.5, trials=48)
+
+
+def chain(count=32, width=8):
+    graph = Graph("chain")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (1, width))
+    for k in range(count):
+        (x,) = build.emit("Relu", [x], {}, name=f"n{k}")
+    graph.outputs = [x]
+    return graph.nodes
+
+
+def noise_of(costs):
+    """Errors that add up, but for one beyond 1, which hides all others."""
+
+    def noise(kept):
+        return min(1.5, sum(cost for node, cost in costs.items() if node not in kept))
+
+    return noise
+
+
+def test_what_destroys_an_output_is_found_among_many():
+    nodes = chain()
+    costs = dict.fromkeys(nodes, 0.00001) | {nodes[5]: 3.0, nodes[20]: 2.0}
+    found = find_islands(nodes, noise_of(costs), LIMITS)
+    assert found.kept == {nodes[5], nodes[20]} and found.after < LIMITS.goal and found.trials <= LIMITS.trials
+
+
+def test_what_costs_most_goes_first_within_the_share():
+    nodes = chain()
+    costs = dict.fromkeys(nodes, 0.0001) | {nodes[9]: 0.02, nodes[30]: 0.03}
+    found = find_islands(nodes, noise_of(costs), LIMITS)
+    assert {nodes[9], nodes[30]} <= found.kept and found.share <= LIMITS.share
+
+
+def test_what_costs_the_same_everywhere_stays_on_codes():
+    nodes = chain()
+    found = find_islands(nodes, noise_of(dict.fromkeys(nodes, 0.0002)), LIMITS)
+    assert found.share <= LIMITS.share
+
+
+def test_trials_are_bounded():
+    nodes = chain(400)
+    costs = {node: 0.3 if k % 7 == 0 else 0.0 for k, node in enumerate(nodes)}
+    assert find_islands(nodes, noise_of(costs), LIMITS).trials <= LIMITS.trials + 3
+
+
+class Net:
+    """Appends operators with random weights."""
+
+    def __init__(self, shape, seed=0):
+        self.rng, self.graph = np.random.default_rng(seed), Graph("net")
+        self.build = Builder(self.graph)
+        self.x = self.build.input("x", np.float32, shape)
+
+    def const(self, value):
+        return self.build.constant(np.asarray(value, np.float32), "c")
+
+    def op(self, name, kind, inputs, **attrs):
+        return self.build.emit(kind, inputs, attrs, name=name)[0]
+
+    def dense(self, name, x, outputs, scale=1.0):
+        w = self.rng.standard_normal((outputs, x.shape[-1])) / np.sqrt(x.shape[-1]) * scale
+        return self.op(name, "FullyConnected", [x, self.const(w), self.const(self.rng.standard_normal(outputs) * 0.1)])
+
+    def ends(self, *tensors):
+        self.graph.outputs = list(tensors)
+        self.graph.verify()
+        return self.graph
+
+
+def layer_norm_in_parts():
+    """A residual stream with two channels far beyond the others, normalized by Mean, Sub, Square, Mean, Sqrt, Div."""
+    net = Net((1, 12, 32))
+    far = np.ones((32, 1))
+    far[[3, 17]] = 60
+    a = net.dense("stream", net.x, 32, far)
+    mean = net.op("mean", "Reduce", [a], mode="mean", axes=[-1], keep_dims=True)
+    centred = net.op("centred", "Sub", [a, mean])
+    variance = net.op("variance", "Reduce", [net.op("square", "Square", [centred])], mode="mean", axes=[-1],
+                      keep_dims=True)  # fmt: skip
+    deviation = net.op("deviation", "Sqrt", [net.op("epsilon", "Add", [variance, net.const([1e-5])])])
+    normal = net.op("normal", "Mul", [centred, net.op("inverse", "Reciprocal", [deviation])])
+    gain = np.full(32, 1.0)
+    gain[[3, 17]] = 0.02
+    scaled = net.op("gain", "Mul", [normal, net.const(gain)])
+    hidden = net.op("act", "Relu", [net.dense("hidden", scaled, 64)])
+    return net.ends(net.dense("end", hidden, 8))
+
+
+def regressor():
+    """The answer is a small difference of large means."""
+    net = Net((1, 8, 8, 3))
+    w = net.const(net.rng.standard_normal((24, 3, 3, 3)) * 0.2)
+    window = {"stride": [1, 1], "dilation": [1, 1], "pad": [1, 1, 1, 1], "group": 1, "act": "relu"}
+    a = net.op("features", "Conv", [net.x, w, net.const(np.full(24, 4.0))], **window)
+    b = net.op("mean", "Reduce", [a], mode="mean", axes=[1, 2], keep_dims=False)
+    head = net.rng.standard_normal((4, 24))
+    head -= head.mean(axis=1, keepdims=True)
+    return net.ends(net.op("head", "FullyConnected", [b, net.const(head), net.const(-4 * head.sum(axis=1))]))
+
+
+def boxes_and_scores():
+    """A detector's end: boxes in pixels beside scores below 1, joined and turned."""
+    net = Net((1, 20, 16))
+    boxes = net.dense("boxes", net.x, 4, 80.0)
+    scores = net.op("scores", "Sigmoid", [net.dense("logits", net.x, 3)])
+    joined = net.op("joined", "Concat", [boxes, scores], axis=-1)
+    return net.ends(net.op("turned", "Transpose", [joined], perm=[0, 2, 1]))
+
+
+class Rows(list):
+    def only(self, rows):
+        return (self[k] for k in sorted(rows))
+
+
+def rows(shape, count=40, seed=3):
+    rng = np.random.default_rng(seed)
+    return Rows({"x": rng.standard_normal(shape).astype(np.float32)} for _ in range(count))
+
+
+def run(graph, data):
+    from bitlite.native.session import Session
+
+    session = Session(graph)
+    return np.stack([next(iter(session.run(row).values())) for row in data]).astype(np.float64)
+
+
+FAULTS = {layer_norm_in_parts: (1, 12, 32), regressor: (1, 8, 8, 3)}
+
+
+@pytest.mark.parametrize("make", FAULTS, ids=lambda make: make.__name__)
+def test_a_planted_fault_is_kept_out_of_int8(make, sqnr):
+    shape = FAULTS[make]
+    result = quantize_graph(make(), rows(shape), Settings())
+    assert result.without_islands.worst.sqnr < result.fidelity.worst.sqnr - 3
+    named = {node.name for node in result.islands.kept}
+    assert named and {n.name for n, why in result.plan.why.items() if why == LOSSY} <= named
+    fresh = rows(shape, seed=8)
+    assert sqnr(run(make(), fresh), run(result.graph, fresh)) > 25
+    assert any(n.name not in named and n.outputs[0].dtype == np.int8 for n in result.graph.nodes)
+
+
+def test_scores_do_not_share_the_scale_of_boxes(sqnr):
+    result = quantize_graph(boxes_and_scores(), rows((1, 20, 16)), Settings())
+    fresh = rows((1, 20, 16), seed=8)
+    want, got = run(boxes_and_scores(), fresh), run(result.graph, fresh)
+    assert sqnr(want[:, :, 4:], got[:, :, 4:]) > 30 and sqnr(want[:, :, :4], got[:, :, :4]) > 30
+
+
+def test_a_healthy_network_stays_whole(network, samples):
+    result = quantize_graph(network(), samples, Settings())
+    assert result.without_islands is None and LOSSY not in result.plan.why.values()
+
+
+def test_methods_that_were_asked_for_are_left_alone():
+    result = quantize_graph(layer_norm_in_parts(), rows((1, 12, 32)), Settings(methods=("MAX_MIN",)))
+    assert result.islands is None and LOSSY not in result.plan.why.values()
+
+
+def test_where_int8_stays_poor_weights_alone_are_tried(network, samples):
+    result = quantize_graph(network(softmax=False), samples, Settings(bits=1))
+    assert result.fidelity.worst.sqnr < POOR < result.weights_only.worst.sqnr

@@ -1,0 +1,71 @@
+"""Scales and codes that keep products within 16 bits in pairs, at the least cost."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from bitlite.converter.ir import Node, Tensor
+from bitlite.converter.numeric.pairs import MOST, largest_sum
+from bitlite.converter.numeric.qparams import dequantize, quantize
+from bitlite.quant.ptq.paired_weights import paired_codes, paired_scales
+from bitlite.quant.ptq.post_training import symmetric
+
+
+def layer(op, shape, **attrs):
+    w = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    node = Node(op, "n", [None, Tensor("w", w.dtype, w.shape, w)], [], attrs)
+    return node, w
+
+
+LAYERS = {
+    "conv": (*layer("Conv", (6, 3, 3, 4), group=1), 0),
+    "odd taps": (*layer("Conv", (6, 3, 3, 3), group=1), 0),
+    "groups": (*layer("Conv", (6, 3, 3, 4), group=2), 0),
+    "dense": (*layer("FullyConnected", (6, 40)), 0),
+    "matmul": (*layer("MatMul", (40, 6), transpose_b=False), 1),
+    "one scale": (*layer("FullyConnected", (6, 40)), None),
+}
+
+
+def rows(name, codes):
+    return np.moveaxis(codes, LAYERS[name][2] or 0, 0).reshape(6, -1)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_pair_exceeds_and_the_error_is_less_than_that_of_7_bits(name):
+    node, w, axis = LAYERS[name]
+    plain = symmetric(w, axis, 8)
+    quant = paired_scales(node, w, plain)
+    codes = paired_codes(node, w, quant)
+    assert largest_sum(rows(name, quantize(w, plain))).max() > MOST
+    assert largest_sum(rows(name, codes)).max() <= MOST
+    assert (quant.scale >= plain.scale).all()
+
+    def error(codes, quant):
+        return np.square(dequantize(codes, quant) - w).sum()
+
+    seven = symmetric(w, axis, 8)
+    seven = SimpleNamespace(scale=plain.scale * 2, bits=7)
+    reduced = np.clip(np.rint(np.moveaxis(w, axis or 0, -1) / seven.scale), -63, 63) * seven.scale
+    assert error(codes, quant) < 0.8 * np.square(reduced - np.moveaxis(w, axis or 0, -1)).sum()
+
+
+def test_channels_without_such_pairs_keep_their_scale_and_codes():
+    node, w, axis = LAYERS["dense"]
+    w = w.copy()
+    w[2, 1:] *= 0.2  # its largest pair is 127 beside little
+    w[2, :2] = 9, -9
+    plain = symmetric(w, axis, 8)
+    quant = paired_scales(node, w, plain)
+    assert quant.scale[2] == plain.scale[2]
+    np.testing.assert_array_equal(paired_codes(node, w, quant)[2], quantize(w, plain, narrow=True)[2])
+
+
+def test_a_depthwise_layer_and_fewer_bits_are_left():
+    node, w = layer("Conv", (6, 3, 3, 1), group=6)
+    plain = symmetric(w, 0, 8)
+    assert paired_scales(node, w, plain) == plain
+    np.testing.assert_array_equal(paired_codes(node, w, plain), quantize(w, plain, narrow=True))
+    node, w, axis = LAYERS["dense"]
+    plain = symmetric(w, axis, 7)
+    assert paired_scales(node, w, plain) == plain

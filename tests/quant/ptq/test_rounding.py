@@ -1,0 +1,203 @@
+"""Codes chosen for the layer's output: never worse on the rows they were chosen on, within their limits."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from bitlite.converter.ir import Node, Tensor
+from bitlite.converter.numeric.qparams import QuantParam
+from bitlite.converter.ops._support.spatial import pad_spatial, windows
+from bitlite.quant.ptq import rounding
+from bitlite.quant.ptq.post_training import Settings, quantize_graph
+from bitlite.quant.ptq.rounding import Rows, descend
+
+
+def problem(seed, batch=1, k=24, columns=11, rows=200):
+    rng = np.random.default_rng(seed)
+    mix = rng.standard_normal((batch, k, k))
+    x = np.rint(rng.standard_normal((batch, rows, k)) @ mix * 9)
+    gram = x.transpose(0, 2, 1) @ x
+    real = rng.uniform(-7.4, 7.4, (batch, k, columns))
+    return gram, real, np.clip(np.rint(real), -7, 7)
+
+
+def cost(gram, real, q):
+    e = q - real
+    return np.einsum("bko,bkl,blo->bo", e, gram, e)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_every_column_gets_better(batch):
+    gram, real, q = problem(1, batch)
+    before, exact = cost(gram, real, q), gram.copy()
+    descend(gram, real, q, (-7.0, 7.0), ridge=0.0)
+    after = cost(exact, real, q)
+    assert (after <= before * (1 + 1e-9)).all() and after.sum() < 0.6 * before.sum()
+    assert np.abs(q).max() <= 7 and (q == np.rint(q)).all()
+
+
+def test_neighbours_stay_within_their_sum_and_every_column_gets_better():
+    gram, real, q = problem(5, k=25)
+    q = rounded_pairs(q, 9)
+    before, exact = cost(gram, real, q), gram.copy()
+    descend(gram, real, q, (-7.0, 7.0), ridge=0.0, pair=9.0)
+    after = cost(exact, real, q)
+    assert (after <= before * (1 + 1e-9)).all() and after.sum() < 0.8 * before.sum()
+    assert np.abs(q).max() <= 7 and np.array_equal(q, rounded_pairs(q, 9))
+
+
+def rounded_pairs(q, most):
+    """The second of two neighbours of one sign gives way."""
+    q = q.copy()
+    for first, second in zip(q.transpose(1, 0, 2)[0:-1:2], q.transpose(1, 0, 2)[1::2]):
+        same = first * second > 0
+        second[same] = (np.sign(second) * np.minimum(np.abs(second), most - np.abs(first)))[same]
+    return q
+
+
+def test_threads_do_not_matter():
+    results = []
+    for threads in (1, 2, 3):
+        gram, real, q = problem(2, columns=29)
+        descend(gram, real, q, (-7.0, 7.0), threads=threads)
+        results.append(q)
+    assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
+
+
+def test_a_strong_ridge_keeps_plain_rounding():
+    gram, real, q = problem(3)
+    plain = q.copy()
+    descend(gram, real, q, (-7.0, 7.0), ridge=1e6)
+    assert np.array_equal(q, plain)
+
+
+def test_shapes_must_fit():
+    from bitlite import _native
+
+    gram, real, q = problem(4)
+    with pytest.raises(ValueError):
+        _native.descend(gram[:, :-1], real, q, 0, 3, -7.0, 7.0, 14.0, 1)
+    with pytest.raises(ValueError):
+        _native.descend(gram, real, q, 0, 99, -7.0, 7.0, 14.0, 1)
+
+
+ZERO = -7
+LAYERS = {
+    "1x1": ((9, 1, 1, 5), 1, (1, 1), (1, 1), (0, 0, 0, 0)),
+    "3x3": ((9, 3, 3, 5), 1, (1, 1), (1, 1), (1, 1, 1, 1)),
+    "strided": ((9, 3, 2, 5), 1, (2, 1), (1, 2), (0, 1, 2, 0)),
+    "depthwise": ((5, 3, 3, 1), 5, (2, 2), (1, 1), (0, 1, 0, 1)),
+    "one dimension": ((9, 3, 5), 1, (2,), (1,), (1, 0)),
+    "fully connected": ((9, 10), 1, None, None, None),
+}
+
+
+def layer_on(codes, name):
+    """The layer with this input, and a walk that gives each sample's codes."""
+    shape, group, stride, dilation, pad = LAYERS[name]
+    x = Tensor("x", np.dtype(np.float32), codes[0].shape)
+    w = Tensor("w", np.dtype(np.float32), shape, np.zeros(shape, np.float32))
+    attrs = {} if stride is None else {"stride": list(stride), "dilation": list(dilation), "pad": list(pad)}
+    node = Node("FullyConnected" if stride is None else "Conv", "n", [x, w], [], attrs | {"group": group})
+    twin = Tensor("q", np.dtype(np.int8), x.shape, None, QuantParam(np.ones(1), np.array([ZERO], np.int32), None, 8))
+    walk = SimpleNamespace(
+        made=SimpleNamespace(twin={x: twin}),
+        count=len(codes),
+        threads=2,
+        codes=SimpleNamespace(get=lambda t, k: codes[k]),
+        each=lambda one, count: map(one, range(count)),
+    )
+    return walk, node
+
+
+@pytest.mark.parametrize("limit", [10**4, 24])
+@pytest.mark.parametrize("name", LAYERS)
+def test_products_are_those_of_the_rows_that_the_layer_reads(name, limit):
+    shape, group, stride, dilation, pad = LAYERS[name]
+    spatial = (1, 11, 5) if name == "one dimension" else (1, 10) if stride is None else (1, 8, 11, 5)
+    codes = list(np.random.default_rng(5).integers(-128, 128, (3, *spatial)).astype(np.int8))
+    gram = Rows.of(*layer_on(codes, name), limit).gram()
+    rows = []
+    for q in codes:
+        x = (q.astype(np.float64) - ZERO).reshape(q.shape)
+        if stride is not None:
+            x = windows(pad_spatial(x, list(pad)), shape[1:-1], list(stride), list(dilation))
+            x = x.reshape(-1, x.shape[len(shape) - 1], int(np.prod(shape[1:-1])))  # [rows, C, taps]
+            x = x.transpose(1, 0, 2) if group > 1 else x.transpose(0, 2, 1).reshape(1, len(x), -1)
+        else:
+            x = x[None]
+        share = min(x.shape[1], limit // 3)
+        rows.append(
+            x[:, [(i * x.shape[1] + x.shape[1] // 2) // share if share < x.shape[1] else i for i in range(share)]]
+        )
+    x = np.concatenate(rows, axis=1)
+    x -= x.mean(axis=1, keepdims=True)
+    assert gram.shape == (len(x), x.shape[2], x.shape[2])
+    assert np.allclose(gram, x.transpose(0, 2, 1) @ x, rtol=1e-9, atol=1e-6)
+
+
+@pytest.mark.parametrize("isa", ["scalar", "avx2", ""])
+def test_products_and_codes_are_the_same_bits_on_every_instruction_set(monkeypatch, isa):
+    codes = list(np.random.default_rng(6).integers(-128, 128, (3, 1, 8, 11, 5)).astype(np.int8))
+
+    def results():
+        found = [Rows.of(*layer_on(codes, name), 24).gram() for name in ("3x3", "depthwise")]
+        gram, real, q = problem(7, columns=37)
+        descend(gram, real, q, (-7.0, 7.0))
+        return [*found, q]
+
+    monkeypatch.setenv("BITLITE_ISA", "scalar")
+    expected = results()
+    monkeypatch.setenv("BITLITE_ISA", isa)
+    assert all(np.array_equal(a, b) for a, b in zip(results(), expected))
+
+
+@pytest.mark.parametrize("name", ["3x3", "fully connected"])
+def test_products_of_a_part_are_a_part_of_the_products(name):
+    spatial = (1, 10) if name == "fully connected" else (1, 8, 11, 5)
+    codes = list(np.random.default_rng(5).integers(-128, 128, (3, *spatial)).astype(np.int8))
+    rows = Rows.of(*layer_on(codes, name))
+    np.testing.assert_array_equal(rows.gram(slice(2, 7)), rows.gram()[:, 2:7, 2:7])
+
+
+def test_many_inputs_are_rounded_in_blocks_which_is_said(network, samples, outputs, sqnr, monkeypatch):
+    want = outputs(network())
+    whole = quantize_graph(network(), samples, Settings())
+    assert not [note for note in whole.made.notes if "blocks" in note]
+    monkeypatch.setattr(rounding, "WHOLE", 16)
+    monkeypatch.setattr(rounding, "BLOCK", 8)
+    gains = []
+
+    def judged(gram, real, q, *args):
+        products, nearest = gram.copy(), q.copy()
+        descend(gram, real, q, *args)
+        gains.append((gram.shape[-1], cost(products, real, nearest).sum(), cost(products, real, q).sum()))
+
+    monkeypatch.setattr(rounding, "descend", judged)
+    blockwise = quantize_graph(network(), samples, Settings())
+    assert max(size for size, _, _ in gains) <= 16
+    assert all(after <= before * 1.001 for _, before, after in gains)
+    assert sum(after for *_, after in gains) < sum(before for _, before, _ in gains)
+    assert any("blocks, each on its own" in note for note in blockwise.made.notes)
+    assert sqnr(want, outputs(blockwise.graph)) > 60
+
+
+@pytest.mark.parametrize("inputs", [1, 4608, 4609, 9216, 25088, 100_000])
+def test_blocks_cover_the_inputs_once(inputs):
+    parts = rounding.blocks(inputs)
+    assert [k for part in parts for k in range(part.start, part.stop)] == list(range(inputs))
+    assert len(parts) == 1 or max(part.stop - part.start for part in parts) <= 2048
+
+
+def test_rows_must_fit():
+    from bitlite import _native
+
+    x, gram = np.ones((4, 6), np.int16), np.empty((6, 6))
+    with pytest.raises(ValueError):
+        _native.gram(x, gram[:5, :5].copy(), 0, 1)
+    with pytest.raises(ValueError):
+        _native.gram(x, gram, 1, 1)
+    with pytest.raises(ValueError):
+        _native.gram(np.ones((1 << 15 | 1, 1), np.int16), np.empty((1, 1)), 0, 1)
+    with pytest.raises(ValueError):
+        _native.gram_by_channel(x[:, :, None], np.zeros((1, 6, 5), np.int32), np.zeros((1, 6), np.int32))

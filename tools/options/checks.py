@@ -1,0 +1,144 @@
+"""Checks of a conversion's options that single rows cannot make: missing files, contradictions, ranges by type."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ...converter.errors import UsageError
+from ...quant.selectors import parse_selector
+from .flags import fields_of
+
+if TYPE_CHECKING:
+    from .convert import ConvertOptions
+
+
+def validate(options: ConvertOptions) -> None:
+    """Checks the options against each other; may fill `model_file` from `check` and add to `notes`.
+
+    Raises:
+        UsageError: one line that names the flags or keys involved.
+    """
+    if options.check not in ("", "true", "false"):
+        options.model_file = options.model_file or options.check
+    checking = options.check not in ("", "false")
+    if not options.model_file:
+        raise UsageError("--modelFile is missing: the model to convert", hint="--modelFile=model.tflite")
+    if not checking:
+        _validate_output(options)
+    _validate_bits(options)
+    _validate_data(options)
+
+
+def _validate_output(options: ConvertOptions) -> None:
+    if not options.output_file:
+        raise UsageError("--outputFile is missing: the file to write", hint="--outputFile=model")
+    if os.path.basename(options.output_file.replace("\\", "/")) in ("", ".", ".."):
+        raise UsageError(
+            f"--outputFile={options.output_file} names a directory", hint=os.path.join(options.output_file, "model")
+        )
+    options.output_format = tuple(dict.fromkeys(options.output_format))
+    if not options.output_format:
+        raise UsageError("--outputFormat is empty", hint="--outputFormat=MS")
+    for fmt in options.output_format:
+        path = options.output_path(fmt)
+        if os.path.exists(path) and os.path.exists(options.model_file) and os.path.samefile(path, options.model_file):
+            raise UsageError(f"--outputFile={options.output_file} would overwrite the model {options.model_file}")
+        if os.path.isdir(path):
+            raise UsageError(f"--outputFile: {path} is a directory")
+    if options.onnx_weights != "auto" and "ONNX" not in options.output_format:
+        raise UsageError(f"{options.where('onnx_weights')} has no effect without a .onnx", hint="--outputFormat=ONNX")
+
+
+_SAMPLES = ("calibrate_path", "calibrate_size", "calibration_data")
+_BITS = {"": (1, 16), "WeightQuant": (1, 16), "PostTraining": (1, 8), "DynamicQuant": (8, 8)}
+
+
+def _validate_bits(options: ConvertOptions) -> None:
+    lo, hi = _BITS[options.quant_type]
+    allowed = f"{lo}..{hi}" if lo < hi else f"{lo}"
+    if not lo <= options.bit_num <= hi:
+        raise UsageError(
+            f"{options.where('bit_num')}: {options.bit_num} bits with {options.quant_type}, which takes {allowed}"
+        )
+    for name, bits in options.layer_bits.items():
+        try:
+            parse_selector(name)
+        except ValueError as error:
+            raise UsageError(f"{options.where('layer_bits')}: {name!r} {error}") from None
+        if not lo <= bits <= hi:
+            raise UsageError(
+                f"{options.where('layer_bits')}: {name}: {bits} bits with {options.quant_type}, which takes {allowed}"
+            )
+    packed = [bits for bits in (options.bit_num, *options.layer_bits.values()) if bits not in (8, 16)]
+    if options.quant_type == "WeightQuant" and not options.enable_encode and packed:
+        raise UsageError(
+            f"{options.where('enable_encode')}: must be true with {packed[0]} bits: only 8 and 16 are stored unpacked"
+        )
+    for name in ("keep_float", "layer_bits"):
+        if getattr(options, name) and not options.quant_type:
+            raise UsageError(
+                f"{options.where(name)} has no effect without a quantization type", hint="--quantType=WeightQuant"
+            )
+
+
+def _validate_mixed(options: ConvertOptions, data: bool) -> None:
+    where = options.where("mixed")
+    if options.quant_type != "WeightQuant":
+        kind = options.quant_type or "no quantization type"
+        instead = {
+            "PostTraining": "layer_bits to name the bits of layers",
+            "DynamicQuant": "no mixed: its weights have 8 bits",
+        }
+        raise UsageError(
+            f"{where}: chooses the bits of WeightQuant, and there is {kind}",
+            hint=instead.get(options.quant_type, "--quantType=WeightQuant"),
+        )
+    if not data:
+        raise UsageError(
+            f"{where}: needs calibration data to choose bits by, and neither a config file nor a flag names any",
+            hint="image_path (or calibrate_path) in the config file, or --calibratePath=DIR",
+        )
+    if options.given("bit_num") and options.bit_num != 8:
+        raise UsageError(
+            f"{where} chooses 2 to 8 bits itself and {options.where('bit_num')} asks for {options.bit_num}"
+        )
+    if not options.enable_encode:
+        raise UsageError(
+            f"{options.where('enable_encode')}: must be true with {where}: only 8 and 16 bits are unpacked"
+        )
+
+
+def _validate_data(options: ConvertOptions) -> None:
+    data = bool(options.calibrate_path) or options.calibration_data is not None
+    if options.mixed:
+        _validate_mixed(options, data)
+    if options.calibrate_path and options.calibration_data is not None:
+        raise UsageError(f"{options.where('calibrate_path')} and calibration_data are both given", hint="one of them")
+    table = fields_of(type(options))
+    about_data = [name for name in options.origins if table[name].group in ("Calibration", "Images")]
+    if about_data and not options.quant_type:
+        where = options.where(about_data[0])
+        raise UsageError(f"{where} has no effect without a quantization type", hint="--quantType=PostTraining")
+    if options.mixed:
+        about_data = [n for n in about_data if table[n].group == "Calibration" and n not in _SAMPLES]
+    elif options.given("mean_error_threshold") and options.quant_type:
+        about_data.append("mean_error_threshold")
+    if about_data and options.quant_type != "PostTraining":
+        listed = ", ".join(options.where(name) for name in about_data)
+        options.notes.append(f"not used by {options.quant_type}: {listed}")
+    if options.quant_type == "PostTraining" and not data and not options.load_dist:
+        raise UsageError(
+            "--quantType=PostTraining needs calibration data, and neither a config file nor a flag names any",
+            hint="--configFile=config.cfg with image_path (or calibrate_path), or --calibratePath=DIR",
+        )
+    if (options.resize_width is None) != (options.resize_height is None):
+        name = "resize_width" if options.resize_width is not None else "resize_height"
+        raise UsageError(f"{options.where(name)} is given alone", hint="resize_width and resize_height together")
+    if (options.center_crop_width is None) != (options.center_crop_height is None):
+        name = "center_crop_width" if options.center_crop_width is not None else "center_crop_height"
+        raise UsageError(
+            f"{options.where(name)} is given alone", hint="center_crop_width and center_crop_height together"
+        )
+    if any(std <= 0 for std in options.normalize_std):
+        raise UsageError(f"{options.where('normalize_std')}: must be greater than 0 in every channel")

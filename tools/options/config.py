@@ -1,0 +1,332 @@
+"""config.cfg: one table of keys for the flat file of MindSpore Lite r1.x and the INI sections of 2.x.
+
+A file with a `[section]` line is INI, any other is flat. `#` and `;` start comment lines. Nothing is ignored silently:
+an unknown, repeated, empty or refused key is an error with file and line. What a key means (kind, range, default, help)
+is said by the row of the option that it sets, in `options.py`; a key has a kind of its own only where the file differs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ...converter.errors import UsageError
+from ...converter.formats.files import open_regular
+from ...converter.text import nearest
+from .convert import MIXED_BIT, ConvertOptions, Method
+from .flags import Given, Row, fields_of, read_value
+from .types import Choice, Int, Kind, Listed, Real, Shape, Switch, Text
+
+FLAT = ""
+MAX_BYTES = 1 << 20
+
+COMMON = "common_quant_param"
+MIXED = "mixed_bit_weight_quant_param"
+FULL = "full_quant_param"
+WEIGHT = "weight_quant_param"
+DATA = "data_preprocess_param"
+DYNAMIC = "dynamic_quant_param"
+TRANSFORM = "transform_quant_param"
+REGISTRY = "registry"
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of one section: the option it sets (or why it is refused unless the value is `harmless`)."""
+
+    section: str
+    name: str
+    option: str = ""
+    kind: Kind | None = None
+    refused: str = ""
+    harmless: tuple[Any, ...] = ()
+    note: str = ""
+    refused_values: dict[Any, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        return f"[{self.section}] {self.name}" if self.section else self.name
+
+    def row(self) -> Row:
+        """Returns the option's row as this file spells it."""
+        if not self.option:
+            reasons: dict[Any, str] = {...: self.refused} if self.refused else {}
+            default = self.harmless[0] if self.harmless else None
+            reasons.update(dict.fromkeys(self.harmless, ""))
+            return Row(self.name, self.kind or Text(), default, self.refused or self.note, refused=reasons)
+        row = fields_of(ConvertOptions)[self.option]
+        return replace(row, kind=self.kind or row.kind, refused={**row.refused, **self.refused_values})
+
+
+class Positions(Listed):
+    """A comma list of directories, one per model input in the model's order."""
+
+    def __init__(self) -> None:
+        super().__init__(Text("DIR"), "DIR,DIR,...")
+
+    def parse(self, text: str) -> Any:
+        return dict(enumerate(super().parse(text)))
+
+
+class SampleShapes(Shape):
+    """`1,32,32,3;1,10`: sizes of the inputs by position. A shape per sample (split by slashes) is refused."""
+
+    def parse(self, text: str) -> Any:
+        if "/" in text.strip("/ "):
+            raise ValueError("has a shape per sample ('/'), which is not supported; all samples must have one shape")
+        return {i: super(SampleShapes, self).parse(part) for i, part in enumerate(text.strip("/ ").split(";")) if part}
+
+
+def _additions(section: str, *names: str) -> list[Key]:
+    return [Key(section, name, name) for name in names]
+
+
+_THRESHOLD = Int(0, 65535)
+_NOT_CPU = "is made for other devices; bitlite makes models for CPUs"
+_CPU_ONLY = Choice(("CPU", "DSP", "KIRIN", "NVGPU", "ASCEND"))
+_TYPES_2X = Choice(
+    {"": "", "WEIGHT_QUANT": "WeightQuant", "FULL_QUANT": "PostTraining", "DYNAMIC_QUANT": "DynamicQuant"},
+    {name: name for name in ("WeightQuant", "PostTraining", "DynamicQuant")},
+)
+_METHODS_2X = Method()
+_METHODS_2X.also = {**_METHODS_2X.also, "RemovalOutlier": "REMOVAL_OUTLIER"}
+_IMAGE_KEYS = ("input_type", "image_to_format", "normalize_mean", "normalize_std", "resize_width", "resize_height",
+               "resize_method", "center_crop_width", "center_crop_height")  # fmt: skip
+
+KEYS: tuple[Key, ...] = (
+    Key(FLAT, "image_path", "calibrate_path", Positions()),
+    Key(FLAT, "batch_count", "calibrate_size"),
+    Key(FLAT, "method_x", "activation_quant_method"),
+    Key(FLAT, "thread_num", "threads", Int(1, 1024)),
+    Key(FLAT, "bias_correction", "bias_correction"),
+    Key(FLAT, "input_shapes", "input_shape", SampleShapes()),
+    *_additions(FLAT, "mixed", "mean_error_threshold"),
+    *_additions(FLAT, "th_binnum", "dump_dist", "load_dist", "debug_info_save_path", "keep_float", "layer_bits"),
+    *_additions(FLAT, "per_channel", *_IMAGE_KEYS),
+    Key(COMMON, "quant_type", "quant_type", _TYPES_2X),
+    Key(COMMON, "bit_num", "bit_num"),
+    Key(COMMON, "min_quant_weight_size", "quant_weight_size", _THRESHOLD),
+    Key(COMMON, "min_quant_weight_channel", "quant_weight_channel", _THRESHOLD),
+    Key(COMMON, "skip_quant_node", "keep_float"),
+    Key(COMMON, "debug_info_save_path", "debug_info_save_path"),
+    Key(COMMON, "enable_encode", "enable_encode"),
+    Key(COMMON, "workspace", note="not needed: large models are streamed"),
+    *_additions(COMMON, "keep_float", "layer_bits", "gain_gate", "mixed", "mean_error_threshold"),
+    Key(MIXED, "init_scale", kind=Real(0, 1, open_ends=True), refused=MIXED_BIT),
+    Key(MIXED, "auto_tune", kind=Switch(), refused=MIXED_BIT, harmless=(False,)),
+    Key(MIXED, "use_cv_data", kind=Switch(), refused=MIXED_BIT, harmless=(False,)),
+    Key(MIXED, "max_iterations", kind=Int(40, 65535), refused=MIXED_BIT),
+    Key(FULL, "activation_quant_method", "activation_quant_method", Listed(_METHODS_2X, "METHOD,...")),
+    Key(FULL, "bias_correction", "bias_correction"),
+    Key(FULL, "per_channel", "per_channel"),
+    Key(FULL, "target_device", kind=_CPU_ONLY, refused=_NOT_CPU, harmless=("CPU", "DSP")),
+    Key(FULL, "smooth_alpha", kind=Real(), refused="activation smoothing is made for transformers on Ascend"),
+    Key(FULL, "enable_smooth_shift", kind=Switch(), refused="activation smoothing is not there", harmless=(False,)),
+    *_additions(FULL, "th_binnum", "dump_dist", "load_dist"),
+    Key(WEIGHT, "dequant_strategy", kind=Choice(("ON_THE_FLY",)),
+        refused="is a matter of the runtime here: `benchmark --keepPacked` unpacks weights on the fly"),
+    Key(WEIGHT, "quant_strategy", kind=Choice(("MAX_MIN", "GPTQ")), refused="GPTQ is not there", harmless=("MAX_MIN",)),
+    Key(WEIGHT, "update_mindir", kind=Switch(), refused="belongs to .mindir files", harmless=(False,)),
+    Key(WEIGHT, "max_segments", kind=Int(), refused="belongs to decoding on Ascend", harmless=(1,)),
+    Key(WEIGHT, "per_channel", "per_channel"),
+    Key(WEIGHT, "bias_correction", "weight_correction"),
+    Key(DATA, "calibrate_path", "calibrate_path"),
+    Key(DATA, "calibrate_size", "calibrate_size"),
+    *_additions(DATA, *_IMAGE_KEYS),
+    Key(DYNAMIC, "quant_strategy", kind=Choice(("ALWC", "ACWL")),
+        refused="ACWL (per-channel activations) is not there; ALWC is", harmless=("ALWC",)),
+    Key(TRANSFORM, "export_precision_mode", kind=Choice(("QUANT", "FLOAT32")),
+        refused="models that come quantized are kept quantized", harmless=("QUANT",)),
+    Key(REGISTRY, "disable_fusion", "optimize", Choice({"off": "general", "on": "none"})),
+    Key(REGISTRY, "plugin_path", refused="plugins are C++ libraries for the other tool and cannot be loaded"),
+    Key(REGISTRY, "fusion_blacklists", refused="names fusions of the other tool; see --skipPass for those of this one"),
+)  # fmt: skip
+
+REFUSED_SECTIONS = {
+    "micro_param": "C code generation for microcontrollers is not there",
+    "cpu_option_cfg_param": "belongs to code generation; bitlite chooses CPU instructions at run time",
+    "ascend_context": "Ascend devices are not a target",
+    "acl_option_cfg_param": "Ascend devices are not a target",
+    "acl_build_options": "Ascend devices are not a target",
+    "acl_init_options": "Ascend devices are not a target",
+    "custom_opp_path": "Ascend devices are not a target",
+    "om_converter": "Ascend devices are not a target",
+    "graph_kernel_param": "belongs to graph kernels on GPU and Ascend",
+    "gpu_context": "GPUs are not a target",
+}
+
+
+def sections() -> dict[str, dict[str, Key]]:
+    """Returns section → key name → key; the flat file is the section ""."""
+    table: dict[str, dict[str, Key]] = {}
+    for key in KEYS:
+        table.setdefault(key.section, {})[key.name] = key
+    return table
+
+
+def keys_of() -> dict[str, list[str]]:
+    """Returns option → the keys that set it, for the docs."""
+    table: dict[str, list[str]] = {}
+    for key in KEYS:
+        if key.option:
+            table.setdefault(key.option, []).append(key.title)
+    return table
+
+
+def read_config(path: str | os.PathLike[str]) -> Given:
+    """Reads and checks a config file.
+
+    Raises:
+        UsageError: "config.cfg:3: ..." with the key, what is wrong, what is allowed.
+    """
+    shown = os.fspath(path)
+    try:
+        if os.path.isdir(shown):
+            raise UsageError(f"--configFile: {shown} is a directory")
+        with open_regular(shown) as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"--configFile: {shown}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise UsageError(f"--configFile: {shown!r}: {error}") from None
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"--configFile: {shown} is larger than {MAX_BYTES >> 20} MB: not a config file")
+    return parse_config(data, shown)
+
+
+def parse_config(data: bytes | str, shown: str = "config.cfg") -> Given:
+    """Parses the content of a config file; `shown` is its name in error lines. Raises as `read_config`."""
+    lines = list(_lines(data, shown))
+    ini = any(text.startswith("[") for _, text in lines)
+    table, given = sections(), Given()
+    section, seen, opened = (FLAT if not ini else None), {}, {}
+    for number, text in lines:
+        here = f"{shown}:{number}"
+        if text.startswith("["):
+            section = _section(text, here, table)
+            if section in opened:
+                raise UsageError(f"{here}: [{section}] was already opened in line {opened[section]}")
+            opened[section] = number
+            continue
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals:
+            raise UsageError(f"{here}: {_short(text)!r} has no '='", hint="key=value, one per line")
+        if not name:
+            raise UsageError(f"{here}: {_short(text)!r} has no key before the '='", hint="key=value, one per line")
+        if section is None:
+            raise UsageError(f"{here}: {name} stands before the first [section]", hint=_home_of(name, table))
+        key = table[section].get(name) or _unknown(name, section, here, table)
+        if (section, name) in seen:
+            raise UsageError(f"{here}: {name} was already given in line {seen[section, name]}")
+        seen[section, name] = number
+        _apply(key, value, here, given)
+    return given
+
+
+def _lines(data: bytes | str, shown: str) -> Iterable[tuple[int, str]]:
+    """Yields (line number, text) of the lines that say something."""
+    if isinstance(data, bytes):
+        try:
+            data = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise UsageError(f"{shown}:{line}: is not UTF-8 text (byte 0x{data[error.start]:02x})") from None
+    for number, text in enumerate(data.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
+        text = text.strip()
+        if any(ord(char) < 32 and char != "\t" for char in text):
+            raise UsageError(f"{shown}:{number}: holds a control character: not a text file?")
+        if text and text[0] not in "#;":
+            yield number, text
+
+
+def _section(text: str, here: str, table: dict[str, dict[str, Key]]) -> str:
+    if not text.endswith("]"):
+        raise UsageError(f"{here}: {_short(text)!r} is not a section header", hint=f"{_short(text)}]")
+    name = text[1:-1].strip()
+    if name in REFUSED_SECTIONS:
+        raise UsageError(f"{here}: [{name}] is not supported: {REFUSED_SECTIONS[name]}")
+    if not name or name not in table:
+        near = nearest(name, (*table, *REFUSED_SECTIONS))
+        known = ", ".join(f"[{known}]" for known in table if known)
+        raise UsageError(f"{here}: [{_short(name)}] is not a known section", hint=f"[{near}]" if near else known)
+    return name
+
+
+def _unknown(name: str, section: str, here: str, table: dict[str, dict[str, Key]]) -> Key:
+    where = f"in [{section}]" if section else "in a file without [sections]"
+    homes = [other for other, keys in table.items() if name in keys]
+    if homes:
+        home = f"[{homes[0]}]" if homes[0] else "a file without [sections]"
+        raise UsageError(f"{here}: {name} is not a key {where}: it belongs in {home}")
+    near = nearest(name, table[section]) or nearest(name, {key.name for key in KEYS})
+    if near and near not in table[section]:
+        near = _home_of(near, table)
+    raise UsageError(f"{here}: {_short(name)} is not a known key {where}", hint=near or ", ".join(table[section]))
+
+
+def _home_of(name: str, table: dict[str, dict[str, Key]]) -> str:
+    """Returns "[section] key" of a key, for hints."""
+    found = next((keys[name].title for section, keys in table.items() if section and name in keys), "")
+    if found:
+        return found
+    if name in table[FLAT]:
+        return f"{name} in a file without [sections], or {_modern(table[FLAT][name])}"
+    return "a [section] line above it"
+
+
+def _modern(key: Key) -> str:
+    return next((other.title for other in KEYS if other.section and key.option and other.option == key.option), "none")
+
+
+def _apply(key: Key, value: str, here: str, given: Given) -> None:
+    """Checks one value and adds it to what is given."""
+    row = key.row()
+    origin = f"{here}: {key.name}={_short(value)}"
+    if not value and not (isinstance(row.kind, Choice) and "" in row.kind.words):
+        raise UsageError(f"{here}: {key.name} has no value", hint=f"{key.name}={row.kind.metavar}")
+    try:
+        result = read_value(row, value, origin)
+    except UsageError as error:
+        if " #" in value or " ;" in value:
+            raise UsageError(f"{error} (a comment needs a line of its own)") from None
+        raise
+    if key.note:
+        given.notes.append(f"{here}: {key.name}: {key.note}")
+    if not key.option or not value:
+        return
+    where = f"{here} {key.name}"
+    if key.option in given.values and given.values[key.option] != result:
+        if not row.kind.joins:
+            raise UsageError(f"{where} contradicts {given.origins[key.option]}")
+        before = given.values[key.option]
+        result = {**before, **result} if isinstance(result, dict) else tuple(dict.fromkeys((*before, *result)))
+    given.add(key.option, result, where)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def markdown() -> str:
+    """Returns the tables of docs/: one for the flat file, one per section, and what is refused."""
+    lines = []
+    for section, keys in sections().items():
+        title = f"[{section}]" if section else "The flat file of r1.x"
+        lines += [f"### {title}", "", "| key | values | default | meaning |", "|---|---|---|---|"]
+        for key in keys.values():
+            row = key.row()
+            values = (row.kind.describe() or row.kind.metavar).replace("|", "\\|")
+            default = "" if row.default in (None, "", (), {}) else row.kind.show(row.default)
+            if not key.option and key.refused:
+                default, meaning = "", f"refused: {key.refused}"
+                if key.harmless:
+                    meaning += f" (accepted: {', '.join(row.kind.show(value) for value in key.harmless)})"
+            else:
+                meaning = row.help
+            lines.append(f"| `{key.name}` | `{values}` | {default} | {meaning.replace('|', chr(92) + '|')} |")
+        lines.append("")
+    lines += ["### Sections that are refused", ""]
+    lines += [f"* `[{name}]`: {reason}" for name, reason in REFUSED_SECTIONS.items()]
+    return "\n".join(lines) + "\n"

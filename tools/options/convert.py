@@ -1,0 +1,512 @@
+# ruff: noqa: RUF009  (flag() makes a dataclass field: its call is the declaration)
+"""Every option of a conversion: one dataclass behind `converter_lite` and `bitlite.convert`, one row per option.
+
+A row gives flag, Python keyword, kind and range, default, help and docs; `config.py` says which config-file key sets
+which option. Spellings: r1.x flags of MindSpore Lite first, 2.x and r0.x ones beside them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ...converter.errors import DataError, OutputError, UsageError
+from ...quant.selectors import Selector, parse_selector
+from .checks import validate
+from .flags import Given, Row, fields_of, flag, help_page, merge, read_args, read_kwargs
+from .types import Choice, Int, Kind, Listed, Paired, PythonOnly, Real, Shape, Switch, Text
+
+MODEL, QUANT, CALIB, IMAGE, GRAPH, RUN = "Model", "Quantization", "Calibration", "Images", "Graph", "Run and report"
+
+_UNRECORDED = (
+    "model_file", "output_file", "config_file", "calibrate_path", "dump_dist", "load_dist", "debug_info_save_path",
+    "dump_ir",
+)  # fmt: skip
+ENDINGS = {"MS": ".ms", "TFLITE": ".tflite", "ONNX": ".onnx"}
+MIXED_BIT = "bit 0, mixed bit widths found without data, is not there; mixed=true finds them on calibration data"
+_NOT_READ = "bitlite reads TFLITE, ONNX and MSLITE; export the model to ONNX first"
+
+
+class Method(Choice):
+    """A threshold method; PERCENTILE takes its value after a colon (50..100, default 99.99)."""
+
+    def __init__(self) -> None:
+        names = ("AUTO", "KL", "MAX_MIN", "REMOVAL_OUTLIER", "PERCENTILE", "MSE", "SYMKL", "JSD", "ADMM", "ACIQ")
+        also = {"RemovalOutlier": "REMOVAL_OUTLIER_R1", "REMOVAL_OUTLIER_R1": "REMOVAL_OUTLIER_R1", "OCTAV": "OCTAV"}
+        super().__init__(names, {**also, "MAX": "MAX_MIN", "MINMAX": "MAX_MIN", "MIN_MAX": "MAX_MIN"})
+
+    def parse(self, text: str) -> str:
+        if text.upper().startswith("PERCENTILE"):
+            tail = text[len("PERCENTILE") :].lstrip(":").replace("%", "") or "99.99"
+            tail = {"9999": "99.99", "999": "99.9"}.get(tail, tail)
+            return f"PERCENTILE:{Real(50, 100).parse(tail):g}"
+        return super().parse(text)
+
+
+class Bits(Int):
+    """Bits of one layer, 1..16."""
+
+    metavar = "BITS"
+
+    def __init__(self) -> None:
+        super().__init__(1, 16)
+
+
+class Selection(Kind):
+    """The kind of one selector, for `keepFloat` lists."""
+
+    metavar = "SELECTION"
+
+    def parse(self, text: str) -> Selector:
+        return parse_selector(text)
+
+    def check(self, value: Any) -> Selector:
+        return value if isinstance(value, Selector) else super().check(value)
+
+
+_IO_TYPES = Choice(("DEFAULT", "FLOAT", "INT8", "UINT8"), {"FLOAT32": "FLOAT"})
+_IO_REFUSED = {name: f"{name} graph inputs and outputs are kept as the model has them; leave it DEFAULT"
+               for name in ("FLOAT16", "INT32", "INT64")}  # fmt: skip
+_LAYOUT = Choice({"": "", "NHWC": "NHWC", "NCHW": "NCHW"})
+_SIZE = Int(1, 65535)
+_CHANNELS = Listed(Real(), "[R,G,B]", length=(1, 3))
+
+
+@dataclass
+class ConvertOptions:
+    """What a conversion shall do. Build it with `from_args` or `from_kwargs`, which check everything.
+
+    `origins` says where a value was given ("--bitNum", "config.cfg:3 bit_num"), `notes` what a user should know.
+    """
+
+    model_file: str = flag(
+        "modelFile",
+        Text("FILE"),
+        "",
+        "the model to convert: .tflite, .onnx or .ms",
+        group=MODEL,
+        aliases=("modelPath",),
+        required=True,
+    )
+    output_file: str = flag(
+        "outputFile", Text("FILE"), "", "the file to write; .ms is appended", group=MODEL, required=True
+    )
+    fmk: str = flag(
+        "fmk",
+        Choice(
+            {"": "", "TFLITE": "TFLITE", "ONNX": "ONNX", "MSLITE": "MSLITE"},
+            {"CAFFE": "CAFFE", "TF": "TF", "MINDIR": "MINDIR", "MS": "MINDIR", "PYTORCH": "PYTORCH", "OM": "OM"},
+        ),
+        "",
+        "what the model file is; told from the file when not given",
+        group=MODEL,
+        refused={
+            name: f"{name} models are not read yet: {_NOT_READ}" for name in ("CAFFE", "TF", "MINDIR", "PYTORCH", "OM")
+        },
+    )
+    weight_file: str = flag(
+        "weightFile",
+        Text("FILE"),
+        "",
+        "weights of a CAFFE model",
+        group=MODEL,
+        advanced=True,
+        refused={...: "weightFile belongs to CAFFE models, which are not read yet"},
+    )
+    config_file: str = flag(
+        "configFile",
+        Text("FILE"),
+        "",
+        "config.cfg, the flat file of r1.x or the sections of 2.x",
+        group=MODEL,
+        aliases=("config_file",),
+    )
+    input_shape: dict[str | int, tuple[int, ...]] = flag(
+        "inputShape",
+        Paired(Shape(), "NAME:D,D;...", ";"),
+        {},
+        'sizes of inputs, e.g. "x:1,3,224,224;y:1,10"; -1 leaves one open',
+        group=MODEL,
+    )
+    input_data_format: str = flag(
+        "inputDataFormat", _LAYOUT, "", "layout of 4-D graph inputs in the .ms (NHWC when not given)", group=MODEL
+    )
+    output_data_format: str = flag(
+        "outputDataFormat", _LAYOUT, "", "layout of 4-D graph outputs in the .ms", group=MODEL
+    )
+    input_data_type: str = flag(
+        "inputDataType",
+        _IO_TYPES,
+        "DEFAULT",
+        "type of graph inputs",
+        group=MODEL,
+        aliases=("inputInferenceType",),
+        refused=_IO_REFUSED,
+    )
+    output_data_type: str = flag(
+        "outputDataType", _IO_TYPES, "DEFAULT", "type of graph outputs", group=MODEL, refused=_IO_REFUSED
+    )
+    output_format: tuple[str, ...] = flag(
+        "outputFormat",
+        Listed(Choice(tuple(ENDINGS)), "MS,TFLITE,ONNX"),
+        ("MS",),
+        "formats to write, one file each: MS, TFLITE, ONNX",
+        group=MODEL,
+    )
+    save_type: str = flag(
+        "saveType",
+        Choice(("MINDIR_LITE", "MINDIR")),
+        "MINDIR_LITE",
+        "form of the MS file",
+        group=MODEL,
+        advanced=True,
+        refused={"MINDIR": "bitlite writes .ms (MINDIR_LITE), not .mindir"},
+    )
+    target: str = flag(
+        "target",
+        Choice(("bitlite", "mslite")),
+        "bitlite",
+        "mslite rounds int8 as the MindSpore Lite kernels do and keeps clear of their bugs",
+        group=MODEL,
+    )
+
+    quant_type: str = flag(
+        "quantType",
+        Choice(
+            {"": "", "WeightQuant": "WeightQuant", "PostTraining": "PostTraining", "DynamicQuant": "DynamicQuant"},
+            {
+                "WEIGHT_QUANT": "WeightQuant",
+                "FULL_QUANT": "PostTraining",
+                "DYNAMIC_QUANT": "DynamicQuant",
+                "AwareTraining": "AwareTraining",
+            },
+        ),
+        "",
+        "weights only, everything int8 (needs data), or activations quantized at run time",
+        group=QUANT,
+        refused={"AwareTraining": "nothing is trained here; a model with fake quantization keeps its own scales"},
+    )
+    bit_num: int = flag(
+        "bitNum",
+        Int(1, 16),
+        8,
+        "bits of a quantized weight; PostTraining takes 1..8, DynamicQuant 8",
+        group=QUANT,
+        refused={0: MIXED_BIT},
+    )
+    quant_weight_size: int = flag(
+        "quantWeightSize",
+        Int(0),
+        0,
+        "a weight is quantized when it has more elements than this",
+        group=QUANT,
+        aliases=("quantSize",),
+    )
+    quant_weight_channel: int = flag(
+        "quantWeightChannel",
+        Int(0),
+        16,
+        "a convolution is quantized when it has more output channels than this",
+        group=QUANT,
+        aliases=("convWeightQuantChannelThreshold",),
+    )
+    gain_gate: bool = flag(
+        "gainGate", Switch(on_off=True), True, "leave weights in float where the scales would eat the gain", group=QUANT
+    )
+    fp16: bool = flag("fp16", Switch(on_off=True), False, "store the other float constants as float16", group=QUANT)
+    keep_float: tuple[Selector, ...] = flag(
+        "keepFloat",
+        Listed(Selection(), "WHAT,...", joins=True),
+        (),
+        "parts to leave in float: name, /regex/, type:Op, 'from A to B', 'to A', 'from A'",
+        group=QUANT,
+    )
+    layer_bits: dict[str, int] = flag(
+        "layerBits",
+        Paired(Bits(), "NAME:BITS,...", ",", named=True, joins=True),
+        {},
+        "bits of single layers, names as in keepFloat",
+        group=QUANT,
+    )
+    mixed: bool = flag(
+        "mixed",
+        Switch(),
+        False,
+        "choose 2 to 8 bits for each layer on calibration data, to stay within meanErrorThreshold (WeightQuant)",
+        group=QUANT,
+    )
+    mean_error_threshold: float = flag(
+        "meanErrorThreshold",
+        Real(0, 1, open_ends=True),
+        0.04,
+        "mean relative error of the outputs that mixed may cost",
+        group=QUANT,
+    )
+    per_channel: bool = flag(
+        "perChannel", Switch(), True, "one scale per output channel of a weight", group=QUANT, advanced=True
+    )
+    float_weights: str = flag(
+        "floatWeights",
+        Choice(("int8", "float")),
+        "int8",
+        "how PostTraining stores the weights of layers that compute in float",
+        group=QUANT,
+        advanced=True,
+    )
+    weight_correction: bool = flag(
+        "weightCorrection",
+        Switch(),
+        True,
+        "keep mean and variance of each weight channel (WeightQuant)",
+        group=QUANT,
+        advanced=True,
+    )
+    enable_encode: bool = flag(
+        "enableEncode",
+        Switch(),
+        True,
+        "pack and compress weights; false only with 8 or 16 bits",
+        group=QUANT,
+        advanced=True,
+    )
+    onnx_weights: str = flag(
+        "onnxWeights",
+        Choice(("auto", "int8", "uint8")),
+        "auto",
+        "weights beside integers in a .onnx: int8 ones whose products no CPU saturates and uint8 for codes that come"
+        " with the model (auto); int8 whatever they are; uint8, exact and slower",
+        group=QUANT,
+    )
+
+    calibrate_path: dict[str | int, str] = flag(
+        "calibratePath",
+        Paired(Text("DIR"), "NAME:DIR,...", ","),
+        {},
+        "directory of calibration samples of each input",
+        group=CALIB,
+        aliases=("imagePath",),
+    )
+    calibrate_size: int = flag(
+        "calibrateSize", _SIZE, 100, "number of calibration samples", group=CALIB, aliases=("batchCount",)
+    )
+    calibration_data: Any = flag(
+        "", PythonOnly(), None, "iterable of arrays, lists or dicts, or a function that returns one", group=CALIB
+    )
+    activation_quant_method: tuple[str, ...] = flag(
+        "activationQuantMethod",
+        Listed(Method(), "METHOD,..."),
+        ("AUTO",),
+        "how ranges are chosen; of several, the best per tensor",
+        group=CALIB,
+        aliases=("method",),
+    )
+    bias_correction: str = flag(
+        "biasCorrection",
+        Choice(
+            {"true": "sequential", "false": "off", "lockstep": "lockstep"},
+            {"sequential": "sequential", "on": "sequential", "off": "off"},
+        ),
+        "sequential",
+        "correct the mean of each layer's output; lockstep is MindSpore Lite's way",
+        group=CALIB,
+    )
+    th_binnum: int = flag(
+        "thBinnum", Int(512, 4096), 2048, "histogram bins of the threshold methods", group=CALIB, advanced=True
+    )
+    dump_dist: str = flag(
+        "dumpDist", Text("FILE"), "", "write the collected statistics as JSON", group=CALIB, advanced=True
+    )
+    load_dist: str = flag(
+        "loadDist",
+        Text("FILE"),
+        "",
+        "read statistics written by dumpDist instead of running the model",
+        group=CALIB,
+        advanced=True,
+    )
+    debug_info_save_path: str = flag(
+        "debugInfoSavePath", Text("DIR"), "", "write per-layer tables (CSV and JSON) to this directory", group=CALIB
+    )
+
+    input_type: str = flag(
+        "inputType",
+        Choice({"": "", "IMAGE": "IMAGE", "BIN": "BIN"}),
+        "",
+        "what the samples are; told from the files when not given",
+        group=IMAGE,
+        advanced=True,
+    )
+    image_to_format: str = flag(
+        "imageToFormat",
+        Choice(("BGR", "RGB", "GRAY")),
+        "BGR",
+        "channel order fed to the model",
+        group=IMAGE,
+        advanced=True,
+    )
+    normalize_mean: tuple[float, ...] = flag(
+        "normalizeMean", _CHANNELS, (), "subtracted per channel (of 0..255)", group=IMAGE, advanced=True
+    )
+    normalize_std: tuple[float, ...] = flag(
+        "normalizeStd", _CHANNELS, (), "divisor per channel", group=IMAGE, advanced=True
+    )
+    resize_width: int | None = flag("resizeWidth", _SIZE, None, "width after resizing", group=IMAGE, advanced=True)
+    resize_height: int | None = flag("resizeHeight", _SIZE, None, "height after resizing", group=IMAGE, advanced=True)
+    resize_method: str = flag(
+        "resizeMethod", Choice(("LINEAR", "NEAREST", "CUBIC")), "LINEAR", "interpolation", group=IMAGE, advanced=True
+    )
+    center_crop_width: int | None = flag(
+        "centerCropWidth", _SIZE, None, "width cut from the centre, after resizing", group=IMAGE, advanced=True
+    )
+    center_crop_height: int | None = flag(
+        "centerCropHeight", _SIZE, None, "height cut from the centre", group=IMAGE, advanced=True
+    )
+
+    optimize: str = flag(
+        "optimize",
+        Choice(("general", "none"), {"gpu_oriented": "gpu_oriented", "ascend_oriented": "ascend_oriented"}),
+        "general",
+        "graph passes to run",
+        group=GRAPH,
+        refused={
+            name: f"{name} fusions are made for other devices; bitlite targets CPUs"
+            for name in ("gpu_oriented", "ascend_oriented")
+        },
+    )
+    skip_pass: tuple[str, ...] = flag(
+        "skipPass", Listed(Text("PASS"), joins=True), (), "passes to leave out, by name", group=GRAPH
+    )
+    dump_ir: str = flag("dumpIR", Text("DIR"), "", "write the graph as text before and after each pass", group=GRAPH)
+
+    check: str = flag(
+        "check", Text("[=FILE]"), "", "convert nothing; list what is supported of the model", group=RUN, bare="true"
+    )
+    verify: bool = flag(
+        "verify", Switch(), False, "run what was written in the runtime it is for, when installed", group=RUN
+    )
+    opset: int = flag(
+        "opset", Int(0, 23), 0, "opset of a written .onnx, 18 to 23; 0 = the first that has it all", group=RUN
+    )
+    read_back: bool = flag(
+        "readBack",
+        Switch(),
+        True,
+        "read what was written and compare it with its source, on a calibration sample or random input",
+        group=RUN,
+    )
+    infer: bool = flag("infer", Switch(), False, "run the written model once on random input", group=RUN)
+    report: str = flag(
+        "report", Text("FILE"), "", "write the report (.json, .csv, .html or .txt by its ending)", group=RUN
+    )
+    threads: int = flag("threads", Int(0, 1024), 0, "threads of calibration runs; 0 = all cores", group=RUN)
+    seed: int = flag("seed", Int(0), 0, "seed of every random choice", group=RUN)
+    quiet: bool = flag("quiet", Switch(), False, "print errors only", group=RUN)
+
+    origins: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    notes: list[str] = field(default_factory=list, repr=False, compare=False)
+
+    @classmethod
+    def from_args(cls, argv: Sequence[str]) -> ConvertOptions:
+        """Reads a command line and the config file that it names.
+
+        Raises:
+            UsageError: one line that names the flag or the file and line, the value, and what is allowed.
+        """
+        return cls._build(read_args(cls, argv, REFUSED))
+
+    @classmethod
+    def from_kwargs(cls, model_file: Any, output_file: Any, **options: Any) -> ConvertOptions:
+        """The same from Python: `bit_num=4`, `input_shape={"x": (1, 3, 224, 224)}`, `calibration_data=arrays`."""
+        return cls._build(read_kwargs(cls, {"model_file": model_file, "output_file": output_file, **options}))
+
+    @classmethod
+    def _build(cls, given: Given) -> ConvertOptions:
+        if given.values.get("config_file"):
+            from .config import read_config
+
+            given = merge(cls, given, read_config(given.values["config_file"]))
+        options = cls(**given.values, origins=given.origins, notes=given.notes)
+        validate(options)
+        return options
+
+    def output_path(self, fmt: str = "MS") -> str:
+        """Returns the file to write for one format: the ending is appended unless it is there."""
+        stem = self.output_file
+        for ending in ENDINGS.values():
+            if stem.lower().endswith(ending) and (len(self.output_format) > 1 or ending == ENDINGS[fmt]):
+                stem = stem[: -len(ending)]
+                break
+        return stem + ENDINGS[fmt]
+
+    @property
+    def data_layout(self) -> str:
+        """Layout of 4-D calibration samples: that of the inputs of the file written first, "" for the model's own."""
+        return self.input_data_format or ("NHWC" if self.output_format[:1] == ("MS",) else "")
+
+    def given(self, name: str) -> bool:
+        """True when somebody set this option on purpose."""
+        return name in self.origins
+
+    def where(self, name: str) -> str:
+        """Returns the place to name in an error line about this option."""
+        return self.origins.get(name, f"--{fields_of(type(self))[name].name}")
+
+    @contextlib.contextmanager
+    def blame(self, *names: str) -> Iterator[None]:
+        """Puts the place where an option was given in front of an error that it causes: of several, the one that the
+        error speaks of, else the first."""
+        try:
+            yield
+        except (UsageError, DataError, OutputError) as error:
+            said = [name for name in names if self.where(name).split()[-1] in str(error)] or list(names)
+            given = [name for name in said if self.given(name)]
+            if not given or any(self.where(name) in str(error) for name in names):
+                raise
+            raise type(error)(f"{self.where(given[0])}: {error}") from None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the options that differ from their defaults, JSON-ready, as the written file records them.
+
+        What cannot change the model stays out, and so do the paths of this machine.
+        """
+        shown = {}
+        for f in fields(self):
+            row = f.metadata.get("row")
+            if row is None or not row.name or (row.group == RUN and f.name != "seed") or f.name in _UNRECORDED:
+                continue
+            value = getattr(self, f.name)
+            if value != row.default:
+                shown[f.name] = row.kind.show(value)
+        return shown
+
+
+def _off(name: str, default: Any, reason: str, kind: Any = None, **row: Any) -> Row:
+    """A flag of MindSpore Lite that bitlite knows and refuses unless it has its default."""
+    return Row(name, kind or Text(), default, "", refused={...: reason}, **row)
+
+
+REFUSED: tuple[Row, ...] = (
+    _off("trainModel", False, "bitlite does not train models on the device", Switch(), bare="true"),
+    _off("encryption", False, "bitlite does not write encrypted models", Switch(), bare="true"),
+    _off("encryptKey", "", "bitlite does not write encrypted models"),
+    _off("decryptKey", "", "bitlite does not read encrypted models; decrypt the file first"),
+    _off("decryptMode", "", "bitlite does not read encrypted models; decrypt the file first"),
+    _off("device", "CPU", "bitlite makes models for CPUs; other devices need their own compilers"),
+    _off("optimizeTransformer", False, "these fusions are made for GPUs and Ascend", Switch(), bare="true"),
+    _off("obfuscation", False, "bitlite does not obfuscate models", Switch(), bare="true"),
+    _off("inferenceType", "FLOAT", "it had no effect in the other tool; --quantType says what is stored"),
+    _off("stdDev", "128", "input scales come from calibration; give --inputDataType=UINT8 for an integer input"),
+    _off("mean", "-0.5", "input scales come from calibration; give --inputDataType=UINT8 for an integer input"),
+)
+
+
+USAGE = """\
+converter_lite --modelFile=m.tflite --outputFile=m [--quantType=WeightQuant --bitNum=8]
+Converts a model, quantizes it on request, and writes a MindSpore Lite .ms (or TFLite, ONNX)."""
+
+
+def help_text(everything: bool = False) -> str:
+    """Returns the page of `converter_lite --help`."""
+    return help_page(ConvertOptions, USAGE, everything=everything, refused=REFUSED)

@@ -1,0 +1,39 @@
+"""The calibration options as what the data are read by."""
+
+from __future__ import annotations
+
+import os
+
+from ...quant.calibrate.data import DataSpec
+from ...quant.calibrate.images import ImageSpec
+from .convert import ConvertOptions
+
+
+def data_spec(options: ConvertOptions) -> DataSpec:
+    """Where samples come from; `calibration_data` may also be a directory, a file, or a list of files."""
+    source = options.calibration_data
+    paths: dict[str | int, str | tuple[str, ...]] = dict(options.calibrate_path)
+    if isinstance(source, (str, os.PathLike)):
+        paths = {0: str(os.fspath(source))}
+        source = None
+    elif isinstance(source, (list, tuple)) and source and all(isinstance(p, (str, os.PathLike)) for p in source):
+        paths = {0: tuple(str(os.fspath(p)) for p in source)}
+        source = None
+    count_where = options.where("calibrate_size")
+    # r1.x takes what there is when batch_count is larger; 2.x stops
+    strict = options.given("calibrate_size") and "batch" not in count_where.lower() and source is None
+    where = options.where("calibrate_path") if source is None else "calibration_data"
+    return DataSpec(
+        paths, source, options.calibrate_size, strict, options.input_type, image_spec(options), where, count_where
+    )
+
+
+def image_spec(options: ConvertOptions) -> ImageSpec:
+    """What is done to images: colour order, sizes, mean and deviation."""
+    resize, crop = None, None
+    if options.resize_height and options.resize_width:
+        resize = (options.resize_height, options.resize_width)
+    if options.center_crop_height and options.center_crop_width:
+        crop = (options.center_crop_height, options.center_crop_width)
+    mean, std = options.normalize_mean, options.normalize_std
+    return ImageSpec(options.image_to_format, mean, std, resize, options.resize_method, crop)

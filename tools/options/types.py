@@ -1,0 +1,337 @@
+"""Kinds of option values: how each is read from text, checked when it comes from Python, and described to a user.
+
+A kind raises ValueError with the end of a sentence ("must be an integer in 1..16"); `flags.py` and `config.py` put the
+flag or the file and line in front. Nothing heavy is imported here: this is on the path of `--help`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+from ...converter.text import nearest, unquote
+
+
+class Kind:
+    """Base: `parse` takes text from a command line or a file, `check` takes a Python value."""
+
+    metavar = "VALUE"
+    joins = False  # values of a flag and of a config file are put together rather than compared
+
+    def parse(self, text: str) -> Any:
+        return self.check(text)
+
+    def check(self, value: Any) -> Any:
+        return self.parse(value) if isinstance(value, str) else self._refuse(value)
+
+    def describe(self) -> str:
+        """Returns the allowed values in a few words, empty when anything goes."""
+        return ""
+
+    def show(self, value: Any) -> str:
+        """Returns `value` as a user would type it."""
+        return str(value)
+
+    def _refuse(self, value: Any) -> Any:
+        raise ValueError(f"cannot be a {type(value).__name__} ({value!r})")
+
+
+class Text(Kind):
+    """Any text; from Python also a path."""
+
+    def __init__(self, metavar: str = "TEXT") -> None:
+        self.metavar = metavar
+
+    def check(self, value: Any) -> str:
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        if not isinstance(value, str):
+            self._refuse(value)
+        if "\0" in value:
+            raise ValueError("holds a NUL character")
+        return value
+
+
+class Switch(Kind):
+    """true or false, also on/off, any letter case. Without a value the flag means true."""
+
+    metavar = "true|false"
+    words: ClassVar = {
+        "true": True,
+        "false": False,
+        "on": True,
+        "off": False,
+        "yes": True,
+        "no": False,
+        "1": True,
+        "0": False,
+    }
+
+    def __init__(self, on_off: bool = False) -> None:
+        self.on_off = on_off
+        if on_off:
+            self.metavar = "on|off"
+
+    def parse(self, text: str) -> bool:
+        try:
+            return self.words[text.strip().lower()]
+        except KeyError:
+            raise ValueError(f"must be {self.metavar}") from None
+
+    def check(self, value: Any) -> bool:
+        if isinstance(value, str):
+            return self.parse(value)
+        return bool(value) if type(value).__name__ in ("bool", "bool_") else self._refuse(value)
+
+    def describe(self) -> str:
+        return self.metavar
+
+    def show(self, value: Any) -> str:
+        return self.metavar.split("|")[0 if value else 1]
+
+
+class Int(Kind):
+    """An integer in [lo, hi]; None leaves that side open."""
+
+    metavar = "N"
+
+    def __init__(self, lo: int | None = None, hi: int | None = None) -> None:
+        self.lo, self.hi = lo, hi
+
+    def parse(self, text: str) -> int:
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()):
+            raise ValueError(f"must be an integer{self._range()}")
+        return self._bounded(int(text))
+
+    def check(self, value: Any) -> int:
+        if isinstance(value, str):
+            return self.parse(value)
+        if isinstance(value, bool):
+            self._refuse(value)
+        try:
+            return self._bounded(operator.index(value))
+        except TypeError:
+            return self._refuse(value)
+
+    def _bounded(self, value: int) -> int:
+        if (self.lo is not None and value < self.lo) or (self.hi is not None and value > self.hi):
+            raise ValueError(f"must be an integer{self._range()}")
+        return value
+
+    def _range(self) -> str:
+        if self.hi is None:
+            return "" if self.lo is None else f" >= {self.lo}"
+        return f" in {self.describe()}"
+
+    def describe(self) -> str:
+        if self.hi is None:
+            return "" if self.lo is None else f">= {self.lo}"
+        return f"{self.lo}..{self.hi}"
+
+
+class Real(Kind):
+    """A finite number in [lo, hi], or in (lo, hi) when `open_ends`."""
+
+    metavar = "X"
+
+    def __init__(self, lo: float = -math.inf, hi: float = math.inf, open_ends: bool = False) -> None:
+        self.lo, self.hi, self.open_ends = lo, hi, open_ends
+
+    def parse(self, text: str) -> float:
+        try:
+            return self.check(float(text))
+        except ValueError as error:
+            raise ValueError(str(error) if "must" in str(error) else f"must be a number{self._range()}") from None
+
+    def check(self, value: Any) -> float:
+        if isinstance(value, str):
+            return self.parse(value)
+        if isinstance(value, bool) or not hasattr(value, "__float__"):
+            self._refuse(value)
+        number = float(value)
+        inside = self.lo < number < self.hi if self.open_ends else self.lo <= number <= self.hi
+        if not math.isfinite(number) or not inside:
+            raise ValueError(f"must be a number{self._range()}")
+        return number
+
+    def _range(self) -> str:
+        return f" {'' if math.isinf(self.hi) else 'in '}{self.describe()}" if self.describe() else ""
+
+    def describe(self) -> str:
+        if math.isinf(self.hi):
+            return "" if math.isinf(self.lo) else f">= {self.lo:g}"
+        left, right = ("(", ")") if self.open_ends else ("[", "]")
+        return f"{left}{self.lo:g}, {self.hi:g}{right}"
+
+    def show(self, value: Any) -> str:
+        return f"{value:g}"
+
+
+class Choice(Kind):
+    """One of a few words, in their own letter case first and any case second.
+
+    Args:
+        words: accepted spelling → value; or the words themselves.
+        also: further spellings → value, accepted but not shown.
+    """
+
+    def __init__(self, words: Iterable[str] | Mapping[str, Any], also: Mapping[str, Any] | None = None) -> None:
+        self.words: dict[str, Any] = dict(words) if isinstance(words, Mapping) else {word: word for word in words}
+        self.also = dict(also or {})
+        self.metavar = "|".join(word for word in self.words if word)
+
+    def parse(self, text: str) -> Any:
+        table = {**self.words, **self.also}
+        if text in table:
+            return table[text]
+        folded = {word.lower(): value for word, value in reversed(list(table.items()))}
+        if text.strip().lower() in folded:
+            return folded[text.strip().lower()]
+        near = nearest(text, table)
+        raise ValueError(f"must be {self.metavar}" + (f" (did you mean {near}?)" if near else ""))
+
+    def check(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.parse(value)
+        if isinstance(value, bool):
+            return self.parse("true" if value else "false")
+        return self.parse("") if value is None and "" in self.words else self._refuse(value)
+
+    def describe(self) -> str:
+        return self.metavar
+
+    def show(self, value: Any) -> str:
+        return next((word for word, known in self.words.items() if known == value), str(value))
+
+
+class Listed(Kind):
+    """A comma list of another kind, kept as a tuple; single quotes protect a comma, brackets around it are dropped.
+
+    `item` parses one element; `length` fixes the number of elements (several allowed lengths as a tuple).
+    """
+
+    def __init__(self, item: Kind, metavar: str = "", *, joins: bool = False, length: tuple[int, ...] = ()) -> None:
+        self.item, self.joins, self.length = item, joins, length
+        self.metavar = metavar or f"{item.metavar},..."
+
+    def parse(self, text: str) -> tuple[Any, ...]:
+        text = text.strip()
+        if text.startswith("[") and text.endswith("]"):
+            text = text[1:-1]
+        return self._sized(tuple(self.item.parse(part) for part in split_quoted(text, ",") if part))
+
+    def check(self, value: Any) -> tuple[Any, ...]:
+        if isinstance(value, str):
+            return self.parse(value)
+        if isinstance(value, Mapping) or not isinstance(value, Iterable):
+            value = (value,)
+        return self._sized(tuple(self.item.check(part) for part in value))
+
+    def _sized(self, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if value and self.length and len(value) not in self.length:
+            raise ValueError(f"must have {' or '.join(map(str, self.length))} values, not {len(value)}")
+        return value
+
+    def describe(self) -> str:
+        return f"comma list of {self.item.describe()}" if self.item.describe() else ""
+
+    def show(self, value: Any) -> str:
+        return ",".join(self.item.show(part) for part in value)
+
+
+class Shape(Listed):
+    """The sizes of a tensor, each at least 1, or -1 for one that stays as the model has it."""
+
+    def __init__(self) -> None:
+        super().__init__(Int(-1), "D,D,...")
+
+    def parse(self, text: str) -> Any:
+        return self._read(super().parse, text)
+
+    def check(self, value: Any) -> tuple[int, ...]:
+        return self._read(super().check, value)
+
+    def _read(self, read: Callable[[Any], tuple[int, ...]], value: Any) -> tuple[int, ...]:
+        try:
+            shape = read(value)
+        except ValueError:
+            shape = ()
+        if not shape or 0 in shape:
+            raise ValueError("must be sizes like 1,3,224,224, each at least 1 (or -1: as in the model)")
+        return shape
+
+
+class Paired(Kind):
+    """`name:value` pairs, kept as a dict. A pair splits at its last colon; a pair without one is keyed by its position.
+
+    Args:
+        value: kind of the right side.
+        separator: between pairs; `other` is one more separator that old tools used between unnamed values.
+        named: every pair needs a name (else a bare value is taken for the input at that position).
+    """
+
+    def __init__(self, value: Kind, metavar: str, separator: str, *, named: bool = False, joins: bool = False) -> None:
+        self.value, self.metavar, self.separator, self.named, self.joins = value, metavar, separator, named, joins
+
+    def parse(self, text: str) -> dict[str | int, Any]:
+        pairs: dict[str | int, Any] = {}
+        for position, part in enumerate(part for part in split_quoted(text.strip(), self.separator) if part):
+            name, colon, right = part.rpartition(":")
+            key: str | int = name.strip() if colon else position
+            if self.named and not colon:
+                raise ValueError(f"must read {self.metavar}, and {part!r} has no colon")
+            if colon and not key:
+                raise ValueError(f"must read {self.metavar}, and {part!r} has no name before the colon")
+            if not right.strip():
+                raise ValueError(f"must read {self.metavar}, and {part!r} has nothing behind the colon")
+            if key in pairs:
+                raise ValueError(f"names {key!r} twice")
+            pairs[key] = self._one(key, self.value.parse, unquote(right))
+        return pairs
+
+    def check(self, value: Any) -> dict[str | int, Any]:
+        if isinstance(value, str):
+            return self.parse(value)
+        if not isinstance(value, Mapping):
+            if self.named:
+                self._refuse(value)
+            several = isinstance(value, (list, tuple)) and any(isinstance(part, (list, tuple, str)) for part in value)
+            value = dict(enumerate(value if several else (value,)))
+        return {key: self._one(key, self.value.check, part) for key, part in value.items()}
+
+    def _one(self, key: str | int, read: Callable[[Any], Any], right: Any) -> Any:
+        try:
+            return read(right)
+        except ValueError as error:
+            raise ValueError(f"has {right!r} for {key!r}, which {error}") from None
+
+    def show(self, value: Any) -> str:
+        pairs = (f"{key}:{self.value.show(part)}" for key, part in value.items())
+        return self.separator.join(pairs)
+
+
+class PythonOnly(Kind):
+    """A value that only Python code can give, such as an iterable of arrays; it has no flag."""
+
+    def check(self, value: Any) -> Any:
+        return value
+
+
+def split_quoted(text: str, separator: str) -> list[str]:
+    """Splits at `separator` outside single quotes and strips blanks; the quotes stay (see `unquote`)."""
+    parts, current, quoted = [], "", False
+    for char in text:
+        if char == "'":
+            quoted = not quoted
+        if char == separator and not quoted:
+            parts.append(current.strip())
+            current = ""
+        else:
+            current += char
+    if quoted:
+        raise ValueError("has a single quote (') without its partner")
+    return [*parts, current.strip()]
