@@ -126,7 +126,7 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS
   bands_ = CeilDiv(g.oh, std::max<int64_t>(2, kPlaneBytes / line_bytes));
   chunks_ = 1;
   cost_ns = static_cast<double>(g.batch * g.oh * g.ow * g.o) *
-            (0.03 + 0.005 * static_cast<double>(g.kh * g.kw));
+            (kernel_.output_ns + kernel_.tap_ns * static_cast<double>(g.kh * g.kw));
   if (plan.threads > 1) {
     const int64_t items = g.batch * bands_;
     const int64_t parts = ItemsWanted(cost_ns, plan.threads);

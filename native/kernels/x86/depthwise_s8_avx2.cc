@@ -130,7 +130,7 @@ void LoadPair(uint8_t* dst, const int8_t* first, const int8_t* second, int64_t s
 const DepthwiseS8Kernel& depthwise_s8_avx2() {
   static constexpr DepthwiseS8Kernel kKernel = {kBlock,  2,      ActForm::kS16, true,    false,
                                                 1,       Column, Row,           nullptr, nullptr,
-                                                nullptr, 2,      LoadPair};
+                                                nullptr, 2,      LoadPair,      0.1,     0.04};
   return kKernel;
 }
 
