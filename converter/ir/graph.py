@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,17 +61,55 @@ class Tensor:
         """Bytes of the stored value; 0 when the shape is not known."""
         if self.data is not None:
             return self.data.nbytes
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize if self.is_static else 0  # pyright: ignore
+        return math.prod(self.static_shape) * self.dtype.itemsize if self.is_static else 0
+
+    @property
+    def known_shape(self) -> Shape:
+        """A size or None per axis. Raises GraphError when the rank is unknown."""
+        if self.shape is None:
+            raise GraphError(f"the rank of {self.name!r} is not known")
+        return self.shape
+
+    @property
+    def known_rank(self) -> int:
+        """Raises GraphError when the rank is unknown."""
+        return len(self.known_shape)
+
+    @property
+    def static_shape(self) -> tuple[int, ...]:
+        """A size per axis. Raises GraphError when one is not known before a run."""
+        sizes = tuple(n for n in self.known_shape if n is not None)
+        if len(sizes) != self.known_rank:
+            raise GraphError(f"{type_text(self)} {self.name!r} has a size that is not known before a run")
+        return sizes
+
+    def size(self, axis: int) -> int:
+        """Elements along one axis. Raises GraphError when there is no such axis or its size is not known."""
+        size = self.known_shape[axis] if -self.known_rank <= axis < self.known_rank else None
+        if size is None:
+            raise GraphError(f"the size of axis {axis} of {type_text(self)} {self.name!r} is not known")
+        return size
+
+    @property
+    def value(self) -> np.ndarray:
+        """What a constant stores. Raises GraphError when the tensor is computed."""
+        if self.data is None:
+            raise GraphError(f"{self.name!r} is computed at run time and must be a constant")
+        return self.data
+
+    @property
+    def qparams(self) -> QuantParam:
+        """How the stored integers stand for reals. Raises GraphError for plain numbers."""
+        if self.quant is None:
+            raise GraphError(f"{type_text(self)} {self.name!r} is not quantized")
+        return self.quant
 
     def real(self) -> np.ndarray:
         """The constant's real value: float32 when it is stored quantized, its own data otherwise."""
         from ..numeric.qparams import dequantize
 
-        if self.data is None:
-            raise GraphError(f"tensor {self.name!r} is not a constant")
-        return (
-            dequantize(self.data, self.quant) if self.quant is not None and self.data.dtype.kind in "iu" else self.data
-        )
+        coded = self.quant is not None and self.value.dtype.kind in "iu"
+        return dequantize(self.value, self.qparams) if coded else self.value
 
     def check_quant(self) -> None:
         """Raises GraphError when there is not one scale per element of the axis that the parameters name."""
@@ -97,6 +136,17 @@ class Node:
 
     def input(self, index: int) -> Tensor | None:
         return self.inputs[index] if index < len(self.inputs) else None
+
+    def required(self, index: int) -> Tensor:
+        """Input `index`. Raises GraphError when it is absent."""
+        tensor = self.input(index)
+        if tensor is None:
+            raise GraphError(f"{self.name} ({self.op}): input {index} is missing")
+        return tensor
+
+    def operands(self, count: int | None = None) -> list[Tensor]:
+        """The first `count` inputs, or all of them. Raises GraphError when one is absent."""
+        return [self.required(i) for i in range(len(self.inputs) if count is None else count)]
 
     def __repr__(self) -> str:
         return f"Node({self.op} {self.name!r})"
@@ -198,7 +248,7 @@ class Graph:
         waits: dict[Node, int] = {}
         wakes: dict[Node, list[Node]] = {}
         for node in self.nodes:
-            before = {producers[t] for t in node.inputs if t in producers}  # pyright: ignore[reportArgumentType]
+            before = {producers[t] for t in node.inputs if t is not None and t in producers}
             waits[node] = len(before)
             for other in before:
                 wakes.setdefault(other, []).append(node)

@@ -27,11 +27,11 @@ def _chosen(usual: int) -> int:
 
 def size_of(shape: Shape | None, itemsize: int) -> int:
     """Bytes of a tensor, exactly however large; 0 where the shape is not known."""
-    if shape is None or None in shape:
-        return 0
     total = itemsize
-    for n in shape:
-        total *= int(n)  # pyright: ignore[reportArgumentType]
+    for n in (None,) if shape is None else shape:
+        if n is None:
+            return 0
+        total *= int(n)
     return total
 
 
@@ -83,11 +83,11 @@ def check_live(graph: Graph) -> None:
     sizes = {t: size_of(t.shape, t.dtype.itemsize) for n in graph.nodes for t in n.outputs}
     if sum(sizes.values()) <= min(LIVE, _chosen(LIVE)):
         return
-    last = {t: k for k, n in enumerate(graph.nodes) for t in n.inputs if t in sizes}
+    last = {t: k for k, n in enumerate(graph.nodes) for t in n.inputs if t is not None and t in sizes}
     last |= {t: len(graph.nodes) for t in graph.outputs if t in sizes}
     dying: dict[int, int] = {}
     for t, k in last.items():
-        dying[k] = dying.get(k, 0) + sizes[t]  # pyright: ignore[reportArgumentType]
+        dying[k] = dying.get(k, 0) + sizes[t]
     live = most = 0
     for k, n in enumerate(graph.nodes):
         live += sum(sizes[t] for t in n.outputs)
