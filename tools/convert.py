@@ -235,7 +235,7 @@ def _write(graph: Graph, container: str, path: str, options: ConvertOptions, rep
     report.passes += made
     grown = (r for r in made if isinstance(r, Change) and r.grows)
     report.notes += [f".{container}: {r.node} is written {r.what}; the file grows with it" for r in grown]
-    if target.meta.get("float16") and container != "ms":
+    if target.meta.get("float16"):
         keep_float16(target)
     if target.states and container != "tflite":
         report.notes.append(_state_note(target, container))

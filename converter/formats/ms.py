@@ -134,6 +134,7 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
     for i, t in zip(_indices(record.outputIndex, len(tensors), "tensor", path), graph.outputs):
         t.layout = "" if t.rank != 4 else "NHWC" if tensors[i].format == NHWC else "NCHW"
     graph.prune()
+    graph.meta["float16"] = any(t is not None and t.is_const and t.dtype == np.float16 for t in declared)
     mark_dynamic(graph, graph.meta.pop("dynamic", None))
     graph.uniquify()
     if not {"bitlite", "rounding"} & set(graph.meta) and any(is_quantized(t) for n in graph.nodes for t in n.outputs):

@@ -105,8 +105,11 @@ def read_onnx_gather(r: Reading) -> Tensor:
 
 @reads("ms", "Gather")
 def read_ms_gather(r: Reading) -> Tensor:
-    axis = r.ints(2, "the axis")[0] if r.optional(2) is not None else 0
-    return r.emit("Gather", r.input(0), r.input(1), axis=axis)
+    axis, x = r.ints(2, "the axis")[0] if r.optional(2) is not None else 0, r.input(0)
+    if x.data is not None and x.dtype == np.float16 and r.outputs[0].dtype == np.float32:
+        # The runtime makes float32 of float16 constants; beside layers, which take them, nothing here does.
+        x = Tensor(x.name, np.dtype(np.float32), x.shape, x.data.astype(np.float32))
+    return r.emit("Gather", x, r.input(1), axis=axis)
 
 
 @reads("tflite", "EMBEDDING_LOOKUP")

@@ -50,7 +50,12 @@ def by_litert(path, x):
     return runner.get_tensor(runner.get_output_details()[0]["index"]).transpose(0, 3, 1, 2)
 
 
-@pytest.mark.parametrize(("container", "runner"), [("ONNX", by_onnxruntime), ("TFLITE", by_litert)])
+def by_bitlite(path, x):
+    (y,) = bitlite.load(path).run({"x": x.transpose(0, 2, 3, 1)}).values()
+    return y
+
+
+@pytest.mark.parametrize(("container", "runner"), [("ONNX", by_onnxruntime), ("TFLITE", by_litert), ("MS", by_bitlite)])
 def test_a_file_is_no_larger_than_its_source_and_gives_the_same(source, tmp_path, container, runner):
     report = bitlite.convert(source, tmp_path / "out", output_format=container)
     [(path, size)] = report.files.items()
@@ -73,3 +78,28 @@ def test_a_weight_that_float16_does_not_hold_stays_float32(source, tmp_path):
     [path] = report.files
     kinds = {i.name: i.data_type for i in onnx.load(path).graph.initializer if len(i.dims) == 4}
     assert sorted(kinds.values()) == [TensorProto.FLOAT, TensorProto.FLOAT16]
+
+
+@pytest.mark.parametrize("container", ["MS", "TFLITE", "ONNX"])
+def test_an_embedding_stored_as_float16_meets_float32(tmp_path, container):
+    rng = np.random.default_rng(3)
+    stored = [
+        numpy_helper.from_array(rng.standard_normal(s).astype(np.float32), n)
+        for n, s in (("table", (500, 32)), ("term", (1, 32)))
+    ]
+    nodes = [helper.make_node("Gather", ["table", "x"], ["h"]), helper.make_node("Add", ["h", "term"], ["y"])]
+    ends = [
+        helper.make_tensor_value_info("x", TensorProto.INT64, [4]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, None),
+    ]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], stored)
+    path, x = tmp_path / "m.onnx", np.array([0, 3, 499, 3])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    report = bitlite.convert(path, tmp_path / "half", output_format=container, fp16="on")
+    [(half, size)] = report.files.items()
+    assert size < 0.6 * os.path.getsize(path)
+    [got] = bitlite.load(half).run({"x": x}).values()
+    np.testing.assert_allclose(got, by_onnxruntime(path, x), rtol=1e-3, atol=1e-3)
+    again = bitlite.convert(half, tmp_path / "again", output_format=container)
+    assert sum(again.files.values()) < 1.05 * size
