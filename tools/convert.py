@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..converter.errors import GraphError, ModelError, UnsupportedError, UsageError
 from ..converter.execute import is_quantized
 from ..converter.formats import read_model
+from ..converter.formats.files import let_go
 from ..converter.formats.outputs import Staging, check_folder, check_target
 from ..converter.ir import Graph, Node
 from ..converter.passes import Change, Pass, for_target, run_passes
@@ -77,9 +78,11 @@ def run(options: ConvertOptions) -> Report:
             path = options.output_path(container.upper())
             staged = staging.place(path, sources=(options.model_file,))
             report.files[path] = _write(target, container, staged, options, report)
+            let_go()
             if options.read_back:
                 original = originals.setdefault(id(target), Original(target, options.threads or 1, sample))
                 report.notes += map(staging.in_place, filter(None, [check_written(staged, original)]))
+                let_go()
         report.seconds = time.perf_counter() - start
         if options.infer or options.verify:
             from .infer import run_written

@@ -6,13 +6,18 @@ import errno
 import mmap
 import os
 import stat
-from typing import BinaryIO
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO, TypeVar
 
 from ..errors import ModelError
 
+T = TypeVar("T")
 # Top-level fields of an ONNX ModelProto: number → wire type (0 varint, 2 bytes). MindIR's has a string as field 1.
 _ONNX_FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
 _MINDIR_FIELDS = {1: 2, 2: 2, 3: 2, 4: 2, 5: 2, 6: 2, 7: 2, 8: 2, 9: 2, 10: 0, 11: 2}
+_SWEPT = 64 << 20
+_maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 _FLATBUFFERS = {b"TFL3": "tflite", b"MSL2": "ms", b"MSL1": "ms", b"MSL0": "ms"}
 
 
@@ -27,7 +32,9 @@ def map_file(path: str | os.PathLike[str]) -> mmap.mmap:
         with open_regular(name) as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise ModelError("is empty", file=name)
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            made = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            _maps.add(made)
+            return made
     except FileNotFoundError:
         folder = os.path.dirname(name) or "."
         why = "no such file" if os.path.isdir(folder) else f"no such file (the folder {folder} does not exist)"
@@ -38,6 +45,24 @@ def map_file(path: str | os.PathLike[str]) -> mmap.mmap:
         raise ModelError(f"cannot be read: {error.strerror or error}", file=name) from None
     except ValueError as error:  # a NUL in the name
         raise ModelError(f"cannot be read: {error}", file=repr(name)) from None
+
+
+def let_go() -> None:
+    """Takes the pages of all maps out of memory, as they were before they were touched."""
+    for made in list(_maps):
+        if hasattr(made, "madvise") and not made.closed:
+            made.madvise(mmap.MADV_DONTNEED)
+
+
+def sweep(items: Iterable[T], nbytes: Callable[[T], int]) -> Iterator[T]:
+    """Yields items whose values are looked at once, and lets go of the maps behind every 64 MB of them."""
+    seen = 0
+    for item in items:
+        yield item
+        seen += nbytes(item)
+        if seen > _SWEPT:
+            let_go()
+            seen = 0
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:

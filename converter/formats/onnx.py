@@ -18,6 +18,7 @@ from .dynamic_layers import KEY, mark_dynamic
 from .files import map_file
 from .onnx_ends import declare_ends
 from .onnx_functions import body_of
+from .onnx_parts import cut
 from .onnx_write import write
 
 __all__ = ["OLDEST_OPSET", "read", "write"]
@@ -52,8 +53,11 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
     from google.protobuf.message import DecodeError
 
     buffer = map_file(path)
+    data, constants = cut(buffer)
     try:
-        model = onnx.ModelProto.FromString(bytes(buffer))
+        model = onnx.ModelProto.FromString(data)
+        if model.functions and constants:
+            model, constants = onnx.ModelProto.FromString(bytes(buffer)), {}
     except (DecodeError, ValueError, RecursionError) as error:
         raise ModelError(f"truncated, damaged or not an ONNX file: {error}", file=path) from error
     if not model.HasField("graph") or not (model.graph.node or model.graph.input or model.graph.output):
@@ -69,12 +73,20 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
             model = inliner.inline_local_functions(model)
         except Exception as error:  # whatever the inliner trips over is the file's fault
             raise ModelError(f"its functions cannot be inlined: {error}", file=path) from error
-    return _Reader(model, path, opsets).read(InputShapes(shapes, path))
+    whole = np.frombuffer(buffer, np.uint8)
+    apart = {k: whole[slice(*span)] for k, span in constants.items()}
+    return _Reader(model, path, opsets, apart).read(InputShapes(shapes, path))
 
 
 class _Reader:
-    def __init__(self, model: Any, path: str, opsets: dict[str, int]) -> None:
-        self.model, self.path, self.opsets = model, path, opsets
+    """Reads one model.
+
+    Attributes:
+        apart: initializer of the graph → its bytes, where the model has them no more.
+    """
+
+    def __init__(self, model: Any, path: str, opsets: dict[str, int], apart: dict[int, np.ndarray]) -> None:
+        self.model, self.path, self.opsets, self.apart = model, path, opsets, apart
         noted: dict[str, Any] = {"doc": _utf8(model.doc_string), "graph_doc": _utf8(model.graph.doc_string)}
         noted["metadata"] = {_utf8(p.key): _utf8(p.value) for p in model.metadata_props}
         meta = {"source": "onnx", "opset": opsets.get("ai.onnx", 0), "onnx": noted}
@@ -86,7 +98,7 @@ class _Reader:
     def read(self, shapes: InputShapes) -> Graph:
         source = self.model.graph
         self.build.reserve(name for node in source.node for name in node.output if name)
-        scope: dict[str, Tensor] = self._initializers(source)
+        scope: dict[str, Tensor] = self._initializers(source, self.apart)
         for info in source.input:
             if info.name not in scope:
                 scope[info.name] = self._input(info, shapes)
@@ -129,22 +141,26 @@ class _Reader:
         shape = shapes.take(info.name, shape)
         return self.build.input(info.name, _DTYPES[tensor.elem_type], shape, dims=dims if any(dims) else ())
 
-    def _initializers(self, source: Any) -> dict[str, Tensor]:
+    def _initializers(self, source: Any, apart: Mapping[int, np.ndarray] | None = None) -> dict[str, Tensor]:
         if source.sparse_initializer:
             raise UnsupportedError(
                 "sparse initializers are not read", file=self.path, node=source.sparse_initializer[0].values.name
             )
         scope = {}
-        for proto in source.initializer:
+        for k, proto in enumerate(source.initializer):
             self._text(proto.name)
-            data = self.array(proto)
+            data = self.array(proto, apart.get(k) if apart else None)
             made = scope[proto.name] = Tensor(self.build.name(proto.name), data.dtype, data.shape, data)
             if proto.data_type in _BITS:
                 self.build.narrow[made] = _BITS[proto.data_type]
         return scope
 
-    def array(self, proto: Any) -> np.ndarray:
-        """A TensorProto's value; raw and external bytes are views."""
+    def array(self, proto: Any, apart: np.ndarray | None = None) -> np.ndarray:
+        """A TensorProto's value; raw and external bytes are views.
+
+        Args:
+            apart: its `raw_data`, where the message has it no more.
+        """
         kind, dims, where = proto.data_type, tuple(proto.dims), proto.name
         check_rank(dims, self.path, where)
         if kind not in _RAW or any(d < 0 for d in dims):
@@ -156,11 +172,13 @@ class _Reader:
         count = int(np.prod(dims, dtype=object)) if dims else 1
         size = -(-count * _BITS[kind] // 8) if kind in _BITS else count * np.dtype(_RAW[kind]).itemsize
         external = proto.data_location == 1
-        if external or proto.HasField("raw_data"):
-            raw = self._external(proto, size) if external else np.frombuffer(proto.raw_data, np.uint8)
+        if external or apart is not None or proto.HasField("raw_data"):
+            inside = apart if apart is not None else np.frombuffer(proto.raw_data, np.uint8)
+            raw = self._external(proto, size) if external else inside
             if len(raw) != size:
                 raise ModelError(f"holds {len(raw)} bytes where {list(dims)} needs {size}", file=self.path, node=where)
-            return _decode(raw.view(_RAW[kind]), kind, count).reshape(dims)
+            values = raw.view(_RAW[kind])
+            return _decode(values if values.flags.aligned else values.copy(), kind, count).reshape(dims)
         return self._typed(proto, kind, count, where).reshape(dims)
 
     def _typed(self, proto: Any, kind: int, count: int, where: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from ..execute import is_quantized
 from ..ir import Graph, Tensor
 from ..schema.writing import Emitted, Writing, Written, write_operators
 from . import dynamic_layers
+from .onnx_parts import write_joined
 from .outputs import write_atomic
 
 # The first opset in which everything that a graph holds can be said is taken.
@@ -44,10 +45,8 @@ def write(graph: Graph, path: str, *, opset: int | None = None) -> Written:
     total = sum(t.data.nbytes for t in constants if t.data is not None)
     stored = {t.name: ("packed" if _packs(t) else "plain", _nbytes(t)) for t in constants}
     if total <= _EXTERNAL_ABOVE:
-        for t, proto in zip(constants, model.graph.initializer):
-            proto.raw_data = _raw(t).tobytes()
         with write_atomic(path) as out:
-            out.write(model.SerializeToString(deterministic=True))
+            write_joined(out, model, [(_nbytes(t), map(_raw, [t])) for t in constants])
             return Written(out.tell(), stored)
     beside = path + ".data"
     with write_atomic(beside) as out:

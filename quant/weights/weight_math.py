@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...converter.formats.files import sweep
 from ...converter.numeric.packing import storage_dtype
 from ...converter.numeric.qparams import QuantParam, choose_asymmetric, code_range, quantize, round_half_away
 from ...converter.numeric.sparse import encoded_size
@@ -114,7 +115,8 @@ def quantize_weights(
     are fitted in the order of the error they lose per byte until it is spent.
     """
     if bits > FITTED_BITS or not correction:
-        return [quantize_weight(weight, bits, correction=correction) for weight in weights]
+        swept = sweep(weights, lambda weight: weight.values.nbytes)
+        return [quantize_weight(weight, bits, correction=correction) for weight in swept]
     plain = [quantize_weight(weight, bits, fitted=False) for weight in weights]
     fine = [quantize_weight(weight, bits, fitted=True) for weight in weights]
     options, budget = [], 0

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...converter.errors import UnsupportedError, UsageError
+from ...converter.formats.files import sweep
 from ...converter.ir import Graph, Node, Tensor
 from ...converter.schema.op import row
 from ..ptq.probe import PROBED_BITS, keep_usable
@@ -126,10 +127,11 @@ def quantize_graph_weights(
                 chosen.setdefault(bits, []).append((w, weight))
     for bits, group in chosen.items():
         weights = [weight for _, weight in group]
+        swept = sweep(weights, lambda weight: weight.values.nbytes)
         if settings.container in WIDTHS:
-            made = [quantize_symmetric(weight, bits) for weight in weights]
+            made = [quantize_symmetric(weight, bits) for weight in swept]
         elif settings.alone:
-            made = [quantize_weight(weight, bits, correction=settings.correction) for weight in weights]
+            made = [quantize_weight(weight, bits, correction=settings.correction) for weight in swept]
         else:
             made = quantize_weights(weights, bits, correction=settings.correction)
             if bits in PROBED_BITS and settings.correction:

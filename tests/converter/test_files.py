@@ -67,3 +67,20 @@ def test_a_format_is_told_by_its_contents(tmp_path):
     for data in (b"\0", b"hello world, no model", b"\x08" * 40, b"\xff" * 40, b"\x08\x07", b"PK\x03\x04" + bytes(30)):
         (tmp_path / "m").write_bytes(data)
         assert sniff(tmp_path / "m") is None
+
+
+def test_maps_are_let_go_behind_what_was_swept(tmp_path, monkeypatch):
+    from bitlite.converter.formats import files
+
+    path = tmp_path / "m.bin"
+    path.write_bytes(bytes(range(256)) * 64)
+    view, gone = files.map_file(path), []
+    monkeypatch.setattr(files, "_SWEPT", 100)
+    monkeypatch.setattr(files, "let_go", lambda: gone.append(len(seen)))
+    seen = []
+    for k in files.sweep(range(6), lambda k: 40):
+        seen.append(k)
+    assert seen == list(range(6)) and gone == [3, 6]
+    monkeypatch.undo()
+    files.let_go()
+    assert view[:256] == bytes(range(256))
