@@ -41,17 +41,47 @@ inline Vec Expm1(Vec x) {
   return IfNan(x, x, Fma(p, power, power - Set(1.0f)));
 }
 
+// Added to n and to the bias of an exponent, leaves both in the lowest bits: see ExponentOf.
+constexpr float kToLowBits = 12582912.0f;
+
+// 1 / (1 + e^-x) as s / (s + s e^-x): with s = 2^-32 nothing overflows before the quotient is
+// subnormal. e^-x = 2^n e^-r. NaN passes Min and Max and stays.
 inline Vec Sigmoid(Vec x) {
-  const ExpParts s = SplitExp(Set(-0.0f) - Abs(x));  // never overflows
-  const Vec e = ScaleDown2(Fma(ExpTail(s.r), s.r, Set(1.0f)), s.n);
-  return IfNan(x, x, IfLess(x, Set(0.0f), e, Set(1.0f)) / (Set(1.0f) + e));
+  constexpr float kOne = 0x1p-32f, kBias = kToLowBits + (127 - 32);
+  x = Min(Set(64.0f), Max(Set(-104.0f), x));  // beyond them 1 and 0
+  const Vec shifted = Fma(x, Set(-1.44269504088896341f), Set(kBias));
+  const Vec n = shifted - Set(kBias);
+  Vec r = Fma(n, Set(0.693359375f), x);
+  r = Fma(n, Set(-2.12194440054690583e-4f), r);
+  // Minimax to degree 6, relative error below 2e-9.
+  Vec p = Set(1.3836568e-3f);
+  p = Fma(p, r, Set(-8.3750365e-3f));
+  p = Fma(p, r, Set(4.1668244e-2f));
+  p = Fma(p, r, Set(-1.6666417e-1f));
+  p = Fma(p, r, Set(4.999999e-1f));
+  p = Fma(p, r, Set(-1.0f));
+  p = Fma(p, r, Set(1.0f));
+  return Set(kOne) / Fma(p, ExponentOf(shifted), Set(kOne));
 }
 
+// -e / (e + 2) of e = exp(-2 |x|) - 1 = 2^n (e^r - 1) + (2^n - 1), which does not cancel near zero.
 inline Vec Tanh(Vec x) {
-  const ExpParts s = SplitExp(Set(-2.0f) * Abs(x));
-  const Vec power = ScaleDown2(Set(1.0f), s.n);
-  const Vec e = Fma(ExpTail(s.r) * s.r, power, power - Set(1.0f));
-  return IfNan(x, x, CopySign((Set(-0.0f) - e) / (e + Set(2.0f)), x));
+  constexpr float kBias = kToLowBits + 127;
+  const Vec a = Min(Set(20.0f), Abs(x));  // beyond it 1
+  const Vec shifted = Fma(a, Set(-2.88539008177792681f), Set(kBias));
+  const Vec n = shifted - Set(kBias);
+  Vec r = Fma(n, Set(-0.693359375f), Set(-2.0f) * a);
+  r = Fma(n, Set(2.12194440054690583e-4f), r);
+  // (e^r - 1) / r: minimax to degree 5, relative error below 2e-8.
+  Vec p = Set(1.3888873e-3f);
+  p = Fma(p, r, Set(8.36926e-3f));
+  p = Fma(p, r, Set(4.166714e-2f));
+  p = Fma(p, r, Set(1.6666505e-1f));
+  p = Fma(p, r, Set(4.9999997e-1f));
+  p = Fma(p, r, Set(1.0f));
+  const Vec power = ExponentOf(shifted);
+  const Vec e = Fma(p * r, power, power - Set(1.0f));
+  return CopySign(e / (e + Set(2.0f)), x);
 }
 
 // Cephes logf; zero and negative arguments give -inf and NaN.

@@ -86,11 +86,8 @@ inline Vec Scale2(Vec a, Vec n) {
   return {
       _mm256_mul_ps(_mm256_mul_ps(_mm256_mul_ps(_mm256_mul_ps(a.v, PowerOfTwo(rest)), q), q), q)};
 }
-// The same for -200 <= n <= 0: only the last product can be subnormal.
-inline Vec ScaleDown2(Vec a, Vec n) {
-  const __m256i whole = _mm256_cvtps_epi32(n.v), half = _mm256_srai_epi32(whole, 1);
-  const __m256 rest = PowerOfTwo(_mm256_sub_epi32(whole, half));
-  return {_mm256_mul_ps(_mm256_mul_ps(a.v, rest), PowerOfTwo(half))};
+inline Vec ExponentOf(Vec a) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a.v), 23))};
 }
 inline Vec Mantissa(Vec a) {
   const __m256i bits = _mm256_castps_si256(a.v);

@@ -71,7 +71,9 @@ inline Vec CopySign(Vec magnitude, Vec sign) {
   return {_mm512_or_ps(_mm512_andnot_ps(bit, magnitude.v), _mm512_and_ps(bit, sign.v))};
 }
 inline Vec Scale2(Vec a, Vec n) { return {_mm512_scalef_ps(a.v, n.v)}; }
-inline Vec ScaleDown2(Vec a, Vec n) { return Scale2(a, n); }
+inline Vec ExponentOf(Vec a) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a.v), 23))};
+}
 inline Vec Mantissa(Vec a) {
   return {_mm512_getmant_ps(a.v, _MM_MANT_NORM_p5_1, _MM_MANT_SIGN_src)};
 }

@@ -75,10 +75,8 @@ inline Vec Scale2(Vec a, Vec n) {
   const float32x4_t q = PowerOfTwo(quarter);
   return {vmulq_f32(vmulq_f32(vmulq_f32(vmulq_f32(a.v, PowerOfTwo(rest)), q), q), q)};
 }
-// The same for -200 <= n <= 0: only the last product can be subnormal.
-inline Vec ScaleDown2(Vec a, Vec n) {
-  const int32x4_t whole = vcvtnq_s32_f32(n.v), half = vshrq_n_s32(whole, 1);
-  return {vmulq_f32(vmulq_f32(a.v, PowerOfTwo(vsubq_s32(whole, half))), PowerOfTwo(half))};
+inline Vec ExponentOf(Vec a) {
+  return {vreinterpretq_f32_s32(vshlq_n_s32(vreinterpretq_s32_f32(a.v), 23))};
 }
 inline Vec Mantissa(Vec a) {
   const uint32x4_t bits = vreinterpretq_u32_f32(a.v);

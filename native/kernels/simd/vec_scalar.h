@@ -76,7 +76,17 @@ inline Vec IfNan(Vec a, Vec x, Vec y0) { VEC_EACH(a.v[i] != a.v[i] ? x.v[i] : y0
 inline Vec CopySign(Vec magnitude, Vec sign) { VEC_EACH(std::copysign(magnitude.v[i], sign.v[i])); }
 // a * 2^n for integral n, |n| <= 300
 inline Vec Scale2(Vec a, Vec n) { VEC_EACH(std::ldexp(a.v[i], static_cast<int>(n.v[i]))); }
-inline Vec ScaleDown2(Vec a, Vec n) { return Scale2(a, n); }
+// The float of whose bits the lowest nine of a are the highest.
+inline Vec ExponentOf(Vec a) {
+  Vec y;
+  for (int i = 0; i < Vec::kWidth; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, &a.v[i], sizeof bits);
+    bits <<= 23;
+    std::memcpy(&y.v[i], &bits, sizeof bits);
+  }
+  return y;
+}
 // a = mantissa * 2^exponent with mantissa in [0.5, 1), for positive normal a
 inline Vec Mantissa(Vec a) {
   int e;
