@@ -39,6 +39,7 @@ struct GemmS8Tile {
   const int32_t* segments;     // byte offsets from the row
   int32_t segment_count;
   int32_t segment_steps;  // steps of kstep activations in each
+  int32_t narrow_steps;   // GemmS8Kernel::narrow_steps of w, or 0
   const int8_t* w;        // this block
   const int32_t* bias;  // of the block's columns in packed order, like `multiplier` and `bias_f32`
   const int32_t* row_add;  // null, or mr numbers that are added to the accumulators of their row
@@ -79,6 +80,9 @@ struct GemmS8Kernel {
   double macs_per_ns = 350;
   // Null where 3x3 convolutions are fastest as they are: see winograd_s8.h.
   const WinogradS8* winograd = nullptr;
+  // Steps of a segment that a tile may add in narrow sums, which is found from a block's packed
+  // weights of one segment. Null: of no use.
+  int (*narrow_steps)(const int8_t* w, int64_t steps, int nv) = nullptr;
 
   int act_bytes() const { return form == ActForm::kS16 || form == ActForm::kNibbles ? 2 : 1; }
   // Of n activations that `load` copies.

@@ -138,9 +138,10 @@ void RnnMatrix::PackCodes(const TensorSpec& w, int64_t d, int64_t rows) {
   int64_t bytes = 0;
   for (int64_t part = 0; part < parts_; ++part) {
     std::vector<Block> blocks;
-    for (int64_t column = Column(part), end = Column(part + 1); column < end;) {
-      const int64_t vectors = CeilDiv(end - column, tiles_->lanes);
-      const int nv = static_cast<int>(std::min<int64_t>(nv_, vectors));
+    const int64_t end = Column(part + 1), wanted = CeilDiv(end - Column(part), nv_ * tiles_->lanes);
+    for (int64_t column = Column(part); column < end;) {
+      const int64_t left = wanted - static_cast<int64_t>(blocks.size());
+      const int nv = static_cast<int>(CeilDiv(CeilDiv(end - column, tiles_->lanes), left));
       const int64_t columns = std::min<int64_t>(nv * tiles_->lanes, end - column);
       blocks.push_back({nv, column, columns, bytes});
       bytes += CeilDiv(steps * tiles_->kstep * nv * tiles_->lanes, 64) * 64;
@@ -159,8 +160,8 @@ void RnnMatrix::PackCodes(const TensorSpec& w, int64_t d, int64_t rows) {
     zeros_.Reset(static_cast<size_t>(all));
     std::memset(zeros_.data(), 0, zeros_.size() * sizeof(int32_t));
   }
-  for (const std::vector<Block>& blocks : blocks_) {
-    for (const Block& block : blocks) {
+  for (std::vector<Block>& blocks : blocks_) {
+    for (Block& block : blocks) {
       const int64_t width = block.nv * tiles_->lanes;
       for (int64_t i = 0; i < block.columns; ++i) {
         const int64_t column = block.column + i, row = gates_.RowOf(column);
@@ -175,6 +176,9 @@ void RnnMatrix::PackCodes(const TensorSpec& w, int64_t d, int64_t rows) {
           codes_[block.at + (step * width + i) * tiles_->kstep + rest] = code;
         }
         sums_[column] = static_cast<int32_t>(static_cast<uint32_t>(sum));
+      }
+      if (tiles_->narrow_steps != nullptr) {
+        block.narrow_steps = tiles_->narrow_steps(codes_.data() + block.at, steps, block.nv);
       }
     }
   }
@@ -233,6 +237,7 @@ void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const 
   const int64_t tiles = CeilDiv(x.count, tiles_->max_mr[nv_]);
   for (const Block& block : blocks_[part]) {
     t.w = codes_.data() + block.at;
+    t.narrow_steps = block.narrow_steps;
     t.bias = wants_sums() ? none_.data() : x.bias + (block.column - first);
     t.multiplier = x.multiplier + (block.column - first);
     t.bias_f32 = bias_.data() + block.column;

@@ -88,6 +88,7 @@ class RnnMatrix {
   struct Block {
     int nv;
     int64_t column, columns, at;  // at: of its packed codes
+    int narrow_steps = 0;
   };
 
   void ScaleRows(const RnnCodes::Rows& x, int64_t part, int32_t factor, float* y) const noexcept;

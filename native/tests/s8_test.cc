@@ -169,6 +169,63 @@ BITLITE_TEST(GemmTilesMatchLoops) {
   ForEachRow("gemv_s8", CheckTiles);
 }
 
+// Weights of one sign and the greatest activations are what narrow sums must hold.
+BITLITE_TEST(NarrowSumsAreExact) {
+  ForEachRow("gemv_s8", [](const KernelRow& row) {
+    const GemmS8Kernel& kernel = reinterpret_cast<gemv_s8::Fn*>(row.fn)();
+    if (kernel.narrow_steps == nullptr) return;
+    constexpr int kSteps = 100;
+    const int nv = kernel.max_nv, columns = nv * kernel.lanes, k = kSteps * kernel.kstep;
+    int least = kSteps, most = 0;
+    for (int magnitude : {1, 10, 21, 22, 34, 35, 60, 68, 127}) {
+      Random random(static_cast<uint32_t>(magnitude));
+      Aligned<int8_t> w(static_cast<size_t>(columns * k));
+      for (int step = 0, at = 0; step < kSteps; ++step) {
+        for (int column = 0; column < columns; ++column) {
+          const int sign = column % 3 - 1;
+          for (int i = 0; i < kernel.kstep; ++i, ++at) {
+            w[at] = static_cast<int8_t>(sign != 0 ? sign * magnitude : Code(random) % magnitude);
+          }
+        }
+      }
+      for (int code : {-128, 127, 0}) {
+        std::vector<int8_t> x(static_cast<size_t>(k), static_cast<int8_t>(code));
+        for (int i = 0; code == 0 && i < k; ++i) x[i] = Code(random);
+        std::vector<uint8_t> image(static_cast<size_t>(kernel.run_bytes(k) + 64));
+        kernel.load(image.data(), x.data(), k);
+        const uint8_t* rows = image.data();
+        const int32_t segment = 0;
+        const std::vector<int32_t> bias(static_cast<size_t>(columns), 5);
+        std::vector<int32_t> y(static_cast<size_t>(columns));
+        GemmS8Tile t{};
+        t.rows = &rows;
+        t.segments = &segment;
+        t.segment_count = 1;
+        t.segment_steps = kSteps;
+        t.narrow_steps = kernel.narrow_steps(w.data(), kSteps, nv);
+        t.w = w.data();
+        t.bias = bias.data();
+        t.y = y.data();
+        t.n = columns;
+        t.out = GemmS8Out::kS32;
+        kernel.tile(nv, 1)(t);
+        least = std::min(least, t.narrow_steps);
+        most = std::max(most, t.narrow_steps);
+        for (int column = 0; column < columns; ++column) {
+          int32_t sum = 5;
+          for (int i = 0; i < k; ++i) {
+            const int step = i / kernel.kstep, rest = i % kernel.kstep;
+            sum += kernel.form_value(x[i]) * w[(step * columns + column) * kernel.kstep + rest];
+          }
+          CHECK(y[column] == sum) << row.symbol << " weights up to " << magnitude << ", code "
+                                  << code << ": " << y[column] << " for " << sum;
+        }
+      }
+    }
+    CHECK(least < 16 && most >= kSteps) << row.symbol << ": " << least << " to " << most;
+  });
+}
+
 // --- whole steps
 
 struct Tensors {

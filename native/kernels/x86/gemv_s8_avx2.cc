@@ -1,6 +1,7 @@
 // A row times weights without VNNI. vpmaddubsw adds two products of 8 bits in 16 and would
 // saturate: with an activation cut into nibbles neither the pair nor the sum of several steps can,
-// whatever the weights.
+// whatever the weights. How many steps these particular weights allow is found when they are
+// packed.
 #include <immintrin.h>
 
 #include "../gemm_s8.h"
@@ -10,6 +11,7 @@ namespace bitlite {
 namespace {
 
 constexpr int kStep = 4;
+constexpr int kMaxNv = 4;
 // Pairs of at most 2 * 15 * 128 that fit into 16 bits.
 constexpr int kStepsIn16Bits = 8;
 
@@ -34,14 +36,40 @@ void Load(void* dst, const int8_t* src, int64_t n) {
   }
 }
 
-// acc += the products of `steps` steps, of which there are no more than kStepsIn16Bits.
+// Whether sums of `window` steps from the first on fit into 16 bits, whatever the nibbles: the
+// greatest is 15 times the positive weights, the least 15 times the negative ones.
+bool Fit(const int8_t* w, int64_t steps, int nv, int64_t window) {
+  constexpr int kLimit = 32767 / 15;
+  const int sums = 16 * nv;
+  for (int64_t first = 0; first < steps; first += window) {
+    int32_t positive[16 * kMaxNv] = {}, negative[16 * kMaxNv] = {};
+    const int64_t end = first + window < steps ? first + window : steps;
+    for (const int8_t* at = w + first * 2 * sums; at < w + end * 2 * sums; at += 2 * sums) {
+      for (int i = 0; i < 2 * sums; ++i) {
+        positive[i / 2] += at[i] > 0 ? at[i] : 0;
+        negative[i / 2] -= at[i] < 0 ? at[i] : 0;
+      }
+    }
+    for (int i = 0; i < sums; ++i) {
+      if (positive[i] > kLimit || negative[i] > kLimit) return false;
+    }
+  }
+  return true;
+}
+
+int NarrowSteps(const int8_t* w, int64_t steps, int nv) {
+  int window = kStepsIn16Bits;
+  while (window < steps && Fit(w, steps, nv, 2 * window)) window *= 2;
+  return window;
+}
+
+// acc += the products of `steps` steps whose sums fit into 16 bits.
 template <int NV>
 inline void AddSteps(const uint8_t* x, const int8_t* w, int steps, __m256i (&acc)[NV]) {
   __m256i low[NV], high[NV];
 #pragma GCC unroll 4
   for (int v = 0; v < NV; ++v) low[v] = high[v] = _mm256_setzero_si256();
-#pragma GCC unroll 8
-  for (int k = 0; k < steps; ++k, x += 2 * kStep, w += 32 * NV) {
+  for (; steps > 0; --steps, x += 2 * kStep, w += 32 * NV) {
     const __m256i x_low = Broadcast(x), x_high = Broadcast(x + kStep);
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
@@ -96,31 +124,31 @@ void Tile(const GemmS8Tile& t) {
   __m256i acc[1][NV];
   LoadBias<NV, 1>(t, acc);
   const int8_t* w = t.w;
+  const int narrow = t.narrow_steps > 0 ? t.narrow_steps : kStepsIn16Bits;
   for (int s = 0; s < t.segment_count; ++s) {
     const uint8_t* x = t.rows[0] + t.segments[s];
-    int left = t.segment_steps;
-    for (; left >= kStepsIn16Bits; left -= kStepsIn16Bits) {
-      AddSteps<NV>(x, w, kStepsIn16Bits, acc[0]);
-      x += kStepsIn16Bits * 2 * kStep;
-      w += kStepsIn16Bits * 32 * NV;
+    for (int left = t.segment_steps; left > 0; left -= narrow) {
+      const int steps = left < narrow ? left : narrow;
+      AddSteps<NV>(x, w, steps, acc[0]);
+      x += steps * 2 * kStep;
+      w += steps * 32 * NV;
     }
-    AddSteps<NV>(x, w, left, acc[0]);
-    w += left * 32 * NV;
   }
   if (t.out == GemmS8Out::kF32 && t.n == NV * kLanes) return StoreFloats<NV, 1>(t, acc);
   StorePairs<NV>(t, acc);
 }
 
-constexpr int kMaxMr[] = {0, 1, 1, 1, 1};
-constexpr GemmS8TileFn kTiles[] = {nullptr, Tile<1>, Tile<2>, Tile<3>, Tile<4>};
+constexpr int kMaxMr[kMaxNv + 1] = {0, 1, 1, 1, 1};
+constexpr GemmS8TileFn kTiles[kMaxNv + 1] = {nullptr, Tile<1>, Tile<2>, Tile<3>, Tile<4>};
 
 GemmS8TileFn GetTile(int nv, int) { return kTiles[nv]; }
 
 }  // namespace
 
 const GemmS8Kernel& gemv_s8_avx2() {
-  static constexpr GemmS8Kernel kKernel = {kLanes, 4,      kStep,   ActForm::kNibbles,
-                                           kMaxMr, Column, GetTile, Load};
+  static constexpr GemmS8Kernel kKernel = {kLanes, kMaxNv,  kStep,      ActForm::kNibbles,
+                                           kMaxMr, Column,  GetTile,    Load,
+                                           350,    nullptr, NarrowSteps};
   return kKernel;
 }
 
