@@ -26,6 +26,28 @@ T At(const std::vector<T>& v, int64_t i) {
 
 int32_t Wrap(int64_t v) { return static_cast<int32_t>(static_cast<uint32_t>(v)); }
 
+// Columns of a block and their activations of a step, at most.
+constexpr int kMaxWidth = 64, kMaxStep = 8;
+
+// y[i * KSTEP + j] = rows[j][i]
+template <int KSTEP>
+void Interleave(const int8_t* const* rows, int n, int8_t* __restrict y) {
+  const int8_t* row[KSTEP];
+  for (int j = 0; j < KSTEP; ++j) row[j] = rows[j];
+  for (int i = 0; i < n; ++i) {
+    for (int j = 0; j < KSTEP; ++j) y[i * KSTEP + j] = row[j][i];
+  }
+}
+
+using InterleaveFn = void (*)(const int8_t* const* rows, int n, int8_t* y);
+
+InterleaveFn InterleaveOf(int kstep) {
+  return kstep == 2   ? Interleave<2>
+         : kstep == 4 ? Interleave<4>
+         : kstep == 8 ? Interleave<8>
+                      : Interleave<1>;
+}
+
 // Widths of the blocks for `vectors` vectors of columns: the widest have the cheapest epilogue.
 std::vector<int> BlockWidths(int64_t vectors, int max_nv, int64_t min_blocks) {
   int nv = max_nv;
@@ -238,6 +260,40 @@ int32_t LayerS8::SumColumn(const Weights& weights, int64_t o) noexcept {
   return Wrap(sum);
 }
 
+// Columns side by side, as those of a matrix that is not transposed: whole rows of them at a time.
+void LayerS8::PackRows(const Weights& weights, const Block& block, int8_t* packed,
+                       int32_t* bias) const noexcept {
+  static constexpr int8_t kZeros[kMaxWidth] = {};
+  const int kstep = kernel_.kstep, width = block.nv * kernel_.lanes;
+  const int8_t* w = reinterpret_cast<const int8_t*>(weights.data) + block.column;
+  const InterleaveFn interleave = InterleaveOf(kstep);
+  bool permuted = false;
+  int64_t place[kMaxWidth];
+  for (int i = 0; i < width; ++i) {
+    place[i] = ColumnAt(block, i) - block.column;
+    permuted |= place[i] != i;
+  }
+  int32_t sums[kMaxWidth] = {};
+  vector_.sum_of_rows(w, weights.stride, segment_length_, block.n, sums, false);
+  for (int i = 0; i < width; ++i) {
+    const int64_t o = block.column + place[i];
+    const bool given = !out_.bias.empty() && o < weights.columns;
+    bias[block.column + i] = Wrap((given ? static_cast<int64_t>(out_.bias[o]) : 0) -
+                                  static_cast<int64_t>(x0_) * sums[place[i]]);
+  }
+  int8_t line[kMaxWidth * kMaxStep] = {};
+  for (int64_t k = 0; k < segment_length_; k += kstep, packed += width * kstep) {
+    const int8_t* rows[kMaxStep];
+    for (int j = 0; j < kstep; ++j) {
+      rows[j] = k + j < segment_length_ ? w + (k + j) * weights.stride : kZeros;
+    }
+    interleave(rows, block.n, permuted ? line : packed);
+    for (int i = 0; permuted && i < width; ++i) {
+      std::memcpy(packed + i * kstep, line + place[i] * kstep, static_cast<size_t>(kstep));
+    }
+  }
+}
+
 void LayerS8::PackBlock(const Weights& weights, int64_t b, int8_t* packed,
                         int32_t* bias) const noexcept {
   const Block& block = blocks_[b];
@@ -246,6 +302,9 @@ void LayerS8::PackBlock(const Weights& weights, int64_t b, int8_t* packed,
   packed += block.at;
   if (segment_length_ % kstep != 0 || block.n < width) {
     std::memset(packed, 0, static_cast<size_t>(segments_ * steps_ * step_bytes));
+  }
+  if (weights.column_stride == 1 && segments_ == 1 && weights.flip == 0 && !dynamic_) {
+    return PackRows(weights, block, packed, bias);
   }
   for (int i = 0; i < width; ++i) {
     const int64_t o = ColumnAt(block, i);
@@ -267,6 +326,14 @@ void LayerS8::PackBlock(const Weights& weights, int64_t b, int8_t* packed,
           std::memcpy(&four, w + k, 4);
           four ^= flip;
           std::memcpy(dst, &four, 4);
+        }
+      } else if (weights.stride == 1 && kstep == 2) {
+        const uint16_t flip = static_cast<uint16_t>(weights.flip * 0x0101u);
+        for (; k + 2 <= segment_length_; k += 2, dst += step_bytes) {
+          uint16_t two;
+          std::memcpy(&two, w + k, 2);
+          two ^= flip;
+          std::memcpy(dst, &two, 2);
         }
       }
       for (; k < segment_length_; k += kstep, dst += step_bytes) {

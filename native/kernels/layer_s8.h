@@ -121,6 +121,8 @@ class LayerS8 {
               const Rows& rows, int64_t m, void* y) const noexcept;
   void PackFixed();
   int64_t ColumnAt(const Block& block, int i) const noexcept;
+  void PackRows(const Weights& weights, const Block& block, int8_t* packed,
+                int32_t* bias) const noexcept;
   static int32_t SumColumn(const Weights& weights, int64_t o) noexcept;
   int32_t SumRow(const uint8_t* row, const int32_t* segments) const noexcept;
 
