@@ -28,26 +28,49 @@ namespace {
                      "xmm8", "xmm9")
 constexpr double kChained = 20000 * 10;
 
-// Without VNNI: vpmaddwd and the addition of what it gives.
-#define BITLITE_MADD(product, sum)                                                                \
-  "vpmaddwd %%ymm14, %%ymm15, %%ymm" product "\nvpaddd %%ymm" product ", %%ymm" sum ", %%ymm" sum \
-  "\n"
+// Without VNNI a product takes several instructions: eight chains of them, each with a sum of its
+// own. p, q: registers for products.
+#define BITLITE_SUMS(chain)                                                                       \
+  benching::Time([] {                                                                             \
+    asm volatile("mov $20000, %%ecx\n1:\n" chain("8", "9", "0") chain("10", "11", "1")            \
+                     chain("12", "13", "2") chain("8", "9", "3") chain("10", "11", "4")           \
+                         chain("12", "13", "5") chain("8", "9", "6")                              \
+                             chain("10", "11", "7") "dec %%ecx\njnz 1b\n" ::                      \
+                                 : "ecx", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", \
+                                   "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13");   \
+  })
+#define BITLITE_PRODUCT(instruction, p) instruction " %%ymm14, %%ymm15, %%ymm" p "\n"
+#define BITLITE_ADD(add, p, sum) add " %%ymm" p ", %%ymm" sum ", %%ymm" sum "\n"
+#define BITLITE_WIDEN(p) "vpmaddwd %%ymm14, %%ymm" p ", %%ymm" p "\n"
+#define BITLITE_WORDS(p, q, sum) BITLITE_PRODUCT("vpmaddwd", p) BITLITE_ADD("vpaddd", p, sum)
+#define BITLITE_NIBBLES(p, q, sum) BITLITE_PRODUCT("vpmaddubsw", p) BITLITE_ADD("vpaddw", p, sum)
+#define BITLITE_BYTES(p, q, sum) \
+  BITLITE_PRODUCT("vpmaddubsw", p) BITLITE_WIDEN(p) BITLITE_ADD("vpaddd", p, sum)
+#define BITLITE_JOINED(p, q, sum)  \
+  BITLITE_PRODUCT("vpmaddubsw", p) \
+  BITLITE_PRODUCT("vpmaddubsw", q) \
+  BITLITE_ADD("vpaddw", q, p) BITLITE_WIDEN(p) BITLITE_ADD("vpaddd", p, sum)
 
-double MaddGops() {
-  constexpr double kMadds = 20000 * 8;
-  const double seconds = benching::Time([] {
-    asm volatile("mov $20000, %%ecx\n1:\n" BITLITE_MADD("8", "0") BITLITE_MADD("9", "1")
-                     BITLITE_MADD("10", "2") BITLITE_MADD("11", "3") BITLITE_MADD("12", "4")
-                         BITLITE_MADD("13", "5") BITLITE_MADD("8", "6")
-                             BITLITE_MADD("9", "7") "dec %%ecx\njnz 1b\n" ::
-                                 : "ecx", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6",
-                                   "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13");
-  });
-  return kMadds * 32 / seconds * 1e-9;
+// Operations of all chains, of which each step makes `products`.
+constexpr double OperationsOf(double products) { return 2 * products * 20000 * 8; }
+
+// What the instructions allow: the first two are exact for any operands, the others where
+// vpmaddubsw, or the sum of two, does not saturate.
+BITLITE_BENCH(s8_limits_avx2) {
+  if (!(CpuIsa() & kIsaAvx2)) return;
+  const auto report = [](const char* what, double products, double seconds) {
+    benching::Report(what, seconds, OperationsOf(products), 0);
+  };
+  report("vpmaddwd, vpaddd", 16, BITLITE_SUMS(BITLITE_WORDS));
+  report("2 vpmaddubsw of nibbles, 2 vpaddw", 16, BITLITE_SUMS(BITLITE_NIBBLES));
+  report("vpmaddubsw, vpmaddwd, vpaddd", 32, BITLITE_SUMS(BITLITE_BYTES));
+  report("2 vpmaddubsw, vpaddw, vpmaddwd, vpaddd", 64, BITLITE_SUMS(BITLITE_JOINED));
 }
 
 double PeakGops(const char* symbol) {
-  if (std::strstr(symbol, "avx2")) return MaddGops();
+  if (std::strstr(symbol, "avx2")) {
+    return OperationsOf(16) / BITLITE_SUMS(BITLITE_WORDS) * 1e-9;
+  }
   if (!(CpuIsa() & kIsaAvx512Vnni)) return 0;  // registers 30 and 31 are AVX-512's
   if (std::strstr(symbol, "avx512vnni")) {
     return kChained * 128 / benching::Time([] { BITLITE_CHAINS("vpdpbusd", "zmm"); }) * 1e-9;
