@@ -103,11 +103,46 @@ struct Extents {
   int64_t batch, in[3], out[3], channels;
 };
 
+// Pixels of `bytes` bytes, which is BYTES unless that is 0: a copy of known size takes no call.
+template <int64_t BYTES>
+void CopyPixels(const char* line, const std::vector<int64_t>& from, int64_t bytes, char* y) {
+  const int64_t size = BYTES > 0 ? BYTES : bytes;
+  for (const int64_t w : from) {
+    std::memcpy(y, line + w * size, static_cast<size_t>(size));
+    y += size;
+  }
+}
+
+auto CopyPixelsOf(int64_t bytes) {
+  switch (bytes) {
+    case 1:
+      return CopyPixels<1>;
+    case 2:
+      return CopyPixels<2>;
+    case 3:
+      return CopyPixels<3>;
+    case 4:
+      return CopyPixels<4>;
+    case 8:
+      return CopyPixels<8>;
+    case 12:
+      return CopyPixels<12>;
+    case 16:
+      return CopyPixels<16>;
+    case 32:
+      return CopyPixels<32>;
+    default:
+      return CopyPixels<0>;
+  }
+}
+
+// Lines that repeat the one before are copies of it.
 class ResizeNearest final : public Step {
  public:
   ResizeNearest(const Extents& e, AxisMap (&maps)[3], int64_t size)
       : e_(e),
         bytes_(e.channels * size),
+        copy_(CopyPixelsOf(bytes_)),
         maps_{std::move(maps[0]), std::move(maps[1]), std::move(maps[2])} {
     phases = {e.batch * e.out[0] * e.out[1]};
     cost_ns =
@@ -115,22 +150,28 @@ class ResizeNearest final : public Step {
   }
 
   void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
+    const char* before = nullptr;
     for (int64_t item = begin; item < end; ++item) {
       const int64_t h = maps_[1].low[item % e_.out[1]];
       const int64_t d = maps_[0].low[item / e_.out[1] % e_.out[0]];
       const int64_t batch = item / e_.out[1] / e_.out[0];
       const char* line =
           args.In<char>(0) + ((batch * e_.in[0] + d) * e_.in[1] + h) * e_.in[2] * bytes_;
-      char* y = args.Out<char>(0) + item * e_.out[2] * bytes_;
-      for (int64_t w = 0; w < e_.out[2]; ++w, y += bytes_) {
-        std::memcpy(y, line + maps_[2].low[w] * bytes_, static_cast<size_t>(bytes_));
+      const int64_t size = e_.out[2] * bytes_;
+      char* y = args.Out<char>(0) + item * size;
+      if (line == before) {
+        std::memcpy(y, y - size, static_cast<size_t>(size));
+      } else {
+        copy_(line, maps_[2].low, bytes_, y);
       }
+      before = line;
     }
   }
 
  private:
   const Extents e_;
   const int64_t bytes_;
+  void (*const copy_)(const char*, const std::vector<int64_t>&, int64_t, char*);
   const AxisMap maps_[3];
 };
 
