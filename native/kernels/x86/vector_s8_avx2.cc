@@ -257,30 +257,47 @@ int64_t Sum256(const int8_t* x, int64_t n) {
 // Partial sums of 16 codes fit 16 bits for as many rows.
 constexpr int64_t kNarrowRows = 255;
 
+// 16 * V columns: whole cache lines of a row where V is 4.
+template <int V>
 void SumOfRows16(const int8_t* x, int64_t step, int64_t rows, int32_t* y, bool add) {
-  __m256i low = _mm256_setzero_si256(), high = low;
-  if (add) {
-    low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(y));
-    high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(y + 8));
+  __m256i wide[2 * V];
+  __m256i* to = reinterpret_cast<__m256i*>(y);
+#pragma GCC unroll 8
+  for (int v = 0; v < 2 * V; ++v) {
+    wide[v] = add ? _mm256_loadu_si256(to + v) : _mm256_setzero_si256();
   }
   while (rows > 0) {
     const int64_t part = rows < kNarrowRows ? rows : kNarrowRows;
-    __m256i sums = _mm256_setzero_si256();
+    __m256i sums[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sums[v] = _mm256_setzero_si256();
     for (int64_t r = 0; r < part; ++r, x += step) {
-      sums = _mm256_add_epi16(sums, _mm256_cvtepi8_epi16(Load16(x)));
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) {
+        sums[v] = _mm256_add_epi16(sums[v], _mm256_cvtepi8_epi16(Load16(x + 16 * v)));
+      }
     }
-    low = _mm256_add_epi32(low, _mm256_cvtepi16_epi32(_mm256_castsi256_si128(sums)));
-    high = _mm256_add_epi32(high, _mm256_cvtepi16_epi32(_mm256_extracti128_si256(sums, 1)));
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) {
+      const __m128i low = _mm256_castsi256_si128(sums[v]);
+      const __m128i high = _mm256_extracti128_si256(sums[v], 1);
+      wide[2 * v] = _mm256_add_epi32(wide[2 * v], _mm256_cvtepi16_epi32(low));
+      wide[2 * v + 1] = _mm256_add_epi32(wide[2 * v + 1], _mm256_cvtepi16_epi32(high));
+    }
     rows -= part;
   }
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), low);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + 8), high);
+#pragma GCC unroll 8
+  for (int v = 0; v < 2 * V; ++v) _mm256_storeu_si256(to + v, wide[v]);
 }
 
 void SumOfRows256(const int8_t* x, int64_t step, int64_t rows, int64_t n, int32_t* y, bool add) {
   int64_t i = 0;
-  for (; i + 16 <= n; i += 16) SumOfRows16(x + i, step, rows, y + i, add);
-  if (i < n) SumOfRows(x + i, step, rows, n - i, y + i, add);
+  for (; i + 64 <= n; i += 64) SumOfRows16<4>(x + i, step, rows, y + i, add);
+  for (; i + 16 <= n; i += 16) SumOfRows16<1>(x + i, step, rows, y + i, add);
+  if (i == n) return;
+  // The last columns again with those that are missing, unless that would add them twice.
+  if (n >= 16 && !add) return SumOfRows16<1>(x + n - 16, step, rows, y + n - 16, false);
+  SumOfRows(x + i, step, rows, n - i, y + i, add);
 }
 
 // Left and right come in pairs; of fewer than 16 channels the compiler does the rest.
