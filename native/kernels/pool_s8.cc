@@ -35,10 +35,11 @@ class PoolS8 final : public Step {
         out_{ZeroPointOf(plan.Out(0)), range.qmin, range.qmax} {
     FindRuns();
     phases = {w_.batch * w_.out[0] * w_.out[1]};
+    const size_t calls = w_.stride[2] == 1 ? runs_.size() : static_cast<size_t>(w_.out[2]);
     const double rows = static_cast<double>(w_.kernel[0] * w_.kernel[1] * line_);
     const double columns = static_cast<double>(w_.out[2] * w_.channels * w_.kernel[2]);
     cost_ns = static_cast<double>(phases[0]) *
-              (10.0 * static_cast<double>(runs_.size()) + (rows + columns) / 40.0);
+              (10.0 * static_cast<double>(calls) + (rows + columns) / 40.0);
     const int64_t lines = average_ ? sizeof(int32_t) : w_.kernel[0] > 1 ? w_.kernel[0] + 1 : 1;
     thread_scratch = static_cast<size_t>(line_ * lines);
   }
@@ -67,7 +68,7 @@ class PoolS8 final : public Step {
     int64_t padded;  // taps inside the input with its declared padding
     int64_t inside() const { return taps.last - taps.first; }
   };
-  // Outputs side by side whose columns lie in the input in the same way.
+  // Outputs side by side whose windows have as many columns inside the input.
   struct ColumnRun {
     int64_t out, count;
     Span span;  // of the first
@@ -84,7 +85,7 @@ class PoolS8 final : public Step {
   void FindRuns() {
     for (int64_t o = 0; o < w_.out[2]; ++o) {
       const Span span = Find(2, o);
-      if (w_.stride[2] == 1 && !runs_.empty()) {
+      if (!runs_.empty()) {
         ColumnRun& run = runs_.back();
         if (run.span.taps.first == span.taps.first && run.span.taps.last == span.taps.last &&
             run.span.padded == span.padded) {
@@ -93,6 +94,17 @@ class PoolS8 final : public Step {
         }
       }
       runs_.push_back({o, 1, span});
+    }
+  }
+
+  // take(columns of the input, outputs, how many) for the windows of a run, all of them together
+  // where the stride is 1.
+  template <typename F>
+  void EachWindow(const ColumnRun& run, const F& take) const {
+    const int64_t together = w_.stride[2] == 1 ? run.count : 1;
+    for (int64_t o = 0; o < run.count; o += together) {
+      take(Column(run.span) + o * w_.stride[2] * w_.channels, (run.out + o) * w_.channels,
+           together * w_.channels);
     }
   }
 
@@ -117,24 +129,27 @@ class PoolS8 final : public Step {
                           kd > d.taps.first);
     }
     for (const ColumnRun& run : runs_) {
-      int8_t* to = y + run.out * w_.channels;
-      const int64_t n = run.count * w_.channels, taps = run.span.inside();
+      const int64_t taps = run.span.inside();
       const int64_t inside = d.inside() * h.inside() * taps;
       const int64_t counted = include_pad_ ? d.padded * h.padded * run.span.padded : inside;
       if (inside == 0) {
-        std::memset(to, Empty(), static_cast<size_t>(n));
+        std::memset(y + run.out * w_.channels, Empty(),
+                    static_cast<size_t>(run.count * w_.channels));
         continue;
       }
-      const int32_t* from = sums + Column(run.span);
       const int64_t step = w_.dilation[2] * w_.channels;
       if (halves_up_) {
-        HalvesUp(from, step, taps, n, inside, counted, to);
+        EachWindow(run, [&](int64_t from, int64_t to, int64_t n) {
+          HalvesUp(sums + from, step, taps, n, inside, counted, y + to);
+        });
         continue;
       }
       const float m = static_cast<float>(
           x_scale_ / (y_scale_ * static_cast<double>(std::max<int64_t>(counted, 1))));
-      kernel_.finish_windows(from, step, taps, to, n, static_cast<int32_t>(x_zero_ * inside), m,
-                             out_);
+      const int32_t subtract = static_cast<int32_t>(x_zero_ * inside);
+      EachWindow(run, [&](int64_t from, int64_t to, int64_t n) {
+        kernel_.finish_windows(sums + from, step, taps, y + to, n, subtract, m, out_);
+      });
     }
   }
 
@@ -175,9 +190,10 @@ class PoolS8 final : public Step {
     }
     for (const ColumnRun& run : runs_) {
       if (run.span.inside() == 0) continue;
-      kernel_.largest_of_rows(best + Column(run.span), w_.dilation[2] * w_.channels,
-                              run.span.inside(), run.count * w_.channels,
-                              y + run.out * w_.channels);
+      EachWindow(run, [&](int64_t from, int64_t to, int64_t n) {
+        kernel_.largest_of_rows(best + from, w_.dilation[2] * w_.channels, run.span.inside(), n,
+                                y + to);
+      });
     }
     const int64_t n = w_.out[2] * w_.channels;
     if (!same_) {
