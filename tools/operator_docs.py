@@ -35,6 +35,9 @@ number of them. Of loops in `.ms` those that are such a layer are read.
 
 State variables of TFLite (UNIDIRECTIONAL_SEQUENCE_LSTM, SVDF) start each run as the file has them: a run is LiteRT's
 first one, and nothing is carried from run to run.
+
+A mean over no elements is NaN, as LiteRT gives it and 0/0 is; the ONNX standard leaves it open, and onnxruntime
+gives 0.
 """
 
 
