@@ -77,6 +77,7 @@ struct Program::Context {
   std::vector<const void*> in;
   std::vector<void*> out;
   std::vector<Job> jobs;  // in the order of the steps and their phases
+  bool shares = false;    // some job is worth a second thread
   std::atomic<const char*> fault{nullptr};
 };
 
@@ -351,6 +352,7 @@ std::unique_ptr<Program::Context> Program::MakeContext() const {
                std::min(1e9, step.cost_ns / static_cast<double>(slices) / threads_ / kMinPartNs))});
       context->jobs.push_back({&step, args, planned.thread_stride, static_cast<int>(phase), items,
                                alone ? 0 : std::max<int64_t>(1, parts), slices, ask});
+      context->shares |= !alone;
     }
   }
   return context;
@@ -397,7 +399,8 @@ bool Program::Run(const void* const* inputs, void* const* outputs, int64_t* step
   for (const Patch& p : out_to_input_) context.out[p.slot] = const_cast<void*>(inputs[p.index]);
   bool whole;
   {
-    const PoolLease lease(threads_);
+    // Waking the workers for nothing would cost a small program a part of its time.
+    const PoolLease lease(context.shares ? threads_ : 1);
     whole = RunSteps(context, lease.threads(), step_ns, stop);
   }
   for (const Copy& copy : copies_) {
