@@ -232,8 +232,11 @@ def _judgement(result: Any) -> list[str]:
         )
     if result.fidelity is not None and result.fidelity.worst.sqnr < POOR:
         looked = f"; {islands.trials} choices of operators in float were tried" if islands else ""
-        other = result.weights_only
-        instead = f"; --quantType=WeightQuant keeps {other.worst.text()} on the same samples" if other else ""
+        other, instead = result.weights_only, ""
+        if other is not None and other.worst.sqnr > result.fidelity.worst.sqnr:
+            instead = f"; --quantType=WeightQuant keeps {other.worst.text()} on the same samples"
+        elif other is not None:
+            instead = f"; weights of 8 bits alone, all else in float, leave {other.worst.sqnr:.1f} dB"
         lines.append(
             f"warning: int8 costs too much here: output {result.fidelity.worst.name!r} has"
             f" {result.fidelity.worst.sqnr:.1f} dB of {POOR:.0f}{looked}{instead}"

@@ -36,7 +36,12 @@ def widened(bounds: Range) -> Range:
 def extent(t: Tensor) -> Range:
     """(min, max) of a constant."""
     assert t.data is not None
-    return (float(t.data.min()), float(t.data.max())) if t.data.size else (0.0, 0.0)
+    return ends(t.data)
+
+
+def ends(a: np.ndarray) -> Range:
+    """(min, max), of nothing (0, 0)."""
+    return (float(a.min()), float(a.max())) if a.size else (0.0, 0.0)
 
 
 def by_hand(group: Group, stats: Mapping[Tensor, Histogram]) -> Range | None:

@@ -21,7 +21,7 @@ _LIMIT = 0.6 * INT32_MAX  # the real tool's: the rest is left to the sum of prod
 
 def correct(walk: Walk, node: Node, rounds: int = 2) -> np.ndarray:
     """Corrects the layer's bias on the walk's integer inputs. Returns the shift, float64[channels]."""
-    layer = walk.made.layers[node]
+    layer = walk.layers[node]
     want = walk.means.of(node.outputs[0])
     total = np.zeros_like(want)
     for _ in range(rounds):
@@ -33,7 +33,7 @@ def correct(walk: Walk, node: Node, rounds: int = 2) -> np.ndarray:
 
 def correct_lockstep(walk: Walk, node: Node) -> None:
     """Corrects the layer's bias on its float inputs quantized: MindSpore Lite's way, for convolutions there."""
-    layer = walk.made.layers[node]
+    layer = walk.layers[node]
     source = {walk.made.twin[t]: t for t in node.inputs if t in walk.made.twin}
     run = walk.single([layer.node], isa_of(layer.node))
     reals = {t: node.inputs[i] for i, t in enumerate(layer.node.inputs) if t is not None and t.dtype.kind == "f"}
@@ -41,8 +41,10 @@ def correct_lockstep(walk: Walk, node: Node) -> None:
     def fed(t: Tensor, sample: int) -> np.ndarray:
         if t in source:
             return quantize_f32(walk.real.get(source[t], sample), t.quant, t.dtype)  # pyright: ignore
-        # A last layer reads its codes through a cast.
         x = reals[t]
+        if node in walk.made.stored:
+            return walk.real.get(x, sample)  # pyright: ignore[reportArgumentType]
+        # A last layer reads its codes through a cast.
         q = walk.made.twin[x].quant  # pyright: ignore[reportArgumentType]
         return dequantize(quantize_f32(walk.real.get(x, sample), q), q)  # pyright: ignore[reportArgumentType]
 
@@ -79,7 +81,7 @@ def add_to_bias(layer: Layer, shift: np.ndarray) -> np.ndarray:
     """Adds a real shift per channel to the layer's bias, in place. Returns what was added."""
     bias = layer.bias
     assert bias.data is not None
-    if layer.last:
+    if layer.bias.dtype.kind == "f":
         bias.data = (bias.data + shift).astype(np.float32)
         return shift
     assert isinstance(bias.quant, QuantParam)

@@ -19,13 +19,13 @@ from .placement import Placement, cell_of, data_inputs, weight_index
 
 @dataclass
 class Layer:
-    """A layer with a weight in both graphs. bias is float for a last layer (float output), int32 otherwise."""
+    """A layer with a weight in both graphs. bias is float for a last layer (float output) and for one that computes in
+    float on a weight in codes, int32 otherwise."""
 
     source: Node
     node: Node
     weight: Tensor
     bias: Tensor
-    input_scale: float
     last: bool
 
 
@@ -33,7 +33,8 @@ class Layer:
 class Integer:
     """The rewritten graph, and how it relates to the float one.
 
-    twin: float tensor → its codes. node: float node → its rewritten form. layers: by float node, those with a weight.
+    twin: float tensor → its codes. node: float node → its rewritten form. layers: by float node, those with a weight
+    that read codes; stored: those in float whose weight is in codes.
     shared: weights of several layers, in codes that are the same for all. notes: what a user should know.
     """
 
@@ -41,6 +42,7 @@ class Integer:
     twin: dict[Tensor, Tensor] = field(default_factory=dict)
     node: dict[Node, Node] = field(default_factory=dict)
     layers: dict[Node, Layer] = field(default_factory=dict)
+    stored: dict[Node, Layer] = field(default_factory=dict)
     shared: set[Tensor] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
@@ -64,6 +66,27 @@ def emit(
         input_type, output_type: "INT8" and "UINT8" make graph inputs and outputs codes, where they exist as such.
     """
     return _Emitter(graph, plan, groups, params, weight_param, weight_codes, input_type, output_type).run()
+
+
+def note_stored(made: Integer) -> None:
+    """Fills `made.stored` once weights of layers in float are codes: each with a bias of its own."""
+    seen = set[Tensor]()
+    for source, node in made.node.items():
+        index, cell = weight_index(source), cell_of(source)
+        w = node.inputs[index] if index is not None and source not in made.layers else None
+        if w is None or not w.is_const or w.quant is None or w.dtype.kind != "i" or cell.bias is None:
+            continue
+        if w in seen:
+            made.shared.add(w)
+        seen.add(w)
+        channels: int = node.outputs[0].shape[-1]  # pyright: ignore
+        given = node.input(cell.bias)
+        value = np.zeros(channels, np.float32) if given is None else given.real().reshape(-1)
+        name = f"{node.name}/bias" if given is None else f"{given.name}/{node.name}"
+        bias = Tensor(name, value.dtype, value.shape, value)
+        node.inputs += [None] * (cell.bias + 1 - len(node.inputs))
+        node.inputs[cell.bias] = bias
+        made.stored[source] = Layer(source, node, w, bias, False)
 
 
 class _Emitter:
@@ -279,7 +302,7 @@ class _Emitter:
         while len(fresh.inputs) <= cell.bias:
             fresh.inputs.append(None)
         fresh.inputs[weight], fresh.inputs[cell.bias] = stored, held
-        self.made.layers[node] = Layer(node, fresh, stored, held, input_scale, last)
+        self.made.layers[node] = Layer(node, fresh, stored, held, last)
 
     def _stored(self, node: Node, w: Tensor, quant: QuantParam) -> Tensor:
         """The codes of a weight, once for all layers that read it in the same way by the same scales."""

@@ -17,7 +17,7 @@ from ..parallel import Workers
 POOR = 20.0  # dB: below it a note says so, and what was tried
 GOOD = 30.0  # dB that outputs of values should have
 _FLOOR = -100.0  # dB: of outputs that are NaN or infinite where the float ones are not
-_LEAST_HELD = 4
+_LEAST_HELD, _MOST_HELD = 4, 32
 _SUM = 1e-3
 _ENDS = ("Softmax", "LogSoftmax", "Sigmoid")
 _MOVES = ("Reshape", "Squeeze", "ExpandDims", "Transpose")
@@ -75,15 +75,16 @@ def spread(total: int, count: int) -> list[int]:
 
 
 def hold_back(total: int, fitted: int) -> tuple[list[int], list[int]]:
-    """(samples to fit to, samples to judge by): at most `fitted` of `total`, and of the others a tenth of all, at least
-    four. Of fewer than 20 none is spared: then both are the same."""
+    """(samples to fit to, samples to judge by): at most `fitted` of `total`, so that a tenth of all, at least four, is
+    left; of the others as many as there are up to 32, or a tenth of all. Of fewer than 20 none is spared: then both are
+    the same."""
     held = max(_LEAST_HELD, total // 10)
     if total < 5 * _LEAST_HELD:
         chosen = spread(total, fitted)
         return chosen, chosen
     chosen = spread(total, min(fitted, total - held))
     rest = sorted(set(range(total)) - set(chosen))
-    return chosen, [rest[k] for k in spread(len(rest), held)]
+    return chosen, [rest[k] for k in spread(len(rest), max(held, _MOST_HELD))]
 
 
 def scores_of(graph: Graph) -> list[Tensor]:

@@ -1,6 +1,7 @@
 """Weight codes that keep a layer's output, not each weight: coordinate descent on ‖X (ŵ - w)‖² over calibration rows.
 
-X are the codes that reach the layer through the already quantized prefix. The mean is left out (the bias corrects it),
+X are the codes that reach the layer through the already quantized prefix; of a layer in float whose weight is in codes,
+its input in codes of its range. The mean is left out (the bias corrects it),
 and a ridge keeps ŵ near w where the rows say nothing. Each step sets one input's weight, in all output channels at
 once, to the best code given the others (as COMQ, Zhang et al. 2024). X'X is a sum of integers, exact in any order, and
 the rest elementwise float64 in a fixed order: the same codes on every instruction set, for any number of threads.
@@ -14,8 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...converter.ir import Node
+from ...converter.ir import Node, Tensor
 from ...converter.numeric.pairs import MOST
+from ...converter.numeric.qparams import QuantParam, choose_asymmetric, quantize_f32
+from ..calibrate.ranges import ends
 from .paired_weights import addends
 from .walk import Walk
 
@@ -34,7 +37,7 @@ def refine(walk: Walk, node: Node, *, pairs: bool = False, ridge: float = RIDGE,
     other: memory does not grow with the square of the inputs. pairs: neighbours among codes that onnxruntime adds in
     pairs stay within `pairs.MOST`.
     """
-    layer = walk.made.layers[node]
+    layer = walk.layers[node]
     w, codes, quant = node.inputs[1], layer.weight.data, layer.weight.quant
     if w is None or w.data is None or codes is None or quant is None or quant.axis not in (0, None):
         return
@@ -108,24 +111,23 @@ class Rows:
     @classmethod
     def of(cls, walk: Walk, node: Node, limit: int = ROWS) -> Rows | None:
         """None where there are none to be had."""
-        twin = walk.made.twin[node.inputs[0]]  # pyright: ignore[reportArgumentType]
         w = node.inputs[1]
-        assert twin.quant is not None
         if w is None or w.data is None or node.op not in ("Conv", "FullyConnected"):
             return None
         group = node.attrs.get("group", 1)
         if group not in (1, w.data.shape[0]) or (group != 1 and w.data.shape[-1] != 1):
             return None
-        zero = int(twin.quant.zero_point[0])
         count = min(walk.count, limit)
+        x, quant = _read(walk, node, count)
+        zero = int(quant.zero_point[0])
         per_sample = limit // count
         spots: dict[tuple[int, ...], Spots] = {}
 
         def rows(sample: int) -> np.ndarray:
-            x = walk.codes.get(twin, sample)
-            if x.shape not in spots:
-                spots[x.shape] = Spots.of(node, x.shape, per_sample)
-            return spots[x.shape].rows(x, zero)
+            a = walk.codes.get(x, sample)
+            if a.shape not in spots:
+                spots[a.shape] = Spots.of(node, a.shape, per_sample)
+            return spots[a.shape].rows(quantize_f32(a, quant) if a.dtype.kind == "f" else a, zero)
 
         return cls(walk, count, rows, group != 1)
 
@@ -139,6 +141,18 @@ class Rows:
             return np.ascontiguousarray(found.reshape(len(found), -1)[:, part])
 
         return _gram(np.concatenate(list(self.walk.each(flat, self.count))), self.walk.threads)
+
+
+def _read(walk: Walk, node: Node, count: int) -> tuple[Tensor, QuantParam]:
+    """What the layer reads, and the parameters of its codes: where it reads reals, those of their range."""
+    if node in walk.made.layers:
+        x = walk.made.twin[node.inputs[0]]  # pyright: ignore[reportArgumentType]
+        assert x.quant is not None
+        return x, x.quant
+    x = walk.layers[node].node.inputs[0]
+    assert x is not None
+    bounds = list(walk.each(lambda k: ends(walk.codes.get(x, k)), count))
+    return x, choose_asymmetric(min(low for low, _ in bounds), max(high for _, high in bounds))
 
 
 def _gram(x: np.ndarray, threads: int) -> np.ndarray:

@@ -103,8 +103,8 @@ class Walk:
     """The two graphs' values at the frontier.
 
     Attributes:
-        real, codes: the float (with `floats`) and the integer graph's tensors per sample. means: of each layer's float
-            output, per channel.
+        layers: by float node, those with a weight in codes. real, codes: the float (with `floats`) and the integer
+            graph's tensors per sample. means: of each layer's float output, per channel.
     """
 
     def __init__(
@@ -117,7 +117,8 @@ class Walk:
         floats: bool = False,
         budget: int = BUDGET,
     ) -> None:
-        outputs = [node.outputs[0] for node in made.layers]
+        self.layers = made.layers | made.stored
+        outputs = [node.outputs[0] for node in self.layers]
         self.means, self.floats = ChannelMeans(), floats
         observe(graph, samples, outputs, self.means, threads)
         self.graph, self.made, self.threads, self.count = graph, made, threads, len(samples)
@@ -127,7 +128,7 @@ class Walk:
         self._left: Counter[Tensor] = Counter()
         for g in (graph, made.graph) if floats else (made.graph,):
             self._left.update(t for n in g.nodes for t in dict.fromkeys(n.inputs) if t is not None)
-        self._left.update(node.outputs[0] for node in made.layers)
+        self._left.update(node.outputs[0] for node in self.layers)
         self._left.update(made.twin[node.inputs[0]] for node in made.layers)  # pyright: ignore
         for t, codes in zip(graph.inputs, made.graph.inputs):
             for sample in samples:
@@ -154,7 +155,7 @@ class Walk:
         return Single(nodes, max(1, self.threads // max(self.count, 1)), self.rounding, isa)
 
     def _run(self, layer: Callable[[Walk, Node], None]) -> None:
-        rest = set(self.made.layers)
+        rest = set(self.layers)
         for node in self.graph.nodes:
             if not rest:
                 return
@@ -168,7 +169,8 @@ class Walk:
                     rest.discard(node)
                     if self.floats:
                         self._leave(self.real, node.outputs[0])
-                    self._leave(self.codes, self.made.twin[node.inputs[0]])  # pyright: ignore
+                    if node in self.made.layers:
+                        self._leave(self.codes, self.made.twin[node.inputs[0]])  # pyright: ignore
                 if rest:
                     self._step(self.codes, [twin], isa_of(twin))
                 self._release(self.codes, twin)

@@ -5,16 +5,20 @@ import pytest
 from bitlite.converter.ir import Tensor
 from bitlite.converter.numeric.qparams import INT32_MAX, QuantParam, dequantize
 from bitlite.native.session import Session
-from bitlite.quant.ptq.bias_correction import add_to_bias
-from bitlite.quant.ptq.emit import Layer
+from bitlite.quant.calibrate.statistics import Statistics
+from bitlite.quant.ptq.bias_correction import add_to_bias, correct
+from bitlite.quant.ptq.emit import Layer, note_stored
 from bitlite.quant.ptq.post_training import Settings, quantize_graph
-from bitlite.quant.ptq.walk import Store
+from bitlite.quant.ptq.rewrite import Task, rewritten
+from bitlite.quant.ptq.rounding import refine
+from bitlite.quant.ptq.walk import Store, Walk
+from bitlite.quant.weights.weight_quant import WeightSettings, quantize_graph_weights
 
 
 def layer(values, scale=0.5, last=False):
     data = np.asarray(values, np.float32 if last else np.int32)
     quant = None if last else QuantParam(np.full(len(data), scale), np.zeros(len(data), np.int32), 0, 32)
-    return Layer(None, None, None, Tensor("b", data.dtype, data.shape, data, quant), 1.0, last)
+    return Layer(None, None, None, Tensor("b", data.dtype, data.shape, data, quant), last)
 
 
 def test_shifts_are_rounded_to_whole_steps():
@@ -34,6 +38,28 @@ def test_a_float_bias_takes_the_shift_as_it_is():
     one = layer([1.0, 2.0], last=True)
     add_to_bias(one, np.array([0.25, -0.5]))
     assert one.bias.data.tolist() == [1.25, 1.5] and one.bias.data.dtype == np.float32
+
+
+def test_layers_in_float_with_weights_in_codes_are_rounded_and_corrected_too(network, samples, outputs, sqnr):
+    def form(fit):
+        graph = network(softmax=False)
+        task = Task(graph, samples, Settings(), Statistics({}, {}), lambda items, label: items)
+        result = rewritten(task, frozenset(graph.nodes))
+        quantize_graph_weights(
+            result.graph, WeightSettings(4, min_channels=0, gain_gate=False, container="tflite"), set()
+        )
+        note_stored(result.made)
+        assert not result.made.layers and len(result.made.stored) == 5
+        Walk(graph, result.made, list(samples), 1).run(fit)
+        return result.graph
+
+    def both(walk, node):
+        refine(walk, node)
+        correct(walk, node)
+
+    want = outputs(network(softmax=False))
+    plain, shifted, rounded = (sqnr(want, outputs(form(fit))) for fit in (lambda w, n: None, correct, both))
+    assert plain + 10 < shifted < rounded
 
 
 @pytest.mark.parametrize("how", ["sequential", "lockstep", "off"])

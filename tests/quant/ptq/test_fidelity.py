@@ -14,8 +14,8 @@ from bitlite.quant.ptq.post_training import Settings, quantize_graph
 @pytest.mark.parametrize("total, fitted", [(100, 64), (64, 64), (40, 64), (20, 64), (1000, 64)])
 def test_samples_that_judge_are_none_that_codes_are_fitted_to(total, fitted):
     chosen, held = hold_back(total, fitted)
-    assert len(held) == max(4, total // 10) and not set(held) & set(chosen)
-    assert len(chosen) == min(fitted, total - len(held)) and held == sorted(held)
+    assert len(held) == min(total - len(chosen), max(32, total // 10)) and not set(held) & set(chosen)
+    assert len(chosen) == min(fitted, total - max(4, total // 10)) and held == sorted(held)
 
 
 def test_of_a_hundred_samples_holding_back_takes_none_from_the_fit():

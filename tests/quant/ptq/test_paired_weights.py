@@ -8,7 +8,7 @@ from bitlite.converter.ir import Node, Tensor
 from bitlite.converter.numeric.pairs import MOST, largest_sum
 from bitlite.converter.numeric.qparams import dequantize, quantize
 from bitlite.quant.ptq.paired_weights import paired_codes, paired_scales
-from bitlite.quant.ptq.post_training import symmetric
+from bitlite.quant.weights.symmetric_weights import symmetric
 
 
 def layer(op, shape, **attrs):

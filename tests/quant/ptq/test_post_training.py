@@ -11,7 +11,8 @@ from bitlite.converter.passes import for_target, run_passes
 from bitlite.converter.schema.builder import Builder
 from bitlite.quant.calibrate.thresholds import THRESHOLDS
 from bitlite.quant.ptq.placement import foreign_to_mslite
-from bitlite.quant.ptq.post_training import Settings, quantize_graph, symmetric
+from bitlite.quant.ptq.post_training import Settings, quantize_graph
+from bitlite.quant.weights.symmetric_weights import symmetric
 
 
 def settings(**changes):

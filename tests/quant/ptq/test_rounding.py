@@ -101,7 +101,7 @@ def layer_on(codes, name):
     node = Node("FullyConnected" if stride is None else "Conv", "n", [x, w], [], attrs | {"group": group})
     twin = Tensor("q", np.dtype(np.int8), x.shape, None, QuantParam(np.ones(1), np.array([ZERO], np.int32), None, 8))
     walk = SimpleNamespace(
-        made=SimpleNamespace(twin={x: twin}),
+        made=SimpleNamespace(twin={x: twin}, layers={node}),
         count=len(codes),
         threads=2,
         codes=SimpleNamespace(get=lambda t, k: codes[k]),

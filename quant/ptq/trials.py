@@ -1,0 +1,76 @@
+"""Whole runs of forms of a graph, to choose what is in float where the outputs ask for it.
+
+A layer's own error says how much is lost there, not what that does to the outputs, which a few operators may carry all
+of. So islands of float are looked for (`islands`) by what is lost at the outputs, and at the scores in front of a last
+Softmax or Sigmoid: where outputs are at the end of their range, those show what these do not. A few undecided samples
+carry most of such an output's error, and a trial has few of them: what it finds has to hold on more (`improves`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ...converter.ir import Node
+from .fidelity import GOOD, POOR, Output, Reference, scores_of, spread
+from .islands import Islands, Limits, find_islands, work_of
+from .rewrite import Result, Task, rewritten
+
+_LEAST_SAMPLES, _MOST_SAMPLES, _WORK = 6, 24, 1e9  # samples of a trial: so many multiplications, roughly
+_SMALL = 1e8  # multiplications of a network that is quickly tried
+_TINY = 1e6  # multiplications of which half may be in float: next to nothing
+_FREE = 1e7  # multiplications that may be in float whatever their share: a millisecond or less
+_LEAST_GAIN = 1.0  # dB
+_SURE = 1.5  # standard errors of the difference of two shares of lost classes, at most
+
+
+def choose_islands(task: Task, first: Result) -> Islands | None:
+    """What had better be in float; None where AUTO is not to choose or the outputs are what they should be.
+
+    At 20 dB classes are mostly the same; of other outputs, and where looking costs little, the figures are wanted.
+    """
+    graph, samples, settings, found = task.graph, task.samples, task.settings, first.fidelity
+    widths = {settings.bits, *settings.layer_bits.values()}
+    if samples is None or found is None or "AUTO" not in settings.methods or min(widths) < 8:
+        return None
+    nodes = [n for n in graph.nodes if n in first.plan.layers]
+    total = sum(map(work_of, nodes))
+    poor = found.worst.sqnr < POOR
+    wanted = [GOOD if o.same_class is None or total < _SMALL else POOR for o in found.outputs]
+    if not nodes or all(o.sqnr >= least for o, least in zip(found.outputs, wanted)):
+        return None
+    count = min(_MOST_SAMPLES, max(_LEAST_SAMPLES, int(_WORK / max(total, 1))))
+    picked = list(samples.only(spread(len(samples), count)))
+    judge = Reference(graph, picked, settings.threads, scores_of(graph))
+    known = methods_of(first)
+
+    def noise(kept: frozenset[Node]) -> float:
+        trial = rewritten(task, kept, known)
+        if trial is None:
+            return math.inf
+        named = {t.name: t for n in trial.graph.nodes for t in n.outputs}
+        return judge.noise(trial.graph, [named.get(t.name) for t in judge.watched])
+
+    limits = Limits(
+        goal=10 ** (-(GOOD - 3) / 10),
+        floor=10 ** (-(POOR + 2) / 10),
+        share=max(0.1, min(0.5, _TINY / max(total, 1))),
+        most=max(0.5, min(1.0, _FREE / max(total, 1))) if poor else 0.0,
+        trials=48 if poor else 16,
+    )
+    return find_islands(nodes, noise, limits)
+
+
+def methods_of(result: Result) -> dict[str, str]:
+    """Tensor → the method of its range."""
+    return {t.name: result.methods[g.name] for t, g in result.groups.of.items()}
+
+
+def improves(new: Sequence[Output], old: Sequence[Output], rows: int) -> bool:
+    """Whether outputs are better on the same `rows` samples: classes first, as far as so few can tell, then SQNR."""
+    for a, b in zip(new, old):
+        if a.same_class is not None and b.same_class is not None:
+            lost, before = 1 - a.same_class, 1 - b.same_class
+            if abs(lost - before) > _SURE * math.sqrt((lost + before) / rows):
+                return lost < before
+    return min(o.sqnr for o in new) >= min(o.sqnr for o in old) + _LEAST_GAIN
