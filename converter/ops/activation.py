@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..ir import Node, Tensor
-from ..numeric.qparams import QuantParam
 from ..schema.op import OPS, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.ms_activation import write_in_parts
-from ._support.types import value_dtype
 from .unary import Unary, declare
 
 
@@ -22,7 +20,7 @@ def _relu(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, x.dtype.type(0))
 
 
-def _bound(x: np.ndarray, value: Any, *, low: bool) -> Any:
+def bound(x: np.ndarray, value: Any, *, low: bool) -> Any:
     """A bound in x's type; one outside an integer type is that type's own."""
     if value is None or x.dtype.kind == "f":
         return None if value is None else x.dtype.type(value)
@@ -34,7 +32,7 @@ def _bound(x: np.ndarray, value: Any, *, low: bool) -> Any:
 
 
 def _clip(x: np.ndarray, *, min: float | None, max: float | None) -> np.ndarray:
-    low, high = _bound(x, min, low=True), _bound(x, max, low=False)
+    low, high = bound(x, min, low=True), bound(x, max, low=False)
     y = x if low is None else np.maximum(x, low)
     return y if high is None else np.minimum(y, high)
 
@@ -66,20 +64,20 @@ def _hard_sigmoid(x: np.ndarray, *, alpha: float, beta: float) -> np.ndarray:
     return np.clip(x * t(alpha) + t(beta), t(0), t(1))
 
 
-_TANH_GELU = math.sqrt(2 / math.pi)
+TANH_GELU = math.sqrt(2 / math.pi)
 
 
 def _gelu(x: np.ndarray, *, approximate: bool) -> np.ndarray:
     t = x.dtype.type
     if approximate:
-        return t(0.5) * x * (t(1) + np.tanh(t(_TANH_GELU) * (x + t(0.044715) * x * x * x)))
+        return t(0.5) * x * (t(1) + np.tanh(t(TANH_GELU) * (x + t(0.044715) * x * x * x)))
     from scipy.special import erf
 
     return t(0.5) * x * (t(1) + erf(x * t(math.sqrt(0.5))))
 
 
 def _gelu1(x: float, *, approximate: bool) -> float:
-    inner = math.tanh(_TANH_GELU * (x + 0.044715 * x**3)) if approximate else math.erf(x * math.sqrt(0.5))
+    inner = math.tanh(TANH_GELU * (x + 0.044715 * x**3)) if approximate else math.erf(x * math.sqrt(0.5))
     return 0.5 * x * (1 + inner)
 
 
@@ -257,79 +255,6 @@ for _name, _keys in {
     writes("onnx", _name)(_attrs_writer(_name, *_keys))
 
 
-def clipped(r: Reading, x: Tensor, low: float | None, high: float | None) -> Tensor:
-    """The node for given bounds: Relu and Relu6 where they are those."""
-    low = None if low is None or low == -math.inf else low
-    high = None if high is None or high == math.inf else high
-    if (low, high) == (0, None):
-        return r.emit("Relu", x)
-    return r.emit("Relu6", x) if (low, high) == (0, 6) else r.emit("Clip", x, min=low, max=high)
-
-
-@reads("onnx", "Clip")
-def read_onnx_clip(r: Reading) -> Tensor:
-    """Bounds: attributes before opset 11, inputs since; a lower bound above the upper one gives the upper one."""
-    x = r.input(0)
-    if r.version < 11:
-        low, high = r.attr("min", None), r.attr("max", None)
-        limit = float(np.finfo(np.float32).max)
-        return clipped(r, x, None if low == -limit else low, None if high == limit else high)
-    low, high = r.optional(1), r.optional(2)
-    if all(t is None or (t.is_const and t.data.size == 1) for t in (low, high)):  # pyright: ignore
-        bounds = [None if t is None else t.real().reshape(-1)[0].item() for t in (low, high)]
-        if not any(b is not None and math.isnan(b) for b in bounds):
-            return clipped(r, x, *bounds)
-    y = x if low is None else r.emit("Maximum", x, low)
-    return y if high is None else r.emit("Minimum", y, high)
-
-
-def _bounds(node: Node) -> tuple[Any, Any]:
-    """The bounds in the type of the data."""
-    x = node.inputs[0]
-    assert x is not None
-    low, high = (0.0, 6.0) if node.op == "Relu6" else (node.attrs["min"], node.attrs["max"])
-    like = np.zeros(0, value_dtype(x))
-    return _bound(like, low, low=True), _bound(like, high, low=False)
-
-
-@writes("onnx", "Relu6", "Clip")
-def write_onnx_clip(w: Writing, node: Node) -> None:
-    x = node.inputs[0]
-    assert x is not None
-    bounds = _bounds(node)
-    made = [None if b is None else w.constant(b, value_dtype(x), f"{node.name}/bound") for b in bounds]
-    w.node("Clip", node, [x, *made])
-
-
-@reads("tflite", "RELU_N1_TO_1")
-def read_tflite_relu_n1(r: Reading) -> Tensor:
-    return r.emit("Clip", r.input(0), min=-1.0, max=1.0)
-
-
-@reads("tflite", "RELU_0_TO_1")
-def read_tflite_relu_01(r: Reading) -> Tensor:
-    return r.emit("Clip", r.input(0), min=0.0, max=1.0)
-
-
-@writes("tflite", "Clip")
-def write_tflite_clip(w: Writing, node: Node) -> None:
-    x, (low, high) = node.inputs[0], _bounds(node)
-    assert x is not None
-    name = {(-1, 1): "RELU_N1_TO_1", (0, 1): "RELU_0_TO_1", (0, 6): "RELU6", (0, None): "RELU"}.get((low, high))
-    if name:
-        w.node(name, node, node.inputs)
-        return
-    if node.outputs[0].quant is not None:
-        w.refuse(node, f"a quantized clip to {low} … {high}")
-    steps = [(n, b) for n, b in (("MAXIMUM", low), ("MINIMUM", high)) if b is not None]
-    if not steps:
-        w.refuse(node, "it has no bounds", hint="the general passes remove it")
-    for i, (kind, bound) in enumerate(steps):
-        y = node.outputs[0] if i == len(steps) - 1 else w.between(x, name=f"{node.name}/low")
-        w.node(kind, node, [x, w.constant(bound, value_dtype(x), f"{node.name}/bound")], [y])
-        x = y
-
-
 @reads("tflite", "LEAKY_RELU")
 def read_tflite_leaky_relu(r: Reading) -> Tensor:
     return r.emit("LeakyRelu", r.input(0), alpha=float(r.attr("alpha", 0.0)))
@@ -350,98 +275,6 @@ def write_tflite_elu(w: Writing, node: Node) -> None:
     if node.attrs["alpha"] != 1:
         w.refuse(node, f"alpha={node.attrs['alpha']} is not 1")
     w.node("ELU", node, node.inputs)
-
-
-@reads("tflite", "GELU")
-def read_tflite_gelu(r: Reading) -> Tensor:
-    return r.emit("Gelu", r.input(0), approximate=bool(r.attr("approximate", False)))
-
-
-@writes("tflite", "Gelu")
-def write_tflite_gelu(w: Writing, node: Node) -> None:
-    w.node("GELU", node, node.inputs, fields={"approximate": node.attrs["approximate"]})
-
-
-@reads("onnx", "Gelu")
-def read_onnx_gelu(r: Reading) -> Tensor:
-    return r.emit("Gelu", r.input(0), approximate=r.attr("approximate", "none") == "tanh")
-
-
-@reads("onnx", "com.microsoft::Gelu")
-def read_ort_gelu(r: Reading) -> Tensor:
-    return r.emit("Gelu", r.input(0))
-
-
-@reads("onnx", "com.microsoft::FastGelu", "com.microsoft::BiasGelu")
-def read_ort_bias_gelu(r: Reading) -> Tensor:
-    x, bias = r.input(0), r.optional(1)
-    if bias is not None:
-        x = r.emit("Add", x, bias)
-    return r.emit("Gelu", x, approximate=r.op.endswith("FastGelu"))
-
-
-def _scaled_swish(r: Reading, alpha: float) -> Tensor:
-    """x · sigmoid(alpha · x)."""
-    x = r.input(0)
-    if alpha == 1:
-        return r.emit("Swish", x)
-    return r.emit("Mul", x, r.emit("Sigmoid", r.emit("Mul", x, r.constant(alpha, value_dtype(x)))))
-
-
-@reads("onnx", "com.microsoft::QuickGelu")
-def read_ort_quick_gelu(r: Reading) -> Tensor:
-    return _scaled_swish(r, float(r.attr("alpha", 1.702)))
-
-
-@reads("onnx", "Swish")
-def read_onnx_swish(r: Reading) -> Tensor:
-    return _scaled_swish(r, float(r.attr("alpha", 1.0)))
-
-
-@writes("onnx", "Gelu")
-def write_onnx_gelu(w: Writing, node: Node) -> None:
-    """Opset 20 knows Gelu; before, its formula is written out."""
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
-    if w.options.get("opset", 17) >= 20:
-        w.node("Gelu", node, [x], fields={"approximate": "tanh" if node.attrs["approximate"] else "none"})
-        return
-
-    def const(value: float) -> Tensor:
-        return w.constant(value, x.dtype, f"{node.name}/const")
-
-    def step(name: str, *ins: Tensor, out: Tensor | None = None) -> Tensor:
-        made = out or w.between(y, name=f"{node.name}/{name}")
-        w.node(name, node, list(ins), [made])
-        return made
-
-    if node.attrs["approximate"]:
-        cube = step("Mul", step("Mul", x, x), x)
-        inner = step("Tanh", step("Mul", step("Add", x, step("Mul", cube, const(0.044715))), const(_TANH_GELU)))
-    else:
-        inner = step("Erf", step("Mul", x, const(math.sqrt(0.5))))
-    step("Mul", step("Mul", x, const(0.5)), step("Add", inner, const(1.0)), out=y)
-
-
-@writes("onnx", "Swish")
-def write_onnx_swish(w: Writing, node: Node) -> None:
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
-    gate = w.between(y, name=f"{node.name}/gate")
-    w.node("Sigmoid", node, [x], [gate])
-    w.node("Mul", node, [x, gate])
-
-
-@writes("tflite", "Swish")
-def write_tflite_swish(w: Writing, node: Node) -> None:
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
-    gate = w.between(y, name=f"{node.name}/gate")
-    if gate.quant is not None:
-        low = -128 if gate.dtype == np.int8 else 0
-        gate.quant = QuantParam(np.array([1 / 256]), np.array([low]))
-    w.node("LOGISTIC", node, [x], [gate])
-    w.node("MUL", node, [x, gate], fields={"fused_activation_function": 0})
 
 
 # MindSpore Lite ActivationType → (IR operator, attributes from its fields); what the fields must be when written.
@@ -480,7 +313,6 @@ def read_ms_activation(r: Reading) -> Tensor:
 
 reads("ms", "LeakyRelu")(lambda r: r.emit("LeakyRelu", r.input(0), alpha=r.attr("negative_slope", 0.0)))
 reads("ms", "Elu")(lambda r: r.emit("Elu", r.input(0), alpha=r.attr("alpha", 0.0)))
-reads("ms", "Clip")(lambda r: clipped(r, r.input(0), r.attr("min", 0.0), r.attr("max", 0.0)))
 
 
 _NO_KERNEL = ("Celu", "Selu", "Softsign", "ThresholdedRelu")

@@ -15,13 +15,12 @@ from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import apply_act, no_act_in_mslite, read_act
 from ._support.integer import averaged, is_byte, rescaled
-from ._support.layout import first_perm, last_perm, permuted_shape
 from ._support.spatial import check_window, onnx_pads, pad_spatial, per_axis, resolve_pads, window_output, windows
 from ._support.windowed import onnx_window, tflite_padded, tflite_padding, tflite_window, write_lifted
-from ._support.writers import need_opset, write_fused, write_onnx, write_transposed
+from ._support.writers import need_opset, write_fused, write_onnx
 
 _MOST_TAPS = 1 << 24
-_WINDOW: dict[str, Any] = {
+POOL_WINDOW: dict[str, Any] = {
     "kernel": REQUIRED,
     "stride": REQUIRED,
     "dilation": REQUIRED,
@@ -64,7 +63,7 @@ def _covered(a: dict[str, Any], axis: int, n: int, out: int) -> np.ndarray:
     return ((taps >= 0) & (taps < n)).any(1)
 
 
-def _views(x: np.ndarray, a: dict[str, Any], fill: Any, out: Sequence[int | None] | None = None) -> np.ndarray:
+def window_views(x: np.ndarray, a: dict[str, Any], fill: Any, out: Sequence[int | None] | None = None) -> np.ndarray:
     """[N, *out, C, *kernel] with `fill` where the window leaves the data."""
     out = out or window_output(x.shape[1:-1], a["kernel"], a, a["ceil_mode"])
     ends = []
@@ -75,7 +74,7 @@ def _views(x: np.ndarray, a: dict[str, Any], fill: Any, out: Sequence[int | None
     return view[(slice(None), *(slice(m) for m in out))]
 
 
-def _window(a: dict[str, Any]) -> dict[str, Any]:
+def own_pads(a: dict[str, Any]) -> dict[str, Any]:
     return a | {"pad_mode": "explicit"} if a["pad_mode"] == "valid" else a
 
 
@@ -87,10 +86,10 @@ def _counts(x: np.ndarray, a: dict[str, Any], include_pad: bool) -> np.ndarray:
         ones = pad_spatial(ones, a["pad"], 1)
         a = a | {"pad": [0] * len(a["pad"]), "pad_mode": "explicit"}
     rank = x.ndim - 2
-    return _views(ones, a, 0, out).sum(tuple(range(-rank, 0)))
+    return window_views(ones, a, 0, out).sum(tuple(range(-rank, 0)))
 
 
-def _lowest(dtype: np.dtype) -> Any:
+def lowest_value(dtype: np.dtype) -> Any:
     return -np.inf if dtype.kind == "f" else False if dtype.kind == "b" else np.iinfo(dtype).min
 
 
@@ -104,14 +103,14 @@ def _integer_max(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     return rescaled(node, codes)
 
 
-_SQUARE = {"kernel": [2, 2], "stride": [2, 2], "dilation": [1, 1], "pad": [0] * 4}
+SQUARE = {"kernel": [2, 2], "stride": [2, 2], "dilation": [1, 1], "pad": [0] * 4}
 _PADDED = {"kernel": [3, 2], "stride": [2, 1], "dilation": [1, 1], "pad": [1, 0, 0, 1]}
-_CASES = [
-    Case(((1, 6, 6, 3),), _SQUARE),
+POOL_CASES = [
+    Case(((1, 6, 6, 3),), SQUARE),
     Case(((2, 7, 5, 4),), _PADDED),
     Case(((1, 7, 8, 3),), {"kernel": [3, 3], "stride": [2, 2], "dilation": [1, 1], "pad": [1] * 4, "ceil_mode": True}),
     Case(((1, 9, 8, 2),), {"kernel": [2, 3], "stride": [1, 2], "dilation": [2, 1], "pad": [0, 1, 1, 1]}),
-    Case(((1, 5, 5, 3),), _SQUARE | {"pad_mode": "same_upper"}),
+    Case(((1, 5, 5, 3),), SQUARE | {"pad_mode": "same_upper"}),
     Case(((2, 9, 3),), {"kernel": [3], "stride": [2], "dilation": [1], "pad": [1, 1]}),
     Case(
         ((1, 4, 5, 6, 2),), {"kernel": [2, 2, 3], "stride": [1, 2, 2], "dilation": [1] * 3, "pad": [0, 0, 1, 0, 1, 1]}
@@ -121,17 +120,17 @@ _CASES = [
 
 @op(
     "MaxPool",
-    attrs=_WINDOW | {"act": "none"},
+    attrs=POOL_WINDOW | {"act": "none"},
     infer=infer_pool,
     kernel="max_pool",
     foldable=False,
     quant=Quant(output="same", mslite=no_act_in_mslite),
     integer=_integer_max,
-    cases=[*_CASES, Case(((1, 4, 4, 2),), _SQUARE | {"act": "relu6"})],
+    cases=[*POOL_CASES, Case(((1, 4, 4, 2),), SQUARE | {"act": "relu6"})],
 )
 def max_pool(x: np.ndarray, *, act: str, **a: Any) -> np.ndarray:
     """Largest element of each window of x [N,*S,C]; padding never wins."""
-    view = _views(x, _window(a), _lowest(x.dtype))
+    view = window_views(x, own_pads(a), lowest_value(x.dtype))
     return apply_act(view.max(tuple(range(-(x.ndim - 2), 0))), act)
 
 
@@ -139,8 +138,8 @@ def _integer_average(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     x = node.inputs[0]
     if not is_byte(x) or len(x.quant.scale) != 1:  # pyright: ignore
         return None
-    a = _window({k: v for k, v in node.attrs.items() if k not in ("act", "count_include_pad")})
-    view = _views(arrays[0].astype(np.int32) - x.quant.zero_point, a, 0)  # pyright: ignore
+    a = own_pads({k: v for k, v in node.attrs.items() if k not in ("act", "count_include_pad")})
+    view = window_views(arrays[0].astype(np.int32) - x.quant.zero_point, a, 0)  # pyright: ignore
     sums = view.sum(tuple(range(-(arrays[0].ndim - 2), 0)), dtype=np.int64)
     return averaged(node, sums, _counts(arrays[0], a, node.attrs["count_include_pad"]))
 
@@ -153,15 +152,15 @@ def _mslite_average(node: Node) -> str:
 
 @op(
     "AveragePool",
-    attrs=_WINDOW | {"count_include_pad": False, "act": "none"},
+    attrs=POOL_WINDOW | {"count_include_pad": False, "act": "none"},
     infer=infer_pool,
     kernel="average_pool",
     foldable=False,
     quant=Quant(mslite=_mslite_average),
     integer=_integer_average,
     cases=[
-        *_CASES,
-        Case(((1, 4, 4, 2),), _SQUARE | {"act": "relu"}),
+        *POOL_CASES,
+        Case(((1, 4, 4, 2),), SQUARE | {"act": "relu"}),
         Case(((2, 7, 5, 4),), _PADDED | {"count_include_pad": True}),
         Case(
             ((1, 6, 7, 3),),
@@ -172,67 +171,33 @@ def _mslite_average(node: Node) -> str:
 )
 def average_pool(x: np.ndarray, *, count_include_pad: bool, act: str, **a: Any) -> np.ndarray:
     """Mean of each window of x [N,*S,C] over the elements inside the data, or inside data and pads."""
-    a = _window(a)
-    total = _views(x, a, 0).sum(tuple(range(-(x.ndim - 2), 0)), dtype=np.promote_types(x.dtype, np.float32))
+    a = own_pads(a)
+    total = window_views(x, a, 0).sum(tuple(range(-(x.ndim - 2), 0)), dtype=np.promote_types(x.dtype, np.float32))
     return apply_act((total / _counts(x, a, count_include_pad).astype(total.dtype)).astype(x.dtype), act)
 
 
 @op(
     "LpPool",
-    attrs=_WINDOW | {"p": 2, "mean": False, "act": "none"},
+    attrs=POOL_WINDOW | {"p": 2, "mean": False, "act": "none"},
     infer=infer_pool,
     foldable=False,
     quant=Quant(int8=False),
     cases=[
-        *_CASES[:4],
-        Case(((1, 6, 6, 3),), _SQUARE | {"p": 3}),
-        Case(((1, 6, 6, 3),), _SQUARE | {"p": 1}),
-        Case(((1, 5, 5, 3),), _SQUARE | {"mean": True, "pad_mode": "same_upper", "act": "relu6"}),
+        *POOL_CASES[:4],
+        Case(((1, 6, 6, 3),), SQUARE | {"p": 3}),
+        Case(((1, 6, 6, 3),), SQUARE | {"p": 1}),
+        Case(((1, 5, 5, 3),), SQUARE | {"mean": True, "pad_mode": "same_upper", "act": "relu6"}),
     ],
 )
 def lp_pool(x: np.ndarray, *, p: int, mean: bool, act: str, **a: Any) -> np.ndarray:
     """(Σ |x|^p)^(1/p) of each window; with `mean`, of the mean instead of the sum (TFLite's L2 pool)."""
-    a = _window(a)
+    a = own_pads(a)
     axes = tuple(range(-(x.ndim - 2), 0))
     magnitude = np.abs(x) ** x.dtype.type(p)
-    total = _views(magnitude, a, 0).sum(axes, dtype=x.dtype)
+    total = window_views(magnitude, a, 0).sum(axes, dtype=x.dtype)
     if mean:
         total = total / _counts(x, a, False).astype(x.dtype)
     return apply_act((total ** x.dtype.type(1 / p)).astype(x.dtype), act)
-
-
-def _infer_indices(node: Node) -> Inferred:
-    [(dtype, shape)] = infer_pool(node)
-    if not (node.inputs[0].is_static):  # pyright: ignore[reportOptionalMemberAccess]
-        raise GraphError(f"{node.name} ({node.op}): indices of maxima need a static input shape")
-    return [(dtype, shape), (np.dtype(np.int64), shape)]
-
-
-@op(
-    "MaxPoolIndices",
-    attrs=_WINDOW | {"column_major": False},
-    infer=_infer_indices,
-    outputs=2,
-    foldable=False,
-    quant=Quant(int8=False),
-    cases=[*_CASES[:4], *_CASES[5:], Case(((2, 6, 5, 3),), _SQUARE | {"column_major": True})],
-)
-def max_pool_indices(x: np.ndarray, *, column_major: bool, **a: Any) -> tuple[np.ndarray, np.ndarray]:
-    """MaxPool, and the place of each (first) maximum in x as if x were flattened as [N,C,*S].
-
-    column_major: the spatial part of the place counts the first spatial axis fastest (ONNX storage_order 1).
-    """
-    a = _window(a)
-    rank, (n, *spatial, c) = x.ndim - 2, x.shape
-    order = "F" if column_major else "C"
-    within = np.arange(int(np.prod(spatial)), dtype=np.int64).reshape(spatial, order=order)
-    planes = np.arange(n * c, dtype=np.int64).reshape(n, *([1] * rank), c) * int(np.prod(spatial))
-    place = planes + within[None, ..., None]
-    values, places = _views(x, a, _lowest(x.dtype)), _views(place, a, -1)
-    flat, flat_places = (v.reshape(*v.shape[: rank + 2], -1) for v in (values, places))
-    # A pad never wins over an element that is equal to it.
-    best = np.where(flat_places >= 0, flat == flat.max(-1, keepdims=True), False).argmax(-1)[..., None]
-    return np.take_along_axis(flat, best, -1)[..., 0], np.take_along_axis(flat_places, best, -1)[..., 0]
 
 
 @reads("tflite", "MAX_POOL_2D", "AVERAGE_POOL_2D", "L2_POOL_2D")
@@ -465,16 +430,3 @@ def write_onnx_pool(w: Writing, node: Node) -> None:
     if node.op == "LpPool":
         fields["p"] = a["p"]
     write_onnx(w, node, node.op, node.inputs, fields, spatial=True)
-
-
-@writes("onnx", "MaxPoolIndices")
-def write_onnx_max_pool_indices(w: Writing, node: Node) -> None:
-    a, x = node.attrs, node.inputs[0]
-    assert x is not None and x.shape is not None
-    to, back = first_perm(len(x.shape)), last_perm(len(x.shape))
-    fields = {"kernel_shape": a["kernel"], "strides": a["stride"], "pads": onnx_pads(a["pad"])}
-    fields |= {"dilations": a["dilation"], "ceil_mode": int(a["ceil_mode"]), "storage_order": int(a["column_major"])}
-    made = [w.between(y, permuted_shape(y.shape, to), f"{y.name}/first") for y in node.outputs]
-    w.node("MaxPool", node, [write_transposed(w, node, x, to)], made, fields=fields)
-    for first, y in zip(made, node.outputs):
-        w.node("Transpose", node, [first], [y], fields={"perm": back})

@@ -1,4 +1,4 @@
-"""Reductions along axes (Reduce with a mode), ArgMax and ArgMin, CumSum."""
+"""Reductions along axes: Reduce with a mode."""
 
 from __future__ import annotations
 
@@ -12,18 +12,15 @@ from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.integer import averaged, per_tensor, rescaled
-from ._support.layout import moved_axis, remap_axes
+from ._support.layout import remap_axes
 from ._support.params import emit_cast, int64_param, write_ints, write_param
 from ._support.types import (
     const_ints,
-    dtype_from,
-    dtype_number,
     fail,
     is_codes,
     length,
     need,
     normal_axes,
-    normal_axis,
     value_dtype,
 )
 
@@ -338,206 +335,3 @@ def write_onnx_reduce(w: Writing, node: Node) -> None:
         fields=fields,
     )
     emit_cast(w, node, found, y)
-
-
-def infer_arg(node: Node) -> Inferred:
-    x, axis = node.inputs[0], node.attrs["axis"]
-    assert x is not None
-    need(node, x, "biuf", "the input")
-    dtype = np.dtype(node.attrs["dtype"])
-    if x.shape is None:
-        return [(dtype, None)]
-    axis = normal_axis(node, axis, len(x.shape))
-    if x.shape[axis] == 0:
-        fail(node, f"axis {axis} is empty")
-    if node.attrs["keep_dims"]:
-        return [(dtype, tuple(1 if i == axis else n for i, n in enumerate(x.shape)))]
-    return [(dtype, tuple(n for i, n in enumerate(x.shape) if i != axis))]
-
-
-def _arg(function: Callable[..., Any]) -> Callable[..., np.ndarray]:
-    def reference(x: np.ndarray, *, axis: int, keep_dims: bool, select_last: bool, dtype: str) -> np.ndarray:
-        """The index of the first (or last) extreme value along `axis`."""
-        found = function(np.flip(x, axis) if select_last else x, axis)
-        if select_last:
-            found = x.shape[axis] - 1 - found
-        return np.asarray(np.expand_dims(found, axis) if keep_dims else found, dtype)
-
-    return reference
-
-
-def _arg_codes(reference: Callable[..., np.ndarray]) -> Callable[[Node, Sequence[Any]], np.ndarray | None]:
-    return lambda node, arrays: reference(arrays[0], **node.attrs) if per_tensor(node.inputs[0]) else None
-
-
-def _permute_arg(node: Node, perm: Sequence[int]) -> Any:
-    if not node.attrs["keep_dims"]:
-        return None
-    return dict(node.attrs) | {"axis": moved_axis(node.attrs["axis"], perm)}, {}
-
-
-_ARGS = {"ArgMax": (np.argmax, "ARG_MAX", "ArgMaxFusion"), "ArgMin": (np.argmin, "ARG_MIN", "ArgMinFusion")}
-
-
-def _read_arg_onnx(name: str) -> Callable[[Reading], Tensor]:
-    def read(r: Reading) -> Tensor:
-        attrs = {"axis": r.attr("axis", 0), "keep_dims": bool(r.attr("keepdims", 1))}
-        return r.emit(name, r.input(0), **attrs, select_last=bool(r.attr("select_last_index", 0)))
-
-    return read
-
-
-def _read_arg_tflite(name: str) -> Callable[[Reading], Tensor]:
-    def read(r: Reading) -> Tensor:
-        dtype = dtype_from("tflite", r.attr("output_type", 4), r)
-        return r.emit(name, r.input(0), axis=r.ints(1, "the axis")[0], dtype=dtype)
-
-    return read
-
-
-def _read_arg_ms(name: str) -> Callable[[Reading], Tensor]:
-    def read(r: Reading) -> Tensor:
-        if r.attr("top_k", 1) not in (0, 1) or r.attr("out_max_value", False):
-            r.refuse("only the index of the one extreme value is read")
-        axis, keep = r.attr("axis", 0), bool(r.attr("keep_dims", False))
-        return r.emit(name, r.input(0), axis=axis, keep_dims=keep, dtype="int32")
-
-    return read
-
-
-for _name, (_function, _tflite, _ms) in _ARGS.items():
-    _ref = _arg(_function)
-    op(
-        _name,
-        attrs={"axis": REQUIRED, "keep_dims": False, "select_last": False, "dtype": "int64"},
-        infer=infer_arg,
-        quant=Quant(),
-        permute=_permute_arg,
-        integer=_arg_codes(_ref),
-        cases=[
-            Case(((3, 7),), {"axis": 1}),
-            Case(((2, 5, 3),), {"axis": -2, "keep_dims": True}),
-            Case((np.array([[1.0, 2.0, 2.0, 1.0]], np.float32),), {"axis": 1, "select_last": True}),
-        ],
-    )(_ref)
-    reads("onnx", _name)(_read_arg_onnx(_name))
-    reads("tflite", _tflite)(_read_arg_tflite(_name))
-    reads("ms", _ms)(_read_arg_ms(_name))
-
-
-def _plain_arg(w: Writing, node: Node) -> None:
-    if node.attrs["select_last"]:
-        w.refuse(node, "the last of equal values is chosen")
-
-
-@writes("tflite", "ArgMax", "ArgMin")
-def write_tflite_arg(w: Writing, node: Node) -> None:
-    """keep_dims is a RESHAPE after it."""
-    _plain_arg(w, node)
-    y = node.outputs[0]
-    at = w.constant(node.attrs["axis"], np.int32, f"{node.name}/axis")
-    fields, name = {"output_type": dtype_number("tflite", y.dtype)}, _ARGS[node.op][1]
-    if not node.attrs["keep_dims"]:
-        w.node(name, node, [node.inputs[0], at], fields=fields)
-        return
-    if y.shape is None:
-        w.refuse(node, "its rank is not known")
-    axis = node.attrs["axis"] % len(y.shape)
-    raw = w.between(y, tuple(n for i, n in enumerate(y.shape) if i != axis), f"{y.name}/index")
-    w.node(name, node, [node.inputs[0], at], [raw], fields=fields)
-    w.node("EXPAND_DIMS", node, [raw, w.constant(axis, np.int32, f"{node.name}/axis")], [y])
-
-
-@writes("ms", "ArgMax", "ArgMin")
-def write_ms_arg(w: Writing, node: Node) -> None:
-    """The indices are int32 there."""
-    _plain_arg(w, node)
-    y = node.outputs[0]
-    raw = y
-    if y.dtype != np.int32:
-        raw = w.between(y, name=f"{y.name}/int32")
-        raw.dtype = np.dtype(np.int32)
-    fields = {"axis": node.attrs["axis"], "top_k": 1, "keep_dims": node.attrs["keep_dims"], "out_max_value": False}
-    w.node(_ARGS[node.op][2], node, node.inputs, [raw], fields=fields)
-    if raw is not y:
-        emit_cast(w, node, raw, y)
-
-
-@writes("onnx", "ArgMax", "ArgMin")
-def write_onnx_arg(w: Writing, node: Node) -> None:
-    y = node.outputs[0]
-    raw = y
-    if y.dtype != np.int64:
-        raw = w.between(y, name=f"{y.name}/int64")
-        raw.dtype = np.dtype(np.int64)
-    fields = {"axis": node.attrs["axis"], "keepdims": int(node.attrs["keep_dims"])}
-    fields |= {"select_last_index": 1} if node.attrs["select_last"] else {}
-    w.node(node.op, node, node.inputs, [raw], fields=fields)
-    if raw is not y:
-        emit_cast(w, node, raw, y)
-
-
-def infer_cumsum(node: Node) -> Inferred:
-    x, at = node.inputs[0], node.input(1)
-    assert x is not None
-    need(node, x, "iuf", "the input")
-    count = length(node, at, "the axis")
-    if count not in (None, 1):
-        fail(node, f"one axis is needed, not {count}")
-    axis = node.attrs["axis"] if at is None else (const_ints(at) or [0])[0]
-    if x.shape is not None:
-        normal_axis(node, axis, len(x.shape))
-    return [(value_dtype(x), x.shape)]
-
-
-def _permute_cumsum(node: Node, perm: Sequence[int]) -> Any:
-    if node.input(1) is not None:
-        return None
-    return dict(node.attrs) | {"axis": moved_axis(node.attrs["axis"], perm)}, {}
-
-
-@op(
-    "CumSum",
-    attrs={"axis": 0, "exclusive": False, "reverse": False},
-    infer=infer_cumsum,
-    arity=(1, 2),
-    quant=Quant(int8=False),
-    permute=_permute_cumsum,
-    cases=[
-        Case(((3, 4),), {"axis": 1}),
-        Case(((3, 4),), {"axis": 0, "exclusive": True}),
-        Case(((3, 4),), {"axis": -1, "exclusive": True, "reverse": True}),
-    ],
-)
-def cumsum(x: np.ndarray, at: np.ndarray | None = None, *, axis: int, exclusive: bool, reverse: bool) -> np.ndarray:
-    """Running sums along `axis`, backwards when `reverse`, without the entry itself when `exclusive`."""
-    axis = axis if at is None else int(np.reshape(at, -1)[0])
-    y = np.flip(x, axis) if reverse else x
-    y = np.cumsum(y, axis, dtype=x.dtype)
-    if exclusive:
-        first = np.zeros_like(np.take(y, [0], axis)) if y.shape[axis] else y
-        y = np.concatenate([first, np.take(y, range(y.shape[axis] - 1), axis)], axis) if y.shape[axis] else y
-    return np.flip(y, axis) if reverse else y
-
-
-@reads("tflite", "CUMSUM")
-@reads("onnx", "CumSum")
-@reads("ms", "CumSum")
-def read_cumsum(r: Reading) -> Tensor:
-    attrs = {"exclusive": bool(r.attr("exclusive", 0)), "reverse": bool(r.attr("reverse", 0))}
-    if r.input(1).data is None:
-        return r.emit("CumSum", r.input(0), r.input(1), **attrs)
-    return r.emit("CumSum", r.input(0), **attrs, axis=r.ints(1)[0])
-
-
-@writes("tflite", "CumSum")
-@writes("onnx", "CumSum")
-@writes("ms", "CumSum")
-def write_cumsum(w: Writing, node: Node) -> None:
-    at = node.input(1)
-    dtype = np.int64 if w.container == "onnx" else np.int32
-    at = w.constant(node.attrs["axis"], dtype, f"{node.name}/axis") if at is None else at
-    fields: dict[str, Any] = {k: node.attrs[k] for k in ("exclusive", "reverse")}
-    if w.container == "onnx":
-        fields = {k: int(v) for k, v in fields.items()}
-    w.node("CUMSUM" if w.container == "tflite" else "CumSum", node, [node.inputs[0], at], fields=fields)

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from ..errors import GraphError
 from ..ir import Graph, Node, Shape, Tensor
-from ..numeric.qparams import QuantParam
-from ..ops._support.layout import first_perm, moved_axis, permuted_shape, same_layout
-from ..schema.op import infer, row
+from ..ops._support.layout import first_perm, permuted_shape
 from .axes import (
     Perm,
     composed,
-    hoist_through_reshape,
     inverse,
     is_identity,
     keeps_memory,
-    sink_through_reshape,
 )
 from .edit import Edit, own_attrs
+from .permuted_nodes import (
+    Permuted,
+    data_inputs,
+    node_before,
+    operands_fit,
+    outputs_agree,
+    permuted_node,
+    permuted_quant,
+)
 from .runner import Change, Record, Refusal
 
 _NAME = "cancel_transposes"
-_RESHAPES = ("Reshape", "Squeeze", "ExpandDims")
 # How far up one Transpose looks for something to cancel with.
 _REACH = 200
 
@@ -68,19 +69,6 @@ def _cost(graph: Graph) -> tuple[int, int]:
     found = [n for n in graph.nodes if n.op == "Transpose"]
     moved = [n for n in found if n.inputs[0] is None or not keeps_memory(n.attrs["perm"], n.inputs[0].shape)]
     return sum(_size(n.outputs[0].shape) for n in moved), len(found)
-
-
-@dataclass(slots=True)
-class _Through:
-    """A node on data that are transposed differently: what it becomes, and how its outputs then stand.
-
-    `outs` are the orders that give the old outputs back from the new ones.
-    """
-
-    attrs: dict[str, Any]
-    inputs: dict[int, np.ndarray] = field(default_factory=dict)
-    outs: list[Perm] = field(default_factory=list)
-    shape: list[int] | None = None
 
 
 class _Mover:
@@ -140,11 +128,11 @@ class _Mover:
         sources = [s for t in node.inputs if (s := self._transpose(t)) is not None]
         first = max(sources, key=lambda s: _size(s.outputs[0].shape))
         perm: Perm = tuple(first.attrs["perm"])
-        through = _through(node, inverse(perm))
+        through = permuted_node(node, inverse(perm))
         if through is None:
             return ""
-        data = _data_inputs(node, through)
-        if not _fits(node, data, len(perm)):
+        data = data_inputs(node, through)
+        if not operands_fit(node, data, len(perm)):
             return ""
         undo = inverse(perm)
         saved = sum(_size(s.outputs[0].shape) for s in dict.fromkeys(sources) if self._ends_with(s, node))
@@ -185,7 +173,7 @@ class _Mover:
             return 0
         return _size(tensor.shape)
 
-    def _becomes(self, node: Node, through: _Through, data: list[int], perm: Perm) -> bool:
+    def _becomes(self, node: Node, through: Permuted, data: list[int], perm: Perm) -> bool:
         """Rewrites the node onto operands in the order `perm`, and puts Transposes behind its outputs."""
         inputs = list(node.inputs)
         for i, array in through.inputs.items():
@@ -200,7 +188,7 @@ class _Mover:
             inputs = [inputs[0], shape]
         shapes = [permuted_shape(t.shape, inverse(out)) for t, out in zip(node.outputs, through.outs)]
         trial = Node(op, node.name, inputs, [], own_attrs(through.attrs))
-        if not _agree(trial, shapes):
+        if not outputs_agree(trial, shapes):
             for t in inputs:
                 self.edit.release(t)
             return False
@@ -212,7 +200,7 @@ class _Mover:
             if is_identity(out):
                 fresh.append(t)
                 continue
-            fresh.append(Tensor(self.edit.name(t.name), t.dtype, shape, None, _permuted_quant(t.quant, inverse(out))))
+            fresh.append(Tensor(self.edit.name(t.name), t.dtype, shape, None, permuted_quant(t.quant, inverse(out))))
         self.edit.take_outputs(node, fresh)
         for t, new, out in zip(old, fresh, through.outs):
             if new is t or not (self.edit.readers(t) or self.edit.is_output(t)):
@@ -255,7 +243,7 @@ class _Mover:
         if quant is not None and quant.axis is not None:
             quant = dataclasses.replace(quant, axis=quant.axis % len(tensor.shape) + missing)
         data = tensor.data.reshape((1,) * missing + tensor.data.shape).transpose(perm)
-        quant = _permuted_quant(quant, perm)
+        quant = permuted_quant(quant, perm)
         if missing and quant is None:
             while data.ndim > 1 and data.shape[0] == 1:
                 data = data[0]
@@ -263,11 +251,11 @@ class _Mover:
 
     def _transposed(self, x: Tensor, perm: Perm, at: Node) -> Tensor:
         for reader in self.edit.readers(x):
-            if _is_transpose(reader, perm) and reader.outputs[0].quant == _permuted_quant(x.quant, perm):
+            if _is_transpose(reader, perm) and reader.outputs[0].quant == permuted_quant(x.quant, perm):
                 # Read it where it stands; the order of nodes is repaired at the end of the pass.
                 return reader.outputs[0]
         made = self.edit.emit("Transpose", [x], {"perm": list(perm)}, at=at, like=x)
-        made.outputs[0].quant = _permuted_quant(x.quant, perm)
+        made.outputs[0].quant = permuted_quant(x.quant, perm)
         self.seen.append((made, x, made.outputs[0], False))
         return made.outputs[0]
 
@@ -300,8 +288,8 @@ class _Mover:
         node = self.edit.producer(x)
         if node is None or node.op == "Transpose" or len(node.outputs) != 1 or len(region) >= _REACH:
             return None
-        rising = _rising(node, perm)
-        if rising is None or not _fits(node, rising[1], len(rising[0])):
+        rising = node_before(node, perm)
+        if rising is None or not operands_fit(node, rising[1], len(rising[0])):
             return None
         order, data = rising
         region.append((node, order))
@@ -334,11 +322,11 @@ class _Mover:
 
     def _lift(self, node: Node, order: Perm) -> None:
         """Rewrites a node of the region onto operands in the order `order`."""
-        through = _through(node, order)
+        through = permuted_node(node, order)
         if through is None:
             return
         y = node.outputs[0]
-        if not self._becomes(node, through, _data_inputs(node, through), order):
+        if not self._becomes(node, through, data_inputs(node, through), order):
             return
         for reader in self.edit.readers(y):
             if reader.op == "Transpose":
@@ -383,138 +371,3 @@ def _size(shape: Shape | None) -> int:
 
 def _is_transpose(node: Node, perm: Sequence[int]) -> bool:
     return node.op == "Transpose" and tuple(node.attrs["perm"]) == tuple(perm)
-
-
-def _agree(trial: Node, wanted: list[Shape | None]) -> bool:
-    """Whether the row gives the rewritten node outputs of these shapes, as far as both are known."""
-    half = [t is not None and t.is_const and t.dtype == np.float16 for t in trial.inputs]
-    if any(half):
-        # A constant stored in float16 meets float32 data as float32.
-        trial.inputs = [
-            Tensor(t.name, np.dtype(np.float32), t.shape, t.data) if h and t is not None else t
-            for t, h in zip(trial.inputs, half)
-        ]
-    try:
-        found = infer(trial)
-    except GraphError:
-        return False
-    for (_, a), b in zip(found, wanted):
-        if a is None or b is None:
-            continue
-        if len(a) != len(b) or any(n != m for n, m in zip(a, b) if n is not None and m is not None):
-            return False
-    return True
-
-
-def _permuted_quant(quant: QuantParam | None, perm: Sequence[int]) -> QuantParam | None:
-    if quant is None or quant.axis is None:
-        return quant
-    return dataclasses.replace(quant, axis=moved_axis(quant.axis, perm))
-
-
-def _data_inputs(node: Node, through: _Through) -> list[int]:
-    """The inputs that carry data, as opposed to parameters."""
-    parameters = row(node.op).const_inputs
-    if through.shape is not None:
-        return [0]
-    return [i for i in range(len(node.inputs)) if i not in parameters and i not in through.inputs]
-
-
-def _fits(node: Node, data: list[int], rank: int) -> bool:
-    """Elementwise operands broadcast from the last axis; all others must have the rank of the order."""
-    elementwise = row(node.op).permute is same_layout
-    for i in data:
-        t = node.inputs[i]
-        if t is None:
-            continue
-        if t.shape is None or len(t.shape) > rank or (len(t.shape) != rank and not elementwise):
-            return False
-        if elementwise and len(t.shape) < rank and t.shape.count(None) > 1:
-            return False
-    return True
-
-
-def _through(node: Node, perm: Perm) -> _Through | None:
-    """The node fed with its data transposed by `perm`; None when it cannot be."""
-    function = row(node.op).permute
-    if node.op in _RESHAPES:
-        return _reshape_through(node, perm)
-    if function is None:
-        return None
-    found = function(node, list(perm))
-    if found is not None:
-        attrs, inputs = found
-        return _Through(attrs, inputs, [inverse(perm)] * len(node.outputs))
-    if node.attrs.get("keep_dims") is False:
-        return _reduced_through(node, perm)
-    return None
-
-
-def _reshape_through(node: Node, perm: Perm) -> _Through | None:
-    shapes = _batch_open(node)
-    if shapes is None or len(shapes[0]) != len(perm):
-        return None
-    before, target = shapes
-    found = sink_through_reshape(tuple(before[p] for p in perm), inverse(perm), target)
-    if found is None:
-        return None
-    shape, out = found
-    return _Through({"zero_copies": False}, {}, [out], shape)
-
-
-def _batch_open(node: Node) -> tuple[Shape, Shape] | None:
-    """Shapes of a Reshape's input and output, with the size of axis 0 left open if the node leaves it open.
-
-    A model for a batch of 1 may be run with another: what is true of a batch of 1 alone must not be used.
-    """
-    x, y = node.inputs[0], node.outputs[0]
-    if (
-        x is None
-        or x.shape is None
-        or y.shape is None
-        or any(t is not None and not t.is_const for t in node.inputs[1:])
-    ):
-        return None
-    if not x.shape or None in x.shape:
-        return x.shape, y.shape
-    opened = Tensor(x.name, x.dtype, (None, *x.shape[1:]))
-    try:
-        ((_, shape),) = infer(Node(node.op, node.name, [opened, *node.inputs[1:]], [], own_attrs(node.attrs)))
-    except GraphError:
-        return x.shape, y.shape
-    return (x.shape, y.shape) if shape is None or None not in shape else ((None, *x.shape[1:]), shape)
-
-
-def _reduced_through(node: Node, perm: Perm) -> _Through | None:
-    """A reduction that drops its axes: the axes that stay are in another order."""
-    function = row(node.op).permute
-    assert function is not None
-    trial = Node(node.op, node.name, node.inputs, node.outputs, own_attrs(node.attrs) | {"keep_dims": True})
-    found = function(trial, list(perm))
-    x = node.inputs[0]
-    if found is None or x is None or x.shape is None:
-        return None
-    attrs, inputs = found
-    named = node.attrs.get("axes", node.attrs.get("axis"))
-    if node.input(1) is not None:
-        return None
-    named = range(len(perm)) if named is None else [named] if isinstance(named, int) else named
-    gone = {a % len(perm) for a in named}
-    stay = [a for a in range(len(perm)) if a not in gone]
-    order = [stay.index(p) for p in perm if p not in gone]
-    return _Through(attrs | {"keep_dims": False}, inputs, [inverse(order)] * len(node.outputs))
-
-
-def _rising(node: Node, perm: Perm) -> tuple[Perm, list[int]] | None:
-    """(order for the operands, data inputs) so that the node's output comes in the order `perm`."""
-    x = node.inputs[0]
-    if x is None:
-        return None
-    if node.op in _RESHAPES:
-        shapes = _batch_open(node)
-        order = None if shapes is None else hoist_through_reshape(*shapes, perm)
-        return None if order is None else (order, [0])
-    through = _through(node, perm)
-    if through is None or through.outs != [inverse(perm)]:
-        return None
-    return perm, _data_inputs(node, through)

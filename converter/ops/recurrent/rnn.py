@@ -1,4 +1,4 @@
-"""Recurrent layers: Lstm, Gru and Rnn as ONNX defines them; TFLite's sequence LSTM and SVDF become these and parts."""
+"""Recurrent layers: Lstm, Gru and Rnn as ONNX defines them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import Node, Tensor
+from ...ir import Node
 from ...numeric.dynamic import dynamic_range, encode
 from ...numeric.qparams import QuantParam
-from ...schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
-from ...schema.reading import Reading
-from ...schema.writing import Writing
-from .._support.acts import act_from, with_act
+from ...schema.op import REQUIRED, Case, Inferred, Quant, op
 from .._support.integer import centred
-from .._support.params import write_cast
-from .._support.types import fail, is_codes, length, need, value_dtype
-from .sequence_lstm import read_sequence_lstm
-from .svdf import read_integer_svdf
+from .._support.types import fail, length, need, value_dtype
 
 # name → function of (array, alpha, beta), and ONNX's defaults of the two
 _FUNCTIONS: dict[str, tuple[Callable[[np.ndarray, float, float], np.ndarray], float, float]] = {
@@ -403,144 +397,3 @@ def _rnn(
         return cell, (_start(h0, d, x, hidden),)
 
     return tuple(a.astype(x.dtype, copy=False) for a in _layer(x, directions, attrs, lengths, make))
-
-
-def _read_onnx(name: str, special: dict[str, Any]) -> Callable[[Reading], list[Tensor]]:
-    """layout=1 has the batch first: [N,T,I], [N,T,D,H] and states [N,D,H]."""
-
-    def read(r: Reading) -> list[Tensor]:
-        inputs: list[Tensor | None] = [r.optional(i) for i in range(8 if name == "Lstm" else 6)]
-        batch_first = bool(r.attr("layout", 0))
-        if batch_first:
-            inputs[0] = r.emit("Transpose", r.input(0), perm=[1, 0, 2])
-            for i in (5, 6):
-                if i < len(inputs) and inputs[i] is not None:
-                    inputs[i] = r.emit("Transpose", inputs[i], perm=[1, 0, 2])
-        hidden = r.attr("hidden_size", None)
-        if hidden is None:
-            shape = r.input(2).shape
-            hidden = shape[-1] if shape else None
-        if hidden is None:
-            r.refuse("its hidden size is not known")
-        attrs = {
-            "hidden_size": hidden,
-            "direction": r.attr("direction", "forward"),
-            "activations": r.attr("activations", None),
-            "alpha": r.attr("activation_alpha", None),
-            "beta": r.attr("activation_beta", None),
-            "clip": float(r.attr("clip", 0.0)),
-        }
-        attrs |= {key: bool(r.attr(key, value)) for key, value in special.items()}
-        made = r.emit_many(name, inputs, **attrs)
-        if not batch_first:
-            return made
-        first = r.emit("Transpose", made[0], perm=[2, 0, 1, 3])
-        return [first, *(r.emit("Transpose", t, perm=[1, 0, 2]) for t in made[1:])]
-
-    return read
-
-
-_SPECIAL: dict[str, dict[str, Any]] = {"Lstm": {"input_forget": 0}, "Gru": {"linear_before_reset": 0}, "Rnn": {}}
-for _name, _special in _SPECIAL.items():
-    reads("onnx", _name.upper())(_read_onnx(_name, _special))
-
-
-@writes("onnx", "Lstm", "Gru", "Rnn")
-def write_onnx_recurrent(w: Writing, node: Node) -> None:
-    a = node.attrs
-    if a.get("cell_clip", 0.0) > 0:
-        w.refuse(node, f"cell_clip={a['cell_clip']} is not in ONNX")
-    fields = {"hidden_size": a["hidden_size"], "direction": a["direction"]}
-    for key, name in (("activations", "activations"), ("alpha", "activation_alpha"), ("beta", "activation_beta")):
-        if a[key]:
-            fields[name] = list(a[key])
-    if a["clip"] > 0:
-        fields["clip"] = a["clip"]
-    fields |= {key: 1 for key in _SPECIAL[node.op] if a[key]}
-    ins = list(node.inputs)
-    if node.input(4) is not None:
-        ins[4] = write_cast(w, node, ins[4], np.dtype(np.int32), "lengths")  # pyright: ignore[reportArgumentType]
-    w.node(node.op.upper(), node, ins, fields=fields)
-
-
-@reads("tflite", "UNIDIRECTIONAL_SEQUENCE_LSTM")
-def read_tflite_lstm(r: Reading) -> Tensor:
-    """24 inputs: x, four input weights (i f c o), four recurrent, three peepholes (i f o), four biases, projection,
-    its bias, both states, four layer norm coefficients. Without input gate weights the gate is 1 - forget gate."""
-    act, x = act_from("tflite", r.attr("fused_activation_function", 4), r), r.input(0)
-    more = any(r.optional(i) is not None for i in (16, 17, 20, 21, 22, 23))
-    if more or act not in ("tanh", "relu") or is_codes(x):
-        return read_sequence_lstm(r)
-
-    def value(i: int, negative_of: int | None = None) -> np.ndarray | None:
-        t = r.optional(i)
-        if t is None:
-            # sigmoid(-v) = 1 - sigmoid(v): the coupled input gate is the forget gate with the opposite sign.
-            return None if negative_of is None or r.optional(negative_of) is None else -r.const(negative_of)
-        return r.const(i)
-
-    order = ((1, 2), (4, None), (2, None), (3, None))  # i o f c
-    weights = [value(i, other) for i, other in order]
-    recurrent = [value(5, 6), value(8), value(6), value(7)]
-    if any(a is None for a in (*weights, *recurrent)):
-        r.refuse("a weight is missing")
-    hidden = weights[1].shape[0]  # pyright: ignore[reportOptionalMemberAccess]
-    bias = [value(12, 13), value(15), value(13), value(14)]
-    parts = [np.zeros(hidden, np.float32) if b is None else b for b in bias]
-    peep = [value(9, 10), value(11), value(10)]
-    p = None
-    if any(v is not None for v in peep):
-        p = np.concatenate([np.zeros(hidden, np.float32) if v is None else v for v in peep])[None]
-    w = r.constant(np.concatenate(weights)[None].astype(np.float32), name=f"{r.name}/w")  # pyright: ignore
-    u = r.constant(np.concatenate(recurrent)[None].astype(np.float32), name=f"{r.name}/r")  # pyright: ignore
-    b = r.constant(np.concatenate([*parts, np.zeros(4 * hidden)])[None].astype(np.float32), name=f"{r.name}/b")
-    states = [_tflite_state(r, i) for i in (18, 19)]
-    time_major = bool(r.attr("time_major", False))
-    steps = x if time_major else r.emit("Transpose", x, perm=[1, 0, 2])
-    inputs = [
-        steps,
-        w,
-        u,
-        b,
-        None,
-        *states,
-        None if p is None else r.constant(p.astype(np.float32), name=f"{r.name}/p"),
-    ]
-    attrs: dict[str, Any] = {"hidden_size": hidden, "cell_clip": float(r.attr("cell_clip", 0.0))}
-    if act == "relu":
-        attrs["activations"] = ["sigmoid", "relu", "relu"]
-    y = r.emit_many("Lstm", inputs, **attrs)[0]
-    y = r.emit("Squeeze", y, axes=[1])
-    return y if time_major else r.emit("Transpose", y, perm=[1, 0, 2])
-
-
-def _tflite_state(r: Reading, index: int) -> Tensor | None:
-    """A state variable starts every run with its initial value; zeros are left out."""
-    t = r.optional(index)
-    if t is None or (t.is_const and not t.data.any()):  # pyright: ignore[reportOptionalMemberAccess]
-        return None
-    return r.emit("ExpandDims", t, axes=[0])
-
-
-@reads("tflite", "SVDF")
-def read_tflite_svdf(r: Reading) -> Tensor:
-    """Inputs: x [N,I], feature weights [F,I], time weights [F,M], bias [F/rank]?, state [N,M·F].
-
-    Every run starts with the stored state, zeros in a file, so only the newest column of the time weights counts.
-    """
-    x, state = r.input(0), r.optional(4)
-    act = act_from("tflite", r.attr("fused_activation_function", 0), r)
-    if state is not None and not (state.is_const and not state.data.any()):  # pyright: ignore
-        r.refuse("its state is computed at run time")
-    if is_codes(x):
-        return read_integer_svdf(r, act)
-    features, time, rank = r.input(1), r.const(2), r.attr("rank", 1)
-    if time.ndim != 2 or rank < 1 or time.shape[0] % rank:
-        r.refuse(f"time weights of shape {time.shape} do not fit rank {rank}")
-    y = r.emit("FullyConnected", x, features, None)
-    y = r.emit("Mul", y, r.constant(np.ascontiguousarray(time[:, -1]), np.float32))
-    y = r.emit("Reshape", y, r.constant([-1, time.shape[0] // rank, rank], np.int64))
-    y = r.emit("Reduce", y, mode="sum", axes=[2])
-    if r.optional(3) is not None:
-        y = r.emit("Add", y, r.input(3))
-    return with_act(r, y, act)

@@ -1,17 +1,22 @@
-"""Recurrent layers in TFLite: its LSTM goes forward, from states that are zeros; SVDF. The rest is unrolled."""
+"""Recurrent layers in TFLite: its LSTM goes forward, from states that are zeros; SVDF. The rest is written unrolled."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ...ir import Graph, Node, Tensor
 from ...numeric.qparams import QuantParam
-from ...schema.op import writes
+from ...schema.op import reads, writes
+from ...schema.reading import Reading
 from ...schema.writing import Writing
-from .._support.acts import act_number
+from .._support.acts import act_from, act_number, with_act
+from .._support.types import is_codes
 from .rnn import gates_of
+from .sequence_lstm import read_sequence_lstm
+from .svdf import read_integer_svdf
 from .unrolled import why_not_unrolled
 
 _SLOTS, _H, _C = 24, 18, 19
@@ -154,3 +159,86 @@ def _emit(
         "UNIDIRECTIONAL_SEQUENCE_LSTM", node, inputs, outputs, fields=fields | {"time_major": time_major},
         variables=[inputs[_H], inputs[_C]], intermediates=list(inside),
     )  # fmt: skip
+
+
+@reads("tflite", "UNIDIRECTIONAL_SEQUENCE_LSTM")
+def read_tflite_lstm(r: Reading) -> Tensor:
+    """24 inputs: x, four input weights (i f c o), four recurrent, three peepholes (i f o), four biases, projection,
+    its bias, both states, four layer norm coefficients. Without input gate weights the gate is 1 - forget gate."""
+    act, x = act_from("tflite", r.attr("fused_activation_function", 4), r), r.input(0)
+    more = any(r.optional(i) is not None for i in (16, 17, 20, 21, 22, 23))
+    if more or act not in ("tanh", "relu") or is_codes(x):
+        return read_sequence_lstm(r)
+
+    def value(i: int, negative_of: int | None = None) -> np.ndarray | None:
+        t = r.optional(i)
+        if t is None:
+            # sigmoid(-v) = 1 - sigmoid(v): the coupled input gate is the forget gate with the opposite sign.
+            return None if negative_of is None or r.optional(negative_of) is None else -r.const(negative_of)
+        return r.const(i)
+
+    order = ((1, 2), (4, None), (2, None), (3, None))  # i o f c
+    weights = [value(i, other) for i, other in order]
+    recurrent = [value(5, 6), value(8), value(6), value(7)]
+    if any(a is None for a in (*weights, *recurrent)):
+        r.refuse("a weight is missing")
+    hidden = weights[1].shape[0]  # pyright: ignore[reportOptionalMemberAccess]
+    bias = [value(12, 13), value(15), value(13), value(14)]
+    parts = [np.zeros(hidden, np.float32) if b is None else b for b in bias]
+    peep = [value(9, 10), value(11), value(10)]
+    p = None
+    if any(v is not None for v in peep):
+        p = np.concatenate([np.zeros(hidden, np.float32) if v is None else v for v in peep])[None]
+    w = r.constant(np.concatenate(weights)[None].astype(np.float32), name=f"{r.name}/w")  # pyright: ignore
+    u = r.constant(np.concatenate(recurrent)[None].astype(np.float32), name=f"{r.name}/r")  # pyright: ignore
+    b = r.constant(np.concatenate([*parts, np.zeros(4 * hidden)])[None].astype(np.float32), name=f"{r.name}/b")
+    states = [_tflite_state(r, i) for i in (18, 19)]
+    time_major = bool(r.attr("time_major", False))
+    steps = x if time_major else r.emit("Transpose", x, perm=[1, 0, 2])
+    inputs = [
+        steps,
+        w,
+        u,
+        b,
+        None,
+        *states,
+        None if p is None else r.constant(p.astype(np.float32), name=f"{r.name}/p"),
+    ]
+    attrs: dict[str, Any] = {"hidden_size": hidden, "cell_clip": float(r.attr("cell_clip", 0.0))}
+    if act == "relu":
+        attrs["activations"] = ["sigmoid", "relu", "relu"]
+    y = r.emit_many("Lstm", inputs, **attrs)[0]
+    y = r.emit("Squeeze", y, axes=[1])
+    return y if time_major else r.emit("Transpose", y, perm=[1, 0, 2])
+
+
+def _tflite_state(r: Reading, index: int) -> Tensor | None:
+    """A state variable starts every run with its initial value; zeros are left out."""
+    t = r.optional(index)
+    if t is None or (t.is_const and not t.data.any()):  # pyright: ignore[reportOptionalMemberAccess]
+        return None
+    return r.emit("ExpandDims", t, axes=[0])
+
+
+@reads("tflite", "SVDF")
+def read_tflite_svdf(r: Reading) -> Tensor:
+    """Inputs: x [N,I], feature weights [F,I], time weights [F,M], bias [F/rank]?, state [N,M·F].
+
+    Every run starts with the stored state, zeros in a file, so only the newest column of the time weights counts.
+    """
+    x, state = r.input(0), r.optional(4)
+    act = act_from("tflite", r.attr("fused_activation_function", 0), r)
+    if state is not None and not (state.is_const and not state.data.any()):  # pyright: ignore
+        r.refuse("its state is computed at run time")
+    if is_codes(x):
+        return read_integer_svdf(r, act)
+    features, time, rank = r.input(1), r.const(2), r.attr("rank", 1)
+    if time.ndim != 2 or rank < 1 or time.shape[0] % rank:
+        r.refuse(f"time weights of shape {time.shape} do not fit rank {rank}")
+    y = r.emit("FullyConnected", x, features, None)
+    y = r.emit("Mul", y, r.constant(np.ascontiguousarray(time[:, -1]), np.float32))
+    y = r.emit("Reshape", y, r.constant([-1, time.shape[0] // rank, rank], np.int64))
+    y = r.emit("Reduce", y, mode="sum", axes=[2])
+    if r.optional(3) is not None:
+        y = r.emit("Add", y, r.input(3))
+    return with_act(r, y, act)

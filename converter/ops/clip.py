@@ -1,0 +1,91 @@
+"""Clip and Relu6 in the containers: bounds as attributes, inputs or operators of their own."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..ir import Node, Tensor
+from ..schema.op import reads, writes
+from ..schema.reading import Reading
+from ..schema.writing import Writing
+from ._support.types import value_dtype
+from .activation import bound
+
+
+def clipped(r: Reading, x: Tensor, low: float | None, high: float | None) -> Tensor:
+    """The node for given bounds: Relu and Relu6 where they are those."""
+    low = None if low is None or low == -math.inf else low
+    high = None if high is None or high == math.inf else high
+    if (low, high) == (0, None):
+        return r.emit("Relu", x)
+    return r.emit("Relu6", x) if (low, high) == (0, 6) else r.emit("Clip", x, min=low, max=high)
+
+
+@reads("onnx", "Clip")
+def read_onnx_clip(r: Reading) -> Tensor:
+    """Bounds: attributes before opset 11, inputs since; a lower bound above the upper one gives the upper one."""
+    x = r.input(0)
+    if r.version < 11:
+        low, high = r.attr("min", None), r.attr("max", None)
+        limit = float(np.finfo(np.float32).max)
+        return clipped(r, x, None if low == -limit else low, None if high == limit else high)
+    low, high = r.optional(1), r.optional(2)
+    if all(t is None or (t.is_const and t.data.size == 1) for t in (low, high)):  # pyright: ignore
+        bounds = [None if t is None else t.real().reshape(-1)[0].item() for t in (low, high)]
+        if not any(b is not None and math.isnan(b) for b in bounds):
+            return clipped(r, x, *bounds)
+    y = x if low is None else r.emit("Maximum", x, low)
+    return y if high is None else r.emit("Minimum", y, high)
+
+
+def _bounds(node: Node) -> tuple[Any, Any]:
+    """The bounds in the type of the data."""
+    x = node.inputs[0]
+    assert x is not None
+    low, high = (0.0, 6.0) if node.op == "Relu6" else (node.attrs["min"], node.attrs["max"])
+    like = np.zeros(0, value_dtype(x))
+    return bound(like, low, low=True), bound(like, high, low=False)
+
+
+@writes("onnx", "Relu6", "Clip")
+def write_onnx_clip(w: Writing, node: Node) -> None:
+    x = node.inputs[0]
+    assert x is not None
+    bounds = _bounds(node)
+    made = [None if b is None else w.constant(b, value_dtype(x), f"{node.name}/bound") for b in bounds]
+    w.node("Clip", node, [x, *made])
+
+
+@reads("tflite", "RELU_N1_TO_1")
+def read_tflite_relu_n1(r: Reading) -> Tensor:
+    return r.emit("Clip", r.input(0), min=-1.0, max=1.0)
+
+
+@reads("tflite", "RELU_0_TO_1")
+def read_tflite_relu_01(r: Reading) -> Tensor:
+    return r.emit("Clip", r.input(0), min=0.0, max=1.0)
+
+
+reads("ms", "Clip")(lambda r: clipped(r, r.input(0), r.attr("min", 0.0), r.attr("max", 0.0)))
+
+
+@writes("tflite", "Clip")
+def write_tflite_clip(w: Writing, node: Node) -> None:
+    x, (low, high) = node.inputs[0], _bounds(node)
+    assert x is not None
+    name = {(-1, 1): "RELU_N1_TO_1", (0, 1): "RELU_0_TO_1", (0, 6): "RELU6", (0, None): "RELU"}.get((low, high))
+    if name:
+        w.node(name, node, node.inputs)
+        return
+    if node.outputs[0].quant is not None:
+        w.refuse(node, f"a quantized clip to {low} … {high}")
+    steps = [(n, b) for n, b in (("MAXIMUM", low), ("MINIMUM", high)) if b is not None]
+    if not steps:
+        w.refuse(node, "it has no bounds", hint="the general passes remove it")
+    for i, (kind, limit) in enumerate(steps):
+        y = node.outputs[0] if i == len(steps) - 1 else w.between(x, name=f"{node.name}/low")
+        w.node(kind, node, [x, w.constant(limit, value_dtype(x), f"{node.name}/bound")], [y])
+        x = y
