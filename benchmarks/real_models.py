@@ -1,119 +1,188 @@
-"""What quantization leaves of models that were made elsewhere, as a markdown table.
+"""Models that were made elsewhere, in every format, runtime and quantization, as a page.
 
-    python benchmarks/real_models.py MODELS_PY [--models …] [--samples 100] [--threads 2]
+    python benchmarks/real_models.py MODELS_PY PEERS WORK [--models …] [--threads 2] [--rounds 5] [--write PAGE]
 
 MODELS_PY defines MODELS: name → (file, sizes of its inputs or None, sample(i, part) → {input: array}, task); a part is
 "calib" or "eval"; the samples are in the layout of the source, and task is cls (same largest value), ctc (same decoded
-string), seg (overlap at 0.3) or "". Each cell is a whole conversion to the format of the source: SQNR of the worst
-output in dB on samples that calibration did not see, what the task asks for, and the file's bytes in parts of the
-source's.
+string), seg (overlap at 0.3) or "". PEERS is as for
+`latency_plan.py`. WORK
+keeps each model's files and figures: a model that is there is not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import json
 import os
+import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import bitlite
 import numpy as np
+import speed_page
+from bitlite import _native
+from latency import measure
+from latency_plan import runtimes
+from real_model_runs import CALIBRATION, ENDINGS, JUDGED, QUANTIZED, load_models
 
-JUDGED = 24
-COLUMNS: Mapping[str, dict[str, Any]] = {
-    "int8": {"quant_type": "PostTraining"},
-    "weights of 8 bits": {"quant_type": "WeightQuant", "bit_num": 8},
-    "weights of 4 bits": {"quant_type": "WeightQuant", "bit_num": 4},
-}
-Outputs = dict[str, np.ndarray]
-
-
-def run(path: str, sizes: Mapping[str, Sequence[int]] | None, rows: Sequence[Outputs], threads: int) -> list[Outputs]:
-    session = bitlite.load(path, threads, shapes=sizes)
-    names = {port.name for port in session.inputs}
-    return [
-        {k: np.array(v) for k, v in session.run({n: a for n, a in row.items() if n in names}).items()} for row in rows
-    ]
+COLUMNS = (*QUANTIZED, "onnxruntime")
+_PEERS = {"litert": "tflite", "onnxruntime": "onnx", "openvino": "onnx", "mslite": "ms"}
 
 
-def worst(want: Sequence[Outputs], got: Sequence[Outputs]) -> float:
-    """SQNR in dB of the output that lost most; outputs are matched by name."""
-    found = []
-    for name in want[0]:
-        if want[0][name].dtype.kind != "f" or name not in got[0]:
+def measured(args: argparse.Namespace, name: str) -> dict[str, Any]:
+    """The model's figures, from a process of its own where WORK has none."""
+    path = os.path.join(args.work, f"{name}.json")
+    if not os.path.exists(path):
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "real_model_runs.py")
+        done = subprocess.run(
+            [sys.executable, script, args.models_py, name, args.runner, args.work, str(args.threads)],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode and not os.path.exists(path):
+            return {"refused": f"the process ended with {done.returncode}: {done.stderr.strip().splitlines()[-1:]}"}
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def timed(args: argparse.Namespace, name: str, found: dict[str, Any]) -> None:
+    """Adds "times": threads → (float / best peer, int8 / float), runtimes interleaved."""
+    stem, commands = os.path.join(args.work, name), runtimes(args.peers)
+    files = {"bitlite": f"{stem}_float.ms", "bitlite int8": f"{stem}_PostTraining.ms"}
+    files |= {p: f"{stem}_float.{e}" for p, e in _PEERS.items() if isinstance(found["files"].get(e), float)}
+    for threads in (1, 2):
+        key = str(threads)
+        if key in found.setdefault("times", {}):
             continue
-        signal = sum(np.square(w[name], dtype=np.float64).sum() for w in want)
-        noise = sum(np.square(w[name].astype(np.float64) - g[name]).sum() for w, g in zip(want, got))
-        found.append(10 * np.log10(signal / (noise + 1e-30)))
-    return float(min(found))
+        present = {r: p for r, p in files.items() if os.path.exists(p) and (r.startswith("bitlite") or r in commands)}
+        times = measure(present, commands, threads, args.rounds)
+        ours = times.get("bitlite")
+        rivals = [float(np.median(ours / t)) for p, t in times.items() if p in _PEERS] if ours is not None else []
+        gain = float(np.median(times["bitlite int8"] / ours)) if ours is not None and "bitlite int8" in times else None
+        found["times"][key] = {
+            "us": None if ours is None else 1e6 * float(np.median(ours)),
+            "peer": max(rivals, default=None),
+            "int8": gain,
+        }
+    with open(f"{stem}.json", "w", encoding="utf-8") as out:
+        json.dump(found, out, indent=1)
 
 
-def decoded(scores: np.ndarray) -> list[int]:
-    best = scores.reshape(-1, scores.shape[-1]).argmax(axis=1)
-    return [int(c) for k, c in enumerate(best) if c and (not k or c != best[k - 1])]
+def file_cell(value: Any) -> str:
+    return f"{value:.0e}" if isinstance(value, float) else "not run" if value is None else f"refused: {value}"
 
 
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    either = ((a > 0.3) | (b > 0.3)).sum()
-    return float(((a > 0.3) & (b > 0.3)).sum() / either) if either else 1.0
+def loss_cell(found: Any, source: int) -> str:
+    if not isinstance(found, dict):
+        return "" if found is None else f"refused: {found}"
+    parts = [f"{found['sqnr']:.1f}"]
+    if found["agreement"] is not None:
+        parts.append(f"{found['agreement']:.3f}")
+    return ", ".join([*parts, f"{found['bytes'] / source:.0%}"])
 
 
-TASKS = {
-    "cls": lambda a, b: float(a.argmax() == b.argmax()),
-    "ctc": lambda a, b: float(decoded(a) == decoded(b)),
-    "seg": overlap,
-}
+def ratio_cell(times: Mapping[str, Any], key: str) -> str:
+    known = [(times.get(n) or {}).get(key) for n in ("1", "2")]
+    return ", ".join("" if v is None else f"{v:.2f}" for v in known)
 
 
-def cell(want: Sequence[Outputs], got: Sequence[Outputs], task: str, share: float) -> str:
-    parts = [f"{worst(want, got):.1f} dB"]
-    if task:
-        name = next(iter(want[0]))
-        parts.append(f"{task} {np.mean([TASKS[task](w[name], g[name]) for w, g in zip(want, got)]):.3f}")
-    return ", ".join([*parts, f"{share:.0%}"])
+def row(name: str, found: Mapping[str, Any]) -> list[str]:
+    """The cells of the three tables."""
+    files = [file_cell(found.get("own runtime")), *(file_cell(found["files"].get(e)) for e in ENDINGS)]
+    loss = [loss_cell(found["loss"].get(c), found["bytes"]) for c in COLUMNS]
+    times = found.get("times", {})
+    speed = [
+        f"{(times.get('1') or {}).get('us') or float('nan'):.0f}",
+        *(ratio_cell(times, k) for k in ("peer", "int8")),
+    ]
+    return [" | ".join(cells) for cells in (files, loss, speed)]
+
+
+def summary(all_found: Sequence[Mapping[str, Any]]) -> list[str]:
+    right = sum(isinstance(f.get("own runtime"), float) and f["own runtime"] < 1e-4 for f in all_found)
+    lines = [f"{right} of {len(all_found)} equal their own runtime within 1e-4 of the range."]
+    for ending in ENDINGS:
+        values = [f.get("files", {}).get(ending) for f in all_found]
+        near = [v for v in values if isinstance(v, float)]
+        lines.append(
+            f".{ending}: {sum(v < 1e-4 for v in near)} within 1e-4 in the other runtime, "
+            f"{sum(v >= 1e-4 for v in near)} further off, {sum(isinstance(v, str) for v in values)} refused."
+        )
+    int8 = [f["loss"]["PostTraining"] for f in all_found if isinstance(f.get("loss", {}).get("PostTraining"), dict)]
+    ahead = [
+        ours["sqnr"] - theirs["sqnr"]
+        for f in all_found
+        if isinstance(ours := f.get("loss", {}).get("PostTraining"), dict)
+        and isinstance(theirs := f["loss"].get("onnxruntime"), dict)
+    ]
+    lines.append(
+        f"int8: {sum(v['sqnr'] >= 20 for v in int8)} of {len(int8)} at 20 dB or more; onnxruntime's static "
+        f"quantization is {np.median(ahead) if ahead else float('nan'):.1f} dB behind in the median of {len(ahead)}, "
+        f"{sum(a < 0 for a in ahead)} times ahead."
+    )
+    for key, what in (("peer", "float time over the best peer"), ("int8", "int8 time over bitlite's float")):
+        values = np.array([v for f in all_found for t in f.get("times", {}).values() if (v := t[key]) is not None])
+        if len(values):
+            mean = float(np.exp(np.log(values).mean()))
+            lines.append(f"{what}: geometric mean {mean:.2f}, largest {values.max():.2f}, n={len(values)}.")
+    return lines
+
+
+def page(rows: Mapping[str, list[str]], closing: Sequence[str]) -> str:
+    def table(k: int, *heads: str) -> list[str]:
+        lines = [f"| model | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+        return [*lines, *(f"| {name} | {cells[k]} |" for name, cells in rows.items())]
+
+    cpu = speed_page.heading(_native.isa(), _native.isas()[-1])
+    return "\n".join([
+        "# Models made elsewhere", "",
+        f"Written by `benchmarks/real_models.py`. {cpu}", "", *(f"* {line}" for line in closing), "",
+        "## Float files", "",
+        "Largest difference to bitlite as a part of the output's range, the same inputs twice in a row: the source "
+        "in its own runtime, and what bitlite writes in MindSpore Lite, LiteRT and onnxruntime.", "",
+        *table(0, "own runtime", ".ms", ".tflite", ".onnx"), "",
+        "## What quantization leaves", "",
+        f"SQNR of the worst output in dB, agreement of the task where there is one, and bytes of the source's, on "
+        f"{JUDGED} samples that calibration ({CALIBRATION}) did not see. onnxruntime: static quantization, MinMax, per "
+        "channel, its integers computed in float.", "",
+        *table(1, *COLUMNS), "",
+        "## Time", "",
+        "Medians, runtimes interleaved; ratios on 1 and 2 threads.", "",
+        *table(2, "float µs, 1 thread", "float / best peer", "int8 / float"), "",
+    ])  # fmt: skip
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models_py", type=Path)
+    parser.add_argument("models_py")
+    parser.add_argument("peers")
+    parser.add_argument("work")
+    parser.add_argument(
+        "--runner", default="", help="command that runs `run MODEL.ms IN.npz OUT.npz` in MindSpore Lite"
+    )
     parser.add_argument("--models", nargs="+")
-    parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5, help="of timing; 0: no times")
+    parser.add_argument("--write", default="")
     args = parser.parse_args()
-    spec = importlib.util.spec_from_file_location("zoo", args.models_py)
-    assert spec is not None and spec.loader is not None
-    zoo = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(zoo)
-    print("| | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (1 + len(COLUMNS)))
-    for name in args.models or zoo.MODELS:
-        source, sizes, sample, task = zoo.MODELS[name]
-        rows = [sample(i, "eval") for i in range(JUDGED)]
-        cells = [name]
-        try:
-            want = run(source, sizes, rows, args.threads)
-        except (bitlite.Error, OSError) as error:
-            print(f"| {name} | {error} |", flush=True)
-            continue
-        for options in COLUMNS.values():
-            with tempfile.TemporaryDirectory() as folder:
-                form = os.path.splitext(source)[1]
-                path, given = os.path.join(folder, f"m{form}"), dict(options)
-                if given["quant_type"] == "PostTraining":
-                    given["calibration_data"] = [sample(i, "calib") for i in range(args.samples)]
-                if sizes:
-                    given["input_shape"] = sizes
-                try:
-                    bitlite.convert(source, path, output_format=form[1:].upper(), threads=args.threads, **given)
-                    got = run(path, None, rows, args.threads)
-                except bitlite.Error as error:
-                    cells.append(str(error))
-                    continue
-                cells.append(cell(want, got, task, os.path.getsize(path) / os.path.getsize(source)))
-        print("| " + " | ".join(cells) + " |", flush=True)
+    os.makedirs(args.work, exist_ok=True)
+    names = args.models or list(load_models(args.models_py).MODELS)
+    every, rows = [], {}
+    for name in names:
+        found = measured(args, name)
+        every.append(found)
+        if "refused" in found:
+            rows[name] = [f"refused: {found['refused']} | | | ", " | " * (len(COLUMNS) - 1), " | | "]
+        else:
+            if args.rounds:
+                timed(args, name, found)
+            rows[name] = row(name, found)
+        print(f"{name}: {' || '.join(rows[name])}", flush=True)
+    closing = summary(every)
+    print("\n".join(closing))
+    if args.write:
+        with open(args.write, "w", encoding="utf-8") as out:
+            out.write(page(rows, closing))
     return 0
 
 
