@@ -88,7 +88,7 @@ test-arm:
 # The pages that are written from tables; tests compare them with what this would write.
 docs: $(VENV)/.built
 	$(BIN)/python -m bitlite.tools.option_docs docs/options.md
-	$(BIN)/python -m bitlite.converter.passes.docs docs/passes.md
+	$(BIN)/python -m bitlite.tools.pass_docs docs/passes.md
 	$(BIN)/python -m bitlite.tools.operator_docs docs/operators.md
 
 clean:

@@ -3,8 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from .text import printable
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An option that a hint speaks of, by its Python keyword.
+
+    `str` gives it as Python has it, `name='value'`; a command spells it as its flag (`tools/options/flags.py`).
+
+    value: what to give it; None where that is the user's to know.
+    """
+
+    name: str
+    value: object = None
+
+    def __str__(self) -> str:
+        return self.name if self.value is None else f"{self.name}={self.value!r}"
+
+
+Hint = str | Setting | tuple[str | Setting, ...]
 
 
 class Error(Exception):
@@ -12,17 +33,27 @@ class Error(Exception):
 
     Args:
         message: one line: which file or node, which value, what is allowed.
-        hint: what to try (a flag, a value); appended to the line.
+        hint: what to try: words, a `Setting`, or a tuple of both, read as one; appended to the line.
         file, node: put in front of the message when given and not there yet.
     """
 
     exit_code = 255
 
-    def __init__(self, message: str, *, hint: str = "", file: str = "", node: str = "") -> None:
+    def __init__(self, message: str, *, hint: Hint = "", file: str = "", node: str = "") -> None:
         self.hint, self.file, self.node = hint, file, node
         where = ": ".join(part for part in (file, node) if part and not _names(message, part))
-        line = f"{where}: {message}" if where else message
-        super().__init__(printable(f"{line}; try {hint}" if hint else line))
+        self.message = printable(f"{where}: {message}" if where else message)
+        super().__init__(self.line())
+
+    def line(self, spell: Callable[[Setting], str] = str) -> str:
+        """Returns message and hint, whose settings `spell` writes."""
+        parts = self.hint if isinstance(self.hint, tuple) else (self.hint,)
+        hint = "".join(part if isinstance(part, str) else spell(part) for part in parts)
+        return f"{self.message}; try {printable(hint)}" if hint else self.message
+
+    def reworded(self, message: str) -> Error:
+        """Returns an error of the same kind and hint with another message."""
+        return type(self)(message, hint=self.hint)
 
 
 def _names(message: str, part: str) -> bool:

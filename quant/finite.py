@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from ..converter.errors import DataError
+from ..converter.errors import DataError, Setting
 from ..converter.ir import Graph, Node
 from ..converter.schema.op import row
 
@@ -35,5 +35,5 @@ def check_finite(graph: Graph, kept: Collection[Node] = ()) -> None:
                 raise DataError(
                     f"constant {t.name!r} of {node.name} ({node.op}) holds NaN or infinity: {count} of {t.data.size} "
                     f"values, the first ({t.data[first]}) at {list(first)}",
-                    hint=f"--keepFloat={node.name}, if they are meant",
+                    hint=(Setting("keep_float", node.name), ", if they are meant"),
                 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..converter.errors import UsageError
+from ..converter.errors import Setting, UsageError
 from ..converter.ir import Graph, Node
 from ..converter.text import nearest
 from .selectors import Selector
@@ -48,7 +48,8 @@ def _source_ops(graph: Graph, node: Node) -> set[str]:
 def _unknown(graph: Graph, shown: str, word: str) -> UsageError:
     near = nearest(word, (name for n in graph.nodes for name in _names(n)))
     return UsageError(
-        f"{shown!r} names no node of the model", hint=repr(near) if near else "--dumpIR=DIR to see the names"
+        f"{shown!r} names no node of the model",
+        hint=repr(near) if near else (Setting("dump_ir", "DIR"), " to see the names"),
     )
 
 

@@ -247,8 +247,9 @@ class Benchmark:
             )
         if self.options.model_file.lower().endswith(".onnx") and importlib.util.find_spec("onnxruntime"):
             from .onnx_products import saturation_note
+            from .options.convert import flag_of
 
-            for line in saturation_note(self.options.model_file):
+            for line in saturation_note(self.options.model_file, flag_of):
                 print(line)
         native = sum(row.native for row in found)
         print(f"Verified {native} of {len(found)} nodes with kernels: {len(wrong)} differ")

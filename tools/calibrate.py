@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..converter.errors import UsageError
+from ..converter.errors import Setting, UsageError
 from ..converter.execute import is_quantized
 from ..converter.ir import Graph, Node
 from ..quant.selection import select
@@ -170,7 +170,7 @@ def come_quantized(graph: Graph, options: ConvertOptions) -> list[str]:
         raise UsageError(
             f"{options.model_file}: is quantized already: {there[0].name} ({there[0].op}) computes"
             f" {there[0].outputs[0].dtype}",
-            hint="the float model it was made from, or no --quantType to convert it as it is",
+            hint=("the float model it was made from, or no ", Setting("quant_type"), " to convert it as it is"),
         )
     names = ", ".join(n.name for n in there[:3]) + (f" and {len(there) - 3} more" if len(there) > 3 else "")
     return [f"{len(there)} operators come quantized and keep their own scales: {names}"]
@@ -184,7 +184,7 @@ def _widths(graph: Graph, options: ConvertOptions) -> dict[Node, int]:
     widths: dict[Node, int] = {}
     for text, bits in options.layer_bits.items():
         if bits > 8:
-            raise UsageError(f"layerBits: {text}:{bits} in an int8 model", hint="1 to 8")
+            raise UsageError(f"{options.where('layer_bits')}: {text}:{bits} in an int8 model", hint="1 to 8")
         widths |= dict.fromkeys(select(graph, (parse_selector(text),)), bits)
     return widths
 
@@ -206,21 +206,24 @@ def _notes(result: Any, settings: Any, options: ConvertOptions) -> list[str]:
         lines.append(f"in float: {shown} ({why})")
     if settings.target == "bitlite" and "MS" in options.output_format and (foreign := foreign_to_mslite(plan)):
         names = ", ".join(foreign)
-        lines.append(f"MindSpore Lite's own runtime lacks int8 {names} or gets it wrong: --target=mslite avoids that")
+        instead = options.spell(Setting("target", "mslite"))
+        lines.append(f"MindSpore Lite's own runtime lacks int8 {names} or gets it wrong: {instead} avoids that")
     if "MS" in options.output_format and (open_ended := wants_fixed_sizes(plan)):
         names = ", ".join(open_ended)
-        lines.append(f"MindSpore Lite's own runtime wants fixed sizes for int8 {names}: --inputShape gives them")
+        sizes = options.spell(Setting("input_shape"))
+        lines.append(f"MindSpore Lite's own runtime wants fixed sizes for int8 {names}: {sizes} gives them")
     stored = sum(not row.reason for row in result.stored)
     if stored:
-        lines.append(f"{stored} weights of layers in float are stored in 8 bits; --floatWeights=float keeps them")
+        keeps = options.spell(Setting("float_weights", "float"))
+        lines.append(f"{stored} weights of layers in float are stored in 8 bits; {keeps} keeps them")
     if not plan.layers:
         lines.append("nothing computes in int8: the model stays float" + (" but for its weights" if stored else ""))
     if result.corrected:
         lines.append(f"{result.corrected} layers rounded and corrected on {result.samples} samples")
-    return lines + result.made.notes + _judgement(result)
+    return lines + result.made.notes + _judgement(result, options)
 
 
-def _judgement(result: Any) -> list[str]:
+def _judgement(result: Any, options: ConvertOptions) -> list[str]:
     """What islands of float brought, and where the outputs are poor all the same, what was tried."""
     from ..quant.ptq.fidelity import POOR
 
@@ -234,7 +237,8 @@ def _judgement(result: Any) -> list[str]:
         looked = f"; {islands.trials} choices of operators in float were tried" if islands else ""
         other, instead = result.weights_only, ""
         if other is not None and other.worst.sqnr > result.fidelity.worst.sqnr:
-            instead = f"; --quantType=WeightQuant keeps {other.worst.text()} on the same samples"
+            weight_quant = options.spell(Setting("quant_type", "WeightQuant"))
+            instead = f"; {weight_quant} keeps {other.worst.text()} on the same samples"
         elif other is not None:
             instead = f"; weights of 8 bits alone, all else in float, leave {other.worst.sqnr:.1f} dB"
         lines.append(

@@ -43,7 +43,7 @@ def check(options: ConvertOptions) -> Check:
     try:
         graph = read_model(options.model_file, options.input_shape)
     except UnsupportedError as error:
-        found.problems.append(str(error))
+        found.problems.append(error.line(options.spell))
         return found
     from ..converter.passes import GENERAL, run_passes
 
@@ -116,11 +116,11 @@ def _unwritten(graph: Graph, container: str, options: ConvertOptions) -> dict[st
         try:
             writer(writing, node)
         except UnsupportedError as error:
-            reasons.setdefault(node.op, str(error))
+            reasons.setdefault(node.op, error.line(options.spell))
     if container == "ms":
         from ..converter.formats.ms_types import misfits
 
-        reasons = {op: str(error) for op, error in misfits(target, writing).items()} | reasons
+        reasons = {op: error.line(options.spell) for op, error in misfits(target, writing).items()} | reasons
     return reasons
 
 

@@ -29,7 +29,9 @@ def run_command(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None
         with contextlib.redirect_stdout(cast(TextIO, _Shown(sys.stdout))):
             return work(sys.argv[1:] if argv is None else argv)
     except Error as error:
-        return _failed(str(error), error.exit_code)
+        from .options.convert import flag_of
+
+        return _failed(error.line(flag_of), error.exit_code)
     except KeyboardInterrupt:
         return _failed("interrupted", 130)
     except BrokenPipeError:

@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..converter.errors import GraphError, ModelError, UnsupportedError, UsageError
+from ..converter.errors import GraphError, ModelError, Setting, UnsupportedError, UsageError
 from ..converter.execute import is_quantized
 from ..converter.formats import read_model
 from ..converter.formats.files import let_go
@@ -118,7 +118,7 @@ def _check_states(graph: Graph, options: ConvertOptions) -> None:
         name = graph.state_pairs[0][0].name
         raise UnsupportedError(
             f"{options.model_file}: it keeps states from run to run ({name!r} first), which calibration does not",
-            hint="--quantType=WeightQuant or DynamicQuant, without calibration data",
+            hint=(Setting("quant_type", "WeightQuant"), " or DynamicQuant, without calibration data"),
         )
 
 
@@ -144,7 +144,7 @@ def _read(options: ConvertOptions) -> Graph:
     except (ModelError, UnsupportedError, GraphError) as error:
         if not options.input_shape:
             raise
-        raise type(error)(f"{error} (with the sizes of {options.where('input_shape')})") from None
+        raise error.reworded(f"{error.message} (with the sizes of {options.where('input_shape')})") from None
 
 
 def _check_selections(graph: Graph, options: ConvertOptions) -> set[Node]:
@@ -226,7 +226,10 @@ def _corrects(options: ConvertOptions, report: Report, container: str) -> bool:
     """Whether weights get a correction of their means, which only a .ms can hold."""
     if options.weight_correction and container != "ms":
         if options.given("weight_correction") and "MS" not in options.output_format:
-            raise UsageError(f"--weightCorrection: a .{container} cannot hold it", hint="--outputFormat=MS")
+            raise UsageError(
+                f"{options.where('weight_correction')}: a .{container} cannot hold it",
+                hint=Setting("output_format", "MS"),
+            )
         report.notes.append(f"no weight correction: a .{container} cannot hold it")
     return options.weight_correction and container == "ms"
 
@@ -243,7 +246,7 @@ def _write(graph: Graph, container: str, path: str, options: ConvertOptions, rep
     if target.states and container != "tflite":
         report.notes.append(_state_note(target, container))
     if container == "onnx":
-        report.notes += products_note(target, options.onnx_weights)
+        report.notes += products_note(target, options.onnx_weights, options.spell)
     written = importlib.import_module(f"..converter.formats.{container}", __package__).write(
         target, path, **({"opset": options.opset or None} if container == "onnx" else {})
     )

@@ -27,7 +27,7 @@ def run_written(path: str, options: ConvertOptions) -> list[str]:
     if options.verify:
         from .other_runtimes import verify_file
 
-        lines += verify_file(path, session, feed)
+        lines += verify_file(path, session, feed, options.spell)
     return lines
 
 

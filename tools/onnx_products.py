@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from ..converter.errors import Setting
 from ..converter.formats import read_model
 from ..converter.ir import Graph
 from ..converter.passes import run_passes
@@ -18,10 +20,12 @@ from ..converter.passes.fuse_quantize import split_quantize
 from ..converter.passes.unsigned_weights import products
 
 _NAMED = 3
+_AUTO = Setting("onnx_weights", "auto")
 
 
-def products_note(graph: Graph, onnx_weights: str) -> list[str]:
-    """What to say of the weights of integer products in a graph that is written to .onnx."""
+def products_note(graph: Graph, onnx_weights: str, spell: Callable[[Setting], str] = str) -> list[str]:
+    """What to say of the weights of integer products in a graph that is written to .onnx; `spell` writes the setting
+    that helps."""
     found = list(products(graph))
     if not found:
         return []
@@ -33,20 +37,20 @@ def products_note(graph: Graph, onnx_weights: str) -> list[str]:
     if beyond:
         return [
             f"warning: {line}, and products of {len(beyond)} saturate in onnxruntime on x86 without VNNI"
-            f" ({_some(beyond)}): --onnxWeights=auto avoids that"
+            f" ({_some(beyond)}): {spell(_AUTO)} avoids that"
         ]
     rest = f", {unsigned} uint8 ones (their int8 codes would saturate there)" if unsigned else ""
     return [f"{line} whose products fit 16 bits in pairs, on x86 without VNNI, too{rest}"]
 
 
-def saturation_note(path: str) -> list[str]:
+def saturation_note(path: str, spell: Callable[[Setting], str] = str) -> list[str]:
     """A line that names the layers of a .onnx whose products onnxruntime may saturate on this CPU, if it does."""
     names = saturating_layers(path) if saturates() else []
     if not names:
         return []
     return [
         f"{path}: onnxruntime adds products uint8 × int8 in 16 bits on this CPU, which do not hold those of"
-        f" {len(names)} layers ({_some(names)}): weights as uint8 (--onnxWeights=auto) or its session option"
+        f" {len(names)} layers ({_some(names)}): weights as uint8 ({spell(_AUTO)}) or its session option"
         " session.x64quantprecision=1 make them exact"
     ]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..converter.errors import Error
+from ..converter.errors import Error, Setting
 from ..native.session import Session
 from .accuracy import AccuracyError, cosine
 from .onnx_products import saturation_note
@@ -19,8 +19,12 @@ LEAST_COSINE = 0.999
 Outputs = list[np.ndarray]
 
 
-def verify_file(path: str, session: Session, feed: Mapping[str, np.ndarray]) -> list[str]:
+def verify_file(
+    path: str, session: Session, feed: Mapping[str, np.ndarray], spell: Callable[[Setting], str] = str
+) -> list[str]:
     """Lines that say how close the other runtime's outputs are, or that it is not installed.
+
+    spell: writes the settings that would help.
 
     Raises:
         AccuracyError: the other runtime gives something else, or refuses the file.
@@ -43,12 +47,12 @@ def verify_file(path: str, session: Session, feed: Mapping[str, np.ndarray]) -> 
         if likeness < LEAST_COSINE:
             raise AccuracyError(
                 f"{path}: output {port.name!r} in {package} has cosine {likeness:.6f} to bitlite's, at least "
-                f"{LEAST_COSINE} is expected{_where(path, session, feed)}{_saturation(path)}"
+                f"{LEAST_COSINE} is expected{_where(path, session, feed)}{_saturation(path, spell)}"
             )
         error = float(np.abs(mine.astype(np.float64).ravel() - theirs.astype(np.float64).ravel()).max(initial=0))
         lines.append(f"{path}: {package} agrees: {port.name} cosine {likeness:.7f}, max difference {error:g}")
     worst = min(_differences(path, session, feed), key=lambda item: item.sqnr, default=None)
-    lines += saturation_note(path) if package == "onnxruntime" else []
+    lines += saturation_note(path, spell) if package == "onnxruntime" else []
     return lines + ([f"{path}: most apart is {worst}"] if worst is not None and np.isfinite(worst.sqnr) else [])
 
 
@@ -57,8 +61,8 @@ def _where(path: str, session: Session, feed: Mapping[str, np.ndarray]) -> str:
     return "" if first is None else f"; the first node that differs is {first}"
 
 
-def _saturation(path: str) -> str:
-    notes = saturation_note(path) if path.lower().endswith(".onnx") else []
+def _saturation(path: str, spell: Callable[[Setting], str]) -> str:
+    notes = saturation_note(path, spell) if path.lower().endswith(".onnx") else []
     return "".join(f"; {note.partition(': ')[2]}" for note in notes)
 
 

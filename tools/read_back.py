@@ -67,7 +67,7 @@ def check_written(path: str, original: Original) -> str:
         graph = _stepwise(read_model(path))
         run_passes(graph, GENERAL)
     except Error as error:
-        raise OutputError(f"{path}: what was written cannot be read back: {error}") from error
+        raise OutputError(f"{path}: what was written cannot be read back: {error.message}", hint=error.hint) from error
     for mine, theirs, what in (
         (original.graph.inputs, graph.inputs, "input"),
         (original.graph.outputs, graph.outputs, "output"),
@@ -86,7 +86,7 @@ def check_written(path: str, original: Original) -> str:
         session = Session(graph, original.threads) if not shapes else _open(path, original, feed, inputs)
         found = _like(session.run(_feed(feed, inputs, session.inputs)), session.outputs, outputs)
     except Error as error:
-        raise OutputError(f"{path}: what was written does not run: {error}") from error
+        raise OutputError(f"{path}: what was written does not run: {error.message}", hint=error.hint) from error
     floor = _CODES if any(is_quantized(t) for node in graph.nodes for t in node.outputs) else None
     for name, value in expected.items():
         if not _alike(value, found[name], floor) and not _within(value, found[name], original.moves()[name]):

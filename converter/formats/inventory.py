@@ -1,4 +1,4 @@
-"""Which operators a file holds, counted without understanding them: what `--check` says when a model cannot be read."""
+"""Which operators a file holds, counted without understanding them, for models that cannot be read."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import Error, ModelError, UnsupportedError
+from ..errors import Error, ModelError, Setting, UnsupportedError
 from ..execute import is_quantized
 from ..ir import Graph, Node, Tensor
 from ..ir.limits import FreeCodes
@@ -92,7 +92,10 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
         function = reader("ms", op)
         if function is None:
             raise UnsupportedError(
-                f"operator {op} is not read", file=path, node=name, hint="--check, which lists every operator"
+                f"operator {op} is not read",
+                file=path,
+                node=name,
+                hint=(Setting("check"), ", which lists every operator"),
             )
         reading = Reading(op, name, [value(i) for i in ins], [declare(i) for i in outs], options, build, file=path)
         first = len(graph.nodes)
@@ -246,7 +249,7 @@ def to_record(graph: Graph) -> Record:
             try:
                 tensors.append(write_tensor(stored, tags.get(t, NHWC), packs and coded))
             except UnsupportedError as error:
-                raise Error(str(error)) from error
+                raise Error(error.message, hint=error.hint) from error
         return numbers[t]
 
     def indices(given: Sequence[Tensor]) -> np.ndarray:

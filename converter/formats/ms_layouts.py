@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import Setting
 from ..ir import Graph, Tensor
 from ..schema.writing import Emitted, Writing
 
@@ -74,7 +75,7 @@ def _handed_on(made: Emitted, tags: dict[Tensor, int]) -> int:
 
 def _turned(writing: Writing, made: Emitted, x: Tensor, emitted: list[Emitted]) -> Tensor:
     if x.shape is None or sum(n is None for n in x.shape) > 1:
-        writing.refuse(made.source, "the sizes of its image must be known", hint="--inputShape")
+        writing.refuse(made.source, "the sizes of its image must be known", hint=Setting("input_shape"))
     n, h, w, c = x.shape
     columns = None if w is None or c is None else w * c
 

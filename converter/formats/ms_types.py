@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from ..errors import UnsupportedError
+from ..errors import Hint, Setting, UnsupportedError
 from ..execute import is_quantized
 from ..ir import Graph, Tensor
 from ..schema.writing import Emitted, Writing
@@ -57,7 +57,7 @@ def fit_types(graph: Graph, writing: Writing) -> None:
     for t in graph.outputs:
         if t.is_const and 0 in (t.shape or ()):
             reason = f"is empty, of shape {t.shape}, which the runtime does not survive; cannot be written to ms"
-            raise UnsupportedError(f"output {t.name!r} {reason}", hint="--outputFormat=TFLITE,ONNX")
+            raise UnsupportedError(f"output {t.name!r} {reason}", hint=Setting("output_format", ("TFLITE", "ONNX")))
     for error in misfits(graph, writing).values():
         raise error
 
@@ -203,7 +203,9 @@ def _check_type(made: Emitted, t: Tensor | None, allowed: set[np.dtype]) -> np.d
     dtype = _stored(t)
     if dtype not in allowed:
         declared = made.op == "Transpose" and t.layout  # only ends of the graph say their layout
-        _refuse(made, f"its {made.op} has no kernel for {t.dtype}", "--inputDataFormat=NCHW" if declared else "")
+        _refuse(
+            made, f"its {made.op} has no kernel for {t.dtype}", Setting("input_data_format", "NCHW") if declared else ""
+        )
     return dtype
 
 
@@ -214,5 +216,5 @@ def _stored(t: Tensor) -> np.dtype:
     return t.dtype
 
 
-def _refuse(made: Emitted, reason: str, hint: str = "") -> NoReturn:
+def _refuse(made: Emitted, reason: str, hint: Hint = "") -> NoReturn:
     raise UnsupportedError(f"{made.source.name} ({made.source.op}): {reason}; cannot be written to ms", hint=hint)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError, UnsupportedError
+from ..errors import ModelError, Setting, UnsupportedError
 from ..ir import Graph, Tensor
 from ..ir.limits import check_rank
 from ..schema.builder import Builder
@@ -37,7 +37,7 @@ _SIGNED = (22, 26)
 _PORTS = frozenset(k for k in _RAW if k < 14)
 """What graph inputs and outputs may hold: the types that numpy itself has."""
 # onnxruntime's weights in blocks of channels fit one kind of processor, and the file does not say which.
-_HINTS = {"com.microsoft.nchwc": "the file before onnxruntime's layout optimization (level EXTENDED), --check"}
+_HINTS = {"com.microsoft.nchwc": "the file before onnxruntime's layout optimization (level EXTENDED), "}
 _DTYPES = {**{k: v for k, v in _RAW.items() if k < 16}, _BFLOAT16: "<f4"}
 
 
@@ -261,7 +261,7 @@ class _Reader:
                         f"operator {op} is not read",
                         file=self.path,
                         node=name,
-                        hint=_HINTS.get(domain, "--check, which lists every operator"),
+                        hint=(_HINTS.get(domain, ""), Setting("check"), ", which lists every operator"),
                     )
                 continue
             outputs = [Tensor(o, np.dtype("f4")) for o in node.output]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import OutputError, UnsupportedError
+from ..errors import OutputError, Setting, UnsupportedError
 from ..execute import is_quantized
 from ..ir import Graph, Tensor
 from ..schema.writing import Emitted, Writing, Written, write_operators
@@ -74,7 +74,7 @@ def _emitted(graph: Graph, opset: int | None) -> tuple[list[Emitted], int]:
     for version in _OPSETS if opset is None else (opset,):
         try:
             if version < 21 and any(_packs(t) or t.dtype == np.int16 for t in graph.constants() if is_quantized(t)):
-                raise UnsupportedError("4- and 16-bit weights need opset 21", hint="--opset=21")
+                raise UnsupportedError("4- and 16-bit weights need opset 21", hint=Setting("opset", 21))
             writing = write_operators(graph, "onnx", opset=version)
             return _with_real_weights(writing), version
         except UnsupportedError as error:

@@ -92,8 +92,8 @@ class Staging:
             for room in self._rooms:
                 shutil.rmtree(room.folder, ignore_errors=True)
                 os.close(room.lock)
-        if isinstance(error, Error) and (line := self.in_place(str(error))) != str(error):
-            raise type(error)(line) from error
+        if isinstance(error, Error) and (message := self.in_place(error.message)) != error.message:
+            raise error.reworded(message) from error
 
     def _commit(self) -> None:
         done: list[tuple[Path, Path | None]] = []

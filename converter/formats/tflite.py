@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError, UnsupportedError
+from ..errors import ModelError, Setting, UnsupportedError
 from ..ir import Graph, Tensor
 from ..ir.limits import check_rank, size_of
 from ..numeric.packing import from_unsigned
@@ -122,7 +122,10 @@ class _Subgraphs:
             function = reader("tflite", op)
             if function is None:
                 raise UnsupportedError(
-                    f"operator {op} is not read", file=self.path, node=name, hint="--check, which lists every operator"
+                    f"operator {op} is not read",
+                    file=self.path,
+                    node=name,
+                    hint=(Setting("check"), ", which lists every operator"),
                 )
             options = _options(operator)
             if operator.intermediates is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UnsupportedError
+from ..errors import Setting, UnsupportedError
 from ..execute import is_quantized
 from ..ir import Graph, Tensor
 from ..schema.writing import Emitted, Writing, Written, write_operators
@@ -210,7 +210,9 @@ def _operator(made: Emitted, code: int, inputs: list[int], outputs: list[int]) -
 
 def _tensor(t: Tensor) -> dict[str, Any]:
     if t.shape is None:
-        raise UnsupportedError(f"{t.name}: a tensor of unknown rank cannot be written to tflite", hint="--inputShape")
+        raise UnsupportedError(
+            f"{t.name}: a tensor of unknown rank cannot be written to tflite", hint=Setting("input_shape")
+        )
     if t.dtype.name not in _NUMBERS:
         raise UnsupportedError(f"{t.name}: type {t.dtype} is not in TFLite")
     fields: dict[str, Any] = {
@@ -224,7 +226,8 @@ def _tensor(t: Tensor) -> dict[str, Any]:
     if q is not None and t.dtype.kind in "iu":
         if q.var_corr is not None or q.mean_corr is not None:
             raise UnsupportedError(
-                f"{t.name}: weights with a mean correction cannot be written to tflite", hint="--weightCorrection=false"
+                f"{t.name}: weights with a mean correction cannot be written to tflite",
+                hint=Setting("weight_correction", False),
             )
         quantization = {"scale": q.scale.astype(np.float32), "zero_point": q.zero_point.astype(np.int64)}
         fields["quantization"] = quantization | ({"quantized_dimension": q.axis} if q.axis else {})

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import Setting
 from ..ir import Tensor
 from ..schema.op import reads
 from ..schema.reading import Reading
@@ -22,7 +23,7 @@ def _sizes(r: Reading, t: Tensor, *axes: int) -> list[int]:
     shape = t.shape
     found = [None if shape is None else shape[a] for a in axes]
     if any(n is None for n in found):
-        r.refuse(f"the shape {shape} of {t.name!r} is not known", hint="--inputShape")
+        r.refuse(f"the shape {shape} of {t.name!r} is not known", hint=Setting("input_shape"))
     return [int(n) for n in found]  # pyright: ignore[reportArgumentType]
 
 

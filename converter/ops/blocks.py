@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import Setting
 from ..execute import is_quantized
 from ..ir import Node, Tensor
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
@@ -304,7 +305,7 @@ def write_onnx_batch_blocks(w: Writing, node: Node) -> None:
     x, y, block = node.inputs[0], node.outputs[0], node.attrs["block"]
     assert x is not None
     if not x.is_static or not y.is_static:
-        w.refuse(node, "its sizes are not known", hint="--inputShape")
+        w.refuse(node, "its sizes are not known", hint=Setting("input_shape"))
     shape, out, m = list(x.shape or ()), list(y.shape or ()), len(block)
     rest = shape[m + 1 :]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import Setting
 from ..ir import Node, Tensor
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
@@ -98,7 +99,7 @@ def _target(w: Writing, node: Node) -> Tensor | None:
     if not node.attrs["both_ways"]:
         return node.inputs[1]
     if y.shape is None or None in y.shape:
-        w.refuse(node, "its shape is not known", hint="--inputShape")
+        w.refuse(node, "its shape is not known", hint=Setting("input_shape"))
     return w.constant(y.shape, np.int64, f"{node.name}/shape")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import Setting
 from ..ir import Node, Tensor
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
@@ -165,7 +166,7 @@ def read_onnx_dropout(r: Reading) -> list[Tensor]:
     if len(r.outputs) < 2:
         return [x]
     if x.shape is None or None in x.shape:
-        r.refuse("its mask needs the input's shape", hint="--inputShape")
+        r.refuse("its mask needs the input's shape", hint=Setting("input_shape"))
     shape = r.constant(x.shape, np.int64, f"{r.name}/shape")
     return [x, r.emit("Fill", shape, r.constant(1, np.bool_ if r.version >= 10 else x.dtype))]
 
@@ -208,7 +209,7 @@ def write_tflite_identity(w: Writing, node: Node) -> None:
     """TFLite has none: a RESHAPE to the same shape."""
     y = node.outputs[0]
     if y.shape is None or sum(n is None for n in y.shape) > 1:
-        w.refuse(node, "its shape is not known", hint="--inputShape")
+        w.refuse(node, "its shape is not known", hint=Setting("input_shape"))
     shape = [-1 if n is None else n for n in y.shape]
     at = w.constant(shape, np.int32, f"{node.name}/shape")
     w.node("RESHAPE", node, [node.inputs[0], at], fields={"new_shape": shape})
@@ -218,6 +219,6 @@ def write_tflite_identity(w: Writing, node: Node) -> None:
 def write_ms_identity(w: Writing, node: Node) -> None:
     y = node.outputs[0]
     if y.shape is None or sum(n is None for n in y.shape) > 1:
-        w.refuse(node, "its shape is not known", hint="--inputShape")
+        w.refuse(node, "its shape is not known", hint=Setting("input_shape"))
     at = w.constant([-1 if n is None else n for n in y.shape], np.int32, f"{node.name}/shape")
     w.node("Reshape", node, [node.inputs[0], at])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import Setting
 from ..ir import Node, Tensor
 from ..numeric.qparams import activation_range, foldable, requantize_rne_f32
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
@@ -206,7 +207,7 @@ def _even(r: Reading, x: Tensor, axis: int, parts: int, *, last_smaller: bool = 
         r.refuse(f"axis {axis} of {x.shape} cannot be cut into {parts}")
     n = x.shape[axis]  # pyright: ignore[reportOptionalSubscript]
     if n is None:
-        r.refuse(f"the size of axis {axis}, which is cut into {parts}, is not known", hint="--inputShape")
+        r.refuse(f"the size of axis {axis}, which is cut into {parts}, is not known", hint=Setting("input_shape"))
     size = -(-n // parts)
     if n % parts and (not last_smaller or n - size * (parts - 1) < 0):
         r.refuse(f"a size of {n} cannot be cut into {parts} pieces")
@@ -237,7 +238,7 @@ def _rest(r: Reading, x: Tensor, axis: int, sizes: list[int]) -> list[int]:
     if -1 in sizes:
         n = x.shape[axis] if r.rank(x) else None  # pyright: ignore[reportOptionalSubscript]
         if n is None:
-            r.refuse(f"the size of axis {axis} is not known, so the -1 in {sizes} is not", hint="--inputShape")
+            r.refuse(f"the size of axis {axis} is not known, so the -1 in {sizes} is not", hint=Setting("input_shape"))
         sizes = [n - sum(s for s in sizes if s != -1) if s == -1 else s for s in sizes]
     return sizes
 

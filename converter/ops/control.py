@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import Error, ModelError, UnsupportedError
+from ..errors import Error, ModelError, Setting, UnsupportedError
 from ..ir import Node, Tensor
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads
 from ..schema.reading import Reading
@@ -75,7 +75,7 @@ def read_onnx_if(r: Reading) -> list[Tensor]:
         if a.dtype != b.dtype or a.shape is None or None in a.shape or a.shape != b.shape:
             r.refuse(
                 f"its branches give {a.dtype}{a.shape} and {b.dtype}{b.shape}, chosen while running",
-                hint="--inputShape, if the condition follows from sizes",
+                hint=(Setting("input_shape"), ", if the condition follows from sizes"),
             )
     if condition.shape != ():
         condition = r.emit("Reshape", condition, r.constant(np.zeros(0, np.int64)))
@@ -186,7 +186,7 @@ def read_onnx_scan(r: Reading) -> list[Tensor]:
             r.refuse(f"axis {axis} is not an axis of {t.shape}")
         lengths.add(t.shape[axis])  # pyright: ignore[reportOptionalSubscript]
     if len(lengths) != 1 or None in lengths:
-        r.refuse(f"the number of its rounds is not known or not one: {lengths}", hint="--inputShape")
+        r.refuse(f"the number of its rounds is not known or not one: {lengths}", hint=Setting("input_shape"))
     count = lengths.pop()
     collected: list[list[Tensor]] = [[] for _ in range(gives)]
     for k in range(count):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import GraphError
+from ..errors import GraphError, Setting
 from ..execute import is_quantized
 from ..ir import Node, Tensor
 from ..numeric.qparams import QuantParam
@@ -218,7 +218,7 @@ def write_ms_conv(w: Writing, node: Node) -> None:
         return
     fields = ms_window_fields(w, node, k[1:-1])
     if a["pad_mode"].startswith("same") and None in x[1:-1]:
-        w.refuse(node, "its pads follow from an unknown input size", hint="--inputShape")
+        w.refuse(node, "its pads follow from an unknown input size", hint=Setting("input_shape"))
     fields |= {"in_channel": k[-1] * a["group"], "out_channel": k[0]}
     write_fused(w, node, "Conv2DFusion", node.inputs, fields, key="activation_type")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import GraphError
+from ..errors import GraphError, Setting
 from ..ir import Node, Tensor
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
@@ -148,7 +148,7 @@ def read_tflite_conv_transpose(r: Reading) -> Tensor:
     w = r.permuted(r.input(1), [3, 1, 2, 0] if flat else [4, 0, 1, 2, 3])
     attrs = tflite_window(r) if flat else tflite_window_3d(r)
     if x.shape is None or None in x.shape[1:] or w.shape is None or len(out) != len(x.shape):
-        r.refuse("the input's shape is not known", hint="--inputShape")
+        r.refuse("the input's shape is not known", hint=Setting("input_shape"))
     pad, extra = [], []
     for n, k, s, d, size in zip(x.shape[1:-1], w.shape[1:-1], attrs["stride"], attrs["dilation"], out[1:-1]):
         span = (k - 1) * d + 1  # pyright: ignore[reportOptionalOperand]
@@ -182,7 +182,7 @@ def _pads_for(r: Reading, wanted: Any, x: Tensor, w: Tensor, attrs: dict[str, An
     rank = r.rank(x) - 2
     wanted = [int(v) for v in wanted][-rank:]
     if x.shape is None or None in x.shape[2:] or w.shape is None:
-        r.refuse("output_shape needs the input's spatial sizes", hint="--inputShape")
+        r.refuse("output_shape needs the input's spatial sizes", hint=Setting("input_shape"))
     pad = []
     for i in range(rank):
         reach = attrs["stride"][i] * (x.shape[2 + i] - 1) + (w.shape[1 + i] - 1) * attrs["dilation"][i] + 1  # pyright: ignore
@@ -226,7 +226,9 @@ def write_tflite_conv_transpose(w: Writing, node: Node) -> None:
     if a["group"] != 1 or (len(k) == 4 and max(a["dilation"]) > 1):
         w.refuse(node, f"a transposed convolution with group={a['group']}, dilation={a['dilation']} is not in TFLite")
     if None in shape or not y.is_static or min(a["pad"]) < 0:
-        w.refuse(node, "TRANSPOSE_CONV holds its output shape, and pads that are not negative", hint="--inputShape")
+        w.refuse(
+            node, "TRANSPOSE_CONV holds its output shape, and pads that are not negative", hint=Setting("input_shape")
+        )
     axes, kernel = "dhw"[-(len(k) - 2) :], k[1:-1]
     front, out = a["pad"][0::2], list(y.shape or ())
     same = same_pads(out[1:-1], kernel, a["stride"], a["dilation"], False)[0::2]

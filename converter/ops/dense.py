@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import Setting
 from ..ir import Node, Shape, Tensor
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
@@ -246,7 +247,7 @@ def read_ms_full_connection(r: Reading) -> Tensor:
         if axis < rank - 1:
             shape = [0] * axis + [-1]
             if None in x.shape[:axis]:  # pyright: ignore[reportOptionalSubscript]
-                r.refuse("the leading sizes of the input are not known", hint="--inputShape")
+                r.refuse("the leading sizes of the input are not known", hint=Setting("input_shape"))
             shape[:axis] = list(x.shape[:axis])  # pyright: ignore
             x = r.emit("Reshape", x, r.constant(shape, np.int64))
     elif rank != 2:
@@ -274,7 +275,9 @@ def write_ms_fully_connected(w: Writing, node: Node) -> None:
         return
     need_constants(w, node)
     if x.shape is None or known_size(x.shape[1:]) != weight.shape[1]:
-        w.refuse(node, f"an input of shape {x.shape} is not one row of {weight.shape[1]} each", hint="--inputShape")
+        w.refuse(
+            node, f"an input of shape {x.shape} is not one row of {weight.shape[1]} each", hint=Setting("input_shape")
+        )
     fields = {"has_bias": node.input(2) is not None, "use_axis": True, "axis": 1}
     write_fused(w, node, "FullConnection", node.inputs, fields, key="activation_type")
 

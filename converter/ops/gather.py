@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import Setting
 from ..ir import Node, Tensor
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
@@ -134,7 +135,7 @@ def _indices(w: Writing, node: Node) -> Tensor:
         return at
     n = None if x.shape is None else x.shape[node.attrs["axis"]]
     if n is None:
-        w.refuse(node, "it has indices from the end of an axis of unknown size", hint="--inputShape")
+        w.refuse(node, "it has indices from the end of an axis of unknown size", hint=Setting("input_shape"))
     return w.constant(np.where(at.data < 0, at.data + n, at.data), at.dtype, f"{node.name}/indices")
 
 
@@ -156,7 +157,7 @@ def write_ms_gather(w: Writing, node: Node) -> None:
         return
     # The runtime takes no single index: one of a list, and its axis removed.
     if x is None or x.shape is None or y.shape is None:
-        w.refuse(node, "it takes one index of an unknown rank", hint="--inputShape")
+        w.refuse(node, "it takes one index of an unknown rank", hint=Setting("input_shape"))
     if at.data is not None:
         at = w.constant(at.data.reshape(1), np.int32, f"{node.name}/index")
     else:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import Setting
 from ..ir import Node, Tensor
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
@@ -153,7 +154,7 @@ def _tail_parameters(w: Writing, node: Node) -> list[Tensor]:
         if t is None:
             tail = None if x.shape is None else x.shape[node.attrs["axis"] % len(x.shape) :]
             if tail is None or None in tail:
-                w.refuse(node, "the normalized sizes are not known", hint="--inputShape")
+                w.refuse(node, "the normalized sizes are not known", hint=Setting("input_shape"))
             t = w.constant(np.full(tail, value), x.dtype, f"{node.outputs[0].name}/param")  # pyright: ignore
         made.append(t)
     return made

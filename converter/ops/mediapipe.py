@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from ..errors import Setting
 from ..ir import Tensor
 from ..schema.op import reads
 from ..schema.reading import Reading
@@ -29,7 +30,7 @@ def read_tflite_conv_transpose_bias(r: Reading) -> Tensor:
     if any(is_codes(t) for t in (x, bias)):
         r.refuse("it computes on floats alone")
     if r.rank(x) != 4 or r.rank(weight) != 4 or x.shape is None or None in x.shape[1:3]:
-        r.refuse("it takes an image whose sizes are known", hint="--inputShape")
+        r.refuse("it takes an image whose sizes are known", hint=Setting("input_shape"))
     w = r.permuted(weight, [3, 1, 2, 0])
     pad: list[int] = []
     for n, k, stride in zip(x.shape[1:3], w.shape[1:3], (high, wide)):  # pyright: ignore[reportOptionalSubscript]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import Setting
 from ..ir import Node, Tensor
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
@@ -149,7 +150,7 @@ def read_onnx_group_norm(r: Reading) -> Tensor:
     scale, offset = r.input(1), r.input(2)
     if r.version < 21:
         if x.shape is None or len(x.shape) < 2 or x.shape[1] is None or groups < 1:
-            r.refuse("the number of channels is not known", hint="--inputShape")
+            r.refuse("the number of channels is not known", hint=Setting("input_shape"))
         repeats = x.shape[1] // groups  # scale and bias are per group up to opset 20
         scale, offset = (_repeated(r, t, repeats) for t in (scale, offset))
     attrs = {"groups": groups, "epsilon": float(r.attr("epsilon", 1e-5))}
@@ -256,7 +257,7 @@ def write_onnx_channel_norm(w: Writing, node: Node) -> None:
     if node.op == "GroupNorm":
         fields["num_groups"] = node.attrs["groups"]
         if w.options.get("opset", 21) < 21:
-            w.refuse(node, "GroupNormalization per channel needs opset 21", hint="--opset=21")
+            w.refuse(node, "GroupNormalization per channel needs opset 21", hint=Setting("opset", 21))
     write_onnx(w, node, names.get(node.op, "GroupNormalization"), node.inputs, fields, spatial=True)
 
 
@@ -278,7 +279,7 @@ def write_ms_channel_norm(w: Writing, node: Node) -> None:
         return
     n, h, wide, c = x.shape
     if None in (n, h, wide, c):
-        w.refuse(node, "its sizes are not known", hint="--inputShape")
+        w.refuse(node, "its sizes are not known", hint=Setting("input_shape"))
     groups = node.attrs["groups"]
     parts = (n, groups, c // groups * h, wide)  # pyright: ignore[reportOptionalOperand]
     split, standard = (w.between(x, parts, f"{y.name}/{name}") for name in ("groups", "standard"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import GraphError
+from ..errors import GraphError, Setting
 from ..ir import Node, Tensor
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
@@ -260,7 +260,7 @@ def read_ms_pool(r: Reading) -> Tensor:
     if r.attr("global", False):
         size = list(x.shape[1:-1]) if x.shape is not None and len(x.shape) == 4 else [None]
         if None in size:
-            r.refuse("a global pool needs the input's spatial sizes", hint="--inputShape")
+            r.refuse("a global pool needs the input's spatial sizes", hint=Setting("input_shape"))
         window = {"kernel": size, "stride": [1, 1], "pad": [0] * 4, "pad_mode": "valid"}
         return r.emit(name, x, **window, dilation=[1, 1], **act)
     mode = {0: "explicit", 1: "same_upper", 2: "valid"}.get(int(r.attr("pad_mode", 0)))
@@ -349,7 +349,7 @@ def write_ms_pool(w: Writing, node: Node) -> None:
         _padded_average(w, node, write_ms_pool)
         return
     if a["pad_mode"].startswith("same") and None in x[1:-1]:
-        w.refuse(node, "its pads follow from an unknown input size", hint="--inputShape")
+        w.refuse(node, "its pads follow from an unknown input size", hint=Setting("input_shape"))
     whole = a["kernel"] == list(x[1:-1]) and not any(a["pad"])
     fields = {
         "kernel_size": a["kernel"],
@@ -377,7 +377,7 @@ def write_tflite_pool(w: Writing, node: Node) -> None:
         w.refuse(node, f"TFLite's L2 pool is a root mean square, not a sum with p={a['p']}")
     extra = _extra(node, x)
     if extra is None:
-        w.refuse(node, "what ceil_mode adds follows from an unknown input size", hint="--inputShape")
+        w.refuse(node, "what ceil_mode adds follows from an unknown input size", hint=Setting("input_shape"))
     asked = Node(node.op, node.name, node.inputs, node.outputs, dict(a), node.origin)
     if any(extra):
         pad = [p + (extra[i // 2] if i % 2 else 0) for i, p in enumerate(a["pad"])]

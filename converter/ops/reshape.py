@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..errors import Setting
 from ..ir import Node, Shape, Tensor
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
@@ -254,7 +255,9 @@ def write_ms_reshape(w: Writing, node: Node) -> None:
     x, y = node.inputs[0], node.outputs[0]
     if y.shape == ():
         if x is None or not x.shape or any(n != 1 for n in x.shape):
-            w.refuse(node, f"a single number is made of shape {None if x is None else x.shape}", hint="--inputShape")
+            w.refuse(
+                node, f"a single number is made of shape {None if x is None else x.shape}", hint=Setting("input_shape")
+            )
         w.node("Squeeze", node, [x], fields={"axis": list(range(len(x.shape)))})
         return
     w.node("Reshape", node, [node.inputs[0], write_param(w, node, _shape(w, node), "shape")])
@@ -276,11 +279,11 @@ def _shape(w: Writing, node: Node) -> Tensor:
         return shape
     known = const_ints(shape)
     if known is None:
-        w.refuse(node, "its shape is computed at run time and may copy sizes", hint="--inputShape")
+        w.refuse(node, "its shape is computed at run time and may copy sizes", hint=Setting("input_shape"))
     if 0 not in known:
         return shape
     if y.shape is None or sum(n is None for n in y.shape) > 1:
-        w.refuse(node, f"shape {known} copies sizes that are not known", hint="--inputShape")
+        w.refuse(node, f"shape {known} copies sizes that are not known", hint=Setting("input_shape"))
     return write_ints(w, node, [-1 if n is None else n for n in y.shape], "shape")
 
 
@@ -363,7 +366,7 @@ def write_tflite_axes(w: Writing, node: Node) -> None:
         w.node("EXPAND_DIMS", node, [node.inputs[0], write_ints(w, node, axes, "axis")])
     else:
         if y.shape is None or sum(n is None for n in y.shape) > 1:
-            w.refuse(node, f"several axes at once of unknown sizes {y.shape}", hint="--inputShape")
+            w.refuse(node, f"several axes at once of unknown sizes {y.shape}", hint=Setting("input_shape"))
         shape = [-1 if n is None else n for n in y.shape]
         w.node("RESHAPE", node, [node.inputs[0], write_ints(w, node, shape, "shape")], fields={"new_shape": shape})
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import Setting
 from ..ir import Node, Tensor
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
@@ -295,7 +296,7 @@ def _static(w: Writing, node: Node) -> tuple[list[int], list[int]]:
     """Input and output sizes of the spatial axes."""
     x, y = node.inputs[0], node.outputs[0]
     if x is None or x.shape is None or y.shape is None or None in x.shape[1:-1] or None in y.shape[1:-1]:
-        w.refuse(node, "its sizes are not known", hint="--inputShape")
+        w.refuse(node, "its sizes are not known", hint=Setting("input_shape"))
     return list(x.shape[1:-1]), list(y.shape[1:-1])  # pyright: ignore
 
 
@@ -402,7 +403,7 @@ def write_onnx_resize(w: Writing, node: Node) -> None:
     elif x.shape[0] is None or x.shape[-1] is None:
         inputs = [x, roi, w.constant([1, 1, *scales], np.float32, "scales")]
         if [int(np.floor(np.float32(s) * n)) for n, s in zip(before, scales)] != after:
-            w.refuse(node, "its scales do not give its size", hint="--inputShape")
+            w.refuse(node, "its scales do not give its size", hint=Setting("input_shape"))
     else:
         inputs = [x, roi, None, w.constant([x.shape[0], x.shape[-1], *after], np.int64, "sizes")]
     write_onnx(w, node, "Resize", inputs, fields, spatial=rank > 2)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import Setting
 from ..ir import Node, Tensor
 from ..numeric.qparams import code_range, requantize_rne_f32
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
@@ -98,7 +99,7 @@ def write_ms_where(w: Writing, node: Node) -> None:
             continue
         if y.shape is None or None in y.shape:
             shapes = ", ".join(str(t.shape) for t in node.inputs if t is not None)
-            w.refuse(node, f"its inputs of shapes {shapes} broadcast", hint="--inputShape")
+            w.refuse(node, f"its inputs of shapes {shapes} broadcast", hint=Setting("input_shape"))
         whole = w.between(t, y.shape)
         to = [int(n) for n in y.shape if n is not None]
         w.node("BroadcastTo", node, [t, w.constant(to, np.int64, f"{node.name}/shape")], [whole], fields={"shape": to})

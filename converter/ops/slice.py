@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import Setting
 from ..ir import Node, Tensor
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
@@ -236,7 +237,9 @@ def _strided(r: Reading, x: Tensor, params: list[Tensor]) -> Tensor:
             n = x.shape[axis]  # pyright: ignore[reportOptionalSubscript]
             if s < 0 and low < -1 and (n is None or low < -n):
                 if n is None:
-                    r.refuse(f"it starts at {low} of an axis of unknown size and goes backwards", hint="--inputShape")
+                    r.refuse(
+                        f"it starts at {low} of an axis of unknown size and goes backwards", hint=Setting("input_shape")
+                    )
                 low, high = 0, 0  # before the first entry there is nothing, in TFLite
             at.append((axis, low, high, s))
             axis, made = axis + 1, made + 1
@@ -332,7 +335,9 @@ def write_tflite_slice(w: Writing, node: Node) -> None:
             b, e = (b, b + count * s) if count else (0, 0)
             closed &= -1 if e < 0 else ~(1 << a)
         elif s < 0 and b < -1:
-            w.refuse(node, f"it starts at {b} of an axis of unknown size and goes backwards", hint="--inputShape")
+            w.refuse(
+                node, f"it starts at {b} of an axis of unknown size and goes backwards", hint=Setting("input_shape")
+            )
         elif abs(e) < 2**31 - 1:
             closed &= ~(1 << a)
         low[a], high[a], steps[a] = b, max(e, -(2**31) + 1), s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import Setting
 from ..ir import Node, Tensor
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
@@ -76,7 +77,7 @@ _MOST_ENTRIES = 1 << 22  # of a constant that a reader makes
 def read_onnx_eye_like(r: Reading) -> Tensor:
     x = r.input(0)
     if x.shape is None or None in x.shape or len(x.shape) != 2:
-        r.refuse(f"it needs a matrix of a known shape, not {x.shape}", hint="--inputShape")
+        r.refuse(f"it needs a matrix of a known shape, not {x.shape}", hint=Setting("input_shape"))
     if x.shape[0] * x.shape[1] > _MOST_ENTRIES:  # pyright: ignore[reportOptionalOperand]
         r.refuse(f"a matrix of {x.shape} is too large to be stored")
     number = r.attr("dtype", None)

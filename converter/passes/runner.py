@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import GraphError, OutputError, UsageError
+from ..errors import GraphError, OutputError, Setting, UsageError
 from ..ir import Graph, dump
 
 
@@ -112,7 +112,8 @@ def _run(graph: Graph, function: Pass, verify: bool) -> list[Record]:
     except GraphError as error:
         last = next((r.node for r in reversed(records)), "")
         raise GraphError(
-            f"pass {name} broke the graph{f' after node {last!r}' if last else ''}: {error}", hint=f"--skipPass={name}"
+            f"pass {name} broke the graph{f' after node {last!r}' if last else ''}: {error}",
+            hint=Setting("skip_pass", name),
         ) from error
     return records
 
@@ -132,5 +133,5 @@ class _Dump:
             path.write_text(dump(graph), encoding="utf-8")
         except OSError as error:
             raise OutputError(
-                f"{path}: cannot be written: {error.strerror}", hint="--dumpIR=<another folder>"
+                f"{path}: cannot be written: {error.strerror}", hint=Setting("dump_ir", "<another folder>")
             ) from error

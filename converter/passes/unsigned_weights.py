@@ -49,7 +49,7 @@ def unsigned_saturating_weights(graph: Graph) -> Iterator[Record]:
 
 
 def unsigned_weights(graph: Graph) -> Iterator[Record]:
-    """Op on codes with int8 weights ⇒ the same with uint8 weights, zero point 128: --onnxWeights=uint8.
+    """Op on codes with int8 weights ⇒ the same with uint8 weights, zero point 128, where such weights are asked for.
 
     Not for float layers on stored weights, which are no integer products.
     """

@@ -19,7 +19,7 @@ def widen_half(graph: Graph) -> Iterator[Record]:
     """Op in float16 ⇒ Op in float32, with a Cast behind each float16 input and in front of each float16 output.
 
     The kernels compute in float32, and so does the quantizer; the result is the float16 one without its roundings.
-    Graph inputs and outputs keep their type. `--fp16` stores the constants as float16 again.
+    Graph inputs and outputs keep their type. The option `fp16` stores the constants as float16 again.
 
     Not for float16 constants that meet float32 data or a Cast: that is how they are stored, not what is computed.
     """

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..errors import GraphError, ModelError, UnsupportedError
+from ..errors import GraphError, Hint, ModelError, Setting, UnsupportedError
 from ..ir import Shape, Tensor
 from .builder import Builder
 from .op import REQUIRED
@@ -74,7 +74,7 @@ class Reading:
         if tensor.data is None:
             self.refuse(
                 f"{what or f'input {index}'} ({tensor.name!r}) is computed at run time and must be a constant",
-                hint="--inputShape if it follows from a symbolic dimension",
+                hint=(Setting("input_shape"), " if it follows from a symbolic dimension"),
             )
         return tensor.real()
 
@@ -131,10 +131,10 @@ class Reading:
 
     def rank(self, x: Tensor) -> int:
         if x.shape is None:
-            self.refuse(f"the rank of {x.name!r} is not known", hint="--inputShape=name:dims")
+            self.refuse(f"the rank of {x.name!r} is not known", hint=Setting("input_shape", "name:dims"))
         return len(x.shape)
 
-    def refuse(self, reason: str, hint: str = "") -> NoReturn:
+    def refuse(self, reason: str, hint: Hint = "") -> NoReturn:
         """The operator is well formed, and not read."""
         raise UnsupportedError(reason, hint=hint, file=self.file, node=f"{self.name} ({self.op})")
 

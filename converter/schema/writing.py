@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..errors import UnsupportedError
+from ..errors import Hint, Setting, UnsupportedError
 from ..ir import Graph, Node, Tensor
 
 NEWEST_OPSET = 23
@@ -116,7 +116,7 @@ class Writing:
         inner._taken = self._taken
         return inner
 
-    def refuse(self, node: Node, reason: str, hint: str = "") -> NoReturn:
+    def refuse(self, node: Node, reason: str, hint: Hint = "") -> NoReturn:
         raise UnsupportedError(f"{node.name} ({node.op}): {reason}; cannot be written to {self.container}", hint=hint)
 
     def name(self, wish: str) -> str:
@@ -136,7 +136,7 @@ def write_operators(graph: Graph, container: str, **options: Any) -> Writing:
         if container not in row(node.op).writers:
             raise UnsupportedError(
                 f"{node.name}: operator {node.op} has no form in {container}",
-                hint="--check, which lists every operator",
+                hint=(Setting("check"), ", which lists every operator"),
             )
     writing = Writing(container, graph, **options)
     for node in graph.nodes:

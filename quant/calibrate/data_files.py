@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...converter.errors import DataError
+from ...converter.errors import DataError, Setting
 from ...converter.formats.files import open_regular
 from . import images
 from .fit import InputSpec, convert, fit, samples_in, show_shape
@@ -112,7 +112,7 @@ class FileColumn:
         if shape is None:
             raise DataError(
                 f"{file}: raw data have no shape, and input {self.item.name!r} is {self.item}",
-                hint=f'--inputShape="{self.item.name}:..." or .npy files',
+                hint=(Setting("input_shape", f"{self.item.name}:..."), " or .npy files"),
             )
         return shape
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...converter.errors import UnsupportedError, UsageError
+from ...converter.errors import Setting, UnsupportedError, UsageError
 from ...converter.formats.files import sweep
 from ...converter.ir import Graph, Node, Tensor
 from ...converter.schema.op import row
@@ -147,7 +147,7 @@ def _check_width(node: Node, bits: int, container: str) -> None:
         nearest = min(widths, key=lambda width: (abs(width - bits), -width))
         raise UnsupportedError(
             f"{node.name} ({node.op}): weights of {bits} bits have no form in {container}, the nearest is {nearest}",
-            hint=f"--bitNum={nearest} or --outputFormat=MS",
+            hint=(Setting("bit_num", nearest), " or ", Setting("output_format", "MS")),
         )
 
 

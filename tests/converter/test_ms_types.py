@@ -197,7 +197,7 @@ def test_a_condition_says_nothing_of_the_order_of_an_image(tmp_path):
 def test_an_input_that_cannot_be_reordered_may_keep_its_order(tmp_path):
     graph = graph_of("Transpose", [(np.uint8, (1, 4, 5, 3))], {"perm": [0, 3, 1, 2]})
     graph.inputs[0].layout = "NHWC"
-    with pytest.raises(UnsupportedError, match=r"no kernel for uint8.*try --inputDataFormat=NCHW"):
+    with pytest.raises(UnsupportedError, match=r"no kernel for uint8.*try input_data_format='NCHW'"):
         write(graph, tmp_path / "m.ms")
 
 

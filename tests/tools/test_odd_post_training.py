@@ -78,7 +78,7 @@ def test_a_mean_of_open_sizes_is_named(tmp_path):
     def noted(**options):
         samples = normal(1, 4, 6, 6)
         report = bitlite.convert(source, tmp_path / "q", quant_type="PostTraining", calibration_data=samples, **options)
-        return [note for note in report.notes if "fixed sizes for int8 pool: --inputShape" in note]
+        return [note for note in report.notes if "fixed sizes for int8 pool: input_shape" in note]
 
     assert noted()
     assert not noted(input_shape="x:1,4,6,6")

@@ -48,7 +48,7 @@ def test_by_default_weights_are_int8_and_exact_everywhere(tmp_path):
 
 def test_int8_as_they_are_is_warned_of(tmp_path):
     _, (note,) = converted(tmp_path, onnx_weights="int8")
-    assert note.startswith("warning: ") and "saturate" in note and "--onnxWeights=auto" in note
+    assert note.startswith("warning: ") and "saturate" in note and "onnx_weights='auto'" in note
     assert onnx_products.saturating_layers(str(tmp_path / "d.onnx"))
 
 

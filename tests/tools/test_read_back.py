@@ -92,7 +92,7 @@ def test_a_failed_read_back_leaves_what_stood_at_the_target(source, tmp_path, mo
 @pytest.mark.parametrize("name", [".", "..", "sub/.", "sub/"])
 def test_a_folder_is_no_output_file(source, tmp_path, name):
     (tmp_path / "sub").mkdir()
-    with pytest.raises(UsageError, match=f"--outputFile=.*{name} names a directory"):
+    with pytest.raises(UsageError, match=f"output_file=.*{name} names a directory"):
         convert(source, f"{tmp_path}/{name}")
 
 

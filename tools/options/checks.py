@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ...converter.errors import UsageError
+from ...converter.errors import Setting, UsageError
 from ...quant.selectors import parse_selector
 from .flags import fields_of
 
@@ -23,7 +23,10 @@ def validate(options: ConvertOptions) -> None:
         options.model_file = options.model_file or options.check
     checking = options.check not in ("", "false")
     if not options.model_file:
-        raise UsageError("--modelFile is missing: the model to convert", hint="--modelFile=model.tflite")
+        raise UsageError(
+            f"{options.where('model_file')} is missing: the model to convert",
+            hint=Setting("model_file", "model.tflite"),
+        )
     if not checking:
         _validate_output(options)
     _validate_bits(options)
@@ -31,23 +34,26 @@ def validate(options: ConvertOptions) -> None:
 
 
 def _validate_output(options: ConvertOptions) -> None:
+    where = options.spell(Setting("output_file"))
     if not options.output_file:
-        raise UsageError("--outputFile is missing: the file to write", hint="--outputFile=model")
+        raise UsageError(f"{where} is missing: the file to write", hint=Setting("output_file", "model"))
     if os.path.basename(options.output_file.replace("\\", "/")) in ("", ".", ".."):
         raise UsageError(
-            f"--outputFile={options.output_file} names a directory", hint=os.path.join(options.output_file, "model")
+            f"{where}={options.output_file} names a directory", hint=os.path.join(options.output_file, "model")
         )
     options.output_format = tuple(dict.fromkeys(options.output_format))
     if not options.output_format:
-        raise UsageError("--outputFormat is empty", hint="--outputFormat=MS")
+        raise UsageError(f"{options.where('output_format')} is empty", hint=Setting("output_format", "MS"))
     for fmt in options.output_format:
         path = options.output_path(fmt)
         if os.path.exists(path) and os.path.exists(options.model_file) and os.path.samefile(path, options.model_file):
-            raise UsageError(f"--outputFile={options.output_file} would overwrite the model {options.model_file}")
+            raise UsageError(f"{where}={options.output_file} would overwrite the model {options.model_file}")
         if os.path.isdir(path):
-            raise UsageError(f"--outputFile: {path} is a directory")
+            raise UsageError(f"{where}: {path} is a directory")
     if options.onnx_weights != "auto" and "ONNX" not in options.output_format:
-        raise UsageError(f"{options.where('onnx_weights')} has no effect without a .onnx", hint="--outputFormat=ONNX")
+        raise UsageError(
+            f"{options.where('onnx_weights')} has no effect without a .onnx", hint=Setting("output_format", "ONNX")
+        )
 
 
 _SAMPLES = ("calibrate_path", "calibrate_size", "calibration_data")
@@ -78,7 +84,8 @@ def _validate_bits(options: ConvertOptions) -> None:
     for name in ("keep_float", "layer_bits"):
         if getattr(options, name) and not options.quant_type:
             raise UsageError(
-                f"{options.where(name)} has no effect without a quantization type", hint="--quantType=WeightQuant"
+                f"{options.where(name)} has no effect without a quantization type",
+                hint=Setting("quant_type", "WeightQuant"),
             )
 
 
@@ -92,12 +99,12 @@ def _validate_mixed(options: ConvertOptions, data: bool) -> None:
         }
         raise UsageError(
             f"{where}: chooses the bits of WeightQuant, and there is {kind}",
-            hint=instead.get(options.quant_type, "--quantType=WeightQuant"),
+            hint=instead.get(options.quant_type, Setting("quant_type", "WeightQuant")),
         )
     if not data:
         raise UsageError(
             f"{where}: needs calibration data to choose bits by, and neither a config file nor a flag names any",
-            hint="image_path (or calibrate_path) in the config file, or --calibratePath=DIR",
+            hint=("image_path (or calibrate_path) in the config file, or ", Setting("calibrate_path", "DIR")),
         )
     if options.given("bit_num") and options.bit_num != 8:
         raise UsageError(
@@ -119,7 +126,9 @@ def _validate_data(options: ConvertOptions) -> None:
     about_data = [name for name in options.origins if table[name].group in ("Calibration", "Images")]
     if about_data and not options.quant_type:
         where = options.where(about_data[0])
-        raise UsageError(f"{where} has no effect without a quantization type", hint="--quantType=PostTraining")
+        raise UsageError(
+            f"{where} has no effect without a quantization type", hint=Setting("quant_type", "PostTraining")
+        )
     if options.mixed:
         about_data = [n for n in about_data if table[n].group == "Calibration" and n not in _SAMPLES]
     elif options.given("mean_error_threshold") and options.quant_type:
@@ -128,9 +137,14 @@ def _validate_data(options: ConvertOptions) -> None:
         listed = ", ".join(options.where(name) for name in about_data)
         options.notes.append(f"not used by {options.quant_type}: {listed}")
     if options.quant_type == "PostTraining" and not data and not options.load_dist:
+        kind = options.spell(Setting("quant_type", "PostTraining"))
         raise UsageError(
-            "--quantType=PostTraining needs calibration data, and neither a config file nor a flag names any",
-            hint="--configFile=config.cfg with image_path (or calibrate_path), or --calibratePath=DIR",
+            f"{kind} needs calibration data, and neither a config file nor a flag names any",
+            hint=(
+                Setting("config_file", "config.cfg"),
+                " with image_path (or calibrate_path), or ",
+                Setting("calibrate_path", "DIR"),
+            ),
         )
     if (options.resize_width is None) != (options.resize_height is None):
         name = "resize_width" if options.resize_width is not None else "resize_height"

@@ -175,8 +175,8 @@ def keys_of() -> dict[str, list[str]]:
     return table
 
 
-def read_config(path: str | os.PathLike[str]) -> Given:
-    """Reads and checks a config file.
+def read_config(path: str | os.PathLike[str], origin: str = "config_file") -> Given:
+    """Reads and checks a config file; `origin` says who named it, in an error line.
 
     Raises:
         UsageError: "config.cfg:3: ..." with the key, what is wrong, what is allowed.
@@ -184,15 +184,15 @@ def read_config(path: str | os.PathLike[str]) -> Given:
     shown = os.fspath(path)
     try:
         if os.path.isdir(shown):
-            raise UsageError(f"--configFile: {shown} is a directory")
+            raise UsageError(f"{origin}: {shown} is a directory")
         with open_regular(shown) as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"--configFile: {shown}: {error.strerror or error}") from None
+        raise UsageError(f"{origin}: {shown}: {error.strerror or error}") from None
     except ValueError as error:
-        raise UsageError(f"--configFile: {shown!r}: {error}") from None
+        raise UsageError(f"{origin}: {shown!r}: {error}") from None
     if len(data) > MAX_BYTES:
-        raise UsageError(f"--configFile: {shown} is larger than {MAX_BYTES >> 20} MB: not a config file")
+        raise UsageError(f"{origin}: {shown} is larger than {MAX_BYTES >> 20} MB: not a config file")
     return parse_config(data, shown)
 
 

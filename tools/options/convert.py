@@ -8,14 +8,14 @@ which option. Spellings: r1.x flags of MindSpore Lite first, 2.x and r0.x ones b
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ...converter.errors import DataError, OutputError, UsageError
+from ...converter.errors import DataError, OutputError, Setting, UsageError
 from ...quant.selectors import Selector, parse_selector
 from .checks import validate
-from .flags import Given, Row, fields_of, flag, help_page, merge, read_args, read_kwargs
+from .flags import Given, Row, as_flag, flag, help_page, merge, read_args, read_kwargs
 from .types import Choice, Int, Kind, Listed, Paired, PythonOnly, Real, Shape, Switch, Text
 
 MODEL, QUANT, CALIB, IMAGE, GRAPH, RUN = "Model", "Quantization", "Calibration", "Images", "Graph", "Run and report"
@@ -79,6 +79,7 @@ class ConvertOptions:
     """What a conversion shall do. Build it with `from_args` or `from_kwargs`, which check everything.
 
     `origins` says where a value was given ("--bitNum", "config.cfg:3 bit_num"), `notes` what a user should know.
+    `spell` writes a setting as the face has it that the options came through, a flag or a keyword.
     """
 
     model_file: str = flag(
@@ -406,6 +407,7 @@ class ConvertOptions:
 
     origins: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     notes: list[str] = field(default_factory=list, repr=False, compare=False)
+    spell: Callable[[Setting], str] = field(default=str, repr=False, compare=False)
 
     @classmethod
     def from_args(cls, argv: Sequence[str]) -> ConvertOptions:
@@ -414,20 +416,20 @@ class ConvertOptions:
         Raises:
             UsageError: one line that names the flag or the file and line, the value, and what is allowed.
         """
-        return cls._build(read_args(cls, argv, REFUSED))
+        return cls._build(read_args(cls, argv, REFUSED), flag_of)
 
     @classmethod
     def from_kwargs(cls, model_file: Any, output_file: Any, **options: Any) -> ConvertOptions:
         """The same from Python: `bit_num=4`, `input_shape={"x": (1, 3, 224, 224)}`, `calibration_data=arrays`."""
-        return cls._build(read_kwargs(cls, {"model_file": model_file, "output_file": output_file, **options}))
+        return cls._build(read_kwargs(cls, {"model_file": model_file, "output_file": output_file, **options}), str)
 
     @classmethod
-    def _build(cls, given: Given) -> ConvertOptions:
+    def _build(cls, given: Given, spell: Callable[[Setting], str]) -> ConvertOptions:
         if given.values.get("config_file"):
             from .config import read_config
 
-            given = merge(cls, given, read_config(given.values["config_file"]))
-        options = cls(**given.values, origins=given.origins, notes=given.notes)
+            given = merge(cls, given, read_config(given.values["config_file"], given.origins["config_file"]))
+        options = cls(**given.values, origins=given.origins, notes=given.notes, spell=spell)
         validate(options)
         return options
 
@@ -451,7 +453,7 @@ class ConvertOptions:
 
     def where(self, name: str) -> str:
         """Returns the place to name in an error line about this option."""
-        return self.origins.get(name, f"--{fields_of(type(self))[name].name}")
+        return self.origins.get(name) or self.spell(Setting(name))
 
     @contextlib.contextmanager
     def blame(self, *names: str) -> Iterator[None]:
@@ -460,11 +462,12 @@ class ConvertOptions:
         try:
             yield
         except (UsageError, DataError, OutputError) as error:
-            said = [name for name in names if self.where(name).split()[-1] in str(error)] or list(names)
+            line = error.line(self.spell)
+            said = [name for name in names if self.where(name).split()[-1] in line] or list(names)
             given = [name for name in said if self.given(name)]
-            if not given or any(self.where(name) in str(error) for name in names):
+            if not given or any(self.where(name) in line for name in names):
                 raise
-            raise type(error)(f"{self.where(given[0])}: {error}") from None
+            raise error.reworded(f"{self.where(given[0])}: {error.message}") from None
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the options that differ from their defaults, JSON-ready, as the written file records them.
@@ -480,6 +483,11 @@ class ConvertOptions:
             if value != row.default:
                 shown[f.name] = row.kind.show(value)
         return shown
+
+
+def flag_of(setting: Setting) -> str:
+    """Spells a setting of a conversion as `converter_lite` takes it."""
+    return as_flag(ConvertOptions, setting)
 
 
 def _off(name: str, default: Any, reason: str, kind: Any = None, **row: Any) -> Row:

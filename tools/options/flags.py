@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ...converter.errors import UsageError
+from ...converter.errors import Setting, UsageError
 from ...converter.text import nearest
 from .types import Kind, PythonOnly, Switch
 
@@ -84,6 +84,14 @@ def rows_of(options: type) -> tuple[Row, ...]:
 def fields_of(options: type) -> dict[str, Row]:
     """Returns field name → row."""
     return {f.name: f.metadata["row"] for f in fields(options) if "row" in f.metadata}
+
+
+def as_flag(options: type, setting: Setting) -> str:
+    """Returns what a hint names as a command line has it: `--inputShape`, `--bitNum=4`."""
+    row = fields_of(options)[setting.name]
+    if setting.value is None:
+        return f"--{row.name}"
+    return f"--{row.name}={setting.value if isinstance(setting.value, str) else row.kind.show(setting.value)}"
 
 
 @dataclass

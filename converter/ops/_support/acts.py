@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import UnsupportedError
+from ...errors import Setting, UnsupportedError
 from ...ir import Node, Tensor
 from ...schema.reading import Reading
 from ...schema.writing import Writing
@@ -49,7 +49,9 @@ def act_number(container: str, act: str) -> int:
     """The container's enum number of an act; UnsupportedError when it has none."""
     number = _TABLE[act][1 if container == "tflite" else 2]
     if number is None:
-        raise UnsupportedError(f"a fused {act} cannot be written to {container}", hint="--skipPass=fuse_activation")
+        raise UnsupportedError(
+            f"a fused {act} cannot be written to {container}", hint=Setting("skip_pass", "fuse_activation")
+        )
     return number
 
 
@@ -105,7 +107,7 @@ def write_act(w: Writing, node: Node, x: Tensor, y: Tensor, act: str) -> None:
         return
     found = _ALONE.get((w.container, act))
     if found is None:
-        w.refuse(node, f"its fused {act} has no form there", hint="--skipPass=fuse_activation")
+        w.refuse(node, f"its fused {act} has no form there", hint=Setting("skip_pass", "fuse_activation"))
     w.node(found[0], node, [x], [y], fields=found[1])
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import Setting
 from ...ir import Node, Tensor
 from ...schema.writing import Writing
 
@@ -64,11 +65,11 @@ def write_decomposed(w: Writing, node: Node) -> None:
     chain, x, y, a = Chain(w, node), node.inputs[0], node.outputs[0], node.attrs
     assert x is not None
     if x.shape is None:
-        w.refuse(node, "its rank is not known", hint="--inputShape")
+        w.refuse(node, "its rank is not known", hint=Setting("input_shape"))
     rank, shape = len(x.shape), x.shape
     if node.op == "GroupNorm":
         if sum(n is None for n in shape) > 1 or shape[-1] is None:
-            w.refuse(node, "its sizes are not known", hint="--inputShape")
+            w.refuse(node, "its sizes are not known", hint=Setting("input_shape"))
         x = chain.reshape(x, (*shape[:-1], a["groups"], shape[-1] // a["groups"]))
         axes = [*range(1, rank - 1), rank]
     else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import GraphError
+from ...errors import GraphError, Setting
 from ...ir import Node, Tensor
 from ...schema.reading import Reading
 from ...schema.writing import Writing
@@ -138,7 +138,7 @@ def write_lifted(
     """A 1-D window as the 2-D one with height 1, between two reshapes; `others` are the inputs behind the data."""
     x, y, a = node.inputs[0], node.outputs[0], dict(node.attrs)
     if x is None or x.shape is None or y.shape is None or sum(d is None for d in (*x.shape, *y.shape)) > 1:
-        w.refuse(node, "a 1-D window needs a static input shape", hint="--inputShape")
+        w.refuse(node, "a 1-D window needs a static input shape", hint=Setting("input_shape"))
     for key, neutral in (("stride", [1]), ("dilation", [1]), ("kernel", [1]), ("pad", [0, 0]), ("output_padding", [0])):
         if key in a:
             a[key] = neutral + a[key]
@@ -201,7 +201,7 @@ def tflite_padded(w: Writing, node: Node, kernel: Sequence[int]) -> tuple[Tensor
     if padding is not None:
         return x, padding
     if a["pad_mode"].startswith("same") and None in spatial:
-        w.refuse(node, "its pads follow from an unknown input size", hint="--inputShape")
+        w.refuse(node, "its pads follow from an unknown input size", hint=Setting("input_shape"))
     if min(a["pad"]) < 0:
         w.refuse(node, f"pads {a['pad']} crop")
     pads = [[0, 0], *([a["pad"][2 * i], a["pad"][2 * i + 1]] for i in range(len(spatial))), [0, 0]]

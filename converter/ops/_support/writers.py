@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...errors import Setting
 from ...ir import Node, Tensor
 from ...schema.writing import Writing
 from .acts import fused_number, write_act
@@ -14,7 +15,7 @@ from .layout import first_perm, last_perm, permuted_shape
 def need_opset(w: Writing, node: Node, opset: int, what: str) -> None:
     """Refuses in ONNX files of an older opset."""
     if w.options.get("opset", opset) < opset:
-        w.refuse(node, f"{what} needs opset {opset}", hint=f"--opset={opset}")
+        w.refuse(node, f"{what} needs opset {opset}", hint=Setting("opset", opset))
 
 
 def need_constants(w: Writing, node: Node) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...errors import Setting
 from ...ir import Node, Tensor
 from ...schema.op import reads, writes
 from ...schema.reading import Reading
@@ -68,7 +69,7 @@ def _as_loop(w: Writing, node: Node) -> bool:
     reason = ms_lacks(node)
     if reason and why_no_loop(node):
         more = why_not_unrolled(node)
-        w.refuse(node, f"{reason}; {more}" if more else reason, hint="--inputShape")
+        w.refuse(node, f"{reason}; {more}" if more else reason, hint=Setting("input_shape"))
     if reason:
         write_loop(w, node)
     return bool(reason)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import Setting
 from ...ir import Node, Tensor
 from ...numeric.fixed_point import sigmoid_codes, tanh_codes
 from ...numeric.qparams import QuantParam, quantized_multiplier, requantize_gemmlowp
@@ -299,4 +300,4 @@ def why_not_parted(node: Node) -> str:
 @writes("onnx", "SequenceLstm")
 def refuse_sequence_lstm(w: Writing, node: Node) -> None:
     """A pass writes its steps; what is left has none to write."""
-    w.refuse(node, why_not_parted(node) or "it is written in parts, which a pass makes", hint="--inputShape")
+    w.refuse(node, why_not_parted(node) or "it is written in parts, which a pass makes", hint=Setting("input_shape"))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import Setting
 from ...ir import Node, Tensor
 from ...numeric.qparams import activation_range, quantized_multiplier, requantize_gemmlowp
 from ...schema.op import REQUIRED, Case, Inferred, Quant, op, writes
@@ -84,4 +85,4 @@ def read_integer_svdf(r: Reading, act: str) -> Tensor:
 @writes("ms", "Svdf")
 @writes("onnx", "Svdf")
 def refuse_svdf(w: Writing, node: Node) -> None:
-    w.refuse(node, "it is written in parts, which a pass makes", hint="without --skipPass=split_svdf")
+    w.refuse(node, "it is written in parts, which a pass makes", hint=("without ", Setting("skip_pass", "split_svdf")))

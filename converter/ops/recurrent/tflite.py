@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import Setting
 from ...ir import Graph, Node, Tensor
 from ...numeric.qparams import QuantParam
 from ...schema.op import reads, writes
@@ -59,7 +60,7 @@ def write_lstm(w: Writing, node: Node) -> None:
     """x, four weights (i f c o), four of the state, peepholes (i f o), biases, then states that are variables."""
     if reason := tflite_lacks(node, w.graph):
         more = why_not_unrolled(node)
-        w.refuse(node, f"{reason}; {more}" if more else reason, hint="--inputShape")
+        w.refuse(node, f"{reason}; {more}" if more else reason, hint=Setting("input_shape"))
     x, weight, state = node.inputs[:3]
     assert x is not None and x.shape is not None and weight is not None and state is not None
     hidden = node.attrs["hidden_size"]
@@ -102,7 +103,7 @@ def write_sequence_lstm(w: Writing, node: Node) -> None:
     for slot, columns, name in ((_H, size, "h"), (_C, cells, "c")):
         given = inputs[slot]
         if given is None and not isinstance(batch, int):
-            w.refuse(node, "its batch is not known, and TFLite stores its states", hint="--inputShape")
+            w.refuse(node, "its batch is not known, and TFLite stores its states", hint=Setting("input_shape"))
         inputs[slot] = _state(w, node, (batch, columns), name, given)  # pyright: ignore[reportArgumentType]
     peepholes = [t for t in inputs[9:12] if t is not None]
     for slot in (9, 10, 11):  # all or none, but for the input gate that there is not
@@ -125,7 +126,7 @@ def write_svdf(w: Writing, node: Node) -> None:
     x, time = node.inputs[0], node.inputs[2]
     assert x is not None and time is not None and time.shape is not None
     if x.shape is None or not isinstance(x.shape[0], int):
-        w.refuse(node, "its batch is not known, and TFLite stores its state", hint="--inputShape")
+        w.refuse(node, "its batch is not known, and TFLite stores its state", hint=Setting("input_shape"))
     state = _state(w, node, (x.shape[0], time.shape[0] * time.shape[1]), "state", node.input(4))  # pyright: ignore
     fields = {"rank": node.attrs["rank"], "fused_activation_function": act_number("tflite", node.attrs["act"])}
     version = 3 if x.quant is not None else 1

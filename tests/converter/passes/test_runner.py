@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from bitlite.converter.errors import GraphError, UsageError
 from bitlite.converter.ir import Node
@@ -77,10 +75,3 @@ def test_dumps_are_numbered_and_only_written_for_changes(net, tmp_path):
     run_passes(two_reshapes(net), (remove_identities,), dump_dir=tmp_path / "ir")
     assert sorted(p.name for p in (tmp_path / "ir").iterdir()) == ["00_before.txt", "01_remove_identities.txt"]
     assert "Reshape" in (tmp_path / "ir" / "00_before.txt").read_text()
-
-
-def test_the_documentation_page_is_up_to_date():
-    from bitlite.converter.passes.docs import page
-
-    text = (Path(__file__).parents[3] / "docs" / "passes.md").read_text(encoding="utf-8")
-    assert text == page(), "run python -m bitlite.converter.passes.docs docs/passes.md"

@@ -220,7 +220,7 @@ def test_fewer_files_than_asked(folder):
 
 def test_free_sizes_need_a_shape(folder):
     free = InputSpec("x", (1, "h", "w", 3), np.dtype(np.float32))
-    assert "--inputShape" in refusal(DataSpec({0: str(folder)}), (free,))
+    assert "try input_shape='x:...'" in refusal(DataSpec({0: str(folder)}), (free,))
     got = next(iter(Dataset(DataSpec(source=[np.ones((1, 8, 9, 3))]), [free])))
     assert got["x"].shape == (1, 8, 9, 3)
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 from bitlite.converter.errors import UsageError
 from bitlite.quant.selectors import Selector, parse_selector
-from bitlite.tools.options.convert import REFUSED, ConvertOptions, help_text
+from bitlite.tools.options.convert import REFUSED, ConvertOptions, flag_of, help_text
 from bitlite.tools.options.flags import asked, fields_of, markdown, rows_of, snake
 
 BASE = ("--modelFile=m.tflite", "--outputFile=m")
@@ -20,7 +20,7 @@ def refusal(*flags):
     with pytest.raises(UsageError) as caught:
         parse(*flags)
     assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return caught.value.line(flag_of)
 
 
 def test_every_field_is_the_snake_case_of_its_flag():

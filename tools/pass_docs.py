@@ -1,4 +1,4 @@
-"""Writes docs/passes.md from the passes' docstrings: `python -m bitlite.converter.passes.docs docs/passes.md`."""
+"""Writes docs/passes.md from the passes' docstrings: `python -m bitlite.tools.pass_docs docs/passes.md`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import inspect
 import sys
 from collections.abc import Sequence
 
-from . import ALL, GENERAL
+from ..converter.passes import ALL, GENERAL
 
 _HEAD = """\
 # Graph passes
 
-Written by `python -m bitlite.converter.passes.docs docs/passes.md` from the passes' docstrings. Do not edit.
+Written by `python -m bitlite.tools.pass_docs docs/passes.md` from the passes' docstrings. Do not edit.
 
 `--optimize=general` (the default) runs the first group in this order, again and again until none of them changes
 anything; `--optimize=none` runs `remove_dead_code` alone. The second group prepares the graph for the container that is
