@@ -1,4 +1,4 @@
-"""What needs calibration data, and DynamicQuant, as the command runs them: options → data, settings and notes."""
+"""What needs calibration data, and DynamicQuant, as the command runs them: data in, notes out."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..converter.errors import Setting, UsageError
 from ..converter.execute import is_quantized
-from ..converter.ir import Graph, Node
+from ..converter.ir import Graph
 from ..quant.selection import select
-from ..quant.selectors import parse_selector
 from .convert_report import Report
 from .options.convert import ConvertOptions
 from .progress import track
@@ -47,29 +46,13 @@ def open_samples(graph: Graph, options: ConvertOptions, report: Report) -> Datas
 def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, report: Report) -> None:
     """Quantizes the graph in place. Raises DataError or UsageError before any file is written."""
     from ..quant.calibrate.statistics import load_statistics, save_statistics
-    from ..quant.ptq.post_training import Settings, quantize_graph
+    from ..quant.ptq.post_training import quantize_graph
     from ..quant.ptq.quality import save_tables
+    from .options.settings import post_training_settings
 
-    kept = frozenset(select(graph, options.keep_float))
     with options.blame("load_dist"):
         loaded = load_statistics(options.load_dist) if options.load_dist else None
-    settings = Settings(
-        methods=options.activation_quant_method,
-        bits=options.bit_num,
-        layer_bits=_widths(graph, options),
-        kept=kept,
-        per_channel=options.per_channel,
-        bias_correction=options.bias_correction,
-        target=options.target,
-        input_type=options.input_data_type,
-        output_type=options.output_data_type,
-        bins=options.th_binnum,
-        threads=options.threads or os.cpu_count() or 1,
-        statistics=loaded,
-        pairs="ONNX" in options.output_format and options.onnx_weights == "auto",
-        measure=bool(options.debug_info_save_path or options.report),
-        float_weights=_float_weights(options),
-    )
+    settings = post_training_settings(graph, options, loaded)
     with options.blame("load_dist" if loaded is not None else "calibrate_path"):
         result = quantize_graph(graph, samples, settings, lambda items, label: _track(items, label, options))
     if options.dump_dist:
@@ -82,21 +65,6 @@ def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, r
     graph.nodes, graph.inputs, graph.outputs, graph.meta = made.nodes, made.inputs, made.outputs, made.meta
     if options.debug_info_save_path:
         save_tables(options.debug_info_save_path, result.rows)
-
-
-def _float_weights(options: ConvertOptions) -> WeightSettings | None:
-    """Symmetric, without corrections: what every format can say."""
-    from ..quant.weights.weight_quant import WeightSettings
-
-    if options.float_weights == "float":
-        return None
-    return WeightSettings(
-        min_size=options.quant_weight_size,
-        min_channels=options.quant_weight_channel,
-        gain_gate=options.gain_gate,
-        per_channel=options.per_channel,
-        container="tflite",
-    )
 
 
 def quantize_mixed(
@@ -142,17 +110,9 @@ def quantize_mixed(
 def make_dynamic(graph: Graph, options: ConvertOptions, report: Report) -> None:
     """DynamicQuant, in place: no data, inputs of layers are quantized while running."""
     from ..quant.weights.dynamic_quant import quantize_dynamic
-    from ..quant.weights.weight_quant import WeightSettings
+    from .options.settings import weight_settings
 
-    settings = WeightSettings(
-        min_size=options.quant_weight_size,
-        min_channels=options.quant_weight_channel,
-        gain_gate=options.gain_gate,
-        per_channel=options.per_channel,
-        keep_float=options.keep_float,
-        layer_bits=tuple(options.layer_bits.items()),
-    )
-    found = quantize_dynamic(graph, settings)
+    found = quantize_dynamic(graph, weight_settings(options))
     report.layers = found.weights
     report.notes += found.notes()
 
@@ -178,15 +138,6 @@ def come_quantized(graph: Graph, options: ConvertOptions) -> list[str]:
 
 def _track(items: Iterable[Any], label: str, options: ConvertOptions) -> Iterable[Any]:
     return track(items, label, quiet=options.quiet)
-
-
-def _widths(graph: Graph, options: ConvertOptions) -> dict[Node, int]:
-    widths: dict[Node, int] = {}
-    for text, bits in options.layer_bits.items():
-        if bits > 8:
-            raise UsageError(f"{options.where('layer_bits')}: {text}:{bits} in an int8 model", hint="1 to 8")
-        widths |= dict.fromkeys(select(graph, (parse_selector(text),)), bits)
-    return widths
 
 
 def _notes(result: Any, settings: Any, options: ConvertOptions) -> list[str]:

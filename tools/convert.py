@@ -184,19 +184,14 @@ def quantize(
 ) -> None:
     """Applies the quantization that the options ask for, in place; `container` is what keeps the weights."""
     if options.quant_type == "WeightQuant":
-        from ..quant.weights.weight_quant import WeightSettings, quantize_graph_weights
+        from ..quant.weights.weight_quant import quantize_graph_weights
+        from .options.settings import weight_settings
 
         stored = any(t is not None and t.is_const and is_quantized(t) for node in graph.nodes for t in node.inputs)
-        settings = WeightSettings(
-            options.bit_num,
-            options.quant_weight_size,
-            options.quant_weight_channel,
-            options.gain_gate,
-            _corrects(options, report, container),
-            options.per_channel,
-            options.keep_float,
-            tuple(options.layer_bits.items()),
-            "" if container == "ms" else container,
+        settings = weight_settings(
+            options,
+            correction=_corrects(options, report, container),
+            container="" if container == "ms" else container,
         )
         if options.mixed:
             from .calibrate import quantize_mixed

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...converter.errors import UsageError
 from .flags import Given, Row, flag, help_page, read_args, read_kwargs
-from .types import Choice, Int, Kind, Listed, Paired, Real, Shape, Switch, Text
+from .types import Choice, Int, Listed, OptionType, Paired, Real, Shape, Switch, Text
 
 MODEL, TIME, ACCURACY, RUN = "Model and data", "Time", "Accuracy", "Run"
 
@@ -165,8 +165,8 @@ class BenchOptions:
         return [f"{name} = {value}" for name, value in pairs.items()]
 
 
-def _off(name: str, default: Any, reason: str, kind: Kind | None = None, **row: Any) -> Row:
-    made = kind or Switch()
+def _off(name: str, default: Any, reason: str, option_type: OptionType | None = None, **row: Any) -> Row:
+    made = option_type or Switch()
     return Row(name, made, default, "", refused={...: reason}, bare="true" if isinstance(made, Switch) else None, **row)
 
 

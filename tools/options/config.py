@@ -1,8 +1,9 @@
 """config.cfg: one table of keys for the flat file of MindSpore Lite r1.x and the INI sections of 2.x.
 
 A file with a `[section]` line is INI, any other is flat. `#` and `;` start comment lines. Nothing is ignored silently:
-an unknown, repeated, empty or refused key is an error with file and line. What a key means (kind, range, default, help)
-is said by the row of the option that it sets, in `options.py`; a key has a kind of its own only where the file differs.
+an unknown, repeated, empty or refused key is an error with file and line. What a key means (type, range, default, help)
+is said by the row of the option that it sets, in `convert.py`, and so are the sections where the keyword of the option
+is a key; here stand keys of other names, or of a type of their own where the file differs.
 """
 
 from __future__ import annotations
@@ -15,21 +16,25 @@ from typing import Any
 from ...converter.errors import UsageError
 from ...converter.formats.files import open_regular
 from ...converter.text import nearest
-from .convert import MIXED_BIT, ConvertOptions, Method
+from .convert import (
+    COMMON,
+    DATA,
+    DYNAMIC,
+    FLAT,
+    FULL,
+    MIXED,
+    MIXED_BIT,
+    REGISTRY,
+    TRANSFORM,
+    WEIGHT,
+    ConvertOptions,
+    Method,
+)
 from .flags import Given, Row, fields_of, read_value
-from .types import Choice, Int, Kind, Listed, Real, Shape, Switch, Text
+from .types import Choice, Int, Listed, OptionType, Real, Shape, Switch, Text
 
-FLAT = ""
+SECTIONS = (FLAT, COMMON, MIXED, FULL, WEIGHT, DATA, DYNAMIC, TRANSFORM, REGISTRY)
 MAX_BYTES = 1 << 20
-
-COMMON = "common_quant_param"
-MIXED = "mixed_bit_weight_quant_param"
-FULL = "full_quant_param"
-WEIGHT = "weight_quant_param"
-DATA = "data_preprocess_param"
-DYNAMIC = "dynamic_quant_param"
-TRANSFORM = "transform_quant_param"
-REGISTRY = "registry"
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Key:
     section: str
     name: str
     option: str = ""
-    kind: Kind | None = None
+    type: OptionType | None = None
     refused: str = ""
     harmless: tuple[Any, ...] = ()
     note: str = ""
@@ -55,9 +60,9 @@ class Key:
             reasons: dict[Any, str] = {...: self.refused} if self.refused else {}
             default = self.harmless[0] if self.harmless else None
             reasons.update(dict.fromkeys(self.harmless, ""))
-            return Row(self.name, self.kind or Text(), default, self.refused or self.note, refused=reasons)
+            return Row(self.name, self.type or Text(), default, self.refused or self.note, refused=reasons)
         row = fields_of(ConvertOptions)[self.option]
-        return replace(row, kind=self.kind or row.kind, refused={**row.refused, **self.refused_values})
+        return replace(row, type=self.type or row.type, refused={**row.refused, **self.refused_values})
 
 
 class Positions(Listed):
@@ -79,10 +84,6 @@ class SampleShapes(Shape):
         return {i: super(SampleShapes, self).parse(part) for i, part in enumerate(text.strip("/ ").split(";")) if part}
 
 
-def _additions(section: str, *names: str) -> list[Key]:
-    return [Key(section, name, name) for name in names]
-
-
 _THRESHOLD = Int(0, 65535)
 _NOT_CPU = "is made for other devices; bitlite makes models for CPUs"
 _CPU_ONLY = Choice(("CPU", "DSP", "KIRIN", "NVGPU", "ASCEND"))
@@ -92,57 +93,45 @@ _TYPES_2X = Choice(
 )
 _METHODS_2X = Method()
 _METHODS_2X.also = {**_METHODS_2X.also, "RemovalOutlier": "REMOVAL_OUTLIER"}
-_IMAGE_KEYS = ("input_type", "image_to_format", "normalize_mean", "normalize_std", "resize_width", "resize_height",
-               "resize_method", "center_crop_width", "center_crop_height")  # fmt: skip
 
-KEYS: tuple[Key, ...] = (
+_OTHER_NAMES: tuple[Key, ...] = (
     Key(FLAT, "image_path", "calibrate_path", Positions()),
     Key(FLAT, "batch_count", "calibrate_size"),
     Key(FLAT, "method_x", "activation_quant_method"),
     Key(FLAT, "thread_num", "threads", Int(1, 1024)),
-    Key(FLAT, "bias_correction", "bias_correction"),
     Key(FLAT, "input_shapes", "input_shape", SampleShapes()),
-    *_additions(FLAT, "mixed", "mean_error_threshold"),
-    *_additions(FLAT, "th_binnum", "dump_dist", "load_dist", "debug_info_save_path", "keep_float", "layer_bits"),
-    *_additions(FLAT, "per_channel", *_IMAGE_KEYS),
     Key(COMMON, "quant_type", "quant_type", _TYPES_2X),
-    Key(COMMON, "bit_num", "bit_num"),
     Key(COMMON, "min_quant_weight_size", "quant_weight_size", _THRESHOLD),
     Key(COMMON, "min_quant_weight_channel", "quant_weight_channel", _THRESHOLD),
     Key(COMMON, "skip_quant_node", "keep_float"),
-    Key(COMMON, "debug_info_save_path", "debug_info_save_path"),
-    Key(COMMON, "enable_encode", "enable_encode"),
     Key(COMMON, "workspace", note="not needed: large models are streamed"),
-    *_additions(COMMON, "keep_float", "layer_bits", "gain_gate", "mixed", "mean_error_threshold"),
-    Key(MIXED, "init_scale", kind=Real(0, 1, open_ends=True), refused=MIXED_BIT),
-    Key(MIXED, "auto_tune", kind=Switch(), refused=MIXED_BIT, harmless=(False,)),
-    Key(MIXED, "use_cv_data", kind=Switch(), refused=MIXED_BIT, harmless=(False,)),
-    Key(MIXED, "max_iterations", kind=Int(40, 65535), refused=MIXED_BIT),
+    Key(MIXED, "init_scale", type=Real(0, 1, open_ends=True), refused=MIXED_BIT),
+    Key(MIXED, "auto_tune", type=Switch(), refused=MIXED_BIT, harmless=(False,)),
+    Key(MIXED, "use_cv_data", type=Switch(), refused=MIXED_BIT, harmless=(False,)),
+    Key(MIXED, "max_iterations", type=Int(40, 65535), refused=MIXED_BIT),
     Key(FULL, "activation_quant_method", "activation_quant_method", Listed(_METHODS_2X, "METHOD,...")),
-    Key(FULL, "bias_correction", "bias_correction"),
-    Key(FULL, "per_channel", "per_channel"),
-    Key(FULL, "target_device", kind=_CPU_ONLY, refused=_NOT_CPU, harmless=("CPU", "DSP")),
-    Key(FULL, "smooth_alpha", kind=Real(), refused="activation smoothing is made for transformers on Ascend"),
-    Key(FULL, "enable_smooth_shift", kind=Switch(), refused="activation smoothing is not there", harmless=(False,)),
-    *_additions(FULL, "th_binnum", "dump_dist", "load_dist"),
-    Key(WEIGHT, "dequant_strategy", kind=Choice(("ON_THE_FLY",)),
+    Key(FULL, "target_device", type=_CPU_ONLY, refused=_NOT_CPU, harmless=("CPU", "DSP")),
+    Key(FULL, "smooth_alpha", type=Real(), refused="activation smoothing is made for transformers on Ascend"),
+    Key(FULL, "enable_smooth_shift", type=Switch(), refused="activation smoothing is not there", harmless=(False,)),
+    Key(WEIGHT, "dequant_strategy", type=Choice(("ON_THE_FLY",)),
         refused="is a matter of the runtime here: `benchmark --keepPacked` unpacks weights on the fly"),
-    Key(WEIGHT, "quant_strategy", kind=Choice(("MAX_MIN", "GPTQ")), refused="GPTQ is not there", harmless=("MAX_MIN",)),
-    Key(WEIGHT, "update_mindir", kind=Switch(), refused="belongs to .mindir files", harmless=(False,)),
-    Key(WEIGHT, "max_segments", kind=Int(), refused="belongs to decoding on Ascend", harmless=(1,)),
-    Key(WEIGHT, "per_channel", "per_channel"),
+    Key(WEIGHT, "quant_strategy", type=Choice(("MAX_MIN", "GPTQ")), refused="GPTQ is not there", harmless=("MAX_MIN",)),
+    Key(WEIGHT, "update_mindir", type=Switch(), refused="belongs to .mindir files", harmless=(False,)),
+    Key(WEIGHT, "max_segments", type=Int(), refused="belongs to decoding on Ascend", harmless=(1,)),
     Key(WEIGHT, "bias_correction", "weight_correction"),
-    Key(DATA, "calibrate_path", "calibrate_path"),
-    Key(DATA, "calibrate_size", "calibrate_size"),
-    *_additions(DATA, *_IMAGE_KEYS),
-    Key(DYNAMIC, "quant_strategy", kind=Choice(("ALWC", "ACWL")),
+    Key(DYNAMIC, "quant_strategy", type=Choice(("ALWC", "ACWL")),
         refused="ACWL (per-channel activations) is not there; ALWC is", harmless=("ALWC",)),
-    Key(TRANSFORM, "export_precision_mode", kind=Choice(("QUANT", "FLOAT32")),
+    Key(TRANSFORM, "export_precision_mode", type=Choice(("QUANT", "FLOAT32")),
         refused="models that come quantized are kept quantized", harmless=("QUANT",)),
     Key(REGISTRY, "disable_fusion", "optimize", Choice({"off": "general", "on": "none"})),
     Key(REGISTRY, "plugin_path", refused="plugins are C++ libraries for the other tool and cannot be loaded"),
     Key(REGISTRY, "fusion_blacklists", refused="names fusions of the other tool; see --skipPass for those of this one"),
 )  # fmt: skip
+
+KEYS: tuple[Key, ...] = (
+    *_OTHER_NAMES,
+    *(Key(section, name, name) for name, row in fields_of(ConvertOptions).items() for section in row.sections),
+)
 
 REFUSED_SECTIONS = {
     "micro_param": "C code generation for microcontrollers is not there",
@@ -160,9 +149,9 @@ REFUSED_SECTIONS = {
 
 def sections() -> dict[str, dict[str, Key]]:
     """Returns section → key name → key; the flat file is the section ""."""
-    table: dict[str, dict[str, Key]] = {}
+    table: dict[str, dict[str, Key]] = {section: {} for section in SECTIONS}
     for key in KEYS:
-        table.setdefault(key.section, {})[key.name] = key
+        table[key.section][key.name] = key
     return table
 
 
@@ -284,8 +273,8 @@ def _apply(key: Key, value: str, here: str, given: Given) -> None:
     """Checks one value and adds it to what is given."""
     row = key.row()
     origin = f"{here}: {key.name}={_short(value)}"
-    if not value and not (isinstance(row.kind, Choice) and "" in row.kind.words):
-        raise UsageError(f"{here}: {key.name} has no value", hint=f"{key.name}={row.kind.metavar}")
+    if not value and not (isinstance(row.type, Choice) and "" in row.type.words):
+        raise UsageError(f"{here}: {key.name} has no value", hint=f"{key.name}={row.type.metavar}")
     try:
         result = read_value(row, value, origin)
     except UsageError as error:
@@ -298,7 +287,7 @@ def _apply(key: Key, value: str, here: str, given: Given) -> None:
         return
     where = f"{here} {key.name}"
     if key.option in given.values and given.values[key.option] != result:
-        if not row.kind.joins:
+        if not row.joins:
             raise UsageError(f"{where} contradicts {given.origins[key.option]}")
         before = given.values[key.option]
         result = {**before, **result} if isinstance(result, dict) else tuple(dict.fromkeys((*before, *result)))
@@ -317,12 +306,12 @@ def markdown() -> str:
         lines += [f"### {title}", "", "| key | values | default | meaning |", "|---|---|---|---|"]
         for key in keys.values():
             row = key.row()
-            values = (row.kind.describe() or row.kind.metavar).replace("|", "\\|")
-            default = "" if row.default in (None, "", (), {}) else row.kind.show(row.default)
+            values = (row.type.describe() or row.type.metavar).replace("|", "\\|")
+            default = "" if row.default in (None, "", (), {}) else row.type.show(row.default)
             if not key.option and key.refused:
                 default, meaning = "", f"refused: {key.refused}"
                 if key.harmless:
-                    meaning += f" (accepted: {', '.join(row.kind.show(value) for value in key.harmless)})"
+                    meaning += f" (accepted: {', '.join(row.type.show(value) for value in key.harmless)})"
             else:
                 meaning = row.help
             lines.append(f"| `{key.name}` | `{values}` | {default} | {meaning.replace('|', chr(92) + '|')} |")

@@ -1,8 +1,9 @@
 # ruff: noqa: RUF009  (flag() makes a dataclass field: its call is the declaration)
 """Every option of a conversion: one dataclass behind `converter_lite` and `bitlite.convert`, one row per option.
 
-A row gives flag, Python keyword, kind and range, default, help and docs; `config.py` says which config-file key sets
-which option. Spellings: r1.x flags of MindSpore Lite first, 2.x and r0.x ones beside them.
+A row gives flag, Python keyword, type and range, default, help, docs, and the sections of a config file where its
+keyword is a key; `config.py` has the keys of other names. Spellings: r1.x flags of MindSpore Lite first, 2.x and r0.x
+ones beside them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ from ...converter.errors import DataError, OutputError, Setting, UsageError
 from ...quant.selectors import Selector, parse_selector
 from .checks import validate
 from .flags import Given, Row, as_flag, flag, help_page, merge, read_args, read_kwargs
-from .types import Choice, Int, Kind, Listed, Paired, PythonOnly, Real, Shape, Switch, Text
+from .types import Choice, Int, Listed, OptionType, Paired, PythonOnly, Real, Shape, Switch, Text
+
+# Sections of a config file; "" is the flat file of MindSpore Lite r1.x.
+FLAT = ""
+COMMON = "common_quant_param"
+MIXED = "mixed_bit_weight_quant_param"
+FULL = "full_quant_param"
+WEIGHT = "weight_quant_param"
+DATA = "data_preprocess_param"
+DYNAMIC = "dynamic_quant_param"
+TRANSFORM = "transform_quant_param"
+REGISTRY = "registry"
 
 MODEL, QUANT, CALIB, IMAGE, GRAPH, RUN = "Model", "Quantization", "Calibration", "Images", "Graph", "Run and report"
 
@@ -54,8 +66,8 @@ class Bits(Int):
         super().__init__(1, 16)
 
 
-class Selection(Kind):
-    """The kind of one selector, for `keepFloat` lists."""
+class Selection(OptionType):
+    """The type of one selector, for `keepFloat` lists."""
 
     metavar = "SELECTION"
 
@@ -196,6 +208,7 @@ class ConvertOptions:
         "bits of a quantized weight; PostTraining takes 1..8, DynamicQuant 8",
         group=QUANT,
         refused={0: MIXED_BIT},
+        sections=(COMMON,),
     )
     quant_weight_size: int = flag(
         "quantWeightSize",
@@ -214,22 +227,31 @@ class ConvertOptions:
         aliases=("convWeightQuantChannelThreshold",),
     )
     gain_gate: bool = flag(
-        "gainGate", Switch(on_off=True), True, "leave weights in float where the scales would eat the gain", group=QUANT
+        "gainGate",
+        Switch(on_off=True),
+        True,
+        "leave weights in float where the scales would eat the gain",
+        group=QUANT,
+        sections=(COMMON,),
     )
     fp16: bool = flag("fp16", Switch(on_off=True), False, "store the other float constants as float16", group=QUANT)
     keep_float: tuple[Selector, ...] = flag(
         "keepFloat",
-        Listed(Selection(), "WHAT,...", joins=True),
+        Listed(Selection(), "WHAT,..."),
         (),
         "parts to leave in float: name, /regex/, type:Op, 'from A to B', 'to A', 'from A'",
         group=QUANT,
+        sections=(FLAT, COMMON),
+        joins=True,
     )
     layer_bits: dict[str, int] = flag(
         "layerBits",
-        Paired(Bits(), "NAME:BITS,...", ",", named=True, joins=True),
+        Paired(Bits(), "NAME:BITS,...", ",", named=True),
         {},
         "bits of single layers, names as in keepFloat",
         group=QUANT,
+        sections=(FLAT, COMMON),
+        joins=True,
     )
     mixed: bool = flag(
         "mixed",
@@ -237,6 +259,7 @@ class ConvertOptions:
         False,
         "choose 2 to 8 bits for each layer on calibration data, to stay within meanErrorThreshold (WeightQuant)",
         group=QUANT,
+        sections=(FLAT, COMMON),
     )
     mean_error_threshold: float = flag(
         "meanErrorThreshold",
@@ -244,9 +267,16 @@ class ConvertOptions:
         0.04,
         "mean relative error of the outputs that mixed may cost",
         group=QUANT,
+        sections=(FLAT, COMMON),
     )
     per_channel: bool = flag(
-        "perChannel", Switch(), True, "one scale per output channel of a weight", group=QUANT, advanced=True
+        "perChannel",
+        Switch(),
+        True,
+        "one scale per output channel of a weight",
+        group=QUANT,
+        advanced=True,
+        sections=(FLAT, FULL, WEIGHT),
     )
     float_weights: str = flag(
         "floatWeights",
@@ -271,6 +301,7 @@ class ConvertOptions:
         "pack and compress weights; false only with 8 or 16 bits",
         group=QUANT,
         advanced=True,
+        sections=(COMMON,),
     )
     onnx_weights: str = flag(
         "onnxWeights",
@@ -288,9 +319,16 @@ class ConvertOptions:
         "directory of calibration samples of each input",
         group=CALIB,
         aliases=("imagePath",),
+        sections=(DATA,),
     )
     calibrate_size: int = flag(
-        "calibrateSize", _SIZE, 100, "number of calibration samples", group=CALIB, aliases=("batchCount",)
+        "calibrateSize",
+        _SIZE,
+        100,
+        "number of calibration samples",
+        group=CALIB,
+        aliases=("batchCount",),
+        sections=(DATA,),
     )
     calibration_data: Any = flag(
         "", PythonOnly(), None, "iterable of arrays, lists or dicts, or a function that returns one", group=CALIB
@@ -312,12 +350,25 @@ class ConvertOptions:
         "sequential",
         "correct the mean of each layer's output; lockstep is MindSpore Lite's way",
         group=CALIB,
+        sections=(FLAT, FULL),
     )
     th_binnum: int = flag(
-        "thBinnum", Int(512, 4096), 2048, "histogram bins of the threshold methods", group=CALIB, advanced=True
+        "thBinnum",
+        Int(512, 4096),
+        2048,
+        "histogram bins of the threshold methods",
+        group=CALIB,
+        advanced=True,
+        sections=(FLAT, FULL),
     )
     dump_dist: str = flag(
-        "dumpDist", Text("FILE"), "", "write the collected statistics as JSON", group=CALIB, advanced=True
+        "dumpDist",
+        Text("FILE"),
+        "",
+        "write the collected statistics as JSON",
+        group=CALIB,
+        advanced=True,
+        sections=(FLAT, FULL),
     )
     load_dist: str = flag(
         "loadDist",
@@ -326,9 +377,15 @@ class ConvertOptions:
         "read statistics written by dumpDist instead of running the model",
         group=CALIB,
         advanced=True,
+        sections=(FLAT, FULL),
     )
     debug_info_save_path: str = flag(
-        "debugInfoSavePath", Text("DIR"), "", "write per-layer tables (CSV and JSON) to this directory", group=CALIB
+        "debugInfoSavePath",
+        Text("DIR"),
+        "",
+        "write per-layer tables (CSV and JSON) to this directory",
+        group=CALIB,
+        sections=(FLAT, COMMON),
     )
 
     input_type: str = flag(
@@ -338,6 +395,7 @@ class ConvertOptions:
         "what the samples are; told from the files when not given",
         group=IMAGE,
         advanced=True,
+        sections=(FLAT, DATA),
     )
     image_to_format: str = flag(
         "imageToFormat",
@@ -346,23 +404,46 @@ class ConvertOptions:
         "channel order fed to the model",
         group=IMAGE,
         advanced=True,
+        sections=(FLAT, DATA),
     )
     normalize_mean: tuple[float, ...] = flag(
-        "normalizeMean", _CHANNELS, (), "subtracted per channel (of 0..255)", group=IMAGE, advanced=True
+        "normalizeMean",
+        _CHANNELS,
+        (),
+        "subtracted per channel (of 0..255)",
+        group=IMAGE,
+        advanced=True,
+        sections=(FLAT, DATA),
     )
     normalize_std: tuple[float, ...] = flag(
-        "normalizeStd", _CHANNELS, (), "divisor per channel", group=IMAGE, advanced=True
+        "normalizeStd", _CHANNELS, (), "divisor per channel", group=IMAGE, advanced=True, sections=(FLAT, DATA)
     )
-    resize_width: int | None = flag("resizeWidth", _SIZE, None, "width after resizing", group=IMAGE, advanced=True)
-    resize_height: int | None = flag("resizeHeight", _SIZE, None, "height after resizing", group=IMAGE, advanced=True)
+    resize_width: int | None = flag(
+        "resizeWidth", _SIZE, None, "width after resizing", group=IMAGE, advanced=True, sections=(FLAT, DATA)
+    )
+    resize_height: int | None = flag(
+        "resizeHeight", _SIZE, None, "height after resizing", group=IMAGE, advanced=True, sections=(FLAT, DATA)
+    )
     resize_method: str = flag(
-        "resizeMethod", Choice(("LINEAR", "NEAREST", "CUBIC")), "LINEAR", "interpolation", group=IMAGE, advanced=True
+        "resizeMethod",
+        Choice(("LINEAR", "NEAREST", "CUBIC")),
+        "LINEAR",
+        "interpolation",
+        group=IMAGE,
+        advanced=True,
+        sections=(FLAT, DATA),
     )
     center_crop_width: int | None = flag(
-        "centerCropWidth", _SIZE, None, "width cut from the centre, after resizing", group=IMAGE, advanced=True
+        "centerCropWidth",
+        _SIZE,
+        None,
+        "width cut from the centre, after resizing",
+        group=IMAGE,
+        advanced=True,
+        sections=(FLAT, DATA),
     )
     center_crop_height: int | None = flag(
-        "centerCropHeight", _SIZE, None, "height cut from the centre", group=IMAGE, advanced=True
+        "centerCropHeight", _SIZE, None, "height cut from the centre", group=IMAGE, advanced=True, sections=(FLAT, DATA)
     )
 
     optimize: str = flag(
@@ -377,7 +458,7 @@ class ConvertOptions:
         },
     )
     skip_pass: tuple[str, ...] = flag(
-        "skipPass", Listed(Text("PASS"), joins=True), (), "passes to leave out, by name", group=GRAPH
+        "skipPass", Listed(Text("PASS")), (), "passes to leave out, by name", group=GRAPH, joins=True
     )
     dump_ir: str = flag("dumpIR", Text("DIR"), "", "write the graph as text before and after each pass", group=GRAPH)
 
@@ -481,7 +562,7 @@ class ConvertOptions:
                 continue
             value = getattr(self, f.name)
             if value != row.default:
-                shown[f.name] = row.kind.show(value)
+                shown[f.name] = row.type.show(value)
         return shown
 
 
@@ -490,9 +571,9 @@ def flag_of(setting: Setting) -> str:
     return as_flag(ConvertOptions, setting)
 
 
-def _off(name: str, default: Any, reason: str, kind: Any = None, **row: Any) -> Row:
+def _off(name: str, default: Any, reason: str, option_type: OptionType | None = None, **row: Any) -> Row:
     """A flag of MindSpore Lite that bitlite knows and refuses unless it has its default."""
-    return Row(name, kind or Text(), default, "", refused={...: reason}, **row)
+    return Row(name, option_type or Text(), default, "", refused={...: reason}, **row)
 
 
 REFUSED: tuple[Row, ...] = (

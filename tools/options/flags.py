@@ -18,7 +18,7 @@ from typing import Any
 
 from ...converter.errors import Setting, UsageError
 from ...converter.text import nearest
-from .types import Kind, PythonOnly, Switch
+from .types import OptionType, PythonOnly, Switch
 
 _STEP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -27,14 +27,16 @@ _STEP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 class Row:
     """What is known of one flag.
 
-    name: as typed after `--`; "" for a value that only Python can give. aliases: spellings of other versions.
+    name: as typed after `--`; "" for a value that only Python can give. type: how its value is read.
+    aliases: spellings of other versions.
     refused: value → reason, for values (or, under the key ..., every value but `harmless`) that bitlite does not do.
     bare: text taken when the flag stands without a value (None: a value is needed).
-    advanced: shown by `--help=all` only. keys: the config-file keys that set it, filled in for help and docs.
+    advanced: shown by `--help=all` only. sections: those of the config file where a key of the Python name sets it.
+    joins: what flags and config file give is put together; else a flag wins over the file.
     """
 
     name: str
-    kind: Kind
+    type: OptionType
     default: Any
     help: str
     group: str = ""
@@ -43,6 +45,8 @@ class Row:
     bare: str | None = None
     advanced: bool = False
     required: bool = False
+    sections: tuple[str, ...] = ()
+    joins: bool = False
 
     @property
     def field(self) -> str:
@@ -61,11 +65,11 @@ class Row:
         return "" if value == self.default else self.refused.get(..., "")
 
 
-def flag(name: str, kind: Kind, default: Any, help: str, **row: Any) -> Any:
+def flag(name: str, option_type: OptionType, default: Any, help: str, **row: Any) -> Any:
     """Declares a dataclass field that is also the row of a flag; see `Row` for the keywords."""
-    if isinstance(kind, Switch) and "bare" not in row:
+    if isinstance(option_type, Switch) and "bare" not in row:
         row["bare"] = "true"
-    made = Row(name, kind, default, help, **row)
+    made = Row(name, option_type, default, help, **row)
     if isinstance(default, (dict, list)):
         return field(default_factory=lambda: type(default)(default), metadata={"row": made})
     return field(default=default, metadata={"row": made})
@@ -91,7 +95,7 @@ def as_flag(options: type, setting: Setting) -> str:
     row = fields_of(options)[setting.name]
     if setting.value is None:
         return f"--{row.name}"
-    return f"--{row.name}={setting.value if isinstance(setting.value, str) else row.kind.show(setting.value)}"
+    return f"--{row.name}={setting.value if isinstance(setting.value, str) else row.type.show(setting.value)}"
 
 
 @dataclass
@@ -173,27 +177,26 @@ def _unknown_flag(word: str, spelling: str, table: Mapping[str, Any]) -> UsageEr
 def _value_from(rest: list[str], word: str, row: Row) -> str:
     """Takes the value that follows the flag as its own argument, or what the bare flag means."""
     follows = rest[0] if rest and not rest[0].startswith("--") else None
-    if isinstance(row.kind, Switch) and follows is not None and follows.lower() not in Switch.words:
+    if isinstance(row.type, Switch) and follows is not None and follows.lower() not in Switch.words:
         follows = None
     if follows is not None:
         return rest.pop(0)
     if row.bare is None:
-        hint = f"{word}={row.kind.metavar}"
+        hint = f"{word}={row.type.metavar}"
         raise UsageError(f"{word} needs a value", hint=hint)
     return row.bare
 
 
-def read_value(row: Row, text: Any, origin: str, kind: Kind | None = None) -> Any:
+def read_value(row: Row, text: Any, origin: str) -> Any:
     """Parses text, or checks a Python value, by the row; `origin` starts the error line.
 
     Raises:
         UsageError: the value is wrong or refused.
     """
-    kind = kind or row.kind
     try:
         value = _refusable(row, text)
         if value is None:
-            value = kind.parse(text) if isinstance(text, str) else kind.check(text)
+            value = row.type.parse(text) if isinstance(text, str) else row.type.check(text)
     except ValueError as error:
         raise UsageError(f"{origin}: {error}") from None
     reason = row.refuse(value)
@@ -203,7 +206,7 @@ def read_value(row: Row, text: Any, origin: str, kind: Kind | None = None) -> An
 
 
 def _refusable(row: Row, text: Any) -> Any:
-    """Returns a refused value before its kind calls it out of range: bits 0 is a feature, not a typing error."""
+    """Returns a refused value before its type calls it out of range: bits 0 is a feature, not a typing error."""
     if isinstance(text, bool):
         return None
     for known in row.refused:
@@ -238,12 +241,12 @@ def merge(options: type, first: Given, second: Given) -> Given:
     for name, value in second.values.items():
         if name not in merged.values:
             merged.add(name, value, second.origins[name])
-        elif table[name].kind.joins:
+        elif table[name].joins:
             mine = merged.values[name]
             joined = {**value, **mine} if isinstance(mine, dict) else tuple(dict.fromkeys((*mine, *value)))
             merged.values[name] = joined
         elif merged.values[name] != value:
-            show = table[name].kind.show
+            show = table[name].type.show
             taken, left = f"{first.origins[name]}={show(merged.values[name])}", f"{second.origins[name]}={show(value)}"
             merged.notes.append(f"{taken} is taken, and not {left}")
     return merged
@@ -290,7 +293,7 @@ def markdown(options: type, keys_of: Mapping[str, Sequence[str]] | None = None, 
         for row in rows:
             name = f"`--{row.name}`" if row.name else f"`{_python_name(options, row)}=` (Python)"
             names = name + "".join(f", `--{alias}`" for alias in row.aliases)
-            cells = [names, _cell(row.kind.describe() or row.kind.metavar), _cell(_default(row))]
+            cells = [names, _cell(row.type.describe() or row.type.metavar), _cell(_default(row))]
             if keys_of is not None:
                 cells.append(", ".join(f"`{key}`" for key in keys_of.get(_python_name(options, row), ())))
             cells.append(row.help.replace("|", "\\|"))
@@ -313,14 +316,14 @@ def _cell(text: str) -> str:
 
 
 def _default(row: Row) -> str:
-    if isinstance(row.kind, PythonOnly) or row.default in ("", (), {}, None):
+    if isinstance(row.type, PythonOnly) or row.default in ("", (), {}, None):
         return ""
-    return row.kind.show(row.default)
+    return row.type.show(row.default)
 
 
 def _head_value(row: Row) -> str:
     """Returns what stands after the flag in the help page; long value lists stand in the text instead."""
-    metavar = row.kind.metavar
+    metavar = row.type.metavar
     if metavar.startswith("[="):
         return metavar
     return f"={metavar}" if len(metavar) <= 12 else ""
@@ -328,7 +331,7 @@ def _head_value(row: Row) -> str:
 
 def _sentence(row: Row) -> str:
     facts = []
-    values = row.kind.describe()
+    values = row.type.describe()
     if values and not _head_value(row).endswith(values):
         facts.append(values.replace("|", " | ") if len(values) > 40 else values)
     if row.required:

@@ -1,7 +1,7 @@
-"""Kinds of option values: how each is read from text, checked when it comes from Python, and described to a user.
+"""Types of option values: how each is read from text, checked when it comes from Python, and described to a user.
 
-A kind raises ValueError with the end of a sentence ("must be an integer in 1..16"); `flags.py` and `config.py` put the
-flag or the file and line in front. Nothing heavy is imported here: this is on the path of `--help`.
+A type raises ValueError with the end of a sentence ("must be an integer in 1..16"); who reads the value puts in front
+where it was given. Nothing heavy is imported here: this is on the path of the help page.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from typing import Any, ClassVar
 from ...converter.text import nearest, unquote
 
 
-class Kind:
-    """Base: `parse` takes text from a command line or a file, `check` takes a Python value."""
+class OptionType:
+    """Base: `parse` takes text, `check` takes a Python value."""
 
     metavar = "VALUE"
-    joins = False  # values of a flag and of a config file are put together rather than compared
 
     def parse(self, text: str) -> Any:
         return self.check(text)
@@ -40,7 +39,7 @@ class Kind:
         raise ValueError(f"cannot be a {type(value).__name__} ({value!r})")
 
 
-class Text(Kind):
+class Text(OptionType):
     """Any text; from Python also a path."""
 
     def __init__(self, metavar: str = "TEXT") -> None:
@@ -56,8 +55,8 @@ class Text(Kind):
         return value
 
 
-class Switch(Kind):
-    """true or false, also on/off, any letter case. Without a value the flag means true."""
+class Switch(OptionType):
+    """true or false, also on/off, any letter case."""
 
     metavar = "true|false"
     words: ClassVar = {
@@ -94,7 +93,7 @@ class Switch(Kind):
         return self.metavar.split("|")[0 if value else 1]
 
 
-class Int(Kind):
+class Int(OptionType):
     """An integer in [lo, hi]; None leaves that side open."""
 
     metavar = "N"
@@ -133,7 +132,7 @@ class Int(Kind):
         return f"{self.lo}..{self.hi}"
 
 
-class Real(Kind):
+class Real(OptionType):
     """A finite number in [lo, hi], or in (lo, hi) when `open_ends`."""
 
     metavar = "X"
@@ -171,7 +170,7 @@ class Real(Kind):
         return f"{value:g}"
 
 
-class Choice(Kind):
+class Choice(OptionType):
     """One of a few words, in their own letter case first and any case second.
 
     Args:
@@ -208,14 +207,14 @@ class Choice(Kind):
         return next((word for word, known in self.words.items() if known == value), str(value))
 
 
-class Listed(Kind):
-    """A comma list of another kind, kept as a tuple; single quotes protect a comma, brackets around it are dropped.
+class Listed(OptionType):
+    """A comma list of another type, kept as a tuple; single quotes protect a comma, brackets around it are dropped.
 
     `item` parses one element; `length` fixes the number of elements (several allowed lengths as a tuple).
     """
 
-    def __init__(self, item: Kind, metavar: str = "", *, joins: bool = False, length: tuple[int, ...] = ()) -> None:
-        self.item, self.joins, self.length = item, joins, length
+    def __init__(self, item: OptionType, metavar: str = "", *, length: tuple[int, ...] = ()) -> None:
+        self.item, self.length = item, length
         self.metavar = metavar or f"{item.metavar},..."
 
     def parse(self, text: str) -> tuple[Any, ...]:
@@ -265,17 +264,17 @@ class Shape(Listed):
         return shape
 
 
-class Paired(Kind):
+class Paired(OptionType):
     """`name:value` pairs, kept as a dict. A pair splits at its last colon; a pair without one is keyed by its position.
 
     Args:
-        value: kind of the right side.
+        value: type of the right side.
         separator: between pairs; `other` is one more separator that old tools used between unnamed values.
         named: every pair needs a name (else a bare value is taken for the input at that position).
     """
 
-    def __init__(self, value: Kind, metavar: str, separator: str, *, named: bool = False, joins: bool = False) -> None:
-        self.value, self.metavar, self.separator, self.named, self.joins = value, metavar, separator, named, joins
+    def __init__(self, value: OptionType, metavar: str, separator: str, *, named: bool = False) -> None:
+        self.value, self.metavar, self.separator, self.named = value, metavar, separator, named
 
     def parse(self, text: str) -> dict[str | int, Any]:
         pairs: dict[str | int, Any] = {}
@@ -314,8 +313,8 @@ class Paired(Kind):
         return self.separator.join(pairs)
 
 
-class PythonOnly(Kind):
-    """A value that only Python code can give, such as an iterable of arrays; it has no flag."""
+class PythonOnly(OptionType):
+    """A value that only Python code can give, such as an iterable of arrays."""
 
     def check(self, value: Any) -> Any:
         return value

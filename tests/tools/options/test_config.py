@@ -217,7 +217,7 @@ def check(data):
     table = fields_of(ConvertOptions)
     for name, value in given.values.items():
         row = table[name]
-        assert row.kind.check(value) == value
+        assert row.type.check(value) == value
 
 
 PIECES = [key.name.encode() for key in KEYS] + [f"[{name}]".encode() for name in (*sections(), *REFUSED_SECTIONS)]

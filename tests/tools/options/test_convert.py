@@ -36,7 +36,7 @@ def test_no_spelling_means_two_flags():
 def test_defaults_pass_their_own_rows():
     for row in rows_of(ConvertOptions):
         if row.name and row.default not in (None, (), {}, ""):
-            assert row.kind.parse(row.kind.show(row.default)) == row.default
+            assert row.type.parse(row.type.show(row.default)) == row.default
 
 
 def test_both_ways_to_write_a_value():

@@ -1,0 +1,74 @@
+"""The options of quantization as the settings of what quantizes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from inspect import signature
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...converter.errors import UsageError
+from ...converter.ir import Graph, Node
+from ...quant.selection import select
+from ...quant.selectors import parse_selector
+from ...quant.weights.weight_quant import WeightSettings
+from .convert import ConvertOptions
+from .flags import fields_of
+
+if TYPE_CHECKING:
+    from ...quant.calibrate.statistics import Statistics
+    from ...quant.ptq.post_training import Settings
+
+T = TypeVar("T")
+
+
+def settings_of(settings: Callable[..., T], options: ConvertOptions, **others: Any) -> T:
+    """Builds settings: a field takes the option of its name, `others` are those that differ."""
+    named = fields_of(ConvertOptions).keys() & signature(settings).parameters.keys()
+    return settings(**({name: getattr(options, name) for name in named} | others))
+
+
+def weight_settings(options: ConvertOptions, **others: Any) -> WeightSettings:
+    """How weights become codes; `others` are the fields that do not follow from the options alone."""
+    told = {
+        "bits": options.bit_num,
+        "min_size": options.quant_weight_size,
+        "min_channels": options.quant_weight_channel,
+        "layer_bits": tuple(options.layer_bits.items()),
+    }
+    return settings_of(WeightSettings, options, **told | others)
+
+
+def post_training_settings(graph: Graph, options: ConvertOptions, statistics: Statistics | None) -> Settings:
+    """How PostTraining quantizes `graph`. Raises UsageError where a selection names nothing of it, or too many bits."""
+    from ...quant.ptq.post_training import Settings
+
+    stored = None
+    if options.float_weights == "int8":
+        # Symmetric, without corrections: what every format can say.
+        stored = weight_settings(options, bits=8, keep_float=(), layer_bits=(), container="tflite")
+    return settings_of(
+        Settings,
+        options,
+        methods=options.activation_quant_method,
+        bits=options.bit_num,
+        layer_bits=_bits_by_node(graph, options),
+        kept=frozenset(select(graph, options.keep_float)),
+        input_type=options.input_data_type,
+        output_type=options.output_data_type,
+        bins=options.th_binnum,
+        threads=options.threads or os.cpu_count() or 1,
+        statistics=statistics,
+        pairs="ONNX" in options.output_format and options.onnx_weights == "auto",
+        measure=bool(options.debug_info_save_path or options.report),
+        float_weights=stored,
+    )
+
+
+def _bits_by_node(graph: Graph, options: ConvertOptions) -> dict[Node, int]:
+    bits_by_node: dict[Node, int] = {}
+    for text, bits in options.layer_bits.items():
+        if bits > 8:
+            raise UsageError(f"{options.where('layer_bits')}: {text}:{bits} in an int8 model", hint="1 to 8")
+        bits_by_node |= dict.fromkeys(select(graph, (parse_selector(text),)), bits)
+    return bits_by_node
