@@ -47,7 +47,7 @@ class Builder:
         self.narrow: dict[Tensor, int] = {}
 
     def name(self, wish: str) -> str:
-        """A tensor name: `wish`, or `wish_1`, … when it is taken; reserved from now on."""
+        """A tensor name: `wish`, with a number when it is taken; reserved from now on."""
         return _reserve(self._tensors, wish)
 
     def rename(self, old: str, wish: str) -> str:

@@ -110,7 +110,7 @@ class Op:
         kernel: the native step, None when the reference runs it.
         const_inputs: input index → attribute under which the native step takes that input's constant value as a list;
             where it is not constant the reference runs.
-        permute: how a transposition of the data moves through, see `passes/transposes.py`; None when it cannot.
+        permute: how a transposition of the data moves through, see `passes/permuted_nodes.py`; None when it cannot.
         foldable: may be computed while converting when all inputs are constants.
         known_value: the outputs' values where types alone decide them (Shape of a static tensor), else None.
         integer: the reference for stored integers, `function(node, arrays) → arrays`, or None where the generic meaning

@@ -120,7 +120,7 @@ class Writing:
         raise UnsupportedError(f"{node.name} ({node.op}): {reason}; cannot be written to {self.container}", hint=hint)
 
     def name(self, wish: str) -> str:
-        """A name that nothing in the file has: `wish`, or `wish_1`, …"""
+        """A name that nothing in the file has: `wish`, with a number when it is taken."""
         name = wish
         if name in self._taken:
             name = next(n for k in itertools.count(1) if (n := f"{wish}_{k}") not in self._taken)

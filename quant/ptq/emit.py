@@ -1,7 +1,7 @@
 """The float graph rewritten as an integer one: casts, int8 tensors, int8 weights, int32 biases.
 
-The rewritten graph is complete and runs; what corrects it (`weights`, `bias_correction`) only replaces the data of its
-constants.
+The rewritten graph is complete and runs; what corrects it (`rounding.py`, `bias_correction.py`) only replaces the data
+of its constants.
 """
 
 from __future__ import annotations

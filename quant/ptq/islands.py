@@ -4,9 +4,9 @@ Every figure is a whole run on samples: the share of the worst output's energy t
 float. Errors of operators add up like noise as long as they are small; where one has destroyed an output, nothing is
 seen of the others. So there are two steps:
 
-* `_faults`, from the last operator to the first: a stretch joins the int8 ones behind it unless it takes a tenth of
+* `faults`, from the last operator to the first: a stretch joins the int8 ones behind it unless it takes a tenth of
   the output's energy; then its halves are looked at, and a single operator that does stays in float.
-* `_improve`: the stretches whose return to float gives most, halved as long as trials are left, and of those the ones
+* `improve`: the stretches whose return to float gives most, halved as long as trials are left, and of those the ones
   that give most for their work, until the goal is met.
 
 Trials are bounded by their number, never by a clock: the same graph and samples give the same islands.
