@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "kernels/line_step.h"
+#include "kernels/common/line_step.h"
 
 namespace bitlite {
 namespace {

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "cpu.h"
-#include "kernels/kernels.h"
+#include "kernels/common/kernels.h"
 
 namespace bitlite {
 namespace {

@@ -1,6 +1,6 @@
 // What an operator's kernel file needs to become part of a program: the description of a step, the
 // plan-time context, and the Step that the runtime calls. A new operator is one row in ops.def and
-// one file in kernels/.
+// one file in kernels/<family>/.
 #pragma once
 
 #include <atomic>

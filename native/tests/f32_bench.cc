@@ -3,9 +3,9 @@
 #include <cstring>
 #include <random>
 
-#include "../kernels/gemm_pack.h"
-#include "../kernels/kernels.h"
 #include "benching.h"
+#include "kernels/common/kernels.h"
+#include "kernels/gemm_f32/gemm_pack.h"
 #include "rows.h"
 
 namespace bitlite {

@@ -9,8 +9,8 @@
 #include <numeric>
 #include <set>
 
-#include "../kernels/gemm_pack.h"
-#include "../kernels/kernels.h"
+#include "kernels/common/kernels.h"
+#include "kernels/gemm_f32/gemm_pack.h"
 #include "rows.h"
 #include "testing.h"
 

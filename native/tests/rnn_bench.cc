@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "../cpu.h"
-#include "../runtime.h"
 #include "benching.h"
+#include "cpu.h"
+#include "runtime.h"
 
 namespace bitlite {
 namespace {

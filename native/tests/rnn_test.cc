@@ -5,10 +5,10 @@
 #include <limits>
 #include <vector>
 
-#include "../cpu.h"
-#include "../kernels/kernels.h"
-#include "../runtime.h"
+#include "cpu.h"
+#include "kernels/common/kernels.h"
 #include "rows.h"
+#include "runtime.h"
 #include "testing.h"
 
 namespace bitlite {

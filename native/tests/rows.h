@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "../cpu.h"
-#include "../kernels/kernels.h"
+#include "cpu.h"
+#include "kernels/common/kernels.h"
 
 namespace bitlite {
 

@@ -1,15 +1,15 @@
 // Planning, the thread pool and programs that run at the same time; meant for the sanitizers too.
-#include "../runtime.h"
+#include "runtime.h"
 
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <thread>
 
-#include "../arena.h"
-#include "../thread_pool.h"
+#include "arena.h"
 #include "rows.h"
 #include "testing.h"
+#include "thread_pool.h"
 
 namespace bitlite {
 namespace {

@@ -3,11 +3,11 @@
 #include <cstring>
 #include <memory>
 
-#include "../kernels/kernels.h"
-#include "../kernels/layer_s8.h"
-#include "../runtime.h"
 #include "benching.h"
+#include "kernels/common/kernels.h"
+#include "kernels/gemm_s8/layer_s8.h"
 #include "rows.h"
+#include "runtime.h"
 
 namespace bitlite {
 namespace {

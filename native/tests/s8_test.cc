@@ -4,11 +4,11 @@
 #include <cstring>
 #include <memory>
 
-#include "../kernels/kernels.h"
-#include "../kernels/layer_s8.h"
-#include "../requant.h"
-#include "../runtime.h"
+#include "kernels/common/kernels.h"
+#include "kernels/gemm_s8/layer_s8.h"
+#include "requant.h"
 #include "rows.h"
+#include "runtime.h"
 #include "testing.h"
 
 namespace bitlite {

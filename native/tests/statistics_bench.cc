@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "../kernels/kernels.h"
 #include "benching.h"
+#include "kernels/common/kernels.h"
 #include "rows.h"
 
 namespace bitlite {

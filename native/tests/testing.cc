@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "../cpu.h"
+#include "cpu.h"
 
 namespace bitlite {
 namespace testing {

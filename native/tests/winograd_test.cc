@@ -5,7 +5,7 @@
 #include <memory>
 #include <random>
 
-#include "../kernels/kernels.h"
+#include "kernels/common/kernels.h"
 #include "rows.h"
 #include "testing.h"
 

@@ -1,0 +1,137 @@
+// Rows lie in pairs, widened to int16, so that vpmaddwd takes two taps of a
+// channel at once. Up to 4 outputs of 16 channels share the loads of their
+// weights.
+#include <immintrin.h>
+
+#include "depthwise_s8.h"
+#include "kernels/common/fixed_s8_ymm.inc"
+
+namespace bitlite {
+namespace {
+
+constexpr int kBlock = 16, kOutputs = 4;
+
+int Column(int i) { return i; }
+
+inline __m256i LoadAt(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+
+struct Bounds {
+  __m256i zero_point, low, high;
+};
+
+// An output's 16 values, rounded, as int16: channels 0..3 and 8..11, then the
+// others.
+inline __m256i Rounded(const DepthwiseS8Row& t, const __m256i (&acc)[2]) {
+  if (t.fixed.mantissa != nullptr) {
+    return _mm256_packs_epi32(Rescale(acc[0], t.fixed, 0), Rescale(acc[1], t.fixed, 8));
+  }
+  __m256i q[2];
+#pragma GCC unroll 2
+  for (int v = 0; v < 2; ++v) {
+    q[v] = _mm256_cvtps_epi32(
+        _mm256_mul_ps(_mm256_cvtepi32_ps(acc[v]), _mm256_loadu_ps(t.multiplier + v * 8)));
+  }
+  return _mm256_packs_epi32(q[0], q[1]);
+}
+
+inline void StoreCodes(int8_t* y, __m128i codes, int n) {
+  if (n == kBlock) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y), codes);
+  } else {
+    alignas(16) int8_t part[kBlock];
+    _mm_store_si128(reinterpret_cast<__m128i*>(part), codes);
+    for (int c = 0; c < n; ++c) y[c] = part[c];
+  }
+}
+
+// Outputs [o, o + N).
+template <int N>
+inline void Outputs(const DepthwiseS8Row& t, const Bounds& bounds, int64_t o) {
+  __m256i acc[N][2];
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) {
+    acc[i][0] = LoadAt(t.bias);
+    acc[i][1] = LoadAt(t.bias + 8);
+  }
+  const uint8_t* x = t.x + o * t.x_step;
+  const int16_t* w = static_cast<const int16_t*>(t.w);
+  for (int g = 0; g < t.groups; ++g, w += 32) {
+    const uint8_t* p = x + t.taps[g];
+    const __m256i w0 = LoadAt(w), w1 = LoadAt(w + 16);
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i, p += t.x_step) {
+      acc[i][0] = _mm256_add_epi32(acc[i][0], _mm256_madd_epi16(LoadAt(p), w0));
+      acc[i][1] = _mm256_add_epi32(acc[i][1], _mm256_madd_epi16(LoadAt(p + 32), w1));
+    }
+  }
+  if (t.acc != nullptr) {
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.acc + (o + i) * kBlock), acc[i][0]);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.acc + (o + i) * kBlock + 8), acc[i][1]);
+    }
+    return;
+  }
+  __m256i rounded[N];
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) {
+    rounded[i] = _mm256_adds_epi16(Rounded(t, acc[i]), bounds.zero_point);
+  }
+  int8_t* y = t.y[0] + o * t.y_step;
+  const int n = t.n;
+  const int64_t step = t.y_step;
+#pragma GCC unroll 2
+  for (int i = 0; i < N; i += 2) {
+    const __m256i mixed = _mm256_packs_epi16(rounded[i], rounded[i + 1 < N ? i + 1 : i]);
+    const __m256i both =
+        _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    const __m256i codes = _mm256_min_epi8(_mm256_max_epi8(both, bounds.low), bounds.high);
+    StoreCodes(y + i * step, _mm256_castsi256_si128(codes), n);
+    if (i + 1 < N) StoreCodes(y + (i + 1) * step, _mm256_extracti128_si256(codes, 1), n);
+  }
+}
+
+void Row(const DepthwiseS8Row& t) {
+  const Bounds bounds = {_mm256_set1_epi16(static_cast<int16_t>(t.zero_point)),
+                         _mm256_set1_epi8(static_cast<int8_t>(t.qmin)),
+                         _mm256_set1_epi8(static_cast<int8_t>(t.qmax))};
+  int64_t o = 0;
+  for (; o + kOutputs <= t.outputs; o += kOutputs) Outputs<kOutputs>(t, bounds, o);
+  if (t.outputs - o >= 2) {
+    Outputs<2>(t, bounds, o);
+    o += 2;
+  }
+  if (o < t.outputs) Outputs<1>(t, bounds, o);
+}
+
+inline __m128i Codes(const int8_t* src, int n, __m128i padding) {
+  if (src == nullptr) return padding;
+  if (n == kBlock) return _mm_loadu_si128(reinterpret_cast<const __m128i*>(src));
+  alignas(16) int8_t part[kBlock] = {};
+  for (int c = 0; c < n; ++c) part[c] = src[c];
+  return _mm_load_si128(reinterpret_cast<const __m128i*>(part));
+}
+
+void LoadPair(uint8_t* dst, const int8_t* first, const int8_t* second, int64_t src_step,
+              int64_t pixels, int n, int32_t padding) {
+  const __m128i outside = _mm_set1_epi8(static_cast<int8_t>(padding));
+  for (int64_t i = 0; i < pixels; ++i, dst += 4 * kBlock) {
+    const __m128i a = Codes(first, n, outside), b = Codes(second, n, outside);
+    __m256i* to = reinterpret_cast<__m256i*>(dst);
+    _mm256_storeu_si256(to, _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(a, b)));
+    _mm256_storeu_si256(to + 1, _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(a, b)));
+    if (first != nullptr) first += src_step;
+    if (second != nullptr) second += src_step;
+  }
+}
+
+}  // namespace
+
+const DepthwiseS8Kernel& depthwise_s8_avx2() {
+  static constexpr DepthwiseS8Kernel kKernel = {kBlock,  2,      ActForm::kS16, true,    false,
+                                                1,       Column, Row,           nullptr, nullptr,
+                                                nullptr, 2,      LoadPair,      0.1,     0.04};
+  return kKernel;
+}
+
+}  // namespace bitlite

@@ -1,0 +1,259 @@
+// conv on int8: an implicit GEMM. A band of output rows is computed from a copy of its input rows
+// in the kernels' form with the padding written out (padding has the value of the zero point, so
+// that it adds nothing); every kernel row is then one run of kw * C activations. A 1x1 kernel
+// copies the pixels it needs. Bands fit the cache, so the copy costs one read of the input.
+#include <algorithm>
+#include <cstring>
+
+#include "dynamic_s8.h"
+#include "kernels/winograd_s8/winograd_step_s8.h"
+#include "layer_s8.h"
+#include "spatial_s8.h"
+
+namespace bitlite {
+namespace {
+
+constexpr int64_t kBandBytes = 96 * 1024;
+
+class ConvS8 final : public Step {
+ public:
+  ConvS8(const StepSpec& spec, PlanContext& plan, const ConvGeometry& g, const OutputS8& out);
+  void Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept override;
+
+ private:
+  void CopyBand(const int8_t* x, const PaddingS8& padding, int64_t first_row, int64_t rows,
+                uint8_t* image) const noexcept;
+  void CopyPixels(const int8_t* x, int64_t first, int64_t pixels, uint8_t* image) const noexcept;
+
+  const GemmS8Kernel& kernel_;
+  ConvGeometry g_;
+  std::vector<LayerS8> layers_;  // by group
+  std::vector<int32_t> segments_;
+  PaddingS8 padding_;
+  DynamicInput input_;
+  bool pointwise_, has_residual_, dynamic_;
+  int64_t image_w_;      // columns of the padded image
+  int64_t pixel_bytes_;  // of an input pixel in the kernel's form
+  int64_t band_rows_,
+      bands_;       // output rows, or pixels when pointwise, of a band; bands of an image
+  int64_t chunks_;  // parts of a band by output channels
+  int64_t row_pointer_bytes_, sum_bytes_;
+};
+
+ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g, const OutputS8& out)
+    : kernel_(SelectGemmS8(plan.isa)), g_(g) {
+  const TensorSpec& x = plan.In(0);
+  const TensorSpec& w = plan.In(1);
+  const int64_t group_in = g.c / g.group, group_out = g.o / g.group;
+  const int64_t act_bytes = kernel_.act_bytes();
+  dynamic_ = x.dtype == DType::kF32;
+  has_residual_ = out.residual;
+  pointwise_ = g.kh == 1 && g.kw == 1 && g.pad_top == 0 && g.pad_left == 0 &&
+               (g.oh - 1) * g.stride_h < g.h && (g.ow - 1) * g.stride_w < g.w;
+  pixel_bytes_ = g.c * act_bytes;
+  image_w_ = pointwise_ ? 0 : (g.ow - 1) * g.stride_w + (g.kw - 1) * g.dilation_w + 1;
+
+  int64_t segment_count = g.kh, segment_length = g.kw * group_in;
+  if (g.group > 1 || (g.dilation_w > 1 && g.kw > 1)) {
+    segment_count = g.kh * g.kw;
+    segment_length = group_in;
+  }
+  for (int64_t s = 0; s < segment_count; ++s) {
+    const int64_t ky = segment_count == g.kh ? s : s / g.kw;
+    const int64_t kx = segment_count == g.kh ? 0 : s % g.kw;
+    const int64_t pixel = ky * g.dilation_h * image_w_ + kx * g.dilation_w;
+    Require(pixel * pixel_bytes_ < INT32_MAX, "the padded image is too large");
+    segments_.push_back(static_cast<int32_t>(pixel * pixel_bytes_));
+  }
+
+  // Bands: of a size for the cache, and as many as there are threads; else channels are split.
+  const int64_t lines = pointwise_ ? g.batch * g.oh * g.ow : g.oh;
+  const int64_t images = pointwise_ ? 1 : g.batch;
+  const int64_t line_bytes =
+      std::max<int64_t>(1, pointwise_ ? pixel_bytes_ : g.stride_h * image_w_ * pixel_bytes_);
+  bands_ = CeilDiv(lines, std::max<int64_t>(1, kBandBytes / line_bytes));
+  chunks_ = 1;
+  const double macs = static_cast<double>(g.batch * g.oh * g.ow * g.o) * g.kh * g.kw * group_in;
+  cost_ns = macs / kernel_.macs_per_ns + static_cast<double>(g.batch * g.oh * g.ow * g.o) / 20;
+  if (plan.threads > 1) {
+    const int64_t parts = ItemsWanted(cost_ns, plan.threads);
+    const int64_t wanted =
+        CeilDiv(CeilDiv(images * bands_, parts) * parts, std::max<int64_t>(1, images));
+    const int64_t pixels = pointwise_ ? lines / wanted : lines / wanted * g.ow;
+    // Rows that two bands share are copied twice.
+    constexpr int64_t kFewestPixels = 16;
+    if (pixels >= kFewestPixels) {
+      bands_ = std::max(bands_, wanted);
+    } else if (images * bands_ < plan.threads) {
+      chunks_ = CeilDiv(plan.threads, images * bands_);
+    }
+  }
+  band_rows_ = std::max<int64_t>(1, CeilDiv(lines, std::max<int64_t>(1, bands_)));
+  bands_ = CeilDiv(lines, band_rows_);
+
+  LayerS8::Weights weights{static_cast<const uint8_t*>(w.data),
+                           group_out,
+                           segment_count,
+                           segment_length,
+                           g.kh * g.kw * group_in,
+                           1,
+                           static_cast<uint8_t>(w.dtype == DType::kU8 ? 0x80 : 0)};
+  LayerS8::Options options;
+  options.dynamic = dynamic_;
+  options.min_blocks = g.group > 1 ? 1 : chunks_;
+  for (int64_t i = 0; i < g.group; ++i) {
+    layers_.emplace_back(kernel_, SelectVectorS8(plan.isa), weights,
+                         out.Slice(i * group_out, group_out), dynamic_ ? 0 : ZeroPointOf(x),
+                         options);
+    weights.data += group_out * weights.column_stride;
+  }
+  chunks_ = g.group > 1 ? 1 : std::min<int64_t>(chunks_, layers_[0].blocks());
+  if (dynamic_) {
+    input_ = DynamicInput(x.count, plan.threads, SelectVectorS8(plan.isa));
+    phases = {input_.parts(), input_.parts()};
+    scratch = input_.scratch();
+  } else {
+    padding_ = PaddingS8(kernel_, ZeroPointOf(x));
+    phases.clear();
+  }
+  phases.push_back(images * bands_ * chunks_);
+
+  const int64_t band_pixels = pointwise_ ? band_rows_ : band_rows_ * g.ow;
+  const int64_t image_pixels =
+      pointwise_ ? band_rows_
+                 : ((band_rows_ - 1) * g.stride_h + (g.kh - 1) * g.dilation_h + 1) * image_w_;
+  row_pointer_bytes_ = CeilDiv(band_pixels * sizeof(void*), 64) * 64;
+  sum_bytes_ = layers_[0].needs_row_sums() ? CeilDiv(band_pixels * sizeof(int32_t), 64) * 64 : 0;
+  thread_scratch = row_pointer_bytes_ + sum_bytes_ + image_pixels * pixel_bytes_ + kSlackS8;
+  if (has_residual_) in_place = 1u << 3;
+}
+
+// Input rows [first_row, first_row + rows), which may lie outside, as lines of image_w_ pixels.
+void ConvS8::CopyBand(const int8_t* x, const PaddingS8& padding, int64_t first_row, int64_t rows,
+                      uint8_t* image) const noexcept {
+  const int64_t line = image_w_ * pixel_bytes_;
+  const int64_t left = std::min(g_.pad_left, image_w_);
+  const int64_t inside = std::max<int64_t>(0, std::min(g_.w, image_w_ - left));
+  const int64_t right = image_w_ - left - inside;
+  if (left == 0 && right == 0 && inside == g_.w) {
+    // Whole rows lie one behind the other on both sides.
+    const int64_t above = std::min(rows, std::max<int64_t>(0, -first_row));
+    const int64_t count = std::max<int64_t>(0, std::min(rows, g_.h - first_row) - above);
+    padding.Fill(image, above * image_w_ * g_.c);
+    if (count > 0) {
+      kernel_.load(image + above * line, x + (first_row + above) * g_.w * g_.c,
+                   count * g_.w * g_.c);
+    }
+    padding.Fill(image + (above + count) * line, (rows - above - count) * image_w_ * g_.c);
+    return;
+  }
+  for (int64_t r = 0; r < rows; ++r, image += line) {
+    const int64_t ih = first_row + r;
+    if (ih < 0 || ih >= g_.h) {
+      padding.Fill(image, image_w_ * g_.c);
+      continue;
+    }
+    padding.Fill(image, left * g_.c);
+    kernel_.load(image + left * pixel_bytes_, x + ih * g_.w * g_.c, inside * g_.c);
+    padding.Fill(image + (left + inside) * pixel_bytes_, right * g_.c);
+  }
+}
+
+// The pixels that outputs [first, first + pixels) of a 1x1 kernel see, one behind the other.
+void ConvS8::CopyPixels(const int8_t* x, int64_t first, int64_t pixels,
+                        uint8_t* image) const noexcept {
+  if (g_.stride_h == 1 && g_.stride_w == 1 && g_.oh == g_.h && g_.ow == g_.w) {
+    kernel_.load(image, x + first * g_.c, pixels * g_.c);
+    return;
+  }
+  int64_t ow = first % g_.ow, oh = first / g_.ow % g_.oh, n = first / g_.ow / g_.oh;
+  for (int64_t i = 0; i < pixels; ++i, image += pixel_bytes_) {
+    kernel_.load(image, x + ((n * g_.h + oh * g_.stride_h) * g_.w + ow * g_.stride_w) * g_.c, g_.c);
+    if (++ow == g_.ow) {
+      ow = 0;
+      if (++oh == g_.oh) {
+        oh = 0;
+        ++n;
+      }
+    }
+  }
+}
+
+void ConvS8::Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept {
+  const int8_t* x = args.In<int8_t>(0);
+  PaddingS8 padding = padding_;
+  DynamicS8 dynamic{};
+  if (dynamic_) {
+    if (phase == 0) return input_.FindRange(args.In<float>(0), args.scratch, begin, end);
+    if (phase == 1) return input_.Quantize(args.In<float>(0), args.scratch, begin, end);
+    dynamic = input_.Params(args.scratch);
+    padding = PaddingS8(kernel_, dynamic.zero_point);
+    x = input_.Codes(args.scratch);
+  }
+  const int8_t* residual = has_residual_ ? args.In<int8_t>(3) : nullptr;
+  const size_t y_size = layers_[0].output_bytes();
+  const uint8_t** rows = reinterpret_cast<const uint8_t**>(args.thread_scratch);
+  int32_t* sums = reinterpret_cast<int32_t*>(args.thread_scratch + row_pointer_bytes_);
+  uint8_t* image = args.thread_scratch + row_pointer_bytes_ + sum_bytes_;
+  const int64_t lines = pointwise_ ? g_.batch * g_.oh * g_.ow : g_.oh;
+  const int64_t group_in = g_.c / g_.group, group_out = g_.o / g_.group;
+  int64_t copied = -1;
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t chunk = item % chunks_, place = item / chunks_;
+    const int64_t band = place % bands_, n = place / bands_;
+    const int64_t first = band * band_rows_, last = std::min(lines, first + band_rows_);
+    int64_t pixels, at;  // at: index of the band's first output pixel
+    if (pointwise_) {
+      pixels = last - first;
+      at = first;
+      if (copied != place) {
+        CopyPixels(x, first, pixels, image);
+        for (int64_t i = 0; i < pixels; ++i) rows[i] = image + i * pixel_bytes_;
+      }
+    } else {
+      pixels = (last - first) * g_.ow;
+      at = (n * g_.oh + first) * g_.ow;
+      if (copied != place) {
+        CopyBand(x + n * g_.h * g_.w * g_.c, padding, first * g_.stride_h - g_.pad_top,
+                 (last - first - 1) * g_.stride_h + (g_.kh - 1) * g_.dilation_h + 1, image);
+        const uint8_t** row = rows;
+        for (int64_t oh = 0; oh < last - first; ++oh) {
+          const uint8_t* p = image + oh * g_.stride_h * image_w_ * pixel_bytes_;
+          for (int64_t ow = 0; ow < g_.ow; ++ow, p += g_.stride_w * pixel_bytes_) *row++ = p;
+        }
+      }
+    }
+    copied = place;
+    for (int64_t i = 0; i < g_.group; ++i) {
+      const LayerS8& layer = layers_[i];
+      if (i > 0) {
+        const int64_t next = group_in * kernel_.act_bytes();
+        for (int64_t p = 0; p < pixels; ++p) rows[p] += next;
+        copied = -1;
+      }
+      LayerS8::Rows where{rows, pixels, segments_.data()};
+      where.sums = sums;
+      if (dynamic_) where.dynamic = &dynamic;
+      if (layer.needs_row_sums()) layer.SumRows(where);
+      const int64_t column = at * g_.o + i * group_out;
+      layer.Run(where, layer.blocks() * chunk / chunks_, layer.blocks() * (chunk + 1) / chunks_,
+                static_cast<uint8_t*>(args.out[0]) + column * y_size, g_.o,
+                residual == nullptr ? nullptr : residual + column, g_.o);
+    }
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Step> MakeConvS8(const StepSpec& spec, PlanContext& plan) {
+  const ConvGeometry g = ConvGeometryOf(spec, plan);
+  const bool dynamic = spec.Bool("dynamic", false);
+  Require(dynamic == (plan.In(0).dtype == DType::kF32), "dynamic is for float32 input");
+  if (dynamic) Require(plan.Out(0).dtype == DType::kF32, "dynamic quantization gives float32");
+  const OutputS8 out = OutputOf(spec, plan, g.o, 0, 3);
+  if (plan.check_only) return nullptr;
+  if (auto step = MakeWinogradS8(plan, g, out)) return step;
+  return std::make_unique<ConvS8>(spec, plan, g, out);
+}
+
+}  // namespace bitlite

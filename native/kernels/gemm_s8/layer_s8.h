@@ -1,0 +1,151 @@
+// A matrix of int8 weights, packed for the tile kernels, with everything that turns its
+// accumulators into outputs. Convolutions, fully connected and matmul steps are ways to point rows
+// at it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "gemm_s8.h"
+#include "kernels/common/fixed_s8.h"
+#include "kernels/common/quant_step.h"
+#include "kernels/vector_s8/vector_s8.h"
+#include "requant.h"
+#include "step.h"
+
+namespace bitlite {
+
+const GemmS8Kernel& SelectGemmS8(IsaMask isa);
+const GemmS8Kernel& SelectGemvS8(IsaMask isa);
+const VectorS8Kernel& SelectVectorS8(IsaMask isa);
+
+// How accumulators (at scale sx * sw) become outputs; one value, or one per column of the layer.
+struct OutputS8 {
+  DType dtype = DType::kI8;  // kI8 or kF32
+  std::vector<double> acc_scale;
+  std::vector<int32_t> weight_zero;  // empty: all zero
+  std::vector<int32_t> bias;         // in accumulator units; empty: none
+  std::vector<float> bias_f32;       // float output only, added after scaling
+  double y_scale = 1;
+  int32_t y_zero = 0;
+  Range range;
+  bool gemmlowp = false;
+  float fmin = 0, fmax = 0;
+  // The fused addition: then y_* and range above describe the value before it.
+  bool residual = false;
+  float ma = 0, mb = 0;
+  int32_t r_zero = 0, sum_zero = 0;
+  Range sum_range;
+
+  // The columns [begin, begin + n) of this layer, for groups.
+  OutputS8 Slice(int64_t begin, int64_t n) const;
+};
+
+// From x, w, bias (inputs 0, 1, 2) and the output of a step; refuses what the kernels do not take.
+// `channels` columns; w's axis, when it has several scales, must be `axis`.
+//   output int8: m = float32(sx * sw / sy)            output float32: m = float32(sx * sw)
+//   bias int32 belongs to the accumulator; a float32 bias needs a float32 output.
+// residual_input >= 0 and present: the step is conv, then add of that input:
+//   attributes mid_scale, mid_zero_point: the output of the conv alone; act is its activation;
+//   add_act the activation of the sum. y is the sum.
+// Constant data is read unless plan.check_only.
+OutputS8 OutputOf(const StepSpec& spec, PlanContext& plan, int64_t channels, int axis,
+                  int residual_input);
+
+// Activations quantized while running: y = float32(acc) * (scale * float32(sw)) + bias_f32, each
+// operation rounded to float32.
+struct DynamicS8 {
+  float scale;
+  int32_t zero_point;
+};
+
+class LayerS8 {
+ public:
+  // Element i of segment s of column o is data[o * column_stride + (s * segment_length + i) *
+  // stride], xor flip (0x80 for uint8 weights, whose zero points must already be 128 less).
+  struct Weights {
+    const uint8_t* data;
+    int64_t columns, segments, segment_length;
+    int64_t column_stride, stride;
+    uint8_t flip = 0;
+  };
+  struct Options {
+    bool dynamic = false;   // activations are quantized while running: see DynamicS8
+    bool computed = false;  // weights come while running, through PackBlock; data is null
+    int64_t min_blocks = 1;
+  };
+  LayerS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, const Weights& weights,
+          const OutputS8& out, int32_t x_zero, const Options& options);
+
+  int64_t blocks() const { return static_cast<int64_t>(blocks_.size()); }
+  bool needs_row_sums() const { return !out_.weight_zero.empty(); }
+  size_t output_bytes() const { return SizeOf(out_.dtype); }
+  // Whether the kernels' epilogue does it all.
+  bool direct() const { return direct_; }
+  size_t packed_bytes() const { return packed_bytes_; }  // a multiple of 64
+  int64_t packed_columns() const { return packed_columns_; }
+
+  // Packs block b of computed weights into w (packed_bytes) and bias (packed_columns).
+  void PackBlock(const Weights& weights, int64_t b, int8_t* w, int32_t* bias) const noexcept;
+
+  struct Rows {
+    const uint8_t* const* address;  // m of them
+    int64_t m;
+    const int32_t* segments;  // byte offsets
+    int32_t* sums = nullptr;  // needs_row_sums(): from SumRows
+    const DynamicS8* dynamic = nullptr;
+    const int8_t* w = nullptr;  // computed weights
+    const int32_t* bias = nullptr;
+  };
+  // What weight zero points other than 0 need to know of the rows, into rows.sums.
+  void SumRows(const Rows& rows) const noexcept;
+
+  // y, residual: at column 0 of row 0. Blocks [first, last).
+  void Run(const Rows& rows, int64_t first, int64_t last, void* y, int64_t y_stride,
+           const int8_t* residual, int64_t residual_stride) const noexcept;
+
+  // What a direct() layer's epilogue needs for the columns from `column` on, which is a multiple of
+  // the kernel's lanes: all but bias, y and residual. Only for kernels that leave columns in order.
+  GemmS8Tile EpilogueAt(int64_t column) const noexcept;
+
+ private:
+  struct Block {
+    int nv;
+    int32_t n;
+    int64_t column;  // first column, also in the arrays below
+    int64_t at;      // of its weights
+  };
+  GemmS8Tile Epilogue() const noexcept;
+  void Finish(const GemmS8Tile& tile, const Block& block, int mr, const int32_t* acc,
+              const Rows& rows, int64_t m, void* y) const noexcept;
+  void PackFixed();
+  int64_t ColumnAt(const Block& block, int i) const noexcept;
+  void PackRows(const Weights& weights, const Block& block, int8_t* packed,
+                int32_t* bias) const noexcept;
+  static int32_t SumColumn(const Weights& weights, int64_t o) noexcept;
+  int32_t SumRow(const uint8_t* row, const int32_t* segments) const noexcept;
+
+  const GemmS8Kernel& kernel_;
+  const VectorS8Kernel& vector_;
+  OutputS8 out_;
+  int64_t segments_, segment_length_;
+  int32_t steps_;  // per segment
+  int32_t x0_;     // the activations' zero point in the kernel's form
+  bool direct_;    // the kernels' epilogue does it all
+  bool row_add_;   // row sums enter the accumulators: they are stored times -weight_zero
+  bool dynamic_;
+  size_t packed_bytes_ = 0;
+  int64_t packed_columns_ = 0;
+  std::vector<Block> blocks_;
+  Aligned<int8_t> w_;
+  Aligned<int32_t> bias_;
+  Aligned<float> multiplier_, bias_f32_;
+  FixedColumnsS8 fixed_;  // for kS8Fixed
+  // In natural column order, for Finish.
+  std::vector<int32_t> column_sums_;
+  std::vector<float> scale_;
+  std::vector<int32_t> mantissa_, exponent_;
+};
+
+}  // namespace bitlite

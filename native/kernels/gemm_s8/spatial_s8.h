@@ -1,0 +1,50 @@
+// Geometry of 1-D and 2-D spatial steps on channels-last tensors; a 1-D step is a 2-D one of
+// height 1.
+#pragma once
+
+#include <cstring>
+
+#include "gemm_s8.h"
+#include "kernels/common/quant_step.h"
+
+namespace bitlite {
+
+struct ConvGeometry {
+  int64_t batch, h, w, c;  // input
+  int64_t oh, ow, o;       // output
+  int64_t kh, kw, group;
+  int64_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+
+  bool depthwise() const { return group > 1 && group == c; }
+};
+
+// Reads x, w, y and the attributes stride, dilation, pad and group; refuses inconsistent shapes and
+// three spatial dimensions. Checks types: x int8 (or float32, quantized while
+// running), w constant int8 or uint8.
+ConvGeometry ConvGeometryOf(const StepSpec& spec, const PlanContext& plan);
+
+// Bytes that kernels may read behind an image.
+constexpr int64_t kSlackS8 = 64;
+
+// The zero point in a kernel's form, as far as needed.
+class PaddingS8 {
+ public:
+  PaddingS8() = default;
+  PaddingS8(const GemmS8Kernel& kernel, int32_t zero_point)
+      : PaddingS8(kernel.form_value(zero_point), kernel.form == ActForm::kS16) {}
+  PaddingS8(int32_t value, bool wide) : value_(value), wide_(wide) {}
+  void Fill(uint8_t* p, int64_t n) const noexcept {
+    if (!wide_) {
+      std::memset(p, value_, static_cast<size_t>(n));
+    } else {
+      int16_t* q = reinterpret_cast<int16_t*>(p);
+      for (int64_t i = 0; i < n; ++i) q[i] = static_cast<int16_t>(value_);
+    }
+  }
+
+ private:
+  int32_t value_ = 0;
+  bool wide_ = false;
+};
+
+}  // namespace bitlite

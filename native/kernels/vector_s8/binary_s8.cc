@@ -1,0 +1,401 @@
+// add, sub, mul, prelu (with requantization) and maximum, minimum (equal parameters) on int8, with
+// numpy's broadcasting.
+//   attrs  act qmin qmax rounding (add, sub, mul)
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/common/kernels.h"
+#include "kernels/common/quant_step.h"
+#include "requant.h"
+
+namespace bitlite {
+namespace {
+
+constexpr int64_t kRun = 8192;       // elements of a work item when the operands are one run
+constexpr int64_t kShortRun = 2048;  // of fewer elements, several runs are worked on as one
+constexpr int64_t kSpread = 8192;    // elements of such runs together
+constexpr size_t kCell = 16;         // bytes written at once where one code fills a run
+constexpr int64_t kVector = 16;      // elements of a vector of MindSpore Lite's sums
+constexpr int64_t kRound = 256;      // elements rounded before the doubtful ones are looked up
+
+// The results of gemmlowp rounding for all pairs of codes, at [code of a + 128][code of b + 128].
+struct PairTables {
+  std::vector<int8_t> main, tail;  // tail, when there is one, for the last `rest` of every `run`
+  int64_t run = 1, rest = 0;
+  DoubtS8 doubt;  // covers every pair whose real value rounds to another code
+};
+
+// The common index space with neighbouring dimensions merged where both operands allow it.
+struct Broadcast {
+  std::vector<int64_t> extents, a_strides, b_strides;  // outermost first; the last one is the run
+};
+
+Broadcast Merge(const Shape& a, const Shape& b, const Shape& y) {
+  const size_t rank = y.size();
+  std::vector<int64_t> sa(rank, 0), sb(rank, 0);
+  const auto strides = [&](const Shape& shape, std::vector<int64_t>& s) {
+    Require(shape.size() <= rank, "the output has fewer dimensions than an operand");
+    int64_t stride = 1;
+    for (size_t i = 0; i < shape.size(); ++i) {
+      const size_t d = shape.size() - 1 - i, to = rank - 1 - i;
+      Require(shape[d] == y[to] || shape[d] == 1, "operands do not broadcast to the output");
+      s[to] = shape[d] == 1 ? 0 : stride;
+      stride *= shape[d];
+    }
+  };
+  strides(a, sa);
+  strides(b, sb);
+  for (size_t d = 0; d < rank; ++d) {
+    Require(sa[d] != 0 || sb[d] != 0 || y[d] == 1 || CountOf(y) == 0,
+            "the output is larger than its operands");
+  }
+  Broadcast m;
+  for (size_t d = 0; d < rank; ++d) {
+    if (y[d] == 1) continue;
+    if (!m.extents.empty() && m.a_strides.back() == sa[d] * y[d] &&
+        m.b_strides.back() == sb[d] * y[d]) {
+      m.extents.back() *= y[d];
+      m.a_strides.back() = sa[d];
+      m.b_strides.back() = sb[d];
+    } else {
+      m.extents.push_back(y[d]);
+      m.a_strides.push_back(sa[d]);
+      m.b_strides.push_back(sb[d]);
+    }
+  }
+  if (m.extents.empty()) {
+    m.extents = {1};
+    m.a_strides = m.b_strides = {1};
+  }
+  return m;
+}
+
+class BinaryS8 final : public Step {
+ public:
+  enum class Op { kAdd, kMul, kPRelu, kMaximum, kMinimum, kTable };
+
+  BinaryS8(Op op, const Broadcast& space, const BinaryS8Args& args, int64_t count, IsaMask isa)
+      : op_(op), space_(space), args_(args), kernel_(BITLITE_SELECT(vector_s8, isa).fn()) {
+    if (space_.extents.size() == 1) {
+      space_.extents.insert(space_.extents.begin(), 1);
+      space_.a_strides.insert(space_.a_strides.begin(), 0);
+      space_.b_strides.insert(space_.b_strides.begin(), 0);
+    }
+    last_ = space_.extents.size() - 1;
+    run_ = space_.extents[last_];
+    rows_ = space_.extents[last_ - 1];
+    if (run_ > 0 && run_ < kShortRun) {
+      joined_ = std::max<int64_t>(1, std::min(rows_, kSpread / run_));
+    }
+    chunks_ = CeilDiv(rows_, joined_);
+    // Long runs are cut, so that there is something to share out.
+    pieces_ = CeilDiv(run_, kRun);
+    int64_t items = chunks_ * pieces_;
+    for (size_t d = 0; d + 1 < last_; ++d) items *= space_.extents[d];
+    phases = {items};
+    cost_ns = static_cast<double>(count) * 0.05 + static_cast<double>(items) * 5;
+  }
+
+  void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
+    BinaryS8Args t = args_;
+    Spread a(Operand(args, 0), space_.a_strides[last_ - 1], space_.a_strides[last_]);
+    Spread b(Operand(args, 1), space_.b_strides[last_ - 1], space_.b_strides[last_]);
+    for (int64_t item = begin; item < end; ++item) {
+      int64_t outer = item / pieces_ / chunks_, at_a = 0, at_b = 0;
+      const int64_t row = item / pieces_ % chunks_ * joined_;
+      const int64_t y_row = (outer * rows_ + row) * run_;
+      for (size_t d = last_ - 1; d-- > 0;) {
+        const int64_t index = outer % space_.extents[d];
+        outer /= space_.extents[d];
+        at_a += index * space_.a_strides[d];
+        at_b += index * space_.b_strides[d];
+      }
+      int64_t first = 0;
+      if (joined_ == 1) {
+        first = run_ * (item % pieces_) / pieces_;
+        t.n = run_ * (item % pieces_ + 1) / pieces_ - first;
+      } else {
+        t.n = std::min(joined_, rows_ - row) * run_;
+      }
+      t.a = a.Find(at_a, row, first, t.n, *this, &t.a_step);
+      t.b = b.Find(at_b, row, first, t.n, *this, &t.b_step);
+      t.y = args.Out<int8_t>(0) + y_row + first;
+      if (op_ == Op::kAdd) {
+        kernel_.add(t);
+      } else if (op_ == Op::kMul) {
+        kernel_.mul(t);
+      } else if (op_ == Op::kPRelu) {
+        kernel_.prelu(t);
+      } else if (op_ == Op::kTable) {
+        Round(t, y_row + first);
+      } else {
+        Order(t);
+      }
+    }
+  }
+
+  void SetTables(PairTables tables, bool product) {
+    tables_ = std::move(tables);
+    round_ = product ? kernel_.mul_doubt : kernel_.add_doubt;
+    cost_ns *= 2;
+  }
+
+  // A constant that the step keeps in a form of its own.
+  void Hold(int i, std::vector<int8_t> data) { held_[i] = std::move(data); }
+
+ private:
+  const int8_t* Operand(const StepArgs& args, int i) const noexcept {
+    return held_[i].empty() ? args.In<int8_t>(i) : held_[i].data();
+  }
+
+  // An operand as elements that go on evenly through joined runs: in its own place where they do,
+  // else in a copy, which stays for the runs that repeat it.
+  struct Spread {
+    Spread(const int8_t* x, int64_t of_row, int64_t of_element)
+        : data(x), row_stride(of_row), step(of_element) {}
+
+    const int8_t* data;
+    const int64_t row_stride, step;
+    const int8_t* held = nullptr;  // what the copy was made from
+    int8_t copy[kSpread + kCell];
+
+    const int8_t* Find(int64_t at, int64_t row, int64_t first, int64_t n, const BinaryS8& of,
+                       int64_t* own_step) noexcept {
+      const int8_t* x = data + at + row * row_stride + first * step;
+      *own_step = step;
+      if (of.joined_ == 1 || row_stride == step * of.run_) return x;
+      *own_step = 1;
+      if (row_stride != 0) {
+        Copy(x, n / of.run_, of.run_);
+      } else if (held != x) {
+        Copy(x, of.joined_, of.run_);
+        held = x;
+      }
+      return copy;
+    }
+
+    void Copy(const int8_t* x, int64_t rows, int64_t run) noexcept {
+      const size_t n = static_cast<size_t>(run);
+      int8_t* to = copy;
+      for (int64_t r = 0; r < rows; ++r, to += run, x += row_stride) {
+        if (step != 0) {
+          std::memcpy(to, x, n);
+        } else {
+          // The next run overwrites what a whole cell has too much.
+          std::memset(to, *x, n <= kCell ? kCell : n);
+        }
+      }
+    }
+  };
+
+  // at: the position of t's first element in the output.
+  void Round(BinaryS8Args t, int64_t at) const noexcept {
+    const int64_t end = at + t.n;
+    int8_t* y = t.y;  // may be an operand
+    int8_t codes[kRound];
+    uint64_t doubtful[kRound / 8];
+    for (; at < end; at += kRound) {
+      t.n = std::min(kRound, end - at);
+      t.y = codes;
+      doubtful[(t.n - 1) / 8] = 0;
+      round_(t, tables_.doubt, reinterpret_cast<uint8_t*>(doubtful));
+      for (int64_t word = 0; word * 8 < t.n; ++word) {
+        if (doubtful[word] != 0) LookUp(t, at, word * 8, std::min(t.n, word * 8 + 8));
+      }
+      std::memcpy(y, codes, static_cast<size_t>(t.n));
+      y += kRound;
+      t.a += kRound * t.a_step;
+      t.b += kRound * t.b_step;
+    }
+  }
+
+  void LookUp(const BinaryS8Args& t, int64_t at, int64_t first, int64_t last) const noexcept {
+    for (int64_t i = first; i < last; ++i) {
+      const bool tail = tables_.rest > 0 && (at + i) % tables_.run >= tables_.run - tables_.rest;
+      const int a = t.a[i * t.a_step] + 128, b = t.b[i * t.b_step] + 128;
+      t.y[i] = (tail ? tables_.tail : tables_.main)[static_cast<size_t>(a * 256 + b)];
+    }
+  }
+
+  void Order(const BinaryS8Args& t) const noexcept {
+    if (t.a_step == 1 && t.b_step == 1) {
+      if (t.y != t.a) std::memcpy(t.y, t.a, static_cast<size_t>(t.n));
+      (op_ == Op::kMaximum ? kernel_.maximum : kernel_.minimum)(t.y, t.b, t.n);
+      return;
+    }
+    const int8_t* x = t.a_step == 0 ? t.b : t.a;
+    const int8_t value = t.a_step == 0 ? *t.a : *t.b;
+    kernel_.clamp(x, t.y, t.n, op_ == Op::kMaximum ? value : -128,
+                  op_ == Op::kMaximum ? 127 : value);
+  }
+
+  const Op op_;
+  Broadcast space_;  // of at least two dimensions
+  const BinaryS8Args args_;
+  const VectorS8Kernel& kernel_;
+  size_t last_;  // the dimension of the runs
+  int64_t run_, rows_, chunks_, pieces_;
+  int64_t joined_ = 1;  // rows that are worked on as one run
+  std::vector<int8_t> held_[2];
+  PairTables tables_;
+  void (*round_)(const BinaryS8Args&, const DoubtS8&, uint8_t*) = nullptr;
+};
+
+// How many elements MindSpore Lite adds in one go: all, or those of the trailing dimensions that
+// the operands share.
+int64_t SumRun(const TensorSpec& a, const TensorSpec& b, const TensorSpec& y) {
+  if (a.count == 1 || b.count == 1) return y.count;
+  int64_t run = 1;
+  for (int d = 1; d <= std::min(a.rank(), b.rank()); ++d) {
+    const int64_t n = a.shape[static_cast<size_t>(a.rank() - d)];
+    if (n != b.shape[static_cast<size_t>(b.rank() - d)]) break;
+    run *= n;
+  }
+  return run;
+}
+
+DoubtS8 DoubtOf(const BinaryS8Args& args, const PairTables& tables, bool product) {
+  const float low = static_cast<float>(args.out.qmin - args.out.zero_point);
+  const float high = static_cast<float>(args.out.qmax - args.out.zero_point);
+  DoubtS8 doubt;
+  for (int a = -128; a < 128; ++a) {
+    for (int b = -128; b < 128; ++b) {
+      const int32_t p = a - args.a_zero, q = b - args.b_zero;
+      float v = product ? static_cast<float>(p * q) * args.ma
+                        : static_cast<float>(p) * args.ma + static_cast<float>(q) * args.mb;
+      v = v >= low ? v : low;  // also NaN
+      v = v > high ? high : v;
+      const int32_t whole = RneSmall(v), code = whole + args.out.zero_point;
+      const size_t at = static_cast<size_t>((a + 128) * 256 + b + 128);
+      if (tables.main[at] == code && (tables.tail.empty() || tables.tail[at] == code)) continue;
+      const float rest = std::fabs(v - static_cast<float>(whole));
+      if (rest < 0.25f && v < 0 && v > low) {
+        doubt.whole_rest = std::max(doubt.whole_rest, rest);
+      } else {
+        doubt.half_rest = std::min(doubt.half_rest, rest);
+      }
+    }
+  }
+  return doubt;
+}
+
+// value(a, b) of the codes a and b.
+template <typename F>
+std::vector<int8_t> TableOf(const OutputCodesS8& out, F value) {
+  std::vector<int8_t> table(65536);
+  for (int a = -128; a < 128; ++a) {
+    for (int b = -128; b < 128; ++b) {
+      const int64_t y = int64_t{value(a, b)} + out.zero_point;
+      table[static_cast<size_t>((a + 128) * 256 + b + 128)] =
+          static_cast<int8_t>(std::clamp<int64_t>(y, out.qmin, out.qmax));
+    }
+  }
+  return table;
+}
+
+// a + sign * b: each operand is rescaled, then the sum. as_x86: see RescaleAsX86; sums come out of
+// it in whole vectors of 16, what is left over and differences out of the scalar code.
+std::vector<int8_t> SumTable(const BinaryS8Args& args, const GemmlowpSum& m, int sign,
+                             bool as_x86) {
+  const auto rescale = as_x86 ? RescaleAsX86 : Rescale;
+  int32_t left[256], right[256];
+  for (int c = -128; c < 128; ++c) {
+    left[c + 128] = rescale((c - args.a_zero) * 1048576, m.a);
+    right[c + 128] = rescale(sign * (c - args.b_zero) * 1048576, m.b);
+  }
+  return TableOf(args.out,
+                 [&](int a, int b) { return rescale(left[a + 128] + right[b + 128], m.y); });
+}
+
+PairTables GemmlowpTables(const std::string& op, const BinaryS8Args& args, const TensorSpec& a,
+                          const TensorSpec& b, const TensorSpec& y) {
+  PairTables tables;
+  if (op == "mul") {
+    const GemmlowpMultiplier m =
+        QuantizeMultiplier(static_cast<float>(GemmlowpScale(ScaleOf(a), ScaleOf(b), ScaleOf(y))));
+    tables.main = TableOf(
+        args.out, [&](int x, int z) { return MulGemmlowp(x - args.a_zero, z - args.b_zero, m); });
+    return tables;
+  }
+  const GemmlowpSum m = QuantizeSum(ScaleOf(a), ScaleOf(b), ScaleOf(y));
+  if (op == "sub") {
+    tables.main = SumTable(args, m, -1, false);
+    return tables;
+  }
+  tables.run = SumRun(a, b, y);
+  tables.rest = tables.run % kVector;
+  tables.main = SumTable(args, m, 1, true);
+  if (tables.rest > 0) tables.tail = SumTable(args, m, 1, false);
+  return tables;
+}
+
+// A constant operand may be uint8: the same values as int8 with the zero point 128 lower.
+bool IsShifted(const TensorSpec& t) { return t.constant && t.dtype == DType::kU8; }
+
+int32_t ZeroPointOfCodes(const TensorSpec& t) { return ZeroPointOf(t) - (IsShifted(t) ? 128 : 0); }
+
+}  // namespace
+
+std::unique_ptr<Step> MakeBinaryS8(const StepSpec& spec, PlanContext& plan) {
+  const TensorSpec& a = plan.In(0);
+  const TensorSpec& b = plan.In(1);
+  const TensorSpec& y = plan.Out(0);
+  for (const TensorSpec* t : {&a, &b}) {
+    Require(t->dtype == DType::kI8 || IsShifted(*t), "an operand is not int8");
+  }
+  Require(y.dtype == DType::kI8, "the output is not int8");
+  const Broadcast space = Merge(a.shape, b.shape, y.shape);
+  BinaryS8Args args{};
+  BinaryS8::Op op = BinaryS8::Op::kAdd;
+  if (spec.op == "maximum" || spec.op == "minimum") {
+    Require(a.quantized() && SameQuant(a, b) && SameQuant(a, y),
+            "operands and output differ in quantization");
+    op = spec.op == "maximum" ? BinaryS8::Op::kMaximum : BinaryS8::Op::kMinimum;
+  } else {
+    const Range range = OutputRange(spec, y);
+    args.a_zero = ZeroPointOfCodes(a);
+    args.b_zero = ZeroPointOfCodes(b);
+    args.out = {ZeroPointOf(y), range.qmin, range.qmax};
+    if (spec.op == "mul") {
+      op = BinaryS8::Op::kMul;
+      args.ma = static_cast<float>(ScaleOf(a) * ScaleOf(b) / ScaleOf(y));
+    } else if (spec.op == "prelu") {
+      op = BinaryS8::Op::kPRelu;
+      args.ma = static_cast<float>(ScaleOf(a) * ScaleOf(b) / ScaleOf(y));
+      args.mb = static_cast<float>(ScaleOf(a) / ScaleOf(y));
+    } else {
+      args.ma = static_cast<float>(ScaleOf(a) / ScaleOf(y));
+      args.mb = static_cast<float>(ScaleOf(b) / ScaleOf(y));
+      if (spec.op == "sub") args.mb = -args.mb;
+    }
+  }
+  const bool sums = spec.op == "add" || spec.op == "sub" || spec.op == "mul";
+  const bool gemmlowp = sums && RoundsAsGemmlowp(spec);
+  if (gemmlowp) op = BinaryS8::Op::kTable;
+  if (a.constant && !IsShifted(a)) plan.KeepConstant(0);
+  if (b.constant && !IsShifted(b)) plan.KeepConstant(1);
+  if (plan.check_only) return nullptr;
+  auto step = std::make_unique<BinaryS8>(op, space, args, y.count, plan.isa);
+  if (gemmlowp) {
+    const bool product = spec.op == "mul";
+    PairTables tables = GemmlowpTables(spec.op, args, a, b, y);
+    tables.doubt = DoubtOf(args, tables, product);
+    step->SetTables(std::move(tables), product);
+  }
+  for (int i = 0; i < 2; ++i) {
+    const TensorSpec& t = plan.In(i);
+    if (!IsShifted(t)) continue;
+    std::vector<int8_t> codes(static_cast<size_t>(t.count));
+    const uint8_t* data = static_cast<const uint8_t*>(t.data);
+    for (size_t k = 0; k < codes.size(); ++k) codes[k] = static_cast<int8_t>(data[k] ^ 0x80);
+    step->Hold(i, std::move(codes));
+  }
+  if (a.shape == y.shape) step->in_place |= 1u;
+  // maximum and minimum first copy a.
+  if (b.shape == y.shape && op != BinaryS8::Op::kMaximum && op != BinaryS8::Op::kMinimum) {
+    step->in_place |= 2u;
+  }
+  return step;
+}
+
+}  // namespace bitlite

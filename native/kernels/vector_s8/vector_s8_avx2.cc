@@ -1,0 +1,400 @@
+// 32 codes at a time, which compilers leave to shorter vectors. A rest is worked on in a copy, as
+// the output may be an operand.
+#include <immintrin.h>
+
+#include <cstring>
+#include <initializer_list>
+
+#include "vector_s8.h"
+#include "vector_s8.inc"
+
+namespace bitlite {
+namespace {
+
+constexpr int64_t kBlock = 32;
+
+__m256i Load(const int8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+void Store(int8_t* p, __m256i v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
+
+// 8 codes less the zero point.
+__m256 Widen(const int8_t* p, __m256i zero) {
+  const __m128i codes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_cvtepi8_epi32(codes), zero));
+}
+
+// As Rounder: what the conversion cannot hold is below every code, which saturates to qmin.
+struct Rounder256 {
+  explicit Rounder256(const OutputCodesS8& out)
+      : high(_mm256_set1_ps(static_cast<float>(out.qmax - out.zero_point))),
+        zero_point(_mm256_set1_epi16(static_cast<int16_t>(out.zero_point))),
+        low(_mm256_set1_epi8(static_cast<char>(out.qmin))) {}
+  __m256i Whole(__m256 v) const { return _mm256_cvtps_epi32(_mm256_min_ps(high, v)); }
+  __m256i operator()(__m256 v0, __m256 v1, __m256 v2, __m256 v3) const {
+    const __m256i a = _mm256_packs_epi32(Whole(v0), Whole(v1));
+    const __m256i b = _mm256_packs_epi32(Whole(v2), Whole(v3));
+    const __m256i codes =
+        _mm256_packs_epi16(_mm256_adds_epi16(a, zero_point), _mm256_adds_epi16(b, zero_point));
+    // Packed within halves.
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    return _mm256_max_epi8(_mm256_permutevar8x32_epi32(codes, order), low);
+  }
+  __m256 high;
+  __m256i zero_point, low;
+};
+
+// y[i] from x[i], for x of any type: block(x + i) gives 32 codes.
+template <typename X, typename Block>
+void Map(const X* x, int8_t* y, int64_t n, Block block) {
+  int64_t i = 0;
+  for (; i + kBlock <= n; i += kBlock) Store(y + i, block(x + i));
+  if (i == n) return;
+  X rest[kBlock] = {};
+  int8_t codes[kBlock];
+  std::memcpy(rest, x + i, static_cast<size_t>(n - i) * sizeof(X));
+  Store(codes, block(rest));
+  std::memcpy(y + i, codes, static_cast<size_t>(n - i));
+}
+
+// value(p, q) of 8 pairs, p = a - a_zero and q = b - b_zero.
+template <int kAStep, int kBStep, typename Value>
+void Pairs(const BinaryS8Args& t, Value value) {
+  const Rounder256 round(t.out);
+  const __m256i a_zero = _mm256_set1_epi32(t.a_zero), b_zero = _mm256_set1_epi32(t.b_zero);
+  const __m256 a_only = _mm256_set1_ps(static_cast<float>(t.a[0] - t.a_zero));
+  const __m256 b_only = _mm256_set1_ps(static_cast<float>(t.b[0] - t.b_zero));
+  const auto block = [&](const int8_t* a, const int8_t* b) {
+    const auto eight = [&](int k) {
+      return value(kAStep == 0 ? a_only : Widen(a + k, a_zero),
+                   kBStep == 0 ? b_only : Widen(b + k, b_zero));
+    };
+    return round(eight(0), eight(8), eight(16), eight(24));
+  };
+  int64_t i = 0;
+  for (; i + kBlock <= t.n; i += kBlock) Store(t.y + i, block(t.a + i * kAStep, t.b + i * kBStep));
+  if (i == t.n) return;
+  const size_t rest = static_cast<size_t>(t.n - i);
+  int8_t a[kBlock] = {}, b[kBlock] = {}, y[kBlock];
+  if (kAStep != 0) std::memcpy(a, t.a + i, rest);
+  if (kBStep != 0) std::memcpy(b, t.b + i, rest);
+  Store(y, block(a, b));
+  std::memcpy(t.y + i, y, rest);
+}
+
+template <typename Value>
+void Binary(const BinaryS8Args& t, Value value) {
+  if (t.n == 0) return;
+  if (t.a_step == 0) return Pairs<0, 1>(t, value);
+  return t.b_step == 0 ? Pairs<1, 0>(t, value) : Pairs<1, 1>(t, value);
+}
+
+void Add256(const BinaryS8Args& t) {
+  const __m256 ma = _mm256_set1_ps(t.ma), mb = _mm256_set1_ps(t.mb);
+  Binary(t, [&](__m256 p, __m256 q) {
+    return _mm256_add_ps(_mm256_mul_ps(p, ma), _mm256_mul_ps(q, mb));
+  });
+}
+
+// Products of codes are whole numbers of at most 17 bits, in float as in integers.
+void Mul256(const BinaryS8Args& t) {
+  const __m256 m = _mm256_set1_ps(t.ma);
+  Binary(t, [&](__m256 p, __m256 q) { return _mm256_mul_ps(_mm256_mul_ps(p, q), m); });
+}
+
+void PRelu256(const BinaryS8Args& t) {
+  const __m256 ma = _mm256_set1_ps(t.ma), mb = _mm256_set1_ps(t.mb);
+  Binary(t, [&](__m256 p, __m256 q) {
+    const __m256 below = _mm256_mul_ps(_mm256_mul_ps(p, q), ma);
+    return _mm256_blendv_ps(_mm256_mul_ps(p, mb), below, p);  // by p's sign
+  });
+}
+
+void Quantize256(const float* x, int8_t* y, int64_t n, float inverse, const OutputCodesS8& out) {
+  const Rounder256 round(out);
+  const __m256 m = _mm256_set1_ps(inverse);
+  const auto eight = [&](const float* p) {
+    const __m256 v = _mm256_mul_ps(_mm256_loadu_ps(p), m);
+    return _mm256_and_ps(v, _mm256_cmp_ps(v, v, _CMP_ORD_Q));  // NaN is the zero point
+  };
+  Map(x, y, n,
+      [&](const float* p) { return round(eight(p), eight(p + 8), eight(p + 16), eight(p + 24)); });
+}
+
+void Requantize256(const int8_t* x, int8_t* y, int64_t n, int32_t x_zero, float m,
+                   const OutputCodesS8& out) {
+  const Rounder256 round(out);
+  const __m256i zero = _mm256_set1_epi32(x_zero);
+  const __m256 factor = _mm256_set1_ps(m);
+  const auto eight = [&](const int8_t* p) { return _mm256_mul_ps(Widen(p, zero), factor); };
+  Map(x, y, n,
+      [&](const int8_t* p) { return round(eight(p), eight(p + 8), eight(p + 16), eight(p + 24)); });
+}
+
+void Finish256(const int32_t* acc, int8_t* y, int64_t n, int32_t subtract, float m,
+               const OutputCodesS8& out) {
+  const Rounder256 round(out);
+  const __m256i less = _mm256_set1_epi32(subtract);
+  const __m256 factor = _mm256_set1_ps(m);
+  const auto eight = [&](const int32_t* p) {
+    const __m256i sum = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(sum, less)), factor);
+  };
+  Map(acc, y, n, [&](const int32_t* p) {
+    return round(eight(p), eight(p + 8), eight(p + 16), eight(p + 24));
+  });
+}
+
+void FinishWindows256(const int32_t* acc, int64_t step, int64_t taps, int8_t* y, int64_t n,
+                      int32_t subtract, float m, const OutputCodesS8& out) {
+  const Rounder256 round(out);
+  const __m256i less = _mm256_set1_epi32(subtract);
+  const __m256 factor = _mm256_set1_ps(m);
+  // The sums of 8 columns, of fewer than 8 by a mask.
+  const auto scaled = [&](const int32_t* p, auto load) {
+    __m256i sum = load(p);
+    for (int64_t t = 1; t < taps; ++t) sum = _mm256_add_epi32(sum, load(p + t * step));
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(sum, less)), factor);
+  };
+  const auto whole = [](const int32_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  };
+  int64_t i = 0;
+  for (; i + kBlock <= n; i += kBlock) {
+    const int32_t* p = acc + i;
+    Store(y + i, round(scaled(p, whole), scaled(p + 8, whole), scaled(p + 16, whole),
+                       scaled(p + 24, whole)));
+  }
+  for (; i < n; i += 8) {
+    const int64_t rest = n - i < 8 ? n - i : 8;
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(rest)), lanes);
+    const __m256 v =
+        scaled(acc + i, [&](const int32_t* p) { return _mm256_maskload_epi32(p, mask); });
+    const int64_t codes = _mm_cvtsi128_si64(_mm256_castsi256_si128(round(v, v, v, v)));
+    if (rest == 8) {
+      std::memcpy(y + i, &codes, 8);
+    } else {
+      for (int64_t k = 0; k < rest; ++k) y[i + k] = static_cast<int8_t>(codes >> (8 * k));
+    }
+  }
+}
+
+struct Larger {
+  static __m256i Of(__m256i a, __m256i b) { return _mm256_max_epi8(a, b); }
+  static __m128i Of(__m128i a, __m128i b) { return _mm_max_epi8(a, b); }
+  static int8_t Of(int8_t a, int8_t b) { return a > b ? a : b; }
+};
+
+struct Smaller {
+  static __m256i Of(__m256i a, __m256i b) { return _mm256_min_epi8(a, b); }
+  static __m128i Of(__m128i a, __m128i b) { return _mm_min_epi8(a, b); }
+  static int8_t Of(int8_t a, int8_t b) { return a < b ? a : b; }
+};
+
+__m128i Load16(const int8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+
+template <typename Better>
+int8_t Extreme(const int8_t* x, int64_t n) {
+  __m128i best;
+  if (n >= kBlock) {
+    __m256i wide = Load(x + n - kBlock);
+    for (int64_t i = 0; i + kBlock < n; i += kBlock) wide = Better::Of(wide, Load(x + i));
+    best = Better::Of(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+  } else if (n >= 16) {
+    best = Better::Of(Load16(x), Load16(x + n - 16));
+  } else {
+    int8_t v = x[0];
+    for (int64_t i = 1; i < n; ++i) v = Better::Of(v, x[i]);
+    return v;
+  }
+  best = Better::Of(best, _mm_srli_si128(best, 8));
+  best = Better::Of(best, _mm_srli_si128(best, 4));
+  best = Better::Of(best, _mm_srli_si128(best, 2));
+  best = Better::Of(best, _mm_srli_si128(best, 1));
+  return static_cast<int8_t>(_mm_cvtsi128_si32(best));
+}
+
+// The last block overlaps the one before.
+template <typename Better>
+void ExtremeOfRows256(const int8_t* x, int64_t step, int64_t rows, int64_t n, int8_t* y) {
+  if (n >= kBlock) {
+    for (int64_t i = 0; i < n; i += kBlock) {
+      i = i + kBlock <= n ? i : n - kBlock;
+      __m256i best = Load(x + i);
+      for (int64_t r = 1; r < rows; ++r) best = Better::Of(best, Load(x + r * step + i));
+      Store(y + i, best);
+    }
+  } else if (n >= 16) {
+    for (int64_t i : {int64_t{0}, n - 16}) {
+      __m128i best = Load16(x + i);
+      for (int64_t r = 1; r < rows; ++r) best = Better::Of(best, Load16(x + r * step + i));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(y + i), best);
+    }
+  } else {
+    for (int64_t i = 0; i < n; ++i) {
+      int8_t best = x[i];
+      for (int64_t r = 1; r < rows; ++r) best = Better::Of(best, x[r * step + i]);
+      y[i] = best;
+    }
+  }
+}
+
+int64_t Sum256(const int8_t* x, int64_t n) {
+  // Sums of the codes above -128, 8 at a time.
+  const __m256i flip = _mm256_set1_epi8(-128);
+  __m256i sums = _mm256_setzero_si256();
+  int64_t i = 0;
+  for (; i + kBlock <= n; i += kBlock) {
+    const __m256i above = _mm256_xor_si256(Load(x + i), flip);
+    sums = _mm256_add_epi64(sums, _mm256_sad_epu8(above, _mm256_setzero_si256()));
+  }
+  const __m128i two =
+      _mm_add_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+  int64_t total = _mm_cvtsi128_si64(two) + _mm_extract_epi64(two, 1) - 128 * i;
+  for (; i < n; ++i) total += x[i];
+  return total;
+}
+
+// Partial sums of 16 codes fit 16 bits for as many rows.
+constexpr int64_t kNarrowRows = 255;
+
+// 16 * V columns: whole cache lines of a row where V is 4.
+template <int V>
+void SumOfRows16(const int8_t* x, int64_t step, int64_t rows, int32_t* y, bool add) {
+  __m256i wide[2 * V];
+  __m256i* to = reinterpret_cast<__m256i*>(y);
+#pragma GCC unroll 8
+  for (int v = 0; v < 2 * V; ++v) {
+    wide[v] = add ? _mm256_loadu_si256(to + v) : _mm256_setzero_si256();
+  }
+  while (rows > 0) {
+    const int64_t part = rows < kNarrowRows ? rows : kNarrowRows;
+    __m256i sums[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sums[v] = _mm256_setzero_si256();
+    for (int64_t r = 0; r < part; ++r, x += step) {
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) {
+        sums[v] = _mm256_add_epi16(sums[v], _mm256_cvtepi8_epi16(Load16(x + 16 * v)));
+      }
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) {
+      const __m128i low = _mm256_castsi256_si128(sums[v]);
+      const __m128i high = _mm256_extracti128_si256(sums[v], 1);
+      wide[2 * v] = _mm256_add_epi32(wide[2 * v], _mm256_cvtepi16_epi32(low));
+      wide[2 * v + 1] = _mm256_add_epi32(wide[2 * v + 1], _mm256_cvtepi16_epi32(high));
+    }
+    rows -= part;
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < 2 * V; ++v) _mm256_storeu_si256(to + v, wide[v]);
+}
+
+void SumOfRows256(const int8_t* x, int64_t step, int64_t rows, int64_t n, int32_t* y, bool add) {
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64) SumOfRows16<4>(x + i, step, rows, y + i, add);
+  for (; i + 16 <= n; i += 16) SumOfRows16<1>(x + i, step, rows, y + i, add);
+  if (i == n) return;
+  // The last columns again with those that are missing, unless that would add them twice.
+  if (n >= 16 && !add) return SumOfRows16<1>(x + n - 16, step, rows, y + n - 16, false);
+  SumOfRows(x + i, step, rows, n - i, y + i, add);
+}
+
+// Left and right come in pairs; of fewer than 16 channels the compiler does the rest.
+void BlendColumns256(const int8_t* x, const ColumnBlendS8* columns, int64_t n, int64_t channels,
+                     int32_t* y) {
+  if (channels < 16) return BlendColumns(x, columns, n, channels, y);
+  for (int64_t w = 0; w < n; ++w, y += channels) {
+    const int8_t* left = x + columns[w].at_left;
+    const int8_t* right = x + columns[w].at_right;
+    const int32_t both = static_cast<uint16_t>(columns[w].left) | int32_t{columns[w].right} << 16;
+    const __m256i weights = _mm256_set1_epi32(both);
+    for (int64_t c = 0; c < channels; c += 16) {
+      c = c + 16 <= channels ? c : channels - 16;
+      const __m128i l = Load16(left + c), r = Load16(right + c);
+      const __m256i low = _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(l, r));
+      const __m256i high = _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(l, r));
+      __m256i* to = reinterpret_cast<__m256i*>(y + c);
+      _mm256_storeu_si256(to, _mm256_madd_epi16(low, weights));
+      _mm256_storeu_si256(to + 1, _mm256_madd_epi16(high, weights));
+    }
+  }
+}
+
+void BlendRows256(const int32_t* top, const int32_t* bottom, int64_t n, int32_t up, int32_t down,
+                  int8_t* y) {
+  const __m256i from_top = _mm256_set1_epi32(up), from_bottom = _mm256_set1_epi32(down);
+  const __m256i half = _mm256_set1_epi32(1 << 19);
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  const auto eight = [&](int64_t i) {
+    const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(top + i));
+    const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bottom + i));
+    const __m256i sum =
+        _mm256_add_epi32(_mm256_mullo_epi32(a, from_top), _mm256_mullo_epi32(b, from_bottom));
+    return _mm256_srai_epi32(_mm256_add_epi32(sum, half), 20);
+  };
+  int64_t i = 0;
+  for (; i + kBlock <= n; i += kBlock) {
+    const __m256i a = _mm256_packs_epi32(eight(i), eight(i + 8));
+    const __m256i b = _mm256_packs_epi32(eight(i + 16), eight(i + 24));
+    Store(y + i, _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order));
+  }
+  BlendRows(top + i, bottom + i, n - i, up, down, y + i);
+}
+
+// Bits 0 to 3 of a code choose within each 16 values of the table, bits 4 to 7 among the 16
+// choices.
+void Lookup256(const int8_t* x, int8_t* y, int64_t n, const int8_t* table) {
+  if (n < kBlock) return Lookup(x, y, n, table);
+  __m256i parts[16];
+  for (int part = 0; part < 16; ++part) {
+    parts[part] = _mm256_broadcastsi128_si256(Load16(table + 16 * part));
+  }
+  const __m256i nibble = _mm256_set1_epi8(15);
+  Map(x, y, n, [&](const int8_t* p) {
+    const __m256i code = Load(p), within = _mm256_and_si256(code, nibble);
+    // A blend takes bit 7: that of the code, and the next ones below moved up to it.
+    const __m256i bit6 = _mm256_add_epi8(code, code), bit5 = _mm256_add_epi8(bit6, bit6);
+    const __m256i bit4 = _mm256_add_epi8(bit5, bit5);
+    const auto of_32 = [&](int part) {
+      return _mm256_blendv_epi8(_mm256_shuffle_epi8(parts[part], within),
+                                _mm256_shuffle_epi8(parts[part + 1], within), bit4);
+    };
+    const auto of_128 = [&](int part) {
+      const __m256i low = _mm256_blendv_epi8(of_32(part), of_32(part + 2), bit5);
+      const __m256i high = _mm256_blendv_epi8(of_32(part + 4), of_32(part + 6), bit5);
+      return _mm256_blendv_epi8(low, high, bit6);
+    };
+    // The table begins with the negative codes.
+    return _mm256_blendv_epi8(of_128(8), of_128(0), code);
+  });
+}
+
+constexpr VectorS8Kernel Kernel() {
+  VectorS8Kernel kernel = kLoops;
+  kernel.add = Add256;
+  kernel.mul = Mul256;
+  kernel.prelu = PRelu256;
+  kernel.quantize = Quantize256;
+  kernel.requantize = Requantize256;
+  kernel.finish = Finish256;
+  kernel.finish_windows = FinishWindows256;
+  kernel.largest = Extreme<Larger>;
+  kernel.smallest = Extreme<Smaller>;
+  kernel.largest_of_rows = ExtremeOfRows256<Larger>;
+  kernel.smallest_of_rows = ExtremeOfRows256<Smaller>;
+  kernel.sum = Sum256;
+  kernel.sum_of_rows = SumOfRows256;
+  kernel.blend_columns = BlendColumns256;
+  kernel.blend_rows = BlendRows256;
+  kernel.lookup = Lookup256;
+  return kernel;
+}
+
+constexpr VectorS8Kernel kKernel = Kernel();
+
+}  // namespace
+
+const VectorS8Kernel& vector_s8_avx2() { return kKernel; }
+
+}  // namespace bitlite
