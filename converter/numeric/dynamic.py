@@ -1,4 +1,4 @@
-"""Activations quantized while running: one range per tensor, as `native/kernels/dynamic_s8.cc` finds it."""
+"""Activations quantized while running: one range per tensor, as `native/kernels/gemm_s8/dynamic_s8.cc` finds it."""
 
 from __future__ import annotations
 
