@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from bitlite.converter.ir import Graph, Tensor
 from bitlite.converter.numeric.qparams import QuantParam
+from bitlite.converter.ops import row
 from bitlite.converter.schema.builder import Builder
-from bitlite.converter.schema.op import row
 from bitlite.native.session import Session
 
 Shape = tuple[int, ...]

@@ -25,8 +25,9 @@ from bitlite.converter.errors import Error, GraphError
 from bitlite.converter.examples import example
 from bitlite.converter.execute import execute
 from bitlite.converter.formats.ms import write
+from bitlite.converter.ops import OPS
 from bitlite.converter.passes import for_target, run_passes
-from bitlite.converter.schema.op import Case, load_rows
+from bitlite.converter.schema.op import Case
 
 STATUSES = ("equal", "refused", "wrong")
 _SECONDS = 60
@@ -39,7 +40,7 @@ _BEYOND = {("Slice", 1), ("Slice", 3), ("GatherND", 1)}
 def examples(only: str, dtypes: list[str]) -> list[tuple[str, str, Case, str, tuple[int, ...]]]:
     """(id, operator, case, dtype of its random inputs, which constants are fed) of every row that can be written."""
     found = []
-    for name, row in sorted(load_rows().items()):
+    for name, row in sorted(OPS.items()):
         for k, case in enumerate(row.cases):
             random = [i for i, given in enumerate(case.inputs) if isinstance(given, tuple) and i not in case.const]
             fixed = [i for i, given in enumerate(case.inputs) if given is not None and i not in random]

@@ -80,11 +80,11 @@ def seeds(kind: str) -> list[bytes]:
 def _graphs() -> list[Any]:
     """One graph per example of a row."""
     from bitlite.converter.ir import Graph
+    from bitlite.converter.ops import OPS
     from bitlite.converter.schema.builder import Builder
-    from bitlite.converter.schema.op import load_rows
 
     made, rng = [], np.random.default_rng(5)
-    for name, row in sorted(load_rows().items()):
+    for name, row in sorted(OPS.items()):
         for case in row.cases:
             graph, inputs = Graph(), []
             build = Builder(graph, fold_limit=0)

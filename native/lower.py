@@ -11,7 +11,9 @@ import numpy as np
 from ..converter.execute import is_quantized
 from ..converter.ir import Node, Tensor
 from ..converter.numeric.qparams import code_range, dequantize
-from ..converter.schema.op import row
+from ..converter.ops import row
+from .packed import packed_step
+from .step import Step
 
 # Kernels that compute codes and clamp them; the others move or look up codes that are in range already.
 _CLAMPS = frozenset(
@@ -36,23 +38,6 @@ _CLAMPS = frozenset(
 
 # Kernels beside the layers whose rounding follows the profile.
 _ROUNDS = frozenset(["add", "sub", "mul", "average_pool", "quantize"])
-
-
-@dataclass
-class Step:
-    """A native step before its tensors have numbers.
-
-    Args:
-        inputs, outputs: the tensors it touches; a constant here may exist for this step alone.
-        nodes: the IR nodes it stands for, for profiles and messages.
-    """
-
-    op: str
-    name: str
-    inputs: list[Tensor | None]
-    outputs: list[Tensor]
-    attrs: dict[str, Any]
-    nodes: tuple[Node, ...] = ()
 
 
 @dataclass
@@ -87,8 +72,6 @@ class Lowering:
         if attrs.pop("dynamic", False) and self._is_dynamic(node):
             attrs["dynamic"] = True
         elif self.keep_packed:
-            from .packed import packed_step
-
             packed = packed_step(node)
             if isinstance(packed, Step):
                 return packed

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..converter.execute import is_quantized
 from ..converter.ir import Node, Tensor
-from ..converter.schema.op import row
-from .lower import Step
+from ..converter.ops import row
+from .step import Step
 
 _KERNEL = "fully_connected"
 

@@ -19,8 +19,9 @@ from ..converter.execute import execute
 from ..converter.ir import Graph, Node, Tensor
 from ..converter.ir.limits import check_live
 from ..converter.schema.builder import specialize
-from .lower import Lowering, Step, program, refusal
+from .lower import Lowering, program, refusal
 from .signed import with_signed_codes
+from .step import Step
 
 Values = dict[Tensor, np.ndarray]
 _PLANS_KEPT = 8

@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 
 from ..converter.execute import is_quantized
-from ..converter.ir import Graph, Node, Tensor
-from ..converter.schema.op import row
+from ..converter.ir import Graph, NameScope, Node, Tensor
+from ..converter.ops import row
+from ..converter.schema.node import make_node
 
 _SHIFT = 128
 
@@ -23,6 +24,7 @@ def with_signed_codes(graph: Graph) -> Graph:
         return graph
     graph = graph.copy()
     plain = {t for n in graph.nodes if not _reads_reals(n) for t in (*n.inputs, *n.outputs) if t is not None}
+    names = NameScope(item.name for group in (graph.tensors(), graph.nodes) for item in group)
     before: list[Node] = []
     after: list[Node] = []
     for t in list(dict.fromkeys(t for n in graph.nodes for t in (*n.inputs, *n.outputs))):
@@ -32,13 +34,13 @@ def with_signed_codes(graph: Graph) -> Graph:
         if not (is_input or is_output):
             _shift(t)
             continue
-        inner = Tensor(graph.unique_name(f"{t.name}/int8"), t.dtype, t.shape, None, t.quant)
+        inner = Tensor(names.take(f"{t.name}/int8"), t.dtype, t.shape, None, t.quant)
         _shift(inner)
         for node in graph.nodes:
             node.inputs = [inner if i is t else i for i in node.inputs]
             node.outputs = [inner if o is t else o for o in node.outputs]
         cast = (t, inner, "int8") if is_input else (inner, t, "uint8")
-        node = Node("Quantize", f"{t.name}/cast", [cast[0]], [cast[1]], {"dtype": cast[2]}, ())
+        node = make_node("Quantize", [cast[0]], {"dtype": cast[2]}, name=f"{t.name}/cast", outputs=[cast[1]])
         (before if is_input else after).append(node)
     for node in graph.nodes:
         if node.op == "Quantize":

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..converter.errors import DataError, Setting
 from ..converter.ir import Graph, Node
-from ..converter.schema.op import row
+from ..converter.ops import row
 
 
 def check_finite(graph: Graph, kept: Collection[Node] = ()) -> None:

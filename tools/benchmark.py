@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _work(argv: Sequence[str]) -> int:
     wish = asked(argv)
     if wish == "version":
-        from .. import __version__
+        from ..converter.version import __version__
 
         print(f"benchmark (bitlite) {__version__}")
         return 0

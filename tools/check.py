@@ -10,7 +10,7 @@ from ..converter.errors import Error, UnsupportedError
 from ..converter.formats import CONTAINERS, read_model
 from ..converter.formats.inventory import is_read, operators
 from ..converter.ir import Graph
-from ..converter.schema.op import row
+from ..converter.ops import row
 from .options.convert import ConvertOptions
 
 

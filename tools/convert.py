@@ -11,10 +11,12 @@ from ..converter.errors import GraphError, ModelError, Setting, UnsupportedError
 from ..converter.execute import is_quantized
 from ..converter.formats import read_model
 from ..converter.formats.files import let_go
+from ..converter.formats.operators import write_operators
 from ..converter.formats.outputs import Staging, check_folder, check_target
 from ..converter.ir import Graph, Node
 from ..converter.passes import Change, Pass, for_target, run_passes
-from ..converter.schema.writing import NEWEST_OPSET, write_operators
+from ..converter.schema.writing import NEWEST_OPSET
+from ..converter.version import __version__
 from ..quant.finite import check_finite
 from ..quant.selection import select
 from ..quant.selectors import parse_selector
@@ -49,8 +51,6 @@ def convert(model_file: str | os.PathLike[str], output_file: str | os.PathLike[s
 
 def run(options: ConvertOptions) -> Report:
     """`convert` on checked options."""
-    from .. import __version__
-
     start = time.perf_counter()
     if options.check not in ("", "false"):
         raise UsageError("check: a conversion writes a model", hint="the command: converter_lite --check=MODEL")

@@ -19,7 +19,7 @@ def _work(argv: Sequence[str]) -> int:
 
     wish = asked(argv)
     if wish == "version":
-        from .. import __version__
+        from ..converter.version import __version__
 
         print(f"converter_lite (bitlite) {__version__}")
         return 0

@@ -44,9 +44,9 @@ gives 0.
 def page(parts: Mapping[str, str] | None = None) -> str:
     """The whole page, around the measured tables: name → text without its markers."""
     from ..converter.ir import limits
-    from ..converter.schema.op import load_rows
+    from ..converter.ops import OPS
 
-    rows = load_rows()
+    rows = OPS
     lines = [_HEAD, "## Operators, and what each is written as", ""]
     lines += ["| operator | in TFLite | in ONNX | in MindSpore Lite | kernel | quantized |"]
     lines += ["|---|---|---|---|---|---|"]
@@ -55,8 +55,8 @@ def page(parts: Mapping[str, str] | None = None) -> str:
         cells = [written.get(container, "") for container in ("tflite", "onnx", "ms")]
         lines.append(f"| {name} | {' | '.join(cells)} | {row.kernel or 'numpy'} | {_quantized(row)} |")
     lines += ["", "## Names that are read", ""]
+    from ..converter.ops import READERS
     from ..converter.ops.recurrent.unrolled import MOST_BYTES, MOST_STEPS
-    from ..converter.schema.op import READERS
 
     for container, title in (("tflite", "TFLite"), ("onnx", "ONNX"), ("ms", "MindSpore Lite")):
         names = sorted(READERS[container])
@@ -205,9 +205,9 @@ def _written(row: Any) -> dict[str, str]:
     """Container → the operators that the row's examples are written as; "parts" where a pass takes some apart."""
     from ..converter.errors import Error
     from ..converter.examples import example
+    from ..converter.formats.operators import write_operators
+    from ..converter.ops import OPS
     from ..converter.passes import for_target, run_passes
-    from ..converter.schema.op import load_rows
-    from ..converter.schema.writing import write_operators
 
     found: dict[str, dict[str, None]] = {c: {} for c in row.writers}
     for case in row.cases:
@@ -219,7 +219,7 @@ def _written(row: Any) -> dict[str, str]:
             except Error:
                 apart = graph.copy()
                 run_passes(apart, for_target(container))
-                if all(n.op != row.name and container in load_rows()[n.op].writers for n in apart.nodes):
+                if all(n.op != row.name and container in OPS[n.op].writers for n in apart.nodes):
                     found[container]["parts"] = None
     return {c: ", ".join(sorted(names, key=lambda n: (n == "parts", n))) or "yes" for c, names in found.items()}
 

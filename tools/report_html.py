@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from ..converter.passes.runner import Change
+from ..converter.passes import Change
 from .tables import data_table
 
 if TYPE_CHECKING:
-    from .convert_report import Report
+    from .outcome import Outcome
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222; }
@@ -27,7 +27,7 @@ svg text { font: 12px system-ui, sans-serif; fill: #222; }
 _ROW, _LABEL, _WIDE = 20, 300, 1080
 
 
-def page(report: Report) -> str:
+def page(report: Outcome) -> str:
     """The whole page."""
     rows = list(report.rows())
     title = f"{report.source} → {', '.join(report.files)}"
@@ -84,7 +84,7 @@ def page(report: Report) -> str:
     )
 
 
-def _facts(report: Report) -> Iterable[str]:
+def _facts(report: Outcome) -> Iterable[str]:
     yield f"{report.source}: {report.source_bytes:,} bytes"
     for path, size in report.files.items():
         yield f"{path}: {size:,} bytes, {size / max(report.source_bytes, 1):.1%} of the source"
@@ -97,7 +97,7 @@ def _facts(report: Report) -> Iterable[str]:
     yield from report.notes
 
 
-def _passes(report: Report) -> list[str]:
+def _passes(report: Outcome) -> list[str]:
     done = [r for r in report.passes if isinstance(r, Change)]
     refused = [r for r in report.passes if not isinstance(r, Change)]
     parts = []

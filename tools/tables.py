@@ -11,7 +11,7 @@ from ..converter.text import one_line
 
 if TYPE_CHECKING:
     from ..quant.calibrate.data_lint import LintReport
-    from .convert_report import Report
+    from .outcome import Outcome
 
 _PIPED_WIDTH = 160
 _NARROW = 110
@@ -68,7 +68,7 @@ def cut(text: str, size: int, *, middle: bool) -> str:
     return text[: size - 1 - tail] + "…" + text[len(text) - tail :]
 
 
-def print_report(report: Report) -> None:
+def print_report(report: Outcome) -> None:
     """The layers of a conversion (bits, bytes before → after, why a weight stays float), then the files."""
     rows, narrow = list(report.rows()), width() < _NARROW
     if report.data:
@@ -98,7 +98,7 @@ def data_table(data: LintReport) -> tuple[str, Sequence[str], list[tuple[str, ..
 
 
 def quality_table(rows: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    """Columns and cells of `Report.quality`: range, and SQNR in dB of weights, activations, both, and so far."""
+    """Columns and cells of `Outcome.quality`: range, and SQNR in dB of weights, activations, both, and so far."""
     cells = [
         (
             r["layer"].partition(";")[0],
@@ -114,7 +114,7 @@ def quality_table(rows: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list
 
 
 def weight_table(rows: Sequence[dict[str, Any]], *, narrow: bool) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    """Columns and cells of `Report.rows`, with a line of sums; narrow leaves out operator, shape and long reasons."""
+    """Columns and cells of `Outcome.rows`, with a line of sums; narrow leaves out operator, shape and long reasons."""
     shown = []
     for r in rows:
         why = r["why"].partition(":")[0] if narrow else r["why"]

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import ModelError
-from ..schema.op import reader
+from ..ops import reader
+from ..schema.loops import LOOP
 from .files import map_file, sniff
 from .flat import decode
-from .ms_loops import LOOP
 
 
 def operators(path: str) -> tuple[str, Counter[str]]:

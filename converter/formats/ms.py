@@ -14,18 +14,20 @@ from ..execute import is_quantized
 from ..ir import Graph, Node, Tensor
 from ..ir.limits import FreeCodes
 from ..numeric.qparams import QuantParam
+from ..ops import reader, row
 from ..schema.builder import Builder
-from ..schema.op import reader, row
+from ..schema.loops import LOOP, Found
 from ..schema.reading import InputShapes, Reading, name_outputs, read_operator, undefined
-from ..schema.writing import Emitted, Written, write_operators
+from ..schema.writing import Emitted, Written
 from . import ms_schema
 from .dynamic_layers import dynamic_weights, mark_dynamic
 from .files import map_file
 from .flat import Record, decode
 from .flat import write as write_flat
 from .ms_layouts import NHWC, layouts
-from .ms_loops import LOOP, Found, find_loop, lay_out
+from .ms_loops import find_loop, lay_out
 from .ms_tensors import holds_correction, read_tensor, write_tensor
+from .operators import write_operators
 from .outputs import write_atomic
 
 _SCHEMA = ms_schema.SCHEMA

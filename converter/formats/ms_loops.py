@@ -15,30 +15,11 @@ import numpy as np
 
 from ..errors import ModelError, UnsupportedError
 from ..ir import Graph, Tensor
+from ..schema.loops import Found, Loop
 from ..schema.writing import Emitted, Writing
 from .flat import Record
 
-LOOP = "Loop"
-"""The name of a loop among a container's operators; the file has none of that name."""
 _CONDITION = ["Call", "Less", "PartialFusion", "PartialFusion", "Switch"]
-
-
-@dataclass(eq=False)
-class Loop:
-    """The inside of an `Emitted` of the name `LOOP`, whose inputs are the values that `params` begin with.
-
-    Attributes:
-        params: values inside of a round.
-        after: what the round gives each of them, the parameter itself where it stays.
-        test: another round follows while the first is less than the second; one is a parameter.
-        results: parameters whose last values are the operator's outputs.
-    """
-
-    params: list[Tensor]
-    body: list[Emitted]
-    after: list[Tensor]
-    test: tuple[Tensor, Tensor]
-    results: list[Tensor]
 
 
 @dataclass(eq=False)
@@ -121,26 +102,6 @@ def _subgraphs(
     call(condition, choice)
     call(body, partial(body, first, [*loop.after, *body.inputs[len(loop.params) :]]))
     return condition, body, after
-
-
-@dataclass(frozen=True)
-class Found:
-    """A loop of a file, in indices of tensors and nodes.
-
-    Attributes:
-        start: values that the loop begins with. params: those of a round. after: what a round makes of them.
-        test: the operands of Less, as positions among `params` or, below 0, as ~ a tensor's. results: index behind
-            the loop → position among `params`. body, rest: nodes of a round, and behind the loop.
-    """
-
-    name: str
-    start: list[int]
-    params: list[int]
-    after: list[int]
-    test: tuple[int, int]
-    results: dict[int, int]
-    body: list[int]
-    rest: list[int]
 
 
 def find_loop(record: Record, order: list[int], seen: set[int], path: str) -> Found | None:

@@ -11,8 +11,8 @@ import numpy as np
 from ..errors import ModelError, Setting, UnsupportedError
 from ..ir import Graph, Tensor
 from ..ir.limits import check_rank
+from ..ops import reader
 from ..schema.builder import Builder
-from ..schema.op import reader
 from ..schema.reading import InputShapes, Reading, name_outputs, read_operator, undefined
 from .dynamic_layers import KEY, mark_dynamic
 from .files import map_file

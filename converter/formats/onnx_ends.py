@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..ir import Graph, Node, Tensor
+from ..ops import row
 from ..ops._support.layout import first_perm, last_perm, same_layout
-from ..schema.op import row
 
 
 def declare_ends(graph: Graph) -> None:

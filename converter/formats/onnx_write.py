@@ -10,9 +10,10 @@ import numpy as np
 from ..errors import OutputError, Setting, UnsupportedError
 from ..execute import is_quantized
 from ..ir import Graph, Tensor
-from ..schema.writing import Emitted, Writing, Written, write_operators
+from ..schema.writing import Emitted, Writing, Written
 from . import dynamic_layers
 from .onnx_parts import write_joined
+from .operators import write_operators
 from .outputs import write_atomic
 
 # The first opset in which everything that a graph holds can be said is taken.

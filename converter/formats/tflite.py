@@ -12,8 +12,8 @@ from ..ir import Graph, Tensor
 from ..ir.limits import check_rank, size_of
 from ..numeric.packing import from_unsigned
 from ..numeric.qparams import QuantParam
+from ..ops import reader
 from ..schema.builder import Builder
-from ..schema.op import reader
 from ..schema.reading import InputShapes, Reading, name_outputs, read_operator, undefined
 from ..schema.variables import close_variables
 from . import tflite_schema

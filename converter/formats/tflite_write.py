@@ -10,10 +10,11 @@ import numpy as np
 from ..errors import Setting, UnsupportedError
 from ..execute import is_quantized
 from ..ir import Graph, Tensor
-from ..schema.writing import Emitted, Writing, Written, write_operators
+from ..schema.writing import Emitted, Writing, Written
 from . import dynamic_layers, tflite_schema
 from .flat import Record
 from .flat import write as write_flat
+from .operators import write_operators
 from .outputs import write_atomic
 from .tflite_variables import with_variables
 

@@ -1,5 +1,7 @@
 """The IR: a graph of typed tensors in SSA form."""
 
-from .graph import Graph, Node, Shape, Tensor, dump, type_text
+from .graph import Graph, Node, Shape, Tensor
+from .names import NameScope
+from .text import dump
 
-__all__ = ["Graph", "Node", "Shape", "Tensor", "dump", "type_text"]
+__all__ = ["Graph", "NameScope", "Node", "Shape", "Tensor", "dump"]

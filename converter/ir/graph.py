@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import GraphError
-from ..numeric.qparams import QuantParam
+from ..numeric.qparams import QuantParam, dequantize
+from .names import NameScope
 
 Shape = tuple["int | None", ...]
 
@@ -80,14 +81,14 @@ class Tensor:
         """A size per axis. Raises GraphError when one is not known before a run."""
         sizes = tuple(n for n in self.known_shape if n is not None)
         if len(sizes) != self.known_rank:
-            raise GraphError(f"{type_text(self)} {self.name!r} has a size that is not known before a run")
+            raise GraphError(f"{self.type_text()} {self.name!r} has a size that is not known before a run")
         return sizes
 
     def size(self, axis: int) -> int:
         """Elements along one axis. Raises GraphError when there is no such axis or its size is not known."""
         size = self.known_shape[axis] if -self.known_rank <= axis < self.known_rank else None
         if size is None:
-            raise GraphError(f"the size of axis {axis} of {type_text(self)} {self.name!r} is not known")
+            raise GraphError(f"the size of axis {axis} of {self.type_text()} {self.name!r} is not known")
         return size
 
     @property
@@ -101,13 +102,11 @@ class Tensor:
     def qparams(self) -> QuantParam:
         """How the stored integers stand for reals. Raises GraphError for plain numbers."""
         if self.quant is None:
-            raise GraphError(f"{type_text(self)} {self.name!r} is not quantized")
+            raise GraphError(f"{self.type_text()} {self.name!r} is not quantized")
         return self.quant
 
     def real(self) -> np.ndarray:
         """The constant's real value: float32 when it is stored quantized, its own data otherwise."""
-        from ..numeric.qparams import dequantize
-
         coded = self.quant is not None and self.value.dtype.kind in "iu"
         return dequantize(self.value, self.qparams) if coded else self.value
 
@@ -119,8 +118,19 @@ class Tensor:
         if not 0 <= q.axis < len(self.shape) or self.shape[q.axis] not in (None, len(q.scale)):
             raise GraphError(f"{self.name!r}: {len(q.scale)} scales on axis {q.axis} do not fit shape {self.shape}")
 
+    def type_text(self) -> str:
+        """ "float32[1,?,8]" or "int8[1,8]{s=0.02,z=-3}"."""
+        shape = "?" if self.shape is None else ",".join("?" if d is None else str(d) for d in self.shape)
+        text = f"{self.dtype}[{shape}]"
+        q = self.quant
+        if q is None:
+            return text
+        many = len(q.scale) != 1
+        detail = f"axis={q.axis},n={len(q.scale)}" if many else f"s={float(q.scale[0]):.8g},z={int(q.zero_point[0])}"
+        return f"{text}{{{detail},bits={q.bits}}}"
+
     def __repr__(self) -> str:
-        return f"Tensor({type_text(self)} %{self.name})"
+        return f"Tensor({self.type_text()} %{self.name})"
 
 
 @dataclass(eq=False, slots=True)
@@ -215,21 +225,13 @@ class Graph:
                 node.inputs = [new if t is old else t for t in node.inputs]
         self.outputs = [new if t is old else t for t in self.outputs]
 
-    def unique_name(self, wish: str) -> str:
-        taken = {t.name for t in self.tensors()} | {n.name for n in self.nodes}
-        if wish not in taken:
-            return wish
-        return next(name for k in itertools.count(1) if (name := f"{wish}_{k}") not in taken)
-
     def uniquify(self) -> None:
         """Renames tensors and nodes whose names are taken, first come first kept."""
         for group in (list(self.tensors()), self.nodes):
-            taken: set[str] = {x.name for x in group}
-            seen: set[str] = set()
+            names, seen = NameScope(x.name for x in group), set()
             for item in group:
                 if item.name in seen:
-                    item.name = next(n for k in itertools.count(1) if (n := f"{item.name}_{k}") not in taken)
-                    taken.add(item.name)
+                    item.name = names.take(item.name)
                 seen.add(item.name)
 
     def prune(self) -> None:
@@ -289,77 +291,3 @@ class Graph:
         ]
         ends = [of(t) for t in self.inputs], [of(t) for t in self.outputs]
         return Graph(self.name, nodes, *ends, dict(self.meta), self.states)
-
-    def verify(self) -> None:
-        """Checks SSA form, topological order, names and the rows' arity. Raises GraphError naming the place."""
-        from ..schema.op import row
-
-        known: set[int] = set()
-        names: dict[str, Tensor] = {}
-
-        def define(tensor: Tensor, where: str) -> None:
-            if id(tensor) in known:
-                raise GraphError(f"tensor {tensor.name!r} is defined twice, again by {where}")
-            if names.setdefault(tensor.name, tensor) is not tensor:
-                raise GraphError(f"two tensors are named {tensor.name!r}, the second in {where}")
-            known.add(id(tensor))
-
-        for tensor in self.inputs:
-            define(tensor, "the graph's inputs")
-        for node in self.nodes:
-            row(node.op).check(node)
-            for tensor in node.inputs:
-                if tensor is None or id(tensor) in known:
-                    continue
-                if not tensor.is_const:
-                    raise GraphError(f"{node.name} ({node.op}) reads {tensor.name!r} before anything produces it")
-                define(tensor, node.name)
-                if tensor.data is not None and tensor.shape != tensor.data.shape:
-                    raise GraphError(
-                        f"constant {tensor.name!r} says shape {tensor.shape} and holds {tensor.data.shape}"
-                    )
-            for tensor in node.outputs:
-                define(tensor, node.name)
-        for tensor in self.outputs:
-            if id(tensor) not in known:
-                if not tensor.is_const:
-                    raise GraphError(f"graph output {tensor.name!r} is produced by nothing")
-                define(tensor, "the graph's outputs")
-        if len(self.states) > min(len(self.inputs), len(self.outputs)):
-            raise GraphError(f"{len(self.states)} states, and not as many inputs and outputs")
-        for first, (before, after) in zip(self.states, self.state_pairs):
-            if before.dtype != after.dtype or before.shape != after.shape or before.shape != first.shape:
-                raise GraphError(f"state {before.name!r} starts as {first.shape} and goes from {before} to {after}")
-
-
-def type_text(tensor: Tensor) -> str:
-    """ "float32[1,?,8]" or "int8[1,8]{s=0.02,z=-3}"."""
-    shape = "?" if tensor.shape is None else ",".join("?" if d is None else str(d) for d in tensor.shape)
-    text = f"{tensor.dtype}[{shape}]"
-    q = tensor.quant
-    if q is None:
-        return text
-    many = len(q.scale) != 1
-    detail = f"axis={q.axis},n={len(q.scale)}" if many else f"s={float(q.scale[0]):.8g},z={int(q.zero_point[0])}"
-    return f"{text}{{{detail},bits={q.bits}}}"
-
-
-def _value_text(value: Any) -> str:
-    if isinstance(value, Graph):
-        return f"graph {value.name}"
-    return repr(value.tolist() if isinstance(value, np.ndarray) else value)
-
-
-def dump(graph: Graph) -> str:
-    """The graph as text, one node a line: outputs = Op(inputs) attrs  # origin."""
-    lines = [f"graph {graph.name!r}"]
-    lines += [f"  input  %{t.name}: {type_text(t)} {t.layout}".rstrip() for t in graph.inputs]
-    lines += [f"  const  %{t.name}: {type_text(t)}" for t in graph.constants()]
-    for n in graph.nodes:
-        outs = ", ".join(f"%{t.name}: {type_text(t)}" for t in n.outputs)
-        ins = ", ".join("-" if t is None else f"%{t.name}" for t in n.inputs)
-        attrs = " ".join(f"{k}={_value_text(v)}" for k, v in sorted(n.attrs.items()))
-        origin = f"  # {' + '.join(n.origin)}" if n.origin and n.origin != (n.name,) else ""
-        lines.append(f"  {outs} = {n.op}({ins}) {attrs}".rstrip() + origin)
-    lines += [f"  output %{t.name}: {type_text(t)} {t.layout}".rstrip() for t in graph.outputs]
-    return "\n".join(lines) + "\n"

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..ir import Graph, Node
+from ..ops import row
 from ..ops._support.layout import same_layout
-from ..schema.op import row
 from .axes import inverse
 from .edit import Edit
-from .runner import Change, Record, Refusal
+from .record import Change, Record, Refusal
 
 _NAME = "absorb_flatten"
 

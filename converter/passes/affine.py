@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..ir import Node, Tensor
-from .edit import Edit, is_float_node, own_attrs, trail
+from ..schema.node import own_attrs
+from .edit import Edit, is_float_node, trail
 from .match import along_last_axis, constant_operand, float_constant
 
 LINEAR = ("Conv", "ConvTranspose", "FullyConnected", "MatMul")

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..ir import Graph, Node, Shape, Tensor
 from ..ops._support.layout import first_perm, permuted_shape
+from ..schema.node import own_attrs
 from .axes import (
     Perm,
     composed,
@@ -16,7 +17,7 @@ from .axes import (
     is_identity,
     keeps_memory,
 )
-from .edit import Edit, own_attrs
+from .edit import Edit
 from .permuted_nodes import (
     Permuted,
     data_inputs,
@@ -26,7 +27,7 @@ from .permuted_nodes import (
     permuted_node,
     permuted_quant,
 )
-from .runner import Change, Record, Refusal
+from .record import Change, Record, Refusal
 
 _NAME = "cancel_transposes"
 # How far up one Transpose looks for something to cancel with.

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from ..errors import UnsupportedError
 from ..ir import Graph, Node, Tensor
+from ..ops import row
 from ..ops._support.layout import first_perm, last_perm, permuted_shape
-from ..schema.op import row
 from ..schema.writing import Writing
 from .edit import Edit
-from .runner import Change, Record
+from .record import Change, Record
 
 
 def channels_first(graph: Graph) -> Iterator[Record]:

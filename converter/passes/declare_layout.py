@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..ir import Graph, Tensor
 from ..ops._support.layout import first_perm, last_perm, permuted_shape
 from .edit import Edit
-from .runner import Change, Record, Refusal
+from .record import Change, Record, Refusal
 
 _ORDER = {"NHWC": last_perm(4), "NCHW": first_perm(4)}
 _OTHER = {"NHWC": "NCHW", "NCHW": "NHWC"}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..ir import Graph
 from .edit import Edit
-from .runner import Change, Record
+from .record import Change, Record
 
 
 def drop_assertions(graph: Graph) -> Iterator[Record]:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import Graph, Node, Tensor
+from ..ir import Graph, NameScope, Node, Tensor
 from ..numeric.qparams import QuantParam
-from ..schema.op import REQUIRED, row
+from ..ops import infer
+from ..schema.node import make_node, without_absent_tail
 
 
 class Edit:
@@ -27,7 +28,6 @@ class Edit:
         self._before: dict[Node, list[Node]] = {}
         self._after: dict[Node, list[Node]] = {}
         self._last: list[Node] = []
-        self._names: set[str] | None = None
         self._touched = False
 
     @functools.cached_property
@@ -39,6 +39,10 @@ class Edit:
                 if t is not None:
                     reads.setdefault(t, {})[node] = None
         return self.graph.producers(), reads
+
+    @functools.cached_property
+    def _names(self) -> NameScope:
+        return NameScope(item.name for group in (self.graph.tensors(), self.graph.nodes) for item in group)
 
     @property
     def _made(self) -> dict[Tensor, Node]:
@@ -74,14 +78,7 @@ class Edit:
 
     def name(self, wish: str) -> str:
         """`wish`, or a variant of it that neither a tensor nor a node has."""
-        if self._names is None:
-            self._names = {t.name for t in self.graph.tensors()} | {n.name for n in self.graph.nodes}
-        name, k = wish, 0
-        while name in self._names:
-            k += 1
-            name = f"{wish}_{k}"
-        self._names.add(name)
-        return name
+        return self._names.take(wish)
 
     def constant(self, data: Any, name: str, quant: QuantParam | None = None) -> Tensor:
         array = np.asarray(data)
@@ -108,15 +105,9 @@ class Edit:
                 the inferred type otherwise.
             like: storage dtype and quantization that a new first output takes over.
         """
-        definition = row(op)
         self._touched = True
-        full = {k: v for k, v in definition.attrs.items() if v is not REQUIRED} | (attrs or {})
-        args = list(inputs)
-        while args and args[-1] is None:
-            args.pop()
-        node = Node(op, name or self.name(op), args, [], own_attrs(full), origin)
-        definition.check(node)
-        types = definition.infer(node)
+        node = make_node(op, inputs, attrs, name=name or self.name(op), origin=origin)
+        types = infer(node)
         if outputs is not None:
             node.outputs = list(outputs)
             for t, (_, shape) in zip(outputs, types):
@@ -130,7 +121,7 @@ class Edit:
                 node.outputs[0].dtype, node.outputs[0].quant = like.dtype, like.quant
         for t in node.outputs:
             self._made[t] = node
-        for t in args:
+        for t in node.inputs:
             if t is not None:
                 self._reads.setdefault(t, {})[node] = None
         if at is not None:
@@ -144,9 +135,7 @@ class Edit:
     def set_inputs(self, node: Node, inputs: Sequence[Tensor | None]) -> None:
         """Gives the node other inputs; producers that nobody needs any more go."""
         self._touched = True
-        old, new = node.inputs, list(inputs)
-        while new and new[-1] is None:
-            new.pop()
+        old, new = node.inputs, without_absent_tail(inputs)
         node.inputs = new
         for t in new:
             if t is not None:
@@ -260,11 +249,6 @@ class Edit:
                 self.graph.sort()
                 return
             known.update(node.outputs)
-
-
-def own_attrs(attrs: dict[str, Any]) -> dict[str, Any]:
-    """The attributes with lists of their own: a row's shape rule may resolve pads in place."""
-    return {k: list(v) if isinstance(v, list) else v for k, v in attrs.items()}
 
 
 def trail(*nodes: Node) -> tuple[str, ...]:

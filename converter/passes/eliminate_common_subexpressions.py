@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..ir import Graph, Node, Tensor
-from ..schema.op import row
+from ..ops import row
 from .edit import Edit, trail
-from .runner import Change, Record
+from .record import Change, Record
 
 _NAME = "eliminate_common_subexpressions"
 # Rows that are not folded, and still give the same for the same.

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..ir import Graph, Node
+from ..schema.node import own_attrs
 from .affine import Affine, affine_of, fold_into, linear_producer
-from .edit import Edit, is_float_node, own_attrs, trail
+from .edit import Edit, is_float_node, trail
 from .match import float_constant, single_user
-from .runner import Change, Record, Refusal
+from .record import Change, Record, Refusal
 
 _NAME = "fold_batch_norm"
 

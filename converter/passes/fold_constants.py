@@ -11,9 +11,9 @@ from ..errors import GraphError
 from ..execute import execute
 from ..ir import Graph, Node, Tensor
 from ..numeric.qparams import QuantParam
-from ..schema.op import infer, row
+from ..ops import infer, row
 from .edit import Edit
-from .runner import Change, Record, Refusal
+from .record import Change, Record, Refusal
 
 # A constant that grows on folding (Tile, Expand, ConstantOfShape) costs the file more than computing it costs a run.
 _MAY_GROW_TO = 1 << 20

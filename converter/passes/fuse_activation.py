@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..ir import Graph
+from ..ops import row
 from ..ops._support.acts import RANGES
-from ..schema.op import row
+from ..schema.node import own_attrs
 from .affine import absorb
-from .edit import Edit, is_float_node, own_attrs
+from .edit import Edit, is_float_node
 from .match import clamp_of, narrowed
-from .runner import Change, Record, Refusal
+from .record import Change, Record, Refusal
 
 _NAME = "fuse_activation"
 _TAKE = ("Conv", "ConvTranspose", "FullyConnected", "MatMul", "Add", "Sub", "Mul", "Div", "MaxPool", "AveragePool")

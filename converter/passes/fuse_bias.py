@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..ir import Graph
 from .affine import affine_of, fold_into, linear_producer
 from .edit import Edit
-from .runner import Change, Record, Refusal
+from .record import Change, Record, Refusal
 
 
 def fuse_bias(graph: Graph) -> Iterator[Record]:

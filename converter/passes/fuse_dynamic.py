@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..ir import Graph
-from ..schema.op import row
+from ..ops import row
 from .edit import Edit
-from .runner import Change, Record, Refusal
+from .record import Change, Record, Refusal
 
 _NAME = "fuse_dynamic"
 

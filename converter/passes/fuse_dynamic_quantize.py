@@ -10,7 +10,7 @@ from ..ir import Graph, Node, Tensor
 from ..numeric.qparams import QuantParam
 from .edit import Edit, trail
 from .match import float_constant, single_user
-from .runner import Change, Record, Refusal
+from .record import Change, Record, Refusal
 
 _NAME = "fuse_dynamic_quantize"
 _LAYERS = {"MatMulInteger": "FullyConnected", "ConvInteger": "Conv"}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ..ir import Graph, Node, Tensor
 from .edit import Edit, is_float_node
 from .match import collapse, is_product, is_scalar, near, plus_constant, product_of
-from .runner import Change, Record
+from .record import Change, Record
 
 
 def fuse_gelu(graph: Graph) -> Iterator[Record]:

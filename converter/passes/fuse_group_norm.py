@@ -10,7 +10,7 @@ from ..ir import Graph, Node, Tensor
 from ..ops._support.layout import first_perm, last_perm, permuted_shape
 from .edit import Edit, is_float_node, trail
 from .match import along_last_axis, constant_operand, float_constant, made_by
-from .runner import Change, Record
+from .record import Change, Record
 
 _NAME = "fuse_group_norm"
 

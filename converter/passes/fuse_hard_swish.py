@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..ir import Graph, Node, Tensor
 from .edit import Edit, is_float_node
 from .match import clamp_of, collapse, constant_operand, is_product, is_scalar, near, product_of
-from .runner import Change, Record
+from .record import Change, Record
 
 
 def fuse_hard_swish(graph: Graph) -> Iterator[Record]:

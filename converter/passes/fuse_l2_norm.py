@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ..ir import Graph, Node, Tensor
 from .edit import Edit, is_float_node
 from .match import clamp_of, collapse, constant_operand, scalar
-from .runner import Change, Record
+from .record import Change, Record
 
 
 def fuse_l2_norm(graph: Graph) -> Iterator[Record]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..ir import Graph, Node, Tensor
 from .edit import Edit, is_float_node
 from .match import collapse, constant_operand, float_constant, is_scalar, plus_constant
-from .runner import Change, Record
+from .record import Change, Record
 
 _NAME = "fuse_layer_norm"
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 from ..errors import GraphError
 from ..ir import Graph, Node
+from ..ops import infer
 from ..ops._support.acts import RANGES
-from ..schema.op import infer
-from .edit import Edit, own_attrs, trail
+from ..schema.node import own_attrs
+from .edit import Edit, trail
 from .match import clamp_of, int_list, scalar
-from .runner import Change, Record, Refusal
+from .record import Change, Record, Refusal
 
 _NAME = "fuse_pad"
 _WINDOWS = ("Conv", "MaxPool")

@@ -10,9 +10,9 @@ import numpy as np
 from ..execute import is_quantized
 from ..ir import Graph, Node, Tensor
 from ..numeric.qparams import foldable, quantize, quantize_bias
-from ..schema.op import row
+from ..ops import row
 from .edit import Edit
-from .runner import Change, Record, Refusal
+from .record import Change, Record, Refusal
 
 _NAME = "fuse_quantize"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..ir import Graph, Node, Tensor
 from .edit import Edit, is_float_node
 from .match import collapse
-from .runner import Change, Record
+from .record import Change, Record
 
 
 def fuse_softmax(graph: Graph) -> Iterator[Record]:

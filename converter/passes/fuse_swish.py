@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..ir import Graph
 from .edit import Edit, is_float_node
 from .match import collapse, is_product, near, product_of
-from .runner import Change, Record
+from .record import Change, Record
 
 
 def fuse_swish(graph: Graph) -> Iterator[Record]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..ir import Graph, Node
-from .edit import Edit, own_attrs, trail
-from .runner import Change, Record, Refusal
+from ..schema.node import own_attrs
+from .edit import Edit, trail
+from .record import Change, Record, Refusal
 
 _NAME = "fuse_transpose_into_matmul"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..ir import Graph, Node, Tensor
 from .edit import Edit
-from .runner import Change, Record
+from .record import Change, Record
 
 _NAME = "keep_codes"
 # Operator → how many of its inputs are data; 0 stands for all. Their values never depend on what a code stands for.

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..ir import Node, Tensor
-from ..schema.op import REQUIRED, row
+from ..ops import row
+from ..schema.op import REQUIRED
 from .edit import Edit, is_float_node, is_plain, trail
 
 Bounds = tuple[float | None, float | None]

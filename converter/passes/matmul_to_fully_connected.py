@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..ir import Graph, Tensor
 from .edit import Edit
-from .runner import Change, Record, Refusal
+from .record import Change, Record, Refusal
 
 _NAME = "matmul_to_fully_connected"
 

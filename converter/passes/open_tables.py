@@ -8,10 +8,11 @@ import numpy as np
 
 from ..execute import is_quantized
 from ..ir import Graph, Node, Tensor
-from ..schema.op import row
-from .edit import Edit, own_attrs
+from ..ops import row
+from ..schema.node import own_attrs
+from .edit import Edit
 from .match import near
-from .runner import Change, Record
+from .record import Change, Record
 
 # What LiteRT computes on int8 codes; Swish is written as LOGISTIC and MUL on codes.
 _KEPT = {

@@ -12,15 +12,15 @@ import numpy as np
 from ..errors import GraphError
 from ..ir import Node, Shape, Tensor
 from ..numeric.qparams import QuantParam
+from ..ops import infer, row
 from ..ops._support.layout import moved_axis, same_layout
-from ..schema.op import infer, row
+from ..schema.node import own_attrs
 from .axes import (
     Perm,
     hoist_through_reshape,
     inverse,
     sink_through_reshape,
 )
-from .edit import own_attrs
 
 _RESHAPES = ("Reshape", "Squeeze", "ExpandDims")
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..ir import Graph
-from .edit import Edit, own_attrs
-from .runner import Change, Record, Refusal
+from ..schema.node import own_attrs
+from .edit import Edit
+from .record import Change, Record, Refusal
 
 
 def split_counted_pads(graph: Graph) -> Iterator[Record]:

@@ -10,9 +10,9 @@ import numpy as np
 from ..execute import is_quantized
 from ..ir import Graph, Node, Tensor
 from ..numeric.qparams import QuantParam, activation_range, code_range, quantize_bias
-from ..schema.op import row
+from ..ops import row
 from .edit import Edit
-from .runner import Change, Record
+from .record import Change, Record
 
 _NAME = "quantize_for_onnx"
 _MOST = 1 << 30

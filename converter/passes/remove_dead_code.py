@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..ir import Graph
-from .runner import Change, Record
+from .record import Change, Record
 
 
 def remove_dead_code(graph: Graph) -> Iterator[Record]:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..ir import Graph, Node, Tensor
+from ..ops import row
 from ..ops._support.acts import RANGES
-from ..schema.op import row
 from .edit import Edit, is_float_node, trail
 from .match import clamp_of, int_list, narrowed
-from .runner import Change, Record, Refusal
+from .record import Change, Record, Refusal
 
 
 def remove_identities(graph: Graph) -> Iterator[Record]:

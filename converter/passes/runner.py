@@ -3,39 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import GraphError, OutputError, Setting, UsageError
 from ..ir import Graph, dump
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a pass did. `node` names the node that remains (or went), `what` says it in one clause.
-
-    grows: the file becomes larger by it, which its user should be told. note: what else a user should know, a line.
-    """
-
-    pass_name: str
-    node: str
-    what: str
-    grows: bool = False
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """What a pass recognised and left alone, with the reason."""
-
-    pass_name: str
-    node: str
-    reason: str
-
-
-Record = Change | Refusal
-Pass = Callable[[Graph], Iterator[Record]]
+from ..schema.verify import verify
+from .order import ALL
+from .record import Change, Pass, Record, Refusal
 
 # Each round enables the next (a cancelled transpose brings a Mul next to its Conv); real models settle in two or three.
 _ROUNDS = 8
@@ -90,8 +65,6 @@ def run_passes(
 
 def check_skip(skip: Sequence[str]) -> None:
     """Raises UsageError when a name is no pass's, naming the nearest one."""
-    from . import ALL
-
     known = [p.__name__ for p in ALL]
     for name in skip:
         if name not in known:
@@ -99,7 +72,7 @@ def check_skip(skip: Sequence[str]) -> None:
             raise UsageError(f"there is no pass {name!r}", hint=f"{near[0]!r} (passes: {', '.join(known)})")
 
 
-def _run(graph: Graph, function: Pass, verify: bool) -> list[Record]:
+def _run(graph: Graph, function: Pass, check: bool) -> list[Record]:
     """One pass over the graph and its checks."""
     name = function.__name__
     records: list[Record] = []
@@ -107,8 +80,8 @@ def _run(graph: Graph, function: Pass, verify: bool) -> list[Record]:
         records.extend(function(graph))
         if any(isinstance(r, Change) for r in records):
             graph.prune()
-            if verify:
-                graph.verify()
+            if check:
+                verify(graph)
     except GraphError as error:
         last = next((r.node for r in reversed(records)), "")
         raise GraphError(

@@ -9,7 +9,7 @@ import numpy as np
 from ..ir import Graph
 from .edit import Edit, is_float_node
 from .match import near
-from .runner import Change, Record, Refusal
+from .record import Change, Record, Refusal
 
 
 def split_hard_sigmoid(graph: Graph) -> Iterator[Record]:

@@ -14,7 +14,7 @@ from ..ops.recurrent.rnn import Gate, gates_of
 from ..ops.recurrent.tflite import tflite_lacks
 from ..ops.recurrent.unrolled import copies_fit, why_not_unrolled
 from .edit import Edit
-from .runner import Change, Record, Refusal
+from .record import Change, Record, Refusal
 
 
 def unroll_recurrent(graph: Graph) -> Iterator[Record]:

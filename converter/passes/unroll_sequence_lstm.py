@@ -12,7 +12,7 @@ from ..ir import Graph, Node, Tensor
 from ..numeric.qparams import QuantParam
 from ..ops.recurrent.sequence_lstm import why_not_parted
 from .edit import Edit
-from .runner import Change, Record, Refusal
+from .record import Change, Record, Refusal
 
 _GATES = "ifco"
 _ACTS = {"tanh": "Tanh", "relu": "Relu", "relu6": "Relu6", "sigmoid": "Sigmoid"}

@@ -10,10 +10,10 @@ import numpy as np
 
 from ..ir import Graph, Node, Tensor
 from ..numeric.pairs import saturate
-from ..schema.op import row
+from ..ops import row
 from .edit import Edit
 from .fuse_quantize import moves
-from .runner import Change, Record
+from .record import Change, Record
 
 _HALF = 128
 

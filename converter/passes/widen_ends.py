@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..ir import Graph, Node
-from .edit import Edit, own_attrs
-from .runner import Change, Record
+from ..schema.node import own_attrs
+from .edit import Edit
+from .record import Change, Record
 
 _NAME = "widen_ends"
 _HALF, _SINGLE = np.dtype(np.float16), np.dtype(np.float32)

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import GraphError
-from ..ir import Graph, Node, Tensor
+from ..ir import Graph, NameScope, Node, Tensor
 from ..ir.limits import check_output
 from ..numeric.qparams import QuantParam
-from .op import REQUIRED, evaluate, row
+from .node import make_node
+from .op import evaluate, row
 
 # What exporters compute on the side (shapes, indices, masks) is folded while reading; weights are left to the pass.
 _FOLD_WHILE_READING = 1 << 16
@@ -34,9 +35,8 @@ class Builder:
     def __init__(self, graph: Graph, fold_limit: int = _FOLD_WHILE_READING) -> None:
         self.graph = graph
         self.fold_limit = fold_limit
-        self._tensors = {t.name: 0 for t in graph.tensors()}
-        self._nodes = {n.name: 0 for n in graph.nodes}
-        self._reserved: set[str] = set()
+        self._tensors = NameScope(t.name for t in graph.tensors())
+        self._nodes = NameScope(n.name for n in graph.nodes)
         self._permuted: dict[tuple[Tensor, tuple[int, ...]], Tensor] = {}
         self.codes: dict[Tensor, Tensor] = {}  # plain view → the quantized tensor behind it; see ops/codes.py
         # The variables of a file that keeps values from run to run, by name; see ops/variables.py.
@@ -48,17 +48,11 @@ class Builder:
 
     def name(self, wish: str) -> str:
         """A tensor name: `wish`, with a number when it is taken; reserved from now on."""
-        return _reserve(self._tensors, wish)
+        return self._tensors.take(wish)
 
     def rename(self, old: str, wish: str) -> str:
         """Gives the name `old` back and takes `wish` (a variant when another tensor has it)."""
-        if old == wish:
-            return old
-        self._tensors.pop(old, None)
-        if wish in self._reserved:
-            self._reserved.discard(wish)
-            return wish
-        return self.name(wish)
+        return self._tensors.rename(old, wish)
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
@@ -72,9 +66,7 @@ class Builder:
 
     def reserve(self, names: Iterable[str], anew: bool = False) -> None:
         """Keeps names for tensors still to come, which get them by `rename`; `anew` also those that were given up."""
-        fresh = {n for n in names if anew or n not in self._tensors}
-        self._tensors |= dict.fromkeys(fresh, 0)
-        self._reserved |= fresh
+        self._tensors.reserve(names, anew)
 
     def constant(
         self, data: np.ndarray | Sequence[int] | Sequence[float] | float, name: str = "const", dtype: Any = None
@@ -117,12 +109,9 @@ class Builder:
             fold: whether a node with constant inputs is computed instead.
         """
         definition = row(op)
-        full = {k: v for k, v in definition.attrs.items() if v is not REQUIRED} | (attrs or {})
-        args = list(inputs)
-        while args and args[-1] is None:
-            args.pop()
-        node = Node(op, _reserve(self._nodes, name or op), args, [], full, origin or ((name,) if name else ()))
-        definition.check(node)
+        node = make_node(
+            op, inputs, attrs, name=self._nodes.take(name or op), origin=origin or ((name,) if name else ())
+        )
         folded = self._fold(node) if fold else None
         if folded is not None:
             types = [(a.dtype, a.shape) for a in folded]
@@ -165,17 +154,6 @@ def _carried(x: Tensor | None, y: Tensor) -> QuantParam | None:
     if x is None or x.is_const or x.quant is None or x.quant.axis is not None or x.dtype != y.dtype:
         return None
     return x.quant
-
-
-def _reserve(taken: dict[str, int], wish: str) -> str:
-    name, k = wish, taken.get(wish, 0)
-    while name in taken:
-        k += 1
-        name = f"{wish}_{k}"
-    if k:
-        taken[wish] = k
-    taken[name] = 0
-    return name
 
 
 def specialize(

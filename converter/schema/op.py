@@ -13,7 +13,6 @@ and nothing else in the project needs to know the operator.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -220,22 +219,18 @@ def writes(container: str, *names: str) -> Callable[[Callable[..., Any]], Callab
     return declare
 
 
-def load_rows() -> dict[str, Op]:
-    """All rows, importing the families on first use."""
-    importlib.import_module("..ops", __package__)
-    return OPS
-
-
 def row(name: str) -> Op:
     """The row of an IR operator. Raises GraphError when there is none."""
-    found = OPS.get(name) or load_rows().get(name)
+    found = OPS.get(name)
     if found is None:
-        raise GraphError(f"there is no operator {name!r}")
+        raise GraphError(
+            f"there is no operator {name!r}" if OPS else "no row is declared: converter.ops is not imported"
+        )
     return found
 
 
 def reader(container: str, name: str) -> Callable[..., Any] | None:
-    load_rows()
+    """What reads a container's operator, None where nothing does."""
     return READERS[container].get(name)
 
 
@@ -264,7 +259,6 @@ __all__ = [
     "Tensor",
     "evaluate",
     "infer",
-    "load_rows",
     "op",
     "reader",
     "reads",

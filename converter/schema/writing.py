@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
 
-from ..errors import Hint, Setting, UnsupportedError
-from ..ir import Graph, Node, Tensor
+from ..errors import Hint, UnsupportedError
+from ..ir import Graph, NameScope, Node, Tensor
+from .node import without_absent_tail
 
 NEWEST_OPSET = 23
 """Of the ONNX files that are written."""
@@ -55,7 +56,7 @@ class Writing:
     def __init__(self, container: str, graph: Graph, **options: Any) -> None:
         self.container, self.graph, self.options = container, graph, options
         self.emitted: list[Emitted] = []
-        self._taken = {t.name for t in graph.tensors()}
+        self._names = NameScope(t.name for t in graph.tensors())
         self._permuted: dict[tuple[Tensor, tuple[int, ...]], Tensor] = {}
 
     def node(
@@ -72,10 +73,7 @@ class Writing:
         """Appends one operator; `outputs` are the source node's unless given."""
         outs = list(source.outputs if outputs is None else outputs)
         name = source.name if outs[:1] == source.outputs[:1] else self.name(f"{source.name}/{op}")
-        ins = list(inputs)
-        while ins and ins[-1] is None:  # absent at the end is not stored: some runtimes count inputs
-            ins.pop()
-        made = Emitted(op, name, ins, outs, dict(fields or {}), source, version, extra)
+        made = Emitted(op, name, without_absent_tail(inputs), outs, dict(fields or {}), source, version, extra)
         self.emitted.append(made)
         return made
 
@@ -96,8 +94,6 @@ class Writing:
 
     def permuted(self, x: Tensor, perm: Sequence[int]) -> Tensor:
         """The constant x with its axes reordered for this container: one tensor per (x, perm), so ties survive."""
-        import dataclasses
-
         key = (x, tuple(perm))
         if list(perm) == list(range(len(perm))):
             return x
@@ -113,7 +109,7 @@ class Writing:
     def within(self, graph: Graph) -> Writing:
         """Collects the operators of another graph apart from these, with names that these do not have."""
         inner = Writing(self.container, graph, **self.options)
-        inner._taken = self._taken
+        inner._names = self._names
         return inner
 
     def refuse(self, node: Node, reason: str, hint: Hint = "") -> NoReturn:
@@ -121,28 +117,4 @@ class Writing:
 
     def name(self, wish: str) -> str:
         """A name that nothing in the file has: `wish`, with a number when it is taken."""
-        name = wish
-        if name in self._taken:
-            name = next(n for k in itertools.count(1) if (n := f"{wish}_{k}") not in self._taken)
-        self._taken.add(name)
-        return name
-
-
-def write_operators(graph: Graph, container: str, **options: Any) -> Writing:
-    """Runs every node's writer. Raises UnsupportedError, before anything is emitted, naming the first node without."""
-    from .op import row
-
-    for node in graph.nodes:
-        if container not in row(node.op).writers:
-            raise UnsupportedError(
-                f"{node.name}: operator {node.op} has no form in {container}",
-                hint=(Setting("check"), ", which lists every operator"),
-            )
-    writing = Writing(container, graph, **options)
-    for node in graph.nodes:
-        row(node.op).writers[container](writing, node)
-    if container == "ms":
-        from ..formats.ms_types import fit_types
-
-        fit_types(graph, writing)
-    return writing
+        return self._names.take(wish)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from .converter.version import __version__
 
 if TYPE_CHECKING:
     from .converter.errors import DataError, Error, GraphError, ModelError, OutputError, UnsupportedError, UsageError
@@ -46,6 +46,7 @@ __all__ = [
     "Session",
     "UnsupportedError",
     "UsageError",
+    "__version__",
     "convert",
     "load",
 ]

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...converter.ir import Graph, Node, Tensor
+from ...converter.ir import Graph, NameScope, Node, Tensor
 from ...converter.numeric.qparams import QuantParam, bias_safe_scale, quantize, quantize_bias
+from ...converter.schema.node import make_node
+from ...converter.schema.verify import verify
 from .groups import Groups
 from .placement import Placement, cell_of, data_inputs, weight_index
 
@@ -100,19 +102,11 @@ class _Emitter:
         self.graph = Graph(graph.name, [], [], [], dict(graph.meta))
         self.made = Integer(self.graph)
         self.real: dict[Tensor, Tensor] = {}  # float tensor → its float form in the new graph
-        self.names = {t.name for t in graph.tensors()} | {n.name for n in graph.nodes}
+        self.names = NameScope(item.name for group in (graph.tensors(), graph.nodes) for item in group)
         self.kept_names = {t.name for t in (*graph.inputs, *graph.outputs)}
         self.decoded: dict[Tensor, Tensor] = {}  # float tensor → the codes that the source has it decoded from
         self.requantized: dict[tuple[Tensor, QuantParam], Tensor] = {}
         self.weights: dict[tuple[str, Tensor, QuantParam], Tensor] = {}
-
-    def name(self, wish: str) -> str:
-        name, k = wish, 0
-        while name in self.names:
-            k += 1
-            name = f"{wish}_{k}"
-        self.names.add(name)
-        return name
 
     def run(self) -> Integer:
         for t in self.source.inputs:
@@ -128,7 +122,7 @@ class _Emitter:
         self.graph.prune()
         left = set(self.graph.nodes)
         self.made.node = {source: made for source, made in self.made.node.items() if made in left}
-        self.graph.verify()
+        verify(self.graph)
         return self.made
 
     def _input(self, t: Tensor) -> None:
@@ -159,7 +153,7 @@ class _Emitter:
             unsigned = QuantParam(q.scale, q.zero_point + 128, None, q.bits)
             inner, codes = codes, self._cast("Quantize", codes, np.uint8, unsigned, f"{t.name}/uint8", (t.name,))
             if inner.name == t.name:
-                inner.name, codes.name = self.name(f"{t.name}/int8"), t.name
+                inner.name, codes.name = self.names.take(f"{t.name}/int8"), t.name
         codes.layout = t.layout
         return codes
 
@@ -167,8 +161,9 @@ class _Emitter:
         self, op: str, x: Tensor, dtype: type, quant: QuantParam | None, name: str, origin: tuple[str, ...]
     ) -> Tensor:
         attrs = {"dtype": np.dtype(dtype).name} if op == "Quantize" else {}
-        y = Tensor(self.name(name), np.dtype(dtype), x.shape, None, quant, x.layout)
-        self.graph.nodes.append(Node(op, self.name(f"{name}/{op}"), [x], [y], attrs, origin))
+        y = Tensor(self.names.take(name), np.dtype(dtype), x.shape, None, quant, x.layout)
+        node = make_node(op, [x], attrs, name=self.names.take(f"{name}/{op}"), outputs=[y], origin=origin)
+        self.graph.nodes.append(node)
         return y
 
     def as_real(self, t: Tensor) -> Tensor:
@@ -186,7 +181,7 @@ class _Emitter:
     def _swap_names(self, t: Tensor, y: Tensor) -> None:
         codes = self.made.twin[t]
         if codes.name == t.name:
-            codes.name, y.name = self.name(f"{t.name}/int8"), t.name
+            codes.name, y.name = self.names.take(f"{t.name}/int8"), t.name
 
     def as_codes(self, t: Tensor) -> Tensor:
         """The tensor in codes, through a Quantize when it is computed in float."""
@@ -194,7 +189,7 @@ class _Emitter:
             quant = self.params[t]
             if t.is_const and t.data is not None:
                 data = quantize(t.data, quant, np.int8)
-                self.made.twin[t] = Tensor(self.name(f"{t.name}/int8"), data.dtype, data.shape, data, quant)
+                self.made.twin[t] = Tensor(self.names.take(f"{t.name}/int8"), data.dtype, data.shape, data, quant)
             else:
                 source = self.decoded.get(t, self.real[t])
                 if source.dtype == np.int8 and source.quant == quant:
@@ -223,7 +218,7 @@ class _Emitter:
             None if t is None else self._operand(node, i) if i in data else self.as_real(t)
             for i, t in enumerate(node.inputs)
         ]
-        fresh = Node(node.op, node.name, args, [], dict(node.attrs), node.origin)
+        fresh = make_node(node.op, args, node.attrs, name=node.name, origin=node.origin)
         if weight is not None:
             self._weigh(node, fresh, weight, last=False)
         for t in node.outputs:
@@ -246,7 +241,7 @@ class _Emitter:
                         "Dequantize", self.made.twin[t], np.float32, None, f"{t.name}/float", (t.name,)
                     )
         args: list[Tensor | None] = [None if t is None else self.as_real(t) for t in node.inputs]
-        fresh = Node(node.op, node.name, args, [], dict(node.attrs), node.origin)
+        fresh = make_node(node.op, args, node.attrs, name=node.name, origin=node.origin)
         if weight is not None:
             self._weigh(node, fresh, weight, last=True)
         for t in node.outputs:
@@ -266,8 +261,9 @@ class _Emitter:
             self.real[y] = codes
             return
         self.real[y] = Tensor(y.name, y.dtype, y.shape, None, y.quant, y.layout, y.dims)
-        self.graph.nodes.append(Node("Quantize", node.name, [codes], [self.real[y]], dict(node.attrs), node.origin))
-        self.made.node[node] = self.graph.nodes[-1]
+        fresh = make_node("Quantize", [codes], node.attrs, name=node.name, outputs=[self.real[y]], origin=node.origin)
+        self.graph.nodes.append(fresh)
+        self.made.node[node] = fresh
 
     def _weigh(self, node: Node, fresh: Node, weight: int, *, last: bool) -> None:
         """Gives `fresh` its int8 weight and its bias."""
@@ -293,7 +289,7 @@ class _Emitter:
             value, bias_quant = quantize_bias(bias, input_scale, quant.scale)
         bias_name = b.name if b is not None else f"{node.name}/bias"
         held = Tensor(
-            self.name(f"{bias_name}/int32" if not last else f"{bias_name}/q"),
+            self.names.take(f"{bias_name}/int32" if not last else f"{bias_name}/q"),
             value.dtype,
             value.shape,
             value,
@@ -312,6 +308,6 @@ class _Emitter:
             return self.weights[key]
         assert w.data is not None
         codes = self.weight_codes(node, w.data, quant)
-        stored = Tensor(self.name(f"{w.name}/int8"), codes.dtype, codes.shape, codes, quant)
+        stored = Tensor(self.names.take(f"{w.name}/int8"), codes.dtype, codes.shape, codes, quant)
         self.weights[key] = stored
         return stored

@@ -14,7 +14,8 @@ import numpy as np
 
 from ...converter.ir import Graph, Node, Tensor
 from ...converter.numeric.qparams import foldable
-from ...converter.schema.op import Quant, row
+from ...converter.ops import row
+from ...converter.schema.op import Quant
 from .masks import mask_carriers
 
 LOSSY = "codes there cost the outputs too much"

@@ -120,7 +120,8 @@ def _covers_all(node: Node, x: Tensor | None) -> bool:
 
 
 def _reduce_attrs(axes: list[int]) -> dict[str, object]:
-    from ...converter.schema.op import REQUIRED, row
+    from ...converter.ops import row
+    from ...converter.schema.op import REQUIRED
 
     given = {"axes": axes, "mode": "mean", "keep_dims": True}
     return {k: v for k, v in row("Reduce").attrs.items() if v is not REQUIRED} | given

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from ...converter.execute import is_quantized
 from ...converter.ir import Graph, Node
-from ...converter.schema.op import row
+from ...converter.ops import row
 from .weight_quant import WeightRow, WeightSettings, quantize_graph_weights
 
 # A container name that asks for zero points of 0 and no correction: what integer kernels take.

@@ -14,7 +14,7 @@ import numpy as np
 from ...converter.errors import Setting, UnsupportedError, UsageError
 from ...converter.formats.files import sweep
 from ...converter.ir import Graph, Node, Tensor
-from ...converter.schema.op import row
+from ...converter.ops import row
 from ..ptq.probe import PROBED_BITS, keep_usable
 from ..selection import select
 from ..selectors import Selector, parse_selector

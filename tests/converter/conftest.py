@@ -16,12 +16,13 @@ from bitlite.converter.execute import execute
 from bitlite.converter.ir import Graph
 
 sys.path.insert(0, str(Path(__file__).parent))
+from bitlite.converter.schema.verify import verify
 from tflite_models import run_litert, tflite_model
 
 
 def run_graph(graph: Graph, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Runs every node by its reference and checks that each result has the inferred type."""
-    graph.verify()
+    verify(graph)
     values = {t: feeds[t.name] for t in graph.inputs}
     for node in graph.nodes:
         made = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])

@@ -112,6 +112,6 @@ def test_an_empty_output_is_refused_by_name_and_read(tmp_path, monkeypatch):
     with pytest.raises(UnsupportedError, match="output 'z' is empty"):
         ms.write(graph, str(tmp_path / "m.ms"))
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr("bitlite.converter.formats.ms_types.fit_types", lambda *_: None)
+    monkeypatch.setattr("bitlite.converter.formats.operators.fit_types", lambda *_: None)
     ms.write(graph, str(tmp_path / "m.ms"))
     assert load(tmp_path / "m.ms").run(np.zeros((2, 4), np.float32))["z"].shape == (0, 3)

@@ -7,10 +7,10 @@ import pytest
 from bitlite.converter.errors import UnsupportedError
 from bitlite.converter.execute import execute
 from bitlite.converter.formats.ms import read, write
+from bitlite.converter.formats.operators import write_operators
 from bitlite.converter.ir import Graph
 from bitlite.converter.passes import for_target, run_passes
 from bitlite.converter.schema.builder import Builder
-from bitlite.converter.schema.writing import write_operators
 
 
 def graph_of(op, inputs, attrs=None, outputs=1):

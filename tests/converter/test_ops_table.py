@@ -12,14 +12,15 @@ from bitlite.converter.examples import example
 from bitlite.converter.execute import execute
 from bitlite.converter.formats import onnx_write, tflite_write
 from bitlite.converter.formats.ms_schema import SCHEMA as MS
+from bitlite.converter.formats.operators import write_operators
 from bitlite.converter.ir import Graph
+from bitlite.converter.ops import OPS, reader
 from bitlite.converter.schema.builder import Builder
-from bitlite.converter.schema.op import load_rows, reader
 from bitlite.converter.schema.reading import Reading, read_operator
-from bitlite.converter.schema.writing import write_operators
+from bitlite.converter.schema.verify import verify
 
 WRITERS = {"onnx": onnx_write.write, "tflite": tflite_write.write}
-ROWS = load_rows()
+ROWS = OPS
 CASES = [
     pytest.param(row, case, id=f"{name}-{k}") for name, row in sorted(ROWS.items()) for k, case in enumerate(row.cases)
 ]
@@ -148,7 +149,7 @@ def test_what_is_written_is_read_back_as_the_same_function(row, case, container)
     except UnsupportedError as error:
         assert "node" in str(error)  # refused, by the node's name
         return
-    again.verify()
+    verify(again)
     for got, expected in zip(run(again, feeds), want, strict=True):
         assert got.shape == expected.shape
         if expected.dtype.kind == "f":

@@ -8,13 +8,13 @@ from bitlite.converter.errors import DataError, GraphError
 from bitlite.converter.examples import example
 from bitlite.converter.execute import execute
 from bitlite.converter.ir import Graph
+from bitlite.converter.ops import OPS
 from bitlite.converter.schema.builder import Builder
-from bitlite.converter.schema.op import load_rows
 from bitlite.native.session import Session
 
 CASES = [
     pytest.param(name, case, id=f"{name}-{k}")
-    for name, row in sorted(load_rows().items())
+    for name, row in sorted(OPS.items())
     for k, case in enumerate(row.cases)
     if row.kernel
 ]

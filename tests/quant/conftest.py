@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
+from bitlite.converter.schema.verify import verify
 
 CONV = {"stride": [1, 1], "dilation": [1, 1], "pad": [1, 1, 1, 1]}
 POINT = {"stride": [1, 1], "dilation": [1, 1], "pad": [0, 0, 0, 0]}
@@ -54,7 +55,7 @@ def small_network(seed=0, softmax=True):
     if softmax:
         (y,) = build.emit("Softmax", [y], {"axis": -1}, name="soft")
     graph.outputs = [y]
-    graph.verify()
+    verify(graph)
     return graph
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import Error
-from ...formats.ms_loops import LOOP, Found, Loop
 from ...ir import Graph, Node, Tensor
 from ...schema.builder import Builder
+from ...schema.loops import LOOP, Found, Loop
 from ...schema.op import reads, row
 from ...schema.reading import Reading
 from ...schema.writing import Emitted, Writing

@@ -10,6 +10,7 @@ from bitlite.converter.execute import execute
 from bitlite.converter.ir import Graph, Node, Tensor
 from bitlite.converter.passes import Change, Refusal, run_passes
 from bitlite.converter.schema.builder import Builder
+from bitlite.converter.schema.verify import verify
 
 
 class Net:
@@ -51,7 +52,7 @@ class Net:
 
     def done(self, *outputs: Tensor) -> Graph:
         self.graph.outputs = list(outputs)
-        self.graph.verify()
+        verify(self.graph)
         return self.graph
 
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from bitlite.converter.errors import UnsupportedError
 from bitlite.converter.formats.onnx import read
-from bitlite.converter.passes import GENERAL, run_passes
+from bitlite.converter.passes import GENERAL, Refusal, run_passes
 from bitlite.converter.passes.fuse_dynamic_quantize import fuse_dynamic_quantize
-from bitlite.converter.passes.runner import Refusal
 from onnx import TensorProto, helper, load, numpy_helper, save
 from onnx_judge import run
 

@@ -5,7 +5,9 @@ import pytest
 from bitlite.converter.formats import onnx as onnx_format
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.qparams import QuantParam, choose_asymmetric, choose_symmetric, quantize
-from bitlite.converter.passes import for_target, quantize_for_onnx, run_passes, split_quantize
+from bitlite.converter.passes import for_target, run_passes
+from bitlite.converter.passes.fuse_quantize import split_quantize
+from bitlite.converter.passes.quantize_for_onnx import quantize_for_onnx
 from bitlite.native.load import load
 from bitlite.native.session import Session
 

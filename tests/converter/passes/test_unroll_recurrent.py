@@ -5,6 +5,7 @@ import pytest
 from bitlite.converter.numeric.qparams import choose_symmetric, quantize
 from bitlite.converter.ops.recurrent.unrolled import MOST_STEPS
 from bitlite.converter.passes.unroll_recurrent import unroll_recurrent, unroll_recurrent_for_ms
+from bitlite.converter.schema.verify import verify
 
 GATES = {"Lstm": 4, "Gru": 3, "Rnn": 1}
 STATES = {"Lstm": 2, "Gru": 1, "Rnn": 1}
@@ -54,7 +55,7 @@ def test_sequences_end_where_their_lengths_say(net, op, direction, constant, out
         feeds["lengths"] = ends
     want = outputs_of(graph, feeds)
     assert [r.node for r in unroll_recurrent(graph)] == [op.lower()]
-    graph.verify()
+    verify(graph)
     for name, y in outputs_of(graph, feeds).items():
         np.testing.assert_allclose(y, want[name], atol=1e-6)
 

@@ -10,6 +10,7 @@ from bitlite.converter.formats.tflite_schema import SCHEMA
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.qparams import QuantParam
 from bitlite.converter.schema.builder import Builder
+from bitlite.converter.schema.verify import verify
 
 STEPS = 50
 FIRST = np.float32([[1, -2, 3], [0, 5, 0]])
@@ -35,7 +36,7 @@ def streaming(dtype="float32"):
     first = [FIRST, FIRST[:1] * 2]
     graph.outputs = [y, kept, sums]
     graph.states = tuple(first if quant is None else [a.astype(np.int8) for a in first])
-    graph.verify()
+    verify(graph)
     return graph
 
 

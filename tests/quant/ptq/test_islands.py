@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
+from bitlite.converter.schema.verify import verify
 from bitlite.quant.ptq.fidelity import POOR
 from bitlite.quant.ptq.islands import Limits, find_islands
 from bitlite.quant.ptq.placement import LOSSY
@@ -77,7 +78,7 @@ class Net:
 
     def ends(self, *tensors):
         self.graph.outputs = list(tensors)
-        self.graph.verify()
+        verify(self.graph)
         return self.graph
 
 

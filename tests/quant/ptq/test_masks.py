@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
+from bitlite.converter.schema.verify import verify
 from bitlite.native.session import Session
 from bitlite.quant.ptq.placement import place
 from bitlite.quant.ptq.post_training import Settings, quantize_graph
@@ -40,7 +41,7 @@ def attention(value, how="Add"):
         scores = emit("Add", scores, emit("Mul", emit("Sub", const(1), seen), const(value), name="hide"), name="mask")
     soft = emit("Softmax", scores, axis=-1, name="soft")
     graph.outputs = [layer(emit("MatMul", soft, v, name="mix"), "out")]
-    graph.verify()
+    verify(graph)
     return graph
 
 

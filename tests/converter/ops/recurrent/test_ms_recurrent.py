@@ -7,10 +7,10 @@ import pytest
 from bitlite.converter.errors import UnsupportedError
 from bitlite.converter.execute import execute
 from bitlite.converter.formats.ms import read, write
+from bitlite.converter.formats.operators import write_operators
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.qparams import choose_symmetric, quantize
 from bitlite.converter.schema.builder import Builder
-from bitlite.converter.schema.writing import write_operators
 
 GATES = {"Lstm": 4, "Gru": 3, "Rnn": 1}
 T, F, H = 5, 4, 8

@@ -7,11 +7,11 @@ import pytest
 from bitlite.converter.errors import UnsupportedError
 from bitlite.converter.execute import execute
 from bitlite.converter.formats import tflite, tflite_write
+from bitlite.converter.formats.operators import write_operators
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.qparams import choose_symmetric, quantize
 from bitlite.converter.passes import GENERAL, for_target, run_passes
 from bitlite.converter.schema.builder import Builder
-from bitlite.converter.schema.writing import write_operators
 from tflite_models import run_litert
 from tflite_rows import recurrent
 from tflite_rows.table import Draw
