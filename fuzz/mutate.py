@@ -159,11 +159,11 @@ def attempt(kind: str, data: bytes, path: str) -> bool:
     with open(path, "wb") as out:
         out.write(data)
     if kind == "config":
-        from bitlite.tools.options.convert import ConvertOptions
+        from bitlite.tools.options.read import options_of_kwargs
 
         try:
             given = {} if b"quant_type" in data else {"quant_type": "PostTraining"}
-            ConvertOptions.from_kwargs("m.onnx", "m", config_file=path, **given).as_dict()
+            options_of_kwargs("m.onnx", "m", config_file=path, **given).as_dict()
             return True
         except bitlite.Error:
             return False

@@ -25,6 +25,7 @@ from .calibrate import come_quantized, open_samples
 from .convert_report import Report
 from .onnx_products import products_note
 from .options.convert import ConvertOptions
+from .options.read import options_of_kwargs
 from .read_back import Original, check_written
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def convert(model_file: str | os.PathLike[str], output_file: str | os.PathLike[s
     Raises:
         bitlite.Error: one line that names the file, node, option or value, and what is allowed. Nothing is written.
     """
-    return run(ConvertOptions.from_kwargs(model_file, output_file, **options))
+    return run(options_of_kwargs(model_file, output_file, **options))
 
 
 def run(options: ConvertOptions) -> Report:

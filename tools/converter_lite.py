@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(argv: Sequence[str]) -> int:
-    from .options.convert import USAGE, ConvertOptions, help_text
+    from .options.convert import USAGE, help_text
 
     wish = asked(argv)
     if wish == "version":
@@ -26,7 +26,9 @@ def _work(argv: Sequence[str]) -> int:
     if wish:
         print(USAGE + "\n--help lists every flag." if wish == "usage" else help_text(everything=wish == "help=all"))
         return 0
-    options = ConvertOptions.from_args(argv)
+    from .options.read import options_of_args
+
+    options = options_of_args(argv)
     if options.check not in ("", "false"):
         from .check import check_model
 

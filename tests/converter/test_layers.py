@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = ("converter", "native", "quant", "tools")
 """From bottom to top: a layer imports from itself and from those before it."""
+
+ROOMS = ("text", "errors", "version", "numeric", "ir", "schema", "execute", "ops", "examples", "formats", "passes")
+"""Of the converter, from bottom to top: a room imports from itself and from those before it."""
 
 HEAVY = {"onnx", "onnxruntime", "scipy", "PIL", "cv2", "rich", "tflite", "flatbuffers", "ai_edge_litert", "torch"}
 """Imported only inside the functions that need them."""
@@ -39,6 +43,76 @@ def imported(path: Path, everywhere: bool) -> set[str]:
         else:
             pending += ast.iter_child_nodes(node)
     return found
+
+
+def module_of(path: Path) -> str:
+    parts = ("bitlite", *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts).replace("bitlite.python.bitlite", "bitlite")
+
+
+MODULES = {module_of(path): path for path in (*SOURCES, *sorted((ROOT / "python").rglob("*.py")))}
+
+
+def named_modules(call: ast.Call, package: str) -> set[str]:
+    """What a call of import_module may load: all that begins with the constant part of the name."""
+    name = call.args[0]
+    part = name.values[0] if isinstance(name, ast.JoinedStr) else name
+    if not isinstance(part, ast.Constant):  # the families, one after the other, or a package of somebody else
+        return {m for m in MODULES if m.startswith(f"{package}.")} if package.endswith(".ops") else set()
+    for _ in range(len(part.value) - len(part.value.lstrip(".")) - 1):
+        package = package.rpartition(".")[0]
+    whole = f"{package}.{part.value.lstrip('.')}" if part.value.startswith(".") else part.value
+    return {m for m in MODULES if (m.startswith(whole) if part is not name else m == whole)}
+
+
+def needs(module: str) -> set[str]:
+    """The modules of the tree that a module imports anywhere: in functions, for the type checker, by import_module."""
+    path, found = MODULES[module], set()
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            found |= named_modules(node, package)
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        parts = package.split(".")
+        base = ".".join((*parts[: len(parts) + 1 - node.level], *([node.module] if node.module else [])))
+        for alias in node.names:
+            if f"{base}.{alias.name}" != "bitlite._native":
+                found.add(f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base)
+    return found - {module}
+
+
+NEEDS = {module: needs(module) for module in MODULES}
+
+
+def test_imports_have_no_circle():
+    assert (
+        len(NEEDS["bitlite.converter.ops"]) > 60
+        and "bitlite.converter.formats.ms" in NEEDS["bitlite.converter.formats"]
+    )
+    try:
+        graphlib.TopologicalSorter(NEEDS).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_of_the_converter_import_from_those_below(room):
+    rank = {f"bitlite.converter.{name}": k for k, name in enumerate(ROOMS)}
+
+    def room_of(module: str) -> str:
+        return ".".join(module.split(".")[:3])
+
+    assert {room_of(m) for m in MODULES if m.startswith("bitlite.converter.")} == set(rank)
+    here = f"bitlite.converter.{room}"
+    wrong = [
+        f"{module} imports {name}"
+        for module in MODULES
+        if room_of(module) == here
+        for name in NEEDS[module]
+        if rank[room_of(name)] > rank[here]
+    ]
+    assert not wrong
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from ...converter.errors import Setting, UsageError
 from ...quant.selectors import parse_selector
+from .convert import ConvertOptions
 from .flags import fields_of
-
-if TYPE_CHECKING:
-    from .convert import ConvertOptions
 
 
 def validate(options: ConvertOptions) -> None:

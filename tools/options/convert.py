@@ -9,14 +9,13 @@ ones beside them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ...converter.errors import DataError, OutputError, Setting, UsageError
 from ...quant.selectors import Selector, parse_selector
-from .checks import validate
-from .flags import Given, Row, as_flag, flag, help_page, merge, read_args, read_kwargs
+from .flags import Row, as_flag, flag, help_page
 from .types import Choice, Int, Listed, OptionType, Paired, PythonOnly, Real, Shape, Switch, Text
 
 # Sections of a config file; "" is the flat file of MindSpore Lite r1.x.
@@ -88,7 +87,7 @@ _CHANNELS = Listed(Real(), "[R,G,B]", length=(1, 3))
 
 @dataclass
 class ConvertOptions:
-    """What a conversion shall do. Build it with `from_args` or `from_kwargs`, which check everything.
+    """What a conversion shall do. `read.py` builds it and checks everything.
 
     `origins` says where a value was given ("--bitNum", "config.cfg:3 bit_num"), `notes` what a user should know.
     `spell` writes a setting as the face has it that the options came through, a flag or a keyword.
@@ -489,30 +488,6 @@ class ConvertOptions:
     origins: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     notes: list[str] = field(default_factory=list, repr=False, compare=False)
     spell: Callable[[Setting], str] = field(default=str, repr=False, compare=False)
-
-    @classmethod
-    def from_args(cls, argv: Sequence[str]) -> ConvertOptions:
-        """Reads a command line and the config file that it names.
-
-        Raises:
-            UsageError: one line that names the flag or the file and line, the value, and what is allowed.
-        """
-        return cls._build(read_args(cls, argv, REFUSED), flag_of)
-
-    @classmethod
-    def from_kwargs(cls, model_file: Any, output_file: Any, **options: Any) -> ConvertOptions:
-        """The same from Python: `bit_num=4`, `input_shape={"x": (1, 3, 224, 224)}`, `calibration_data=arrays`."""
-        return cls._build(read_kwargs(cls, {"model_file": model_file, "output_file": output_file, **options}), str)
-
-    @classmethod
-    def _build(cls, given: Given, spell: Callable[[Setting], str]) -> ConvertOptions:
-        if given.values.get("config_file"):
-            from .config import read_config
-
-            given = merge(cls, given, read_config(given.values["config_file"], given.origins["config_file"]))
-        options = cls(**given.values, origins=given.origins, notes=given.notes, spell=spell)
-        validate(options)
-        return options
 
     def output_path(self, fmt: str = "MS") -> str:
         """Returns the file to write for one format: the ending is appended unless it is there."""

@@ -7,7 +7,7 @@ import pytest
 from bitlite.converter.errors import DataError
 from bitlite.quant.calibrate.data import Dataset, DataSpec, InputSpec
 from bitlite.quant.calibrate.images import ImageSpec
-from bitlite.tools.options.convert import ConvertOptions
+from bitlite.tools.options.read import options_of_args, options_of_kwargs
 from bitlite.tools.options.samples import data_spec
 
 X = InputSpec("x", (1, 4, 5, 3), np.dtype(np.float32), "NHWC")
@@ -275,10 +275,10 @@ def test_damaged_archives_and_arrays(tmp_path, samples):
 
 
 def test_options_make_a_spec(folder):
-    options = ConvertOptions.from_args(["--modelFile=m.onnx", "--outputFile=m", "--quantType=PostTraining",
+    options = options_of_args(["--modelFile=m.onnx", "--outputFile=m", "--quantType=PostTraining",
                                         f"--calibratePath=x:{folder}", "--calibrateSize=4"])  # fmt: skip
     assert len(Dataset(data_spec(options), [X])) == 4
-    options = ConvertOptions.from_kwargs("m.onnx", "m", quant_type="PostTraining", calibration_data=str(folder))
+    options = options_of_kwargs("m.onnx", "m", quant_type="PostTraining", calibration_data=str(folder))
     assert len(Dataset(data_spec(options), [X])) == 6
 
 
@@ -441,6 +441,6 @@ def test_files_may_be_listed(tmp_path):
     for k in (2, 0, 1):
         paths.append(tmp_path / f"{k}.npy")
         np.save(paths[-1], SAMPLE + k)
-    made = ConvertOptions.from_kwargs("m.onnx", "m", quant_type="PostTraining", calibration_data=paths)
+    made = options_of_kwargs("m.onnx", "m", quant_type="PostTraining", calibration_data=paths)
     dataset = Dataset(data_spec(made), [InputSpec("x", (1, 4), np.float32)])
     assert [sample["x"][0, 0] for sample in dataset] == [2, 0, 1]

@@ -7,6 +7,7 @@ from bitlite.converter.errors import Error, UsageError
 from bitlite.tools.options.config import KEYS, REFUSED_SECTIONS, keys_of, markdown, parse_config, read_config, sections
 from bitlite.tools.options.convert import ConvertOptions
 from bitlite.tools.options.flags import fields_of
+from bitlite.tools.options.read import options_of_args
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -155,7 +156,7 @@ def test_files_that_cannot_be_read(tmp_path):
 def options(tmp_path, text, *flags):
     path = tmp_path / "c.cfg"
     path.write_text(text)
-    return ConvertOptions.from_args(["--modelFile=m.tflite", "--outputFile=m", f"--configFile={path}", *flags])
+    return options_of_args(["--modelFile=m.tflite", "--outputFile=m", f"--configFile={path}", *flags])
 
 
 def test_config_sets_what_the_flags_leave_open(tmp_path):

@@ -8,12 +8,13 @@ from bitlite.converter.errors import UsageError
 from bitlite.quant.selectors import Selector, parse_selector
 from bitlite.tools.options.convert import REFUSED, ConvertOptions, flag_of, help_text
 from bitlite.tools.options.flags import asked, fields_of, markdown, rows_of, snake
+from bitlite.tools.options.read import options_of_args, options_of_kwargs
 
 BASE = ("--modelFile=m.tflite", "--outputFile=m")
 
 
 def parse(*flags):
-    return ConvertOptions.from_args([*BASE, *flags])
+    return options_of_args([*BASE, *flags])
 
 
 def refusal(*flags):
@@ -147,27 +148,27 @@ def test_harmless_values_of_refused_flags_are_taken():
 
 def test_missing_files_are_named():
     with pytest.raises(UsageError, match="--modelFile is missing"):
-        ConvertOptions.from_args(["--outputFile=m"])
+        options_of_args(["--outputFile=m"])
     with pytest.raises(UsageError, match="--outputFile is missing"):
-        ConvertOptions.from_args(["--modelFile=m.onnx"])
+        options_of_args(["--modelFile=m.onnx"])
 
 
 @pytest.mark.parametrize("name", ["out/", "out\\", "dir/sub/"])
 def test_an_output_that_is_a_directory_is_refused(name):
     with pytest.raises(UsageError, match="directory"):
-        ConvertOptions.from_args(["--modelFile=m.onnx", f"--outputFile={name}"])
+        options_of_args(["--modelFile=m.onnx", f"--outputFile={name}"])
 
 
 def test_the_model_is_never_overwritten(tmp_path):
     model = tmp_path / "m.ms"
     model.write_bytes(b"x")
     with pytest.raises(UsageError, match="overwrite"):
-        ConvertOptions.from_args([f"--modelFile={model}", f"--outputFile={tmp_path / 'm'}"])
+        options_of_args([f"--modelFile={model}", f"--outputFile={tmp_path / 'm'}"])
 
 
 def test_endings_of_the_output():
     assert parse().output_path() == "m.ms"
-    assert ConvertOptions.from_args(["--modelFile=a", "--outputFile=m.ms"]).output_path() == "m.ms"
+    assert options_of_args(["--modelFile=a", "--outputFile=m.ms"]).output_path() == "m.ms"
     several = parse("--outputFormat=MS,TFLITE,ONNX")
     assert [several.output_path(f) for f in several.output_format] == ["m.ms", "m.tflite", "m.onnx"]
 
@@ -179,8 +180,8 @@ def test_input_shapes_by_name_and_position():
 
 
 def test_check_takes_the_model_itself():
-    assert ConvertOptions.from_args(["--check", "m.tflite"]).model_file == "m.tflite"
-    assert ConvertOptions.from_args(["--check", "--modelFile=n.tflite"]).model_file == "n.tflite"
+    assert options_of_args(["--check", "m.tflite"]).model_file == "m.tflite"
+    assert options_of_args(["--check", "--modelFile=n.tflite"]).model_file == "n.tflite"
 
 
 def test_selections():
@@ -206,7 +207,7 @@ def test_methods_with_values():
 
 def test_python_keywords_pass_the_same_checks():
     given = {"bit_num": 4, "input_shape": {"x": [1, 2]}, "keep_float": "type:Softmax", "fp16": True}
-    options = ConvertOptions.from_kwargs("m.tflite", "m", quant_type="WeightQuant", **given)
+    options = options_of_kwargs("m.tflite", "m", quant_type="WeightQuant", **given)
     flags = parse("--quantType=WeightQuant", "--bitNum=4", "--inputShape=x:1,2", "--keepFloat=type:Softmax", "--fp16")
     assert options == flags
 
@@ -228,11 +229,11 @@ def test_python_keywords_pass_the_same_checks():
 )
 def test_wrong_python_keywords(keywords, words):
     with pytest.raises(UsageError, match=words):
-        ConvertOptions.from_kwargs("m.tflite", "m", **keywords)
+        options_of_kwargs("m.tflite", "m", **keywords)
 
 
 def test_none_means_not_given():
-    assert ConvertOptions.from_kwargs("a.onnx", "m", bit_num=None).bit_num == 8
+    assert options_of_kwargs("a.onnx", "m", bit_num=None).bit_num == 8
 
 
 def test_recorded_options_can_be_given_again():

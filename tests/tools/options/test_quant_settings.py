@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from bitlite.converter.errors import UsageError
 from bitlite.converter.formats import read_model
-from bitlite.tools.options.convert import ConvertOptions
+from bitlite.tools.options.read import options_of_kwargs
 from bitlite.tools.options.settings import post_training_settings, settings_of, weight_settings
 
 DIGITS = Path(__file__).parents[3] / "demo" / "digits.onnx"
 
 
 def options(**keywords):
-    return ConvertOptions.from_kwargs("m.onnx", "m", **keywords)
+    return options_of_kwargs("m.onnx", "m", **keywords)
 
 
 @dataclass

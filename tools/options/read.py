@@ -1,0 +1,35 @@
+"""A command line or keywords, with the config file that they name, as checked options of a conversion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...converter.errors import Setting
+from .checks import validate
+from .convert import REFUSED, ConvertOptions, flag_of
+from .flags import Given, merge, read_args, read_kwargs
+
+
+def options_of_args(argv: Sequence[str]) -> ConvertOptions:
+    """Reads a command line and the config file that it names.
+
+    Raises:
+        UsageError: one line that names the flag or the file and line, the value, and what is allowed.
+    """
+    return _checked(read_args(ConvertOptions, argv, REFUSED), flag_of)
+
+
+def options_of_kwargs(model_file: Any, output_file: Any, **options: Any) -> ConvertOptions:
+    """The same from Python: `bit_num=4`, `input_shape={"x": (1, 3, 224, 224)}`, `calibration_data=arrays`."""
+    return _checked(read_kwargs(ConvertOptions, {"model_file": model_file, "output_file": output_file, **options}), str)
+
+
+def _checked(given: Given, spell: Callable[[Setting], str]) -> ConvertOptions:
+    if given.values.get("config_file"):
+        from .config import read_config
+
+        given = merge(ConvertOptions, given, read_config(given.values["config_file"], given.origins["config_file"]))
+    options = ConvertOptions(**given.values, origins=given.origins, notes=given.notes, spell=spell)
+    validate(options)
+    return options
