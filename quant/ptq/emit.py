@@ -71,7 +71,7 @@ def emit(
 
 
 def note_stored(made: Integer) -> None:
-    """Fills `made.stored` once weights of layers in float are codes: each with a bias of its own."""
+    """Fills `made.stored` once weights of layers in float are codes: each with a bias of its own, which is constant."""
     seen = set[Tensor]()
     for source, node in made.node.items():
         index, cell = weight_index(source), cell_of(source)
@@ -83,6 +83,8 @@ def note_stored(made: Integer) -> None:
         seen.add(w)
         channels: int = node.outputs[0].shape[-1]  # pyright: ignore
         given = node.input(cell.bias)
+        if given is not None and not given.is_const:
+            continue  # no bias of its own to correct
         value = np.zeros(channels, np.float32) if given is None else given.real().reshape(-1)
         name = f"{node.name}/bias" if given is None else f"{given.name}/{node.name}"
         bias = Tensor(name, value.dtype, value.shape, value)
