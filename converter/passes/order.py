@@ -38,8 +38,9 @@ from .record import Pass
 from .remove_dead_code import remove_dead_code
 from .remove_identities import remove_identities
 from .split_hard_sigmoid import split_hard_sigmoid
+from .split_svdf import split_svdf
 from .unroll_recurrent import unroll_recurrent, unroll_recurrent_for_ms, unroll_recurrent_for_onnx
-from .unroll_sequence_lstm import split_svdf, unroll_sequence_lstm
+from .unroll_sequence_lstm import unroll_sequence_lstm
 from .unsigned_weights import unsigned_saturating_weights, unsigned_weights
 from .widen_ends import widen_ends
 from .widen_half import widen_half

@@ -20,12 +20,11 @@ from ...schema.loops import LOOP, Found, Loop
 from ...schema.op import reads, row
 from ...schema.reading import Reading
 from ...schema.writing import Emitted, Writing
-from .rnn import plain_gates
+from .rnn import GATES, plain_gates
 
 FEWEST_STEPS = 8
 """Fewer are written one by one: a loop costs as many operators."""
 _X, _COUNTER, _Y, _H = range(4)
-_GATES = {"Gru": 3, "Rnn": 1}
 # Layer, linear_before_reset, how many products its step has.
 _KINDS = (("Gru", True, 2), ("Gru", False, 3), ("Rnn", None, 2))
 _Weights = tuple[list[Tensor], list[Tensor | None]]
@@ -67,7 +66,7 @@ def write_loop(w: Writing, node: Node) -> None:
 
 def _weights(w: Writing, node: Node) -> _Weights:
     """The layer's constants as those of its products."""
-    gates, hidden, b = _GATES[node.op], node.attrs["hidden_size"], node.input(3)
+    gates, hidden, b = GATES[node.op], node.attrs["hidden_size"], node.input(3)
     rows, after = gates * hidden, bool(node.attrs.get("linear_before_reset"))
     weights = []
     cuts = [0, rows] if node.op != "Gru" or after else [0, 2 * hidden, rows]
@@ -162,7 +161,7 @@ def read_ms_loop(r: Reading) -> list[Tensor]:
     biases = [pair[1] if len(pair) > 1 else None for pair in weights]
     given: _Weights = [pair[0] for pair in weights], biases  # pyright: ignore[reportAssignmentType]
     for op, after, count in _KINDS:
-        if count != len(products) or weights[0][0].shape[:1] != (_GATES[op] * h0.shape[-1],):
+        if count != len(products) or weights[0][0].shape[:1] != (GATES[op] * h0.shape[-1],):
             continue
         for direction in ("forward", "reverse"):
             attrs = {"hidden_size": h0.shape[-1], "direction": direction}

@@ -28,7 +28,7 @@ _FUNCTIONS: dict[str, tuple[Callable[[np.ndarray, float, float], np.ndarray], fl
     "softsign": (lambda x, a, b: x / (1 + np.abs(x)), 0.0, 0.0),
     "softplus": (lambda x, a, b: np.logaddexp(0, x), 0.0, 0.0),
 }
-_GATES = {"Lstm": 4, "Gru": 3, "Rnn": 1}
+GATES = {"Lstm": 4, "Gru": 3, "Rnn": 1}
 _PER_DIRECTION = {"Lstm": ["sigmoid", "tanh", "tanh"], "Gru": ["sigmoid", "tanh"], "Rnn": ["tanh"]}
 DIRECTIONS = ("forward", "reverse", "bidirectional")
 _ATTRS: dict[str, Any] = {
@@ -46,7 +46,7 @@ def _infer(node: Node) -> Inferred:
     x, w, r = node.inputs[0], node.inputs[1], node.inputs[2]
     assert x is not None and w is not None and r is not None
     need(node, x, "f", "the input")
-    many, hidden = _GATES[node.op], node.attrs["hidden_size"]
+    many, hidden = GATES[node.op], node.attrs["hidden_size"]
     if node.attrs["direction"] not in DIRECTIONS:
         fail(node, f"direction {node.attrs['direction']!r}, allowed are {', '.join(DIRECTIONS)}")
     d = 2 if node.attrs["direction"] == "bidirectional" else 1
@@ -223,7 +223,7 @@ _RNG = np.random.default_rng(1)
 def _case(
     name: str, directions: int, attrs: dict[str, Any], extra: Sequence[Any] = (), bias: bool = True, batch: int = 2
 ) -> Case:
-    hidden, size, many = 3, 2, _GATES[name]
+    hidden, size, many = 3, 2, GATES[name]
     shapes: list[Any] = [(4, batch, size), (directions, many * hidden, size), (directions, many * hidden, hidden)]
     shapes.append((directions, 2 * many * hidden) if bias else None)
     return Case((*shapes, *extra), {"hidden_size": hidden} | attrs, const=(1, 2, 3) if bias else (1, 2))

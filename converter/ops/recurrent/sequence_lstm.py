@@ -24,27 +24,27 @@ from .._support.types import fail, is_codes, need
 from .unrolled import MOST_BYTES, copies_fit, why_not_steps
 
 # Slots of the 24 inputs; gates stand in the order input, forget, cell, output.
-_W, _R, _BIAS, _PROJECTION, _PROJECTION_BIAS, _H, _C, _NORM = 1, 5, 12, 16, 17, 18, 19, 20
-_PEEPHOLE = (9, 10, None, 11)
+INPUT, RECURRENT, BIAS, PROJECTION, PROJECTION_BIAS, HIDDEN, CELL, NORM = 1, 5, 12, 16, 17, 18, 19, 20
+PEEPHOLE = (9, 10, None, 11)
 _SMALL = np.float32(1e-8)
 
 
 def _infer(node: Node) -> Inferred:
-    x, first = node.inputs[0], node.input(_W + 1)
+    x, first = node.inputs[0], node.input(INPUT + 1)
     assert x is not None
     need(node, x, "f", "the input")
     if x.shape is not None and len(x.shape) != 3:
         fail(node, f"the input must have three axes, not {x.shape}")
     if first is None or first.shape is None or len(first.shape) != 2 or not all(first.shape):
         fail(node, "the forget gate has no weight")
-    cells, projection = first.shape[0], node.input(_PROJECTION)
+    cells, projection = first.shape[0], node.input(PROJECTION)
     size = cells if projection is None else (projection.shape or (0,))[0]
     features = None if x.shape is None else x.shape[-1]
-    expected: dict[int, tuple[Any, ...]] = {_PROJECTION: (size, cells), _PROJECTION_BIAS: (size,)}
+    expected: dict[int, tuple[Any, ...]] = {PROJECTION: (size, cells), PROJECTION_BIAS: (size,)}
     for k in range(4):
-        expected |= {_W + k: (cells, features), _R + k: (cells, size), _BIAS + k: (cells,), _NORM + k: (cells,)}
-        if _PEEPHOLE[k] is not None:
-            expected[_PEEPHOLE[k]] = (cells,)
+        expected |= {INPUT + k: (cells, features), RECURRENT + k: (cells, size), BIAS + k: (cells,), NORM + k: (cells,)}
+        if PEEPHOLE[k] is not None:
+            expected[PEEPHOLE[k]] = (cells,)
     for i, shape in expected.items():
         t = node.input(i)
         given = None if t is None else t.shape
@@ -53,8 +53,8 @@ def _infer(node: Node) -> Inferred:
         ):
             fail(node, f"input {i} has shape {given}, expected {shape}")
     for k in range(4):
-        coupled = k == 0 and node.input(_W) is None
-        if not coupled and any(node.input(i + k) is None for i in (_W, _R)):
+        coupled = k == 0 and node.input(INPUT) is None
+        if not coupled and any(node.input(i + k) is None for i in (INPUT, RECURRENT)):
             fail(node, f"a weight of gate {k} is missing")
     return [(x.dtype, None if x.shape is None else (*x.shape[:2], size))]
 
@@ -64,9 +64,10 @@ def _run(
 ) -> np.ndarray:
     """step(x [N,I], h, c) → (h, c) over time, from the states that are given or from zeros."""
     x = arrays[0] if time_major else np.swapaxes(arrays[0], 0, 1)
-    size = cells if arrays[_PROJECTION] is None else arrays[_PROJECTION].shape[0]
+    size = cells if arrays[PROJECTION] is None else arrays[PROJECTION].shape[0]
     h, c = (
-        np.zeros((x.shape[1], n), np.float64) if a is None else a for a, n in ((arrays[_H], size), (arrays[_C], cells))
+        np.zeros((x.shape[1], n), np.float64) if a is None else a
+        for a, n in ((arrays[HIDDEN], size), (arrays[CELL], cells))
     )
     y = []
     for xt in x:
@@ -83,11 +84,11 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
         return None
     full = [*arrays, *[None] * (24 - len(arrays))]
     q = [None if t is None else t.quant for t in [*node.inputs, *[None] * (24 - len(node.inputs))]]
-    assert x is not None and x.quant is not None and q[_C] is not None and q[_H] is not None
-    step, lift = float(q[_C].scale[0]), attrs["hidden"]
-    coupled, normed = full[_W] is None, full[_NORM + 1] is not None
-    rows = full[_W + 1].shape[0]
-    size = rows if full[_PROJECTION] is None else full[_PROJECTION].shape[0]
+    assert x is not None and x.quant is not None and q[CELL] is not None and q[HIDDEN] is not None
+    step, lift = float(q[CELL].scale[0]), attrs["hidden"]
+    coupled, normed = full[INPUT] is None, full[NORM + 1] is not None
+    rows = full[INPUT + 1].shape[0]
+    size = rows if full[PROJECTION] is None else full[PROJECTION].shape[0]
 
     gates = [k for k in range(4) if k or not coupled]
     scales = [attrs["gates"][k] if normed else 2.0**-12 for k in range(4)]
@@ -102,12 +103,12 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
         return _times(acc.astype(np.int64), scale)
 
     none = np.zeros(rows)
-    bias = np.concatenate([none if normed or full[_BIAS + k] is None else full[_BIAS + k] for k in gates])
-    from_state = factor(_R, q[_H])
-    from_input = _word(product(full[0], x.quant, *factor(_W, x.quant), bias))
+    bias = np.concatenate([none if normed or full[BIAS + k] is None else full[BIAS + k] for k in gates])
+    from_state = factor(RECURRENT, q[HIDDEN])
+    from_input = _word(product(full[0], x.quant, *factor(INPUT, x.quant), bias))
 
     def gate(k: int, total: np.ndarray, c: np.ndarray) -> np.ndarray:
-        at, scale = _PEEPHOLE[k], scales[k]
+        at, scale = PEEPHOLE[k], scales[k]
         total = total[:, gates.index(k) * rows :][:, :rows]
         if at is not None and full[at] is not None:
             # Its kernel takes the output's size for the number of cells, which a projection makes smaller: it walks
@@ -120,11 +121,11 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
             flat[places] = _word(flat[places] + _times(more, step * float(q[at].scale[0]) / scale))
             total = flat.reshape(-1, rows)
         if normed:
-            total = _normed(total, full[_NORM + k], full[_BIAS + k], float(q[_NORM + k].scale[0]))
+            total = _normed(total, full[NORM + k], full[BIAS + k], float(q[NORM + k].scale[0]))
         return tanh_codes(total, 3) if k == 2 else sigmoid_codes(total, 3)
 
     def advance(xt: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        c, total = c.astype(np.int64), _word(xt + product(h, q[_H], *from_state))
+        c, total = c.astype(np.int64), _word(xt + product(h, q[HIDDEN], *from_state))
         forget, cell = gate(1, total, c), gate(2, total, c)
         taken = 32767 - forget if coupled else gate(0, total, c)
         c = _word(_shifted(forget * c, 2.0**-15) + _shifted(taken * cell, 2.0**-30 / step))
@@ -133,14 +134,14 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
         out = gate(3, total, c)
         told = out * tanh_codes(c, 15 + round(math.log2(step)))
         hidden = np.clip(_times(told, 2.0**-30 / lift[0]) + int(lift[1]), -128, 127)
-        if full[_PROJECTION] is None:
+        if full[PROJECTION] is None:
             return hidden, c
-        acc = (hidden - int(lift[1])) @ full[_PROJECTION].T.astype(np.int64)
-        acc = acc if full[_PROJECTION_BIAS] is None else acc + full[_PROJECTION_BIAS]
-        scale = float(q[_PROJECTION].scale[0]) * lift[0] / float(q[_H].scale[0])
-        h = np.clip(_times(acc, scale) + int(q[_H].zero_point[0]), -128, 127)
+        acc = (hidden - int(lift[1])) @ full[PROJECTION].T.astype(np.int64)
+        acc = acc if full[PROJECTION_BIAS] is None else acc + full[PROJECTION_BIAS]
+        scale = float(q[PROJECTION].scale[0]) * lift[0] / float(q[HIDDEN].scale[0])
+        h = np.clip(_times(acc, scale) + int(q[HIDDEN].zero_point[0]), -128, 127)
         if attrs["proj_clip"] > 0:
-            most = _clip(attrs["proj_clip"], float(q[_H].scale[0]), 127)
+            most = _clip(attrs["proj_clip"], float(q[HIDDEN].scale[0]), 127)
             h = np.clip(h, -most, most)
         return h, c
 
@@ -191,7 +192,7 @@ def _case(projection: bool, norm: bool, coupled: bool, **attrs: Any) -> Case:
     inputs += [(size, cells), (size,)] if projection else [None, None]
     inputs += [None, None, *[(cells,) if norm else None] * 4]
     if coupled:
-        inputs[_W] = inputs[_R] = inputs[_BIAS] = inputs[_NORM] = None
+        inputs[INPUT] = inputs[RECURRENT] = inputs[BIAS] = inputs[NORM] = None
     return Case(tuple(inputs), attrs, const=tuple(range(9, 24)))
 
 
@@ -223,17 +224,17 @@ def sequence_lstm(
     what is projected.
     """
     full: list[Any] = [*arrays, *[None] * (24 - len(arrays))]
-    coupled, rows, dtype = full[_W] is None, full[_W + 1].shape[0], full[0].dtype
+    coupled, rows, dtype = full[INPUT] is None, full[INPUT + 1].shape[0], full[0].dtype
     parts = {k: slice(i * rows, (i + 1) * rows) for i, k in enumerate(k for k in range(4) if k or not coupled)}
-    from_input, from_state = (np.concatenate([full[first + k] for k in parts]).T for first in (_W, _R))
+    from_input, from_state = (np.concatenate([full[first + k] for k in parts]).T for first in (INPUT, RECURRENT))
 
     def gate(k: int, total: np.ndarray, c: np.ndarray) -> np.ndarray:
-        v, at, norm = total[:, parts[k]], _PEEPHOLE[k], full[_NORM + k]
+        v, at, norm = total[:, parts[k]], PEEPHOLE[k], full[NORM + k]
         v = v if at is None or full[at] is None else v + full[at] * c
         if norm is not None:
             v = v - np.add.reduce(v, 1, keepdims=True) / rows
             v = v / np.sqrt(np.add.reduce(np.square(v), 1, keepdims=True) / rows + _SMALL) * norm
-        return v if full[_BIAS + k] is None else v + full[_BIAS + k]
+        return v if full[BIAS + k] is None else v + full[BIAS + k]
 
     def step(xt: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         total, c = xt + h.astype(dtype, copy=False) @ from_state, c.astype(dtype, copy=False)
@@ -242,10 +243,10 @@ def sequence_lstm(
         fresh = forget * c + taken * apply_act(gate(2, total, c), act)
         fresh = np.clip(fresh, -cell_clip, cell_clip) if cell_clip > 0 else fresh
         y = _sigmoid(gate(3, total, fresh)) * apply_act(fresh, act)
-        if full[_PROJECTION] is None:
+        if full[PROJECTION] is None:
             return y, fresh
-        y = y @ full[_PROJECTION].T
-        y = y if full[_PROJECTION_BIAS] is None else y + full[_PROJECTION_BIAS]
+        y = y @ full[PROJECTION].T
+        y = y if full[PROJECTION_BIAS] is None else y + full[PROJECTION_BIAS]
         return (np.clip(y, -proj_clip, proj_clip) if proj_clip > 0 else y), fresh
 
     return _run([full[0] @ from_input, *full[1:]], time_major, rows, step).astype(dtype)
@@ -261,17 +262,21 @@ def read_sequence_lstm(r: Reading) -> Tensor:
         r.refuse("diagonal recurrent weights are not read")
     if is_codes(inputs[0]):
         inside: list[QuantParam | None] = list(r.attr("intermediates", []))
-        if any(t is None or t.quant is None for t in (inputs[_H], inputs[_C])) or not all(inside) or len(inside) < 5:
+        if (
+            any(t is None or t.quant is None for t in (inputs[HIDDEN], inputs[CELL]))
+            or not all(inside)
+            or len(inside) < 5
+        ):
             r.refuse("its integer form lacks parameters of its states or of what is inside")
-        if r.input(0).dtype != np.int8 or r.input(_W + 1).dtype != np.int8 or attrs["act"] != "tanh":
+        if r.input(0).dtype != np.int8 or r.input(INPUT + 1).dtype != np.int8 or attrs["act"] != "tanh":
             r.refuse("its integer form is read with int8 values and weights and tanh")
-        sizes = [t.shape[0] if t is not None and t.shape else 0 for t in (inputs[_PROJECTION], inputs[_W + 1])]
-        if sizes[0] > sizes[1] and any(inputs[i] is not None for i in _PEEPHOLE if i is not None):  # pyright: ignore
+        sizes = [t.shape[0] if t is not None and t.shape else 0 for t in (inputs[PROJECTION], inputs[INPUT + 1])]
+        if sizes[0] > sizes[1] and any(inputs[i] is not None for i in PEEPHOLE if i is not None):  # pyright: ignore
             r.refuse(
                 f"its integer form has peepholes and a projection of {sizes[1]} cells to {sizes[0]} values, where "
                 "TFLite's kernel goes beyond its arrays"
             )
-        step = math.frexp(float(inputs[_C].quant.scale[0]))  # pyright: ignore[reportOptionalMemberAccess]
+        step = math.frexp(float(inputs[CELL].quant.scale[0]))  # pyright: ignore[reportOptionalMemberAccess]
         if step[0] != 0.5 or not -14 <= step[1] <= -8:
             r.refuse("the scale of its cell state is no power of two from 2^-15 to 2^-9, as TFLite's kernel wants it")
         attrs["gates"] = [float(q.scale[0]) for q in inside[:4]]  # pyright: ignore[reportOptionalMemberAccess]
@@ -283,14 +288,14 @@ def why_not_parted(node: Node) -> str:
     """Why the layer cannot be written as products and gates of each step, "" where it can."""
     x = node.inputs[0]
     assert x is not None
-    projected = node.input(_PROJECTION) is not None
-    if node.attrs["hidden"] and projected and any(node.input(i) is not None for i in _PEEPHOLE if i is not None):
+    projected = node.input(PROJECTION) is not None
+    if node.attrs["hidden"] and projected and any(node.input(i) is not None for i in PEEPHOLE if i is not None):
         return "its integers have both peepholes and a projection, which TFLite computes in a way of its own"
-    given = [node.input(i) for i in range(1, 24) if i not in (_H, _C)]
+    given = [node.input(i) for i in range(1, 24) if i not in (HIDDEN, CELL)]
     if any(t is not None and not t.is_const for t in given):
         return "a weight is computed at run time"
     steps = why_not_steps(x, 0 if node.attrs["time_major"] else 1)
-    recurrent = [t for t in (node.input(_R + k) for k in range(4)) if t is not None]
+    recurrent = [t for t in (node.input(RECURRENT + k) for k in range(4)) if t is not None]
     if not steps and not copies_fit(recurrent[0], len(recurrent) * x.shape[0 if node.attrs["time_major"] else 1]):  # pyright: ignore
         return f"its recurrent weights of all steps exceed {MOST_BYTES >> 20} MB"
     return steps

@@ -15,6 +15,7 @@ from ...schema.reading import Reading
 from ...schema.writing import Writing
 from .._support.acts import apply_act
 from .._support.types import fail, is_codes, need
+from .parts import GraphEdit, RealParts
 
 
 def _infer(node: Node) -> Inferred:
@@ -80,6 +81,25 @@ def read_integer_svdf(r: Reading, act: str) -> Tensor:
             "its integer form is read with int8 values, int8 features, int16 time weights, and a state with a scale"
         )
     return r.emit("Svdf", *(r.optional(i) for i in range(5)), rank=int(r.attr("rank", 1)), act=act)
+
+
+def why_not_parted(node: Node) -> str:
+    """Why the layer cannot be written as a product and a sum, "" where it can."""
+    bias = node.input(3)
+    known = node.required(2).is_const and (bias is None or bias.is_const)
+    return "" if known else "a weight is computed at run time"
+
+
+def write_parts(edit: GraphEdit, node: Node) -> None:
+    """Emits the products and sums of a node for which `why_not_parted` says nothing; its output becomes theirs."""
+    x, feature, time, bias = node.required(0), node.required(1), node.required(2), node.input(3)
+    parts = RealParts(edit, node)
+    newest = parts.held(parts.make("FullyConnected", parts.reals(x), feature), node.input(4))
+    y = parts.make("Mul", newest, parts.constant(time.real()[:, -1], "time"))
+    rank = node.attrs["rank"]
+    shape = parts.constant([-1, time.size(0) // rank, rank], "shape", np.int64)
+    y = parts.make("Reduce", parts.make("Reshape", y, shape), mode="sum", axes=[2])
+    parts.end(y if bias is None else parts.make("Add", y, parts.constant(bias.real(), "bias")), node.attrs["act"])
 
 
 @writes("ms", "Svdf")

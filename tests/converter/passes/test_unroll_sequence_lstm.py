@@ -9,7 +9,8 @@ from bitlite.converter.errors import UnsupportedError
 from bitlite.converter.formats import ms, onnx_write, tflite
 from bitlite.converter.ops.recurrent.unrolled import MOST_STEPS
 from bitlite.converter.passes import GENERAL, for_target, run_passes
-from bitlite.converter.passes.unroll_sequence_lstm import split_svdf, unroll_sequence_lstm
+from bitlite.converter.passes.split_svdf import split_svdf
+from bitlite.converter.passes.unroll_sequence_lstm import unroll_sequence_lstm
 from tflite_models import run_litert
 from tflite_rows import recurrent
 from tflite_rows.table import Draw
