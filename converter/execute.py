@@ -8,6 +8,7 @@ and where the row has none, dequantize → float reference → quantize (round h
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from .numeric.qparams import dequantize, quantize
 from .schema.op import evaluate, row
 
 
-def is_quantized(tensor: Tensor | None) -> bool:
+def is_quantized(tensor: Tensor | None) -> TypeGuard[Tensor]:
     """Whether stored integers of the tensor stand for reals."""
     return tensor is not None and tensor.quant is not None and tensor.dtype.kind in "iu"
 
@@ -46,5 +47,5 @@ def _real(tensor: Tensor | None, array: np.ndarray | None) -> np.ndarray | None:
 
 def _stored(tensor: Tensor, array: np.ndarray) -> np.ndarray:
     if is_quantized(tensor) and array.dtype.kind == "f":
-        return quantize(array, tensor.quant, tensor.dtype)  # pyright: ignore[reportArgumentType]
+        return quantize(array, tensor.qparams, tensor.dtype)
     return array.astype(tensor.dtype, copy=False)

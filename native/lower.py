@@ -97,8 +97,8 @@ class Lowering:
             else:
                 inputs = [self.real(t) for t in inputs]
         y = node.outputs[0]
-        if definition.kernel in _CLAMPS and is_quantized(y) and y.dtype.itemsize == 1 and y.quant.bits < 8:  # pyright: ignore
-            attrs["qmin"], attrs["qmax"] = code_range(y.quant.bits, unsigned=y.dtype == np.uint8)  # pyright: ignore
+        if definition.kernel in _CLAMPS and is_quantized(y) and y.dtype.itemsize == 1 and y.qparams.bits < 8:
+            attrs["qmin"], attrs["qmax"] = code_range(y.qparams.bits, unsigned=y.dtype == np.uint8)
         inputs = [self._widened(t, node.outputs[0]) for t in inputs]
         attrs = {k: _joined(v) for k, v in attrs.items() if _plain(v)}
         return Step(definition.kernel, node.name, inputs, node.outputs, attrs, (node,))
@@ -173,7 +173,7 @@ class Lowering:
         if t is None or t.data is None or not is_quantized(t):
             return t
         if t not in self._reals:
-            data = dequantize(t.data, t.quant)  # pyright: ignore[reportArgumentType]
+            data = dequantize(t.data, t.qparams)
             self._reals[t] = Tensor(t.name, data.dtype, data.shape, data)
         return self._reals[t]
 

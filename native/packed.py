@@ -26,7 +26,7 @@ def packed_step(node: Node) -> Step | str | None:
     kernel = row(node.op).kernel
     if kernel not in (_KERNEL, "matmul"):
         return f"{node.op} widens its weight"
-    x, w, bias = node.inputs[0], weights[0], node.input(2)
+    x, w, bias = node.required(0), weights[0], node.input(2)
     if kernel == "matmul":
         if w is not node.inputs[1] or w.data is None or w.data.ndim != 2 or node.attrs["transpose_a"]:
             return "its weight is not one matrix on the right"
@@ -35,17 +35,17 @@ def packed_step(node: Node) -> Step | str | None:
         if not node.attrs["transpose_b"]:
             w = _turned(w)
     q = w.quant
-    assert x is not None and q is not None and w.data is not None
+    assert q is not None
     if x.dtype != np.float32 or is_quantized(x) or node.outputs[0].dtype != np.float32:
         return "its data are not float32"
     if w.dtype != np.int8:
         return f"codes of {q.bits} bits are widened"
     if (len(q.scale) > 1 and q.axis != 0) or (bias is not None and not bias.is_const):
         return "its scales or bias do not lie along the outputs"
-    rows = w.data.shape[0]
+    rows = w.value.shape[0]
     scale = q.scale if q.var_corr is None else q.scale * q.var_corr
     offset = -q.zero_point * scale if q.mean_corr is None else q.mean_corr - q.zero_point * scale
-    codes = Tensor(w.name, w.dtype, w.shape, w.data)
+    codes = Tensor(w.name, w.dtype, w.shape, w.value)
     real = None if bias is None else bias.real().astype(np.float32)
     inputs = [
         node.inputs[0],
@@ -62,8 +62,8 @@ def packed_step(node: Node) -> Step | str | None:
 def _turned(w: Tensor) -> Tensor:
     """The transpose of a quantized matrix."""
     q = w.quant
-    assert q is not None and w.data is not None
-    codes = np.ascontiguousarray(w.data.T)
+    assert q is not None
+    codes = np.ascontiguousarray(w.value.T)
     axis = None if q.axis is None else 1 - q.axis
     return Tensor(w.name, w.dtype, codes.shape, codes, replace(q, axis=axis))
 

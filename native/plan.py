@@ -169,10 +169,10 @@ class Plan:
         for node in graph.nodes:
             step = lowering.lower(node, producers)
             reason = step if isinstance(step, str) else refusal(step, isa)
-            if reason is None:
-                steps[node] = step  # pyright: ignore[reportArgumentType]
+            if isinstance(step, str) or reason is not None:
+                self.refusals[node.name] = str(reason)
             else:
-                self.refusals[node.name] = reason
+                steps[node] = step
         needed = _needed(graph, steps)
         for group in _group([n for n in graph.nodes if n in needed], steps, producers):
             if group[0] in steps:
@@ -214,7 +214,7 @@ def _group(nodes: list[Node], steps: dict[Node, Step], producers: dict[Tensor, N
     """Nodes in an order that keeps each kind together as long as its inputs allow."""
     waiting = {
         n: {producers[t] for t in (steps[n].inputs if n in steps else n.inputs) if t in producers} for n in nodes
-    }  # pyright: ignore
+    }
     groups: list[list[Node]] = []
     pending = list(nodes)
     done: set[Node] = set()

@@ -70,7 +70,7 @@ class Session:
         self._default: Plan | None = None
         # Inputs of a size that nobody may ever feed are planned for when somebody does.
         if all(t.is_static and size_of(t.shape, t.dtype.itemsize) <= TENSOR for t in graph.inputs):
-            self._default = self._plan(tuple(t.shape for t in graph.inputs))  # pyright: ignore[reportArgumentType]
+            self._default = self._plan(tuple(t.static_shape for t in graph.inputs))
             if self._default.whole is not None and not states:
                 self._fast = self._default.whole.run
 

@@ -61,6 +61,5 @@ def _reads_reals(node: Node) -> bool:
 
 
 def _shift(t: Tensor) -> None:
-    assert t.quant is not None
     t.dtype = np.dtype(np.int8)
-    t.quant = dataclasses.replace(t.quant, zero_point=t.quant.zero_point - _SHIFT)
+    t.quant = dataclasses.replace(t.qparams, zero_point=t.qparams.zero_point - _SHIFT)

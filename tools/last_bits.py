@@ -47,11 +47,10 @@ def _shaken(graph: Graph, rng: np.random.Generator) -> Graph:
     """A copy whose weights are moved: floats themselves, codes by their scales."""
     graph = graph.copy()
     for t in _weights(graph):
-        assert t.data is not None
         if t.quant is not None and is_quantized(t):
             t.quant = dataclasses.replace(t.quant, scale=_moved(t.quant.scale, rng))
         else:
-            t.data = _moved(t.data, rng)
+            t.data = _moved(t.value, rng)
     return graph
 
 

@@ -107,7 +107,7 @@ def _passes(report: Outcome) -> list[str]:
             _table(("pass", "node", ""), [(r.pass_name, r.node, r.what) for r in done]),
         ]
     if refused:
-        cells = [(r.pass_name, r.node, r.reason) for r in refused]  # pyright: ignore[reportAttributeAccessIssue]
+        cells = [(r.pass_name, r.node, r.reason) for r in refused]
         parts += ["<h2>What they left alone</h2>", _table(("pass", "node", "why"), cells)]
     return parts
 

@@ -23,25 +23,24 @@ def check_weights(path: str, written: Graph, read: Graph) -> tuple[int, int]:
     stored = {t.name: t for t in read.constants()}
     compared = total = 0
     for t in sweep(written.constants(), lambda t: 2 * t.nbytes):
-        assert t.data is not None
-        total += t.data.nbytes
+        total += t.value.nbytes
         twin = stored.get(t.name)
-        if t.data.size < _FEW or not (t.dtype.kind == "f" or is_quantized(t)):
+        if t.value.size < _FEW or not (t.dtype.kind == "f" or is_quantized(t)):
             continue
         if (
             twin is None
             or twin.data is None
-            or twin.data.dtype != t.data.dtype
+            or twin.data.dtype != t.value.dtype
             or is_quantized(t) != is_quantized(twin)
         ):
             continue
-        value = next(_as(twin.data, t.data.shape), None)
+        value = next(_as(twin.data, t.value.shape), None)
         if value is None:
             continue
-        same = any(_equal(t.data, x) for x in _as(twin.data, t.data.shape))
+        same = any(_equal(t.value, x) for x in _as(twin.data, t.value.shape))
         if not same or (is_quantized(t) and not _means_the_same(t, twin)):
-            raise OutputError(f"{path}: weight {t.name!r} {list(t.data.shape)} is not what was written")
-        compared += t.data.nbytes
+            raise OutputError(f"{path}: weight {t.name!r} {list(t.value.shape)} is not what was written")
+        compared += t.value.nbytes
     return compared, total
 
 
@@ -62,8 +61,7 @@ def _equal(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _means_the_same(a: Tensor, b: Tensor) -> bool:
-    assert a.quant is not None and b.quant is not None
-    left, right = _factors(a.quant), _factors(b.quant)
+    left, right = _factors(a.qparams), _factors(b.qparams)
     return all(x.shape == y.shape and np.allclose(x, y, rtol=_CLOSE, atol=0) for x, y in zip(left, right))
 
 

@@ -17,7 +17,7 @@ Lines are parsed when a table is first used, so that importing a schema costs no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -75,6 +75,10 @@ class Record:
     def __init__(self, table: str, /, **fields: Any) -> None:
         self.table = table
         self.__dict__.update(fields)
+
+    if TYPE_CHECKING:  # a table's fields are what its schema says at run time
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __getitem__(self, name: str) -> Any:
         return self.__dict__[name]

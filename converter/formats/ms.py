@@ -57,18 +57,20 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
     values: list[Tensor | None] = [None] * len(tensors)
 
     def declare(i: int) -> Tensor:
-        if declared[i] is None:
-            declared[i] = read_tensor(tensors[i], tensors[i].name or f"tensor_{i}", path, free)
-        return declared[i]  # pyright: ignore[reportReturnType]
+        t = declared[i]
+        if t is None:
+            t = declared[i] = read_tensor(tensors[i], tensors[i].name or f"tensor_{i}", path, free)
+        return t
 
     def value(i: int) -> Tensor:
-        if values[i] is None:
+        t = values[i]
+        if t is None:
             t = values[i] = declare(i)
-            if t.data is None and t.is_static and 0 in (t.shape or ()):
-                t.data = np.empty(t.shape, t.dtype)  # a constant of no elements  # pyright: ignore
+            if t.data is None and t.is_static and 0 in t.static_shape:
+                t.data = np.empty(t.static_shape, t.dtype)  # a constant of no elements
             if t.data is None:
                 raise undefined(t.name, path)
-        return values[i]  # pyright: ignore[reportReturnType]
+        return t
 
     for i in _indices(record.inputIndex, len(tensors), "tensor", path):
         t = declare(i)

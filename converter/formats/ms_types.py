@@ -154,8 +154,7 @@ def _keep_apart(writing: Writing) -> None:
 
 
 def _cast_in_steps(writing: Writing, made: Emitted) -> list[Emitted]:
-    x, y = made.inputs[0], made.outputs[0]
-    assert x is not None
+    x, y = made.required(0), made.outputs[0]
     pair = (_stored(x).name, y.dtype.name)
     if pair[1] in _CASTS.get(pair[0], ()):
         return [made]

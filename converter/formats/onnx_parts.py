@@ -74,7 +74,7 @@ def write_joined(out: BinaryIO, model: Any, constants: Sequence[tuple[int, Itera
     for proto, head, size, (_, data) in zip(protos, heads, sizes, constants, strict=True):
         out.write(_head(_INITIALIZER, size) + proto + head)
         for array in data:
-            out.write(memoryview(array).cast("B"))
+            out.write(array.data.cast("B"))
 
 
 def _head(number: int, length: int) -> bytes:

@@ -72,6 +72,7 @@ def _emitted(graph: Graph, opset: int | None) -> tuple[list[Emitted], int]:
     """The graph's operators in the smallest opset that has them all."""
     if opset is not None and not _OPSETS[0] <= opset <= _OPSETS[-1]:
         raise UnsupportedError(f"opset {opset} is not written", hint=f"{_OPSETS[0]} to {_OPSETS[-1]}")
+    problem = UnsupportedError("no opset has all operators")
     for version in _OPSETS if opset is None else (opset,):
         try:
             if version < 21 and any(_packs(t) or t.dtype == np.int16 for t in graph.constants() if is_quantized(t)):
@@ -178,7 +179,7 @@ def _model(graph: Graph, emitted: list[Emitted], opset: int) -> tuple[Any, list[
     initializers = []
     for t in constants:
         kind = _INT4 if _packs(t) else _number(t)
-        initializers.append(onnx.TensorProto(name=names[t], data_type=kind, dims=t.shape))
+        initializers.append(onnx.TensorProto(name=names[t], data_type=kind, dims=t.static_shape))
     body = helper.make_graph(
         nodes, graph.name or "main", [_info(t) for t in graph.inputs], [_info(t) for t in graph.outputs], initializers
     )
@@ -229,8 +230,7 @@ def _packs(t: Tensor) -> bool:
 
 
 def _raw(t: Tensor) -> np.ndarray:
-    assert t.data is not None
-    data = np.ascontiguousarray(t.data)
+    data = np.ascontiguousarray(t.value)
     if not _packs(t):
         return data.reshape(-1)
     codes = data.reshape(-1).view(np.uint8) & 15
@@ -239,8 +239,7 @@ def _raw(t: Tensor) -> np.ndarray:
 
 
 def _nbytes(t: Tensor) -> int:
-    assert t.data is not None
-    return -(-t.data.size // 2) if _packs(t) else t.data.nbytes
+    return -(-t.value.size // 2) if _packs(t) else t.value.nbytes
 
 
 def _refer(proto: Any, location: str, offset: int, length: int) -> None:

@@ -84,9 +84,10 @@ class _Subgraphs:
                 raise ModelError(
                     f"tensor index {i} of subgraph {index} is outside 0..{len(tensors) - 1}", file=self.path
                 )
-            if declared[i] is None:
-                declared[i] = self._tensor(tensors[i], i)
-            return declared[i]  # pyright: ignore[reportReturnType]
+            t = declared[i]
+            if t is None:
+                t = declared[i] = self._tensor(tensors[i], i)
+            return t
 
         for i in _ints(source.inputs):
             t = declare(i)
@@ -97,21 +98,20 @@ class _Subgraphs:
         if index == 0:
             self.shapes.finish()
 
-        def value(i: int) -> Tensor | None:
-            if i == -1:
-                return None
+        def value(i: int) -> Tensor:
             t = declare(i)
-            if values[i] is None:
-                # A constant without elements has no bytes either.
-                empty = t.is_static and 0 in t.shape  # pyright: ignore[reportOperatorIssue]
-                if t.data is None and (empty or (tensors[i].is_variable and t.is_static)):
-                    # A state starts as zeros, of int8 codes as those that stand for it.
-                    start = t.quant.zero_point[0] if t.quant is not None and t.dtype == np.int8 else 0
-                    t.data = np.full(t.shape, start, t.dtype)  # pyright: ignore[reportArgumentType]
-                if t.data is None:
-                    raise undefined(t.name, self.path)
-                values[i] = t
-            return values[i]
+            known = values[i]
+            if known is not None:
+                return known
+            # A constant without elements has no bytes either.
+            if t.data is None and t.is_static and (0 in t.static_shape or tensors[i].is_variable):
+                # A state starts as zeros, of int8 codes as those that stand for it.
+                start = t.quant.zero_point[0] if t.quant is not None and t.dtype == np.int8 else 0
+                t.data = np.full(t.static_shape, start, t.dtype)
+            if t.data is None:
+                raise undefined(t.name, self.path)
+            values[i] = t
+            return t
 
         for position, operator in enumerate(source.operators or []):
             if not 0 <= operator.opcode_index < len(self.codes):
@@ -131,14 +131,14 @@ class _Subgraphs:
             if operator.intermediates is not None:
                 options["intermediates"] = [declare(i).quant for i in _ints(operator.intermediates)]
             reading = Reading(
-                op, name, [value(i) for i in _ints(operator.inputs)], outputs, options, build,
+                op, name, [None if i == -1 else value(i) for i in _ints(operator.inputs)], outputs, options, build,
                 file=self.path, version=version, subgraph=self.read,
             )  # fmt: skip
             made = read_operator(reading, function)
             for i, tensor in zip((i for i in _ints(operator.outputs) if i != -1), made):
                 values[i] = tensor
         found = [(declare(i).name, value(i)) for i in _ints(source.outputs)]
-        graph.outputs = name_outputs(build, found)  # pyright: ignore[reportArgumentType]
+        graph.outputs = name_outputs(build, found)
         for t in graph.outputs:
             t.layout = t.layout or ("NHWC" if t.rank == 4 else "")
         if index == 0:

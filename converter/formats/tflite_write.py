@@ -163,14 +163,13 @@ def _with_real_constants(writing: Writing) -> set[Tensor]:
 def _dense(item: Emitted) -> Tensor:
     """The 4-bit weight of the operator, which turns from a 1x1 convolution into the FULLY_CONNECTED that it is: XNNPACK
     has a kernel for 4-bit weights of that one alone."""
-    w, fields = item.inputs[1], item.fields
-    assert w is not None and w.data is not None and w.quant is not None
+    w, fields = item.required(1), item.fields
     strides = (fields.get("stride_h", 1), fields.get("stride_w", 1))
-    if item.op != "CONV_2D" or w.data.shape[1:3] != (1, 1) or strides != (1, 1):
+    if item.op != "CONV_2D" or w.value.shape[1:3] != (1, 1) or strides != (1, 1):
         return w
-    axis = None if w.quant.axis is None else 0
-    flat = w.data.reshape(w.data.shape[0], -1)
-    rows = Tensor(w.name, w.dtype, flat.shape, flat, dataclasses.replace(w.quant, axis=axis))
+    axis = None if w.qparams.axis is None else 0
+    flat = w.value.reshape(w.value.shape[0], -1)
+    rows = Tensor(w.name, w.dtype, flat.shape, flat, dataclasses.replace(w.qparams, axis=axis))
     item.inputs[1], item.op = rows, "FULLY_CONNECTED"
     key = "fused_activation_function"
     item.fields = {"keep_num_dims": True} | ({key: fields[key]} if key in fields else {})
@@ -237,13 +236,12 @@ def _tensor(t: Tensor) -> dict[str, Any]:
 
 def _value(t: Tensor, packed: bool) -> tuple[str, np.ndarray]:
     """The stored form of a constant: its TensorType and bytes."""
-    assert t.data is not None
     kind = _NUMBERS[t.dtype.name]
     if packed:
-        codes = np.ascontiguousarray(t.data).reshape(-1).view(np.uint8) & 15
+        codes = np.ascontiguousarray(t.value).reshape(-1).view(np.uint8) & 15
         codes = np.append(codes, np.zeros(codes.size % 2, np.uint8))
         return "INT4", codes[0::2] | (codes[1::2] << 4)
-    return kind, np.ascontiguousarray(t.data)
+    return kind, np.ascontiguousarray(t.value)
 
 
 def _version(made: Emitted) -> int:

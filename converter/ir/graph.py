@@ -79,7 +79,7 @@ class Tensor:
     @property
     def static_shape(self) -> tuple[int, ...]:
         """A size per axis. Raises GraphError when one is not known before a run."""
-        sizes = tuple(n for n in self.known_shape if n is not None)
+        sizes = tuple(int(n) for n in self.known_shape if n is not None)
         if len(sizes) != self.known_rank:
             raise GraphError(f"{self.type_text()} {self.name!r} has a size that is not known before a run")
         return sizes
@@ -90,6 +90,10 @@ class Tensor:
         if size is None:
             raise GraphError(f"the size of axis {axis} of {self.type_text()} {self.name!r} is not known")
         return size
+
+    def sizes(self, first: int, end: int | None = None) -> list[int]:
+        """Elements along the axes [first:end]. Raises GraphError when one is not known."""
+        return [self.size(axis) for axis in range(self.known_rank)[first:end]]
 
     @property
     def value(self) -> np.ndarray:

@@ -25,7 +25,7 @@ def _chosen(usual: int) -> int:
     return int(given) << 20 if given.isdecimal() else usual
 
 
-def size_of(shape: Shape | None, itemsize: int) -> int:
+def size_of(shape: Sequence[int | None] | None, itemsize: int) -> int:
     """Bytes of a tensor, exactly however large; 0 where the shape is not known."""
     total = itemsize
     for n in (None,) if shape is None else shape:

@@ -50,7 +50,7 @@ def _wrapped(x: Codes) -> Codes:
 
 def _constant(q31: int) -> int:
     """A constant of 32 bits in 16, rounded."""
-    return int(_halved(np.int64(q31), 16))  # pyright: ignore[reportArgumentType]
+    return int(_halved(np.asarray(q31, np.int64), 16))
 
 
 def _halved(x: Codes, times: int) -> Codes:

@@ -24,8 +24,7 @@ from ._support.types import (
 
 
 def infer_arg(node: Node) -> Inferred:
-    x, axis = node.inputs[0], node.attrs["axis"]
-    assert x is not None
+    x, axis = node.required(0), node.attrs["axis"]
     need(node, x, "biuf", "the input")
     dtype = np.dtype(node.attrs["dtype"])
     if x.shape is None:

@@ -25,8 +25,7 @@ _MOVES = {
 
 
 def _infer(node: Node) -> Inferred:
-    x, keys = node.inputs[0], node.attrs["keys"]
-    assert x is not None
+    x, keys = node.required(0), node.attrs["keys"]
     if node.attrs["of"] not in _MOVES or len(keys) != len(node.inputs) - 1:
         fail(node, f"{node.attrs['of']} by {len(node.inputs) - 1} parameters {keys}")
     if any(t is None or t.dtype.kind not in "iu" for t in node.inputs[1:]):
@@ -55,8 +54,11 @@ def _inner(node: Node, arrays: Sequence[Any]) -> Any:
     integer=_inner,
     foldable=False,
     cases=[
-        Case(((2, 3, 4), np.int32([2, 0, 1])), {"of": "Transpose", "keys": ["perm"]}),
-        Case(((4, 2, 3), np.int32([2]), np.int32([[0, 1]])), {"of": "BatchToSpaceND", "keys": ["block", "crops"]}),
+        Case(((2, 3, 4), np.array([2, 0, 1], np.int32)), {"of": "Transpose", "keys": ["perm"]}),
+        Case(
+            ((4, 2, 3), np.array([2], np.int32), np.array([[0, 1]], np.int32)),
+            {"of": "BatchToSpaceND", "keys": ["block", "crops"]},
+        ),
     ],
 )
 def at_run_time(x: np.ndarray, *params: np.ndarray, of: str, keys: list[str]) -> np.ndarray:
@@ -74,8 +76,7 @@ _MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_ax
 
 
 def _infer_strided(node: Node) -> Inferred:
-    x, count = node.inputs[0], None
-    assert x is not None
+    x, count = node.required(0), None
     for t, what in zip(node.inputs[1:], ("the begins", "the ends", "the strides")):
         found = length(node, t, what)
         if None not in (count, found) and count != found:
@@ -119,12 +120,15 @@ def _strided(x: np.ndarray, begin: np.ndarray, end: np.ndarray, step: np.ndarray
     integer=same_codes(_strided),
     foldable=False,
     cases=[
-        Case(((3, 4), np.int32([2, 0]), np.int32([0, 3]), np.int32([-1, 2]))),
+        Case(((3, 4), np.array([2, 0], np.int32), np.array([0, 3], np.int32), np.array([-1, 2], np.int32))),
         Case(
-            ((3, 4, 2), np.int32([0, 0, 1]), np.int32([0, 0, 2]), np.int32([1, 1, 1])),
+            ((3, 4, 2), np.array([0, 0, 1], np.int32), np.array([0, 0, 2], np.int32), np.array([1, 1, 1], np.int32)),
             {"ellipsis_mask": 1, "new_axis_mask": 2},
         ),
-        Case(((3, 4), np.int32([-1, 1]), np.int32([0, 9]), np.int32([1, 1])), {"shrink_axis_mask": 1, "end_mask": 2}),
+        Case(
+            ((3, 4), np.array([-1, 1], np.int32), np.array([0, 9], np.int32), np.array([1, 1], np.int32)),
+            {"shrink_axis_mask": 1, "end_mask": 2},
+        ),
     ],
 )
 def strided_slice_at_run_time(

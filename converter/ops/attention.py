@@ -21,10 +21,9 @@ def _ints(r: Reading, values: list[int]) -> Tensor:
 def _sizes(r: Reading, t: Tensor, *axes: int) -> list[int]:
     """Known sizes of some axes; refuses where one is not."""
     shape = t.shape
-    found = [None if shape is None else shape[a] for a in axes]
-    if any(n is None for n in found):
+    if shape is None or any(shape[a] is None for a in axes):
         r.refuse(f"the shape {shape} of {t.name!r} is not known", hint=Setting("input_shape"))
-    return [int(n) for n in found]  # pyright: ignore[reportArgumentType]
+    return [t.size(a) for a in axes]
 
 
 def _split_heads(r: Reading, x: Tensor, heads: int) -> Tensor:
@@ -171,8 +170,8 @@ def read_rotary_embedding(r: Reading) -> Tensor:
     x, positions = r.input(0), r.input(1)
     flat, half = r.rank(x) == 3, _sizes(r, r.input(2), 1)[0]
     partial, heads = int(r.attr("rotary_embedding_dim", 0)), int(r.attr("num_heads", 0))
+    width = _sizes(r, x, 2)[0] if flat else 0
     if flat:
-        width = _sizes(r, x, 2)[0]
         x = _split_heads(r, x, heads or width // (2 * half))
     depth, length = _sizes(r, x, 3)[0], _sizes(r, x, 2)[0]
     turned = partial or depth

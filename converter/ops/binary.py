@@ -119,8 +119,7 @@ _ROWS = [
 
 def _infer(row: _Row) -> Callable[[Node], Inferred]:
     def infer(node: Node) -> Inferred:
-        a, b = node.inputs[0], node.inputs[1]
-        assert a is not None and b is not None
+        a, b = node.required(0), node.required(1)
         need(node, a, row.kinds, "input 0")
         need(node, b, row.kinds, "input 1")
         dtype = value_dtype(a) if row.name == "Pow" else joint_dtype(node, a, b)
@@ -134,7 +133,7 @@ def _byte_operands(node: Node) -> bool:
 
 
 def _centred(node: Node, arrays: Sequence[Any], i: int) -> np.ndarray:
-    return arrays[i].astype(np.int32) - node.inputs[i].quant.zero_point[0]  # pyright: ignore
+    return arrays[i].astype(np.int32) - node.required(i).qparams.zero_point[0]
 
 
 def _add_codes(node: Node, arrays: Sequence[Any], sign: int = 1) -> np.ndarray | None:
@@ -143,8 +142,7 @@ def _add_codes(node: Node, arrays: Sequence[Any], sign: int = 1) -> np.ndarray |
     if not _byte_operands(node) or not foldable(act):
         return None
     y = node.outputs[0]
-    qa, qb, qy = node.inputs[0].quant, node.inputs[1].quant, y.quant  # pyright: ignore
-    assert qa is not None and qb is not None and qy is not None
+    qa, qb, qy = node.required(0).qparams, node.required(1).qparams, y.qparams
     a = _centred(node, arrays, 0).astype(np.float32) * np.float32(qa.scale[0] / qy.scale[0])
     b = _centred(node, arrays, 1).astype(np.float32) * np.float32(qb.scale[0] / qy.scale[0])
     low, high = activation_range(act, qy, y.dtype)
@@ -163,8 +161,7 @@ def _mul_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     if not _byte_operands(node) or not foldable(act):
         return None
     y = node.outputs[0]
-    qa, qb, qy = node.inputs[0].quant, node.inputs[1].quant, y.quant  # pyright: ignore
-    assert qa is not None and qb is not None and qy is not None
+    qa, qb, qy = node.required(0).qparams, node.required(1).qparams, y.qparams
     low, high = activation_range(act, qy, y.dtype)
     acc = _centred(node, arrays, 0) * _centred(node, arrays, 1)
     return requantize_rne_f32(acc, qa.scale * qb.scale / qy.scale, int(qy.zero_point[0]), low, high, y.dtype)
@@ -176,8 +173,8 @@ def _ordered_codes(function: Callable[..., np.ndarray]) -> Callable[[Node, Seque
     def integer(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
         if not _byte_operands(node):
             return None
-        ends = (node.inputs[0], node.inputs[1], node.outputs[0])
-        same = len({t.quant for t in ends}) == 1 and len({t.dtype for t in ends}) == 1  # pyright: ignore
+        ends = (*node.operands(2), node.outputs[0])
+        same = len({t.quant for t in ends}) == 1 and len({t.dtype for t in ends}) == 1
         return function(arrays[0], arrays[1]) if same else None
 
     return integer
@@ -329,7 +326,7 @@ def read_onnx_bit_shift(r: Reading) -> Tensor:
 
 def _power(r: Reading, x: Tensor, y: Tensor) -> Tensor:
     """x to the power of y; the square, where y is the number 2."""
-    if y.is_const and y.data.size == 1 and y.real().reshape(-1)[0] == 2 and _leaves_shape(x, y):  # pyright: ignore
+    if y.is_const and y.value.size == 1 and y.real().reshape(-1)[0] == 2 and _leaves_shape(x, y):
         return r.emit("Square", x)
     return r.emit("Pow", x, y)
 
@@ -382,8 +379,7 @@ def read_tflite_atan2(r: Reading) -> Tensor:
 
 @writes("tflite", "Atan2")
 def write_tflite_atan2(w: Writing, node: Node) -> None:
-    a, b = node.inputs[0], node.inputs[1]
-    assert a is not None and b is not None
+    a, b = node.required(0), node.required(1)
     if a.shape != b.shape:
         w.refuse(node, f"its inputs of shapes {a.shape} and {b.shape} broadcast")
     w.node("ATAN2", node, node.inputs)
@@ -392,8 +388,7 @@ def write_tflite_atan2(w: Writing, node: Node) -> None:
 @writes("ms", "Pow")
 def write_ms_pow(w: Writing, node: Node) -> None:
     """Its kernel does not broadcast: an exponent of the result's size, or one for all."""
-    x, e, y = node.inputs[0], node.inputs[1], node.outputs[0]
-    assert x is not None and e is not None
+    x, e, y = node.required(0), node.required(1), node.outputs[0]
     if x.shape != y.shape or (e.shape != y.shape and known_size(e.shape) != 1):
         w.refuse(node, f"its inputs of shapes {x.shape} and {e.shape} broadcast")
     w.node("PowFusion", node, node.inputs, fields={"scale": 1.0, "shift": 0.0})

@@ -19,8 +19,7 @@ from ._support.writers import need_opset, write_onnx
 
 
 def _image(node: Node) -> tuple[Any, ...]:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     if x.shape is None or len(x.shape) != 4:
         fail(node, f"the input has shape {x.shape}, expected [N,H,W,C]")
     if node.attrs["block"] < 1:
@@ -44,7 +43,7 @@ def _infer_to_space(node: Node) -> Inferred:
     if node.attrs["mode"] not in ("DCR", "CRD"):
         fail(node, f"mode={node.attrs['mode']!r}, allowed are DCR, CRD")
     shape = (n, _times(h, b), _times(w, b), _divided(node, c, b * b, "the number of channels"))
-    return [(value_dtype(node.inputs[0]), shape)]  # pyright: ignore[reportArgumentType]
+    return [(value_dtype(node.required(0)), shape)]
 
 
 def _to_space(x: np.ndarray, *, block: int, mode: str) -> np.ndarray:
@@ -81,7 +80,7 @@ def _infer_to_depth(node: Node) -> Inferred:
     if node.attrs["mode"] not in ("DCR", "CRD"):
         fail(node, f"mode={node.attrs['mode']!r}, allowed are DCR, CRD")
     shape = (n, _divided(node, h, b, "the height"), _divided(node, w, b, "the width"), _times(c, b * b))
-    return [(value_dtype(node.inputs[0]), shape)]  # pyright: ignore[reportArgumentType]
+    return [(value_dtype(node.required(0)), shape)]
 
 
 def _to_depth(x: np.ndarray, *, block: int, mode: str) -> np.ndarray:
@@ -106,8 +105,7 @@ def space_to_depth(x: np.ndarray, *, block: int, mode: str) -> np.ndarray:
 
 
 def _blocks(node: Node, key: str) -> tuple[tuple[Any, ...], list[int], list[int]]:
-    x, block, pads = node.inputs[0], node.attrs["block"], node.attrs[key]
-    assert x is not None
+    x, block, pads = node.required(0), node.attrs["block"], node.attrs[key]
     if x.shape is None or len(x.shape) < len(block) + 1:
         fail(node, f"an input of shape {x.shape} has no {len(block)} spatial axes")
     if len(pads) != 2 * len(block) or min(block, default=1) < 1 or min(pads, default=0) < 0:
@@ -123,7 +121,7 @@ def _infer_to_batch(node: Node) -> Inferred:
         for i, (n, b) in enumerate(zip(shape[1 : m + 1], block))
     ]
     out = (_times(shape[0], int(np.prod(block))), *spatial, *shape[m + 1 :])
-    return [(value_dtype(node.inputs[0]), out)]  # pyright: ignore[reportArgumentType]
+    return [(value_dtype(node.required(0)), out)]
 
 
 def _to_batch(x: np.ndarray, fill: Any, *, block: list[int], pads: list[int]) -> np.ndarray:
@@ -138,8 +136,8 @@ def _to_batch(x: np.ndarray, fill: Any, *, block: list[int], pads: list[int]) ->
 
 
 def _integer_to_batch(node: Node, arrays: Sequence[Any]) -> Any:
-    x = node.inputs[0]
-    fill = int(x.quant.zero_point[0]) if is_quantized(x) else 0  # pyright: ignore[reportOptionalMemberAccess]
+    x = node.required(0)
+    fill = int(x.qparams.zero_point[0]) if is_quantized(x) else 0
     return same_codes(lambda a, **attrs: _to_batch(a, fill, **attrs))(node, arrays)
 
 
@@ -170,7 +168,7 @@ def _infer_to_image(node: Node) -> Inferred:
             fail(node, f"crops {crops} leave nothing of axis {i + 1}")
         spatial.append(size)
     out = (_divided(node, shape[0], int(np.prod(block)), "the batch"), *spatial, *shape[m + 1 :])
-    return [(value_dtype(node.inputs[0]), out)]  # pyright: ignore[reportArgumentType]
+    return [(value_dtype(node.required(0)), out)]
 
 
 def _to_image(x: np.ndarray, *, block: list[int], crops: list[int]) -> np.ndarray:
@@ -302,11 +300,10 @@ def write_onnx_blocks(w: Writing, node: Node) -> None:
 @writes("onnx", "SpaceToBatchND", "BatchToSpaceND")
 def write_onnx_batch_blocks(w: Writing, node: Node) -> None:
     """Pad, Reshape, Transpose, Reshape; or Reshape, Transpose, Reshape, Slice."""
-    x, y, block = node.inputs[0], node.outputs[0], node.attrs["block"]
-    assert x is not None
+    x, y, block = node.required(0), node.outputs[0], node.attrs["block"]
     if not x.is_static or not y.is_static:
         w.refuse(node, "its sizes are not known", hint=Setting("input_shape"))
-    shape, out, m = list(x.shape or ()), list(y.shape or ()), len(block)
+    shape, out, m = list(x.static_shape), list(y.static_shape), len(block)
     rest = shape[m + 1 :]
 
     def step(name: str, source: Tensor, *more: Tensor, to: Any, fields: dict[str, Any] | None = None) -> Tensor:
@@ -319,7 +316,7 @@ def write_onnx_batch_blocks(w: Writing, node: Node) -> None:
 
     if node.op == "SpaceToBatchND":
         pads = node.attrs["pads"]
-        sizes = [n + pads[2 * i] + pads[2 * i + 1] for i, n in enumerate(shape[1 : m + 1])]  # pyright: ignore
+        sizes = [n + pads[2 * i] + pads[2 * i + 1] for i, n in enumerate(shape[1 : m + 1])]
         if any(pads):
             both = [0, *pads[0::2], *([0] * len(rest)), 0, *pads[1::2], *([0] * len(rest))]
             x_padded = step("Pad", x, ints(both, "pads"), to=[shape[0], *sizes, *rest])
@@ -332,9 +329,9 @@ def write_onnx_batch_blocks(w: Writing, node: Node) -> None:
         step("Reshape", moved, ints(out, "shape"), to=y)
         return
     crops = node.attrs["crops"]
-    split = [*block, shape[0] // int(np.prod(block)), *shape[1:]]  # pyright: ignore[reportOptionalOperand]
+    split = [*block, shape[0] // int(np.prod(block)), *shape[1:]]
     order = [m, *(v for i in range(m) for v in (m + 1 + i, i)), *range(2 * m + 1, len(split))]
-    sizes = [n * b for n, b in zip(shape[1 : m + 1], block)]  # pyright: ignore[reportOptionalOperand]
+    sizes = [n * b for n, b in zip(shape[1 : m + 1], block)]
     parts = step("Reshape", x, ints(split, "split"), to=split)
     moved = step("Transpose", parts, to=[split[p] for p in order], fields={"perm": order})
     whole = step(

@@ -16,8 +16,7 @@ from ._support.types import broadcast, broadcasts_to, const_ints, fail, length, 
 
 
 def infer_broadcast_to(node: Node) -> Inferred:
-    x, to = node.inputs[0], node.inputs[1]
-    assert x is not None and to is not None
+    x, to = node.required(0), node.required(1)
     count, wanted, dtype = length(node, to, "the shape"), const_ints(to), value_dtype(x)
     if count is None or x.shape is None:
         return [(dtype, None if wanted is None or node.attrs["both_ways"] else tuple(wanted))]
@@ -109,8 +108,7 @@ def write_onnx_expand(w: Writing, node: Node) -> None:
 
 
 def infer_tile(node: Node) -> Inferred:
-    x, repeats = node.inputs[0], node.inputs[1]
-    assert x is not None and repeats is not None
+    x, repeats = node.required(0), node.required(1)
     count, wanted, dtype = length(node, repeats, "the repeats"), const_ints(repeats), value_dtype(x)
     if x.shape is None:
         return [(dtype, None)]

@@ -18,8 +18,7 @@ _KINDS = "biuf"
 
 
 def infer_cast(node: Node) -> Inferred:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     try:
         dtype = np.dtype(node.attrs["dtype"])
     except TypeError:
@@ -84,14 +83,12 @@ def read_ms_cast(r: Reading) -> Tensor:
 @writes("tflite", "Cast")
 @writes("onnx", "Cast")
 def write_cast(w: Writing, node: Node) -> None:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     emit_cast(w, node, x, node.outputs[0])
 
 
 def infer_bit_cast(node: Node) -> Inferred:
-    x, dtype = node.inputs[0], np.dtype(node.attrs["dtype"])
-    assert x is not None
+    x, dtype = node.required(0), np.dtype(node.attrs["dtype"])
     if x.dtype.itemsize != dtype.itemsize or "b" in (x.dtype.kind, dtype.kind):
         fail(node, f"the bits of {x.dtype} are no {dtype}")
     return [(dtype, x.shape)]
@@ -103,7 +100,7 @@ def infer_bit_cast(node: Node) -> Inferred:
     infer=infer_bit_cast,
     quant=Quant(int8=False),
     permute=same_layout,
-    cases=[Case(((3, 4),), {"dtype": "int32"}), Case((np.int64([1, -1]),), {"dtype": "uint64"})],
+    cases=[Case(((3, 4),), {"dtype": "int32"}), Case((np.array([1, -1], np.int64),), {"dtype": "uint64"})],
 )
 def bit_cast(x: np.ndarray, *, dtype: str) -> np.ndarray:
     """The same bits as another type of the same width."""
@@ -126,8 +123,7 @@ def write_tflite_bit_cast(w: Writing, node: Node) -> None:
 
 
 def infer_identity(node: Node) -> Inferred:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     return [(value_dtype(x), x.shape)]
 
 
@@ -159,8 +155,8 @@ def read_onnx_dropout(r: Reading) -> list[Tensor]:
     """At inference: the input, and a mask that is all true (all ones of the input's type before opset 10)."""
     x = r.input(0)
     training, ratio = r.optional(2), r.optional(1)
-    if training is not None and not (training.is_const and not training.data.any()):  # pyright: ignore
-        off = ratio is not None and ratio.is_const and not ratio.data.any()  # pyright: ignore
+    if training is not None and not (training.is_const and not training.value.any()):
+        off = ratio is not None and ratio.is_const and not ratio.value.any()
         if not off:
             r.refuse("it is in training mode, its result is random")
     if len(r.outputs) < 2:

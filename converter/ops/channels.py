@@ -18,8 +18,7 @@ from ._support.layout import first_perm, last_perm, permuted_shape
 
 def _declare(name: str, order: Any) -> None:
     def infer(node: Node) -> Inferred:
-        x = node.inputs[0]
-        assert x is not None
+        x = node.required(0)
         return [(x.dtype, None if x.shape is None else permuted_shape(x.shape, order(len(x.shape))))]
 
     @op(name, infer=infer, foldable=False, cases=[Case(((2, 3, 4, 5),)), Case(((2, 3, 4),))])
@@ -28,9 +27,8 @@ def _declare(name: str, order: Any) -> None:
 
     @writes("onnx", name)
     def write(w: Writing, node: Node) -> None:
-        x = node.inputs[0]
-        assert x is not None and x.shape is not None
-        w.node("Transpose", node, [x], fields={"perm": list(order(len(x.shape)))})
+        x = node.required(0)
+        w.node("Transpose", node, [x], fields={"perm": list(order(x.known_rank))})
 
 
 _declare("ChannelsLast", last_perm)

@@ -33,7 +33,7 @@ def read_onnx_clip(r: Reading) -> Tensor:
         limit = float(np.finfo(np.float32).max)
         return clipped(r, x, None if low == -limit else low, None if high == limit else high)
     low, high = r.optional(1), r.optional(2)
-    if all(t is None or (t.is_const and t.data.size == 1) for t in (low, high)):  # pyright: ignore
+    if all(t is None or (t.is_const and t.value.size == 1) for t in (low, high)):
         bounds = [None if t is None else t.real().reshape(-1)[0].item() for t in (low, high)]
         if not any(b is not None and math.isnan(b) for b in bounds):
             return clipped(r, x, *bounds)
@@ -43,8 +43,7 @@ def read_onnx_clip(r: Reading) -> Tensor:
 
 def _bounds(node: Node) -> tuple[Any, Any]:
     """The bounds in the type of the data."""
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     low, high = (0.0, 6.0) if node.op == "Relu6" else (node.attrs["min"], node.attrs["max"])
     like = np.zeros(0, value_dtype(x))
     return bound(like, low, low=True), bound(like, high, low=False)
@@ -52,8 +51,7 @@ def _bounds(node: Node) -> tuple[Any, Any]:
 
 @writes("onnx", "Relu6", "Clip")
 def write_onnx_clip(w: Writing, node: Node) -> None:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     bounds = _bounds(node)
     made = [None if b is None else w.constant(b, value_dtype(x), f"{node.name}/bound") for b in bounds]
     w.node("Clip", node, [x, *made])
@@ -74,8 +72,7 @@ reads("ms", "Clip")(lambda r: clipped(r, r.input(0), r.attr("min", 0.0), r.attr(
 
 @writes("tflite", "Clip")
 def write_tflite_clip(w: Writing, node: Node) -> None:
-    x, (low, high) = node.inputs[0], _bounds(node)
-    assert x is not None
+    x, (low, high) = node.required(0), _bounds(node)
     name = {(-1, 1): "RELU_N1_TO_1", (0, 1): "RELU_0_TO_1", (0, 6): "RELU6", (0, None): "RELU"}.get((low, high))
     if name:
         w.node(name, node, node.inputs)

@@ -20,8 +20,7 @@ from ._support.layout import same_layout
 
 
 def _infer(node: Node) -> Inferred:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     return [(x.dtype, x.shape)]
 
 
@@ -37,7 +36,7 @@ def _same(node: Node, arrays: Sequence[Any]) -> np.ndarray:
     permute=same_layout,
     foldable=False,
     integer=_same,
-    cases=[Case((np.int8([[1, -2], [3, 4]]),)), Case((np.uint8([200]),))],
+    cases=[Case((np.array([[1, -2], [3, 4]], np.int8),)), Case((np.array([200], np.uint8),))],
 )
 def reinterpret(x: np.ndarray) -> np.ndarray:
     """The same stored integers; what they stand for is the output tensor's `quant`, or nothing."""
@@ -56,7 +55,7 @@ def parameters(r: Reading, scale: int, zero_point: int, axis: int | None, dtype:
     if len(s) > 1 and axis is None:
         r.refuse(f"{len(s)} scales where one is allowed")
     # One scale on an axis of size 1 is a scale per tensor.
-    return QuantParam(s, zeros, axis if len(s) > 1 else None, 8 * np.dtype(dtype).itemsize)
+    return QuantParam(s, zeros.astype(np.int32), axis if len(s) > 1 else None, 8 * np.dtype(dtype).itemsize)
 
 
 def as_codes(r: Reading, x: Tensor, quant: QuantParam) -> Tensor:

@@ -57,12 +57,12 @@ def _concat_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     qmin, qmax = activation_range(act, qy, y.dtype)
     parts = []
     for t, a in zip(node.inputs, arrays):
-        assert t is not None and t.quant is not None
-        if t.quant == qy and t.dtype == y.dtype:
+        assert t is not None
+        if t.qparams == qy and t.dtype == y.dtype:
             parts.append(np.clip(a, qmin, qmax).astype(y.dtype))
         else:
-            acc = a.astype(np.int32) - t.quant.zero_point
-            multiplier = t.quant.scale / qy.scale
+            acc = a.astype(np.int32) - t.qparams.zero_point
+            multiplier = t.qparams.scale / qy.scale
             parts.append(requantize_rne_f32(acc, multiplier, int(qy.zero_point[0]), qmin, qmax, y.dtype))
     return np.concatenate(parts, node.attrs["axis"])
 
@@ -147,8 +147,7 @@ def _front(node: Node) -> int:
 
 
 def infer_split(node: Node) -> Inferred:
-    x, sizes = node.inputs[0], node.attrs["sizes"]
-    assert x is not None
+    x, sizes = node.required(0), node.attrs["sizes"]
     if not sizes or min(sizes) < 0:
         fail(node, f"sizes {sizes} must be at least 0, and there must be one")
     dtype = value_dtype(x)
@@ -161,20 +160,19 @@ def infer_split(node: Node) -> Inferred:
 
 
 def _split_codes(node: Node, arrays: Sequence[Any]) -> tuple[np.ndarray, ...] | None:
-    x = node.inputs[0]
+    x = node.required(0)
     if not per_tensor(x) or not all(per_tensor(t) for t in node.outputs):
         return None
-    assert x is not None and x.quant is not None
     made = []
     for t, part in zip(node.outputs, split(arrays[0], **node.attrs)):
         q = t.quant
         assert q is not None
-        if q == x.quant and t.dtype == x.dtype:
+        if q == x.qparams and t.dtype == x.dtype:
             made.append(part)
         else:
             low, high = activation_range("none", q, t.dtype)
-            acc = part.astype(np.int32) - x.quant.zero_point
-            made.append(requantize_rne_f32(acc, x.quant.scale / q.scale, int(q.zero_point[0]), low, high, t.dtype))
+            acc = part.astype(np.int32) - x.qparams.zero_point
+            made.append(requantize_rne_f32(acc, x.qparams.scale / q.scale, int(q.zero_point[0]), low, high, t.dtype))
     return tuple(made)
 
 
@@ -205,7 +203,7 @@ def _even(r: Reading, x: Tensor, axis: int, parts: int, *, last_smaller: bool = 
         r.refuse(f"it says {parts} pieces and has {len(r.outputs)} outputs")
     if parts < 1 or not -rank <= axis < rank:
         r.refuse(f"axis {axis} of {x.shape} cannot be cut into {parts}")
-    n = x.shape[axis]  # pyright: ignore[reportOptionalSubscript]
+    n = x.known_shape[axis]
     if n is None:
         r.refuse(f"the size of axis {axis}, which is cut into {parts}, is not known", hint=Setting("input_shape"))
     size = -(-n // parts)
@@ -236,7 +234,7 @@ def _rest(r: Reading, x: Tensor, axis: int, sizes: list[int]) -> list[int]:
     if sizes.count(-1) > 1:
         r.refuse(f"sizes {sizes} hold more than one -1")
     if -1 in sizes:
-        n = x.shape[axis] if r.rank(x) else None  # pyright: ignore[reportOptionalSubscript]
+        n = x.known_shape[axis] if r.rank(x) else None
         if n is None:
             r.refuse(f"the size of axis {axis} is not known, so the -1 in {sizes} is not", hint=Setting("input_shape"))
         sizes = [n - sum(s for s in sizes if s != -1) if s == -1 else s for s in sizes]

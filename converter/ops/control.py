@@ -23,8 +23,7 @@ def _truth(t: Tensor | None) -> bool | None:
 
 
 def _infer_assert(node: Node) -> Inferred:
-    x, condition = node.inputs[0], node.inputs[1]
-    assert x is not None and condition is not None
+    x, condition = node.required(0), node.required(1)
     if condition.dtype != np.bool_:
         fail(node, f"the condition must be boolean, not {condition.dtype}")
     return [(value_dtype(x), x.shape)]
@@ -184,7 +183,7 @@ def read_onnx_scan(r: Reading) -> list[Tensor]:
         rank = r.rank(t)
         if not -rank <= axis < rank:
             r.refuse(f"axis {axis} is not an axis of {t.shape}")
-        lengths.add(t.shape[axis])  # pyright: ignore[reportOptionalSubscript]
+        lengths.add(t.known_shape[axis])
     if len(lengths) != 1 or None in lengths:
         r.refuse(f"the number of its rounds is not known or not one: {lengths}", hint=Setting("input_shape"))
     count = lengths.pop()

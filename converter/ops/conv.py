@@ -44,7 +44,7 @@ def infer_conv(node: Node) -> Inferred:
     check_bias(node, w[0])
     resolve_pads(node.attrs, x[1:-1], w[1:-1])
     out = window_output(x[1:-1], w[1:-1], node.attrs)
-    return [(node.inputs[0].dtype, (x[0], *out, w[0]))]  # pyright: ignore[reportOptionalMemberAccess]
+    return [(node.required(0).dtype, (x[0], *out, w[0]))]
 
 
 def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
@@ -225,8 +225,7 @@ def write_ms_conv(w: Writing, node: Node) -> None:
 
 def _tflite_bias(w: Writing, node: Node, channels: int) -> Tensor:
     """The bias, zeros where there is none: LiteRT's convolutions insist on one."""
-    bias, x, weight = node.input(2), node.inputs[0], node.inputs[1]
-    assert x is not None and weight is not None
+    bias, x, weight = node.input(2), node.required(0), node.required(1)
     if bias is not None:
         return bias
     if not is_quantized(x):
@@ -234,7 +233,7 @@ def _tflite_bias(w: Writing, node: Node, channels: int) -> Tensor:
     zeros = w.constant(np.zeros(channels), np.int64 if x.dtype == np.int16 else np.int32, f"{node.name}/bias")
     if x.quant is not None and weight.quant is not None:
         scale = x.quant.scale * weight.quant.scale
-        zeros.quant = QuantParam(scale, np.zeros(1), 0 if len(scale) > 1 else None, 32)
+        zeros.quant = QuantParam(scale, np.zeros(1, np.int32), 0 if len(scale) > 1 else None, 32)
     return zeros
 
 
@@ -246,8 +245,7 @@ def write_tflite_conv(w: Writing, node: Node) -> None:
         write_lifted_conv(w, node, write_tflite_conv)
         return
     x, padding = tflite_padded(w, node, k[1:-1])
-    weight, bias = node.inputs[1], _tflite_bias(w, node, k[0])
-    assert weight is not None
+    weight, bias = node.required(1), _tflite_bias(w, node, k[0])
     axes = "dhw"[-(len(k) - 2) :]
     fields: dict[str, Any] = {"padding": padding}
     fields |= {f"stride_{axis}": s for axis, s in zip(axes, a["stride"])}

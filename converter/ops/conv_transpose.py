@@ -63,7 +63,7 @@ def infer_conv_transpose(node: Node) -> Inferred:
         if size is not None and size < 0:
             raise GraphError(f"{node.name} (ConvTranspose): pads {a['pad']} leave nothing of axis {i}")
         out.append(size)
-    return [(node.inputs[0].dtype, (x[0], *out, w[-1] * a["group"]))]  # pyright: ignore[reportOptionalMemberAccess]
+    return [(node.required(0).dtype, (x[0], *out, w[-1] * a["group"]))]
 
 
 @op(
@@ -83,7 +83,7 @@ def infer_conv_transpose(node: Node) -> Inferred:
     foldable=False,
     quant=Quant(
         weight=1,
-        axis=lambda node: 0 if node.attrs["group"] > 1 else node.inputs[1].rank - 1,  # pyright: ignore
+        axis=lambda node: 0 if node.attrs["group"] > 1 else node.required(1).known_rank - 1,
         bias=2,
         conv_family=True,
         mslite="the real kernel computes other values",
@@ -150,11 +150,11 @@ def read_tflite_conv_transpose(r: Reading) -> Tensor:
     if x.shape is None or None in x.shape[1:] or w.shape is None or len(out) != len(x.shape):
         r.refuse("the input's shape is not known", hint=Setting("input_shape"))
     pad, extra = [], []
-    for n, k, s, d, size in zip(x.shape[1:-1], w.shape[1:-1], attrs["stride"], attrs["dilation"], out[1:-1]):
-        span = (k - 1) * d + 1  # pyright: ignore[reportOptionalOperand]
-        front = same_pads([size], [k], [s], [d], False)[0] if attrs["pad_mode"] == "same_upper" else 0  # pyright: ignore
+    for n, k, s, d, size in zip(x.sizes(1, -1), w.sizes(1, -1), attrs["stride"], attrs["dilation"], out[1:-1]):
+        span = (k - 1) * d + 1
+        front = same_pads([size], [k], [s], [d], False)[0] if attrs["pad_mode"] == "same_upper" else 0
         # What the window does not reach of the wanted size stays zero: output padding.
-        back = s * (n - 1) + span - front - size  # pyright: ignore[reportOptionalOperand]
+        back = s * (n - 1) + span - front - size
         pad += [front, max(back, 0)]
         extra.append(max(-back, 0))
     attrs |= read_act(r, "tflite", "fused_activation_function")
@@ -185,7 +185,7 @@ def _pads_for(r: Reading, wanted: Any, x: Tensor, w: Tensor, attrs: dict[str, An
         r.refuse("output_shape needs the input's spatial sizes", hint=Setting("input_shape"))
     pad = []
     for i in range(rank):
-        reach = attrs["stride"][i] * (x.shape[2 + i] - 1) + (w.shape[1 + i] - 1) * attrs["dilation"][i] + 1  # pyright: ignore
+        reach = attrs["stride"][i] * (x.size(2 + i) - 1) + (w.size(1 + i) - 1) * attrs["dilation"][i] + 1
         total = reach + attrs["output_padding"][i] - wanted[i]
         small, large = total // 2, total - total // 2
         pad += [large, small] if attrs["pad_mode"] != "same_upper" else [small, large]
@@ -230,7 +230,7 @@ def write_tflite_conv_transpose(w: Writing, node: Node) -> None:
             node, "TRANSPOSE_CONV holds its output shape, and pads that are not negative", hint=Setting("input_shape")
         )
     axes, kernel = "dhw"[-(len(k) - 2) :], k[1:-1]
-    front, out = a["pad"][0::2], list(y.shape or ())
+    front, out = a["pad"][0::2], list(y.static_shape)
     same = same_pads(out[1:-1], kernel, a["stride"], a["dilation"], False)[0::2]
     reach = [n + a["pad"][2 * i] + a["pad"][2 * i + 1] for i, n in enumerate(out[1:-1])]
     window = list(zip(shape[1:-1], [(n - 1) * d + 1 for n, d in zip(kernel, a["dilation"])], a["stride"]))
@@ -249,7 +249,7 @@ def write_tflite_conv_transpose(w: Writing, node: Node) -> None:
     fields |= {f"stride_{axis}": s for axis, s in zip(axes, a["stride"])}
     if len(k) == 5:
         fields |= {f"dilation_{axis}_factor": d for axis, d in zip(axes, a["dilation"])}
-    weight = w.permuted(node.inputs[1], [3, 1, 2, 0] if len(k) == 4 else [1, 2, 3, 4, 0])  # pyright: ignore
+    weight = w.permuted(node.required(1), [3, 1, 2, 0] if len(k) == 4 else [1, 2, 3, 4, 0])
     size = w.constant(target.shape, np.int32, f"{y.name}/shape")
     made = Node(node.op, node.name, node.inputs, [target], a, node.origin)
     name = "TRANSPOSE_CONV" if len(k) == 4 else "CONV_3D_TRANSPOSE"

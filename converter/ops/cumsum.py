@@ -23,8 +23,7 @@ from ._support.types import (
 
 
 def infer_cumsum(node: Node) -> Inferred:
-    x, at = node.inputs[0], node.input(1)
-    assert x is not None
+    x, at = node.required(0), node.input(1)
     need(node, x, "iuf", "the input")
     count = length(node, at, "the axis")
     if count not in (None, 1):

@@ -16,22 +16,21 @@ from ._support.writers import need_opset
 
 
 def _infer_deform(node: Node) -> Inferred:
-    x, w, offset, bias, mask = (node.input(i) for i in range(5))
-    assert x is not None and w is not None and offset is not None
+    (x, w, offset), bias, mask = node.operands(3), node.input(3), node.input(4)
     need(node, x, "f", "the input")
     a = node.attrs
     if x.shape is None or len(x.shape) != 4 or w.shape is None or len(w.shape) != 4 or None in w.shape:
         fail(node, f"an input of shape {x.shape} and a weight of shape {w.shape}")
     check_window(node, 2)
     groups, parts = a["group"], a["offset_group"]
-    o, per, kh, kw = w.shape
-    if groups < 1 or parts < 1 or o % groups or (x.shape[1] is not None and x.shape[1] != per * groups):  # pyright: ignore
+    o, per, kh, kw = w.static_shape
+    if groups < 1 or parts < 1 or o % groups or (x.known_shape[1] is not None and x.known_shape[1] != per * groups):
         fail(node, f"an input of shape {x.shape}, a weight of shape {w.shape} and group={groups}")
-    if (per * groups) % parts:  # pyright: ignore[reportOptionalOperand]
-        fail(node, f"{per * groups} channels do not split into {parts} offset groups")  # pyright: ignore
-    out = window_output(x.shape[2:], [kh, kw], a)  # pyright: ignore[reportArgumentType]
+    if (per * groups) % parts:
+        fail(node, f"{per * groups} channels do not split into {parts} offset groups")
+    out = window_output(x.known_shape[2:], [kh, kw], a)
     for t, many in ((offset, 2), (mask, 1)):
-        want = (x.shape[0], parts * kh * kw * many, *out)  # pyright: ignore[reportOptionalOperand]
+        want = (x.known_shape[0], parts * kh * kw * many, *out)
         if t is None or t.shape is None:
             continue
         if len(t.shape) != 4 or any(None not in (n, m) and n != m for n, m in zip(t.shape, want)):
@@ -116,8 +115,7 @@ def read_onnx_deform_conv(r: Reading) -> Tensor:
 @writes("onnx", "DeformConv")
 def write_onnx_deform_conv(w: Writing, node: Node) -> None:
     need_opset(w, node, 19, "DeformConv")
-    a, weight = node.attrs, node.inputs[1]
-    assert weight is not None and weight.shape is not None
+    a, weight = node.attrs, node.required(1)
     fields = {"strides": a["stride"], "dilations": a["dilation"], "pads": onnx_pads(a["pad"]), "group": a["group"]}
-    fields |= {"offset_group": a["offset_group"], "kernel_shape": list(weight.shape[2:])}
+    fields |= {"offset_group": a["offset_group"], "kernel_shape": list(weight.known_shape[2:])}
     w.node("DeformConv", node, node.inputs, fields=fields)

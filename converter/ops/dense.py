@@ -24,12 +24,11 @@ def sum_type(a: np.ndarray) -> np.ndarray:
 
 
 def infer_fully_connected(node: Node) -> Inferred:
-    x, w, bias = node.inputs[0], node.inputs[1], node.input(2)
-    assert x is not None and w is not None
+    x, w, bias = node.required(0), node.required(1), node.input(2)
     need(node, x, "f", "the input")
     if w.shape is None or len(w.shape) != 2 or None in w.shape:
         fail(node, f"the weight's shape {w.shape} must be known, [outputs, inputs]")
-    o, k = w.shape
+    o, k = w.static_shape
     if bias is not None and bias.is_static and bias.shape != (o,):
         fail(node, f"bias shape {bias.shape}, expected ({o},)")
     if x.shape is None:
@@ -39,9 +38,9 @@ def infer_fully_connected(node: Node) -> Inferred:
             fail(node, f"an input of shape {x.shape} does not meet a weight of shape {w.shape}")
         return [(x.dtype, (*x.shape[:-1], o))]
     size = known_size(x.shape)
-    if size is not None and (size % k if k else True):
+    if size is not None and (not k or size % k):
         fail(node, f"an input of shape {x.shape} cannot be rows of {k}")
-    return [(x.dtype, (None if size is None else size // k, o))]  # pyright: ignore[reportOptionalOperand]
+    return [(x.dtype, (None if size is None else size // k, o))]
 
 
 def _integer_fc(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
@@ -81,8 +80,7 @@ def _swapped(shape: Shape, transpose: bool) -> Shape:
 
 
 def infer_matmul(node: Node) -> Inferred:
-    a, b, bias = node.inputs[0], node.inputs[1], node.input(2)
-    assert a is not None and b is not None
+    a, b, bias = node.required(0), node.required(1), node.input(2)
     need(node, a, "iuf", "a factor")
     dtype = joint_dtype(node, a, b)
     if a.shape is None or b.shape is None:
@@ -90,11 +88,11 @@ def infer_matmul(node: Node) -> Inferred:
     if not a.shape or not b.shape:
         fail(node, "a factor is a scalar")
     left, right = _swapped(a.shape, node.attrs["transpose_a"]), _swapped(b.shape, node.attrs["transpose_b"])
-    inner = right[-2] if len(right) > 1 else right[0]
+    inner = right[max(len(right) - 2, 0)]
     if None not in (left[-1], inner) and left[-1] != inner:
         fail(node, f"factors of shapes {left} and {right} do not meet")
-    if bias is not None and bias.is_static and (len(right) < 2 or bias.shape != (right[-1],)):
-        fail(node, f"bias shape {bias.shape}, expected ({right[-1]},)")
+    if bias is not None and bias.is_static and (len(right) < 2 or bias.shape != right[-1:]):
+        fail(node, f"bias shape {bias.shape}, expected {right[-1:]}")
     batch = broadcast(node, left[:-2], right[:-2]) or ()
     rows = left[-2:-1] if len(left) > 1 else ()
     columns = right[-1:] if len(right) > 1 else ()
@@ -102,7 +100,7 @@ def infer_matmul(node: Node) -> Inferred:
 
 
 def _matmul_axis(node: Node) -> int:
-    rank = node.inputs[1].rank or 2  # pyright: ignore[reportOptionalMemberAccess]
+    rank = node.required(1).rank or 2
     return max(rank - (2 if node.attrs["transpose_b"] else 1), 0)
 
 
@@ -213,7 +211,7 @@ def gemm(r: Reading, c: Tensor | None) -> Tensor:
     if r.rank(a) != 2 or r.rank(b) != 2:
         r.refuse(f"factors of ranks {a.rank} and {b.rank}; both must be matrices")
     transposed = bool(r.attr("transB", 0))
-    columns = b.shape[0 if transposed else 1]  # pyright: ignore[reportOptionalSubscript]
+    columns = b.known_shape[0 if transposed else 1]
     if c is not None and beta == 0.0:
         c = None
     vector = c is not None and c.shape in ((columns,), (1, columns)) and c.shape[0] is not None and c.dtype.kind == "f"
@@ -246,9 +244,9 @@ def read_ms_full_connection(r: Reading) -> Tensor:
             r.refuse(f"axis={axis} of an input of rank {rank} is not read")
         if axis < rank - 1:
             shape = [0] * axis + [-1]
-            if None in x.shape[:axis]:  # pyright: ignore[reportOptionalSubscript]
+            if None in x.known_shape[:axis]:
                 r.refuse("the leading sizes of the input are not known", hint=Setting("input_shape"))
-            shape[:axis] = list(x.shape[:axis])  # pyright: ignore
+            shape[:axis] = x.sizes(0, axis)
             x = r.emit("Reshape", x, r.constant(shape, np.int64))
     elif rank != 2:
         return r.emit("FullyConnected", x, w, r.optional(2), keep_dims=False, **act)
@@ -267,16 +265,17 @@ def read_ms_matmul(r: Reading) -> Tensor:
 
 @writes("ms", "FullyConnected")
 def write_ms_fully_connected(w: Writing, node: Node) -> None:
-    x, weight = node.inputs[0], node.inputs[1]
-    assert x is not None and weight is not None and weight.shape is not None
+    x, weight = node.required(0), node.required(1)
     if node.attrs["keep_dims"]:
         fields = {"transpose_a": False, "transpose_b": True}
         _write_ms_product(w, node, fields)
         return
     need_constants(w, node)
-    if x.shape is None or known_size(x.shape[1:]) != weight.shape[1]:
+    if x.shape is None or known_size(x.shape[1:]) != weight.size(1):
         w.refuse(
-            node, f"an input of shape {x.shape} is not one row of {weight.shape[1]} each", hint=Setting("input_shape")
+            node,
+            f"an input of shape {x.shape} is not one row of {weight.known_shape[1]} each",
+            hint=Setting("input_shape"),
         )
     fields = {"has_bias": node.input(2) is not None, "use_axis": True, "axis": 1}
     write_fused(w, node, "FullConnection", node.inputs, fields, key="activation_type")
@@ -292,8 +291,7 @@ def write_ms_matmul(w: Writing, node: Node) -> None:
 
 def _write_ms_product(w: Writing, node: Node, fields: dict[str, Any]) -> None:
     """A MatMulFusion, behind a DynamicQuant where the node quantizes its input while running."""
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     bias = node.input(2)
     if bias is not None and not bias.is_const and node.outputs[0].quant is None:
         raw = w.between(node.outputs[0], name=f"{node.outputs[0].name}/product")
@@ -353,12 +351,11 @@ def write_tflite_matmul(w: Writing, node: Node) -> None:
 @writes("onnx", "FullyConnected", "MatMul")
 def write_onnx_matmul(w: Writing, node: Node) -> None:
     """Gemm for matrices; otherwise MatMul (with a Transpose where needed) and Add."""
-    a, b, bias, y, at = node.inputs[0], node.inputs[1], node.input(2), node.outputs[0], node.attrs
-    assert a is not None and b is not None
+    a, b, bias, y, at = node.required(0), node.required(1), node.input(2), node.outputs[0], node.attrs
     fc = node.op == "FullyConnected"
     flip_a, flip_b = (False, True) if fc else (at["transpose_a"], at["transpose_b"])
     if fc and not at["keep_dims"] and a.rank != 2:
-        k = b.shape[1]  # pyright: ignore[reportOptionalSubscript]
+        k = b.known_shape[1]
         flat = w.between(a, (None if y.shape is None else y.shape[0], k), f"{a.name}/rows")
         w.node("Reshape", node, [a, w.constant([-1, k], np.int64, f"{a.name}/shape")], [flat])
         a = flat

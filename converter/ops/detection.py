@@ -41,8 +41,7 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, many: int, iou: float, thres
 
 
 def infer_nms(node: Node) -> Inferred:
-    boxes, scores = node.inputs[0], node.inputs[1]
-    assert boxes is not None and scores is not None
+    boxes, scores = node.required(0), node.required(1)
     need(node, boxes, "f", "the boxes")
     need(node, scores, "f", "the scores")
     for t, what in ((boxes, "boxes must be [batch, n, 4]"), (scores, "scores must be [batch, classes, n]")):
@@ -61,8 +60,8 @@ def _number(value: Any, default: float) -> float:
     return default if value is None or not np.size(value) else np.reshape(value, -1)[0]
 
 
-_BOXES = np.float32([[[0, 0, 1, 1], [0, 0.1, 1, 1.1], [0, -0.1, 1, 0.9], [0, 10, 1, 11], [0, 10.1, 1, 11.1]]])
-_SCORES = np.float32([[[0.9, 0.75, 0.6, 0.95, 0.5]]])
+_BOXES = np.array([[[0, 0, 1, 1], [0, 0.1, 1, 1.1], [0, -0.1, 1, 0.9], [0, 10, 1, 11], [0, 10.1, 1, 11.1]]], np.float32)
+_SCORES = np.array([[[0.9, 0.75, 0.6, 0.95, 0.5]]], np.float32)
 
 
 @op(
@@ -72,9 +71,12 @@ _SCORES = np.float32([[[0.9, 0.75, 0.6, 0.95, 0.5]]])
     arity=(2, 5),
     quant=Quant(int8=False),
     cases=[
-        Case((_BOXES, _SCORES, np.int64([3]), np.float32([0.5]), np.float32([0.0]))),
-        Case((_BOXES, _SCORES, np.int64([2]), np.float32([0.5]))),
-        Case((_BOXES, _SCORES, np.int64([9]), np.float32([0.3]), np.float32([0.55])), {"center": True}),
+        Case((_BOXES, _SCORES, np.array([3], np.int64), np.array([0.5], np.float32), np.array([0.0], np.float32))),
+        Case((_BOXES, _SCORES, np.array([2], np.int64), np.array([0.5], np.float32))),
+        Case(
+            (_BOXES, _SCORES, np.array([9], np.int64), np.array([0.3], np.float32), np.array([0.55], np.float32)),
+            {"center": True},
+        ),
     ],
 )
 def non_max_suppression(
@@ -116,8 +118,7 @@ def write_nms(w: Writing, node: Node) -> None:
 
 
 def infer_nms_one(node: Node) -> Inferred:
-    boxes, scores, many = node.inputs[0], node.inputs[1], node.inputs[2]
-    assert boxes is not None and scores is not None and many is not None
+    boxes, scores, many = node.required(0), node.required(1), node.required(2)
     need(node, boxes, "f", "the boxes")
     if boxes.shape is not None and (len(boxes.shape) != 2 or boxes.shape[1] not in (None, 4)):
         fail(node, f"boxes must be [n, 4], not {boxes.shape}")
@@ -211,16 +212,15 @@ _DETECTION: dict[str, Any] = {
 
 
 def infer_detection(node: Node) -> Inferred:
-    boxes, scores, anchors = node.inputs[0], node.inputs[1], node.inputs[2]
+    boxes, scores, anchors = node.required(0), node.required(1), node.required(2)
     a = node.attrs
     for t, last in ((boxes, 4), (anchors, 4)):
         assert t is not None
         if t.shape is not None and t.shape[-1] is not None and t.shape[-1] < last:
             fail(node, f"{t.name!r} has shape {t.shape}, the last size must be {last}")
-    assert boxes is not None and scores is not None and anchors is not None
     if boxes.shape is None or scores.shape is None or len(boxes.shape) != 3 or len(scores.shape) != 3:
         fail(node, "boxes [1, n, 4] and scores [1, n, classes] of known rank are needed")
-    if any(t.shape[0] not in (1, None) for t in (boxes, scores)):  # pyright: ignore[reportOptionalSubscript]
+    if any(t.known_shape[0] not in (1, None) for t in (boxes, scores)):
         fail(node, f"a batch of {boxes.shape[0]}; one image at a time")
     if scores.shape[2] is not None and scores.shape[2] - a["num_classes"] not in (0, 1):
         fail(node, f"{scores.shape[2]} scores for {a['num_classes']} classes")
@@ -351,8 +351,6 @@ def read_ms_detection(r: Reading) -> list[Tensor]:
 
 @writes("ms", "DetectionPostProcess")
 def write_ms_detection(w: Writing, node: Node) -> None:
-    boxes = node.inputs[0]
-    assert boxes is not None
     fields = {k: node.attrs[k] for k in _DETECTION} | {"format": 1, "out_quantized": False}
     fields["input_size"] = 0
     y, x, high, wide = node.attrs["scale"]

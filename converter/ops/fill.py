@@ -17,8 +17,7 @@ from .codes import stored
 
 
 def infer_fill(node: Node) -> Inferred:
-    dims, value = node.inputs[0], node.inputs[1]
-    assert dims is not None and value is not None
+    dims, value = node.required(0), node.required(1)
     if not one_number(value):
         fail(node, f"the value must be one number, not of shape {value.shape}")
     count, wanted = length(node, dims, "the shape"), const_ints(dims)
@@ -92,8 +91,7 @@ def _scalar(w: Writing, node: Node, t: Tensor | None) -> Tensor:
 @writes("onnx", "Fill")
 def write_onnx_fill(w: Writing, node: Node) -> None:
     """ConstantOfShape for a constant value, Expand for another."""
-    dims, value = write_param(w, node, node.inputs[0], "shape"), node.inputs[1]
-    assert value is not None
+    dims, value = write_param(w, node, node.inputs[0], "shape"), node.required(1)
     if value.data is None:
         w.node("Expand", node, [value, dims])
     else:
@@ -102,12 +100,11 @@ def write_onnx_fill(w: Writing, node: Node) -> None:
 
 def infer_range(node: Node) -> Inferred:
     dtype = joint_dtype(node, *node.inputs)
-    for t in node.inputs:
-        if t is None or not one_number(t):
-            fail(node, "start, limit and step must be one number each")
-    if any(t.data is None for t in node.inputs):  # pyright: ignore[reportOptionalMemberAccess]
+    if not all(one_number(t) for t in node.operands()):
+        fail(node, "start, limit and step must be one number each")
+    if not all(t.is_const for t in node.operands()):
         return [(dtype, (None,))]
-    values = [np.reshape(t.data, -1)[0] for t in node.inputs]  # pyright: ignore
+    values = [np.reshape(t.value, -1)[0] for t in node.operands()]
     if values[2] == 0:
         fail(node, "its step is 0")
     return [(dtype, (_count(*values),))]

@@ -27,8 +27,7 @@ def check_indices(node: Node, t: Tensor | None, n: int | None) -> None:
 
 
 def infer_gather(node: Node) -> Inferred:
-    x, at, batch = node.inputs[0], node.inputs[1], node.attrs["batch_dims"]
-    assert x is not None and at is not None
+    x, at, batch = node.required(0), node.required(1), node.attrs["batch_dims"]
     dtype = value_dtype(x)
     if x.shape is None:
         return [(dtype, None)]
@@ -95,7 +94,7 @@ def read_tflite_gather(r: Reading) -> Tensor:
 
 def _refuse_negative(r: Reading, at: Tensor) -> None:
     """TFLite has no indices from the end."""
-    if at.is_const and at.data.size and at.data.min() < 0:  # pyright: ignore[reportOptionalMemberAccess]
+    if at.is_const and at.value.size and at.value.min() < 0:
         r.refuse("a negative index")
 
 
@@ -129,8 +128,7 @@ def write_tflite_gather(w: Writing, node: Node) -> None:
 
 def _indices(w: Writing, node: Node) -> Tensor:
     """Indices from the front, for containers that have no others."""
-    x, at = node.inputs[0], node.inputs[1]
-    assert x is not None and at is not None
+    x, at = node.required(0), node.required(1)
     if at.data is None or not at.data.size or at.data.min() >= 0:
         return at
     n = None if x.shape is None else x.shape[node.attrs["axis"]]
@@ -176,8 +174,7 @@ def write_onnx_gather(w: Writing, node: Node) -> None:
 
 
 def infer_gather_nd(node: Node) -> Inferred:
-    x, at, batch = node.inputs[0], node.inputs[1], node.attrs["batch_dims"]
-    assert x is not None and at is not None
+    x, at, batch = node.required(0), node.required(1), node.attrs["batch_dims"]
     dtype = value_dtype(x)
     check_indices(node, at, None)
     if x.shape is None or at.shape is None or not at.shape or at.shape[-1] is None:
@@ -236,8 +233,7 @@ def read_gather_nd(r: Reading) -> Tensor:
 def write_gather_nd(w: Writing, node: Node) -> None:
     if node.attrs["batch_dims"]:
         w.refuse(node, "batch_dims of GatherND are not there")
-    at = node.inputs[1]
-    assert at is not None
+    at = node.required(1)
     if at.data is not None and at.data.size and at.data.min() < 0:
         w.refuse(node, "it has indices from the end")
     if at.dtype != np.int32:
@@ -247,15 +243,13 @@ def write_gather_nd(w: Writing, node: Node) -> None:
 
 @writes("onnx", "GatherND")
 def write_onnx_gather_nd(w: Writing, node: Node) -> None:
-    at = node.inputs[1]
-    assert at is not None
+    at = node.required(1)
     w.node("GatherND", node, [node.inputs[0], write_cast(w, node, at, np.dtype(np.int64), "indices")],
            fields={"batch_dims": node.attrs["batch_dims"]})  # fmt: skip
 
 
 def infer_gather_elements(node: Node) -> Inferred:
-    x, at = node.inputs[0], node.inputs[1]
-    assert x is not None and at is not None
+    x, at = node.required(0), node.required(1)
     dtype = value_dtype(x)
     if x.shape is None or at.shape is None:
         check_indices(node, at, None)
@@ -263,8 +257,7 @@ def infer_gather_elements(node: Node) -> Inferred:
     axis = normal_axis(node, node.attrs["axis"], len(x.shape))
     check_indices(node, at, x.shape[axis])
     if len(at.shape) != len(x.shape) or any(
-        i != axis and None not in (n, m) and m > n  # pyright: ignore[reportOptionalOperand]
-        for i, (n, m) in enumerate(zip(x.shape, at.shape))
+        i != axis and n is not None and m is not None and m > n for i, (n, m) in enumerate(zip(x.shape, at.shape))
     ):
         fail(node, f"indices {at.shape} do not fit {x.shape}")
     return [(dtype, at.shape)]
@@ -373,8 +366,7 @@ def read_onnx_one_hot(r: Reading) -> Tensor:
 
 
 def _never_wraps(w: Writing, node: Node) -> None:
-    at = node.inputs[0]
-    assert at is not None
+    at = node.required(0)
     if node.attrs["wraps"] and (at.data is None or (at.data.size and at.data.min() < 0)):
         w.refuse(node, "its indices may count from the end")
 
@@ -383,8 +375,7 @@ def _never_wraps(w: Writing, node: Node) -> None:
 @writes("ms", "OneHot")
 def write_one_hot(w: Writing, node: Node) -> None:
     _never_wraps(w, node)
-    at, depth, on, off = node.inputs
-    assert at is not None and depth is not None
+    at, depth, on, off = node.operands(4)
     if w.container == "ms" and any(t is None or t.data is None for t in (depth, on, off)):
         w.refuse(node, "its depth and values must be constants")
     ins = [write_cast(w, node, t, np.dtype(np.int32), "indices") for t in (at, depth)]
@@ -395,8 +386,7 @@ def write_one_hot(w: Writing, node: Node) -> None:
 @writes("onnx", "OneHot")
 def write_onnx_one_hot(w: Writing, node: Node) -> None:
     """An index below 0 is no index in the other containers; in ONNX it counts from the end."""
-    at, depth, on, off = node.inputs
-    assert at is not None and on is not None and off is not None
+    at, depth, on, off = node.operands(4)
     if not node.attrs["wraps"] and (at.data is None or (at.data.size and at.data.min() < 0)):
         w.refuse(node, "its indices may be negative, which ONNX takes from the end")
     if on.data is None or off.data is None:

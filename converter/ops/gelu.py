@@ -64,8 +64,7 @@ def read_onnx_swish(r: Reading) -> Tensor:
 @writes("onnx", "Gelu")
 def write_onnx_gelu(w: Writing, node: Node) -> None:
     """Opset 20 knows Gelu; before, its formula is written out."""
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
+    x, y = node.required(0), node.outputs[0]
     if w.options.get("opset", 17) >= 20:
         w.node("Gelu", node, [x], fields={"approximate": "tanh" if node.attrs["approximate"] else "none"})
         return
@@ -88,8 +87,7 @@ def write_onnx_gelu(w: Writing, node: Node) -> None:
 
 @writes("onnx", "Swish")
 def write_onnx_swish(w: Writing, node: Node) -> None:
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
+    x, y = node.required(0), node.outputs[0]
     gate = w.between(y, name=f"{node.name}/gate")
     w.node("Sigmoid", node, [x], [gate])
     w.node("Mul", node, [x, gate])
@@ -97,8 +95,7 @@ def write_onnx_swish(w: Writing, node: Node) -> None:
 
 @writes("tflite", "Swish")
 def write_tflite_swish(w: Writing, node: Node) -> None:
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
+    x, y = node.required(0), node.outputs[0]
     gate = w.between(y, name=f"{node.name}/gate")
     if gate.quant is not None:
         low = -128 if gate.dtype == np.int8 else 0

@@ -18,8 +18,7 @@ from ._support.writers import need_opset, write_onnx
 
 
 def _infer_grid_sample(node: Node) -> Inferred:
-    x, grid, a = node.inputs[0], node.inputs[1], node.attrs
-    assert x is not None and grid is not None
+    x, grid, a = node.required(0), node.required(1), node.attrs
     need(node, x, "f", "the input")
     need(node, grid, "f", "the grid")
     if a["method"] not in ("nearest", "linear", "cubic") or a["padding"] not in ("zeros", "border", "reflection"):
@@ -141,16 +140,15 @@ def write_onnx_grid_sample(w: Writing, node: Node) -> None:
 
 
 def _infer_affine_grid(node: Node) -> Inferred:
-    theta, size = node.inputs[0], const_ints(node.inputs[1])
-    assert theta is not None
+    theta, size = node.required(0), const_ints(node.inputs[1])
     need(node, theta, "f", "theta")
     length(node, node.inputs[1], "the size")
     if theta.shape is None or len(theta.shape) != 3 or theta.shape[1:] not in ((2, 3), (3, 4)):
         fail(node, f"theta has shape {theta.shape}, expected [N,2,3] or [N,3,4]")
-    r = theta.shape[1]
+    r = theta.size(1)
     if size is None:
-        return [(theta.dtype, (theta.shape[0], *([None] * r), r))]  # pyright: ignore[reportOperatorIssue]
-    if len(size) != r + 2 or min(size) < 0 or theta.shape[0] not in (None, size[0]):  # pyright: ignore
+        return [(theta.dtype, (theta.known_shape[0], *([None] * r), r))]
+    if len(size) != r + 2 or min(size) < 0 or theta.known_shape[0] not in (None, size[0]):
         fail(node, f"size {size} does not fit theta of shape {theta.shape}")
     return [(theta.dtype, (size[0], *size[2:], r))]
 
@@ -163,8 +161,8 @@ def _infer_affine_grid(node: Node) -> Inferred:
     foldable=False,
     quant=Quant(int8=False),
     cases=[
-        Case(((2, 2, 3), np.int64([2, 3, 4, 5]))),
-        Case(((1, 3, 4), np.int64([1, 2, 2, 3, 4])), {"align_corners": True}),
+        Case(((2, 2, 3), np.array([2, 3, 4, 5], np.int64))),
+        Case(((1, 3, 4), np.array([1, 2, 2, 3, 4], np.int64)), {"align_corners": True}),
     ],
 )
 def affine_grid(theta: np.ndarray, size: np.ndarray, *, align_corners: bool) -> np.ndarray:

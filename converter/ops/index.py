@@ -12,8 +12,7 @@ from ._support.types import dtype_from, fail, known_size, need, normal_axis, val
 
 
 def infer_non_zero(node: Node) -> Inferred:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     need(node, x, "biuf", "the input")
     return [(np.dtype(np.int64), (None if x.shape is None else max(len(x.shape), 1), None))]
 
@@ -22,7 +21,7 @@ def infer_non_zero(node: Node) -> Inferred:
     "NonZero",
     infer=infer_non_zero,
     quant=Quant(int8=False),
-    cases=[Case((np.float32([[1, 0], [0, 2]]),)), Case((np.array([True, False, True]),))],
+    cases=[Case((np.array([[1, 0], [0, 2]], np.float32),)), Case((np.array([True, False, True]),))],
 )
 def non_zero(x: np.ndarray) -> np.ndarray:
     """int64 [rank, n]: the places of the n values that are not 0, in row-major order."""
@@ -61,8 +60,7 @@ def write_tflite_non_zero(w: Writing, node: Node) -> None:
 
 
 def infer_unique(node: Node) -> Inferred:
-    x, axis = node.inputs[0], node.attrs["axis"]
-    assert x is not None
+    x, axis = node.required(0), node.attrs["axis"]
     dtype, index = value_dtype(x), np.dtype(node.attrs["dtype"])
     entries = (None,)
     if axis is None or x.shape is None:
@@ -81,9 +79,9 @@ def infer_unique(node: Node) -> Inferred:
     outputs=4,
     quant=Quant(int8=False),
     cases=[
-        Case((np.float32([2, 1, 1, 3, 4, 3]),)),
-        Case((np.int32([[1, 0, 0], [1, 0, 0], [2, 3, 4]]),), {"axis": 0}),
-        Case((np.int32([2, 1, 1, 3]),), {"sorted": False, "dtype": "int32"}),
+        Case((np.array([2, 1, 1, 3, 4, 3], np.float32),)),
+        Case((np.array([[1, 0, 0], [1, 0, 0], [2, 3, 4]], np.int32),), {"axis": 0}),
+        Case((np.array([2, 1, 1, 3], np.int32),), {"sorted": False, "dtype": "int32"}),
     ],
 )
 def unique(x: np.ndarray, *, axis: int | None, sorted: bool, dtype: str) -> tuple[np.ndarray, ...]:
@@ -126,8 +124,7 @@ def write_onnx_unique(w: Writing, node: Node) -> None:
 
 
 def infer_compress(node: Node) -> Inferred:
-    x, condition, axis = node.inputs[0], node.inputs[1], node.attrs["axis"]
-    assert x is not None and condition is not None
+    x, condition, axis = node.required(0), node.required(1), node.attrs["axis"]
     if condition.dtype != np.bool_:
         fail(node, f"the condition must be bool, not {condition.dtype}")
     if condition.shape is not None and len(condition.shape) != 1:

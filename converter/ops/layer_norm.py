@@ -146,16 +146,16 @@ def read_ms_layer_norm(r: Reading) -> Tensor:
 
 def _tail_parameters(w: Writing, node: Node) -> list[Tensor]:
     """Gamma and beta of a LayerNorm, with ones and zeros where they are absent."""
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     made: list[Tensor] = []
     for index, value in ((1, 1.0), (2, 0.0)):
         t = node.input(index)
         if t is None:
-            tail = None if x.shape is None else x.shape[node.attrs["axis"] % len(x.shape) :]
-            if tail is None or None in tail:
+            first = node.attrs["axis"] % (x.rank or 1)
+            if x.shape is None or None in x.shape[first:]:
                 w.refuse(node, "the normalized sizes are not known", hint=Setting("input_shape"))
-            t = w.constant(np.full(tail, value), x.dtype, f"{node.outputs[0].name}/param")  # pyright: ignore
+            tail = x.sizes(first)
+            t = w.constant(np.full(tail, value), x.dtype, f"{node.outputs[0].name}/param")
         made.append(t)
     return made
 

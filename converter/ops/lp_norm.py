@@ -85,8 +85,7 @@ def write_ms_l2_norm(w: Writing, node: Node) -> None:
 @writes("tflite", "LpNorm")
 def write_tflite_lp_norm(w: Writing, node: Node) -> None:
     """L2_NORMALIZATION where it is that (last axis, epsilon 1e-6); else |x| or x², their sum, and a division."""
-    a, x, y = node.attrs, node.inputs[0], node.outputs[0]
-    assert x is not None
+    a, x, y = node.attrs, node.required(0), node.outputs[0]
     if a["p"] == 2 and a["epsilon"] == 1e-6 and a["axes"] in ([-1], [(x.rank or 0) - 1]):
         write_fused(w, node, "L2_NORMALIZATION", [x], key="fused_activation_function")
         return

@@ -18,7 +18,7 @@ from .pool import POOL_CASES, POOL_WINDOW, SQUARE, infer_pool, lowest_value, own
 
 def _infer_indices(node: Node) -> Inferred:
     [(dtype, shape)] = infer_pool(node)
-    if not (node.inputs[0].is_static):  # pyright: ignore[reportOptionalMemberAccess]
+    if not (node.required(0).is_static):
         raise GraphError(f"{node.name} ({node.op}): indices of maxima need a static input shape")
     return [(dtype, shape), (np.dtype(np.int64), shape)]
 
@@ -52,9 +52,8 @@ def max_pool_indices(x: np.ndarray, *, column_major: bool, **a: Any) -> tuple[np
 
 @writes("onnx", "MaxPoolIndices")
 def write_onnx_max_pool_indices(w: Writing, node: Node) -> None:
-    a, x = node.attrs, node.inputs[0]
-    assert x is not None and x.shape is not None
-    to, back = first_perm(len(x.shape)), last_perm(len(x.shape))
+    a, x = node.attrs, node.required(0)
+    to, back = first_perm(x.known_rank), last_perm(x.known_rank)
     fields = {"kernel_shape": a["kernel"], "strides": a["stride"], "pads": onnx_pads(a["pad"])}
     fields |= {"dilations": a["dilation"], "ceil_mode": int(a["ceil_mode"]), "storage_order": int(a["column_major"])}
     made = [w.between(y, permuted_shape(y.shape, to), f"{y.name}/first") for y in node.outputs]

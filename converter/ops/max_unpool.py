@@ -24,8 +24,7 @@ def _unpooled(shape: Sequence[int | None], a: dict[str, Any]) -> list[int | None
 
 
 def _infer_unpool(node: Node) -> Inferred:
-    x, places, size, a = node.inputs[0], node.inputs[1], node.input(2), node.attrs
-    assert x is not None and places is not None
+    x, places, size, a = node.required(0), node.required(1), node.input(2), node.attrs
     need(node, places, "iu", "the places")
     if x.shape is None or len(x.shape) < 3:
         fail(node, f"an input of shape {x.shape}")
@@ -58,9 +57,12 @@ def _infer_unpool(node: Node) -> Inferred:
     quant=Quant(int8=False),
     foldable=False,
     cases=[
-        Case(((1, 1, 2, 2), np.int64([[[[5, 7], [13, 15]]]])), {"kernel": [2, 2], "stride": [2, 2], "pad": [0] * 4}),
         Case(
-            ((1, 1, 2, 2), np.int64([[[[5, 7], [13, 15]]]]), np.int64([1, 1, 5, 5])),
+            ((1, 1, 2, 2), np.array([[[[5, 7], [13, 15]]]], np.int64)),
+            {"kernel": [2, 2], "stride": [2, 2], "pad": [0] * 4},
+        ),
+        Case(
+            ((1, 1, 2, 2), np.array([[[[5, 7], [13, 15]]]], np.int64), np.array([1, 1, 5, 5], np.int64)),
             {"kernel": [2, 2], "stride": [2, 2], "pad": [0] * 4},
         ),
     ],

@@ -33,8 +33,8 @@ def read_tflite_conv_transpose_bias(r: Reading) -> Tensor:
         r.refuse("it takes an image whose sizes are known", hint=Setting("input_shape"))
     w = r.permuted(weight, [3, 1, 2, 0])
     pad: list[int] = []
-    for n, k, stride in zip(x.shape[1:3], w.shape[1:3], (high, wide)):  # pyright: ignore[reportOptionalSubscript]
-        total = max(0, k - 1 - (n - 1) % stride) if padding == _SAME else 0  # pyright: ignore[reportOptionalOperand]
+    for n, k, stride in zip(x.sizes(1, 3), w.sizes(1, 3), (high, wide)):
+        total = max(0, k - 1 - (n - 1) % stride) if padding == _SAME else 0
         pad += [total // 2, total - total // 2]
     window = {"stride": [high, wide], "dilation": [1, 1], "pad": pad, "output_padding": [0, 0]}
     return r.emit("ConvTranspose", x, w, bias, **window)

@@ -19,8 +19,7 @@ from ._support.writers import write_onnx
 
 
 def float_input(node: Node) -> Tensor:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     need(node, x, "f", "the input")
     return x
 
@@ -66,9 +65,9 @@ def affine(y: np.ndarray, scale: Any, offset: Any, dtype: np.dtype) -> np.ndarra
     kernel="batch_norm",
     quant=Quant(),
     cases=[
-        Case(((2, 4, 5, 3), (3,), (3,), (3,), np.float32([0.5, 1.0, 2.0])), const=(1, 2, 3)),
-        Case(((4, 3), (3,), (3,), (3,), np.float32([0.5, 1.0, 2.0])), {"epsilon": 0.1}, const=(1, 2, 3)),
-        Case(((2, 7, 2), (2,), (2,), (2,), np.float32([0.5, 3.0])), const=(1, 2, 3)),
+        Case(((2, 4, 5, 3), (3,), (3,), (3,), np.array([0.5, 1.0, 2.0], np.float32)), const=(1, 2, 3)),
+        Case(((4, 3), (3,), (3,), (3,), np.array([0.5, 1.0, 2.0], np.float32)), {"epsilon": 0.1}, const=(1, 2, 3)),
+        Case(((2, 7, 2), (2,), (2,), (2,), np.array([0.5, 3.0], np.float32)), const=(1, 2, 3)),
     ],
 )
 def batch_norm(
@@ -97,9 +96,10 @@ def instance_norm(x: np.ndarray, scale: np.ndarray, offset: np.ndarray, *, epsil
 
 def _infer_group(node: Node) -> Inferred:
     made = _infer_channels(node)
-    x, groups = node.inputs[0], node.attrs["groups"]
-    if groups < 1 or (x.shape is not None and x.shape[-1] is not None and x.shape[-1] % groups):  # pyright: ignore
-        fail(node, f"channels of shape {x.shape} do not split into {groups} groups")  # pyright: ignore
+    x, groups = node.required(0), node.attrs["groups"]
+    channels = x.shape[-1] if x.shape else None
+    if groups < 1 or (channels is not None and channels % groups):
+        fail(node, f"channels of shape {x.shape} do not split into {groups} groups")
     return made
 
 
@@ -185,7 +185,7 @@ def read_ms_batch_norm(r: Reading) -> Tensor:
     mean = r.input(1)
     if mean.shape is None or None in mean.shape:
         r.refuse("the number of channels is not known")
-    one, zero = r.constant(np.ones(mean.shape, np.float32)), r.constant(np.zeros(mean.shape, np.float32))
+    one, zero = r.constant(np.ones(mean.static_shape, np.float32)), r.constant(np.zeros(mean.static_shape, np.float32))
     return r.emit("BatchNorm", r.input(0), one, zero, mean, r.input(2), epsilon=epsilon)
 
 
@@ -199,7 +199,7 @@ def read_ms_scale(r: Reading) -> Tensor:
     if scale.shape is None or None in scale.shape or axis + len(scale.shape) > rank:
         r.refuse(f"a scale of shape {scale.shape} at axis {axis}")
     if axis == rank - 1 and len(scale.shape) == 1 and offset is not None and act == "none":
-        zero, one = (r.constant(np.full(scale.shape, v, np.float32)) for v in (0, 1))
+        zero, one = (r.constant(np.full(scale.static_shape, v, np.float32)) for v in (0, 1))
         return r.emit("BatchNorm", x, scale, offset, zero, one, epsilon=0.0)
     tail = [1] * (rank - axis - len(scale.shape))
     shape = [*scale.shape, *tail]
@@ -230,8 +230,8 @@ def _folded(w: Writing, node: Node) -> tuple[Tensor, Tensor]:
     if any(v is None for v in values):
         w.refuse(node, "parameters that are computed at run time have no form there")
     scale, offset, mean, variance = values
-    factor = scale / np.sqrt(variance + node.attrs["epsilon"])  # pyright: ignore
-    term = offset - mean * factor  # pyright: ignore[reportOperatorIssue]
+    factor = scale / np.sqrt(variance + node.attrs["epsilon"])
+    term = offset - mean * factor
     name = node.outputs[0].name
     return w.constant(factor, np.float32, f"{name}/scale"), w.constant(term, np.float32, f"{name}/offset")
 
@@ -264,8 +264,7 @@ def write_onnx_channel_norm(w: Writing, node: Node) -> None:
 @writes("ms", "InstanceNorm", "GroupNorm")
 def write_ms_channel_norm(w: Writing, node: Node) -> None:
     """Between Transposes: the runtime works on NC… A GroupNorm is an InstanceNorm of its groups, then a scale."""
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
+    x, y = node.required(0), node.outputs[0]
     if x.shape is None or len(x.shape) != 4:
         w.refuse(node, "only the 2-D form is there")
     fields = {"epsilon": node.attrs["epsilon"]}
@@ -281,7 +280,7 @@ def write_ms_channel_norm(w: Writing, node: Node) -> None:
     if None in (n, h, wide, c):
         w.refuse(node, "its sizes are not known", hint=Setting("input_shape"))
     groups = node.attrs["groups"]
-    parts = (n, groups, c // groups * h, wide)  # pyright: ignore[reportOptionalOperand]
+    parts = (n, groups, c // groups * h, wide)
     split, standard = (w.between(x, parts, f"{y.name}/{name}") for name in ("groups", "standard"))
     w.node("Reshape", node, [before, w.constant(parts, np.int32, "shape")], [split])
     plain = [w.constant(np.full(groups, v), np.float32, f"{y.name}/plain") for v in (1, 0)]

@@ -22,8 +22,7 @@ MODES = ("constant", "reflect", "symmetric", "edge", "wrap")
 
 
 def infer_pad(node: Node) -> Inferred:
-    x, pads = node.inputs[0], node.inputs[1]
-    assert x is not None and pads is not None
+    x, pads = node.required(0), node.required(1)
     mode, dtype = node.attrs["mode"], value_dtype(x)
     if mode not in MODES:
         fail(node, f"mode {mode!r}, allowed are {', '.join(MODES)}")
@@ -67,25 +66,24 @@ def _pad(x: np.ndarray, pads: np.ndarray, fill: Any, mode: str) -> np.ndarray:
         out = np.full([n + a + b for n, (a, b) in zip(x.shape, pairs)], fill, x.dtype)
         out[tuple(slice(a, a + n) for n, (a, _) in zip(x.shape, pairs))] = x
         return out
-    return np.pad(x, pairs, mode=mode)  # pyright: ignore[reportArgumentType,reportCallIssue]
+    return np.pad(x, pairs, mode=mode)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 def _pad_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     """The padding value's code in the input's parameters (0.0 is the zero point), then as other moves."""
-    x, value = node.inputs[0], node.input(2)
+    x, value = node.required(0), node.input(2)
     if not per_tensor(x) or not per_tensor(node.outputs[0]):
         return None
-    assert x is not None and x.quant is not None
-    info, zero = np.iinfo(x.dtype), int(x.quant.zero_point[0])
+    info, zero = np.iinfo(x.dtype), int(x.qparams.zero_point[0])
     fill = zero
     if node.attrs["mode"] == "constant":
         if value is None:
-            fill = int(np.clip(np.rint(node.attrs["value"] / x.quant.scale[0]) + zero, info.min, info.max))
+            fill = int(np.clip(np.rint(node.attrs["value"] / x.qparams.scale[0]) + zero, info.min, info.max))
         elif value.quant is not None and value.dtype == x.dtype:
             code = int(np.reshape(arrays[2], -1)[0])
             acc = np.int32(code - int(value.quant.zero_point[0]))
-            ratio = value.quant.scale / x.quant.scale
-            fill = code if value.quant == x.quant else int(
+            ratio = value.quant.scale / x.qparams.scale
+            fill = code if value.quant == x.qparams else int(
                 requantize_rne_f32(np.asarray(acc), ratio[0], zero, info.min, info.max, x.dtype)
             )  # fmt: skip
         else:
@@ -129,7 +127,7 @@ def padded(r: Reading, x: Tensor, pads: Any, mode: str = "constant", fill: Tenso
     at = r.constant([int(p) for p in pads], np.int64, f"{r.name}/pads")
     if fill is None or mode != "constant":
         return r.emit("Pad", x, at, mode=mode)
-    if fill.is_const and fill.data.size == 1:  # pyright: ignore[reportOptionalMemberAccess]
+    if fill.is_const and fill.value.size == 1:
         return r.emit("Pad", x, at, mode=mode, value=fill.real().reshape(-1)[0].item())
     return r.emit("Pad", x, at, fill, mode=mode)
 
@@ -230,14 +228,13 @@ def _fill(w: Writing, node: Node) -> float:
 
 @writes("tflite", "Pad")
 def write_tflite_pad(w: Writing, node: Node) -> None:
-    x, mode, pads = node.inputs[0], node.attrs["mode"], const_ints(node.inputs[1])
-    assert x is not None
+    x, mode, pads = node.required(0), node.attrs["mode"], const_ints(node.inputs[1])
     if mode not in _MS_MODES:
         w.refuse(node, f"mode {mode} is not in TFLite")
     if pads is None or min(pads, default=0) < 0:
         w.refuse(node, "pads must be constant and not negative")
     at = write_ints(w, node, pads, "pads")
-    at.data, at.shape = at.data.reshape(-1, 2), (len(pads) // 2, 2)  # pyright: ignore[reportOptionalMemberAccess]
+    at.data, at.shape = at.value.reshape(-1, 2), (len(pads) // 2, 2)
     if mode != "constant":
         w.node("MIRROR_PAD", node, [x, at], fields={"mode": ("reflect", "symmetric").index(mode)})
         return
@@ -252,8 +249,7 @@ def write_tflite_pad(w: Writing, node: Node) -> None:
 
 @writes("onnx", "Pad")
 def write_onnx_pad(w: Writing, node: Node) -> None:
-    x, pads = node.inputs[0], const_ints(node.inputs[1])
-    assert x is not None
+    x, pads = node.required(0), const_ints(node.inputs[1])
     if node.attrs["mode"] == "symmetric":
         w.refuse(node, "mode symmetric is not in ONNX")
     if pads is None:

@@ -32,8 +32,7 @@ POOL_WINDOW: dict[str, Any] = {
 
 def infer_pool(node: Node) -> Inferred:
     """Output type of a pool. Every window must cover at least one element of the input."""
-    x, a = node.inputs[0], node.attrs
-    assert x is not None
+    x, a = node.required(0), node.attrs
     if x.shape is None or not 3 <= len(x.shape) <= 5:
         raise GraphError(f"{node.name} ({node.op}): the input's rank must be known and 3 to 5, it has shape {x.shape}")
     rank = len(x.shape) - 2
@@ -63,12 +62,17 @@ def _covered(a: dict[str, Any], axis: int, n: int, out: int) -> np.ndarray:
     return ((taps >= 0) & (taps < n)).any(1)
 
 
-def window_views(x: np.ndarray, a: dict[str, Any], fill: Any, out: Sequence[int | None] | None = None) -> np.ndarray:
+def _places(x: np.ndarray, a: dict[str, Any]) -> list[int]:
+    """How many windows there are along each spatial axis of x."""
+    return [n for n in window_output(x.shape[1:-1], a["kernel"], a, a["ceil_mode"]) if n is not None]
+
+
+def window_views(x: np.ndarray, a: dict[str, Any], fill: Any, out: Sequence[int] | None = None) -> np.ndarray:
     """[N, *out, C, *kernel] with `fill` where the window leaves the data."""
-    out = out or window_output(x.shape[1:-1], a["kernel"], a, a["ceil_mode"])
+    out = out or _places(x, a)
     ends = []
     for i, m in enumerate(out):
-        reach = (m - 1) * a["stride"][i] + (a["kernel"][i] - 1) * a["dilation"][i] + 1  # pyright: ignore
+        reach = (m - 1) * a["stride"][i] + (a["kernel"][i] - 1) * a["dilation"][i] + 1
         ends.append(max(reach - x.shape[1 + i] - a["pad"][2 * i] - a["pad"][2 * i + 1], 0))
     view = windows(pad_spatial(x, a["pad"], fill, ends), a["kernel"], a["stride"], a["dilation"])
     return view[(slice(None), *(slice(m) for m in out))]
@@ -81,7 +85,7 @@ def own_pads(a: dict[str, Any]) -> dict[str, Any]:
 def _counts(x: np.ndarray, a: dict[str, Any], include_pad: bool) -> np.ndarray:
     """Elements that each window counts, [1, *out, 1]."""
     ones = np.ones((1, *x.shape[1:-1], 1), np.int64)
-    out = window_output(x.shape[1:-1], a["kernel"], a, a["ceil_mode"])
+    out = _places(x, a)
     if include_pad:
         ones = pad_spatial(ones, a["pad"], 1)
         a = a | {"pad": [0] * len(a["pad"]), "pad_mode": "explicit"}
@@ -136,10 +140,10 @@ def max_pool(x: np.ndarray, *, act: str, **a: Any) -> np.ndarray:
 
 def _integer_average(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     x = node.inputs[0]
-    if not is_byte(x) or len(x.quant.scale) != 1:  # pyright: ignore
+    if not is_byte(x) or len(x.qparams.scale) != 1:
         return None
     a = own_pads({k: v for k, v in node.attrs.items() if k not in ("act", "count_include_pad")})
-    view = window_views(arrays[0].astype(np.int32) - x.quant.zero_point, a, 0)  # pyright: ignore
+    view = window_views(arrays[0].astype(np.int32) - x.qparams.zero_point, a, 0)
     sums = view.sum(tuple(range(-(arrays[0].ndim - 2), 0)), dtype=np.int64)
     return averaged(node, sums, _counts(arrays[0], a, node.attrs["count_include_pad"]))
 
@@ -281,37 +285,35 @@ def read_ms_pool(r: Reading) -> Tensor:
 
 def _plain_2d(w: Writing, node: Node) -> tuple[Any, ...]:
     """The input's shape of a pool that TFLite and MindSpore Lite can hold: 2-D, without dilation."""
-    x, a = node.inputs[0], node.attrs
-    assert x is not None and x.shape is not None
-    if len(x.shape) != 4:
-        w.refuse(node, f"{len(x.shape) - 2}-D pools are not there")
+    x, a = node.required(0), node.attrs
+    if x.known_rank != 4:
+        w.refuse(node, f"{x.known_rank - 2}-D pools are not there")
     if max(a["dilation"]) > 1:
         w.refuse(node, f"a pool with dilation={a['dilation']} is not there")
-    return x.shape
+    return x.known_shape
 
 
 def _extra(node: Node, x: tuple[Any, ...]) -> list[int] | None:
     """What ceil_mode reaches beyond the pads per spatial axis; None when sizes are unknown."""
     a, y = node.attrs, node.outputs[0]
-    if None in x[1:-1] or y.shape is None:
+    if None in x[1:-1] or y.shape is None or None in y.shape[1:-1]:
         return None if a["ceil_mode"] else [0] * (len(x) - 2)
-    reach = [(m - 1) * s + k for m, s, k in zip(y.shape[1:-1], a["stride"], a["kernel"])]  # pyright: ignore
+    reach = [(m - 1) * s + k for m, s, k in zip(y.sizes(1, -1), a["stride"], a["kernel"])]
     return [max(m - n - a["pad"][2 * i] - a["pad"][2 * i + 1], 0) for i, (m, n) in enumerate(zip(reach, x[1:-1]))]
 
 
 def _padded_average(w: Writing, node: Node, write: Any) -> None:
     """An average with pads that the container cannot say: zeros around, a pool without pads, and what was counted."""
-    x, y, a = node.inputs[0], node.outputs[0], node.attrs
-    assert x is not None and x.shape is not None
-    extra = _extra(node, x.shape)
-    if x.dtype.kind != "f" or extra is None or not y.is_static or None in x.shape[1:]:
+    x, y, a = node.required(0), node.outputs[0], node.attrs
+    extra = _extra(node, x.known_shape)
+    if x.dtype.kind != "f" or extra is None or not y.is_static or None in x.known_shape[1:]:
         w.refuse(node, f"an average with pads {a['pad']}, counted or not, of this type or of unknown sizes")
     pad = [p + (extra[i // 2] if i % 2 else 0) for i, p in enumerate(a["pad"])]
-    sizes = [n + pad[2 * i] + pad[2 * i + 1] for i, n in enumerate(x.shape[1:-1])]  # pyright: ignore
-    padded = w.between(x, (x.shape[0], *sizes, x.shape[-1]), f"{x.name}/padded")
+    sizes = [n + pad[2 * i] + pad[2 * i + 1] for i, n in enumerate(x.sizes(1, -1))]
+    padded = w.between(x, (x.known_shape[0], *sizes, x.known_shape[-1]), f"{x.name}/padded")
     pairs = w.constant([0, 0, *pad, 0, 0], np.int32, f"{x.name}/pads")
     if w.container == "tflite":
-        pairs.data, pairs.shape = np.reshape(pairs.data, (-1, 2)), (len(x.shape), 2)  # pyright: ignore
+        pairs.data, pairs.shape = pairs.value.reshape(-1, 2), (x.known_rank, 2)
         w.node("PAD", node, [x, pairs], [padded])
     else:
         w.node("PadFusion", node, [x, pairs], [padded], fields={"padding_mode": 0, "constant_value": 0.0})
@@ -322,7 +324,7 @@ def _padded_average(w: Writing, node: Node, write: Any) -> None:
         "count_include_pad": False,
         "act": "none",
     }
-    probe = np.empty((1, *x.shape[1:-1], 1), np.bool_)  # pyright: ignore
+    probe = np.empty((1, *x.sizes(1, -1), 1), np.bool_)
     window = {k: v for k, v in a.items() if k not in ("act", "count_include_pad")}
     share = np.prod(a["kernel"]) / _counts(probe, window, a["count_include_pad"])
     act = a["act"]

@@ -18,8 +18,7 @@ from ._support.types import broadcasts_to, fail, joint_dtype, need
 
 
 def infer_prelu(node: Node) -> Inferred:
-    x, slope = node.inputs[0], node.inputs[1]
-    assert x is not None and slope is not None
+    x, slope = node.required(0), node.required(1)
     need(node, x, "iuf", "the input")
     need(node, slope, "iuf", "the slope")
     if x.shape is not None and slope.shape is not None and not broadcasts_to(slope.shape, x.shape):
@@ -33,12 +32,12 @@ def prelu_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     x, slope, y = node.inputs[0], node.inputs[1], node.outputs[0]
     if not (per_tensor(x) and per_tensor(slope) and per_tensor(y)):
         return None
-    qx, qa, qy = x.quant, slope.quant, y.quant  # pyright: ignore
-    low, high = code_range(min(qy.bits, 8), unsigned=y.dtype == np.uint8)  # pyright: ignore
-    zero = int(qy.zero_point[0])  # pyright: ignore
-    p, a = centred(arrays[0], qx).astype(np.int32), centred(arrays[1], qa).astype(np.int32)  # pyright: ignore
-    above = requantize_rne_f32(p, qx.scale / qy.scale, zero, low, high, y.dtype)  # pyright: ignore
-    below = requantize_rne_f32(p * a, qx.scale * qa.scale / qy.scale, zero, low, high, y.dtype)  # pyright: ignore
+    qx, qa, qy = x.qparams, slope.qparams, y.qparams
+    low, high = code_range(min(qy.bits, 8), unsigned=y.dtype == np.uint8)
+    zero = int(qy.zero_point[0])
+    p, a = centred(arrays[0], qx).astype(np.int32), centred(arrays[1], qa).astype(np.int32)
+    above = requantize_rne_f32(p, qx.scale / qy.scale, zero, low, high, y.dtype)
+    below = requantize_rne_f32(p * a, qx.scale * qa.scale / qy.scale, zero, low, high, y.dtype)
     return np.where(p >= 0, above, below)
 
 
@@ -75,21 +74,24 @@ def read_onnx_prelu(r: Reading) -> Tensor:
 def read_ms_prelu(r: Reading) -> Tensor:
     """One slope per channel, the last axis; exporters also store it as [C, 1, 1]."""
     x, slope = r.input(0), r.input(1)
-    if slope.is_const and slope.data.ndim > 1 and slope.quant is None:  # pyright: ignore
-        slope = r.constant(slope.data.reshape(-1), name=slope.name)  # pyright: ignore
+    if slope.is_const and slope.value.ndim > 1 and slope.quant is None:
+        slope = r.constant(slope.value.reshape(-1), name=slope.name)
     return r.emit("PRelu", x, slope)
 
 
 @writes("ms", "PRelu")
 def write_ms_prelu(w: Writing, node: Node) -> None:
-    x, slope = node.inputs[0], node.inputs[1]
-    assert x is not None and slope is not None
+    x, slope = node.required(0), node.required(1)
     if node.outputs[0].quant is None and (
         x.rank != 4 or slope.data is None or slope.data.size != (x.shape or (0,))[-1]
     ):
         _write_ms_parts(w, node, x, slope)
         return
-    if slope.data is None or slope.data.size not in (1, (x.shape or (None,))[-1]) or slope.data.size != slope.shape[-1]:  # pyright: ignore
+    if (
+        slope.data is None
+        or slope.value.size not in (1, (x.shape or (None,))[-1])
+        or slope.value.size != slope.known_shape[-1]
+    ):
         w.refuse(node, f"a slope of shape {slope.shape}; MindSpore Lite has one for all or one per channel")
     if is_byte(slope) and is_byte(x):
         flat = w.constant(slope.data.reshape(-1), slope.dtype, slope.name)

@@ -106,9 +106,9 @@ def _infer_matmul_integer(node: Node) -> Inferred:
         if t is None or t.shape in (None, (), (1,)) or factor.shape is None:
             continue
         size = factor.shape[axis] if len(factor.shape) >= -axis else None
-        flat = len(t.shape) == 1 and t.shape[0] == size  # pyright: ignore[reportArgumentType]
-        full = len(t.shape) == len(factor.shape) and t.shape[axis] == size and t.shape[-3 - axis] == 1  # pyright: ignore
-        if not (flat or full) or None in t.shape:  # pyright: ignore[reportOperatorIssue]
+        flat = len(t.shape) == 1 and t.known_shape[0] == size
+        full = len(t.shape) == len(factor.shape) and t.known_shape[axis] == size and t.known_shape[-3 - axis] == 1
+        if not (flat or full) or None in t.shape:
             fail(node, f"a zero point of shape {t.shape} for a factor of shape {factor.shape}")
     return [(np.dtype(np.int32), shape)]
 
@@ -130,8 +130,8 @@ def _matmul_integer(
     integer=_on_codes(_matmul_integer),
     cases=[
         Case((_BYTE_X[0, 0], _BYTE_W[0, 0].T)),
-        Case((_BYTE_X[0], _BYTE_W[0, 0].T, np.uint8(9), np.int8([-5, 3]))),
-        Case((_BYTE_X[0, 0], _BYTE_W[0, 0].T, np.uint8([1, 2, 3, 4, 5, 6]), np.int8(2))),
+        Case((_BYTE_X[0], _BYTE_W[0, 0].T, np.uint8(9), np.array([-5, 3], np.int8))),
+        Case((_BYTE_X[0, 0], _BYTE_W[0, 0].T, np.array([1, 2, 3, 4, 5, 6], np.uint8), np.int8(2))),
     ],
 )
 def matmul_integer(
@@ -158,7 +158,7 @@ def _bias(r: Reading, bias: Tensor | None, qx: QuantParam, qw: QuantParam) -> Te
     if bias is None:
         return None
     scale = qx.scale * qw.scale
-    quant = QuantParam(scale, np.zeros(1), 0 if len(scale) > 1 else None, 32)
+    quant = QuantParam(scale, np.zeros(1, np.int32), 0 if len(scale) > 1 else None, 32)
     if bias.rank == 2 and bias.data is not None:
         bias = r.constant(bias.data.reshape(-1), name=bias.name)
     if bias.dtype != np.int32 or bias.rank != 1:
@@ -345,11 +345,10 @@ def read_qlinear_pool(r: Reading) -> Tensor:
 
 @writes("onnx", "ConvInteger")
 def write_conv_integer(w: Writing, node: Node) -> None:
-    a, weight = node.attrs, node.inputs[1]
-    assert weight is not None and weight.shape is not None
+    a, weight = node.attrs, node.required(1)
     fields = {"strides": a["stride"], "dilations": a["dilation"], "pads": onnx_pads(a["pad"]), "group": a["group"]}
-    fields["kernel_shape"] = list(weight.shape[1:-1])
-    stored = w.permuted(weight, first_perm(len(weight.shape)))
+    fields["kernel_shape"] = list(weight.known_shape[1:-1])
+    stored = w.permuted(weight, first_perm(weight.known_rank))
     write_onnx(w, node, "ConvInteger", [node.inputs[0], stored, *node.inputs[2:]], fields, spatial=True)
 
 

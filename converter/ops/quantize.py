@@ -25,8 +25,7 @@ from .codes import as_codes, as_plain, typed
 
 
 def infer_quantize(node: Node) -> Inferred:
-    x, dtype = node.inputs[0], np.dtype(node.attrs["dtype"])
-    assert x is not None
+    x, dtype = node.required(0), np.dtype(node.attrs["dtype"])
     if dtype.kind not in "iu" or (x.dtype.kind != "f" and not is_codes(x)):
         fail(node, f"it cannot quantize {x.dtype} to {dtype}")
     return [(dtype, x.shape)]
@@ -39,7 +38,7 @@ def _quantize_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     if is_codes(x):
         made = rescaled(node, arrays[0])
         # Codes wider than a byte: the real number once more.
-        return made if made is not None else quantize_codes(dequantize(arrays[0], x.quant), y.quant, y.dtype)  # pyright: ignore
+        return made if made is not None else quantize_codes(dequantize(arrays[0], x.qparams), y.quant, y.dtype)
     return quantize_f32(arrays[0], y.quant, y.dtype)
 
 
@@ -61,8 +60,7 @@ def quantize(x: np.ndarray, *, dtype: str) -> np.ndarray:
 
 
 def infer_dequantize(node: Node) -> Inferred:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     if x.dtype.kind not in "iu":
         fail(node, f"its input {x.name!r} ({x.dtype}) holds no codes")
     return [(np.dtype(np.float32), x.shape)]
@@ -75,8 +73,8 @@ def infer_dequantize(node: Node) -> Inferred:
     quant=Quant(int8=False),
     permute=same_layout,
     foldable=False,
-    integer=lambda node, arrays: dequantize(arrays[0], node.inputs[0].quant) if is_codes(node.inputs[0]) else None,
-    cases=[Case((np.int8([[1, -3], [127, -128]]),))],
+    integer=lambda node, arrays: dequantize(arrays[0], x.qparams) if is_codes(x := node.inputs[0]) else None,
+    cases=[Case((np.array([[1, -3], [127, -128]], np.int8),))],
 )
 def dequantize_(x: np.ndarray) -> np.ndarray:
     """The real value of codes, float32."""
@@ -89,7 +87,7 @@ def read_tflite_quantize(r: Reading) -> Tensor:
     if declared.quant is None:
         r.refuse("its output has no quantization parameters")
     if x.is_const and x.dtype == np.float32:
-        made = r.constant(quantize_f32(x.data, declared.quant, declared.dtype), name=x.name)  # pyright: ignore
+        made = r.constant(quantize_f32(x.value, declared.quant, declared.dtype), name=x.name)
         made.quant = declared.quant
         return made
     return r.emit("Quantize", x, dtype=declared.dtype.name)
@@ -131,7 +129,7 @@ def onnx_param(scale: Tensor, zero_point: Tensor | None, axis: int, bits: int, r
     if not scale.is_const or (zero_point is not None and not zero_point.is_const):
         return None
     s = scale.real().astype(np.float64)
-    z = np.zeros(s.shape, np.int64) if zero_point is None else zero_point.data.astype(np.int64)  # pyright: ignore
+    z = np.zeros(s.shape, np.int64) if zero_point is None else zero_point.value.astype(np.int64)
     if s.size == 1 and s.ndim <= 1:
         return QuantParam(s.reshape(1), z.reshape(-1)[:1].astype(np.int32), None, bits)
     if s.ndim != 1 or rank is None or not -rank <= axis < rank or z.shape != s.shape:
@@ -199,8 +197,7 @@ def _spread(values: np.ndarray, x: np.ndarray, axis: int, block: int) -> np.ndar
 
 
 def _infer_linear(node: Node) -> Inferred:
-    x, scale, zero = node.inputs[0], node.inputs[1], node.input(2)
-    assert x is not None and scale is not None
+    x, scale, zero = node.required(0), node.required(1), node.input(2)
     wanted = "fi" if node.op == "QuantizeLinear" else "iu"
     if x.dtype.kind not in wanted or scale.dtype.kind != "f" or (zero is not None and zero.dtype.kind not in "iu"):
         fail(node, f"types {x.dtype} and {scale.dtype} do not fit")
@@ -243,8 +240,11 @@ _NARROW = {"bits": 8}
     cases=[
         Case(((3, 4), np.float32(0.02), np.int8(-3)), {"dtype": "int8"}),
         Case(((3, 4), np.float32(0.2), np.int8(-3)), {"dtype": "int8", "bits": 4}),
-        Case(((2, 3), np.float32([0.1, 0.2, 0.05]), np.uint8([1, 2, 3])), {"axis": 1, "dtype": "uint8"}),
-        Case(((2, 4), np.float32([[0.1, 0.2], [0.3, 0.4]])), {"axis": 1, "block": 2, "dtype": "uint8"}),
+        Case(
+            ((2, 3), np.array([0.1, 0.2, 0.05], np.float32), np.array([1, 2, 3], np.uint8)),
+            {"axis": 1, "dtype": "uint8"},
+        ),
+        Case(((2, 4), np.array([[0.1, 0.2], [0.3, 0.4]], np.float32)), {"axis": 1, "block": 2, "dtype": "uint8"}),
     ],
 )
 def quantize_linear(
@@ -265,8 +265,11 @@ def quantize_linear(
     arity=(2, 3),
     quant=Quant(int8=False),
     cases=[
-        Case((np.int8([[3, -4], [5, 6]]), np.float16(0.5), np.int8(1)), {"dtype": "float16"}),
-        Case((np.uint8([[3, 4], [5, 6]]), np.float32([[0.5], [2]])), {"axis": 1, "block": 2, "dtype": "float32"}),
+        Case((np.array([[3, -4], [5, 6]], np.int8), np.float16(0.5), np.int8(1)), {"dtype": "float16"}),
+        Case(
+            (np.array([[3, 4], [5, 6]], np.uint8), np.array([[0.5], [2]], np.float32)),
+            {"axis": 1, "block": 2, "dtype": "float32"},
+        ),
     ],
 )
 def dequantize_linear(
@@ -283,8 +286,7 @@ def read_onnx_dynamic_quantize(r: Reading) -> list[Tensor]:
 
 
 def _infer_dynamic(node: Node) -> Inferred:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     if x.dtype != np.float32:
         fail(node, f"its input must be float32, not {x.dtype}")
     return [(np.dtype(np.uint8), x.shape), (np.dtype(np.float32), ()), (np.dtype(np.uint8), ())]
@@ -309,7 +311,7 @@ def dynamic_quantize_linear(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
 
 @op(
     "DynamicRound",
-    infer=lambda node: [(node.inputs[0].dtype, node.inputs[0].shape)],  # pyright: ignore[reportOptionalMemberAccess]
+    infer=lambda node: [(node.required(0).dtype, node.required(0).shape)],
     quant=Quant(int8=False),
     cases=[Case(((3, 4),))],
 )
@@ -344,8 +346,7 @@ def _parameters(w: Writing, node: Node) -> None:
 @writes("ms", "Quantize", "Dequantize")
 def write_ms_casts(w: Writing, node: Node) -> None:
     """Codes of another kind go through floats: the runtime casts only between the two."""
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
+    x, y = node.required(0), node.outputs[0]
 
     _parameters(w, node)
 
@@ -369,8 +370,7 @@ def write_tflite_casts(w: Writing, node: Node) -> None:
 
 @writes("onnx", "Quantize", "Dequantize")
 def write_onnx_casts(w: Writing, node: Node) -> None:
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
+    x, y = node.required(0), node.outputs[0]
 
     _parameters(w, node)
 

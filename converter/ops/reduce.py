@@ -99,8 +99,7 @@ _MODES: dict[str, tuple[Callable[[np.ndarray, _Axes, bool], np.ndarray], str, st
 
 
 def infer_reduce(node: Node) -> Inferred:
-    x, at = node.inputs[0], node.input(1)
-    assert x is not None
+    x, at = node.required(0), node.input(1)
     mode, keep = node.attrs["mode"], node.attrs["keep_dims"]
     if mode not in _MODES:
         fail(node, f"mode {mode!r}, allowed are {', '.join(_MODES)}")
@@ -114,7 +113,7 @@ def infer_reduce(node: Node) -> Inferred:
             return [(dtype, (None,) * rank)]
         # Where no axes mean none, as in TFLite, one may be named twice: then more axes are left.
         known = count and (count == 1 or not node.attrs["noop_if_empty"])
-        return [(dtype, (None,) * (rank - count) if known else None)]  # pyright: ignore[reportOperatorIssue]
+        return [(dtype, (None,) * (rank - count) if count and known else None)]
     found = _chosen(node.attrs["axes"] if at is None else const_ints(at), rank, node.attrs["noop_if_empty"])
     if at is not None:
         found = {a + rank if a < 0 else a for a in found}
@@ -130,10 +129,9 @@ def _chosen(axes: Sequence[int] | None, rank: int, noop: bool) -> list[int]:
 
 
 def _reduce_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
-    mode, keep, x = node.attrs["mode"], node.attrs["keep_dims"], node.inputs[0]
+    mode, keep, x = node.attrs["mode"], node.attrs["keep_dims"], node.required(0)
     if mode not in ("mean", "sum", "max", "min") or not per_tensor(x) or not per_tensor(node.outputs[0]):
         return None
-    assert x is not None and x.quant is not None
     codes = arrays[0]
     given = node.attrs["axes"] if len(arrays) < 2 or arrays[1] is None else np.reshape(arrays[1], -1).tolist()
     axes = tuple(sorted({a % codes.ndim for a in _chosen(given, codes.ndim, node.attrs["noop_if_empty"])}))
@@ -142,7 +140,7 @@ def _reduce_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     count = int(np.prod([codes.shape[a] for a in axes], dtype=np.int64))
     if count == 0:
         return None
-    sums = np.sum(codes.astype(np.int64) - x.quant.zero_point[0], axes, keepdims=keep)
+    sums = np.sum(codes.astype(np.int64) - x.qparams.zero_point[0], axes, keepdims=keep)
     return averaged(node, sums, count if mode == "mean" else 1)
 
 
@@ -256,8 +254,7 @@ def read_ms_reduce(r: Reading) -> Tensor:
 
 
 def _written_axes(w: Writing, node: Node) -> list[int]:
-    x, at = node.inputs[0], node.input(1)
-    assert x is not None
+    x, at = node.required(0), node.input(1)
     if at is not None and at.data is None:
         w.refuse(node, "its axes are computed at run time")
     axes = node.attrs["axes"] if at is None else const_ints(at)
@@ -283,8 +280,7 @@ _AROUND_SUM = {"sum_square": ("SQUARE", ""), "l1": ("ABS", ""), "l2": ("SQUARE",
 
 @writes("tflite", "Reduce")
 def write_tflite_reduce(w: Writing, node: Node) -> None:
-    mode, x, y = node.attrs["mode"], node.inputs[0], node.outputs[0]
-    assert x is not None
+    mode, x, y = node.attrs["mode"], node.required(0), node.outputs[0]
     fields, at = {"keep_dims": node.attrs["keep_dims"]}, write_ints(w, node, _written_axes(w, node), "axes")
     if _MODES[mode][3]:
         w.node(_MODES[mode][3], node, [x, at], fields=fields)
@@ -312,8 +308,7 @@ def _over_places(node: Node, x: Tensor) -> bool:
 @writes("onnx", "Reduce")
 def write_onnx_reduce(w: Writing, node: Node) -> None:
     """Opset 18 form; `all` and `any` go through int32. A mean of all positions is a pool: onnxruntime quantizes it."""
-    mode, x, y = node.attrs["mode"], node.inputs[0], node.outputs[0]
-    assert x is not None
+    mode, x, y = node.attrs["mode"], node.required(0), node.outputs[0]
     if mode == "mean" and node.attrs["keep_dims"] and x.dtype.kind == "f" and _over_places(node, x):
         w.node("GlobalAveragePool", node, [x])
         return

@@ -17,8 +17,7 @@ from ._support.types import const_ints, fail, is_codes, known_size, length, norm
 
 
 def infer_reshape(node: Node) -> Inferred:
-    x, shape = node.inputs[0], node.inputs[1]
-    assert x is not None and shape is not None
+    x, shape = node.required(0), node.required(1)
     count = length(node, shape, "the shape")
     wanted = const_ints(shape)
     if wanted is None:
@@ -91,8 +90,7 @@ def reshape(x: np.ndarray, shape: np.ndarray, *, zero_copies: bool) -> np.ndarra
 
 
 def infer_squeeze(node: Node) -> Inferred:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     axes = _axes(node)
     if x.shape is None or (axes is None and (node.input(1) is not None or None in x.shape)):
         return [(value_dtype(x), None)]
@@ -134,15 +132,13 @@ def squeeze(x: np.ndarray, at: np.ndarray | None = None, *, axes: list[int] | No
 
 
 def infer_expand_dims(node: Node) -> Inferred:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     axes = _axes(node)
     if axes is None:
         count = length(node, node.input(1), "the axes")
         if node.input(1) is None:
             fail(node, "it has no axes")
-        known = x.shape is not None and count is not None
-        return [(value_dtype(x), (None,) * (len(x.shape) + count) if known else None)]  # pyright: ignore
+        return [(value_dtype(x), None if x.rank is None or count is None else (None,) * (x.rank + count))]
     if x.shape is None:
         return [(value_dtype(x), None)]
     axes = normal_axes(node, axes, len(x.shape) + len(axes))
@@ -175,8 +171,8 @@ def expand_dims(x: np.ndarray, at: np.ndarray | None = None, *, axes: list[int] 
 
 def reshaped(r: Reading, x: Tensor, shape: Sequence[int], *, zero_copies: bool = False) -> Tensor:
     """x reshaped; a constant with quantized values per tensor stays a constant."""
-    if x.is_const and is_codes(x) and x.quant.axis is None:  # pyright: ignore[reportOptionalMemberAccess]
-        data = _reshape(x.data, np.asarray(shape), zero_copies=zero_copies)  # pyright: ignore[reportArgumentType]
+    if x.is_const and is_codes(x) and x.qparams.axis is None:
+        data = _reshape(x.value, np.asarray(shape), zero_copies=zero_copies)
         made = r.constant(data, name=x.name)
         made.quant = x.quant
         return made
@@ -226,8 +222,7 @@ def _flatten(r: Reading, x: Tensor, axis: int) -> Tensor:
 
 def flattened(r: Reading, x: Tensor, axis: int) -> Tensor:
     """x as a matrix: the axes before `axis` (from the front) are its rows, the others its columns."""
-    assert x.shape is not None
-    head, tail = known_size(x.shape[:axis]), known_size(x.shape[axis:])
+    head, tail = known_size(x.known_shape[:axis]), known_size(x.known_shape[axis:])
     # A side of size 0 would leave the other one open.
     if (head, tail) != (None, None) and (None not in (head, tail) or 0 not in (head, tail)):
         return reshaped(r, x, [-1 if head is None else head, -1 if tail is None else tail])
@@ -273,8 +268,7 @@ def write_tflite_reshape(w: Writing, node: Node) -> None:
 
 def _shape(w: Writing, node: Node) -> Tensor:
     """The shape input for containers in which 0 does not copy a size."""
-    x, shape, y = node.inputs[0], node.inputs[1], node.outputs[0]
-    assert x is not None and shape is not None
+    shape, y = node.required(1), node.outputs[0]
     if not node.attrs["zero_copies"]:
         return shape
     known = const_ints(shape)

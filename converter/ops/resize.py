@@ -30,8 +30,7 @@ from ._support.writers import need_opset, write_onnx
 
 
 def infer_resize(node: Node) -> Inferred:
-    x, a = node.inputs[0], node.attrs
-    assert x is not None
+    x, a = node.required(0), node.attrs
     need(node, x, "biuf" if a["method"] == "nearest" else "f", "the input")
     if x.shape is None or not 3 <= len(x.shape) <= 8:
         fail(node, f"the input's rank must be known, channels-last, it has shape {x.shape}")
@@ -49,8 +48,9 @@ def infer_resize(node: Node) -> Inferred:
     elif size.data is None:
         out = [None] * rank
     else:
-        out = list(const_ints(size) or [])
-        if len(out) != rank or min(out, default=0) < 1:  # pyright: ignore[reportArgumentType]
+        asked = const_ints(size) or []
+        out = list(asked)
+        if len(asked) != rank or min(asked, default=0) < 1:
             fail(node, f"size {out} is not {rank} positive numbers")
     if a["method"] == "nearest" and a["coordinate_mode"] == "half_pixel_symmetric":
         _check_ties(node, x.shape[1:-1], out)
@@ -65,12 +65,13 @@ def infer_resize(node: Node) -> Inferred:
 def _check_ties(node: Node, before: Sequence[int | None], after: Sequence[int | None]) -> None:
     """Refuses positions that the last bit of float32 decides: runtimes differ there, so no answer is the right one."""
     a = node.attrs
-    if None in before or None in after:
+    sizes, targets = ([n for n in axes if n is not None] for axes in (before, after))
+    if len(sizes) < len(before) or len(targets) < len(after):
         return
     halves = a["nearest_mode"].startswith("round")
-    for n, m, s in zip(before, after, resize_scales(before, after, a)):  # pyright: ignore[reportArgumentType]
-        x = coordinates(n, m, s, a).astype(np.float64) + (0.5 if halves else 0.0)  # pyright: ignore
-        if n != m and (np.abs(x - np.rint(x)) < 1e-5 * max(n, 1)).any():  # pyright: ignore
+    for n, m, s in zip(sizes, targets, resize_scales(sizes, targets, a)):
+        x = coordinates(n, m, s, a).astype(np.float64) + (0.5 if halves else 0.0)
+        if n != m and (np.abs(x - np.rint(x)) < 1e-5 * max(n, 1)).any():
             fail(node, f"half_pixel_symmetric from {n} to {m} has positions between two elements")
 
 
@@ -79,12 +80,12 @@ def _integer(node: Node, arrays: Sequence[Any]) -> Any:
         return None
     if node.attrs["method"] == "nearest":
         return same_codes(resample)(node, arrays)
-    x, y = node.inputs[0], node.outputs[0]
-    alike = per_tensor(x) and per_tensor(y) and x.quant == y.quant and x.dtype == y.dtype  # pyright: ignore
+    x, y = node.required(0), node.outputs[0]
+    alike = per_tensor(x) and per_tensor(y) and x.quant == y.quant and x.dtype == y.dtype
     plain = node.attrs["method"] == "linear" and not node.attrs["antialias"]
-    if not (alike and plain and x.rank <= 4):  # pyright: ignore
+    if not (alike and plain and x.known_rank <= 4):
         return None
-    size = y.shape[1:-1] if y.is_static or len(arrays) < 2 else [int(n) for n in arrays[1]]  # pyright: ignore
+    size = y.sizes(1, -1) if y.is_static or len(arrays) < 2 else [int(n) for n in arrays[1]]
     return resample_codes(arrays[0], size, node.attrs)
 
 
@@ -255,7 +256,7 @@ def _onnx_target(r: Reading, old: bool, axes: list[int], x: Tensor) -> tuple[lis
     if old or r.optional(3) is None:
         r.refuse("it has neither scales nor sizes")
     asked = r.ints(3, "the sizes")
-    shape = list(x.shape or ())
+    shape = list(x.static_shape)
     policy = r.attr("keep_aspect_ratio_policy", "stretch")
     if policy == "stretch":
         sizes = _spread(asked, axes, shape)
@@ -297,7 +298,7 @@ def _static(w: Writing, node: Node) -> tuple[list[int], list[int]]:
     x, y = node.inputs[0], node.outputs[0]
     if x is None or x.shape is None or y.shape is None or None in x.shape[1:-1] or None in y.shape[1:-1]:
         w.refuse(node, "its sizes are not known", hint=Setting("input_shape"))
-    return list(x.shape[1:-1]), list(y.shape[1:-1])  # pyright: ignore
+    return x.sizes(1, -1), y.sizes(1, -1)
 
 
 def _as_multiplied(w: Writing, node: Node, modes: dict[tuple[str, str], Any]) -> Any:
@@ -365,9 +366,8 @@ def resize_opset(a: dict[str, Any]) -> int:
 
 @writes("onnx", "Resize")
 def write_onnx_resize(w: Writing, node: Node) -> None:
-    a, x = node.attrs, node.inputs[0]
-    assert x is not None and x.shape is not None
-    rank = len(x.shape)
+    a, x = node.attrs, node.required(0)
+    rank = x.known_rank
     before, after = _static(w, node)
     scales, rounding, mode = resize_scales(before, after, a), a["nearest_mode"], a["coordinate_mode"]
     if rounding == "simple":
@@ -400,10 +400,10 @@ def write_onnx_resize(w: Writing, node: Node) -> None:
         roi = w.constant([0, 0, *begin, 1, 1, *end], np.float32, "roi")
     if a["scales"]:
         inputs = [x, roi, w.constant([1, 1, *a["scales"]], np.float32, "scales")]
-    elif x.shape[0] is None or x.shape[-1] is None:
+    elif x.known_shape[0] is None or x.known_shape[-1] is None:
         inputs = [x, roi, w.constant([1, 1, *scales], np.float32, "scales")]
         if [int(np.floor(np.float32(s) * n)) for n, s in zip(before, scales)] != after:
             w.refuse(node, "its scales do not give its size", hint=Setting("input_shape"))
     else:
-        inputs = [x, roi, None, w.constant([x.shape[0], x.shape[-1], *after], np.int64, "sizes")]
+        inputs = [x, roi, None, w.constant([x.known_shape[0], x.known_shape[-1], *after], np.int64, "sizes")]
     write_onnx(w, node, "Resize", inputs, fields, spatial=rank > 2)

@@ -41,8 +41,7 @@ def _runtime_target(shape: Sequence[int], given: Sequence[float], a: dict[str, A
 
 
 def _infer_runtime(node: Node) -> Inferred:
-    x, given = node.inputs[0], node.inputs[1]
-    assert x is not None and given is not None
+    x, _ = node.operands(2)
     need(node, x, "biuf" if node.attrs["method"] == "nearest" else "f", "the input")
     if x.shape is None or not 1 <= len(x.shape) <= 6:
         fail(node, f"the input's rank must be known and 1 to 6, it has shape {x.shape}")
@@ -65,10 +64,10 @@ def _infer_runtime(node: Node) -> Inferred:
     quant=Quant(int8=False),
     foldable=False,
     cases=[
-        Case(((1, 2, 4, 5), np.float32([1, 1, 1.5, 0.7])), {"method": "linear"}),
-        Case(((2, 4, 5), np.int64([7, 4])), {"method": "nearest", "from_sizes": True, "axes": [1, 2]}),
+        Case(((1, 2, 4, 5), np.array([1, 1, 1.5, 0.7], np.float32)), {"method": "linear"}),
+        Case(((2, 4, 5), np.array([7, 4], np.int64)), {"method": "nearest", "from_sizes": True, "axes": [1, 2]}),
         Case(
-            ((1, 4, 5), np.int64([3, 3]), np.float32([0.2, -0.1, 0.9, 1.2])),
+            ((1, 4, 5), np.array([3, 3], np.int64), np.array([0.2, -0.1, 0.9, 1.2], np.float32)),
             {"method": "linear", "from_sizes": True, "axes": [1, 2], "coordinate_mode": "tf_crop_and_resize"},
         ),
     ],

@@ -14,8 +14,7 @@ from ._support.types import const_ints, fail, length, normal_axis, value_dtype
 
 
 def infer_reverse_sequence(node: Node) -> Inferred:
-    x, lengths = node.inputs[0], node.inputs[1]
-    assert x is not None and lengths is not None
+    x, lengths = node.required(0), node.required(1)
     time, batch = node.attrs["time_axis"], node.attrs["batch_axis"]
     if x.shape is None:
         return [(value_dtype(x), None)]
@@ -70,8 +69,7 @@ def read_reverse_sequence(r: Reading) -> Tensor:
 
 @writes("onnx", "ReverseSequence")
 def write_onnx_reverse_sequence(w: Writing, node: Node) -> None:
-    x, lengths = node.inputs[0], node.inputs[1]
-    assert x is not None and lengths is not None
+    x, lengths = node.required(0), node.required(1)
     axes = {k: node.attrs[k] for k in ("time_axis", "batch_axis")}
     rank = x.rank
     if rank is None or sorted(a % rank for a in axes.values()) != [0, 1]:

@@ -19,8 +19,7 @@ _MOST_SAMPLES = 1 << 24
 
 
 def _infer_roi_align(node: Node) -> Inferred:
-    x, rois, batch = node.inputs
-    assert x is not None and rois is not None and batch is not None
+    x, rois, batch = node.operands(3)
     need(node, x, "f", "the input")
     need(node, batch, "iu", "the batch indices")
     a = node.attrs
@@ -50,11 +49,15 @@ def _infer_roi_align(node: Node) -> Inferred:
     foldable=False,
     cases=[
         Case(
-            ((2, 9, 8, 3), np.float32([[0, 0, 6, 5], [1.5, 2, 7, 8], [3, 3, 3.2, 3.1]]), np.int64([0, 1, 1])),
+            (
+                (2, 9, 8, 3),
+                np.array([[0, 0, 6, 5], [1.5, 2, 7, 8], [3, 3, 3.2, 3.1]], np.float32),
+                np.array([0, 1, 1], np.int64),
+            ),
             {"size": [2, 3], "scale": 0.9},
         ),
         Case(
-            ((1, 9, 8, 3), np.float32([[0, 0, 16, 15]]), np.int64([0])),
+            ((1, 9, 8, 3), np.array([[0, 0, 16, 15]], np.float32), np.array([0], np.int64)),
             {"size": [3, 3], "sampling": 2, "scale": 0.5, "half_pixel": False, "mode": "max"},
         ),
     ],
@@ -132,8 +135,7 @@ def read_onnx_roi_align(r: Reading) -> Tensor:
 
 @writes("onnx", "RoiAlign")
 def write_onnx_roi_align(w: Writing, node: Node) -> None:
-    a, x, y = node.attrs, node.inputs[0], node.outputs[0]
-    assert x is not None
+    a, x, y = node.attrs, node.required(0), node.outputs[0]
     fields = {"output_height": a["size"][0], "output_width": a["size"][1], "mode": a["mode"]}
     fields |= {"sampling_ratio": a["sampling"], "spatial_scale": a["scale"]}
     need_opset(w, node, 16 if a["half_pixel"] else 10, "RoiAlign with half pixels")

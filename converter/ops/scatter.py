@@ -25,8 +25,7 @@ def _check_reduction(node: Node) -> None:
 
 
 def infer_scatter_nd(node: Node) -> Inferred:
-    x, at, updates = node.inputs[0], node.inputs[1], node.inputs[2]
-    assert x is not None and at is not None and updates is not None
+    x, at, updates = node.required(0), node.required(1), node.required(2)
     _check_reduction(node)
     check_indices(node, at, None)
     dtype = joint_dtype(node, x, updates)
@@ -80,9 +79,9 @@ def _scatter_nd(x: np.ndarray, at: np.ndarray, updates: np.ndarray, *, reduction
     arity=3,
     quant=Quant(int8=False),
     cases=[
-        Case(((8,), np.array([[4], [3], [1]]), np.float32([9, 10, 11]))),
+        Case(((8,), np.array([[4], [3], [1]]), np.array([9, 10, 11], np.float32))),
         Case(((3, 4), np.array([[0], [2]]), np.ones((2, 4), np.float32)), {"reduction": "add"}),
-        Case(((3, 4), np.array([[0, 1], [0, 1]]), np.float32([5, 7])), {"reduction": "max"}),
+        Case(((3, 4), np.array([[0, 1], [0, 1]]), np.array([5, 7], np.float32)), {"reduction": "max"}),
     ],
 )
 def scatter_nd(x: np.ndarray, at: np.ndarray, updates: np.ndarray, *, reduction: str) -> np.ndarray:
@@ -134,8 +133,7 @@ def read_tflite_sparse_to_dense(r: Reading) -> Tensor:
 
 @writes("onnx", "ScatterND")
 def write_onnx_scatter_nd(w: Writing, node: Node) -> None:
-    x, at, updates = node.inputs
-    assert at is not None
+    x, at, updates = node.operands(3)
     fields = {} if node.attrs["reduction"] == "none" else {"reduction": node.attrs["reduction"]}
     w.node("ScatterND", node, [x, write_cast(w, node, at, np.dtype(np.int64), "indices"), updates], fields=fields)
 
@@ -145,14 +143,12 @@ def write_ms_scatter_nd(w: Writing, node: Node) -> None:
     name = {"none": "ScatterNdUpdate", "add": "TensorScatterAdd"}.get(node.attrs["reduction"])
     if name is None:
         w.refuse(node, f"reduction {node.attrs['reduction']}")
-    x, at, updates = node.inputs
-    assert at is not None
+    x, at, updates = node.operands(3)
     w.node(name, node, [x, write_cast(w, node, at, np.dtype(np.int32), "indices"), updates])
 
 
 def infer_scatter_elements(node: Node) -> Inferred:
-    x, at, updates = node.inputs[0], node.inputs[1], node.inputs[2]
-    assert x is not None and at is not None and updates is not None
+    x, at, updates = node.required(0), node.required(1), node.required(2)
     _check_reduction(node)
     dtype = joint_dtype(node, x, updates)
     if x.shape is None:
@@ -164,8 +160,7 @@ def infer_scatter_elements(node: Node) -> Inferred:
             None not in (n, m) and n != m for n, m in zip(at.shape, updates.shape)
         )
         beyond = len(at.shape) != len(x.shape) or any(
-            i != axis and None not in (n, m) and m > n  # pyright: ignore[reportOptionalOperand]
-            for i, (n, m) in enumerate(zip(x.shape, at.shape))
+            i != axis and n is not None and m is not None and m > n for i, (n, m) in enumerate(zip(x.shape, at.shape))
         )
         if differ or beyond:
             fail(node, f"indices {at.shape} and updates {updates.shape} do not fit {x.shape}")
@@ -179,15 +174,15 @@ def infer_scatter_elements(node: Node) -> Inferred:
     arity=3,
     quant=Quant(int8=False),
     cases=[
-        Case(((3, 3), np.array([[1, 0, 2], [0, 2, 1]]), np.float32([[1, 2, 3], [4, 5, 6]]))),
-        Case(((1, 5), np.array([[1, 1]]), np.float32([[1, 2]])), {"axis": -1, "reduction": "add"}),
+        Case(((3, 3), np.array([[1, 0, 2], [0, 2, 1]]), np.array([[1, 2, 3], [4, 5, 6]], np.float32))),
+        Case(((1, 5), np.array([[1, 1]]), np.array([[1, 2]], np.float32)), {"axis": -1, "reduction": "add"}),
     ],
 )
 def scatter_elements(x: np.ndarray, at: np.ndarray, updates: np.ndarray, *, axis: int, reduction: str) -> np.ndarray:
     """y[at[i, j, …], j, …] = updates[i, j, …] for axis 0, replacing or combined by `reduction`."""
     y, axis = np.array(x), axis % x.ndim
     (column,) = _columns(at[..., None], [x.shape[axis]])
-    grid = list(np.indices(at.shape, sparse=True))
+    grid: list[np.ndarray] = list(np.indices(at.shape, sparse=True))
     grid[axis] = column
     _place(y, tuple(grid), updates, reduction)
     return y

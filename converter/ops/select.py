@@ -19,8 +19,7 @@ from ._support.types import broadcast, fail, joint_dtype
 
 
 def infer_where(node: Node) -> Inferred:
-    c, a, b = node.inputs[0], node.inputs[1], node.inputs[2]
-    assert c is not None and a is not None and b is not None
+    c, a, b = node.required(0), node.required(1), node.required(2)
     if c.dtype != np.bool_:
         fail(node, f"the condition must be bool, not {c.dtype}")
     return [(joint_dtype(node, a, b), broadcast(node, c.shape, a.shape, b.shape))]
@@ -31,16 +30,15 @@ def _where_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     if not all(per_tensor(t) for t in (node.inputs[1], node.inputs[2], y)):
         return None
     made = []
-    assert y.quant is not None
-    low, high = code_range(min(y.quant.bits, 8), unsigned=y.dtype.kind == "u")
+    low, high = code_range(min(y.qparams.bits, 8), unsigned=y.dtype.kind == "u")
     for t, a in zip(node.inputs[1:], arrays[1:]):
-        assert t is not None and t.quant is not None
-        if t.quant == y.quant and t.dtype == y.dtype:
+        assert t is not None
+        if t.qparams == y.qparams and t.dtype == y.dtype:
             made.append(a)
             continue
-        acc = np.asarray(a.astype(np.int32) - t.quant.zero_point[0])
-        ratio = t.quant.scale / y.quant.scale
-        made.append(requantize_rne_f32(acc, ratio, int(y.quant.zero_point[0]), low, high, y.dtype))
+        acc = np.asarray(a.astype(np.int32) - t.qparams.zero_point[0])
+        ratio = t.qparams.scale / y.qparams.scale
+        made.append(requantize_rne_f32(acc, ratio, int(y.qparams.zero_point[0]), low, high, y.dtype))
     return np.where(arrays[0], *made)
 
 
@@ -95,7 +93,7 @@ def write_ms_where(w: Writing, node: Node) -> None:
     y, given = node.outputs[0], list(node.inputs)
     for k, t in enumerate(given):
         assert t is not None
-        if t.shape == y.shape or (k > 0 and t.shape == () and node.inputs[0].shape == y.shape):  # pyright: ignore
+        if t.shape == y.shape or (k > 0 and t.shape == () and node.required(0).shape == y.shape):
             continue
         if y.shape is None or None in y.shape:
             shapes = ", ".join(str(t.shape) for t in node.inputs if t is not None)

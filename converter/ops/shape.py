@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ..ir import Node, Tensor
-from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.op import Case, Inferred, Quant, evaluate, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.params import emit_cast
@@ -15,8 +16,7 @@ from ._support.types import dtype_from, dtype_number
 
 
 def infer_shape(node: Node) -> Inferred:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     dtype = np.dtype(node.attrs["dtype"])
     if x.shape is None:
         return [(dtype, (None,))]
@@ -24,8 +24,7 @@ def infer_shape(node: Node) -> Inferred:
 
 
 def _known_shape(node: Node) -> tuple[np.ndarray, ...] | None:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     if x.shape is None:
         return None
     part = x.shape[slice(node.attrs["start"], node.attrs["end"])]
@@ -38,7 +37,7 @@ def _known_shape(node: Node) -> tuple[np.ndarray, ...] | None:
     infer=infer_shape,
     quant=Quant(int8=False),
     known_value=_known_shape,
-    integer=lambda node, arrays: shape(arrays[0], **node.attrs),
+    integer=evaluate,
     cases=[Case(((2, 3, 4),)), Case(((2, 3, 4),), {"dtype": "int32", "start": 1, "end": -1})],
 )
 def shape(x: np.ndarray, *, dtype: str, start: int, end: int | None) -> np.ndarray:
@@ -98,11 +97,10 @@ def write_onnx_shape(w: Writing, node: Node) -> None:
 
 
 def _known_size(node: Node) -> tuple[np.ndarray, ...] | None:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     if x.shape is None or None in x.shape:
         return None
-    return (np.asarray(np.prod(x.shape, dtype=np.int64), node.attrs["dtype"]),)
+    return (np.asarray(math.prod(x.static_shape), node.attrs["dtype"]),)
 
 
 def _infer_scalar(node: Node) -> Inferred:
@@ -115,7 +113,7 @@ def _infer_scalar(node: Node) -> Inferred:
     infer=_infer_scalar,
     quant=Quant(int8=False),
     known_value=_known_size,
-    integer=lambda node, arrays: size(arrays[0], **node.attrs),
+    integer=evaluate,
     cases=[Case(((2, 3, 4),))],
 )
 def size(x: np.ndarray, *, dtype: str) -> np.ndarray:
@@ -124,8 +122,7 @@ def size(x: np.ndarray, *, dtype: str) -> np.ndarray:
 
 
 def _known_rank(node: Node) -> tuple[np.ndarray, ...] | None:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     return None if x.shape is None else (np.asarray(len(x.shape), node.attrs["dtype"]),)
 
 
@@ -135,7 +132,7 @@ def _known_rank(node: Node) -> tuple[np.ndarray, ...] | None:
     infer=_infer_scalar,
     quant=Quant(int8=False),
     known_value=_known_rank,
-    integer=lambda node, arrays: rank(arrays[0], **node.attrs),
+    integer=evaluate,
     cases=[Case(((2, 3, 4),))],
 )
 def rank(x: np.ndarray, *, dtype: str) -> np.ndarray:

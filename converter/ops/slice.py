@@ -38,8 +38,7 @@ def _range(n: int, begin: int, end: int, step: int) -> tuple[int, int]:
 
 
 def infer_slice(node: Node) -> Inferred:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     dtype = value_dtype(x)
     counts = {length(node, node.input(i), what) for i, what in enumerate(("begin", "end", "axes", "step"), 1)
               if node.input(i) is not None}  # fmt: skip
@@ -52,7 +51,7 @@ def infer_slice(node: Node) -> Inferred:
     if (node.input(3) is not None and axes is None) or (node.input(3) is None and None in counts):
         return [(dtype, (None,) * rank)]
     if axes is None:
-        axes = list(range(counts.pop() or 0))  # pyright: ignore[reportArgumentType]
+        axes = list(range(counts.pop() or 0))
     where = [normal_axis(node, a, rank) for a in axes]
     if len(set(where)) != len(where):
         fail(node, f"axes {axes} name one twice")
@@ -60,15 +59,11 @@ def infer_slice(node: Node) -> Inferred:
         fail(node, "a step is 0")
     out = list(x.shape)
     begin, end = const_ints(node.inputs[1]), const_ints(node.inputs[2])
-    known = begin is not None and end is not None and (step is not None or node.input(4) is None)
+    if begin is None or end is None or (step is None and node.input(4) is not None):
+        return [(dtype, tuple(None if i in where else n for i, n in enumerate(x.shape)))]
     for i, axis in enumerate(where):
-        n = x.shape[axis]
-        if not known:
-            out[axis] = None
-        elif n is None:
-            out[axis] = _open(begin[i], end[i], step[i] if step else 1)  # pyright: ignore[reportOptionalSubscript]
-        else:
-            out[axis] = _range(n, begin[i], end[i], step[i] if step else 1)[1]  # pyright: ignore
+        n, stride = x.shape[axis], step[i] if step else 1
+        out[axis] = _open(begin[i], end[i], stride) if n is None else _range(n, begin[i], end[i], stride)[1]
     return [(dtype, tuple(out))]
 
 
@@ -162,7 +157,7 @@ def _begin_size(r: Reading, x: Tensor, begin: Tensor, size: Tensor, axes: list[i
         ):
             r.refuse(f"begin {begins} and size {sizes} do not fit {x.shape}")
         for a, b, s in zip(axes, begins, sizes):
-            n = x.shape[a]  # pyright: ignore[reportOptionalSubscript]
+            n = x.known_shape[a]
             if n is not None and b + max(s, 0) > n:
                 r.refuse(f"begin {begins} and size {sizes} reach outside {x.shape}")
         ends = [_INT64_MAX if s == -1 else b + s for b, s in zip(begins, sizes)]
@@ -200,18 +195,16 @@ def _strided(r: Reading, x: Tensor, params: list[Tensor]) -> Tensor:
         r.refuse("the number of its bounds is not known")
     if mask["ellipsis"].bit_count() > 1:
         r.refuse(f"ellipsis_mask {mask['ellipsis']} holds more than one ellipsis")
-    known = [const_ints(t) for t in params]
+    begin, end, step = (const_ints(t) for t in params)
     bits = [{k: bool(m >> i & 1) for k, m in mask.items()} for i in range(count)]
     used = sum(not b["new_axis"] and not b["ellipsis"] for b in bits)
     if used > rank:
         r.refuse(f"{count} bounds for a tensor of rank {rank}")
-    if any(k is None for k in known):
-        shrunk = [known[2][i] for i, b in enumerate(bits) if b["shrink_axis"]] if known[2] is not None else []
-        plain = known[2] is not None and 0 not in known[2] and not any(s != 1 for s in shrunk)
-        if mask["ellipsis"] or mask["new_axis"] or not plain:
+    if begin is None or end is None or step is None:
+        plain = step is not None and 0 not in step and all(s == 1 for s, b in zip(step, bits) if b["shrink_axis"])
+        if mask["ellipsis"] or mask["new_axis"] or step is None or not plain:
             return r.emit("StridedSliceAtRunTime", x, *params, **{f"{k}_mask": m for k, m in mask.items()})
-        return _run_time_strided(r, x, params, known[2], bits)
-    begin, end, step = known
+        return _run_time_strided(r, x, params, step, bits)
     at, axis, made, squeezed, expanded = [], 0, 0, [], []
     for i, b in enumerate(bits):
         if b["ellipsis"]:
@@ -222,19 +215,19 @@ def _strided(r: Reading, x: Tensor, params: list[Tensor]) -> Tensor:
             made += 1
         elif b["shrink_axis"]:
             # LiteRT, unlike TensorFlow, takes the first entry when the begin of a shrunk axis is masked.
-            n, first = x.shape[axis], 0 if b["begin"] else begin[i]  # pyright: ignore
+            n, first = x.known_shape[axis], 0 if b["begin"] else begin[i]
             if n is not None and not -n <= first < n:
                 r.refuse(f"index {first} is outside axis {axis} of {x.shape}")
             at.append((axis, first, first + 1 if first != -1 else _INT64_MAX, 1))
             squeezed.append(axis)
             axis += 1
         else:
-            s = step[i]  # pyright: ignore
+            s = step[i]
             if s == 0:
                 r.refuse("a stride is 0")
-            low = (0 if s > 0 else _INT64_MAX) if b["begin"] else begin[i]  # pyright: ignore
-            high = (_INT64_MAX if s > 0 else -_INT64_MAX) if b["end"] else end[i]  # pyright: ignore
-            n = x.shape[axis]  # pyright: ignore[reportOptionalSubscript]
+            low = (0 if s > 0 else _INT64_MAX) if b["begin"] else begin[i]
+            high = (_INT64_MAX if s > 0 else -_INT64_MAX) if b["end"] else end[i]
+            n = x.known_shape[axis]
             if s < 0 and low < -1 and (n is None or low < -n):
                 if n is None:
                     r.refuse(
@@ -304,8 +297,7 @@ def write_ms_slice(w: Writing, node: Node) -> None:
 
 def _params(w: Writing, node: Node) -> list[Tensor]:
     """begin, end, axes and step, the absent ones written out."""
-    begin, end = node.inputs[1], node.inputs[2]
-    assert begin is not None and end is not None
+    begin, end = node.required(1), node.required(2)
     axes, step = node.input(3), node.input(4)
     if axes is None or step is None:
         count = next((t.shape[0] for t in (begin, end, axes, step) if t is not None and t.shape), None)
@@ -319,16 +311,14 @@ def _params(w: Writing, node: Node) -> list[Tensor]:
 @writes("tflite", "Slice")
 def write_tflite_slice(w: Writing, node: Node) -> None:
     """STRIDED_SLICE with all axes; the untouched ones are open on both sides."""
-    x = node.inputs[0]
-    assert x is not None
-    params = [const_ints(t) for t in _params(w, node)]
-    if x.shape is None or any(p is None for p in params):
+    x = node.required(0)
+    begin, end, axes, step = (const_ints(t) for t in _params(w, node))
+    if x.shape is None or begin is None or end is None or axes is None or step is None:
         w.refuse(node, "its bounds are computed at run time")
-    begin, end, axes, step = params
     rank = len(x.shape)
     low, high, steps = [0] * rank, [0] * rank, [1] * rank
     closed = (1 << rank) - 1
-    for a, b, e, s in zip(axes, begin, end, step):  # pyright: ignore
+    for a, b, e, s in zip(axes, begin, end, step):
         a, n = a % rank, x.shape[a % rank]
         if n is not None:
             b, count = _range(n, b, e, s)

@@ -23,8 +23,7 @@ SOFTMAX_ONE = 1 << 24
 
 
 def _infer(node: Node) -> Inferred:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     need(node, x, "f", "the input")
     if x.shape is not None:
         if not x.shape:
@@ -35,9 +34,8 @@ def _infer(node: Node) -> Inferred:
 
 def exp_table(node: Node) -> np.ndarray:
     """int64[256]: rne(2^24 · exp(-d · sx · beta)) for the distance d of a code from its row's largest one."""
-    x = node.inputs[0]
-    assert x is not None and x.quant is not None
-    step = float(x.quant.scale[0]) * node.attrs["beta"]
+    x = node.required(0)
+    step = float(x.qparams.scale[0]) * node.attrs["beta"]
     return np.array([round(SOFTMAX_ONE * math.exp(-d * step)) for d in range(256)], np.int64)
 
 
@@ -46,14 +44,13 @@ def _softmax_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     y = node.outputs[0]
     if not (per_tensor(node.inputs[0]) and per_tensor(y)) or node.attrs["beta"] < 0:
         return None
-    assert y.quant is not None
     q, axis = arrays[0].astype(np.int64), node.attrs["axis"]
     if q.size == 0:
         return np.zeros(q.shape, y.dtype)
     e = exp_table(node)[q.max(axis, keepdims=True) - q]
-    factor = (1.0 / (e.sum(axis, keepdims=True).astype(np.float64) * y.quant.scale[0])).astype(np.float32)
-    qmin, qmax = code_range(min(y.quant.bits, 8), unsigned=y.dtype.kind == "u")
-    return np.clip(np.rint(e.astype(np.float32) * factor) + y.quant.zero_point[0], qmin, qmax).astype(y.dtype)
+    factor = (1.0 / (e.sum(axis, keepdims=True).astype(np.float64) * y.qparams.scale[0])).astype(np.float32)
+    qmin, qmax = code_range(min(y.qparams.bits, 8), unsigned=y.dtype.kind == "u")
+    return np.clip(np.rint(e.astype(np.float32) * factor) + y.qparams.zero_point[0], qmin, qmax).astype(y.dtype)
 
 
 @op(
@@ -124,8 +121,7 @@ def _flat(name: str) -> Callable[[Reading], Tensor]:
         if not -rank <= axis < rank:
             r.refuse(f"axis {axis} is not an axis of a rank {rank} tensor")
         axis %= rank
-        assert x.shape is not None
-        if known_size(x.shape[axis + 1 :]) == 1:
+        if known_size(x.known_shape[axis + 1 :]) == 1:
             return r.emit(name, x, axis=axis)
         return r.emit("Reshape", r.emit(name, flattened(r, x, axis), axis=1), r.emit("Shape", x))
 
@@ -174,8 +170,7 @@ def write_ms_log_softmax(w: Writing, node: Node) -> None:
 @writes("tflite", "Softmax", "LogSoftmax")
 def write_tflite_softmax(w: Writing, node: Node) -> None:
     """Only along the last axis there; another is transposed to it and back."""
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
+    x, y = node.required(0), node.outputs[0]
     name, fields = ("SOFTMAX", {"beta": node.attrs["beta"]}) if node.op == "Softmax" else ("LOG_SOFTMAX", {})
     if x.shape is None:
         if node.attrs["axis"] != -1:
@@ -198,8 +193,7 @@ def write_tflite_softmax(w: Writing, node: Node) -> None:
 
 @writes("onnx", "Softmax", "LogSoftmax", "Hardmax")
 def write_onnx_softmax(w: Writing, node: Node) -> None:
-    x, beta = node.inputs[0], node.attrs.get("beta", 1.0)
-    assert x is not None
+    x, beta = node.required(0), node.attrs.get("beta", 1.0)
     if beta != 1.0:
         scaled = w.between(x, name=f"{node.name}/scaled")
         scaled.quant = None

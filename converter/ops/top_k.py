@@ -17,8 +17,7 @@ from ._support.types import const_ints, fail, is_codes, length, need, normal_axi
 
 
 def infer_top_k(node: Node) -> Inferred:
-    x, k = node.inputs[0], node.inputs[1]
-    assert x is not None and k is not None
+    x, k = node.required(0), node.required(1)
     need(node, x, "iuf", "the input")
     if length(node, k, "k") not in (None, 1):
         fail(node, f"k must be one number, not of shape {k.shape}")
@@ -35,9 +34,8 @@ def infer_top_k(node: Node) -> Inferred:
 
 
 def _top_k_codes(node: Node, arrays: Sequence[Any]) -> tuple[np.ndarray, np.ndarray] | None:
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
-    if not is_codes(x) or x.quant != y.quant or x.dtype != y.dtype or x.quant.axis is not None:  # pyright: ignore
+    x, y = node.required(0), node.outputs[0]
+    if not is_codes(x) or x.quant != y.quant or x.dtype != y.dtype or x.qparams.axis is not None:
         return None
     return top_k(*arrays, **node.attrs)
 
@@ -106,8 +104,7 @@ def _int32_indices(w: Writing, node: Node, index: int) -> tuple[list[Tensor], Te
 @writes("tflite", "TopK")
 @writes("ms", "TopK")
 def write_top_k(w: Writing, node: Node) -> None:
-    x, k = node.inputs[0], node.inputs[1]
-    assert x is not None and k is not None
+    x, k = node.required(0), node.required(1)
     if not node.attrs["largest"]:
         w.refuse(node, "it takes the smallest values")
     rank = x.rank
@@ -130,8 +127,7 @@ def write_top_k(w: Writing, node: Node) -> None:
 
 @writes("onnx", "TopK")
 def write_onnx_top_k(w: Writing, node: Node) -> None:
-    k, outs = node.inputs[1], list(node.outputs)
-    assert k is not None
+    k, outs = node.required(1), list(node.outputs)
     if outs[1].dtype != np.int64:
         outs[1] = w.between(outs[1], name=f"{outs[1].name}/int64")
         outs[1].dtype = np.dtype(np.int64)

@@ -19,8 +19,7 @@ _NO_INT8 = Quant(int8=False)
 
 
 def _same(node: Node) -> Inferred:
-    x, at = node.inputs[0], node.input(1)
-    assert x is not None
+    x, at = node.required(0), node.input(1)
     need(node, x, "iuf", "the input")
     if length(node, at, "the axis") not in (None, 1):
         fail(node, "one axis is needed")
@@ -56,10 +55,9 @@ def read_cum_prod(r: Reading) -> Tensor:
 
 def _sizes_of_dft(node: Node) -> tuple[int, int | None, int | None, bool, bool]:
     """(axis, length of the transform, size of the axis in the result, inverse, onesided)."""
-    a, x, given, at = node.attrs, node.inputs[0], node.input(1), node.input(2)
-    assert x is not None and x.shape is not None
-    axis = normal_axis(node, a["axis"] if at is None else (const_ints(at) or [-2])[0], len(x.shape))
-    size, back = x.shape[axis], a["inverse"] and a["onesided"]
+    a, x, given, at = node.attrs, node.required(0), node.input(1), node.input(2)
+    axis = normal_axis(node, a["axis"] if at is None else (const_ints(at) or [-2])[0], x.known_rank)
+    size, back = x.known_shape[axis], a["inverse"] and a["onesided"]
     count = None if given is None else (const_ints(given) or [None])[0]
     if count is None and given is None and size is not None:
         count = 2 * (size - 1) if back else size
@@ -68,8 +66,7 @@ def _sizes_of_dft(node: Node) -> tuple[int, int | None, int | None, bool, bool]:
 
 
 def _infer_dft(node: Node) -> Inferred:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     need(node, x, "f", "the input")
     if x.shape is None:
         return [(value_dtype(x), None)]
@@ -116,8 +113,7 @@ def dft(
     axis = (axis if at is None else int(np.reshape(at, -1)[0])) % x.ndim
     length = None if count is None else int(np.reshape(count, -1)[0])
     if onesided and inverse:
-        count = 2 * (x.shape[axis] - 1) if length is None else length
-        return np.fft.irfft(z, count, axis)[..., None].astype(x.dtype)
+        return np.fft.irfft(z, 2 * (x.shape[axis] - 1) if length is None else length, axis)[..., None].astype(x.dtype)
     if onesided:
         y = np.fft.rfft(z, length, axis)
     else:
@@ -145,8 +141,7 @@ def write_dft(w: Writing, node: Node) -> None:
 
 
 def _infer_col2im(node: Node) -> Inferred:
-    x, a = node.inputs[0], dict(node.attrs)
-    assert x is not None
+    x, a = node.required(0), dict(node.attrs)
     a["image"], a["block"] = const_ints(node.inputs[1]), const_ints(node.inputs[2])
     rank = len(a["stride"])
     if a["image"] is None or a["block"] is None:
@@ -203,17 +198,17 @@ def col2im(
     pad: Sequence[int],
 ) -> np.ndarray:
     """x [N, C · Πblock, columns] → [N, C, *image]: blocks laid on the image, overlaps added; pads in pairs."""
-    image, block = [int(n) for n in image], [int(n) for n in block]  # pyright: ignore[reportAssignmentType]
-    steps = _steps({"image": image, "block": block, "stride": stride, "dilation": dilation, "pad": pad})
-    full = [n + pad[2 * i] + pad[2 * i + 1] for i, n in enumerate(image)]
-    parts = x.reshape(x.shape[0], -1, *block, *steps)
+    sizes, kernel = [int(n) for n in image], [int(n) for n in block]
+    steps = _steps({"image": sizes, "block": kernel, "stride": stride, "dilation": dilation, "pad": pad})
+    full = [n + pad[2 * i] + pad[2 * i + 1] for i, n in enumerate(sizes)]
+    parts = x.reshape(x.shape[0], -1, *kernel, *steps)
     y = np.zeros((x.shape[0], parts.shape[1], *full), x.dtype)
-    for at in np.ndindex(*block):
+    for at in np.ndindex(*kernel):
         where = tuple(
             slice(k * d, k * d + s * (n - 1) + 1, s) for k, d, s, n in zip(at, dilation, stride, steps, strict=True)
         )
         y[(slice(None), slice(None), *where)] += parts[(slice(None), slice(None), *at)]
-    return y[(slice(None), slice(None), *(slice(pad[2 * i], pad[2 * i] + n) for i, n in enumerate(image)))]
+    return y[(slice(None), slice(None), *(slice(pad[2 * i], pad[2 * i] + n) for i, n in enumerate(sizes)))]
 
 
 @reads("onnx", "Col2Im")
@@ -242,8 +237,7 @@ def write_col2im(w: Writing, node: Node) -> None:
 
 
 def _infer_det(node: Node) -> Inferred:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     need(node, x, "f", "the input")
     if x.shape is not None and (len(x.shape) < 2 or (None not in x.shape[-2:] and x.shape[-1] != x.shape[-2])):
         fail(node, f"an input of shape {x.shape}; square matrices are needed")
@@ -272,13 +266,12 @@ def write_det(w: Writing, node: Node) -> None:
 
 
 def _infer_tensor_scatter(node: Node) -> Inferred:
-    x, update, at = node.inputs[0], node.inputs[1], node.input(2)
-    assert x is not None and update is not None
+    x, update, at = node.required(0), node.required(1), node.input(2)
     if x.shape is None or update.shape is None or len(x.shape) != len(update.shape):
         fail(node, f"a cache of shape {x.shape} and an update of shape {update.shape}")
     axis = normal_axis(node, node.attrs["axis"], len(x.shape))
     for i, (n, m) in enumerate(zip(x.shape, update.shape)):
-        if None not in (n, m) and (m > n if i == axis else m != n):  # pyright: ignore[reportOptionalOperand]
+        if n is not None and m is not None and (m > n if i == axis else m != n):
             fail(node, f"an update of shape {update.shape} does not fit {x.shape} along axis {axis}")
     if axis == 0 or x.dtype != update.dtype:
         fail(node, f"axis {axis}, types {x.dtype} and {update.dtype}")

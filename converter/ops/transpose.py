@@ -18,8 +18,7 @@ from ._support.windowed import write_reshape
 
 
 def infer_transpose(node: Node) -> Inferred:
-    x, perm = node.inputs[0], node.attrs["perm"]
-    assert x is not None
+    x, perm = node.required(0), node.attrs["perm"]
     if sorted(perm) != list(range(len(perm))):
         fail(node, f"perm {perm} is not an order of {len(perm)} axes")
     if x.shape is not None and len(x.shape) != len(perm):
@@ -83,7 +82,7 @@ def write_ms_transpose(w: Writing, node: Node) -> None:
     """There, [0, 2, 1] turns the format that a 1-D window behind it has as its 2-D one, and [0, 1, 3, 2] does not."""
     x, y, perm = node.inputs[0], node.outputs[0], list(node.attrs["perm"])
     if perm == [0, 2, 1] and x is not None and x.shape and y.shape and x.shape.count(None) <= 1 and _has_lines(w):
-        high, turned = (w.between(t, (t.shape[0], 1, *t.shape[1:]), f"{t.name}/2d") for t in (x, y))  # pyright: ignore
+        high, turned = (w.between(t, (t.known_shape[0], 1, *t.known_shape[1:]), f"{t.name}/2d") for t in (x, y))
         write_reshape(w, node, x, high)
         w.node("Transpose", node, [high, w.constant([0, 1, 3, 2], np.int32, f"{node.name}/perm")], [turned])
         write_reshape(w, node, turned, y)
@@ -108,8 +107,7 @@ def write_onnx_transpose(w: Writing, node: Node) -> None:
 
 
 def infer_reverse(node: Node) -> Inferred:
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     if x.shape is not None:
         normal_axes(node, node.attrs["axes"], len(x.shape))
     return [(value_dtype(x), x.shape)]

@@ -14,8 +14,7 @@ from ._support.types import dtype_from, fail, length, value_dtype
 
 
 def infer_trilu(node: Node) -> Inferred:
-    x, k = node.inputs[0], node.input(1)
-    assert x is not None
+    x, k = node.required(0), node.input(1)
     if length(node, k, "k") not in (None, 1):
         fail(node, "k must be one number")
     if x.shape is not None and len(x.shape) < 2:
@@ -78,8 +77,9 @@ def read_onnx_eye_like(r: Reading) -> Tensor:
     x = r.input(0)
     if x.shape is None or None in x.shape or len(x.shape) != 2:
         r.refuse(f"it needs a matrix of a known shape, not {x.shape}", hint=Setting("input_shape"))
-    if x.shape[0] * x.shape[1] > _MOST_ENTRIES:  # pyright: ignore[reportOptionalOperand]
+    rows, columns = x.static_shape
+    if rows * columns > _MOST_ENTRIES:
         r.refuse(f"a matrix of {x.shape} is too large to be stored")
     number = r.attr("dtype", None)
     dtype = value_dtype(x) if number is None else dtype_from("onnx", number, r)
-    return r.constant(np.eye(*x.shape, r.attr("k", 0), dtype=dtype))
+    return r.constant(np.eye(rows, columns, r.attr("k", 0), dtype=dtype))

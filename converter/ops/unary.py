@@ -47,8 +47,7 @@ def declare(row: Unary, kernel: str | None = None) -> None:
     """Declares the row with its reference, integer table and cases."""
 
     def infer(node: Node) -> Inferred:
-        x = node.inputs[0]
-        assert x is not None
+        x = node.required(0)
         need(node, x, row.kinds, "the input")
         return [(np.dtype(row.dtype) if row.dtype else value_dtype(x), x.shape)]
 
@@ -130,7 +129,7 @@ def _log(x: float) -> float:
 
 _POSITIVE, _UNIT = (0.1, 4.0), (-0.9, 0.9)
 _ROWS = [
-    Unary("Abs", np.abs, abs, "iuf", "ABS", "Abs", "Abs"),
+    Unary("Abs", np.abs, math.fabs, "iuf", "ABS", "Abs", "Abs"),
     Unary("Neg", np.negative, lambda x: -x, "if", "NEG", "Neg", "Neg"),
     Unary("Exp", np.exp, math.exp, "f", "EXP", "Exp", ""),
     Unary("Log", np.log, _log, "f", "LOG", "Log", "Log", span=_POSITIVE),
@@ -228,11 +227,11 @@ def _composed(steps: Sequence[tuple[str, str]]) -> Callable[[Writing, Node], Non
     """Several ONNX operators in a row; "xx" of a step gives it its input twice."""
 
     def write(w: Writing, node: Node) -> None:
-        x = node.inputs[0]
+        x = node.required(0)
         for i, (name, form) in enumerate(steps):
             y = node.outputs[0] if i == len(steps) - 1 else w.between(node.outputs[0], name=f"{node.name}/{name}")
             if i < len(steps) - 1:
-                y.quant, y.dtype = None, x.dtype  # pyright: ignore
+                y.quant, y.dtype = None, x.dtype
             w.node(name, node, [x, x] if form == "xx" else [x], [y])
             x = y
 
@@ -241,8 +240,7 @@ def _composed(steps: Sequence[tuple[str, str]]) -> Callable[[Writing, Node], Non
 
 @writes("onnx", "Log1p")
 def write_onnx_log1p(w: Writing, node: Node) -> None:
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
+    x, y = node.required(0), node.outputs[0]
     more = w.between(y, name=f"{node.name}/more")
     w.node("Add", node, [x, w.constant(1, y.dtype, f"{node.name}/one")], [more])
     w.node("Log", node, [more])

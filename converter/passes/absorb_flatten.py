@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -44,8 +45,7 @@ def absorb_flatten(graph: Graph) -> Iterator[Record]:
 
 def _find(edit: Edit, layer: Node) -> tuple[Node, Node] | None:
     """(Transpose, the node that flattens what it gives); the layer itself when it takes rows of any shape."""
-    x, reader = layer.inputs[0], layer
-    assert x is not None
+    x, reader = layer.required(0), layer
     flatten = layer
     if layer.attrs["keep_dims"]:
         while True:
@@ -69,14 +69,13 @@ def _find(edit: Edit, layer: Node) -> tuple[Node, Node] | None:
     if transpose.attrs["perm"][0] != 0 or x.shape is None or None in x.shape[1:]:
         return None
     w = layer.inputs[1]
-    if w is None or w.shape is None or int(np.prod(x.shape[1:], dtype=np.int64)) != w.shape[1]:  # pyright: ignore
+    if w is None or w.shape is None or math.prod(x.sizes(1)) != w.shape[1]:
         return None
     return transpose, flatten
 
 
 def _reason(edit: Edit, layer: Node) -> str:
-    w = layer.inputs[1]
-    assert w is not None
+    w = layer.required(1)
     if w.data is None:
         return f"the weight of {layer.name!r} is not a constant"
     if w.quant is not None and w.quant.axis not in (None, 0):
@@ -87,10 +86,9 @@ def _reason(edit: Edit, layer: Node) -> str:
 
 
 def _apply(edit: Edit, transpose: Node, flatten: Node, layer: Node) -> None:
-    x, y, w = transpose.inputs[0], transpose.outputs[0], layer.inputs[1]
-    assert x is not None and y.shape is not None and w is not None and w.data is not None
-    rows = w.data.reshape(w.data.shape[0], *(int(n) for n in y.shape[1:] if n is not None))
-    columns = rows.transpose(inverse(transpose.attrs["perm"])).reshape(w.data.shape)
+    x, y, w = transpose.required(0), transpose.outputs[0], layer.required(1)
+    rows = w.value.reshape(w.value.shape[0], *(int(n) for n in y.known_shape[1:] if n is not None))
+    columns = rows.transpose(inverse(transpose.attrs["perm"])).reshape(w.value.shape)
     weight = edit.constant(columns, w.name, w.quant)
     if flatten.op == "Squeeze":
         # Which axes have size 1 is another question before the Transpose.

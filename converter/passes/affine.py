@@ -95,8 +95,7 @@ def linear_producer(edit: Edit, affine: Affine) -> tuple[Node, str] | None:
     channels = out_channels(layer)
     if channels != len(affine.scale) or not is_float_node(layer):
         return None
-    w, b = layer.inputs[1], layer.input(2)
-    assert w is not None
+    w, b = layer.required(1), layer.input(2)
     if layer.op == "MatMul" and not w.is_const and not affine.only_offset:
         return None
     if layer.attrs.get("act", "none") != "none":
@@ -127,16 +126,14 @@ def _weight_reason(edit: Edit, layer: Node, w: Tensor) -> str:
 
 def fold_into(edit: Edit, layer: Node, node: Node, affine: Affine) -> str:
     """Makes `layer` compute `node`'s output; returns the reason when the numbers forbid it."""
-    w, b = layer.inputs[1], layer.input(2)
-    assert w is not None
+    w, b = layer.required(1), layer.input(2)
     bias = np.zeros(len(affine.scale)) if b is None or b.data is None else b.data.astype(np.float64)
     dtype = layer.outputs[0].dtype
     with np.errstate(over="ignore", invalid="ignore"):
         new_bias = (bias * affine.scale + affine.offset).astype(dtype)
         scaled = None
         if not affine.only_offset:
-            assert w.data is not None
-            scaled = weight_scaled(layer, w.data.astype(np.float64), affine.scale).astype(w.data.dtype)
+            scaled = weight_scaled(layer, w.value.astype(np.float64), affine.scale).astype(w.value.dtype)
     if not np.isfinite(new_bias).all() or (scaled is not None and not np.isfinite(scaled).all()):
         return "the folded weight or bias would not be finite"
     weight = w if scaled is None else edit.constant(scaled, w.name)

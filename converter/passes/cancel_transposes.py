@@ -101,8 +101,7 @@ class _Mover:
 
     def _merge(self, node: Node) -> str:
         """Joins a Transpose with the one before it, or with its equal beside it."""
-        x = node.inputs[0]
-        assert x is not None
+        x = node.required(0)
         done = ""
         source = self._transpose(x)
         if source is not None and source.inputs[0] is not None:
@@ -168,7 +167,7 @@ class _Mover:
         source = self._transpose(tensor)
         if source is not None and len(tensor.shape) == rank:
             joint = composed(source.attrs["perm"], perm)
-            if keeps_memory(joint, source.inputs[0].shape):  # pyright: ignore[reportOptionalMemberAccess]
+            if keeps_memory(joint, source.required(0).shape):
                 return 0
         if len(tensor.shape) == rank and any(_is_transpose(r, perm) for r in self.edit.readers(tensor)):
             return 0
@@ -239,11 +238,10 @@ class _Mover:
 
     def _constant(self, tensor: Tensor, full: Shape, perm: Perm) -> Tensor:
         """A constant, broadcast to the shape `full`, in another order of axes: a view of the same data."""
-        assert tensor.data is not None and tensor.shape is not None
-        missing, quant = len(full) - len(tensor.shape), tensor.quant
+        missing, quant = len(full) - tensor.known_rank, tensor.quant
         if quant is not None and quant.axis is not None:
-            quant = dataclasses.replace(quant, axis=quant.axis % len(tensor.shape) + missing)
-        data = tensor.data.reshape((1,) * missing + tensor.data.shape).transpose(perm)
+            quant = dataclasses.replace(quant, axis=quant.axis % tensor.known_rank + missing)
+        data = tensor.value.reshape((1,) * missing + tensor.value.shape).transpose(perm)
         quant = permuted_quant(quant, perm)
         if missing and quant is None:
             while data.ndim > 1 and data.shape[0] == 1:
@@ -264,8 +262,7 @@ class _Mover:
         for node in reversed(list(self.edit.nodes())):
             if node.op != "Transpose":
                 continue
-            x, perm = node.inputs[0], tuple(node.attrs["perm"])
-            assert x is not None
+            x, perm = node.required(0), tuple(node.attrs["perm"])
             readers = self.edit.readers(x)
             if (
                 self.edit.is_output(x)
@@ -307,8 +304,8 @@ class _Mover:
         price = self._price(x, perm, len(perm))
         if price == 0 or x.shape is None or len(x.shape) != len(perm) or self.edit.is_output(x):
             return price
-        known = dict(region)
-        if known.get(self.edit.producer(x)) == perm:  # pyright: ignore[reportArgumentType]
+        known, source = dict(region), self.edit.producer(x)
+        if source is not None and known.get(source) == perm:
             return 0
         if self._transpose(x) is not None:
             return 0 if self.edit.readers(x) == [reader] else price  # The two Transposes become one.

@@ -20,8 +20,7 @@ def drop_assertions(graph: Graph) -> Iterator[Record]:
     for node in edit.nodes():
         if node.op != "Assert":
             continue
-        x, y = node.inputs[0], node.outputs[0]
-        assert x is not None
+        x, y = node.required(0), node.outputs[0]
         origin = node.origin or (node.name,)
         edit.emit("Identity", [x], at=node, name=node.name, outputs=[y], origin=origin)
         edit.drop(node)

@@ -169,8 +169,7 @@ class Edit:
 
         A graph output keeps its tensor: then the input's producer makes it.
         """
-        x, y = node.inputs[0], node.outputs[0]
-        assert x is not None
+        x, y = node.required(0), node.outputs[0]
         return self.alias(y, x) and self.drop(node)
 
     def alias(self, old: Tensor, new: Tensor) -> bool:

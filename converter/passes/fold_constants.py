@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -130,14 +131,13 @@ def _is_weight_like(x: Tensor) -> bool:
 
 def _axis_after_reshape(x: Tensor, y: Tensor) -> int | None:
     """Where the channel axis of x is in y; None when it was split or merged."""
-    q = x.quant
-    assert q is not None and x.shape is not None and y.shape is not None
-    if q.axis is None:
+    axis = x.qparams.axis
+    if axis is None:
         return None
-    before = int(np.prod(x.shape[: q.axis], dtype=np.int64))  # pyright: ignore
+    before = math.prod(x.sizes(0, axis))
     lead = 1
-    for k, n in enumerate(y.shape):
-        if lead == before and n == x.shape[q.axis]:
+    for k, n in enumerate(y.known_shape):
+        if lead == before and n == x.known_shape[axis]:
             return k
         lead *= int(n or 1)
     return None

@@ -32,8 +32,7 @@ def fuse_activation(graph: Graph) -> Iterator[Record]:
         source = edit.producer(node.inputs[0]) if bounds is not None else None
         if bounds is None or source is None or source.op not in _TAKE or "act" not in row(source.op).attrs:
             continue
-        x = node.inputs[0]
-        assert x is not None
+        x = node.required(0)
         if not is_float_node(node) or not all(t.quant is None and t.dtype.kind == "f" for t in source.outputs):
             continue
         act = _act(source.attrs["act"], bounds)

@@ -47,9 +47,9 @@ def _group(edit: Edit, node: Node) -> str:
     x, parts = split.inputs[0], split.outputs[0]
     if x is None or x.shape is None or x.shape != y.shape or len(x.shape) < 3 or parts.rank != 3 or x.is_const:
         return ""
-    groups, channels = parts.shape[1], x.shape[1]  # pyright: ignore[reportOptionalSubscript]
+    groups, channels = parts.known_shape[1], x.known_shape[1]
     plain = [float_constant(norm.input(1)), float_constant(norm.input(2))]
-    if there.attrs["perm"] != [0, 2, 1] or back.attrs["perm"] != [0, 2, 1] or parts.shape[0] != x.shape[0]:  # pyright: ignore
+    if there.attrs["perm"] != [0, 2, 1] or back.attrs["perm"] != [0, 2, 1] or parts.known_shape[0] != x.known_shape[0]:
         return ""
     if groups is None or channels is None or channels % groups or None in x.shape[1:]:
         return ""

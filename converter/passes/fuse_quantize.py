@@ -61,9 +61,8 @@ def _signed(edit: Edit) -> Iterator[Record]:
         if codes is None:
             continue
         for t in codes:
-            assert t.quant is not None
-            half = 1 << (min(t.quant.bits, 8) - 1)
-            t.dtype, t.quant = np.dtype(np.int8), dataclasses.replace(t.quant, zero_point=t.quant.zero_point - half)
+            half = 1 << (min(t.qparams.bits, 8) - 1)
+            t.dtype, t.quant = np.dtype(np.int8), dataclasses.replace(t.qparams, zero_point=t.qparams.zero_point - half)
         node.attrs = {**node.attrs, "dtype": "int8"}
         yield Change(_NAME, node.name, "uint8 codes shifted to int8")
 
@@ -160,22 +159,30 @@ def _fuse(edit: Edit, node: Node, cast: Node) -> None:
     assert cell is not None
     inputs = [_source(edit, t) or t for t in node.inputs]
     x, y = inputs[0], cast.outputs[0]
-    assert x is not None and x.quant is not None and y.quant is not None
-    b = inputs[cell.bias] if cell.bias is not None and cell.bias < len(inputs) else None
+    assert x is not None
+    at = cell.bias if cell.bias is not None and cell.bias < len(inputs) else None
+    b = None if at is None else inputs[at]
     w = inputs[cell.weights[0]] if b is not None and cell.weights else None
-    if b is not None and b.data is not None and w is not None and w.quant is not None and not _fits(b, x, w):
-        codes, quant = quantize_bias(b.real(), float(x.quant.scale[0]), w.quant.scale)
-        inputs[cell.bias] = edit.constant(codes, b.name, quant)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    if (
+        at is not None
+        and b is not None
+        and b.data is not None
+        and w is not None
+        and w.quant is not None
+        and not _fits(b, x, w)
+    ):
+        codes, quant = quantize_bias(b.real(), float(x.qparams.scale[0]), w.quant.scale)
+        inputs[at] = edit.constant(codes, b.name, quant)
     origin = node.origin or (node.name,)
-    operands = [i for i, t in enumerate(inputs) if t is not None and i not in row(node.op).const_inputs]
+    operands = {i: t for i, t in enumerate(inputs) if t is not None and i not in row(node.op).const_inputs}
     if cell.output == "same" and len(operands) > 1:
         # What joins several operands has its output's scale; any other scale would cut off some of them.
-        for i in operands:
-            inputs[i] = _requantized(edit, inputs[i], y, node)  # pyright: ignore[reportArgumentType]
+        for i, t in operands.items():
+            inputs[i] = _requantized(edit, t, y, node)
         edit.set_inputs(node, inputs)
         edit.take_outputs(node, [y])
-    elif cell.output == "same" and y.quant != x.quant:
-        own = Tensor(edit.name(f"{node.name}/codes"), y.dtype, y.shape, None, x.quant)
+    elif cell.output == "same" and y.qparams != x.qparams:
+        own = Tensor(edit.name(f"{node.name}/codes"), y.dtype, y.shape, None, x.qparams)
         edit.set_inputs(node, inputs)
         edit.take_outputs(node, [own])
         edit.emit("Quantize", [own], {"dtype": "int8"}, after=node, outputs=[y], origin=origin)

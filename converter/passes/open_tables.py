@@ -48,9 +48,8 @@ def _open(graph: Graph, name: str, known: Callable[[Node], bool]) -> Iterator[Re
         cell = row(node.op).quant
         if cell is None or not cell.table or not _on_codes(node) or known(node):
             continue
-        x, y = node.inputs[0], node.outputs[0]
+        x, y = node.required(0), node.outputs[0]
         origin = node.origin or (node.name,)
-        assert x is not None
         real = edit.emit("Dequantize", [x], at=node, origin=origin).outputs[0]
         made = Tensor(edit.name(f"{y.name}/real"), np.dtype(np.float32), y.shape, None, None, y.layout)
         attrs = own_attrs(node.attrs)

@@ -91,8 +91,7 @@ def _is_int8(t: Tensor) -> bool:
 
 def _raised(t: Tensor) -> QuantParam:
     """The parameters of the codes that are 128 higher."""
-    assert t.quant is not None
-    return dataclasses.replace(t.quant, zero_point=t.quant.zero_point + 128)
+    return dataclasses.replace(t.qparams, zero_point=t.qparams.zero_point + 128)
 
 
 def _cleared(edit: Edit) -> Iterator[Record]:

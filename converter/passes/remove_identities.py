@@ -64,7 +64,7 @@ def same_shape(x: Tensor, y: Tensor) -> bool:
 
 
 def _reshape(edit: Edit, node: Node) -> str:
-    return "keeps the shape" if same_shape(node.inputs[0], node.outputs[0]) else ""  # pyright: ignore
+    return "keeps the shape" if same_shape(node.required(0), node.outputs[0]) else ""
 
 
 def _transpose(edit: Edit, node: Node) -> str:
@@ -73,8 +73,7 @@ def _transpose(edit: Edit, node: Node) -> str:
 
 
 def _cast(edit: Edit, node: Node) -> str:
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
+    x, y = node.required(0), node.outputs[0]
     return f"to its own type {x.dtype}" if x.dtype == y.dtype and x.quant is None and y.quant is None else ""
 
 
@@ -85,8 +84,7 @@ def _pad(edit: Edit, node: Node) -> str:
 
 def _slice(edit: Edit, node: Node) -> str:
     """Same static shape and steps of one: nothing can be left out."""
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
+    x, y = node.required(0), node.outputs[0]
     steps = node.attrs.get("step") or node.attrs.get("steps") or []
     for index, key in row(node.op).const_inputs.items():
         if key in ("step", "steps", "strides") and node.input(index) is not None:
@@ -99,8 +97,7 @@ def _slice(edit: Edit, node: Node) -> str:
 
 
 def _tile(edit: Edit, node: Node) -> str:
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
+    x, y = node.required(0), node.outputs[0]
     return "repeats once" if x.is_static and x.shape == y.shape else ""
 
 

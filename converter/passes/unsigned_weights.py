@@ -32,9 +32,7 @@ class Product:
 
     @property
     def weight(self) -> Tensor:
-        w = self.node.inputs[self.index]
-        assert w is not None
-        return w
+        return self.node.required(self.index)
 
 
 def unsigned_saturating_weights(graph: Graph) -> Iterator[Record]:
@@ -99,12 +97,11 @@ def _moved(graph: Graph, name: str, *, everywhere: bool) -> Iterator[Record]:
         w = product.weight
         if w.dtype != np.int8 or not (product.saturates or everywhere):
             continue
-        assert w.data is not None
         if w not in unsigned:
             quant = (
                 None if w.quant is None else dataclasses.replace(w.quant, bits=8, zero_point=w.quant.zero_point + _HALF)
             )
-            unsigned[w] = edit.constant(_higher(w.data), w.name, quant)
+            unsigned[w] = edit.constant(_higher(w.value), w.name, quant)
         inputs = [*product.node.inputs]
         inputs[product.index] = unsigned[w]
         if product.zero is not None:

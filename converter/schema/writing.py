@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..errors import Hint, UnsupportedError
+from ..errors import GraphError, Hint, UnsupportedError
 from ..ir import Graph, NameScope, Node, Tensor
 from .node import without_absent_tail
 
@@ -35,6 +35,13 @@ class Emitted:
     source: Node
     version: int | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+
+    def required(self, index: int) -> Tensor:
+        """Input `index`. Raises GraphError when it is absent."""
+        tensor = self.inputs[index] if index < len(self.inputs) else None
+        if tensor is None:
+            raise GraphError(f"{self.name} ({self.op}): input {index} is missing")
+        return tensor
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ def act_from(container: str, number: int, where: Reading) -> str:
 
 def act_number(container: str, act: str) -> int:
     """The container's enum number of an act; UnsupportedError when it has none."""
-    number = _TABLE[act][1 if container == "tflite" else 2]
+    _, tflite, ms = _TABLE[act]
+    number = tflite if container == "tflite" else ms
     if number is None:
         raise UnsupportedError(
             f"a fused {act} cannot be written to {container}", hint=Setting("skip_pass", "fuse_activation")

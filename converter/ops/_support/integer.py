@@ -8,7 +8,7 @@ same bits.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -19,14 +19,14 @@ from ...numeric.qparams import QuantParam, activation_range, along, foldable, re
 from .acts import apply_act
 
 
-def is_byte(tensor: Tensor | None) -> bool:
+def is_byte(tensor: Tensor | None) -> TypeGuard[Tensor]:
     """A quantized int8 or uint8 tensor."""
-    return is_quantized(tensor) and tensor.dtype.itemsize == 1  # pyright: ignore[reportOptionalMemberAccess]
+    return is_quantized(tensor) and tensor.dtype.itemsize == 1
 
 
-def per_tensor(tensor: Tensor | None) -> bool:
+def per_tensor(tensor: Tensor | None) -> TypeGuard[Tensor]:
     """A quantized byte tensor with one scale and no correction."""
-    return is_byte(tensor) and len(tensor.quant.scale) == 1  # pyright: ignore
+    return is_byte(tensor) and len(tensor.qparams.scale) == 1
 
 
 def centred(q: np.ndarray, quant: QuantParam) -> np.ndarray:
@@ -55,7 +55,7 @@ def weighted_sum(
         return _dynamic_sum(node, arrays, sums)
     if not (per_tensor(x) and is_byte(w) and per_tensor(y) and foldable(act)):
         return None
-    qx, qw, qy = x.quant, w.quant, y.quant  # pyright: ignore
+    qx, qw, qy = x.qparams, w.qparams, y.qparams
     if (len(qw.scale) > 1 and qw.axis != axis) or qw.var_corr is not None or qw.mean_corr is not None:
         return None
     if bias is not None and bias.dtype != np.int32:
@@ -85,10 +85,10 @@ def is_dynamic(node: Node, axis: int) -> bool:
 
 def _dynamic_sum(node: Node, arrays: Sequence[Any], sums: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
     """float32(Σ (x-zx)(w-zw)) · (sx · float32(sw)) + b, every operation rounded to float32; x on its own range."""
-    weight = node.inputs[1].quant  # pyright: ignore[reportOptionalMemberAccess]
+    weight = node.required(1).qparams
     codes, scale, zero = dynamic_codes(np.asarray(arrays[0], np.float32))
-    acc = sums(codes.astype(np.float64) - zero, centred(arrays[1], weight))  # pyright: ignore
-    y = acc.astype(np.float32) * (scale * weight.scale.astype(np.float32))  # pyright: ignore
+    acc = sums(codes.astype(np.float64) - zero, centred(arrays[1], weight))
+    y = acc.astype(np.float32) * (scale * weight.scale.astype(np.float32))
     bias = arrays[2] if len(arrays) > 2 else None
     y = y if bias is None else y + bias
     return apply_act(y, node.attrs.get("act", "none"))
@@ -100,9 +100,9 @@ def rescaled(node: Node, codes: np.ndarray) -> np.ndarray | None:
     act = node.attrs.get("act", "none")
     if not (per_tensor(x) and per_tensor(y) and foldable(act)):
         return None
-    qx, qy = x.quant, y.quant  # pyright: ignore
+    qx, qy = x.qparams, y.qparams
     qmin, qmax = activation_range(act, qy, y.dtype)
-    if qx == qy and x.dtype == y.dtype:  # pyright: ignore
+    if qx == qy and x.dtype == y.dtype:
         return np.clip(codes, qmin, qmax).astype(y.dtype)
     acc = np.asarray(codes.astype(np.int32) - qx.zero_point[0])
     return requantize_rne_f32(acc, qx.scale / qy.scale, int(qy.zero_point[0]), qmin, qmax, y.dtype)
@@ -114,7 +114,7 @@ def averaged(node: Node, sums: np.ndarray, count: Any) -> np.ndarray | None:
     act = node.attrs.get("act", "none")
     if not (per_tensor(x) and per_tensor(y) and foldable(act)):
         return None
-    qx, qy = x.quant, y.quant  # pyright: ignore
+    qx, qy = x.qparams, y.qparams
     qmin, qmax = activation_range(act, qy, y.dtype)
     multiplier = qx.scale / (qy.scale * np.asarray(count, np.float64))
     return requantize_rne_f32(wrapped(sums), multiplier, int(qy.zero_point[0]), qmin, qmax, y.dtype)
@@ -127,8 +127,8 @@ def same_codes(reference: Callable[..., Any]) -> Callable[[Node, Sequence[Any]],
         if not is_quantized(node.inputs[0]) or len(node.outputs) != 1 or node.outputs[0].dtype.kind not in "iu":
             return None
         attrs = {k: v for k, v in node.attrs.items() if k != "act"} | ({"act": "none"} if "act" in node.attrs else {})
-        x, y = node.inputs[0], node.outputs[0]
-        same = x.dtype == y.dtype and (y.quant is None or x.quant == y.quant)  # pyright: ignore
+        x, y = node.required(0), node.outputs[0]
+        same = x.dtype == y.dtype and (y.quant is None or x.quant == y.quant)
         if same and node.attrs.get("act", "none") == "none":
             return reference(*arrays, **attrs)
         return rescaled(node, reference(*arrays, **attrs)) if per_tensor(x) and per_tensor(y) else None

@@ -62,8 +62,7 @@ class Chain:
 
 def write_decomposed(w: Writing, node: Node) -> None:
     """(x - mean) / sqrt(mean of squares + epsilon) · scale + offset, operator by operator."""
-    chain, x, y, a = Chain(w, node), node.inputs[0], node.outputs[0], node.attrs
-    assert x is not None
+    chain, x, y, a = Chain(w, node), node.required(0), node.outputs[0], node.attrs
     if x.shape is None:
         w.refuse(node, "its rank is not known", hint=Setting("input_shape"))
     rank, shape = len(x.shape), x.shape

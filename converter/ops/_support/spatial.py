@@ -65,7 +65,7 @@ def check_pixels(sizes: Sequence[int | None], what: str) -> None:
 def window_output(
     spatial: Sequence[int | None], kernel: Sequence[int], attrs: dict[str, Any], ceil: bool = False
 ) -> list[int | None]:
-    """Output sizes of a sliding window. Raises GraphError when the kernel does not fit."""
+    """Output sizes of a sliding window, None where the input's is. Raises GraphError when the kernel does not fit."""
     sizes: list[int | None] = []
     padded = [(n or 1) + attrs["pad"][2 * i] + attrs["pad"][2 * i + 1] for i, n in enumerate(spatial)]
     check_pixels(padded, f"with pads {attrs['pad']}")
@@ -116,7 +116,7 @@ def windows(x: np.ndarray, kernel: Sequence[int], stride: Sequence[int], dilatio
     """A view of padded x [N, *S, C] as [N, *out, C, *kernel]."""
     r = len(kernel)
     span = [(k - 1) * d + 1 for k, d in zip(kernel, dilation)]
-    view = np.lib.stride_tricks.sliding_window_view(x, span, axis=tuple(range(1, r + 1)))  # pyright: ignore
+    view = np.lib.stride_tricks.sliding_window_view(x, span, axis=tuple(range(1, r + 1)))
     steps = (
         slice(None),
         *(slice(None, None, s) for s in stride),

@@ -34,23 +34,22 @@ def table_s8(node: Node) -> np.ndarray:
 
     The output's dtype is that of the node's output. Input 0 and output 0 must be quantized bytes (`quantized_byte`).
     """
-    low = 0 if node.inputs[0].dtype == np.uint8 else -128  # pyright: ignore[reportOptionalMemberAccess]
+    low = 0 if node.required(0).dtype == np.uint8 else -128
     return _results(node, range(low, low + 256))
 
 
 def _results(node: Node, codes: Sequence[int]) -> np.ndarray:
     """The output code of each input code."""
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None and x.quant is not None and y.quant is not None
-    scale, zero_point = float(x.quant.scale[0]), int(x.quant.zero_point[0])
+    x, y = node.required(0), node.outputs[0]
+    scale, zero_point = float(x.qparams.scale[0]), int(x.qparams.zero_point[0])
     reals = [(q - zero_point) * scale for q in codes]
     f = SCALARS.get(node.op)
     if f is None:
         values = [float(v) for v in evaluate(node, [np.asarray(reals)])[0]]
     else:
         values = [_total(f, v, node.attrs) for v in reals]
-    qmin, qmax = code_range(min(y.quant.bits, 8 * y.dtype.itemsize), unsigned=y.dtype == np.uint8)
-    out_scale, out_zero = float(y.quant.scale[0]), int(y.quant.zero_point[0])
+    qmin, qmax = code_range(min(y.qparams.bits, 8 * y.dtype.itemsize), unsigned=y.dtype == np.uint8)
+    out_scale, out_zero = float(y.qparams.scale[0]), int(y.qparams.zero_point[0])
     return np.array([_code(v / out_scale, out_zero, qmin, qmax) for v in values], y.dtype)
 
 

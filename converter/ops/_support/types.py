@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def fail(node: Node, message: str) -> NoReturn:
     raise GraphError(f"{node.name} ({node.op}): {message}")
 
 
-def is_codes(t: Tensor | None) -> bool:
+def is_codes(t: Tensor | None) -> TypeGuard[Tensor]:
     """Whether the tensor's stored integers stand for reals."""
     return t is not None and t.quant is not None and t.dtype.kind in "iu"
 
@@ -143,19 +144,15 @@ def length(node: Node, t: Tensor | None, what: str, limit: int | None = 2 * RANK
     if len(t.shape) > 1:
         fail(node, f"{what} must be a list, not of shape {t.shape}")
     count = 1 if not t.shape else t.shape[0]
-    if None not in (count, limit) and count > limit:  # pyright: ignore[reportOptionalOperand]
+    if count is not None and limit is not None and count > limit:
         fail(node, f"{what} has {count} entries, and a tensor has at most {RANK} axes")
     return count
 
 
 def known_size(shape: Shape | None) -> int | None:
     """The number of elements, None where a size is unknown."""
-    if shape is None or None in shape:
-        return None
-    size = 1
-    for n in shape:
-        size *= int(n)  # pyright: ignore[reportArgumentType]
-    return size
+    sizes = [n for n in shape or () if n is not None]
+    return None if shape is None or len(sizes) != len(shape) else math.prod(int(n) for n in sizes)
 
 
 def one_number(t: Tensor | None) -> bool:

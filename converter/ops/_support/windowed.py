@@ -24,8 +24,7 @@ from .writers import write_onnx
 
 def ranks(node: Node) -> tuple[Any, Any]:
     """The shapes of input and weight, which are known enough and agree in rank."""
-    x, w = node.inputs[0], node.inputs[1]
-    assert x is not None and w is not None
+    x, w = node.required(0), node.required(1)
     if x.shape is None or w.shape is None or None in w.shape:
         raise GraphError(f"{node.name} ({node.op}): the rank of its input and the shape of its weight must be known")
     if len(x.shape) != len(w.shape) or not 3 <= len(x.shape) <= 5:
@@ -114,9 +113,8 @@ def ms_window(r: Reading) -> dict[str, Any]:
 
 def shapes(node: Node) -> tuple[tuple[Any, ...], tuple[int, ...]]:
     """Of input and weight, once `ranks` has passed them."""
-    x, w = node.inputs[0], node.inputs[1]
-    assert x is not None and x.shape is not None and w is not None and w.shape is not None
-    return x.shape, w.shape  # pyright: ignore[reportReturnType]
+    x, w = node.required(0), node.required(1)
+    return x.known_shape, w.static_shape
 
 
 def write_lifted_conv(w: Writing, node: Node, write: Callable[[Writing, Node], None]) -> None:
@@ -153,7 +151,7 @@ def write_lifted(
 def write_reshape(w: Writing, node: Node, x: Tensor, y: Tensor) -> None:
     shape = w.constant([-1 if d is None else d for d in y.shape or ()], np.int32, f"{y.name}/shape")
     if w.container == "tflite":
-        w.node("RESHAPE", node, [x, shape], [y], fields={"new_shape": shape.data.tolist()})  # pyright: ignore
+        w.node("RESHAPE", node, [x, shape], [y], fields={"new_shape": shape.value.tolist()})
     else:
         w.node("Reshape", node, [x, shape], [y])
 
@@ -176,9 +174,8 @@ def ms_window_fields(w: Writing, node: Node, kernel: Sequence[int]) -> dict[str,
 
 def tflite_padding(node: Node, kernel: Sequence[int]) -> int | None:
     """TFLite's `padding` that means the node's pads: 0 SAME, 1 VALID; None where neither does."""
-    x, a = node.inputs[0], node.attrs
-    spatial = (None,) if x is None or x.shape is None else x.shape[1:-1]
-    if None in spatial:
+    x, a = node.required(0), node.attrs
+    if x.shape is None or None in x.shape[1:-1]:
         return (
             0
             if a["pad_mode"] == "same_upper"
@@ -188,15 +185,14 @@ def tflite_padding(node: Node, kernel: Sequence[int]) -> int | None:
         )
     if not any(a["pad"]):
         return 1
-    same = same_pads(spatial, kernel, a["stride"], a["dilation"], False)  # pyright: ignore
+    same = same_pads(x.sizes(1, -1), kernel, a["stride"], a["dilation"], False)
     return 0 if a["pad"] == same else None
 
 
 def tflite_padded(w: Writing, node: Node, kernel: Sequence[int]) -> tuple[Tensor, int]:
     """Input 0 and the TFLite `padding` that give the node's pads: SAME, VALID, or VALID behind a PAD of its own."""
-    x, a = node.inputs[0], node.attrs
-    assert x is not None and x.shape is not None
-    spatial = x.shape[1:-1]
+    x, a = node.required(0), node.attrs
+    spatial = x.known_shape[1:-1]
     padding = tflite_padding(node, kernel)
     if padding is not None:
         return x, padding
@@ -206,7 +202,7 @@ def tflite_padded(w: Writing, node: Node, kernel: Sequence[int]) -> tuple[Tensor
         w.refuse(node, f"pads {a['pad']} crop")
     pads = [[0, 0], *([a["pad"][2 * i], a["pad"][2 * i + 1]] for i in range(len(spatial))), [0, 0]]
     sizes = [None if n is None else n + p[0] + p[1] for n, p in zip(spatial, pads[1:-1])]
-    padded = w.between(x, (x.shape[0], *sizes, x.shape[-1]), f"{x.name}/padded")
+    padded = w.between(x, (x.known_shape[0], *sizes, x.known_shape[-1]), f"{x.name}/padded")
     w.node("PAD", node, [x, w.constant(pads, np.int32, f"{x.name}/pads")], [padded])
     return padded, 1
 
@@ -223,5 +219,5 @@ def write_onnx_window(w: Writing, node: Node, name: str, more: dict[str, Any]) -
         "group": a["group"],
     }
     fields = {key: v for key, v in (fields | more).items() if v is not None}
-    weight = w.permuted(node.inputs[1], first_perm(len(k)))  # pyright: ignore[reportArgumentType]
+    weight = w.permuted(node.required(1), first_perm(len(k)))
     write_onnx(w, node, name, [node.inputs[0], weight, node.input(2)], fields, spatial=True)

@@ -52,18 +52,18 @@ def write_onnx(
         act: the activation, the node's own by default.
     """
     y, ins = node.outputs[0], list(inputs)
-    act = node.attrs.get("act", "none") if act is None else act
+    function: str = node.attrs.get("act", "none") if act is None else act
     back: list[int] = []
     if spatial and y.shape is not None and len(y.shape) > 2 and ins[0] is not None:
         ins[0] = write_transposed(w, node, ins[0], first_perm(len(y.shape)))
         back = last_perm(len(y.shape))
     result = w.between(y, permuted_shape(y.shape, first_perm(len(back)))) if back else y
-    if act == "none":
+    if function == "none":
         w.node(op, node, ins, [result], fields=fields, **more)
     else:
         raw = w.between(result, name=f"{y.name}/{op}")
         w.node(op, node, ins, [raw], fields=fields, **more)
-        write_act(w, node, raw, result, act)
+        write_act(w, node, raw, result, function)
     if back:
         w.node("Transpose", node, [result], [y], fields={"perm": back})
 

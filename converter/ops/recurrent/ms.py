@@ -25,8 +25,7 @@ def ms_lacks(node: Node, one_by_one: bool = False) -> str:
     Args:
         one_by_one: each sequence of a batch has an operator of its own.
     """
-    a, x, weights = node.attrs, node.inputs[0], (node.inputs[1], node.inputs[2], node.input(3))
-    assert x is not None
+    a, x, weights = node.attrs, node.required(0), (node.inputs[1], node.inputs[2], node.input(3))
     if node.op == "Rnn":
         return "MindSpore Lite has no plain RNN"
     name = node.op.upper()
@@ -104,16 +103,14 @@ def read_ms_lstm(r: Reading) -> list[Tensor]:
 
 @writes("ms", "Lstm")
 def write_ms_lstm(w: Writing, node: Node) -> None:
-    a, x = node.attrs, node.inputs[0]
-    assert x is not None
+    a, x = node.attrs, node.required(0)
     if _as_loop(w, node):
         return
-    weight, u, b = node.inputs[1], node.inputs[2], node.input(3)
-    assert weight is not None and u is not None and weight.shape is not None
-    d, hidden, batch = weight.shape[0], a["hidden_size"], None if x.shape is None else x.shape[1]
+    weight, u, b = node.required(1), node.required(2), node.input(3)
+    d, hidden, batch = weight.size(0), a["hidden_size"], None if x.shape is None else x.shape[1]
     b = b or w.constant(np.zeros((d, 8 * hidden)), np.float32, f"{node.name}/b")
     states = [
-        t if t is not None else w.constant(np.zeros((d, batch, hidden)), np.float32, f"{node.name}/{name}")  # pyright: ignore
+        t if t is not None else w.constant(np.zeros((d, x.size(1), hidden)), np.float32, f"{node.name}/{name}")
         for t, name in ((node.input(5), "h0"), (node.input(6), "c0"))
     ]
     ins, outputs, more = (
@@ -125,7 +122,7 @@ def write_ms_lstm(w: Writing, node: Node) -> None:
         ins = _widened(w, node, ins, more)
         outputs = [w.between(y, (*y.shape[:-1], hidden + more), f"{y.name}/wide") for y in outputs if y.shape]
         hidden += more
-    fields = {"bidirectional": d == 2, "has_bias": True, "input_size": weight.shape[2], "hidden_size": hidden}
+    fields = {"bidirectional": d == 2, "has_bias": True, "input_size": weight.known_shape[2], "hidden_size": hidden}
     w.node("LSTM", node, [x, *ins], outputs, fields=fields | {"num_layers": 1, "num_directions": d})
     for wide, y in zip(outputs, node.outputs):
         if wide is not y:
@@ -147,7 +144,7 @@ def _restored(w: Writing, node: Node, t: Tensor) -> Tensor:
 def _widened(w: Writing, node: Node, ins: Sequence[Tensor], more: int) -> list[Tensor]:
     """Weights, bias and states of an LSTM with units whose weights are 0: their cells and outputs stay 0."""
     weight, u, b, *states = ins
-    hidden = u.data.shape[-1]  # pyright: ignore[reportOptionalMemberAccess]
+    hidden = u.value.shape[-1]
 
     def padded(t: Tensor, *axes: int) -> Tensor:
         data = np.asarray(t.data)
@@ -186,9 +183,8 @@ def write_ms_gru(w: Writing, node: Node) -> None:
     if _as_loop(w, node):
         return
     a, x = node.attrs, node.inputs[0]
-    weight, u, b = node.inputs[1], node.inputs[2], node.input(3)
-    assert weight is not None and u is not None and weight.shape is not None
-    d, hidden = weight.shape[0], a["hidden_size"]
+    weight, u, b = node.required(1), node.required(2), node.input(3)
+    d, hidden = weight.size(0), a["hidden_size"]
     b = b or w.constant(np.zeros((d, 6 * hidden)), np.float32, f"{node.name}/b")
     start = node.input(5) or w.constant(np.zeros((d, 1, hidden)), np.float32, f"{node.name}/h0")
     w.node("GRU", node, [x, weight, u, b, start], fields={"bidirectional": d == 2})

@@ -36,7 +36,7 @@ def why_no_loop(node: Node) -> str:
     x, h0 = node.inputs[0], node.input(5)
     if node.op not in ("Gru", "Rnn") or node.input(4) is not None or not plain_gates(node) or node.attrs["clip"] > 0:
         return "a loop has plain gates and no sequence lengths"
-    if x is None or not x.is_static or x.shape[0] < FEWEST_STEPS:  # pyright: ignore[reportOptionalSubscript]
+    if x is None or not x.is_static or x.size(0) < FEWEST_STEPS:
         return f"a loop has {FEWEST_STEPS} steps or more of known sizes"
     if any(t is None or not t.is_const for t in node.inputs[1:3]) or not (node.input(3) is None or _known(node, 3)):
         return "a loop has constant weights"
@@ -50,16 +50,15 @@ def _known(node: Node, index: int) -> bool:
 
 def write_loop(w: Writing, node: Node) -> None:
     """Writes a node of one direction for which `why_no_loop` says nothing."""
-    x, y, start = node.inputs[0], node.outputs[0], node.input(5)
-    assert x is not None and y.shape is not None and x.shape is not None
-    backwards, steps = node.attrs["direction"] == "reverse", x.shape[0]
+    x, y, start = node.required(0), node.outputs[0], node.input(5)
+    backwards, steps = node.attrs["direction"] == "reverse", x.known_shape[0]
     assert isinstance(steps, int)
     loop = _loop(node.name, w, node.op, node.attrs, x, _weights(w, node))
     first = w.between(y, name=f"{node.name}/empty")
-    fill = [w.constant(0.0, np.float32, f"{node.name}/zero"), w.constant(y.shape, np.int32, f"{node.name}/sizes")]
+    fill = [w.constant(0.0, np.float32, f"{node.name}/zero"), w.constant(y.known_shape, np.int32, f"{node.name}/sizes")]
     w.node("Fill", node, fill, [first])
     if start is None:
-        start = w.constant(np.zeros(loop.params[_H].shape or ()), np.float32, f"{node.name}/h0")
+        start = w.constant(np.zeros(loop.params[_H].static_shape), np.float32, f"{node.name}/h0")
     counter = w.constant([steps - 1 if backwards else 0], np.int32, f"{node.name}/step")
     w.node(LOOP, node, [x, counter, first, start], list(node.outputs), loop=loop)
 
@@ -71,8 +70,7 @@ def _weights(w: Writing, node: Node) -> _Weights:
     weights = []
     cuts = [0, rows] if node.op != "Gru" or after else [0, 2 * hidden, rows]
     for index, begin, end in ((1, 0, rows), *((2, *cut) for cut in itertools.pairwise(cuts))):
-        t = node.inputs[index]
-        assert t is not None and t.data is not None
+        t = node.required(index)
         whole = (begin, end) == (0, rows)
         weights.append(_rows(t, begin, end, t.name if whole else w.name(f"{t.name}/{begin}")))
     if b is None:
@@ -91,20 +89,19 @@ def _rows(t: Tensor, begin: int, end: int, name: str) -> Tensor:
     if q is not None and q.axis is not None:
         parts = {f: getattr(q, f) for f in ("scale", "zero_point", "var_corr", "mean_corr")}
         q = dataclasses.replace(q, axis=0, **{f: v[begin:end] for f, v in parts.items() if v is not None})
-    data = t.data[0, begin:end]  # pyright: ignore[reportOptionalSubscript]
+    data = t.value[0, begin:end]
     return Tensor(name, t.dtype, data.shape, data, q)
 
 
 def _loop(name: str, w: Writing, op: str, attrs: dict[str, Any], x: Tensor, given: _Weights) -> Loop:
     """The loop over the steps of x [T, N, I]; its parameters are x, counter [1], outputs [T, 1, N, H] and state
     [1, N, H], its results outputs and state."""
-    assert x.shape is not None
     (weights, biases), hidden, backwards = given, attrs["hidden_size"], attrs["direction"] == "reverse"
-    steps, batch = x.shape[:2]
+    steps, batch = x.known_shape[:2]
     assert isinstance(steps, int)
     graph = Graph()
     build = Builder(graph, fold_limit=0)
-    shapes = (x.shape, (1,), (steps, 1, batch, hidden), (1, batch, hidden))
+    shapes = (x.known_shape, (1,), (steps, 1, batch, hidden), (1, batch, hidden))
     names = ("input", "step", "outputs", "state")
     xs, counter, ys, h = (
         build.input(w.name(f"{name}/{what}"), np.int32 if what == "step" else np.float32, shape)
@@ -159,9 +156,9 @@ def read_ms_loop(r: Reading) -> list[Tensor]:
     if computed or not weights or not h0.shape or not x.is_static or x.rank != 3:
         r.refuse("a loop that is no recurrent layer")
     biases = [pair[1] if len(pair) > 1 else None for pair in weights]
-    given: _Weights = [pair[0] for pair in weights], biases  # pyright: ignore[reportAssignmentType]
+    given: _Weights = [pair[0] for pair in weights], biases
     for op, after, count in _KINDS:
-        if count != len(products) or weights[0][0].shape[:1] != (GATES[op] * h0.shape[-1],):
+        if count != len(products) or weights[0][0].size(0) != GATES[op] * h0.size(-1):
             continue
         for direction in ("forward", "reverse"):
             attrs = {"hidden_size": h0.shape[-1], "direction": direction}
@@ -179,7 +176,7 @@ def read_ms_loop(r: Reading) -> list[Tensor]:
 def _layer(r: Reading, op: str, attrs: dict[str, Any], given: _Weights) -> list[Tensor]:
     """The layer of these products."""
     (w, *state), biases = given
-    rows = w.shape[0]  # pyright: ignore[reportOptionalSubscript]
+    rows = w.known_shape[0]
     assert isinstance(rows, int)
     parts = [np.zeros(rows, np.float32) if b is None else b.real() for b in biases[:2]]
     if len(parts[1]) != rows:
@@ -192,20 +189,19 @@ def _layer(r: Reading, op: str, attrs: dict[str, Any], given: _Weights) -> list[
 def _stacked(parts: list[Tensor]) -> Tensor:
     """Weights [rows, columns] below each other, as [1, rows, columns]."""
     first, q = parts[0], parts[0].quant
-    data = first.data if len(parts) == 1 else np.concatenate([t.data for t in parts])  # pyright: ignore
+    data = first.value if len(parts) == 1 else np.concatenate([t.value for t in parts])
     if q is not None and q.axis is not None:
         fields = ("scale", "zero_point", "var_corr", "mean_corr")
         joined = {
             f: None if getattr(q, f) is None else np.concatenate([getattr(t.quant, f) for t in parts]) for f in fields
         }
         q = dataclasses.replace(q, axis=1, **joined)
-    assert data is not None
     return Tensor(first.name, first.dtype, (1, *data.shape), data[None], q)
 
 
 def _whole(r: Reading, direction: str) -> bool:
     """Whether the loop begins with the first step and ends with the last."""
-    steps, (a, b) = r.input(_X).shape[0], r.options["found"].test  # pyright: ignore[reportOptionalSubscript]
+    steps, (a, b) = r.input(_X).size(0), r.options["found"].test
     limit = r.options["constants"](~b if direction == "forward" else ~a) if (a, b)[direction == "forward"] < 0 else None
     begin = r.input(_COUNTER).real().ravel().tolist()
     end = None if limit is None else limit.real().ravel().tolist()

@@ -70,5 +70,5 @@ def write_onnx_recurrent(w: Writing, node: Node) -> None:
     fields |= {key: 1 for key in _SPECIAL[node.op] if a[key]}
     ins = list(node.inputs)
     if node.input(4) is not None:
-        ins[4] = write_cast(w, node, ins[4], np.dtype(np.int32), "lengths")  # pyright: ignore[reportArgumentType]
+        ins[4] = write_cast(w, node, node.required(4), np.dtype(np.int32), "lengths")
     w.node(node.op.upper(), node, ins, fields=fields)

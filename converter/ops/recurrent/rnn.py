@@ -43,8 +43,7 @@ _ATTRS: dict[str, Any] = {
 
 
 def _infer(node: Node) -> Inferred:
-    x, w, r = node.inputs[0], node.inputs[1], node.inputs[2]
-    assert x is not None and w is not None and r is not None
+    x, *_ = node.operands(3)
     need(node, x, "f", "the input")
     many, hidden = GATES[node.op], node.attrs["hidden_size"]
     if node.attrs["direction"] not in DIRECTIONS:
@@ -210,7 +209,7 @@ def _dynamic(run: Callable[..., tuple[np.ndarray, ...]]) -> Callable[[Node, Sequ
     def integer(node: Node, arrays: Sequence[Any]) -> tuple[np.ndarray, ...] | None:
         if not is_dynamic_recurrent(node):
             return None
-        w, r = (_CodedMatrix(arrays[i], node.inputs[i].quant) for i in (1, 2))  # pyright: ignore
+        w, r = (_CodedMatrix(arrays[i], node.required(i).qparams) for i in (1, 2))
         rest = [a if t is None or t.quant is None else t.real() for a, t in zip(arrays[3:], node.inputs[3:])]
         return run(np.asarray(arrays[0], np.float32), w, r, *rest, **node.attrs)
 

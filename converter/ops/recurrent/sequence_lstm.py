@@ -30,8 +30,7 @@ _SMALL = np.float32(1e-8)
 
 
 def _infer(node: Node) -> Inferred:
-    x, first = node.inputs[0], node.input(INPUT + 1)
-    assert x is not None
+    x, first = node.required(0), node.input(INPUT + 1)
     need(node, x, "f", "the input")
     if x.shape is not None and len(x.shape) != 3:
         fail(node, f"the input must have three axes, not {x.shape}")
@@ -43,8 +42,8 @@ def _infer(node: Node) -> Inferred:
     expected: dict[int, tuple[Any, ...]] = {PROJECTION: (size, cells), PROJECTION_BIAS: (size,)}
     for k in range(4):
         expected |= {INPUT + k: (cells, features), RECURRENT + k: (cells, size), BIAS + k: (cells,), NORM + k: (cells,)}
-        if PEEPHOLE[k] is not None:
-            expected[PEEPHOLE[k]] = (cells,)
+        if (peephole := PEEPHOLE[k]) is not None:
+            expected[peephole] = (cells,)
     for i, shape in expected.items():
         t = node.input(i)
         given = None if t is None else t.shape
@@ -79,13 +78,15 @@ def _run(
 
 def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     """The 8-bit form: products are rescaled to 16-bit gates, in Q3.12 before and Q0.15 after their function."""
-    x, y, attrs = node.inputs[0], node.outputs[0], node.attrs
+    x, y, attrs = node.required(0), node.outputs[0], node.attrs
     if not (is_codes(x) and is_codes(y)):
         return None
-    full = [*arrays, *[None] * (24 - len(arrays))]
-    q = [None if t is None else t.quant for t in [*node.inputs, *[None] * (24 - len(node.inputs))]]
-    assert x is not None and x.quant is not None and q[CELL] is not None and q[HIDDEN] is not None
-    step, lift = float(q[CELL].scale[0]), attrs["hidden"]
+    full, state = [*arrays, *[None] * (24 - len(arrays))], node.required(HIDDEN).qparams
+
+    def scale_of(slot: int) -> float:
+        return float(node.required(slot).qparams.scale[0])
+
+    step, lift = scale_of(CELL), attrs["hidden"]
     coupled, normed = full[INPUT] is None, full[NORM + 1] is not None
     rows = full[INPUT + 1].shape[0]
     size = rows if full[PROJECTION] is None else full[PROJECTION].shape[0]
@@ -95,7 +96,7 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
 
     def factor(first: int, of: QuantParam) -> tuple[np.ndarray, Any]:
         """The weights of all gates as one, [columns, gates·rows], and the multiplier of each product."""
-        real = [float(q[first + k].scale[0]) * float(of.scale[0]) / scales[k] for k in gates]
+        real = [scale_of(first + k) * float(of.scale[0]) / scales[k] for k in gates]
         return np.concatenate([full[first + k] for k in gates]).T.astype(np.float64), np.repeat(real, rows)
 
     def product(x: np.ndarray, of: QuantParam, weight: np.ndarray, scale: np.ndarray, bias: Any = 0.0) -> np.ndarray:
@@ -104,8 +105,8 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
 
     none = np.zeros(rows)
     bias = np.concatenate([none if normed or full[BIAS + k] is None else full[BIAS + k] for k in gates])
-    from_state = factor(RECURRENT, q[HIDDEN])
-    from_input = _word(product(full[0], x.quant, *factor(INPUT, x.quant), bias))
+    from_state = factor(RECURRENT, state)
+    from_input = _word(product(full[0], x.qparams, *factor(INPUT, x.qparams), bias))
 
     def gate(k: int, total: np.ndarray, c: np.ndarray) -> np.ndarray:
         at, scale = PEEPHOLE[k], scales[k]
@@ -118,14 +119,14 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
                 places = places // size * rows + places % size
             more = c.reshape(-1)[places] * full[at][np.arange(len(places)) % size]
             flat = total.reshape(-1)
-            flat[places] = _word(flat[places] + _times(more, step * float(q[at].scale[0]) / scale))
+            flat[places] = _word(flat[places] + _times(more, step * scale_of(at) / scale))
             total = flat.reshape(-1, rows)
         if normed:
-            total = _normed(total, full[NORM + k], full[BIAS + k], float(q[NORM + k].scale[0]))
+            total = _normed(total, full[NORM + k], full[BIAS + k], scale_of(NORM + k))
         return tanh_codes(total, 3) if k == 2 else sigmoid_codes(total, 3)
 
     def advance(xt: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        c, total = c.astype(np.int64), _word(xt + product(h, q[HIDDEN], *from_state))
+        c, total = c.astype(np.int64), _word(xt + product(h, state, *from_state))
         forget, cell = gate(1, total, c), gate(2, total, c)
         taken = 32767 - forget if coupled else gate(0, total, c)
         c = _word(_shifted(forget * c, 2.0**-15) + _shifted(taken * cell, 2.0**-30 / step))
@@ -138,10 +139,10 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
             return hidden, c
         acc = (hidden - int(lift[1])) @ full[PROJECTION].T.astype(np.int64)
         acc = acc if full[PROJECTION_BIAS] is None else acc + full[PROJECTION_BIAS]
-        scale = float(q[PROJECTION].scale[0]) * lift[0] / float(q[HIDDEN].scale[0])
-        h = np.clip(_times(acc, scale) + int(q[HIDDEN].zero_point[0]), -128, 127)
+        scale = scale_of(PROJECTION) * lift[0] / scale_of(HIDDEN)
+        h = np.clip(_times(acc, scale) + int(state.zero_point[0]), -128, 127)
         if attrs["proj_clip"] > 0:
-            most = _clip(attrs["proj_clip"], float(q[HIDDEN].scale[0]), 127)
+            most = _clip(attrs["proj_clip"], scale_of(HIDDEN), 127)
             h = np.clip(h, -most, most)
         return h, c
 
@@ -261,33 +262,31 @@ def read_sequence_lstm(r: Reading) -> Tensor:
     if r.attr("diagonal_recurrent_tensors", False):
         r.refuse("diagonal recurrent weights are not read")
     if is_codes(inputs[0]):
-        inside: list[QuantParam | None] = list(r.attr("intermediates", []))
-        if (
-            any(t is None or t.quant is None for t in (inputs[HIDDEN], inputs[CELL]))
-            or not all(inside)
-            or len(inside) < 5
+        stored: list[QuantParam | None] = list(r.attr("intermediates", []))
+        inside = [q for q in stored if q is not None]
+        if any(t is None or t.quant is None for t in (inputs[HIDDEN], inputs[CELL])) or not 5 <= len(inside) == len(
+            stored
         ):
             r.refuse("its integer form lacks parameters of its states or of what is inside")
         if r.input(0).dtype != np.int8 or r.input(INPUT + 1).dtype != np.int8 or attrs["act"] != "tanh":
             r.refuse("its integer form is read with int8 values and weights and tanh")
-        sizes = [t.shape[0] if t is not None and t.shape else 0 for t in (inputs[PROJECTION], inputs[INPUT + 1])]
-        if sizes[0] > sizes[1] and any(inputs[i] is not None for i in PEEPHOLE if i is not None):  # pyright: ignore
+        sizes = [t.size(0) if t is not None and t.shape else 0 for t in (inputs[PROJECTION], inputs[INPUT + 1])]
+        if sizes[0] > sizes[1] and any(inputs[i] is not None for i in PEEPHOLE if i is not None):
             r.refuse(
                 f"its integer form has peepholes and a projection of {sizes[1]} cells to {sizes[0]} values, where "
                 "TFLite's kernel goes beyond its arrays"
             )
-        step = math.frexp(float(inputs[CELL].quant.scale[0]))  # pyright: ignore[reportOptionalMemberAccess]
+        step = math.frexp(float(r.input(CELL).qparams.scale[0]))
         if step[0] != 0.5 or not -14 <= step[1] <= -8:
             r.refuse("the scale of its cell state is no power of two from 2^-15 to 2^-9, as TFLite's kernel wants it")
-        attrs["gates"] = [float(q.scale[0]) for q in inside[:4]]  # pyright: ignore[reportOptionalMemberAccess]
-        attrs["hidden"] = [float(inside[4].scale[0]), int(inside[4].zero_point[0])]  # pyright: ignore
+        attrs["gates"] = [float(q.scale[0]) for q in inside[:4]]
+        attrs["hidden"] = [float(inside[4].scale[0]), int(inside[4].zero_point[0])]
     return r.emit("SequenceLstm", *inputs, **attrs)
 
 
 def why_not_parted(node: Node) -> str:
     """Why the layer cannot be written as products and gates of each step, "" where it can."""
-    x = node.inputs[0]
-    assert x is not None
+    x = node.required(0)
     projected = node.input(PROJECTION) is not None
     if node.attrs["hidden"] and projected and any(node.input(i) is not None for i in PEEPHOLE if i is not None):
         return "its integers have both peepholes and a projection, which TFLite computes in a way of its own"
@@ -296,7 +295,7 @@ def why_not_parted(node: Node) -> str:
         return "a weight is computed at run time"
     steps = why_not_steps(x, 0 if node.attrs["time_major"] else 1)
     recurrent = [t for t in (node.input(RECURRENT + k) for k in range(4)) if t is not None]
-    if not steps and not copies_fit(recurrent[0], len(recurrent) * x.shape[0 if node.attrs["time_major"] else 1]):  # pyright: ignore
+    if not steps and not copies_fit(recurrent[0], len(recurrent) * x.size(0 if node.attrs["time_major"] else 1)):
         return f"its recurrent weights of all steps exceed {MOST_BYTES >> 20} MB"
     return steps
 

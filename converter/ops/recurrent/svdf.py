@@ -19,18 +19,17 @@ from .parts import GraphEdit, RealParts
 
 
 def _infer(node: Node) -> Inferred:
-    x, feature, time, bias = node.inputs[0], node.inputs[1], node.inputs[2], node.input(3)
-    assert x is not None and feature is not None and time is not None
+    x, feature, time, bias = node.required(0), node.required(1), node.required(2), node.input(3)
     need(node, x, "f", "the input")
     rank, shapes = node.attrs["rank"], (feature.shape, time.shape)
     if any(s is None or len(s) != 2 or None in s for s in shapes) or rank < 1:
         fail(node, f"weights of shapes {shapes} and rank {rank}")
-    filters = feature.shape[0]  # pyright: ignore[reportOptionalSubscript]
-    if time.shape[0] != filters or not time.shape[1] or filters % rank:  # pyright: ignore[reportOptionalSubscript]
+    filters = feature.known_shape[0]
+    if time.known_shape[0] != filters or not time.known_shape[1] or filters % rank:
         fail(node, f"weights of shapes {shapes} do not fit rank {rank}")
     if bias is not None and bias.shape != (filters // rank,):
         fail(node, f"a bias of shape {bias.shape} for {filters // rank} units")
-    if x.shape is not None and (len(x.shape) != 2 or x.shape[1] not in (None, feature.shape[1])):  # pyright: ignore
+    if x.shape is not None and (len(x.shape) != 2 or x.known_shape[1] not in (None, feature.known_shape[1])):
         fail(node, f"an input of shape {x.shape} for weights of shape {feature.shape}")
     return [(x.dtype, (None if x.shape is None else x.shape[0], filters // rank))]
 
@@ -41,15 +40,15 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     tensors = (x, feature, time, state, y)
     if not all(is_codes(t) for t in tensors) or y.dtype != np.int8:
         return None
-    qx, qf, qt, qs, qy = (t.quant for t in tensors)  # pyright: ignore
-    acc = (arrays[0].astype(np.int64) - qx.zero_point[0]) @ arrays[1].T.astype(np.int64)  # pyright: ignore
-    scale = quantized_multiplier(float(qx.scale[0]) * float(qf.scale[0]) / float(qs.scale[0]))  # pyright: ignore
+    qx, qf, qt, qs, qy = (t.qparams for t in tensors if t is not None)
+    acc = (arrays[0].astype(np.int64) - qx.zero_point[0]) @ arrays[1].T.astype(np.int64)
+    scale = quantized_multiplier(float(qx.scale[0]) * float(qf.scale[0]) / float(qs.scale[0]))
     newest = requantize_gemmlowp(acc, *scale, 0, -32768, 32767, np.int64)
     total = (newest * arrays[2][:, -1].astype(np.int64)).reshape(len(newest), -1, node.attrs["rank"]).sum(2)
     total = total if len(arrays) < 4 or arrays[3] is None else total + arrays[3]
-    scale = quantized_multiplier(float(qs.scale[0]) * float(qt.scale[0]) / float(qy.scale[0]))  # pyright: ignore
-    low, high = activation_range(node.attrs["act"], qy)  # pyright: ignore
-    return requantize_gemmlowp(total, *scale, int(qy.zero_point[0]), low, high, np.int8)  # pyright: ignore
+    scale = quantized_multiplier(float(qs.scale[0]) * float(qt.scale[0]) / float(qy.scale[0]))
+    low, high = activation_range(node.attrs["act"], qy)
+    return requantize_gemmlowp(total, *scale, int(qy.zero_point[0]), low, high, np.int8)
 
 
 @op(

@@ -22,7 +22,7 @@ from .unrolled import why_not_unrolled
 
 _SLOTS, _H, _C = 24, 18, 19
 _GATES = (0, 2, 3, 1)  # i f c o, of the order i o f c
-_ACTS = {("sigmoid", "tanh", "tanh"): "tanh", ("sigmoid", "relu", "relu"): "relu"}
+_ACTS: dict[tuple[str, ...], str] = {("sigmoid", "tanh", "tanh"): "tanh", ("sigmoid", "relu", "relu"): "relu"}
 
 
 def tflite_lacks(node: Node, graph: Graph, any_way: bool = False) -> str:
@@ -33,8 +33,7 @@ def tflite_lacks(node: Node, graph: Graph, any_way: bool = False) -> str:
     """
     if node.op != "Lstm":
         return f"TFLite has no operator for {node.op}"
-    a, x = node.attrs, node.inputs[0]
-    assert x is not None
+    a, x = node.attrs, node.required(0)
     directions = 2 if a["direction"] == "bidirectional" else 1
     acts = {tuple(name for name, *_ in gates) for gates in gates_of(node.op, a, directions)}
     if a["clip"] > 0 or a["input_forget"] or len(acts) > 1 or acts.pop() not in _ACTS:
@@ -61,8 +60,7 @@ def write_lstm(w: Writing, node: Node) -> None:
     if reason := tflite_lacks(node, w.graph):
         more = why_not_unrolled(node)
         w.refuse(node, f"{reason}; {more}" if more else reason, hint=Setting("input_shape"))
-    x, weight, state = node.inputs[:3]
-    assert x is not None and x.shape is not None and weight is not None and state is not None
+    x, weight, state = node.operands(3)
     hidden = node.attrs["hidden_size"]
     inputs: list[Tensor | None] = [x, *[None] * (_SLOTS - 1)]
 
@@ -78,10 +76,10 @@ def write_lstm(w: Writing, node: Node) -> None:
     if p is not None:
         put(9, p, np.asarray(p.data)[0].reshape(3, hidden), (0, 2, 1))
     start = _state if w.graph.meta.get("source") == "tflite" else _cleared
-    inputs[_H], inputs[_C] = (start(w, node, (x.shape[1], hidden), name) for name in "hc")
-    act = _ACTS[tuple(name for name, *_ in gates_of(node.op, node.attrs, 1)[0])]  # pyright: ignore[reportArgumentType]
+    inputs[_H], inputs[_C] = (start(w, node, (x.size(1), hidden), name) for name in "hc")
+    act = _ACTS[tuple(name for name, *_ in gates_of(node.op, node.attrs, 1)[0])]
     y = node.outputs[0]
-    told = Tensor(w.name(f"{y.name}/steps"), y.dtype, (x.shape[0], x.shape[1], hidden))
+    told = Tensor(w.name(f"{y.name}/steps"), y.dtype, (x.known_shape[0], x.known_shape[1], hidden))
     _emit(w, node, inputs, [told], act, node.attrs["cell_clip"], 0.0, True)
     w.node("EXPAND_DIMS", node, [told, w.constant(1, np.int32, f"{node.name}/axis")], [y])
     last = node.outputs[1] if len(node.outputs) > 1 else None
@@ -93,41 +91,38 @@ def write_lstm(w: Writing, node: Node) -> None:
 
 @writes("tflite", "SequenceLstm")
 def write_sequence_lstm(w: Writing, node: Node) -> None:
-    a, x, y = node.attrs, node.inputs[0], node.outputs[0]
+    a, x, y = node.attrs, node.required(0), node.outputs[0]
     inputs: list[Tensor | None] = [node.input(i) for i in range(_SLOTS)]
-    forget, projection = inputs[2], inputs[16]
-    assert x is not None and forget is not None and forget.shape is not None
-    cells = forget.shape[0]
-    size = cells if projection is None else projection.shape[0]  # pyright: ignore[reportOptionalSubscript]
+    projection, cells = inputs[16], node.required(2).size(0)
+    size = cells if projection is None else projection.size(0)
     batch = None if x.shape is None else x.shape[1 if a["time_major"] else 0]
     for slot, columns, name in ((_H, size, "h"), (_C, cells, "c")):
-        given = inputs[slot]
-        if given is None and not isinstance(batch, int):
+        if inputs[slot] is None and batch is None:
             w.refuse(node, "its batch is not known, and TFLite stores its states", hint=Setting("input_shape"))
-        inputs[slot] = _state(w, node, (batch, columns), name, given)  # pyright: ignore[reportArgumentType]
+        # The sizes are those of a state that is not given.
+        inputs[slot] = _state(w, node, (batch or 0, columns), name, inputs[slot])
     peepholes = [t for t in inputs[9:12] if t is not None]
     for slot in (9, 10, 11):  # all or none, but for the input gate that there is not
         if peepholes and inputs[slot] is None and (slot > 9 or inputs[1] is not None):
             like = peepholes[0]
-            inputs[slot] = w.constant(np.zeros(cells), like.dtype, f"{node.name}/peephole")  # pyright: ignore
-            inputs[slot].quant = like.quant  # pyright: ignore[reportOptionalMemberAccess]
+            zeros = inputs[slot] = w.constant(np.zeros(cells), like.dtype, f"{node.name}/peephole")
+            zeros.quant = like.quant
     inside: list[Tensor] = []
     if a["hidden"]:
         scales = [*((s, 0) for s in a["gates"]), tuple(a["hidden"])]
         for k, (scale, zero) in enumerate(scales):
             dtype = np.dtype(np.int8 if k == 4 else np.int16)
-            quant = QuantParam(np.float64([scale]), np.int32([zero]), None, 8 * dtype.itemsize)
+            quant = QuantParam(np.array([scale], np.float64), np.array([zero], np.int32), None, 8 * dtype.itemsize)
             inside.append(Tensor(w.name(f"{y.name}/inside_{k}"), dtype, (), None, quant))
     _emit(w, node, inputs, [y], a["act"], a["cell_clip"], a["proj_clip"], a["time_major"], inside)
 
 
 @writes("tflite", "Svdf")
 def write_svdf(w: Writing, node: Node) -> None:
-    x, time = node.inputs[0], node.inputs[2]
-    assert x is not None and time is not None and time.shape is not None
+    x, time = node.required(0), node.required(2)
     if x.shape is None or not isinstance(x.shape[0], int):
         w.refuse(node, "its batch is not known, and TFLite stores its state", hint=Setting("input_shape"))
-    state = _state(w, node, (x.shape[0], time.shape[0] * time.shape[1]), "state", node.input(4))  # pyright: ignore
+    state = _state(w, node, (x.size(0), time.size(0) * time.size(1)), "state", node.input(4))
     fields = {"rank": node.attrs["rank"], "fused_activation_function": act_number("tflite", node.attrs["act"])}
     version = 3 if x.quant is not None else 1
     w.node("SVDF", node, [*node.inputs[:3], node.input(3), state], fields=fields, version=version, variables=[state])
@@ -179,19 +174,19 @@ def read_tflite_lstm(r: Reading) -> Tensor:
         return r.const(i)
 
     order = ((1, 2), (4, None), (2, None), (3, None))  # i o f c
-    weights = [value(i, other) for i, other in order]
-    recurrent = [value(5, 6), value(8), value(6), value(7)]
-    if any(a is None for a in (*weights, *recurrent)):
+    weights = [a for i, other in order if (a := value(i, other)) is not None]
+    recurrent = [a for a in (value(5, 6), value(8), value(6), value(7)) if a is not None]
+    if len(weights) + len(recurrent) < 8:
         r.refuse("a weight is missing")
-    hidden = weights[1].shape[0]  # pyright: ignore[reportOptionalMemberAccess]
+    hidden = weights[1].shape[0]
     bias = [value(12, 13), value(15), value(13), value(14)]
     parts = [np.zeros(hidden, np.float32) if b is None else b for b in bias]
     peep = [value(9, 10), value(11), value(10)]
     p = None
     if any(v is not None for v in peep):
         p = np.concatenate([np.zeros(hidden, np.float32) if v is None else v for v in peep])[None]
-    w = r.constant(np.concatenate(weights)[None].astype(np.float32), name=f"{r.name}/w")  # pyright: ignore
-    u = r.constant(np.concatenate(recurrent)[None].astype(np.float32), name=f"{r.name}/r")  # pyright: ignore
+    w = r.constant(np.concatenate(weights)[None].astype(np.float32), name=f"{r.name}/w")
+    u = r.constant(np.concatenate(recurrent)[None].astype(np.float32), name=f"{r.name}/r")
     b = r.constant(np.concatenate([*parts, np.zeros(4 * hidden)])[None].astype(np.float32), name=f"{r.name}/b")
     states = [_tflite_state(r, i) for i in (18, 19)]
     time_major = bool(r.attr("time_major", False))
@@ -216,7 +211,7 @@ def read_tflite_lstm(r: Reading) -> Tensor:
 def _tflite_state(r: Reading, index: int) -> Tensor | None:
     """A state variable starts every run with its initial value; zeros are left out."""
     t = r.optional(index)
-    if t is None or (t.is_const and not t.data.any()):  # pyright: ignore[reportOptionalMemberAccess]
+    if t is None or (t.is_const and not t.value.any()):
         return None
     return r.emit("ExpandDims", t, axes=[0])
 
@@ -229,7 +224,7 @@ def read_tflite_svdf(r: Reading) -> Tensor:
     """
     x, state = r.input(0), r.optional(4)
     act = act_from("tflite", r.attr("fused_activation_function", 0), r)
-    if state is not None and not (state.is_const and not state.data.any()):  # pyright: ignore
+    if state is not None and not (state.is_const and not state.value.any()):
         r.refuse("its state is computed at run time")
     if is_codes(x):
         return read_integer_svdf(r, act)

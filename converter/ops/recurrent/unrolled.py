@@ -14,13 +14,12 @@ MOST_BYTES = 512 << 20
 
 def copies_fit(weights: Tensor | None, copies: int) -> bool:
     """Whether so many float copies of the recurrent weights are within `MOST_BYTES`."""
-    return weights is not None and weights.is_static and 4 * copies * math.prod(weights.shape) <= MOST_BYTES  # pyright: ignore
+    return weights is not None and weights.is_static and 4 * copies * math.prod(weights.static_shape) <= MOST_BYTES
 
 
 def why_not_unrolled(node: Node) -> str:
     """Why the steps of a recurrent node cannot be written one by one, "" where they can."""
-    x, w, r = node.inputs[0], node.inputs[1], node.inputs[2]
-    assert x is not None and w is not None and r is not None
+    x, w, r = node.required(0), node.required(1), node.required(2)
     return why_not_steps(x, 0) or ("" if w.is_static else "the sizes of its weights are not known") or _heavy(x, r)
 
 
@@ -37,7 +36,7 @@ def why_not_steps(x: Tensor, axis: int) -> str:
 def _heavy(x: Tensor, r: Tensor) -> str:
     if not r.is_static:
         return "the sizes of its weights are not known"
-    steps = x.shape[0]  # pyright: ignore[reportOptionalSubscript]
-    if copies_fit(r, steps):  # pyright: ignore[reportArgumentType]
+    steps = x.size(0)
+    if copies_fit(r, steps):
         return ""
     return f"its recurrent weights {list(r.shape or ())} of {steps} steps exceed {MOST_BYTES >> 20} MB"

@@ -13,6 +13,7 @@ def test_a_static_shape_is_given_as_numbers():
     assert x.static_shape == (2, 3)
     assert x.known_rank == 2
     assert x.size(-1) == 3
+    assert Tensor("y", _F32, (None, 2, 3, None)).sizes(1, -1) == [2, 3]
     assert Tensor("scalar", _F32, ()).static_shape == ()
 
 
