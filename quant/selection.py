@@ -17,10 +17,10 @@ def select(graph: Graph, selectors: Sequence[Selector]) -> set[Node]:
     Raises:
         UsageError: a selector names nothing, with the nearest name.
     """
-    found: set[Node] = set()
+    selected: set[Node] = set()
     for selector in selectors:
         if selector.kind == "stretch":
-            found |= _stretch(graph, selector)
+            selected |= _stretch(graph, selector)
             continue
         meant = {n for n in graph.nodes if any(selector.matches(name, n.op) for name in _names(n))}
         if not meant and selector.kind == "type":
@@ -30,8 +30,8 @@ def select(graph: Graph, selectors: Sequence[Selector]) -> set[Node]:
             raise UsageError(f"'{selector}' is no operator of the model", hint=", ".join(kinds))
         if not meant:
             raise _unknown(graph, str(selector), selector.first)
-        found |= meant
-    return found
+        selected |= meant
+    return selected
 
 
 def _names(node: Node) -> Iterable[str]:
@@ -72,17 +72,17 @@ def _stretch(graph: Graph, selector: Selector) -> set[Node]:
         _named(graph, selector.last) if selector.last else set(graph.nodes),
         lambda n: (producers[t] for t in n.inputs if t in producers),
     )
-    found = behind & before
-    if not found:
+    between = behind & before
+    if not between:
         raise UsageError(f"{str(selector)!r}: no path of the model leads from the one to the other")
-    return found
+    return between
 
 
 def _reach(start: set[Node], step) -> set[Node]:  # pyright: ignore[reportMissingParameterType]
-    found, open_nodes = set(start), list(start)
+    reached, open_nodes = set(start), list(start)
     while open_nodes:
         for other in step(open_nodes.pop()):
-            if other not in found:
-                found.add(other)
+            if other not in reached:
+                reached.add(other)
                 open_nodes.append(other)
-    return found
+    return reached

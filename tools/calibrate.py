@@ -61,8 +61,8 @@ def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, r
     report.layers = result.weight_rows()
     report.quality = result.rows
     report.fidelity = result.fidelity
-    made = result.graph
-    graph.nodes, graph.inputs, graph.outputs, graph.meta = made.nodes, made.inputs, made.outputs, made.meta
+    new = result.graph
+    graph.nodes, graph.inputs, graph.outputs, graph.meta = new.nodes, new.inputs, new.outputs, new.meta
     if options.debug_info_save_path:
         save_tables(options.debug_info_save_path, result.rows)
 
@@ -80,7 +80,7 @@ def quantize_mixed(
     fitted, held = hold_back(len(samples), SAMPLES)
     picked = list(samples.only(fitted))
     with options.blame("mixed"):
-        found = choose_bits(
+        choice = choose_bits(
             graph,
             picked,
             settings,
@@ -90,19 +90,19 @@ def quantize_mixed(
         )
     file = f" (.{settings.container or 'ms'})" if len(options.output_format) > 1 else ""
     judged = f"on {len(picked)} samples, {threshold:g} allowed"
-    if found.start > threshold:
+    if choice.start > threshold:
         report.notes.append(
-            f"warning: mixed{file}: 8 bits for every layer cost a mean relative error of {found.start:.3g} ({judged}),"
+            f"warning: mixed{file}: 8 bits for every layer cost a mean relative error of {choice.start:.3g} ({judged}),"
             " so no layer got fewer; a larger mean_error_threshold would let some"
         )
     else:
-        fewer = sum(bits < 8 for bits in found.bits.values())
+        fewer = sum(bits < 8 for bits in choice.bits.values())
         report.notes.append(
-            f"mixed{file}: {fewer} of {len(found.bits)} layers below 8 bits; mean relative error of the outputs"
-            f" {found.error:.3g} ({judged}; 8 bits everywhere: {found.start:.3g})"
+            f"mixed{file}: {fewer} of {len(choice.bits)} layers below 8 bits; mean relative error of the outputs"
+            f" {choice.error:.3g} ({judged}; 8 bits everywhere: {choice.start:.3g})"
         )
     judge = Reference(graph, list(samples.only(held)), threads)
-    rows = quantize_graph_weights(graph, replace(settings, chosen=found.bits, alone=True))
+    rows = quantize_graph_weights(graph, replace(settings, chosen=choice.bits, alone=True))
     report.fidelity = judge.fidelity(graph, held_back=held != fitted)
     return rows
 
@@ -112,9 +112,9 @@ def make_dynamic(graph: Graph, options: ConvertOptions, report: Report) -> None:
     from ..quant.weights.dynamic_quant import quantize_dynamic
     from .options.settings import weight_settings
 
-    found = quantize_dynamic(graph, weight_settings(options))
-    report.layers = found.weights
-    report.notes += found.notes()
+    dynamic = quantize_dynamic(graph, weight_settings(options))
+    report.layers = dynamic.weights
+    report.notes += dynamic.notes()
 
 
 def come_quantized(graph: Graph, options: ConvertOptions) -> list[str]:
@@ -126,7 +126,7 @@ def come_quantized(graph: Graph, options: ConvertOptions) -> list[str]:
     if not there:
         return []
     kept = frozenset(select(graph, options.keep_float))
-    if not any(node.op != "Identity" for node in place(graph, kept, target=options.target).layers):
+    if not any(node.op != "Identity" for node in place(graph, kept, target=options.target).int8_nodes):
         raise UsageError(
             f"{options.model_file}: is quantized already: {there[0].name} ({there[0].op}) computes"
             f" {there[0].outputs[0].dtype}",
@@ -146,7 +146,7 @@ def _notes(result: Any, settings: Any, options: ConvertOptions) -> list[str]:
     plan = result.plan
     operators = [n for n in result.source.nodes if n.op not in ("Quantize", "Dequantize")]
     there = {n for n in operators if any(map(is_quantized, n.outputs))}
-    lines = [f"{len(plan.layers | there)} of {len(operators)} operators compute on int8 codes"]
+    lines = [f"{len(plan.int8_nodes | there)} of {len(operators)} operators compute on int8 codes"]
     reasons: dict[str, list[str]] = {}
     for node, why in plan.why.items():
         if node in there or node.op in ("Quantize", "Dequantize"):
@@ -167,11 +167,11 @@ def _notes(result: Any, settings: Any, options: ConvertOptions) -> list[str]:
     if stored:
         keeps = options.spell(Setting("float_weights", "float"))
         lines.append(f"{stored} weights of layers in float are stored in 8 bits; {keeps} keeps them")
-    if not plan.layers:
+    if not plan.int8_nodes:
         lines.append("nothing computes in int8: the model stays float" + (" but for its weights" if stored else ""))
     if result.corrected:
         lines.append(f"{result.corrected} layers rounded and corrected on {result.samples} samples")
-    return lines + result.made.notes + _judgement(result, options)
+    return lines + result.quantized.notes + _judgement(result, options)
 
 
 def _judgement(result: Any, options: ConvertOptions) -> list[str]:

@@ -35,51 +35,51 @@ class Check:
 def check(options: ConvertOptions) -> Check:
     """Looks at `options.model_file` without writing anything. Raises ModelError when it is no model at all."""
     container, names = operators(options.model_file)
-    found = Check(container, [(name, count, is_read(container, name)) for name, count in names.most_common()])
-    unread = [name for name, _, read in found.sources if not read]
+    report = Check(container, [(name, count, is_read(container, name)) for name, count in names.most_common()])
+    unread = [name for name, _, read in report.sources if not read]
     if unread:
-        found.problems.append(f"not read: {', '.join(unread)}")
-        return found
+        report.problems.append(f"not read: {', '.join(unread)}")
+        return report
     try:
         graph = read_model(options.model_file, options.input_shape)
     except UnsupportedError as error:
-        found.problems.append(error.line(options.spell))
-        return found
+        report.problems.append(error.line(options.spell))
+        return report
     from ..converter.passes import GENERAL, run_passes
 
     run_passes(graph, GENERAL, skip=options.skip_pass)
-    refusals = _native(graph, found)
+    refusals = _native(graph, report)
     stopped = {fmt: _unwritten(graph, fmt, options) for fmt in CONTAINERS}
-    found.rows = _rows(graph, refusals, stopped)
+    report.rows = _rows(graph, refusals, stopped)
     asked = [fmt.lower() for fmt in options.output_format]
     for fmt, reasons in stopped.items():
-        (found.problems if fmt in asked else found.notes).extend(reasons.values())
-    return found
+        (report.problems if fmt in asked else report.notes).extend(reasons.values())
+    return report
 
 
 def check_model(options: ConvertOptions) -> int:
     """The command: prints tables, returns 0 when the model can be read and written as asked, else 255."""
     from .tables import print_table
 
-    found = check(options)
-    title = f"{options.model_file}: {found.container}, {sum(n for _, n, _ in found.sources)} operators"
+    report = check(options)
+    title = f"{options.model_file}: {report.container}, {sum(n for _, n, _ in report.sources)} operators"
     print_table(
-        title, ("operator in the file", "count", "read"), [(n, c, _yes(r)) for n, c, r in found.sources], ("count",)
+        title, ("operator in the file", "count", "read"), [(n, c, _yes(r)) for n, c, r in report.sources], ("count",)
     )
-    if found.rows:
+    if report.rows:
         columns = ("operator", "count", "runs as", "PostTraining", "weights", *CONTAINERS)
-        rows = [tuple(r.values()) for r in found.rows]
+        rows = [tuple(r.values()) for r in report.rows]
         print_table("The graph after the passes", columns, rows, ("count",))
-    for line in dict.fromkeys(found.notes):
+    for line in dict.fromkeys(report.notes):
         print(f"note: {line}")
-    for line in dict.fromkeys(found.problems):
+    for line in dict.fromkeys(report.problems):
         print(f"problem: {line}")
     formats = ", ".join(options.output_format)
-    print("CHECK RESULT: " + ("not supported" if found.problems else f"supported, and can be written as {formats}"))
-    return UnsupportedError.exit_code if found.problems else 0
+    print("CHECK RESULT: " + ("not supported" if report.problems else f"supported, and can be written as {formats}"))
+    return UnsupportedError.exit_code if report.problems else 0
 
 
-def _native(graph: Graph, found: Check) -> dict[str, str]:
+def _native(graph: Graph, report: Check) -> dict[str, str]:
     """Node → why no kernel runs it, at the declared sizes with open ones taken as 1."""
     from ..converter.schema.builder import specialize
     from ..native.session import Session
@@ -88,10 +88,10 @@ def _native(graph: Graph, found: Check) -> dict[str, str]:
     try:
         refusals = Session(specialize(graph, shapes)).refusals
     except Error as error:
-        found.notes.append(f"cannot be planned with open sizes taken as 1: {error}")
+        report.notes.append(f"cannot be planned with open sizes taken as 1: {error}")
         return {}
     for name, why in refusals.items():
-        found.notes.append(f"{name} runs through numpy: {why}")
+        report.notes.append(f"{name} runs through numpy: {why}")
     return refusals
 
 

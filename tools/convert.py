@@ -233,9 +233,9 @@ def _corrects(options: ConvertOptions, report: Report, container: str) -> bool:
 def _write(graph: Graph, container: str, path: str, options: ConvertOptions, report: Report) -> int:
     """Writes one format to `path`. Returns its bytes."""
     target = graph.copy()
-    made = run_passes(target, _target_passes(container, options), skip=options.skip_pass)
-    report.passes += made
-    grown = (r for r in made if isinstance(r, Change) and r.grows)
+    records = run_passes(target, _target_passes(container, options), skip=options.skip_pass)
+    report.passes += records
+    grown = (r for r in records if isinstance(r, Change) and r.grows)
     report.notes += [f".{container}: {r.node} is written {r.what}; the file grows with it" for r in grown]
     if target.meta.get("float16"):
         keep_float16(target)

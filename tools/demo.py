@@ -78,10 +78,10 @@ def _run(path: Path, x: np.ndarray) -> tuple[np.ndarray, float]:
         for image in feeds:
             feed = {name: image[None]}
             start = time.perf_counter_ns()
-            found = session.run(feed)[output]
+            values = session.run(feed)[output]
             spent.append(time.perf_counter_ns() - start)
             if repeat == 0:
-                scores.append(found)
+                scores.append(values)
     return np.concatenate(scores), float(np.median(spent)) / 1e3
 
 

@@ -64,9 +64,9 @@ def _measure(evalpack: Any, options: argparse.Namespace, name: str, changes: dic
     data = Dataset(DataSpec(source=samples, count=len(samples)), input_specs(graph))
     settings = dataclasses.replace(Settings(threads=options.threads), **changes)
     start = time.perf_counter()
-    made = quantize_graph(graph, data, settings)
+    result = quantize_graph(graph, data, settings)
     seconds = time.perf_counter() - start
-    r = evalpack.evaluate(name, _runner(made.graph, nchw, options.threads), reference)
+    r = evalpack.evaluate(name, _runner(result.graph, nchw, options.threads), reference)
     return (
         f"n {r['n']:.0f}  agree {r['agree']:.2f}  SQNR {r['sqnr']:.2f}  "
         f"delta {r['delta']:+.2f} ± {r['se_delta']:.2f}  {seconds:.1f} s"

@@ -30,10 +30,10 @@ def moves(graph: Graph, feed: Feed, expected: Feed, threads: int) -> Feed:
     for k in range(_RUNS):
         rng = np.random.default_rng(k)
         moved = {name: _moved(value, rng) if value.dtype.kind == "f" else value for name, value in feed.items()}
-        found = Session(_shaken(graph, rng), threads).run(moved)
+        shaken = Session(_shaken(graph, rng), threads).run(moved)
         for name, value in expected.items():
-            if value.dtype.kind in "fiu" and found[name].shape == value.shape:
-                most[name] = max(most[name], _distance(value, found[name]))
+            if value.dtype.kind in "fiu" and shaken[name].shape == value.shape:
+                most[name] = max(most[name], _distance(value, shaken[name]))
     return {name: np.array(_BEYOND * value) for name, value in most.items()}
 
 

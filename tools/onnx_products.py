@@ -26,12 +26,12 @@ _AUTO = Setting("onnx_weights", "auto")
 def products_note(graph: Graph, onnx_weights: str, spell: Callable[[Setting], str] = str) -> list[str]:
     """What to say of the weights of integer products in a graph that is written to .onnx; `spell` writes the setting
     that helps."""
-    found = list(products(graph))
-    if not found:
+    layers = list(products(graph))
+    if not layers:
         return []
-    unsigned = sum(p.weight.dtype == np.uint8 for p in found)
-    beyond = [p.node.name for p in found if p.saturates]
-    line = f".onnx: {len(found) - unsigned} of {len(found)} layers on integers have int8 weights"
+    unsigned = sum(p.weight.dtype == np.uint8 for p in layers)
+    beyond = [p.node.name for p in layers if p.saturates]
+    line = f".onnx: {len(layers) - unsigned} of {len(layers)} layers on integers have int8 weights"
     if onnx_weights == "uint8":
         return [f"{line}: all are uint8, exact on every CPU, and slower without VNNI"] if unsigned else []
     if beyond:

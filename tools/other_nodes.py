@@ -40,20 +40,20 @@ def differences(path: str, session: Session, feed: Values) -> list[Difference]:
     if runtime is None:
         return []
     graph = session.graph.copy()
-    made = {t.name: (t, node) for node in graph.nodes for t in node.outputs[:1]}
-    theirs = runtime(path, [feed[p.name] for p in session.inputs], made.keys())
+    produced = {t.name: (t, node) for node in graph.nodes for t in node.outputs[:1]}
+    theirs = runtime(path, [feed[p.name] for p in session.inputs], produced.keys())
     given = {**feed, **graph.first_states}
-    graph.outputs, graph.states = [made[name][0] for name in theirs], ()
+    graph.outputs, graph.states = [produced[name][0] for name in theirs], ()
     mine = Session(graph, session.threads).run(given)
-    found = []
+    differences = []
     for name, other in theirs.items():
-        t, node = made[name]
+        t, node = produced[name]
         pair = _matched(_real(mine[name], t), other)
         if pair is not None and pair[0].size:
             a, b = pair
-            found.append(Difference(node.name, node.op, cosine(a, b), sqnr(a, b), float(np.abs(a - b).max())))
+            differences.append(Difference(node.name, node.op, cosine(a, b), sqnr(a, b), float(np.abs(a - b).max())))
     order = {node.name: i for i, node in enumerate(graph.nodes)}
-    return sorted(found, key=lambda item: order[item.node])
+    return sorted(differences, key=lambda item: order[item.node])
 
 
 def _real(value: np.ndarray, t: Tensor) -> np.ndarray:
@@ -88,12 +88,12 @@ def _onnxruntime(path: str, inputs: list[np.ndarray], names: Any) -> dict[str, n
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     values = session.run(wanted, {node.name: value for node, value in zip(session.get_inputs(), inputs)})
-    found = dict(zip(wanted, values))
+    outputs = dict(zip(wanted, values))
     for name, node in codes.items():
-        if name in found and len(node.input) > 2 and constants[node.input[1]].size == 1:
+        if name in outputs and len(node.input) > 2 and constants[node.input[1]].size == 1:
             scale, zero = (np.float64(constants[i].reshape(())) for i in node.input[1:3])
-            found[name] = (found[name].astype(np.float64) - zero) * scale
-    return found
+            outputs[name] = (outputs[name].astype(np.float64) - zero) * scale
+    return outputs
 
 
 def _litert(path: str, inputs: list[np.ndarray], names: Any) -> dict[str, np.ndarray]:

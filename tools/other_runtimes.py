@@ -34,14 +34,14 @@ def verify_file(
     if package is None:
         return [f"{path}: not verified: {packages[0]} is not installed"]
     try:
-        found = run(package, path, [feed[p.name] for p in session.inputs])
+        outputs = run(package, path, [feed[p.name] for p in session.inputs])
     except Error:
         raise
     except Exception as error:  # whatever a foreign runtime raises is its refusal
         raise AccuracyError(f"{path}: {package} refuses it: {' '.join(str(error).split())}") from error
     own = session.run(feed)
     lines = []
-    for port, theirs in zip(session.outputs, found):
+    for port, theirs in zip(session.outputs, outputs):
         mine = own[port.name]
         likeness = cosine(mine, theirs) if mine.size == theirs.size else 0.0
         if likeness < LEAST_COSINE:

@@ -84,12 +84,12 @@ def check_written(path: str, original: Original) -> str:
     try:
         shapes = {p.name: v.shape for p, v in zip(inputs, feed.values()) if p.shape is not None and None in p.shape}
         session = Session(graph, original.threads) if not shapes else _open(path, original, feed, inputs)
-        found = _like(session.run(_feed(feed, inputs, session.inputs)), session.outputs, outputs)
+        results = _like(session.run(_feed(feed, inputs, session.inputs)), session.outputs, outputs)
     except Error as error:
         raise OutputError(f"{path}: what was written does not run: {error.message}", hint=error.hint) from error
     floor = _CODES if any(is_quantized(t) for node in graph.nodes for t in node.outputs) else None
     for name, value in expected.items():
-        if not _alike(value, found[name], floor) and not _within(value, found[name], original.moves()[name]):
+        if not _alike(value, results[name], floor) and not _within(value, results[name], original.moves()[name]):
             raise OutputError(f"{path}: output {name!r} is not what was written{_culprit(path, original, feed, floor)}")
     return ""
 

@@ -146,8 +146,8 @@ def _bars(rows: Sequence[tuple[str, float, str]], unit: str = " bytes") -> str:
 
 def _noise(rows: Sequence[dict[str, Any]], key: str) -> str:
     """A bar of dB a layer, the least of them in another colour; no bar where nothing is lost."""
-    found = [row[key] for row in rows if row[key] is not None]
-    most, least = max([*found, 1.0]), min(found, default=None)
+    values = [row[key] for row in rows if row[key] is not None]
+    most, least = max([*values, 1.0]), min(values, default=None)
     shapes = []
     for k, row in enumerate(rows):
         share = 0.0 if row[key] is None else max(row[key], 0.0) / most

@@ -41,12 +41,12 @@ def verify(session: Session, feed: Mapping[str, np.ndarray]) -> list[Checked]:
     given = {**feed, **graph.first_states}
     values: dict[Tensor, np.ndarray] = {t: given[t.name] for t in graph.inputs}
     producers = graph.producers()
-    found = []
+    rows = []
     for node in graph.nodes:
         arrays = [None if t is None else t.data if t.data is not None else values[t] for t in node.inputs]
         values.update(zip(node.outputs, execute(node, arrays)))
-        found.append(_check(session, node, producers, values))
-    return found
+        rows.append(_check(session, node, producers, values))
+    return rows
 
 
 def _check(session: Session, node: Node, producers: dict[Tensor, Node], values: dict[Tensor, np.ndarray]) -> Checked:
@@ -54,8 +54,8 @@ def _check(session: Session, node: Node, producers: dict[Tensor, Node], values: 
     source = producers.get(node.inputs[0]) if node.inputs and node.inputs[0] is not None else None
     if source is not None and source.op == "Dequantize" and any(is_quantized(t) for t in node.inputs[1:]):
         group = [source, node]
-    made = {t for n in group for t in n.outputs}
-    reads = dict.fromkeys(t for n in group for t in n.inputs if t is not None and t.data is None and t not in made)
+    produced = {t for n in group for t in n.outputs}
+    reads = dict.fromkeys(t for n in group for t in n.inputs if t is not None and t.data is None and t not in produced)
     alone = Session(Graph(node.name, group, list(reads), list(node.outputs), dict(session.graph.meta)), session.threads)
     got = alone.run({t.name: values[t] for t in reads})
     error, wrong = 0.0, 0

@@ -18,7 +18,7 @@ from ._support.integer import per_tensor
 from ._support.layout import same_layout
 from ._support.types import broadcast, joint_dtype, known_size, need, value_dtype
 from ._support.writers import write_fused, write_onnx
-from .codes import stored
+from .qparam_views import stored
 
 
 def _div(a: np.ndarray, b: np.ndarray) -> np.ndarray:

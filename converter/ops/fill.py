@@ -13,7 +13,7 @@ from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.params import emit_cast, int64_param, write_cast, write_param
 from ._support.types import const_ints, dtype_from, dtype_number, fail, joint_dtype, length, one_number, value_dtype
-from .codes import stored
+from .qparam_views import stored
 
 
 def infer_fill(node: Node) -> Inferred:

@@ -14,7 +14,7 @@ from ..schema.writing import Writing
 from ._support.integer import same_codes
 from ._support.params import write_cast
 from ._support.types import fail, joint_dtype, normal_axis, one_number, value_dtype
-from .codes import stored
+from .qparam_views import stored
 
 
 def check_indices(node: Node, t: Tensor | None, n: int | None) -> None:

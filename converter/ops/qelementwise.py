@@ -8,7 +8,7 @@ from ..ir import Tensor
 from ..numeric.qparams import QuantParam
 from ..schema.op import reads
 from ..schema.reading import Reading
-from .codes import as_codes, as_plain, parameters, typed
+from .qparam_views import as_codes, as_plain, parameters, typed
 
 
 def _codes(r: Reading, index: int) -> Tensor:

@@ -18,10 +18,10 @@ from ._support.spatial import onnx_pads
 from ._support.types import fail
 from ._support.windowed import onnx_window, read_onnx_window_weight
 from ._support.writers import write_onnx
-from .codes import as_codes, as_plain, parameters, typed
 from .conv import conv, infer_conv
 from .dense import infer_matmul, matmul
 from .pool import read_onnx_pool_window
+from .qparam_views import as_codes, as_plain, parameters, typed
 
 _BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
 

@@ -21,7 +21,7 @@ from ..schema.writing import Writing
 from ._support.integer import rescaled
 from ._support.layout import same_layout
 from ._support.types import dtype_number, fail, is_codes
-from .codes import as_codes, as_plain, typed
+from .qparam_views import as_codes, as_plain, typed
 
 
 def infer_quantize(node: Node) -> Inferred:

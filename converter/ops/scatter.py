@@ -13,8 +13,8 @@ from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.params import int64_param, write_cast
 from ._support.types import fail, joint_dtype, normal_axis, value_dtype
-from .codes import stored
 from .gather import check_indices
+from .qparam_views import stored
 
 _COMBINE = {"none": None, "add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
 

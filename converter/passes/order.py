@@ -13,6 +13,7 @@ from .declare_layout import (
 )
 from .drop_assertions import drop_assertions
 from .eliminate_common_subexpressions import eliminate_common_subexpressions
+from .expand_lookup_tables import expand_lookup_tables, expand_lookup_tables_for_ms
 from .fold_batch_norm import fold_batch_norm
 from .fold_constants import fold_constants
 from .fuse_activation import fuse_activation
@@ -31,7 +32,6 @@ from .fuse_swish import fuse_swish
 from .fuse_transpose_into_matmul import fuse_transpose_into_matmul
 from .keep_codes import keep_codes
 from .matmul_to_fully_connected import matmul_to_fully_connected
-from .open_tables import open_tables, open_tables_for_ms
 from .pools import split_counted_pads
 from .quantize_for_onnx import quantize_for_onnx
 from .record import Pass
@@ -89,7 +89,7 @@ _TARGETS: dict[str, tuple[Pass, ...]] = {
         unroll_recurrent_for_ms,
         cancel_transposes,
         split_counted_pads,
-        open_tables_for_ms,
+        expand_lookup_tables_for_ms,
         remove_dead_code,
     ),
     "tflite": (
@@ -98,7 +98,7 @@ _TARGETS: dict[str, tuple[Pass, ...]] = {
         cancel_transposes,
         split_counted_pads,
         unroll_recurrent,
-        open_tables,
+        expand_lookup_tables,
         split_hard_sigmoid,
         remove_dead_code,
     ),

@@ -38,7 +38,7 @@ class Builder:
         self._tensors = NameScope(t.name for t in graph.tensors())
         self._nodes = NameScope(n.name for n in graph.nodes)
         self._permuted: dict[tuple[Tensor, tuple[int, ...]], Tensor] = {}
-        self.codes: dict[Tensor, Tensor] = {}  # plain view → the quantized tensor behind it; see ops/codes.py
+        self.codes: dict[Tensor, Tensor] = {}  # plain view → the quantized tensor behind it; see ops/qparam_views.py
         # The variables of a file that keeps values from run to run, by name; see ops/variables.py.
         self.variables: dict[str, Any] = {}
         # Nodes read by unrolling loops, which the reader limits.

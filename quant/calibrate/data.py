@@ -136,7 +136,7 @@ class Dataset:
         """Returns the directory of each input, in the model's order."""
         spec, names = self.spec, [item.name for item in self.inputs]
         listed = ", ".join(map(repr, names))
-        found: dict[str, str | tuple[str, ...]] = {}
+        paths: dict[str, str | tuple[str, ...]] = {}
         for key, path in spec.paths.items():
             if isinstance(key, int):
                 if key >= len(names):
@@ -147,17 +147,17 @@ class Dataset:
                 raise DataError(
                     f"{spec.where}: {key!r} is not an input of the model; its inputs are {listed}", hint=near
                 )
-            found[key] = path
-        only = next(iter(found.values()), "")
-        if len(found) == 1 and len(names) > 1 and _holds_npz(only):
+            paths[key] = path
+        only = next(iter(paths.values()), "")
+        if len(paths) == 1 and len(names) > 1 and _holds_npz(only):
             return [(item, only) for item in self.inputs]
-        missing = [name for name in names if name not in found]
+        missing = [name for name in names if name not in paths]
         if missing:
-            hint = "one directory per input" + (", or one of .npz files that hold every input" if found else "")
+            hint = "one directory per input" + (", or one of .npz files that hold every input" if paths else "")
             raise DataError(
                 f"{spec.where}: nothing is given for input {missing[0]!r}; the inputs are {listed}", hint=hint
             )
-        return [(item, found[item.name]) for item in self.inputs]
+        return [(item, paths[item.name]) for item in self.inputs]
 
     def _open_source(self, source: Any) -> None:
         """Sets up Python data: a stacked array, a dict of them, an iterable, a one-shot iterator, a function."""

@@ -162,15 +162,15 @@ class _Watcher:
         return InputSummary(self.item.name, self.shape, str(self.item.dtype), self.low, self.high, self.mean, self.std)
 
     def warnings(self) -> list[str]:
-        found = []
+        lines = []
         if self.constant:
-            found.append(f"{self.item.name}: {len(self.constant)} sample(s) have one value everywhere "
+            lines.append(f"{self.item.name}: {len(self.constant)} sample(s) have one value everywhere "
                          f"(first: sample {self.constant[0]})")  # fmt: skip
         other = self._other_layout()
         if other:
-            found.append(f"{self.item.name}: the samples look like {other} data, and the input is "
+            lines.append(f"{self.item.name}: the samples look like {other} data, and the input is "
                          f"{show_shape(self.item.shape)} {self.item.layout}".rstrip())  # fmt: skip
-        return found
+        return lines
 
     def _other_layout(self) -> str:
         """Compares vertical neighbours as either layout places them: the smoother one is the true one."""

@@ -39,8 +39,8 @@ def first_layers(graph: Graph) -> dict[str, FirstLayer]:
     first convolution or fully connected layer. An input that is scaled inside the graph gives none.
     """
     consumers = graph.consumers()
-    found = {tensor.name: _facts(tensor, consumers) for tensor in graph.inputs}
-    return {name: facts for name, facts in found.items() if facts is not None}
+    by_input = {tensor.name: _facts(tensor, consumers) for tensor in graph.inputs}
+    return {name: facts for name, facts in by_input.items() if facts is not None}
 
 
 def _facts(tensor: Tensor, consumers: dict[Tensor, list[Node]]) -> FirstLayer | None:

@@ -295,21 +295,21 @@ def load_dist(path: str | os.PathLike[str], names: Iterable[str] | None = None) 
     tensors = content.get("tensors")
     if not isinstance(tensors, dict):
         raise DataError(f"{path}: tensors is not a table")
-    found: dict[str, Histogram] = {}
+    histograms: dict[str, Histogram] = {}
     for name, values in tensors.items():
         try:
-            found[name] = Histogram.from_json(values)
+            histograms[name] = Histogram.from_json(values)
         except KeyError as error:
             raise DataError(f"{path}: tensor {name}: {error.args[0]} is missing") from error
         except (ValueError, TypeError, OverflowError) as error:
             raise DataError(f"{path}: tensor {name}: {error}") from error
     if names is not None:
         wanted = set(names)
-        missing, extra = sorted(wanted - set(found)), sorted(set(found) - wanted)
+        missing, extra = sorted(wanted - set(histograms)), sorted(set(histograms) - wanted)
         if missing or extra:
             what = f"lacks {missing[0]}" if missing else f"has {extra[0]}, which the model has not"
             raise DataError(
                 f"{path} is of another model: {what} ({len(missing)} missing, {len(extra)} unknown)",
                 hint="a new dump_dist of this model",
             )
-    return found
+    return histograms

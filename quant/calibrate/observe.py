@@ -39,10 +39,10 @@ class Runner:
 
     def __init__(self, graph: Graph, tensors: Sequence[Tensor], threads: int = 1) -> None:
         view = Graph(graph.name, list(graph.nodes), list(graph.inputs), [], dict(graph.meta))
-        made = {t for n in graph.nodes for t in n.outputs}
-        self.fed = [t for t in tensors if t not in made]
+        produced = {t for n in graph.nodes for t in n.outputs}
+        self.fed = [t for t in tensors if t not in produced]
         self.session: Session | None = None
-        view.outputs = [t for t in tensors if t in made]
+        view.outputs = [t for t in tensors if t in produced]
         if view.outputs:
             view.prune()
             self.session = Session(view, threads, isa=float_isa())
@@ -50,9 +50,9 @@ class Runner:
 
     def __call__(self, sample: Sample, see: Callable[[Mapping[str, np.ndarray]], T]) -> T:
         """see(tensor name → value); the arrays are overwritten later."""
-        found = {t.name: sample[t.name] for t in self.fed}
+        fed = {t.name: sample[t.name] for t in self.fed}
         if self.session is None:
-            return see(found)
+            return see(fed)
         feeds = {k: np.asarray(v, order="C") for k, v in sample.items()}
         key = tuple(feeds[p.name].shape for p in self.session.inputs)
         try:
@@ -63,7 +63,7 @@ class Runner:
             values = self.session.run(feeds)
         else:
             self.session.bind(feeds, values).run()
-        seen = see(found | values)
+        seen = see(fed | values)
         self._spare.append((key, values))
         return seen
 
@@ -73,7 +73,7 @@ class Observer(Protocol):
     sample by sample."""
 
     def look(self, x: np.ndarray) -> Any: ...
-    def take(self, t: Tensor, found: Any) -> None: ...
+    def take(self, t: Tensor, measured: Any) -> None: ...
 
 
 def observe(graph: Graph, samples: Iterable[Sample], tensors: Sequence[Tensor], see: Observer, threads: int = 1) -> int:
@@ -98,8 +98,8 @@ def observe(graph: Graph, samples: Iterable[Sample], tensors: Sequence[Tensor], 
 
     count = 0
     with Workers(abreast) as workers:
-        for found in workers.each(look, enumerate(samples)):
-            for t, part in zip(tensors, found):
+        for parts in workers.each(look, enumerate(samples)):
+            for t, part in zip(tensors, parts):
                 see.take(t, part)
             count += 1
     return count
@@ -147,8 +147,8 @@ class ChannelExtremes:
     def look(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return _by_channel(x)[:2]
 
-    def take(self, t: Tensor, found: tuple[np.ndarray, np.ndarray]) -> None:
-        low, high = found
+    def take(self, t: Tensor, measured: tuple[np.ndarray, np.ndarray]) -> None:
+        low, high = measured
         self.low[t] = np.minimum(self.low[t], low) if t in self.low else low
         self.high[t] = np.maximum(self.high[t], high) if t in self.high else high
 
@@ -164,8 +164,8 @@ class ChannelMeans:
         total = _by_channel(x)[2]
         return total, x.size // len(total)
 
-    def take(self, t: Tensor, found: tuple[np.ndarray, int]) -> None:
-        total, rows = found
+    def take(self, t: Tensor, measured: tuple[np.ndarray, int]) -> None:
+        total, rows = measured
         self._sum[t] = self._sum[t] + total if t in self._sum else total
         self._rows[t] = self._rows.get(t, 0) + rows
 
@@ -183,8 +183,8 @@ class Histograms:
     def look(self, x: np.ndarray) -> Histogram:
         return histogram_of(x, self.bins)
 
-    def take(self, t: Tensor, found: Histogram) -> None:
+    def take(self, t: Tensor, measured: Histogram) -> None:
         if t in self.of:
-            self.of[t].merge(found)
+            self.of[t].merge(measured)
         else:
-            self.of[t] = found
+            self.of[t] = measured

@@ -27,7 +27,7 @@ def candidates(methods: tuple[str, ...]) -> tuple[str, ...]:
 WIDENED = "MAX_MIN+1%"
 
 
-def widened(bounds: Range) -> Range:
+def expanded_range(bounds: Range) -> Range:
     """AUTO's further candidate for graph inputs: pixels lie on a grid, and when every one of them falls halfway between
     two codes, rounding costs three times the usual noise. A slightly wider range breaks the pattern."""
     return bounds[0] * 1.01, bounds[1] * 1.01

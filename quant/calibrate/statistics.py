@@ -66,10 +66,10 @@ def _factors(path: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         return {}
     try:
-        found = {str(k): np.asarray(v, np.float64) for k, v in json.loads(path.read_text("utf-8")).items()}
+        loaded = {str(k): np.asarray(v, np.float64) for k, v in json.loads(path.read_text("utf-8")).items()}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: {error}") from error
-    for name, factors in found.items():
+    for name, factors in loaded.items():
         if factors.ndim != 1 or not (np.isfinite(factors) & (factors > 0)).all():
             raise DataError(f"{path}: {name}: factors must be positive numbers")
-    return found
+    return loaded

@@ -213,8 +213,8 @@ def _divergence(h: Histogram, bits: int, symmetric: bool, measure: Callable[[Arr
 
     last = len(mass)
     coarse = np.unique(np.append(np.arange(levels, last, 8), last))
-    found = score(coarse)
-    near = [np.arange(max(levels, c - 7), min(last, c + 7) + 1) for c in coarse[np.argsort(found, kind="stable")[:2]]]
+    scores = score(coarse)
+    near = [np.arange(max(levels, c - 7), min(last, c + 7) + 1) for c in coarse[np.argsort(scores, kind="stable")[:2]]]
     fine = np.unique(np.concatenate(near))
     best = int(fine[int(score(fine).argmin())])
     # The last candidate clips nothing.

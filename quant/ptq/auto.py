@@ -18,8 +18,8 @@ from ..calibrate.ranges import parameters
 from ..calibrate.thresholds import Range
 from ..parallel import Workers
 from .groups import Groups
-from .placement import Placement, data_inputs, moves
-from .walk import Single
+from .placement import Placement, data_inputs, preserves_qparams
+from .prefix_runner import Single
 
 _SMALL = 1e-30
 
@@ -35,7 +35,7 @@ def best_ranges(
     """Group name → the best method. ranges: group name → method → its range; the first method wins ties."""
     errors: dict[str, dict[Range, float]] = {name: dict.fromkeys(r.values(), 0.0) for name, r in ranges.items()}
     last_use = {t: k for k, n in enumerate(graph.nodes) for t in n.inputs if t is not None}
-    wanted = max((k for k, n in enumerate(graph.nodes) if n in plan.layers), default=-1)
+    wanted = max((k for k, n in enumerate(graph.nodes) if n in plan.int8_nodes), default=-1)
     values: dict[Tensor, list[np.ndarray]] = {
         t: [np.asarray(s[t.name], order="C") for s in samples] for t in graph.inputs
     }
@@ -43,7 +43,7 @@ def best_ranges(
         for k, node in enumerate(graph.nodes[: wanted + 1]):
             run = Single([node], max(1, threads // max(len(samples), 1)), isa=float_isa())
             outputs = list(workers.each(lambda i, run=run: run(_reader(values, i)), range(len(samples))))
-            if node in plan.layers and not (node in plan.integer and moves(node)):
+            if node in plan.int8_nodes and not (node in plan.integer and preserves_qparams(node)):
                 _judge(node, run, groups, errors, values, outputs, workers)
             for i, t in enumerate(node.outputs):
                 values[t] = [o[i] for o in outputs]

@@ -14,46 +14,48 @@ import numpy as np
 from ...converter.ir import Node, Tensor
 from ...converter.numeric.qparams import INT32_MAX, QuantParam, dequantize, quantize_f32
 from .emit import Layer
-from .walk import Walk, isa_of
+from .prefix_runner import QuantizedPrefixRunner, isa_of
 
 _LIMIT = 0.6 * INT32_MAX  # the real tool's: the rest is left to the sum of products
 
 
-def correct(walk: Walk, node: Node, rounds: int = 2) -> np.ndarray:
-    """Corrects the layer's bias on the walk's integer inputs. Returns the shift, float64[channels]."""
-    layer = walk.layers[node]
-    want = walk.means.of(node.outputs[0])
+def correct(runner: QuantizedPrefixRunner, node: Node, rounds: int = 2) -> np.ndarray:
+    """Corrects the layer's bias on the runner's integer inputs. Returns the shift, float64[channels]."""
+    layer = runner.layers[node]
+    want = runner.means.of(node.outputs[0])
     total = np.zeros_like(want)
     for _ in range(rounds):
-        run = walk.single([layer.node], isa_of(layer.node))
-        have, live = _layer_mean(walk, lambda k, run=run: run(partial(walk.codes.get, sample=k))[0], run.outputs[0])
+        run = runner.single([layer.node], isa_of(layer.node))
+        have, live = _layer_mean(runner, lambda k, run=run: run(partial(runner.codes.get, sample=k))[0], run.outputs[0])
         total += add_to_bias(layer, (want - have) / np.maximum(live, 0.25))
     return total
 
 
-def correct_lockstep(walk: Walk, node: Node) -> None:
+def correct_lockstep(runner: QuantizedPrefixRunner, node: Node) -> None:
     """Corrects the layer's bias on its float inputs quantized: MindSpore Lite's way, for convolutions there."""
-    layer = walk.layers[node]
-    source = {walk.made.twin[t]: t for t in node.inputs if t in walk.made.twin}
-    run = walk.single([layer.node], isa_of(layer.node))
+    layer = runner.layers[node]
+    source = {runner.quantized.quantized_of[t]: t for t in node.inputs if t in runner.quantized.quantized_of}
+    run = runner.single([layer.node], isa_of(layer.node))
     reals = {t: node.inputs[i] for i, t in enumerate(layer.node.inputs) if t is not None and t.dtype.kind == "f"}
 
     def fed(t: Tensor, sample: int) -> np.ndarray:
         if t in source:
-            return quantize_f32(walk.real.get(source[t], sample), t.quant, t.dtype)  # pyright: ignore
+            return quantize_f32(runner.real.get(source[t], sample), t.quant, t.dtype)  # pyright: ignore
         x = reals[t]
-        if node in walk.made.stored:
-            return walk.real.get(x, sample)  # pyright: ignore[reportArgumentType]
+        if node in runner.quantized.stored:
+            return runner.real.get(x, sample)  # pyright: ignore[reportArgumentType]
         # A last layer reads its codes through a cast.
-        q = walk.made.twin[x].quant  # pyright: ignore[reportArgumentType]
-        return dequantize(quantize_f32(walk.real.get(x, sample), q), q)  # pyright: ignore[reportArgumentType]
+        q = runner.quantized.quantized_of[x].quant  # pyright: ignore[reportArgumentType]
+        return dequantize(quantize_f32(runner.real.get(x, sample), q), q)  # pyright: ignore[reportArgumentType]
 
-    want = walk.means.of(node.outputs[0])
-    have, _ = _layer_mean(walk, lambda k: run(partial(fed, sample=k))[0], run.outputs[0])
+    want = runner.means.of(node.outputs[0])
+    have, _ = _layer_mean(runner, lambda k: run(partial(fed, sample=k))[0], run.outputs[0])
     add_to_bias(layer, want - have)
 
 
-def _layer_mean(walk: Walk, value: Callable[[int], np.ndarray], t: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _layer_mean(
+    runner: QuantizedPrefixRunner, value: Callable[[int], np.ndarray], t: Tensor
+) -> tuple[np.ndarray, np.ndarray]:
     """Real mean per channel of what `value` gives for each sample, and the share of elements that are not at an end of
     the codes (where a shift is felt)."""
     from ... import _native
@@ -67,7 +69,7 @@ def _layer_mean(walk: Walk, value: Callable[[int], np.ndarray], t: Tensor) -> tu
         return *_native.observe_codes(a, channels), rows
 
     total = ends = rows = 0
-    for part, least, count in walk.each(look):
+    for part, least, count in runner.each(look):
         total, rows = total + part, rows + count
         ends = ends if least is None else ends + least
     mean, live = np.asarray(total) / rows, (rows - np.asarray(ends)) / rows

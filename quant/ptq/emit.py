@@ -16,7 +16,7 @@ from ...converter.numeric.qparams import QuantParam, bias_safe_scale, quantize, 
 from ...converter.schema.node import make_node
 from ...converter.schema.verify import verify
 from .groups import Groups
-from .placement import Placement, cell_of, data_inputs, weight_index
+from .placement import Placement, data_inputs, quant_spec, weight_index
 
 
 @dataclass
@@ -32,18 +32,19 @@ class Layer:
 
 
 @dataclass
-class Integer:
+class QuantizedGraph:
     """The rewritten graph, and how it relates to the float one.
 
-    twin: float tensor → its codes. node: float node → its rewritten form. layers: by float node, those with a weight
+    quantized_of: float tensor → its codes. node: float node → its rewritten form. weighted_layers: by float node, those
+    with a weight
     that read codes; stored: those in float whose weight is in codes.
     shared: weights of several layers, in codes that are the same for all. notes: what a user should know.
     """
 
     graph: Graph
-    twin: dict[Tensor, Tensor] = field(default_factory=dict)
+    quantized_of: dict[Tensor, Tensor] = field(default_factory=dict)
     node: dict[Node, Node] = field(default_factory=dict)
-    layers: dict[Node, Layer] = field(default_factory=dict)
+    weighted_layers: dict[Node, Layer] = field(default_factory=dict)
     stored: dict[Node, Layer] = field(default_factory=dict)
     shared: set[Tensor] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
@@ -59,7 +60,7 @@ def emit(
     *,
     input_type: str = "DEFAULT",
     output_type: str = "DEFAULT",
-) -> Integer:
+) -> QuantizedGraph:
     """Rewrites `graph` (left as it is; constants that stay float are shared).
 
     Args:
@@ -70,16 +71,16 @@ def emit(
     return _Emitter(graph, plan, groups, params, weight_param, weight_codes, input_type, output_type).run()
 
 
-def note_stored(made: Integer) -> None:
-    """Fills `made.stored` once weights of layers in float are codes: each with a bias of its own, which is constant."""
+def note_stored(quantized: QuantizedGraph) -> None:
+    """Fills `quantized.stored` once weights of layers in float are codes: each with a bias of its own, a constant."""
     seen = set[Tensor]()
-    for source, node in made.node.items():
-        index, cell = weight_index(source), cell_of(source)
-        w = node.inputs[index] if index is not None and source not in made.layers else None
+    for source, node in quantized.node.items():
+        index, cell = weight_index(source), quant_spec(source)
+        w = node.inputs[index] if index is not None and source not in quantized.weighted_layers else None
         if w is None or not w.is_const or w.quant is None or w.dtype.kind != "i" or cell.bias is None:
             continue
         if w in seen:
-            made.shared.add(w)
+            quantized.shared.add(w)
         seen.add(w)
         channels: int = node.outputs[0].shape[-1]  # pyright: ignore
         given = node.input(cell.bias)
@@ -90,7 +91,7 @@ def note_stored(made: Integer) -> None:
         bias = Tensor(name, value.dtype, value.shape, value)
         node.inputs += [None] * (cell.bias + 1 - len(node.inputs))
         node.inputs[cell.bias] = bias
-        made.stored[source] = Layer(source, node, w, bias, False)
+        quantized.stored[source] = Layer(source, node, w, bias, False)
 
 
 class _Emitter:
@@ -102,7 +103,7 @@ class _Emitter:
         self.weight_param, self.weight_codes = weight_param, weight_codes
         self.input_type, self.output_type = input_type, output_type
         self.graph = Graph(graph.name, [], [], [], dict(graph.meta))
-        self.made = Integer(self.graph)
+        self.quantized = QuantizedGraph(self.graph)
         self.real: dict[Tensor, Tensor] = {}  # float tensor → its float form in the new graph
         self.names = NameScope(item.name for group in (graph.tensors(), graph.nodes) for item in group)
         self.kept_names = {t.name for t in (*graph.inputs, *graph.outputs)}
@@ -110,44 +111,44 @@ class _Emitter:
         self.requantized: dict[tuple[Tensor, QuantParam], Tensor] = {}
         self.weights: dict[tuple[str, Tensor, QuantParam], Tensor] = {}
 
-    def run(self) -> Integer:
+    def run(self) -> QuantizedGraph:
         for t in self.source.inputs:
             self._input(t)
         for node in self.source.nodes:
             if node in self.plan.integer:
                 self._integer(node)
-            elif node.op == "Quantize" and node.inputs[0] in self.made.twin:
+            elif node.op == "Quantize" and node.inputs[0] in self.quantized.quantized_of:
                 self._encoded(node)
             else:
                 self._float(node)
         self.graph.outputs = [self._output(t) for t in self.source.outputs]
         self.graph.prune()
         left = set(self.graph.nodes)
-        self.made.node = {source: made for source, made in self.made.node.items() if made in left}
+        self.quantized.node = {source: node for source, node in self.quantized.node.items() if node in left}
         verify(self.graph)
-        return self.made
+        return self.quantized
 
     def _input(self, t: Tensor) -> None:
         wanted = self.input_type in ("INT8", "UINT8") and t in self.params
         if self.input_type in ("INT8", "UINT8") and not wanted:
-            self.made.notes.append(f"input {t.name!r} stays {t.dtype}: no int8 operator reads it")
+            self.quantized.notes.append(f"input {t.name!r} stays {t.dtype}: no int8 operator reads it")
         if not wanted:
             fresh = self.real[t] = Tensor(t.name, t.dtype, t.shape, None, t.quant, t.layout, t.dims)
         elif self.input_type == "INT8":
             fresh = Tensor(t.name, np.dtype(np.int8), t.shape, None, self.params[t], t.layout, t.dims)
-            self.made.twin[t] = fresh
+            self.quantized.quantized_of[t] = fresh
         else:
             q = self.params[t]
             unsigned = QuantParam(q.scale, q.zero_point + 128, None, q.bits)
             fresh = Tensor(t.name, np.dtype(np.uint8), t.shape, None, unsigned, t.layout, t.dims)
-            self.made.twin[t] = self._cast("Quantize", fresh, np.int8, q, f"{t.name}/int8", (t.name,))
+            self.quantized.quantized_of[t] = self._cast("Quantize", fresh, np.int8, q, f"{t.name}/int8", (t.name,))
         self.graph.inputs.append(fresh)
 
     def _output(self, t: Tensor) -> Tensor:
         if self.output_type not in ("INT8", "UINT8"):
             return self.as_real(t)
-        if t not in self.params and t not in self.made.twin:
-            self.made.notes.append(f"output {t.name!r} stays {t.dtype}: it is computed in float")
+        if t not in self.params and t not in self.quantized.quantized_of:
+            self.quantized.notes.append(f"output {t.name!r} stays {t.dtype}: it is computed in float")
             return self.as_real(t)
         codes = self.as_codes(t)
         if self.output_type == "UINT8" and codes.quant is not None:
@@ -173,7 +174,7 @@ class _Emitter:
         if t.is_const:
             return self.real.setdefault(t, Tensor(t.name, t.dtype, t.shape, t.data, t.quant, t.layout))
         if t not in self.real:
-            y = self._cast("Dequantize", self.made.twin[t], np.float32, None, f"{t.name}/float", (t.name,))
+            y = self._cast("Dequantize", self.quantized.quantized_of[t], np.float32, None, f"{t.name}/float", (t.name,))
             if t in self.source.outputs:
                 self._swap_names(t, y)
             y.layout = t.layout
@@ -181,24 +182,24 @@ class _Emitter:
         return self.real[t]
 
     def _swap_names(self, t: Tensor, y: Tensor) -> None:
-        codes = self.made.twin[t]
+        codes = self.quantized.quantized_of[t]
         if codes.name == t.name:
             codes.name, y.name = self.names.take(f"{t.name}/int8"), t.name
 
     def as_codes(self, t: Tensor) -> Tensor:
         """The tensor in codes, through a Quantize when it is computed in float."""
-        if t not in self.made.twin:
-            quant = self.params[t]
-            if t.is_const and t.data is not None:
-                data = quantize(t.data, quant, np.int8)
-                self.made.twin[t] = Tensor(self.names.take(f"{t.name}/int8"), data.dtype, data.shape, data, quant)
-            else:
-                source = self.decoded.get(t, self.real[t])
-                if source.dtype == np.int8 and source.quant == quant:
-                    self.made.twin[t] = source
-                else:
-                    self.made.twin[t] = self._cast("Quantize", source, np.int8, quant, f"{t.name}/int8", (t.name,))
-        return self.made.twin[t]
+        known = self.quantized.quantized_of
+        if t in known:
+            return known[t]
+        quant = self.params[t]
+        if t.is_const and t.data is not None:
+            data = quantize(t.data, quant, np.int8)
+            known[t] = Tensor(self.names.take(f"{t.name}/int8"), data.dtype, data.shape, data, quant)
+            return known[t]
+        source = self.decoded.get(t, self.real[t])
+        same = source.dtype == np.int8 and source.quant == quant
+        known[t] = source if same else self._cast("Quantize", source, np.int8, quant, f"{t.name}/int8", (t.name,))
+        return known[t]
 
     def _operand(self, node: Node, index: int) -> Tensor:
         t = node.inputs[index]
@@ -208,7 +209,7 @@ class _Emitter:
             return codes
         wanted = self.params[node.outputs[0]]
         if (t, wanted) not in self.requantized:
-            self.made.notes.append(f"{node.name}: input {t.name!r} has a fixed range and is requantized")
+            self.quantized.notes.append(f"{node.name}: input {t.name!r} has a fixed range and is requantized")
             self.requantized[t, wanted] = self._cast(
                 "Quantize", codes, np.int8, wanted, f"{t.name}/{node.name}", (t.name,)
             )
@@ -222,13 +223,13 @@ class _Emitter:
         ]
         fresh = make_node(node.op, args, node.attrs, name=node.name, origin=node.origin)
         if weight is not None:
-            self._weigh(node, fresh, weight, last=False)
+            self._attach_weight_and_bias(node, fresh, weight, last=False)
         for t in node.outputs:
             codes = Tensor(t.name, np.dtype(np.int8), t.shape, None, self.params[t], t.layout)
-            self.made.twin[t] = codes
+            self.quantized.quantized_of[t] = codes
             fresh.outputs.append(codes)
         self.graph.nodes.append(fresh)
-        self.made.node[node] = fresh
+        self.quantized.node[node] = fresh
 
     def _float(self, node: Node) -> None:
         last = node in self.plan.last
@@ -240,36 +241,36 @@ class _Emitter:
                 self.as_codes(t)
                 if t in self.real and t not in self.source.outputs:
                     self.real[t] = self._cast(
-                        "Dequantize", self.made.twin[t], np.float32, None, f"{t.name}/float", (t.name,)
+                        "Dequantize", self.quantized.quantized_of[t], np.float32, None, f"{t.name}/float", (t.name,)
                     )
         args: list[Tensor | None] = [None if t is None else self.as_real(t) for t in node.inputs]
         fresh = make_node(node.op, args, node.attrs, name=node.name, origin=node.origin)
         if weight is not None:
-            self._weigh(node, fresh, weight, last=True)
+            self._attach_weight_and_bias(node, fresh, weight, last=True)
         for t in node.outputs:
             self.real[t] = Tensor(t.name, t.dtype, t.shape, None, t.quant, t.layout, t.dims)
             fresh.outputs.append(self.real[t])
         if node.op == "Dequantize" and args[0] is not None and args[0].quant is not None:
             self.decoded[node.outputs[0]] = args[0]
         self.graph.nodes.append(fresh)
-        self.made.node[node] = fresh
+        self.quantized.node[node] = fresh
 
     def _encoded(self, node: Node) -> None:
         """A Quantize of the source, of what exists as codes by now."""
         x, y = node.inputs[0], node.outputs[0]
         assert x is not None
-        codes = self.made.twin[x]
+        codes = self.quantized.quantized_of[x]
         if codes.dtype == y.dtype and codes.quant == y.quant and y not in self.source.outputs:
             self.real[y] = codes
             return
         self.real[y] = Tensor(y.name, y.dtype, y.shape, None, y.quant, y.layout, y.dims)
         fresh = make_node("Quantize", [codes], node.attrs, name=node.name, outputs=[self.real[y]], origin=node.origin)
         self.graph.nodes.append(fresh)
-        self.made.node[node] = fresh
+        self.quantized.node[node] = fresh
 
-    def _weigh(self, node: Node, fresh: Node, weight: int, *, last: bool) -> None:
+    def _attach_weight_and_bias(self, node: Node, fresh: Node, weight: int, *, last: bool) -> None:
         """Gives `fresh` its int8 weight and its bias."""
-        cell = cell_of(node)
+        cell = quant_spec(node)
         w, x = node.inputs[weight], node.inputs[data_inputs(node)[0]]
         assert w is not None and w.data is not None and x is not None and cell.bias is not None
         axis = cell.channel_axis(node)
@@ -300,13 +301,13 @@ class _Emitter:
         while len(fresh.inputs) <= cell.bias:
             fresh.inputs.append(None)
         fresh.inputs[weight], fresh.inputs[cell.bias] = stored, held
-        self.made.layers[node] = Layer(node, fresh, stored, held, last)
+        self.quantized.weighted_layers[node] = Layer(node, fresh, stored, held, last)
 
     def _stored(self, node: Node, w: Tensor, quant: QuantParam) -> Tensor:
         """The codes of a weight, once for all layers that read it in the same way by the same scales."""
         key = node.op, w, quant
         if key in self.weights:
-            self.made.shared.add(self.weights[key])
+            self.quantized.shared.add(self.weights[key])
             return self.weights[key]
         assert w.data is not None
         codes = self.weight_codes(node, w.data, quant)

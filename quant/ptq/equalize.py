@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...converter.ir import Graph, Node, Tensor
-from .placement import cell_of, weight_index
+from .placement import quant_spec, weight_index
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 MAX_FACTOR = 256.0
@@ -252,7 +252,7 @@ def _apply(graph: Graph, channels: Channels, factors: np.ndarray) -> None:
         into, out = factors[channels.of[x]], factors[channels.of[y]]  # pyright: ignore
         if (into == 1).all() and (out == 1).all():
             continue
-        w, cell = node.inputs[1], cell_of(node)
+        w, cell = node.inputs[1], quant_spec(node)
         assert w is not None and w.data is not None
         if kind == "full":
             data = by_input(node) / into * out[:, None, None]

@@ -90,7 +90,7 @@ def hold_back(total: int, fitted: int) -> tuple[list[int], list[int]]:
 def scores_of(graph: Graph) -> list[Tensor]:
     """What a Softmax or Sigmoid makes an output of, through nothing but moves: where outputs are at the end of their
     range, it shows what they do not."""
-    producers, found = graph.producers(), list[Tensor]()
+    producers, scores = graph.producers(), list[Tensor]()
     for t in graph.outputs:
         node = producers.get(t)
         while node is not None and node.op in (*_ENDS, *_MOVES):
@@ -98,9 +98,9 @@ def scores_of(graph: Graph) -> list[Tensor]:
             if x is None or x not in producers:
                 break
             if node.op in _ENDS:
-                found.append(x)
+                scores.append(x)
             node = producers[x]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(scores))
 
 
 class Reference:
@@ -111,8 +111,8 @@ class Reference:
 
     def __init__(self, graph: Graph, samples: Sequence[Sample], threads: int, watched: Iterable[Tensor] = ()) -> None:
         self.samples, self.threads, self.inputs = samples, threads, list(graph.inputs)
-        made = {t for n in graph.nodes for t in n.outputs}
-        self.places = [k for k, t in enumerate(graph.outputs) if t.dtype.kind == "f" and t in made]
+        produced = {t for n in graph.nodes for t in n.outputs}
+        self.places = [k for k, t in enumerate(graph.outputs) if t.dtype.kind == "f" and t in produced]
         self.outputs = [graph.outputs[k] for k in self.places]
         self.watched = [t for t in watched if t not in self.outputs]
         self._values = self._run(graph, [*self.outputs, *self.watched], graph.inputs)
@@ -139,10 +139,10 @@ class Reference:
         watched ones (None: it has no such)."""
         tensors = [*(graph.outputs[k] for k in self.places), *watched]
         there = [k for k, t in enumerate(tensors) if t is not None]
-        found = self._run(graph, [t for t in tensors if t is not None], graph.inputs)
+        runs = self._run(graph, [t for t in tensors if t is not None], graph.inputs)
         names = [t.name for t in (*self.outputs, *self.watched)]
         for at, k in enumerate(there):
-            yield names[k], k, [row[k] for row in self._values], [row[at] for row in found]
+            yield names[k], k, [row[k] for row in self._values], [row[at] for row in runs]
 
     def _run(self, graph: Graph, tensors: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[list[np.ndarray]]:
         run = Runner(graph, tensors, max(1, self.threads // max(len(self.samples), 1)))
@@ -163,10 +163,10 @@ class Reference:
             return True
         return all(v.size == v.shape[-1] for v in values) and len({int(v.argmax()) for v in values}) > 1
 
-    def _judge(self, name: str, k: int, wanted: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> Output:
+    def _judge(self, name: str, k: int, wanted: Sequence[np.ndarray], actual: Sequence[np.ndarray]) -> Output:
         signal = noise = other = product = 0.0
         same = rows = 0
-        for want, got in zip(wanted, found):
+        for want, got in zip(wanted, actual):
             want, got = want.astype(np.float64), got.astype(np.float64)
             if not np.isfinite(got).all():
                 return Output(name, _FLOOR, 0.0, None)
@@ -180,11 +180,11 @@ class Reference:
         return Output(name, _decibels(signal, noise), cosine, round(same / rows, 6) if rows else None)
 
 
-def _scatter(wanted: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
-    if not all(np.isfinite(got).all() for got in found):
+def _scatter(wanted: Sequence[np.ndarray], actual: Sequence[np.ndarray]) -> float:
+    if not all(np.isfinite(got).all() for got in actual):
         return math.inf
     signal = sum(float(np.square(want, dtype=np.float64).sum()) for want in wanted)
-    errors = [want.astype(np.float64) - got for want, got in zip(wanted, found)]
+    errors = [want.astype(np.float64) - got for want, got in zip(wanted, actual)]
     rows = [e.reshape(-1, e.shape[-1]) if e.ndim else e.reshape(1, 1) for e in errors]
     count = sum(map(len, rows))
     mean = sum(r.sum(axis=0) for r in rows) / count

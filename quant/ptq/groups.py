@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ...converter.ir import Graph, Node, Tensor
-from .placement import Placement, cell_of, data_inputs, moves, tensors_in_codes
+from .placement import Placement, data_inputs, preserves_qparams, quant_spec, tensors_in_codes
 
 
 @dataclass
@@ -40,12 +40,12 @@ def make_groups(graph: Graph, plan: Placement, seen: Callable[[Tensor], tuple[fl
     """Groups the tensors that exist as codes. seen: a tensor's observed (low, high)."""
     ties = _Ties(tensors_in_codes(graph, plan), seen)
     for node in graph.nodes:
-        if node in plan.integer and (kind := cell_of(node).fixed) is not None:
+        if node in plan.integer and (kind := quant_spec(node).fixed) is not None:
             ties.kind[node.outputs[0]] = kind
     ties.kind.update((t, kind) for t, kind in known_codes(graph).items() if t in ties.parent)
     apart: dict[tuple[Node, int], Tensor] = {}
     for node in graph.nodes:
-        if node not in plan.integer or not moves(node):
+        if node not in plan.integer or not preserves_qparams(node):
             continue
         inputs = [(i, t) for i in data_inputs(node) if (t := node.inputs[i]) is not None]
         joined = list(node.outputs)
@@ -61,10 +61,10 @@ def make_groups(graph: Graph, plan: Placement, seen: Callable[[Tensor], tuple[fl
     members: dict[Tensor, list[Tensor]] = {}
     for t in ties.parent:
         members.setdefault(ties.root(t), []).append(t)
-    made_by = {t: n for n in graph.nodes for t in n.outputs}
+    moved = {t for n in graph.nodes if n in plan.integer and preserves_qparams(n) for t in n.outputs}
     result = Groups([], apart)
     for tensors in members.values():
-        sources = [t for t in tensors if t not in made_by or made_by[t] not in plan.integer or not moves(made_by[t])]
+        sources = [t for t in tensors if t not in moved]
         group = Group(tensors, sources or tensors[:1], ties.kind.get(ties.root(tensors[0])))
         result.groups.append(group)
         result.of.update(dict.fromkeys(tensors, group))
@@ -74,16 +74,16 @@ def make_groups(graph: Graph, plan: Placement, seen: Callable[[Tensor], tuple[fl
 def known_codes(graph: Graph) -> dict[Tensor, tuple[float, int]]:
     """(scale, zero point as int8) of the float tensors that a partly quantized model has as codes: what its own
     Dequantize gives, and what nothing but its own Quantize reads."""
-    found: dict[Tensor, tuple[float, int]] = {}
+    known: dict[Tensor, tuple[float, int]] = {}
     readers = graph.consumers()
     for node in graph.nodes:
         if node.op == "Dequantize" and (kind := _byte_kind(node.inputs[0])):
-            found[node.outputs[0]] = kind
+            known[node.outputs[0]] = kind
         elif node.op == "Quantize" and (kind := _byte_kind(node.outputs[0])) and (t := node.inputs[0]) is not None:
             alone = all(n.op == "Quantize" and _byte_kind(n.outputs[0]) == kind for n in readers[t])
             if alone and t.dtype.kind == "f" and t not in graph.outputs:
-                found.setdefault(t, kind)
-    return found
+                known.setdefault(t, kind)
+    return known
 
 
 def _byte_kind(t: Tensor | None) -> tuple[float, int] | None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...converter.ir import Node
-from .placement import cell_of, weight_index
+from .placement import quant_spec, weight_index
 
 FAULT = 0.1  # of an output's energy
 _ELEMENT = 8.0  # multiplications that an element of an operator without a weight is worth
@@ -65,7 +65,7 @@ def work_of(node: Node) -> float:
     w = node.inputs[index] if index is not None else None
     if w is None or w.data is None:
         return _ELEMENT * elements
-    axis = cell_of(node).channel_axis(node)
+    axis = quant_spec(node).channel_axis(node)
     return elements * (w.data.size / (w.data.shape[axis] if axis is not None else 1) + _ELEMENT)
 
 
@@ -108,9 +108,9 @@ class _Search:
         while waiting and self.left:
             stretch = waiting.pop()
             trial = kept - set(stretch)
-            found = self.noise(trial)
-            if found - now <= FAULT:
-                kept, now = trial, found
+            after = self.noise(trial)
+            if after - now <= FAULT:
+                kept, now = trial, after
             elif len(stretch) > 1:
                 half = len(stretch) // 2
                 waiting += [stretch[:half], stretch[half:]]
@@ -148,7 +148,7 @@ class _Search:
                 continue
             half = len(stretch) // 2
             parts = [(now - self.noise(kept | set(part)), part) for part in (stretch[:half], stretch[half:])]
-            if sum(max(found, 0.0) for found, _ in parts) >= _APART * gain:
+            if sum(max(gained, 0.0) for gained, _ in parts) >= _APART * gain:
                 waiting += [piece for piece in parts if piece[0] > least]
             else:
                 pieces.append(self._trimmed(kept, (gain, stretch)))
@@ -161,8 +161,8 @@ class _Search:
         step = len(part) // 2
         while step and self.left:
             for cut in (part[step:], part[:-step]):
-                if cut and (found := now - self.noise(kept | set(cut))) >= _NEARLY * gain:
-                    gain, part = found, cut
+                if cut and (gained := now - self.noise(kept | set(cut))) >= _NEARLY * gain:
+                    gain, part = gained, cut
                     break
             else:
                 step //= 2

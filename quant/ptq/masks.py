@@ -25,7 +25,7 @@ def mask_carriers(graph: Graph, is_layer: Callable[[Node], bool]) -> dict[Node, 
     bounds its values. A layer's weights are no masks, and NaN is none.
     """
     large, infinite = set[Tensor](), set[Tensor]()
-    found: dict[Node, str] = {}
+    reasons: dict[Node, str] = {}
     ends: list[Node] = []
     for node in graph.nodes:
         inputs = [t for t in node.inputs if t is not None]
@@ -33,7 +33,7 @@ def mask_carriers(graph: Graph, is_layer: Callable[[Node], bool]) -> dict[Node, 
         masked = not is_layer(node) and (any(e >= LARGE for e in extremes) or not large.isdisjoint(inputs))
         endless = any(np.isinf(e) for e in extremes) or not infinite.isdisjoint(inputs)
         if endless:
-            found[node] = _INFINITE
+            reasons[node] = _INFINITE
         if node.op in _ENDS:
             ends += [node] * masked
             continue
@@ -45,10 +45,10 @@ def mask_carriers(graph: Graph, is_layer: Callable[[Node], bool]) -> dict[Node, 
     producers = graph.producers()
     while ends:
         node = ends.pop()
-        if found.get(node) != _MASK:
-            found[node] = _MASK
+        if reasons.get(node) != _MASK:
+            reasons[node] = _MASK
             ends += [producers[t] for t in node.inputs if t in large]
-    return found
+    return reasons
 
 
 def _extreme(t: Tensor) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from ...converter.ir import Graph, Node, Tensor
 from ...converter.numeric.pairs import MOST
 from .equalize import Channels, by_input, like, link_channels, mixes
-from .placement import cell_of
+from .placement import quant_spec
 
 _MOST_SUMS = 1 << 29  # of two weights; a larger matrix keeps its order
 _SWEEPS = 8
@@ -120,7 +120,7 @@ def _permute(graph: Graph, channels: Channels, strand: np.ndarray, order: np.nda
         data = by_input(node) if kind == "full" else w.data.reshape(len(w.data), -1)
         data = data if into is None else data[:, :, into]
         node.inputs[1] = like(w, data if out is None else data[out])
-        cell = cell_of(node)
+        cell = quant_spec(node)
         b = node.input(cell.bias) if cell.bias is not None else None
         if out is not None and b is not None and b.data is not None:
             node.inputs[cell.bias] = like(b, b.data.reshape(-1)[out])  # pyright: ignore

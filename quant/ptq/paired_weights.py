@@ -14,7 +14,7 @@ import numpy as np
 from ...converter.ir import Node
 from ...converter.numeric.pairs import MOST, largest_sum, rounded, saturate
 from ...converter.numeric.qparams import QuantParam, along, quantize
-from .placement import cell_of
+from .placement import quant_spec
 
 _PARTS = np.linspace(0.0, 1.0, 9)  # of the way to the scale at which no pair exceeds
 _LIMIT = 127
@@ -22,7 +22,7 @@ _LIMIT = 127
 
 def addends(node: Node, w: np.ndarray) -> np.ndarray | None:
     """The node's weight as rows [..., channels, K] of one sum each, a view; None where it is not added in pairs."""
-    view = cell_of(node).addends
+    view = quant_spec(node).addends
     return None if view is None else view(node, w)
 
 

@@ -33,17 +33,17 @@ class Placement:
     why: dict[Node, str] = field(default_factory=dict)
 
     @property
-    def layers(self) -> set[Node]:
+    def int8_nodes(self) -> set[Node]:
         return self.integer | self.last
 
 
-def cell_of(node: Node) -> Quant:
+def quant_spec(node: Node) -> Quant:
     return row(node.op).quant or Quant(int8=False)
 
 
 def weight_index(node: Node) -> int | None:
     """The input that is a constant float weight, None when the node has none."""
-    cell = cell_of(node)
+    cell = quant_spec(node)
     if cell.output == "same" or len(cell.weights) != 1:
         return None
     w = node.input(cell.weights[0])
@@ -52,7 +52,7 @@ def weight_index(node: Node) -> int | None:
 
 def data_inputs(node: Node) -> list[int]:
     """The inputs that carry activations or constant operands: float, neither weight nor bias."""
-    cell, weight = cell_of(node), weight_index(node)
+    cell, weight = quant_spec(node), weight_index(node)
     return [
         i
         for i, t in enumerate(node.inputs)
@@ -60,13 +60,13 @@ def data_inputs(node: Node) -> list[int]:
     ]
 
 
-def moves(node: Node) -> bool:
+def preserves_qparams(node: Node) -> bool:
     """Whether the output's codes are input codes: input and output share scale and zero point.
 
     An average pool does too, as the kernels of MindSpore Lite want it; a window's mean is in its values' range.
     """
     extreme = node.op == "Reduce" and node.attrs["mode"] in ("max", "min")
-    return cell_of(node).output == "same" or node.op == "AveragePool" or extreme
+    return quant_spec(node).output == "same" or node.op == "AveragePool" or extreme
 
 
 def place(
@@ -80,7 +80,7 @@ def place(
     """Decides for every node. kept: nodes that a user wants in float. lossy: those that codes would cost the outputs
     too much. integer_output: outputs are codes too."""
     plan, kept, lossy = Placement(), set(kept), set(lossy)
-    masks = mask_carriers(graph, lambda node: bool(cell_of(node).weights))
+    masks = mask_carriers(graph, lambda node: bool(quant_spec(node).weights))
     for node in graph.nodes:
         reason = "kept in float on request" if node in kept else _obstacle(node, target) or masks.get(node, "")
         if not reason and node in lossy:
@@ -96,7 +96,7 @@ def place(
 
 
 def _obstacle(node: Node, target: str) -> str:
-    cell, definition = cell_of(node), row(node.op)
+    cell, definition = quant_spec(node), row(node.op)
     if not cell.int8 or (definition.integer is None and not cell.table):
         return "no int8 form"
     if target == "mslite" and (fault := cell.foreign_to_mslite(node)):
@@ -129,13 +129,13 @@ def _obstacle(node: Node, target: str) -> str:
 
 def foreign_to_mslite(plan: Placement) -> list[str]:
     """Operators on codes that MindSpore Lite has no kernel for, or one that goes wrong by more than rounding."""
-    return sorted({n.op for n in plan.integer if not cell_of(n).mslite_close and _obstacle(n, "mslite")})
+    return sorted({n.op for n in plan.integer if not quant_spec(n).mslite_close and _obstacle(n, "mslite")})
 
 
 def wants_fixed_sizes(plan: Placement) -> list[str]:
     """Means and pads on codes that MindSpore Lite refuses: it looks at the sizes before it knows them."""
-    found = (n for n in plan.integer if n.op in ("Reduce", "Pad"))
-    return sorted(n.name for n in found if not n.inputs[0].is_static)  # pyright: ignore
+    refused = (n for n in plan.integer if n.op in ("Reduce", "Pad"))
+    return sorted(n.name for n in refused if not n.inputs[0].is_static)  # pyright: ignore
 
 
 def _end_in_float(graph: Graph, plan: Placement) -> None:
@@ -168,7 +168,7 @@ def _end_in_float(graph: Graph, plan: Placement) -> None:
 
 def _passive(node: Node) -> bool:
     """Moves or rescales values: what may follow the last layer."""
-    cell = cell_of(node)
+    cell = quant_spec(node)
     count = len([t for t in node.inputs if t is not None and not t.is_const])
     if count == 0 or (count > 1 and cell.output != "same"):
         return False
@@ -182,11 +182,11 @@ def _leave_idle_moves(graph: Graph, plan: Placement) -> None:
     while changed:
         changed = False
         for node in graph.nodes:
-            if node not in plan.integer or cell_of(node).output != "same":
+            if node not in plan.integer or quant_spec(node).output != "same":
                 continue
             sources = [t for i in data_inputs(node) if (t := node.inputs[i]) is not None and not t.is_const]
             from_codes = any(t not in producers or producers[t] in plan.integer for t in sources)
-            to_codes = any(c in plan.layers for t in node.outputs for c in consumers.get(t, ()))
+            to_codes = any(c in plan.int8_nodes for t in node.outputs for c in consumers.get(t, ()))
             if not from_codes or (not to_codes and all(t not in producers for t in sources)):
                 plan.integer.discard(node)
                 plan.why[node] = "moves float values between float operators"
@@ -195,10 +195,10 @@ def _leave_idle_moves(graph: Graph, plan: Placement) -> None:
 
 def tensors_in_codes(graph: Graph, plan: Placement) -> list[Tensor]:
     """Every tensor that exists as codes, in order: what int8 layers read and write, constant operands among them."""
-    found: dict[Tensor, None] = {}
+    tensors: dict[Tensor, None] = {}
     for node in graph.nodes:
-        if node in plan.layers:
-            found.update(dict.fromkeys(node.inputs[i] for i in data_inputs(node)))  # pyright: ignore
+        if node in plan.int8_nodes:
+            tensors.update(dict.fromkeys(node.inputs[i] for i in data_inputs(node)))  # pyright: ignore
         if node in plan.integer:
-            found.update(dict.fromkeys(node.outputs))
-    return list(found)
+            tensors.update(dict.fromkeys(node.outputs))
+    return list(tensors)

@@ -3,8 +3,8 @@
 In order: which nodes compute on codes (`placement`), channels made alike (`equalize`), statistics of one streaming
 pass (`observe`), for a .onnx an order of channels (`pair_channels`), a range per group of tensors that share one
 (`groups`, `ranges`, `auto`), the rewrite (`emit`), and,
-walking the quantized prefix layer by layer (`walk`), weight codes and biases that keep each layer's output (`rounding`,
-`bias_correction`).
+running the quantized prefix layer by layer (`prefix_runner`), weight codes and biases that keep each layer's output
+(`rounding`, `bias_correction`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from .equalize import equalize, scalable, scale_channels
 from .fidelity import POOR, Fidelity, Reference, hold_back, spread
 from .pair_channels import pair_channels
 from .placement import Placement, tensors_in_codes
+from .prefix_runner import QuantizedPrefixRunner, subset_size
 from .prepare import (
     casts_to_acts,
     global_pools_to_means,
@@ -38,7 +39,6 @@ from .quality import measure
 from .rewrite import Progress, Result, Samples, Settings, Task, place_nodes, rewritten
 from .rounding import refine
 from .trials import choose_islands, improves, methods_of
-from .walk import Walk, subset_size
 
 JUDGES = 64  # samples that islands must be better on than none
 
@@ -66,7 +66,7 @@ def quantize_graph(
     plan = place_nodes(graph, settings)
     stats = _statistics(graph, plan, samples, settings, progress)
     if settings.pairs:
-        pair_channels(graph, plan.layers)
+        pair_channels(graph, plan.int8_nodes)
     task = Task(graph, samples, settings, stats, progress)
     result = _with_islands(task, _quantized(task))
     if samples is not None and result.fidelity is not None and result.fidelity.worst.sqnr < POOR:
@@ -79,13 +79,14 @@ def _quantized(task: Task, lossy: frozenset[Node] = frozenset(), known: Mapping[
     result, samples, settings = rewritten(task, lossy, known), task.samples, task.settings
     assert result is not None
     if settings.float_weights is not None:
-        kept = {result.made.node[node] for node in settings.kept if node in result.made.node}
+        kept = {result.quantized.node[node] for node in settings.kept if node in result.quantized.node}
         result.stored = quantize_graph_weights(result.graph, settings.float_weights, kept)
-        note_stored(result.made)
+        note_stored(result.quantized)
     if samples is None:
         return result
-    fitted, held = hold_back(len(samples), subset_size(task.graph, result.made, settings.subset))
-    if (result.made.layers or result.made.stored) and (settings.bias_correction != "off" or settings.measure):
+    fitted, held = hold_back(len(samples), subset_size(task.graph, result.quantized, settings.subset))
+    layers = result.quantized.weighted_layers or result.quantized.stored
+    if layers and (settings.bias_correction != "off" or settings.measure):
         _correct(result, samples, fitted, settings, task.progress)
     judge = Reference(task.graph, _rows(samples, held), settings.threads)
     result.fidelity = judge.fidelity(result.graph, held_back=held != fitted)
@@ -94,21 +95,21 @@ def _quantized(task: Task, lossy: frozenset[Node] = frozenset(), known: Mapping[
 
 def _with_islands(task: Task, first: Result) -> Result:
     """The result with what had better be in float there, if that holds on more samples once all is corrected."""
-    found, samples = choose_islands(task, first), task.samples
-    if found is None or samples is None or not found.kept:
-        return replace(first, islands=found)
-    other = _quantized(task, found.kept, methods_of(first))
+    islands, samples = choose_islands(task, first), task.samples
+    if islands is None or samples is None or not islands.kept:
+        return replace(first, islands=islands)
+    other = _quantized(task, islands.kept, methods_of(first))
     picked = _rows(samples, spread(len(samples), JUDGES))
     judge = Reference(task.graph, picked, task.settings.threads)
     if improves(judge.outputs_of(other.graph), judge.outputs_of(first.graph), len(picked)):
-        return replace(other, islands=found, without_islands=first.fidelity)
-    return replace(first, islands=replace(found, kept=frozenset(), after=found.before, share=0.0))
+        return replace(other, islands=islands, without_islands=first.fidelity)
+    return replace(first, islands=replace(islands, kept=frozenset(), after=islands.before, share=0.0))
 
 
 def _weights_only(task: Task, result: Result) -> Fidelity | None:
     """What the outputs would be with int8 weights in a float graph."""
     assert task.samples is not None
-    fitted, held = hold_back(len(task.samples), subset_size(task.graph, result.made, task.settings.subset))
+    fitted, held = hold_back(len(task.samples), subset_size(task.graph, result.quantized, task.settings.subset))
     trial = task.graph.copy()
     quantize_graph_weights(trial, WeightSettings(correction=False))
     judge = Reference(task.graph, _rows(task.samples, held), task.settings.threads)
@@ -122,16 +123,16 @@ def _statistics(
     if settings.statistics is not None:
         sizes = {t.name: t.shape[-1] if t.shape else None for t in tensors}
         check_statistics(settings.statistics, sizes)
-        scale_channels(graph, plan.layers, settings.statistics.factors)
+        scale_channels(graph, plan.int8_nodes, settings.statistics.factors)
         return settings.statistics
     assert samples is not None
     factors: dict[str, np.ndarray] = {}
     if settings.equalize:
-        extremes, asked = ChannelExtremes(), scalable(graph, plan.layers)
+        extremes, asked = ChannelExtremes(), scalable(graph, plan.int8_nodes)
         asked = [t for t in tensors if t in asked]
         if asked:
             observe(graph, progress(samples, "looking at channels"), asked, extremes, settings.threads)
-        factors = equalize(graph, extremes.low, extremes.high, plan.layers)
+        factors = equalize(graph, extremes.low, extremes.high, plan.int8_nodes)
     seen = Histograms(settings.bins)
     observe(graph, progress(samples, "collecting statistics"), tensors, seen, settings.threads)
     return Statistics({t.name: seen.of[t] for t in tensors}, factors)
@@ -144,21 +145,21 @@ def _rows(samples: Samples, rows: Collection[int]) -> list[dict[str, np.ndarray]
 def _correct(result: Result, samples: Samples, fitted: Collection[int], settings: Settings, progress: Progress) -> None:
     picked = _rows(samples, fitted)
     floats = settings.measure or settings.bias_correction == "lockstep"
-    walk = Walk(result.source, result.made, picked, settings.threads, floats=floats)
+    runner = QuantizedPrefixRunner(result.source, result.quantized, picked, settings.threads, floats=floats)
     result.samples = len(picked)
-    steps = iter(progress(range(len(walk.layers)), "correcting layers"))
+    steps = iter(progress(range(len(runner.layers)), "correcting layers"))
 
-    def improve(w: Walk, node: Node) -> None:
+    def improve(runner: QuantizedPrefixRunner, node: Node) -> None:
         next(steps, None)
         if settings.bias_correction == "sequential":
             if settings.round_by_output:
-                refine(w, node, pairs=settings.pairs and node in w.made.layers)
-            correct(w, node)
+                refine(runner, node, pairs=settings.pairs and node in runner.quantized.weighted_layers)
+            correct(runner, node)
         elif settings.bias_correction == "lockstep":
-            correct_lockstep(w, node)
-        if settings.measure and node in w.made.layers:
-            result.rows.append(measure(w, node, lambda t: result.methods[result.groups.of[t].name]))
+            correct_lockstep(runner, node)
+        if settings.measure and node in runner.quantized.weighted_layers:
+            result.rows.append(measure(runner, node, lambda t: result.methods[result.groups.of[t].name]))
 
-    walk.run(improve)
+    runner.run(improve)
     next(steps, None)
-    result.corrected = 0 if settings.bias_correction == "off" else len(result.made.layers)
+    result.corrected = 0 if settings.bias_correction == "off" else len(result.quantized.weighted_layers)

@@ -23,9 +23,9 @@ _MARGIN_IN_NOISE, _MARGIN = 0.5, 3.0
 
 
 def keep_usable(
-    graph: Graph, tensors: Sequence[Tensor], weights: Sequence[Weight], made: list[Codes], bits: int
+    graph: Graph, tensors: Sequence[Tensor], weights: Sequence[Weight], codes: list[Codes], bits: int
 ) -> list[Codes]:
-    """`made`, or the plain min..max grids where `made` gives a network whose output is noise, and they less so.
+    """`codes`, or the plain min..max grids where `codes` gives a network whose output is noise, and they less so.
 
     A fitted grid keeps the energy of the weights; where errors pile up beyond the signal, as in MobileNets at 2 and 3
     bits, that energy is all noise, and the real converter's grid, which rounds most weights to zero, loses less. Both
@@ -34,13 +34,13 @@ def keep_usable(
     """
     try:
         reference = _outputs(graph)
-        fitted = _with_codes(graph, tensors, made)
+        fitted = _with_codes(graph, tensors, codes)
         before = _sqnr(reference, fitted)
         plain = [quantize_weight(weight, bits, fitted=False) for weight in weights]
         after = _sqnr(reference, _with_codes(graph, tensors, plain))
     except Error:
-        return made  # what cannot run here (open sizes, operators without a reference) is not judged
-    return plain if after > before + (_MARGIN_IN_NOISE if before < 0 else _MARGIN) else made
+        return codes  # what cannot run here (open sizes, operators without a reference) is not judged
+    return plain if after > before + (_MARGIN_IN_NOISE if before < 0 else _MARGIN) else codes
 
 
 def _with_codes(graph: Graph, tensors: Sequence[Tensor], codes: Sequence[Codes]) -> list[NDArray]:
@@ -58,21 +58,21 @@ def _with_codes(graph: Graph, tensors: Sequence[Tensor], codes: Sequence[Codes])
 def _outputs(graph: Graph) -> list[NDArray]:
     session = Session(graph, isa=float_isa())
     rng = np.random.default_rng(0)
-    found = []
+    outputs = []
     for _ in range(_SAMPLES):
         feeds = {}
         for port in session.inputs:
             shape = tuple(1 if d is None else d for d in port.shape or ())
             noise = rng.standard_normal(shape)
             feeds[port.name] = noise.astype(port.dtype) if port.dtype.kind == "f" else np.zeros(shape, port.dtype)
-        found += [v.astype(np.float64) for v in session.run(feeds).values() if v.dtype.kind == "f"]
-    return found
+        outputs += [v.astype(np.float64) for v in session.run(feeds).values() if v.dtype.kind == "f"]
+    return outputs
 
 
-def _sqnr(reference: Sequence[NDArray], found: Sequence[NDArray]) -> float:
+def _sqnr(reference: Sequence[NDArray], actual: Sequence[NDArray]) -> float:
     """Signal to noise over all outputs in dB; -inf when something is not finite."""
     signal = sum(float(np.sum(a * a)) for a in reference)
-    noise = sum(float(np.sum((a - b) ** 2)) for a, b in zip(reference, found))
+    noise = sum(float(np.sum((a - b) ** 2)) for a, b in zip(reference, actual))
     if not np.isfinite(noise):
         return -np.inf
     return 10 * np.log10((signal + 1e-30) / (noise + 1e-30))

@@ -1,4 +1,4 @@
-"""What quantization costs each layer: measured while the walk passes it, written as CSV and JSON."""
+"""What quantization costs each layer: measured while the quantized prefix reaches it, written as CSV and JSON."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from ...converter.numeric.qparams import dequantize, quantize_f32
 from ...converter.text import csv_text
 from ..calibrate.observe import float_isa
 from .emit import Layer
-from .walk import Single, Walk, isa_of
+from .prefix_runner import QuantizedPrefixRunner, Single, isa_of
 
 SAMPLES = 8
 
 
-def measure(walk: Walk, node: Node, method: Callable[[Tensor], str]) -> dict[str, Any]:
+def measure(runner: QuantizedPrefixRunner, node: Node, method: Callable[[Tensor], str]) -> dict[str, Any]:
     """One row for a layer that is about to run on its quantized inputs.
 
     Keys: layer, op, bits; of its output low, high, scale, zero_point, method, clip_rate (share of float values beyond
     the codes); sqnr_weights, sqnr_activations, sqnr_both (dB: this layer alone, on float inputs), sqnr (dB) and cosine
     of its output behind the quantized prefix.
     """
-    layer, x, y = walk.made.layers[node], node.inputs[0], node.outputs[0]
+    layer, x, y = runner.quantized.weighted_layers[node], node.inputs[0], node.outputs[0]
     assert x is not None
-    count = min(walk.count, SAMPLES)
+    count = min(runner.count, SAMPLES)
     weight = dequantize(layer.weight.data, layer.weight.quant)  # pyright: ignore[reportArgumentType]
     light = _with_weight(node, layer, weight)
-    plain = Single([node], walk.threads, isa=float_isa())
-    rounded = Single([light], walk.threads, isa=float_isa())
-    codes = Single([layer.node], walk.threads, walk.rounding, isa_of(layer.node))
-    quant = walk.made.twin[x].quant
+    plain = Single([node], runner.threads, isa=float_isa())
+    rounded = Single([light], runner.threads, isa=float_isa())
+    codes = Single([layer.node], runner.threads, runner.rounding, isa_of(layer.node))
+    quant = runner.quantized.quantized_of[x].quant
     only_w, only_x, both, real = (_Sum() for _ in range(4))
     clipped = total = 0
-    out = walk.made.twin.get(y)
+    out = runner.quantized.quantized_of.get(y)
     for k in range(count):
-        want = walk.real.get(y, k)
-        a = walk.real.get(x, k)
+        want = runner.real.get(y, k)
+        a = runner.real.get(x, k)
         q = dequantize(quantize_f32(a, quant), quant)  # pyright: ignore[reportArgumentType]
-        rest = {t: walk.real.get(t, k) for t in plain.inputs if t is not x}
+        rest = {t: runner.real.get(t, k) for t in plain.inputs if t is not x}
         only_w.add(want, rounded(lambda t: rest.get(t, a))[0])  # noqa: B023
         only_x.add(want, plain(lambda t: rest.get(t, q))[0])  # noqa: B023
         both.add(want, rounded(lambda t: rest.get(t, q))[0])  # noqa: B023
-        got = codes(lambda t: walk.codes.get(t, k))[0]  # noqa: B023
+        got = codes(lambda t: runner.codes.get(t, k))[0]  # noqa: B023
         if out is not None and out.quant is not None:
             low, high = _bounds(out)
             clipped += int(((want < low) | (want > high)).sum())

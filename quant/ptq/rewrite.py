@@ -15,13 +15,22 @@ import numpy as np
 from ...converter.ir import Graph, Node, Tensor
 from ...converter.numeric.qparams import QuantParam, quantize
 from ..calibrate.histogram import DEFAULT_BINS, Histogram
-from ..calibrate.ranges import WIDENED, by_hand, candidates, extent, group_range, parameters, steady_means, widened
+from ..calibrate.ranges import (
+    WIDENED,
+    by_hand,
+    candidates,
+    expanded_range,
+    extent,
+    group_range,
+    parameters,
+    steady_means,
+)
 from ..calibrate.statistics import Statistics
 from ..calibrate.thresholds import Range
 from ..weights.symmetric_weights import symmetric
 from ..weights.weight_quant import WeightRow, WeightSettings
 from .auto import best_ranges
-from .emit import Integer, emit
+from .emit import QuantizedGraph, emit
 from .fidelity import Fidelity, spread
 from .groups import Group, Groups, make_groups
 from .islands import Islands
@@ -45,7 +54,7 @@ class Settings:
     """What `quantize_graph` is asked for; the fields are those of `ConvertOptions`.
 
     bits, layer_bits: of weights; activations are always int8. kept: nodes that stay float. subset: the most samples
-    that the walk over the quantized prefix takes. statistics: saved ones, instead of running the model for them.
+    that the corrections on the quantized prefix take. statistics: saved ones, instead of running the model for them.
     measure: fill `Result.rows`. pairs: keep weights within what onnxruntime adds exactly on every CPU. float_weights:
     how weights of layers left in float, but for those of `kept`, become codes; None leaves them.
     """
@@ -80,7 +89,7 @@ class Result:
     the outputs of int8 weights in float, where those of int8 are poor.
     """
 
-    made: Integer
+    quantized: QuantizedGraph
     plan: Placement
     groups: Groups
     source: Graph
@@ -97,7 +106,7 @@ class Result:
 
     @property
     def graph(self) -> Graph:
-        return self.made.graph
+        return self.quantized.graph
 
     def weight_rows(self) -> list[WeightRow]:
         """One row per weight, as WeightQuant gives them."""
@@ -108,7 +117,7 @@ class Result:
             index = weight_index(node)
             if index is None or node.name in rows:
                 continue
-            layer, w = self.made.layers.get(node), node.inputs[index]
+            layer, w = self.quantized.weighted_layers.get(node), node.inputs[index]
             assert w is not None and w.data is not None
             stored, bits = (w, 32) if layer is None else (layer.weight, layer.weight.quant.bits)  # pyright: ignore
             why = "" if layer is not None else self.plan.why.get(node, "in float")
@@ -170,7 +179,7 @@ def rewritten(
     seen = {t: stats.histograms[t.name] for t in tensors}
     groups = make_groups(graph, plan, lambda t: extent(t) if t.is_const else (seen[t].low, seen[t].high))
     params, methods = _choose(task, plan, groups, seen, known)
-    made = emit(
+    quantized = emit(
         graph,
         plan,
         groups,
@@ -180,7 +189,7 @@ def rewritten(
         input_type=settings.input_type,
         output_type=settings.output_type,
     )
-    return Result(made, plan, groups, graph, stats, methods)
+    return Result(quantized, plan, groups, graph, stats, methods)
 
 
 def _choose(
@@ -207,7 +216,7 @@ def _choose(
         judges = list(task.samples.only(spread(len(task.samples), AUTO_SAMPLES)))
         chosen = best_ranges(graph, plan, groups, ranges, judges, settings.threads)
     else:
-        chosen = {name: next(iter(found)) for name, found in ranges.items()}
+        chosen = {name: next(iter(by_method)) for name, by_method in ranges.items()}
     params: dict[Tensor, QuantParam] = {}
     for group in groups.groups:
         bounds = ranges[group.name][chosen[group.name]] if group.fixed is None else (0.0, 0.0)
@@ -219,4 +228,4 @@ def _choose(
 
 
 def _range(task: Task, group: Group, seen: Mapping[Tensor, Histogram], method: str) -> Range:
-    return widened(task.range(group, seen, "MAX_MIN")) if method == WIDENED else task.range(group, seen, method)
+    return expanded_range(task.range(group, seen, "MAX_MIN")) if method == WIDENED else task.range(group, seen, method)

@@ -20,7 +20,7 @@ from ...converter.numeric.pairs import MOST
 from ...converter.numeric.qparams import QuantParam, choose_asymmetric, quantize_f32
 from ..calibrate.ranges import ends
 from .paired_weights import addends
-from .walk import Walk
+from .prefix_runner import QuantizedPrefixRunner
 
 WHOLE = 4608  # inputs (512 of a 3×3 kernel) of which all products are taken, 170 MB of them
 BLOCK = 2048
@@ -29,7 +29,9 @@ SWEEPS = 3
 RIDGE = 0.01
 
 
-def refine(walk: Walk, node: Node, *, pairs: bool = False, ridge: float = RIDGE, sweeps: int = SWEEPS) -> None:
+def refine(
+    runner: QuantizedPrefixRunner, node: Node, *, pairs: bool = False, ridge: float = RIDGE, sweeps: int = SWEEPS
+) -> None:
     """Replaces the codes of the layer's weight, in place; what has no rows (transposed convolutions) stays, and so does
     what other layers read as well, whose inputs are not those of this one.
 
@@ -37,11 +39,11 @@ def refine(walk: Walk, node: Node, *, pairs: bool = False, ridge: float = RIDGE,
     other: memory does not grow with the square of the inputs. pairs: neighbours among codes that onnxruntime adds in
     pairs stay within `pairs.MOST`.
     """
-    layer = walk.layers[node]
+    layer = runner.layers[node]
     w, codes, quant = node.inputs[1], layer.weight.data, layer.weight.quant
     if w is None or w.data is None or codes is None or quant is None or quant.axis not in (0, None):
         return
-    if layer.weight in walk.made.shared or (rows := Rows.of(walk, node)) is None:
+    if layer.weight in runner.quantized.shared or (rows := Rows.of(runner, node)) is None:
         return
     channels = w.data.shape[0]
     batch = channels if rows.by_channel else 1
@@ -52,14 +54,14 @@ def refine(walk: Walk, node: Node, *, pairs: bool = False, ridge: float = RIDGE,
     real, rounded = w.data.reshape(shape), np.array(codes).reshape(shape)
     parts = [slice(None)] if rows.by_channel else blocks(shape[2])
     if len(parts) > 1:
-        walk.made.notes.append(
+        runner.quantized.notes.append(
             f"{node.name}: its {shape[2]} inputs are rounded in {len(parts)} blocks, each on its own"
         )
     for part in parts:
         q = np.ascontiguousarray(rounded[:, :, part].transpose(0, 2, 1), np.float64)
         wanted = np.ascontiguousarray(real[:, :, part].transpose(0, 2, 1), np.float64)
         wanted /= scale
-        descend(rows.gram(part), wanted, q, limits, ridge, sweeps, walk.threads, most)
+        descend(rows.gram(part), wanted, q, limits, ridge, sweeps, runner.threads, most)
         rounded[:, :, part] = q.transpose(0, 2, 1)
     layer.weight.data = rounded.reshape(codes.shape)
 
@@ -103,13 +105,13 @@ class Rows:
     count: samples that they come from. rows(sample): int16 [rows, taps, C]. by_channel: each channel by itself.
     """
 
-    walk: Walk
+    runner: QuantizedPrefixRunner
     count: int
     rows: Callable[[int], np.ndarray]
     by_channel: bool
 
     @classmethod
-    def of(cls, walk: Walk, node: Node, limit: int = ROWS) -> Rows | None:
+    def of(cls, runner: QuantizedPrefixRunner, node: Node, limit: int = ROWS) -> Rows | None:
         """None where there are none to be had."""
         w = node.inputs[1]
         if w is None or w.data is None or node.op not in ("Conv", "FullyConnected"):
@@ -117,41 +119,41 @@ class Rows:
         group = node.attrs.get("group", 1)
         if group not in (1, w.data.shape[0]) or (group != 1 and w.data.shape[-1] != 1):
             return None
-        count = min(walk.count, limit)
-        x, quant = _read(walk, node, count)
+        count = min(runner.count, limit)
+        x, quant = _read(runner, node, count)
         zero = int(quant.zero_point[0])
         per_sample = limit // count
-        spots: dict[tuple[int, ...], Spots] = {}
+        indices: dict[tuple[int, ...], Im2colIndices] = {}
 
         def rows(sample: int) -> np.ndarray:
-            a = walk.codes.get(x, sample)
-            if a.shape not in spots:
-                spots[a.shape] = Spots.of(node, a.shape, per_sample)
-            return spots[a.shape].rows(quantize_f32(a, quant) if a.dtype.kind == "f" else a, zero)
+            a = runner.codes.get(x, sample)
+            if a.shape not in indices:
+                indices[a.shape] = Im2colIndices.of(node, a.shape, per_sample)
+            return indices[a.shape].rows(quantize_f32(a, quant) if a.dtype.kind == "f" else a, zero)
 
-        return cls(walk, count, rows, group != 1)
+        return cls(runner, count, rows, group != 1)
 
     def gram(self, part: slice = slice(None)) -> np.ndarray:
         """X'X of some of the inputs, float64 [batch, K, K]."""
         if self.by_channel:
-            return _gram_by_channel(self.walk.each(self.rows, self.count))
+            return _gram_by_channel(self.runner.each(self.rows, self.count))
 
         def flat(sample: int) -> np.ndarray:
-            found = self.rows(sample)
-            return np.ascontiguousarray(found.reshape(len(found), -1)[:, part])
+            rows = self.rows(sample)
+            return np.ascontiguousarray(rows.reshape(len(rows), -1)[:, part])
 
-        return _gram(np.concatenate(list(self.walk.each(flat, self.count))), self.walk.threads)
+        return _gram(np.concatenate(list(self.runner.each(flat, self.count))), self.runner.threads)
 
 
-def _read(walk: Walk, node: Node, count: int) -> tuple[Tensor, QuantParam]:
+def _read(runner: QuantizedPrefixRunner, node: Node, count: int) -> tuple[Tensor, QuantParam]:
     """What the layer reads, and the parameters of its codes: where it reads reals, those of their range."""
-    if node in walk.made.layers:
-        x = walk.made.twin[node.inputs[0]]  # pyright: ignore[reportArgumentType]
+    if node in runner.quantized.weighted_layers:
+        x = runner.quantized.quantized_of[node.inputs[0]]  # pyright: ignore[reportArgumentType]
         assert x.quant is not None
         return x, x.quant
-    x = walk.layers[node].node.inputs[0]
+    x = runner.layers[node].node.inputs[0]
     assert x is not None
-    bounds = list(walk.each(lambda k: ends(walk.codes.get(x, k)), count))
+    bounds = list(runner.each(lambda k: ends(runner.codes.get(x, k)), count))
     return x, choose_asymmetric(min(low for low, _ in bounds), max(high for _, high in bounds))
 
 
@@ -165,13 +167,13 @@ def _gram(x: np.ndarray, threads: int) -> np.ndarray:
     return gram[None]
 
 
-def _gram_by_channel(found: Iterable[np.ndarray]) -> np.ndarray:
+def _gram_by_channel(samples: Iterable[np.ndarray]) -> np.ndarray:
     """The centred product within each channel of int16 [rows, taps, C], float64 [C, taps, taps]."""
     from ... import _native
 
     products = sums = None
     count = 0
-    for x in found:
+    for x in samples:
         if products is None or sums is None:
             taps, channels = x.shape[1:]
             products, sums = np.zeros((channels, taps, taps), np.int32), np.zeros((channels, taps), np.int32)
@@ -183,7 +185,7 @@ def _gram_by_channel(found: Iterable[np.ndarray]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Spots:
+class Im2colIndices:
     """The elements of an input that some of a layer's outputs are made from.
 
     at: int64 [rows, taps], places in the input as [places, C]. inside: which of them are not padding, None for all.
@@ -193,7 +195,7 @@ class Spots:
     inside: np.ndarray | None
 
     @classmethod
-    def of(cls, node: Node, shape: tuple[int, ...], limit: int) -> Spots:
+    def of(cls, node: Node, shape: tuple[int, ...], limit: int) -> Im2colIndices:
         """Those of at most `limit` outputs, evenly spread, for an input of this shape."""
         w = node.inputs[1]
         assert w is not None and w.data is not None
@@ -217,11 +219,11 @@ class Spots:
     def rows(self, x: np.ndarray, zero: int) -> np.ndarray:
         """The codes less their zero point, int16 [rows, taps, C]; padding is 0."""
         places = x.reshape(-1, x.shape[-1])
-        found = places[self.at].astype(np.int16)
-        found -= np.int16(zero)
+        codes = places[self.at].astype(np.int16)
+        codes -= np.int16(zero)
         if self.inside is not None:
-            found[~self.inside] = 0
-        return found
+            codes[~self.inside] = 0
+        return codes
 
 
 def _spread(n: int, limit: int) -> np.ndarray:

@@ -29,15 +29,15 @@ def choose_islands(task: Task, first: Result) -> Islands | None:
 
     At 20 dB classes are mostly the same; of other outputs, and where looking costs little, the figures are wanted.
     """
-    graph, samples, settings, found = task.graph, task.samples, task.settings, first.fidelity
+    graph, samples, settings, fidelity = task.graph, task.samples, task.settings, first.fidelity
     widths = {settings.bits, *settings.layer_bits.values()}
-    if samples is None or found is None or "AUTO" not in settings.methods or min(widths) < 8:
+    if samples is None or fidelity is None or "AUTO" not in settings.methods or min(widths) < 8:
         return None
-    nodes = [n for n in graph.nodes if n in first.plan.layers]
+    nodes = [n for n in graph.nodes if n in first.plan.int8_nodes]
     total = sum(map(work_of, nodes))
-    poor = found.worst.sqnr < POOR
-    wanted = [GOOD if o.same_class is None or total < _SMALL else POOR for o in found.outputs]
-    if not nodes or all(o.sqnr >= least for o, least in zip(found.outputs, wanted)):
+    poor = fidelity.worst.sqnr < POOR
+    wanted = [GOOD if o.same_class is None or total < _SMALL else POOR for o in fidelity.outputs]
+    if not nodes or all(o.sqnr >= least for o, least in zip(fidelity.outputs, wanted)):
         return None
     count = min(_MOST_SAMPLES, max(_LEAST_SAMPLES, int(_WORK / max(total, 1))))
     picked = list(samples.only(spread(len(samples), count)))

@@ -47,7 +47,7 @@ def quantize_dynamic(graph: Graph, settings: WeightSettings) -> Dynamic:
     Raises:
         UsageError: keep_float or layer_bits names nothing in the graph.
     """
-    found = Dynamic(quantize_graph_weights(graph, replace(settings, bits=8, container=_SYMMETRIC)))
+    dynamic = Dynamic(quantize_graph_weights(graph, replace(settings, bits=8, container=_SYMMETRIC)))
     for node in graph.nodes:
         cell = row(node.op).quant
         weights = [node.input(i) for i in cell.weights] if cell is not None else []
@@ -55,11 +55,11 @@ def quantize_dynamic(graph: Graph, settings: WeightSettings) -> Dynamic:
             continue
         reason = _obstacle(node)
         if reason:
-            found.why[node.name] = reason
+            dynamic.why[node.name] = reason
         else:
             node.attrs["dynamic"] = True
-            found.layers.append(node.name)
-    return found
+            dynamic.layers.append(node.name)
+    return dynamic
 
 
 def _obstacle(node: Node) -> str:

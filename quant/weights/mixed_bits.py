@@ -85,9 +85,9 @@ def choose_bits(
                 if b == 8 or name not in form:
                     continue
                 before = search.put(form[name])
-                found = search.error(workers, limit)
-                if found <= limit:
-                    bits[name], error = b, found
+                reached = search.error(workers, limit)
+                if reached <= limit:
+                    bits[name], error = b, reached
                     break
                 search.put(before)
     return Mixed(bits, error, start)
@@ -103,11 +103,11 @@ def _codes(graph: Graph, settings: WeightSettings) -> dict[str, list[Tensor]]:
     trial = graph.copy()
     rows = quantize_graph_weights(trial, settings)
     tensors = {t.name: t for t in trial.constants()}
-    found: dict[str, list[Tensor]] = {}
+    by_layer: dict[str, list[Tensor]] = {}
     for row in rows:
         if not row.reason:
-            found.setdefault(row.layer, []).append(tensors[row.tensor])
-    return found
+            by_layer.setdefault(row.layer, []).append(tensors[row.tensor])
+    return by_layer
 
 
 class _Search:
@@ -133,19 +133,19 @@ class _Search:
     def put(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Gives weights the reals of these; returns what was there."""
         before = []
-        for made in tensors:
-            t = self.constants[made.name]
+        for quantized in tensors:
+            t = self.constants[quantized.name]
             before.append(Tensor(t.name, t.dtype, t.shape, t.data))
-            t.data = made.real()
+            t.data = quantized.real()
             t.dtype = t.data.dtype
         return before
 
     def begin(self, workers: Workers, at: int) -> None:
         """Runs every sample up to node `at`: trials start there, or at the inputs where that takes too much memory."""
         behind = self.graph.nodes[at:]
-        made = {t for n in behind for t in n.outputs}
+        produced = {t for n in behind for t in n.outputs}
         read = [t for n in behind for t in n.inputs if t is not None and not t.is_const]
-        border = [t for t in dict.fromkeys([*read, *self.outputs]) if t not in made]
+        border = [t for t in dict.fromkeys([*read, *self.outputs]) if t not in produced]
         if sum(t.nbytes for t in border) * len(self.samples) > _HELD:
             self.start, self.border, self.feeds = 0, list(self.graph.inputs), self.samples
             return
@@ -162,8 +162,8 @@ class _Search:
             return run(feeds[k], lambda values: self._distances(values, k))
 
         total = np.zeros(len(self.outputs))
-        for found in workers.each(look, range(len(self.samples))):
-            total += found
+        for part in workers.each(look, range(len(self.samples))):
+            total += part
             error = float(np.mean(total / self.sizes))
             if not error <= limit:
                 return np.inf

@@ -29,9 +29,9 @@ def quantize_symmetric(weight: Weight, bits: int) -> tuple[NDArray, QuantParam]:
         for share in _SHARES[:-1]:
             scale = _scale(top * share, bits)
             tried = _codes(rows, scale, limit)
-            found = _error(rows, tried, scale)
-            better = found < error
-            codes[better], best[better], error[better] = tried[better], scale[better], found[better]
+            tried_error = _error(rows, tried, scale)
+            better = tried_error < error
+            codes[better], best[better], error[better] = tried[better], scale[better], tried_error[better]
     stored = codes.astype(storage_dtype(bits))
     if axis is not None:
         rest = [n for i, n in enumerate(values.shape) if i != axis]

@@ -129,14 +129,14 @@ def quantize_graph_weights(
         weights = [weight for _, weight in group]
         swept = sweep(weights, lambda weight: weight.values.nbytes)
         if settings.container in WIDTHS:
-            made = [quantize_symmetric(weight, bits) for weight in swept]
+            quantized = [quantize_symmetric(weight, bits) for weight in swept]
         elif settings.alone:
-            made = [quantize_weight(weight, bits, correction=settings.correction) for weight in swept]
+            quantized = [quantize_weight(weight, bits, correction=settings.correction) for weight in swept]
         else:
-            made = quantize_weights(weights, bits, correction=settings.correction)
+            quantized = quantize_weights(weights, bits, correction=settings.correction)
             if bits in PROBED_BITS and settings.correction:
-                made = keep_usable(graph, [tensor for tensor, _ in group], weights, made, bits)
-        for (tensor, _), (codes, params) in zip(group, made):
+                quantized = keep_usable(graph, [tensor for tensor, _ in group], weights, quantized, bits)
+        for (tensor, _), (codes, params) in zip(group, quantized):
             tensor.data, tensor.dtype, tensor.quant = codes, codes.dtype, params
     return rows
 
@@ -154,19 +154,19 @@ def _check_width(node: Node, bits: int, container: str) -> None:
 def _drop(chosen: dict[int, list[tuple[Tensor, Weight]]], w: Tensor, rows: list[WeightRow], reason: str) -> None:
     for group in chosen.values():
         group[:] = [(t, weight) for t, weight in group if t is not w]
-    for found in rows:
-        if found.tensor == w.name and not found.reason:
-            found.reason, found.bits = reason, w.dtype.itemsize * 8
+    for entry in rows:
+        if entry.tensor == w.name and not entry.reason:
+            entry.reason, entry.bits = reason, w.dtype.itemsize * 8
 
 
 def named_widths(graph: Graph, settings: WeightSettings) -> dict[Node, int]:
     """The bits of the nodes that layer_bits names. Raises UsageError where it names nothing."""
     widths: dict[Node, int] = {}
     for text, bits in settings.layer_bits:
-        found = select(graph, (parse_selector(text),))
-        if not found:
+        meant = select(graph, (parse_selector(text),))
+        if not meant:
             raise UsageError(f"layerBits: {text!r} names no node of the model")
-        widths |= dict.fromkeys(found, bits)
+        widths |= dict.fromkeys(meant, bits)
     return widths
 
 

@@ -1,4 +1,4 @@
-"""Bias correction and the walk behind it."""
+"""Bias correction and the runner behind it."""
 
 import numpy as np
 import pytest
@@ -9,9 +9,9 @@ from bitlite.quant.calibrate.statistics import Statistics
 from bitlite.quant.ptq.bias_correction import add_to_bias, correct
 from bitlite.quant.ptq.emit import Layer, note_stored
 from bitlite.quant.ptq.post_training import Settings, quantize_graph
+from bitlite.quant.ptq.prefix_runner import QuantizedPrefixRunner, Store
 from bitlite.quant.ptq.rewrite import Task, rewritten
 from bitlite.quant.ptq.rounding import refine
-from bitlite.quant.ptq.walk import Store, Walk
 from bitlite.quant.weights.weight_quant import WeightSettings, quantize_graph_weights
 
 
@@ -48,14 +48,14 @@ def test_layers_in_float_with_weights_in_codes_are_rounded_and_corrected_too(net
         quantize_graph_weights(
             result.graph, WeightSettings(4, min_channels=0, gain_gate=False, container="tflite"), set()
         )
-        note_stored(result.made)
-        assert not result.made.layers and len(result.made.stored) == 5
-        Walk(graph, result.made, list(samples), 1).run(fit)
+        note_stored(result.quantized)
+        assert not result.quantized.weighted_layers and len(result.quantized.stored) == 5
+        QuantizedPrefixRunner(graph, result.quantized, list(samples), 1).run(fit)
         return result.graph
 
-    def both(walk, node):
-        refine(walk, node)
-        correct(walk, node)
+    def both(runner, node):
+        refine(runner, node)
+        correct(runner, node)
 
     want = outputs(network(softmax=False))
     plain, shifted, rounded = (sqnr(want, outputs(form(fit))) for fit in (lambda w, n: None, correct, both))
@@ -68,7 +68,7 @@ def test_means_of_the_layers_outputs(network, samples, how):
     graph = network(softmax=False)
     result = quantize_graph(graph, samples, Settings(bias_correction=how, methods=("MAX_MIN",)))
     worst = 0.0
-    for node, made in result.made.layers.items():
+    for node, made in result.quantized.weighted_layers.items():
         twin = made.node.outputs[0]
         found = []
         for g, t in ((result.source, node.outputs[0]), (result.graph, twin)):
@@ -101,11 +101,11 @@ def test_a_store_gives_back_what_it_took_and_spills_what_is_too_much():
 
 
 def test_a_spilled_walk_computes_the_same(network, samples, monkeypatch):
-    import bitlite.quant.ptq.walk as walk
+    import bitlite.quant.ptq.prefix_runner as prefix_runner
 
     made = [quantize_graph(network(), samples, Settings())]
-    monkeypatch.setattr(walk, "_SMALL", 0)
-    monkeypatch.setattr(walk.Store.__init__, "__defaults__", (0,))
+    monkeypatch.setattr(prefix_runner, "_SMALL", 0)
+    monkeypatch.setattr(prefix_runner.Store.__init__, "__defaults__", (0,))
     made.append(quantize_graph(network(), samples, Settings(measure=True)))
     for a, b in zip(*(m.graph.constants() for m in made)):
         assert np.array_equal(a.data, b.data)

@@ -24,7 +24,7 @@ def test_the_function_stays_the_same_on_what_was_seen(network, samples):
     graph = network(softmax=False)
     before = run(graph, samples)
     plan, seen = extremes(graph, samples)
-    assert equalize(graph, seen.low, seen.high, plan.layers, alpha=1.0)
+    assert equalize(graph, seen.low, seen.high, plan.int8_nodes, alpha=1.0)
     assert np.allclose(before, run(graph, samples), rtol=1e-4, atol=1e-4)
 
 
@@ -33,7 +33,7 @@ def test_channels_reach_equally_far(network, samples):
     plan, seen = extremes(graph, samples)
     side = next(n for n in graph.nodes if n.name == "side").outputs[0]
     before = seen.high[side].copy()
-    equalize(graph, seen.low, seen.high, plan.layers, alpha=1.0)
+    equalize(graph, seen.low, seen.high, plan.int8_nodes, alpha=1.0)
     _, seen = extremes(graph, samples)
     after = seen.high[side][before > 0]
     assert after.max() / after.min() < 0.8 * before.max() / before[before > 0].min()
@@ -42,20 +42,20 @@ def test_channels_reach_equally_far(network, samples):
 def test_a_relu6_is_left_alone(network, samples):
     graph = network(softmax=False)
     plan, seen = extremes(graph, samples)
-    assert "each" not in equalize(graph, seen.low, seen.high, plan.layers, alpha=1.0)
+    assert "each" not in equalize(graph, seen.low, seen.high, plan.int8_nodes, alpha=1.0)
 
 
 def test_ends_of_the_graph_are_not_scaled(network, samples):
     graph = network(softmax=False)
     plan, seen = extremes(graph, samples)
-    factors = equalize(graph, seen.low, seen.high, plan.layers, alpha=1.0)
+    factors = equalize(graph, seen.low, seen.high, plan.int8_nodes, alpha=1.0)
     assert "x" not in factors and "classify" not in factors
 
 
 def test_a_shortcut_shares_its_factors(network, samples):
     graph = network(softmax=False)
     plan, seen = extremes(graph, samples)
-    factors = equalize(graph, seen.low, seen.high, plan.layers, alpha=0.5)
+    factors = equalize(graph, seen.low, seen.high, plan.int8_nodes, alpha=0.5)
     assert np.array_equal(factors["first"], factors["sum"]) and np.array_equal(factors["first"], factors["mix"])
     assert np.array_equal(factors["join"], np.concatenate([factors["pool"], factors["side"]]))
 
@@ -63,8 +63,8 @@ def test_a_shortcut_shares_its_factors(network, samples):
 def test_factors_apply_again(network, samples):
     one, two = network(), network()
     plan, seen = extremes(one, samples)
-    factors = equalize(one, seen.low, seen.high, plan.layers)
-    scale_channels(two, place(two).layers, factors)
+    factors = equalize(one, seen.low, seen.high, plan.int8_nodes)
+    scale_channels(two, place(two).int8_nodes, factors)
     weights = [[t.data for t in g.constants()] for g in (one, two)]
     assert all(np.array_equal(a, b) for a, b in zip(*weights))
 

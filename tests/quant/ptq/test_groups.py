@@ -89,7 +89,7 @@ def test_the_requantization_is_a_node_of_its_own(samples):
     result = quantize_graph(graph, samples, Settings())
     join = next(n for n in result.graph.nodes if n.name == "join")
     assert join.inputs[0].quant == join.inputs[1].quant == join.outputs[0].quant
-    assert any("requantized" in note for note in result.made.notes)
+    assert any("requantized" in note for note in result.quantized.notes)
 
 
 def test_constants_take_part():

@@ -67,7 +67,7 @@ def test_scores_beside_a_mask_keep_their_codes(value, how):
     made = quantize_graph(attention(value, how), data(), Settings())
     assert sqnr(attention(value, how), made.graph, data(seed=2)) > 25
     assert {"mask", "soft"} <= {n.name for n in made.plan.why}
-    assert {"q", "k", "v", "dot", "scale", "mix", "out"} <= {n.name for n in made.plan.layers}
+    assert {"q", "k", "v", "dot", "scale", "mix", "out"} <= {n.name for n in made.plan.int8_nodes}
 
 
 def test_a_mask_that_calibration_never_saw_still_hides():

@@ -89,7 +89,7 @@ def test_bits_of_one_layer(network, samples):
     graph = network()
     node = next(n for n in graph.nodes if n.name == "mix")
     result = quantize_graph(graph, samples, settings(layer_bits={node: 3}))
-    codes = {n.name: layer.weight for n, layer in result.made.layers.items()}
+    codes = {n.name: layer.weight for n, layer in result.quantized.weighted_layers.items()}
     assert np.abs(codes["mix"].data).max() <= 3 and codes["mix"].quant.bits == 3
     assert np.abs(codes["side"].data).max() > 3
 
@@ -169,7 +169,7 @@ def test_a_range_set_by_hand_holds_for_all_that_share_a_scale(network, samples, 
     stats.histograms[member].fixed = (-1.0, 50.0)
     result = quantize_graph(network(), samples, settings(statistics=stats))
     group = next(g for g in result.groups.groups if member in {t.name for t in g.members})
-    assert {result.made.twin[t].quant.scale[0] for t in group.members} == {np.float32(51 / 255)}
+    assert {result.quantized.quantized_of[t].quant.scale[0] for t in group.members} == {np.float32(51 / 255)}
     assert result.methods[group.name] == "by hand"
 
 

@@ -93,21 +93,21 @@ LAYERS = {
 
 
 def layer_on(codes, name):
-    """The layer with this input, and a walk that gives each sample's codes."""
+    """The layer with this input, and a runner that gives each sample's codes."""
     shape, group, stride, dilation, pad = LAYERS[name]
     x = Tensor("x", np.dtype(np.float32), codes[0].shape)
     w = Tensor("w", np.dtype(np.float32), shape, np.zeros(shape, np.float32))
     attrs = {} if stride is None else {"stride": list(stride), "dilation": list(dilation), "pad": list(pad)}
     node = Node("FullyConnected" if stride is None else "Conv", "n", [x, w], [], attrs | {"group": group})
     twin = Tensor("q", np.dtype(np.int8), x.shape, None, QuantParam(np.ones(1), np.array([ZERO], np.int32), None, 8))
-    walk = SimpleNamespace(
-        made=SimpleNamespace(twin={x: twin}, layers={node}),
+    runner = SimpleNamespace(
+        quantized=SimpleNamespace(quantized_of={x: twin}, weighted_layers={node}),
         count=len(codes),
         threads=2,
         codes=SimpleNamespace(get=lambda t, k: codes[k]),
         each=lambda one, count: map(one, range(count)),
     )
-    return walk, node
+    return runner, node
 
 
 @pytest.mark.parametrize("limit", [10**4, 24])
@@ -163,7 +163,7 @@ def test_products_of_a_part_are_a_part_of_the_products(name):
 def test_many_inputs_are_rounded_in_blocks_which_is_said(network, samples, outputs, sqnr, monkeypatch):
     want = outputs(network())
     whole = quantize_graph(network(), samples, Settings())
-    assert not [note for note in whole.made.notes if "blocks" in note]
+    assert not [note for note in whole.quantized.notes if "blocks" in note]
     monkeypatch.setattr(rounding, "WHOLE", 16)
     monkeypatch.setattr(rounding, "BLOCK", 8)
     gains = []
@@ -178,7 +178,7 @@ def test_many_inputs_are_rounded_in_blocks_which_is_said(network, samples, outpu
     assert max(size for size, _, _ in gains) <= 16
     assert all(after <= before * 1.001 for _, before, after in gains)
     assert sum(after for *_, after in gains) < sum(before for _, before, _ in gains)
-    assert any("blocks, each on its own" in note for note in blockwise.made.notes)
+    assert any("blocks, each on its own" in note for note in blockwise.quantized.notes)
     assert sqnr(want, outputs(blockwise.graph)) > 60
 
 

@@ -21,7 +21,7 @@ from ...converter.numeric.qparams import quantize_f32
 from ...native.session import Session
 from ..calibrate.observe import ChannelMeans, Sample, float_isa, observe
 from ..parallel import Workers
-from .emit import Integer
+from .emit import QuantizedGraph
 
 BUDGET = 48 << 20  # bytes of activations of one graph kept in memory
 _SMALL = 1 << 16  # what is smaller stays in memory anyhow
@@ -55,8 +55,8 @@ class Store:
         file.flush()
 
     def get(self, t: Tensor, sample: int) -> np.ndarray:
-        found = self._arrays[t][sample]
-        return found.read() if isinstance(found, _Spilled) else found
+        kept = self._arrays[t][sample]
+        return kept.read() if isinstance(kept, _Spilled) else kept
 
     def drop(self, t: Tensor) -> None:
         self.used -= sum(a.nbytes for a in self._arrays.pop(t, ()) if isinstance(a, np.ndarray))
@@ -86,20 +86,20 @@ class Single:
     """One node (with the cast that its step absorbs) as a program of its own."""
 
     def __init__(self, nodes: Sequence[Node], threads: int, rounding: str = "rne_f32", isa: str = "") -> None:
-        made = {t for n in nodes for t in n.outputs}
+        inner = {t for n in nodes for t in n.outputs}
         self.inputs = list(
-            dict.fromkeys(t for n in nodes for t in n.inputs if t is not None and not t.is_const and t not in made)
+            dict.fromkeys(t for n in nodes for t in n.inputs if t is not None and not t.is_const and t not in inner)
         )
         self.outputs = list(nodes[-1].outputs)
         graph = Graph("node", list(nodes), self.inputs, self.outputs, {"rounding": rounding})
         self.session = Session(graph, threads, isa=isa)
 
     def __call__(self, values: Callable[[Tensor], np.ndarray]) -> list[np.ndarray]:
-        found = self.session.run({t.name: values(t) for t in self.inputs})
-        return [found[t.name] for t in self.outputs]
+        outputs = self.session.run({t.name: values(t) for t in self.inputs})
+        return [outputs[t.name] for t in self.outputs]
 
 
-class Walk:
+class QuantizedPrefixRunner:
     """The two graphs' values at the frontier.
 
     Attributes:
@@ -110,27 +110,27 @@ class Walk:
     def __init__(
         self,
         graph: Graph,
-        made: Integer,
+        quantized: QuantizedGraph,
         samples: Sequence[Sample],
         threads: int,
         *,
         floats: bool = False,
         budget: int = BUDGET,
     ) -> None:
-        self.layers = made.layers | made.stored
+        self.layers = quantized.weighted_layers | quantized.stored
         outputs = [node.outputs[0] for node in self.layers]
         self.means, self.floats = ChannelMeans(), floats
         observe(graph, samples, outputs, self.means, threads)
-        self.graph, self.made, self.threads, self.count = graph, made, threads, len(samples)
+        self.graph, self.quantized, self.threads, self.count = graph, quantized, threads, len(samples)
         self._workers: Workers | None = None
         self.real, self.codes = Store(budget), Store(budget)
-        self.rounding = made.graph.meta.get("rounding", "rne_f32")
+        self.rounding = quantized.graph.meta.get("rounding", "rne_f32")
         self._left: Counter[Tensor] = Counter()
-        for g in (graph, made.graph) if floats else (made.graph,):
+        for g in (graph, quantized.graph) if floats else (quantized.graph,):
             self._left.update(t for n in g.nodes for t in dict.fromkeys(n.inputs) if t is not None)
         self._left.update(node.outputs[0] for node in self.layers)
-        self._left.update(made.twin[node.inputs[0]] for node in made.layers)  # pyright: ignore
-        for t, codes in zip(graph.inputs, made.graph.inputs):
+        self._left.update(quantized.quantized_of[node.inputs[0]] for node in quantized.weighted_layers)  # pyright: ignore
+        for t, codes in zip(graph.inputs, quantized.graph.inputs):
             for sample in samples:
                 value = np.asarray(sample[t.name], order="C")
                 self.codes.add(codes, self._fed(codes, value))
@@ -138,7 +138,7 @@ class Walk:
                     self.real.add(t, value)
         self._position = 0
 
-    def run(self, layer: Callable[[Walk, Node], None]) -> None:
+    def run(self, layer: Callable[[QuantizedPrefixRunner, Node], None]) -> None:
         """Runs all nodes; `layer` is called for each float node with a weight in both graphs, once its integer inputs
         (and its float output) are there, before its integer form runs."""
         with Workers(min(self.threads, max(self.count, 1))) as self._workers:
@@ -154,32 +154,32 @@ class Walk:
         """One node as a program for `each`: threads that samples leave over work within a run."""
         return Single(nodes, max(1, self.threads // max(self.count, 1)), self.rounding, isa)
 
-    def _run(self, layer: Callable[[Walk, Node], None]) -> None:
+    def _run(self, layer: Callable[[QuantizedPrefixRunner, Node], None]) -> None:
         rest = set(self.layers)
         for node in self.graph.nodes:
             if not rest:
                 return
             if self.floats:
                 self._step(self.real, [node], float_isa())
-            twin = self.made.node.get(node)
-            if twin is not None:
-                self._catch_up(twin)
+            quantized = self.quantized.node.get(node)
+            if quantized is not None:
+                self._catch_up(quantized)
                 if node in rest:
                     layer(self, node)
                     rest.discard(node)
                     if self.floats:
                         self._leave(self.real, node.outputs[0])
-                    if node in self.made.layers:
-                        self._leave(self.codes, self.made.twin[node.inputs[0]])  # pyright: ignore
+                    if node in self.quantized.weighted_layers:
+                        self._leave(self.codes, self.quantized.quantized_of[node.inputs[0]])  # pyright: ignore
                 if rest:
-                    self._step(self.codes, [twin], isa_of(twin))
-                self._release(self.codes, twin)
+                    self._step(self.codes, [quantized], isa_of(quantized))
+                self._release(self.codes, quantized)
             if self.floats:
                 self._release(self.real, node)
 
-    def _catch_up(self, twin: Node) -> None:
-        nodes = self.made.graph.nodes
-        while self._position < len(nodes) and nodes[self._position] is not twin:
+    def _catch_up(self, until: Node) -> None:
+        nodes = self.quantized.graph.nodes
+        while self._position < len(nodes) and nodes[self._position] is not until:
             node = nodes[self._position]
             self._step(self.codes, [node], isa_of(node))
             self._release(self.codes, node)
@@ -188,8 +188,8 @@ class Walk:
 
     def _step(self, store: Store, nodes: Sequence[Node], isa: str) -> None:
         run = self.single(nodes, isa)
-        for found in self.each(lambda k: run(partial(store.get, sample=k))):
-            for t, a in zip(run.outputs, found):
+        for arrays in self.each(lambda k: run(partial(store.get, sample=k))):
+            for t, a in zip(run.outputs, arrays):
                 if self._left[t]:
                     store.add(t, a)
 
@@ -214,9 +214,9 @@ def isa_of(node: Node) -> str:
     return "" if all(t.dtype.kind in "iu" for t in node.outputs) else float_isa()
 
 
-def subset_size(graph: Graph, made: Integer, wish: int, budget: int = 1 << 30) -> int:
-    """How many samples the walk takes: at most `wish`, fewer (never under 8) where their activations are very large."""
+def subset_size(graph: Graph, quantized: QuantizedGraph, wish: int, budget: int = 1 << 30) -> int:
+    """How many samples the runner takes: at most `wish`, fewer (never under 8) of very large activations."""
     per_sample = sum(t.nbytes for n in graph.nodes for t in n.outputs) + sum(
-        t.nbytes for n in made.graph.nodes for t in n.outputs
+        t.nbytes for n in quantized.graph.nodes for t in n.outputs
     )
     return min(wish, max(8, budget // max(per_sample, 1)))

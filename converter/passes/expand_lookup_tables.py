@@ -22,24 +22,24 @@ _KEPT = {
 _CLAMPS = ((-1.0, 1.0), (0.0, 1.0), (0.0, 6.0), (0.0, None))
 
 
-def open_tables(graph: Graph) -> Iterator[Record]:
+def expand_lookup_tables(graph: Graph) -> Iterator[Record]:
     """Function of codes ⇒ Dequantize → function → Quantize, where TFLite has no kernel on codes.
 
     A table of codes is defined as exactly this: y = clamp(rne(f(dequantize(x)) / sy) + zy).
 
     Not for the functions that TFLite has on codes.
     """
-    yield from _open(graph, "open_tables", _in_litert)
+    yield from _open(graph, "expand_lookup_tables", _in_litert)
 
 
-def open_tables_for_ms(graph: Graph) -> Iterator[Record]:
+def expand_lookup_tables_for_ms(graph: Graph) -> Iterator[Record]:
     """Function of codes ⇒ Dequantize → function → Quantize, where a .ms can write the function of reals alone.
 
     These are Mish and a HardSigmoid whose slope is not 1/6; the codes stay the same.
 
     Not for functions that a .ms names for any type.
     """
-    yield from _open(graph, "open_tables_for_ms", _in_ms)
+    yield from _open(graph, "expand_lookup_tables_for_ms", _in_ms)
 
 
 def _open(graph: Graph, name: str, known: Callable[[Node], bool]) -> Iterator[Record]:
