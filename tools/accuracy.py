@@ -1,4 +1,4 @@
-"""How two sets of outputs compare: MindSpore Lite's own rule and text format, and the measures it should have had.
+"""How two sets of outputs compare: MindSpore Lite's own rule, and the measures it should have had.
 
 The mean-bias rule is that of the real benchmark tool, number for number, so that thresholds written for it keep their
 meaning: an element is wrong when |out - ref| > 1e-8 + 1e-5·|ref|, and a node's bias is the mean relative error **of its
@@ -7,24 +7,19 @@ wrong elements only**.
 
 from __future__ import annotations
 
-import io
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..converter.errors import DataError, Error
-from ..converter.formats.files import open_regular
-from ..converter.formats.outputs import write_atomic
+from ..converter.errors import Error
 
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-5, 1e-8
 SHOWN_VALUES = 50
 _ZERO = np.finfo(np.float32).eps  # a smaller reference counts as zero
 _TINY = np.finfo(np.float32).tiny
 _LARGE = 0.01  # of an output's largest magnitude
-MAX_ELEMENTS = 1 << 31
 
 
 class AccuracyError(Error):
@@ -185,181 +180,3 @@ def sqnr(signal: np.ndarray, noisy: np.ndarray) -> float:
     if noise == 0:
         return math.inf
     return 10 * math.log10(power / noise) if power else -math.inf
-
-
-def read_expected(path: str | os.PathLike[str], kind: str = "FLOAT") -> dict[str, np.ndarray]:
-    """Reads a benchmarkDataFile: per tensor a line "name ndims d0 d1 ..." and a line with all values.
-
-    kind is FLOAT, or INT32, INT8, UINT8 for values that must be whole and fit that type.
-
-    Blank lines are skipped; of a name given twice the first counts, as in the real tool. Values are float64, so that
-    integers keep their digits.
-
-    Raises:
-        DataError: file and line, and what is wrong.
-    """
-    shown = os.fspath(path)
-    expected: dict[str, np.ndarray] = {}
-    try:
-        with io.TextIOWrapper(open_regular(path), encoding="utf-8") as stream:
-            lines = enumerate(stream, 1)
-            for number, line in lines:
-                if not line.strip():
-                    continue
-                name, shape = _head(line, f"{shown}:{number}")
-                number, values = next(lines, (number + 1, ""))
-                array = _values(values, shape, f"{shown}:{number}", name)
-                expected.setdefault(name, array)
-    except UnicodeDecodeError:
-        raise DataError(
-            f"{shown}: is not text; a benchmarkDataFile is, e.g. 'out 2 1 10' and a line of values"
-        ) from None
-    except OSError as error:
-        raise DataError(f"{shown}: {error.strerror or error}") from None
-    if not expected:
-        raise DataError(f"{shown}: holds no tensors")
-    for name, array in expected.items():
-        limits = None if kind == "FLOAT" else np.iinfo(kind.lower())
-        if limits and array.size and ((array % 1).any() or array.min() < limits.min or array.max() > limits.max):
-            raise DataError(f"{shown}: {name} holds values that are no {kind}", hint="--benchmarkDataType=FLOAT")
-    return expected
-
-
-def _head(line: str, here: str) -> tuple[str, tuple[int, ...]]:
-    """Parses "name ndims d0 d1 ..."; the name may hold blanks as long as the numbers at the end add up."""
-    words = line.split()
-    for at in range(1, len(words)):
-        if words[at].isascii() and words[at].isdigit() and len(words[at]) < 3 and int(words[at]) == len(words) - at - 1:
-            sizes = words[at + 1 :]
-            if all(size.isascii() and size.isdigit() and len(size) < 12 for size in sizes):
-                return " ".join(words[:at]), tuple(int(size) for size in sizes)
-    text = line.strip() if len(line) < 80 else line.strip()[:77] + "..."
-    raise DataError(f"{here}: {text!r} is not 'name ndims d0 d1 ...' with as many sizes as ndims says")
-
-
-def _values(line: str, shape: tuple[int, ...], here: str, name: str) -> np.ndarray:
-    size = math.prod(shape)
-    if size > MAX_ELEMENTS:
-        raise DataError(f"{here}: {name} has {size} elements by its sizes")
-    words = line.split()
-    if len(words) != size:
-        raise DataError(f"{here}: {name} has {len(words)} values, and its sizes {list(shape)} want {size}")
-    try:
-        return np.array(words, np.float64).reshape(shape)
-    except ValueError as error:
-        raise DataError(f"{here}: {name}: {error}") from None
-
-
-def write_expected(path: str | os.PathLike[str], outputs: Mapping[str, np.ndarray]) -> None:
-    """Writes outputs as a benchmarkDataFile; float32 values survive the round trip exactly.
-
-    Raises:
-        DataError: a name that the format cannot hold. OutputError: an unwritable path.
-    """
-    with write_atomic(path) as stream:
-        for name, value in outputs.items():
-            array = np.asarray(value)
-            if not name.strip() or name != " ".join(name.split()):
-                raise DataError(f"{name!r} cannot stand in a benchmarkDataFile: blanks at its ends or in a row")
-            form = "{:.9g}" if array.dtype.kind == "f" else "{:d}"
-            flat = array.ravel() if array.dtype.kind != "b" else array.ravel().astype(np.int8)
-            head = " ".join([name, str(array.ndim), *map(str, array.shape)])
-            stream.write(f"{head}\n{' '.join(map(form.format, flat.tolist()))}\n".encode())
-
-
-@dataclass(frozen=True)
-class TopK:
-    """Classification over `count` samples: right answers by k, and samples whose best score is shared (ties)."""
-
-    count: int
-    right: dict[int, int]
-    ties: int
-
-    def rate(self, k: int) -> float:
-        return self.right[k] / self.count if self.count else math.nan
-
-    def standard_error(self, k: int) -> float:
-        """Returns the standard error of the rate, sqrt(p(1-p)/n)."""
-        rate = self.rate(k)
-        return math.sqrt(rate * (1 - rate) / self.count) if self.count else math.nan
-
-    def lines(self) -> list[str]:
-        shown = [f"Top-{k}: {self.rate(k):.2%} ± {self.standard_error(k):.2%} (n={self.count})" for k in self.right]
-        return shown + ([f"Ties for the best class: {self.ties}"] if self.ties else [])
-
-
-def top_k(scores: np.ndarray, labels: Sequence[int] | np.ndarray, ks: Sequence[int] = (1, 5)) -> TopK:
-    """Counts right answers. Of equal scores the lower class index wins, as argmax does.
-
-    Args:
-        scores: [N, ...], flattened to [N, classes].
-        labels: N class numbers from 0.
-
-    Raises:
-        DataError: other number of labels than samples, a label beyond the classes.
-    """
-    table = np.asarray(scores).reshape(len(scores), -1)
-    wanted = np.asarray(labels, np.int64).ravel()
-    if len(wanted) != len(table):
-        raise DataError(f"{len(wanted)} labels are given for {len(table)} samples")
-    if len(wanted) and not 0 <= wanted.min() <= wanted.max() < table.shape[1]:
-        raise DataError(f"labels {wanted.min()}..{wanted.max()} do not fit the {table.shape[1]} classes of the output")
-    own = table[np.arange(len(table)), wanted][:, None]
-    index = np.arange(table.shape[1])[None]
-    rank = ((table > own) | ((table == own) & (index < wanted[:, None]))).sum(1)
-    ties = int(((table == table.max(1, keepdims=True)).sum(1) > 1).sum()) if table.size else 0
-    return TopK(len(table), {k: int((rank < k).sum()) for k in ks if k <= table.shape[1]}, ties)
-
-
-def read_labels(path: str | os.PathLike[str], names: Sequence[str] = ()) -> np.ndarray:
-    """Reads class numbers: one per line in the order of the samples, or "file-name label" lines matched to `names`.
-
-    Raises:
-        DataError: file and line, a sample without a label.
-    """
-    shown = os.fspath(path)
-    plain: list[int] = []
-    by_name: dict[str, int] = {}
-    try:
-        with io.TextIOWrapper(open_regular(path), encoding="utf-8") as stream:
-            for number, line in enumerate(stream, 1):
-                text = line.strip()
-                if not text or text.startswith("#"):
-                    continue
-                *head, last = text.replace(",", " ").split()
-                if not (last.isascii() and last.isdigit() and len(last) < 10):
-                    raise DataError(f"{shown}:{number}: {text[:60]!r} does not end in a class number")
-                if head:
-                    by_name[" ".join(head)] = int(last)
-                else:
-                    plain.append(int(last))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{shown}: {getattr(error, 'strerror', None) or 'is not text'}") from None
-    if plain and by_name:
-        raise DataError(f"{shown}: has lines with and without a file name")
-    if plain or not by_name:
-        return np.array(plain, np.int64)
-    missing = [name for name in names if name not in by_name]
-    if missing:
-        raise DataError(f"{shown}: has no label for {missing[0]} ({len(missing)} of {len(names)} are missing)")
-    return np.array([by_name[name] for name in names] or list(by_name.values()), np.int64)
-
-
-def paired_difference(a: np.ndarray, b: np.ndarray, labels: Sequence[int] | np.ndarray) -> tuple[float, float]:
-    """Returns top-1 of `a` less top-1 of `b` on the same samples, and the standard error of that difference.
-
-    Args:
-        a, b: [N, ...] scores. labels: N class numbers.
-    """
-    wanted = np.asarray(labels, np.int64).ravel()
-    right = [np.asarray(x).reshape(len(x), -1).argmax(1) == wanted for x in (a, b)]
-    difference = right[0].astype(np.float64) - right[1]
-    spread = difference.std(ddof=1) if len(difference) > 1 else math.nan
-    return float(difference.mean()), float(spread / math.sqrt(len(difference)))
-
-
-def agreement(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """Returns the share of samples for which both score the same class highest, and its standard error."""
-    same = np.asarray(a).reshape(len(a), -1).argmax(1) == np.asarray(b).reshape(len(b), -1).argmax(1)
-    rate = float(same.mean())
-    return rate, math.sqrt(rate * (1 - rate) / len(same))

@@ -101,7 +101,7 @@ class Benchmark:
         if options.benchmark_data_file == "" or options.time_profiling:
             self._time()
         if options.save_output:
-            from .accuracy import write_expected
+            from .expected_outputs import write_expected
 
             write_expected(options.save_output, self.session.run(self.feed))
         if options.verify:
@@ -110,7 +110,8 @@ class Benchmark:
             self._judge(comparison)
 
     def _against_file(self) -> Comparison:
-        from .accuracy import compare, read_expected
+        from .accuracy import compare
+        from .expected_outputs import read_expected
 
         self.say(*self._input_lines())
         expected = read_expected(self.options.benchmark_data_file, self.options.benchmark_data_type)
@@ -196,7 +197,7 @@ class Benchmark:
         first = session.outputs[0].name
         self._labels(names, stacked[first], expected.get(first))
         if options.save_output:
-            from .accuracy import write_expected
+            from .expected_outputs import write_expected
 
             write_expected(options.save_output, stacked)
         if options.verify:
@@ -207,7 +208,7 @@ class Benchmark:
             self._judge(compare(stacked, expected))
 
     def _labels(self, names: list[str], scores: Any, others: Any) -> None:
-        from .accuracy import agreement, paired_difference, read_labels, top_k
+        from .classification import agreement, paired_difference, read_labels, top_k
 
         if others is not None and scores.shape == others.shape:
             same, error = agreement(scores, others)

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ..converter.errors import DataError, UsageError
-from .accuracy import agreement, paired_difference, sqnr
+from .accuracy import sqnr
+from .classification import agreement, paired_difference
 from .command import run_command
 from .convert import convert
 from .tables import print_table

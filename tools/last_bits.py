@@ -3,7 +3,7 @@
 A file computes its layers in another order of additions, with scales rounded to float32. That moves a value by a few
 units in its last place, and where it tips a rounding to codes, by a whole step of them. What comes of it at an output
 depends on the network: nothing is seen behind a saturated Softmax, much behind a chain of layers that quantize their
-inputs. So it is measured, by running the network with inputs and weights moved by that much.
+inputs. So it is measured, by running the network with inputs and weights perturbed by that much.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from ..converter.ir import Graph, Tensor
 from ..native.session import Session
 from .bench_inputs import Feed
 
-_MOVE = 2.0**-16  # of a value: sums of some thousand float32 products differ by as much
+_RELATIVE = 2.0**-16  # of a value: sums of some thousand float32 products differ by as much
 _RUNS = 2
-_BEYOND = 8.0  # a difference may be this many times what was measured: there are two runs and many bits
-_FEW = 16  # constants of fewer elements are sizes, axes and steps as often as values
+_MARGIN = 8.0  # a difference may be this many times what was measured: there are two runs and many bits
+_FEWEST_ELEMENTS = 16  # constants of fewer elements are sizes, axes and steps as often as values
 
 
-def moves(graph: Graph, feed: Feed, expected: Feed, threads: int) -> Feed:
+def rounding_bounds(graph: Graph, feed: Feed, expected: Feed, threads: int) -> Feed:
     """The largest difference [0-d float64] of each output that the last bits account for, by output name."""
     most = dict.fromkeys(expected, 0.0)
     for k in range(_RUNS):
         rng = np.random.default_rng(k)
-        moved = {name: _moved(value, rng) if value.dtype.kind == "f" else value for name, value in feed.items()}
-        shaken = Session(_shaken(graph, rng), threads).run(moved)
+        perturbed = {name: _perturbed(value, rng) if value.dtype.kind == "f" else value for name, value in feed.items()}
+        outputs = Session(_perturbed_weights(graph, rng), threads).run(perturbed)
         for name, value in expected.items():
-            if value.dtype.kind in "fiu" and shaken[name].shape == value.shape:
-                most[name] = max(most[name], _distance(value, shaken[name]))
-    return {name: np.array(_BEYOND * value) for name, value in most.items()}
+            if value.dtype.kind in "fiu" and outputs[name].shape == value.shape:
+                most[name] = max(most[name], _distance(value, outputs[name]))
+    return {name: np.array(_MARGIN * value) for name, value in most.items()}
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -43,27 +43,27 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(difference[np.isfinite(difference)].max(initial=0.0))
 
 
-def _shaken(graph: Graph, rng: np.random.Generator) -> Graph:
-    """A copy whose weights are moved: floats themselves, codes by their scales."""
+def _perturbed_weights(graph: Graph, rng: np.random.Generator) -> Graph:
+    """A copy whose weights are perturbed: floats themselves, codes by their scales."""
     graph = graph.copy()
     for t in _weights(graph):
         if t.quant is not None and is_quantized(t):
-            t.quant = dataclasses.replace(t.quant, scale=_moved(t.quant.scale, rng))
+            t.quant = dataclasses.replace(t.quant, scale=_perturbed(t.quant.scale, rng))
         else:
-            t.data = _moved(t.value, rng)
+            t.data = _perturbed(t.value, rng)
     return graph
 
 
 def _weights(graph: Graph) -> Iterator[Tensor]:
     for t in graph.constants():
         values = t.dtype.kind == "f" or (is_quantized(t) and (t.rank or 0) > 1)
-        if values and t.data is not None and t.data.size >= _FEW:
+        if values and t.data is not None and t.data.size >= _FEWEST_ELEMENTS:
             yield t
 
 
-def _moved(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _perturbed(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     noise = rng.random(value.shape, np.float32)
     noise -= np.float32(0.5)
-    noise *= np.float32(2 * _MOVE)
+    noise *= np.float32(2 * _RELATIVE)
     noise += np.float32(1)
     return value * noise.astype(value.dtype, copy=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,13 +16,22 @@ from ..converter.passes import GENERAL, run_passes
 from ..native.session import Port, Session
 from .accuracy import sqnr
 from .bench_inputs import Feed, feed_for, outputs_like, random_feed, real, typed_feed
-from .last_bits import moves
+from .last_bits import rounding_bounds
 from .stored_weights import check_weights
 
 LARGEST = 128 << 20
 """Bytes of constants beyond which a file is read back, but not run."""
-_FLOAT = 1e-3  # of the range; files keep scales in float32, and operators may be stored in parts
-_CODES = 20.0  # dB: the last bits of an int8 network may differ, where a scale was rounded
+_FLOAT_TOLERANCE = 1e-3  # of the range; files keep scales in float32, and operators may be stored in parts
+_INT8_SQNR = 20.0  # dB: the last bits of an int8 network may differ, where a scale was rounded
+
+
+class Run(NamedTuple):
+    """One run: what was fed and what came of it, by name, and the ports that say how."""
+
+    feed: Feed
+    outputs: Feed
+    inputs_as: Sequence[Port]
+    outputs_as: Sequence[Port]
 
 
 class Original:
@@ -32,30 +42,30 @@ class Original:
 
     def __init__(self, graph: Graph, threads: int = 1, sample: Feed | None = None) -> None:
         self.graph, self.threads, self.sample = _stepwise(graph.copy()), threads, sample
-        self._ran: tuple[Feed, Feed, Sequence[Port], Sequence[Port]] | None = None
-        self._moves: Feed | None = None
+        self._run: Run | None = None
+        self._bounds: Feed | None = None
         size = sum(t.data.nbytes for t in graph.constants() if t.data is not None)
         self.why = f"{size >> 20} MB of constants, a run is tried up to {LARGEST >> 20}" if size > LARGEST else ""
 
-    def outputs(self) -> tuple[Feed, Feed, Sequence[Port], Sequence[Port]] | None:
-        """(feed, outputs, input ports, output ports); None where it cannot be run."""
-        if self._ran is None and not self.why:
+    def run(self) -> Run | None:
+        """Its run; None where it cannot be run."""
+        if self._run is None and not self.why:
             try:
                 session = Session(self.graph.copy(), self.threads)
                 known = [p for p in session.inputs if p.name in (self.sample or {})]
                 rest = [p for p in session.inputs if p not in known]
                 feed = typed_feed(self.sample or {}, known) | random_feed(rest, 1)
-                self._ran = feed, session.run(feed), session.inputs, session.outputs
+                self._run = Run(feed, session.run(feed), session.inputs, session.outputs)
             except (Error, ValueError, IndexError) as error:
                 self.why = f"on random values: {error}" if self.sample is None else str(error)
-        return self._ran
+        return self._run
 
-    def moves(self) -> Feed:
+    def bounds(self) -> Feed:
         """What the last bits move each output by; see `last_bits`."""
-        if self._moves is None:
-            assert self._ran is not None
-            self._moves = moves(self.graph, *self._ran[:2], self.threads)
-        return self._moves
+        if self._bounds is None:
+            assert self._run is not None
+            self._bounds = rounding_bounds(self.graph, *self._run[:2], self.threads)
+        return self._bounds
 
 
 def check_written(path: str, original: Original) -> str:
@@ -64,8 +74,7 @@ def check_written(path: str, original: Original) -> str:
     Returns a note on what was left out, "" when everything was checked.
     """
     try:
-        graph = _stepwise(read_model(path))
-        run_passes(graph, GENERAL)
+        graph = _read(path)
     except Error as error:
         raise OutputError(f"{path}: what was written cannot be read back: {error.message}", hint=error.hint) from error
     for mine, theirs, what in (
@@ -73,25 +82,33 @@ def check_written(path: str, original: Original) -> str:
         (original.graph.outputs, graph.outputs, "output"),
     ):
         _check_ports(path, mine, theirs, what)
-    ran = original.outputs()
-    if ran is None:
+    run = original.run()
+    if run is None:
         compared, total = check_weights(path, original.graph, graph)
         return (
             f"{path}: read back, not run ({original.why}): {compared / max(total, 1):.0%} of the"
             " bytes of its constants compared"
         )
-    feed, expected, inputs, outputs = ran
+    feed, expected, inputs, outputs = run
     try:
         shapes = {p.name: v.shape for p, v in zip(inputs, feed.values()) if p.shape is not None and None in p.shape}
-        session = Session(graph, original.threads) if not shapes else _open(path, original, feed, inputs)
-        results = _like(session.run(_feed(feed, inputs, session.inputs)), session.outputs, outputs)
+        session = _session_of_fed_sizes(path, original, feed, inputs) if shapes else Session(graph, original.threads)
+        results = _in_layout_of(session.run(_feed(feed, inputs, session.inputs)), session.outputs, outputs)
     except Error as error:
         raise OutputError(f"{path}: what was written does not run: {error.message}", hint=error.hint) from error
-    floor = _CODES if any(is_quantized(t) for node in graph.nodes for t in node.outputs) else None
+    least_sqnr = _INT8_SQNR if any(is_quantized(t) for node in graph.nodes for t in node.outputs) else None
     for name, value in expected.items():
-        if not _alike(value, results[name], floor) and not _within(value, results[name], original.moves()[name]):
-            raise OutputError(f"{path}: output {name!r} is not what was written{_culprit(path, original, feed, floor)}")
+        theirs = results[name]
+        if not _equal_but_rounding(value, theirs, least_sqnr) and not _within(value, theirs, original.bounds()[name]):
+            where = _first_difference(path, original, feed, least_sqnr)
+            raise OutputError(f"{path}: output {name!r} is not what was written{where}")
     return ""
+
+
+def _read(path: str, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Graph:
+    graph = _stepwise(read_model(path, shapes))
+    run_passes(graph, GENERAL)
+    return graph
 
 
 def _stepwise(graph: Graph) -> Graph:
@@ -105,7 +122,7 @@ def _feed(feed: Feed, given: Sequence[Port], wanted: Sequence[Port]) -> Feed:
     return feed_for(feed, [_plain(p) for p in given], [_plain(p) for p in wanted])
 
 
-def _like(outputs: Feed, made: Sequence[Port], wanted: Sequence[Port]) -> Feed:
+def _in_layout_of(outputs: Feed, made: Sequence[Port], wanted: Sequence[Port]) -> Feed:
     return outputs_like(outputs, [_plain(p) for p in made], [_plain(p) for p in wanted])
 
 
@@ -113,15 +130,11 @@ def _plain(port: Port) -> Port:
     return dataclasses.replace(port, quant=None)
 
 
-def _open(path: str, original: Original, feed: Feed, inputs: Sequence[Port]) -> Session:
+def _session_of_fed_sizes(path: str, original: Original, feed: Feed, inputs: Sequence[Port]) -> Session:
     """The file with the sizes that were fed."""
-    graph = _stepwise(read_model(path))
-    run_passes(graph, GENERAL)
-    session = Session(graph, original.threads)
+    session = Session(_read(path), original.threads)
     fed = _feed(feed, inputs, session.inputs)
-    graph = _stepwise(read_model(path, {name: value.shape for name, value in fed.items()}))
-    run_passes(graph, GENERAL)
-    return Session(graph, original.threads)
+    return Session(_read(path, {name: value.shape for name, value in fed.items()}), original.threads)
 
 
 _SINGLE = {"float16": "float32"}
@@ -136,7 +149,7 @@ def _check_ports(path: str, mine: Sequence[Tensor], theirs: Sequence[Tensor], wh
         raise OutputError(f"{path}: read back, it has the {what}s {shown[1]} and not {shown[0]}")
 
 
-def _alike(a: np.ndarray, b: np.ndarray, floor: float | None) -> bool:
+def _equal_but_rounding(a: np.ndarray, b: np.ndarray, least_sqnr: float | None) -> bool:
     if a.size != b.size:
         return False
     if a.dtype.kind not in "fiu":
@@ -146,9 +159,9 @@ def _alike(a: np.ndarray, b: np.ndarray, floor: float | None) -> bool:
     if not np.array_equal(x[~finite], y[~finite], equal_nan=True) or not np.isfinite(y[finite]).all():
         return False
     error, largest = np.abs(x[finite] - y[finite]).max(initial=0.0), np.abs(x[finite]).max(initial=0.0)
-    if error <= _FLOAT * largest or not error:
+    if error <= _FLOAT_TOLERANCE * largest or not error:
         return True
-    return floor is not None and sqnr(x[finite], y[finite]) >= floor
+    return least_sqnr is not None and sqnr(x[finite], y[finite]) >= least_sqnr
 
 
 def _within(a: np.ndarray, b: np.ndarray, most: np.ndarray) -> bool:
@@ -159,11 +172,10 @@ def _within(a: np.ndarray, b: np.ndarray, most: np.ndarray) -> bool:
         return bool((np.abs(np.subtract(a.ravel(), b.ravel(), dtype=np.float64)) <= most).all())
 
 
-def _culprit(path: str, original: Original, feed: Feed, floor: float | None) -> str:
+def _first_difference(path: str, original: Original, feed: Feed, least_sqnr: float | None) -> str:
     """Which node is the first whose result differs, by the tensors that both graphs have under one name."""
     try:
-        graph = _stepwise(read_model(path))
-        run_passes(graph, GENERAL)
+        graph = _read(path)
         mine = original.graph.copy()
         names = {t.name for node in graph.nodes for t in node.outputs}
         common = [t for node in mine.nodes for t in node.outputs if t.name in names]
@@ -172,7 +184,7 @@ def _culprit(path: str, original: Original, feed: Feed, floor: float | None) -> 
         first, second = Session(mine, original.threads), Session(graph, original.threads)
         a = first.run(feed)
         b = second.run(_feed(feed, first.inputs, second.inputs))
-        allowed = moves(mine, feed, a, original.threads)
+        allowed = rounding_bounds(mine, feed, a, original.threads)
     except (Error, ValueError, KeyError):
         return ""
     makers = {t.name: node for node in original.graph.nodes for t in node.outputs}
@@ -180,7 +192,10 @@ def _culprit(path: str, original: Original, feed: Feed, floor: float | None) -> 
         left, right = _reals(a[t.name], t, b[t.name], by_name[t.name])
         step = t.quant.scale.max() if is_quantized(t) and left.dtype.kind == "f" and t.quant is not None else 0.0
         most = allowed[t.name] * (step or 1.0) + step
-        if not any(_alike(left, x, floor) or _within(left, x, most) for x in _orders(right, left.shape)):
+        if not any(
+            _equal_but_rounding(left, x, least_sqnr) or _within(left, x, most)
+            for x in _channel_orders(right, left.shape)
+        ):
             node = makers[t.name]
             return f": {node.name} ({node.op}) is the first node that differs"
     return ""
@@ -193,7 +208,7 @@ def _reals(a: np.ndarray, of_a: Tensor, b: np.ndarray, of_b: Tensor) -> tuple[np
     return real(a, Port.of(of_a)), real(b, Port.of(of_b))
 
 
-def _orders(value: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
+def _channel_orders(value: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
     """The value as it is, and with its channels moved to either end: inside, a file keeps its own order of axes."""
     turned = [np.moveaxis(value, 1, -1), np.moveaxis(value, -1, 1)] if value.ndim > 2 else []
     return [x for x in [value, *turned] if x.shape == shape] or [value]

@@ -7,8 +7,8 @@ from pathlib import Path
 import bitlite
 import numpy as np
 import pytest
-from bitlite.tools.accuracy import write_expected
 from bitlite.tools.benchmark import main
+from bitlite.tools.expected_outputs import write_expected
 
 ROOT = Path(__file__).parents[2]
 DIGITS = str(ROOT / "demo" / "digits.onnx")
