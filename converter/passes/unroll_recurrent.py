@@ -13,7 +13,7 @@ from ..ops.recurrent.rnn import GATES
 from ..ops.recurrent.simpler import write_directions, write_forward_directions, write_sequences
 from ..ops.recurrent.steps import write_steps
 from ..ops.recurrent.tflite import tflite_lacks
-from ..ops.recurrent.unrolled import copies_fit, why_not_unrolled
+from ..ops.recurrent.unroll_limits import copies_fit, why_not_unrolled
 from .edit import Edit
 from .record import Change, Record, Refusal
 

@@ -13,7 +13,7 @@ from ...schema.reading import Reading
 from ...schema.writing import Writing
 from .ms_loop import why_no_loop, write_loop
 from .rnn import plain_gates
-from .unrolled import why_not_unrolled
+from .unroll_limits import why_not_unrolled
 
 _MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
 _LANES = 8  # for a single sequence its kernel is right only when the hidden size is a multiple of this

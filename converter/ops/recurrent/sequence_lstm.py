@@ -21,7 +21,7 @@ from ...schema.reading import Reading
 from ...schema.writing import Writing
 from .._support.acts import act_from, apply_act
 from .._support.types import fail, is_codes, need
-from .unrolled import MOST_BYTES, copies_fit, why_not_steps
+from .unroll_limits import MOST_BYTES, copies_fit, why_not_steps
 
 # Slots of the 24 inputs; gates stand in the order input, forget, cell, output.
 INPUT, RECURRENT, BIAS, PROJECTION, PROJECTION_BIAS, HIDDEN, CELL, NORM = 1, 5, 12, 16, 17, 18, 19, 20

@@ -18,7 +18,7 @@ from .._support.types import is_codes
 from .rnn import gates_of
 from .sequence_lstm import read_sequence_lstm
 from .svdf import read_integer_svdf
-from .unrolled import why_not_unrolled
+from .unroll_limits import why_not_unrolled
 
 _SLOTS, _H, _C = 24, 18, 19
 _GATES = (0, 2, 3, 1)  # i f c o, of the order i o f c

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 from bitlite.converter.numeric.qparams import choose_symmetric, quantize
-from bitlite.converter.ops.recurrent.unrolled import MOST_STEPS
+from bitlite.converter.ops.recurrent.unroll_limits import MOST_STEPS
 from bitlite.converter.passes.unroll_recurrent import unroll_recurrent, unroll_recurrent_for_ms
 from bitlite.converter.schema.verify import verify
 

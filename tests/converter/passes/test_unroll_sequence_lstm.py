@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from bitlite.converter.errors import UnsupportedError
 from bitlite.converter.formats import ms, onnx_write, tflite
-from bitlite.converter.ops.recurrent.unrolled import MOST_STEPS
+from bitlite.converter.ops.recurrent.unroll_limits import MOST_STEPS
 from bitlite.converter.passes import GENERAL, for_target, run_passes
 from bitlite.converter.passes.split_svdf import split_svdf
 from bitlite.converter.passes.unroll_sequence_lstm import unroll_sequence_lstm
