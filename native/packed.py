@@ -34,8 +34,7 @@ def packed_step(node: Node) -> Step | str | None:
             return "its data are not rows"
         if not node.attrs["transpose_b"]:
             w = _turned(w)
-    q = w.quant
-    assert q is not None
+    q = w.qparams
     if x.dtype != np.float32 or is_quantized(x) or node.outputs[0].dtype != np.float32:
         return "its data are not float32"
     if w.dtype != np.int8:
@@ -61,8 +60,7 @@ def packed_step(node: Node) -> Step | str | None:
 
 def _turned(w: Tensor) -> Tensor:
     """The transpose of a quantized matrix."""
-    q = w.quant
-    assert q is not None
+    q = w.qparams
     codes = np.ascontiguousarray(w.value.T)
     axis = None if q.axis is None else 1 - q.axis
     return Tensor(w.name, w.dtype, codes.shape, codes, replace(q, axis=axis))

@@ -109,8 +109,7 @@ def _widened(writing: Writing, t: Tensor, user: Emitted, made: list[Emitted]) ->
 
 
 def _dequantized(writing: Writing, t: Tensor, user: Emitted, made: list[Emitted]) -> Tensor:
-    q = t.quant
-    assert q is not None
+    q = t.qparams
     shape: tuple[int, ...] = () if q.axis is None else (len(q.scale),)
     corrected = q.mean_corr is not None or q.var_corr is not None
     scale = q.scale if q.var_corr is None else q.scale * q.var_corr.astype(np.float64)

@@ -52,12 +52,10 @@ def _concat_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     y, act = node.outputs[0], node.attrs["act"]
     if not per_tensor(y) or not foldable(act) or not all(per_tensor(t) for t in node.inputs):
         return None
-    qy = y.quant
-    assert qy is not None
+    qy = y.qparams
     qmin, qmax = activation_range(act, qy, y.dtype)
     parts = []
-    for t, a in zip(node.inputs, arrays):
-        assert t is not None
+    for t, a in zip(node.operands(), arrays):
         if t.qparams == qy and t.dtype == y.dtype:
             parts.append(np.clip(a, qmin, qmax).astype(y.dtype))
         else:
@@ -165,8 +163,7 @@ def _split_codes(node: Node, arrays: Sequence[Any]) -> tuple[np.ndarray, ...] | 
         return None
     made = []
     for t, part in zip(node.outputs, split(arrays[0], **node.attrs)):
-        q = t.quant
-        assert q is not None
+        q = t.qparams
         if q == x.qparams and t.dtype == x.dtype:
             made.append(part)
         else:

@@ -215,7 +215,6 @@ def infer_detection(node: Node) -> Inferred:
     boxes, scores, anchors = node.required(0), node.required(1), node.required(2)
     a = node.attrs
     for t, last in ((boxes, 4), (anchors, 4)):
-        assert t is not None
         if t.shape is not None and t.shape[-1] is not None and t.shape[-1] < last:
             fail(node, f"{t.name!r} has shape {t.shape}, the last size must be {last}")
     if boxes.shape is None or scores.shape is None or len(boxes.shape) != 3 or len(scores.shape) != 3:

@@ -73,16 +73,15 @@ def read_like(r: Reading) -> Tensor:
 
 @writes("tflite", "Fill")
 def write_tflite_fill(w: Writing, node: Node) -> None:
-    w.node("FILL", node, [write_param(w, node, node.inputs[0], "shape"), _scalar(w, node, node.inputs[1])])
+    w.node("FILL", node, [write_param(w, node, node.inputs[0], "shape"), _scalar(w, node, node.required(1))])
 
 
 @writes("ms", "Fill")
 def write_ms_fill(w: Writing, node: Node) -> None:
-    w.node("Fill", node, [_scalar(w, node, node.inputs[1]), write_param(w, node, node.inputs[0], "shape")])
+    w.node("Fill", node, [_scalar(w, node, node.required(1)), write_param(w, node, node.inputs[0], "shape")])
 
 
-def _scalar(w: Writing, node: Node, t: Tensor | None) -> Tensor:
-    assert t is not None
+def _scalar(w: Writing, node: Node, t: Tensor) -> Tensor:
     if t.data is None or t.shape == ():
         return t
     return w.constant(t.data.reshape(()), t.dtype, f"{node.name}/value")
@@ -146,12 +145,12 @@ def read_ms_range(r: Reading) -> Tensor:
 
 @writes("tflite", "Range")
 def write_tflite_range(w: Writing, node: Node) -> None:
-    w.node("RANGE", node, [_scalar(w, node, t) for t in node.inputs])
+    w.node("RANGE", node, [_scalar(w, node, t) for t in node.operands()])
 
 
 @writes("onnx", "Range")
 def write_onnx_range(w: Writing, node: Node) -> None:
-    w.node("Range", node, [_scalar(w, node, t) for t in node.inputs])
+    w.node("Range", node, [_scalar(w, node, t) for t in node.operands()])
 
 
 @writes("ms", "Range")

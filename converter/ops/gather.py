@@ -17,9 +17,8 @@ from ._support.types import fail, joint_dtype, normal_axis, one_number, value_dt
 from .qparam_views import stored
 
 
-def check_indices(node: Node, t: Tensor | None, n: int | None) -> None:
+def check_indices(node: Node, t: Tensor, n: int | None) -> None:
     """Raises GraphError for indices that are no integers, or constant and outside an axis of n entries."""
-    assert t is not None
     if t.dtype.kind not in "iu":
         fail(node, f"indices must be integers, not {t.dtype}")
     if n is not None and t.data is not None and t.data.size and (t.data.min() < -n or t.data.max() >= n):
@@ -309,8 +308,7 @@ def write_ms_gather_elements(w: Writing, node: Node) -> None:
 
 
 def infer_one_hot(node: Node) -> Inferred:
-    at, depth, on, off = (*node.inputs, None)[:4] if len(node.inputs) == 3 else node.inputs
-    assert at is not None and depth is not None and on is not None and off is not None
+    at, depth, on, off = node.operands(4)
     if at.dtype.kind not in "iuf":
         fail(node, f"indices of {at.dtype}")
     for t in (depth, on, off):

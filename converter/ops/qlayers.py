@@ -47,8 +47,7 @@ def _on_codes(reference: Any) -> Any:
 
 def _infer_conv_integer(node: Node) -> Inferred:
     _plain_bytes(node)
-    x, w, xz, wz = (node.input(i) for i in range(4))
-    assert x is not None and w is not None
+    (x, w), xz, wz = node.operands(2), node.input(2), node.input(3)
     if xz is not None and xz.shape is not None and int(np.prod([d or 1 for d in xz.shape])) != 1:
         fail(node, f"the input's zero point has shape {xz.shape}, expected one number")
     if wz is not None and wz.shape is not None and w.shape is not None and wz.shape not in ((), (1,), (w.shape[0],)):
@@ -96,8 +95,7 @@ def conv_integer(
 
 def _infer_matmul_integer(node: Node) -> Inferred:
     _plain_bytes(node)
-    a, b, az, bz = (node.input(i) for i in range(4))
-    assert a is not None and b is not None
+    (a, b), az, bz = node.operands(2), node.input(2), node.input(3)
     plain = [Tensor(t.name, np.dtype(np.int32), t.shape) for t in (a, b)]
     [(_, shape)] = infer_matmul(
         Node("MatMul", node.name, list(plain), [], {"transpose_a": False, "transpose_b": False})

@@ -375,8 +375,7 @@ def write_onnx_casts(w: Writing, node: Node) -> None:
     _parameters(w, node)
 
     def linear(name: str, a: Tensor, b: Tensor, t: Tensor) -> None:
-        q = t.quant
-        assert q is not None
+        q = t.qparams
         shape: tuple[int, ...] = () if q.axis is None else (len(q.scale),)
         scale = w.constant(q.scale.reshape(shape), np.float32, f"{t.name}/scale")
         zero = w.constant(q.zero_point.reshape(shape), t.dtype, f"{t.name}/zero_point")

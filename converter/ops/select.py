@@ -31,8 +31,7 @@ def _where_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
         return None
     made = []
     low, high = code_range(min(y.qparams.bits, 8), unsigned=y.dtype.kind == "u")
-    for t, a in zip(node.inputs[1:], arrays[1:]):
-        assert t is not None
+    for t, a in zip(node.operands()[1:], arrays[1:]):
         if t.qparams == y.qparams and t.dtype == y.dtype:
             made.append(a)
             continue
@@ -90,9 +89,8 @@ def write_tflite_where(w: Writing, node: Node) -> None:
 @writes("ms", "Where")
 def write_ms_where(w: Writing, node: Node) -> None:
     """Its kernel takes inputs of the result's shape, and choices of rank 0; it does not broadcast."""
-    y, given = node.outputs[0], list(node.inputs)
+    y, given = node.outputs[0], node.operands()
     for k, t in enumerate(given):
-        assert t is not None
         if t.shape == y.shape or (k > 0 and t.shape == () and node.required(0).shape == y.shape):
             continue
         if y.shape is None or None in y.shape:

@@ -93,8 +93,7 @@ def _merge_constants(edit: Edit) -> Iterator[Record]:
 
 
 def _look(t: Tensor) -> Hashable:
-    data = t.data
-    assert data is not None
+    data = t.value
     step = [slice(None, None, max(1, -(-n // _PROBE))) for n in data.shape[-1:]]
     corner = data[(*[0] * max(data.ndim - 1, 0), *step)] if data.size else data
     return data.dtype.str, data.shape, t.quant, np.ascontiguousarray(corner).tobytes()
@@ -106,8 +105,7 @@ def _place(t: Tensor) -> Hashable:
 
 
 def _content(t: Tensor) -> bytes:
-    data = t.data
-    assert data is not None
+    data = t.value
     digest = hashlib.blake2b(digest_size=16)
     if not data.size:
         return digest.digest()

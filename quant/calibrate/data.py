@@ -7,7 +7,7 @@ their number), may be iterated as often as needed, and gives the same order on e
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -183,8 +183,8 @@ class Dataset:
             self._size(len(self._keep))
             self._passes = lambda: iter(self._keep)
             return
-        if not callable(source) and hasattr(source, "__len__") and self._alone(source):
-            self._size(len(source))  # type: ignore[arg-type]
+        if not callable(source) and isinstance(source, Sized) and self._alone(source):
+            self._size(len(source))
         self._passes = lambda: self._fitted(source() if callable(source) else source)
 
     def _size(self, available: int) -> None:

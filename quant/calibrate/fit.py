@@ -47,8 +47,9 @@ class InputSpec:
     @property
     def fixed_shape(self) -> tuple[int, ...] | None:
         """The shape of one sample, a free first dimension taken as 1; None when another one is free."""
-        shape = tuple(1 if i == 0 and dim is None else dim for i, dim in enumerate(self.shape))
-        return shape if None not in shape else None  # type: ignore[return-value]
+        sizes = [1 if i == 0 and dim is None else dim for i, dim in enumerate(self.shape)]
+        known = tuple(n for n in sizes if n is not None and not isinstance(n, str))
+        return known if len(known) == len(sizes) else None
 
     @property
     def batch(self) -> int:

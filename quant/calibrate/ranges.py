@@ -35,8 +35,7 @@ def expanded_range(bounds: Range) -> Range:
 
 def extent(t: Tensor) -> Range:
     """(min, max) of a constant."""
-    assert t.data is not None
-    return ends(t.data)
+    return ends(t.value)
 
 
 def ends(a: np.ndarray) -> Range:

@@ -71,9 +71,9 @@ def _judge(node: Node, run: Single, groups: Groups, errors: dict[str, dict[Range
            values: Mapping[Tensor, list[np.ndarray]], outputs: list[list[np.ndarray]],
            workers: Workers) -> None:  # fmt: skip
     energy = sum(workers.each(lambda o: float(np.square(o[0], dtype=np.float64).sum()), outputs)) + _SMALL
-    for t in dict.fromkeys(node.inputs[i] for i in data_inputs(node)):
-        group = groups.of.get(t)  # pyright: ignore[reportArgumentType]
-        if t is None or t.is_const or group is None or len(errors.get(group.name, ())) < 2:
+    for t in dict.fromkeys(node.required(i) for i in data_inputs(node)):
+        group = groups.of.get(t)
+        if t.is_const or group is None or len(errors.get(group.name, ())) < 2:
             continue
         candidates = {bounds: parameters(group, bounds) for bounds in errors[group.name]}
 

@@ -36,17 +36,17 @@ def correct_lockstep(runner: QuantizedPrefixRunner, node: Node) -> None:
     layer = runner.layers[node]
     source = {runner.quantized.quantized_of[t]: t for t in node.inputs if t in runner.quantized.quantized_of}
     run = runner.single([layer.node], isa_of(layer.node))
-    reals = {t: node.inputs[i] for i, t in enumerate(layer.node.inputs) if t is not None and t.dtype.kind == "f"}
+    reals = {t: node.required(i) for i, t in enumerate(layer.node.inputs) if t is not None and t.dtype.kind == "f"}
 
     def fed(t: Tensor, sample: int) -> np.ndarray:
         if t in source:
-            return quantize_f32(runner.real.get(source[t], sample), t.quant, t.dtype)  # pyright: ignore
+            return quantize_f32(runner.real.get(source[t], sample), t.qparams, t.dtype)
         x = reals[t]
         if node in runner.quantized.stored:
-            return runner.real.get(x, sample)  # pyright: ignore[reportArgumentType]
+            return runner.real.get(x, sample)
         # A last layer reads its codes through a cast.
-        q = runner.quantized.quantized_of[x].quant  # pyright: ignore[reportArgumentType]
-        return dequantize(quantize_f32(runner.real.get(x, sample), q), q)  # pyright: ignore[reportArgumentType]
+        q = runner.quantized.quantized_of[x].qparams
+        return dequantize(quantize_f32(runner.real.get(x, sample), q), q)
 
     want = runner.means.of(node.outputs[0])
     have, _ = _layer_mean(runner, lambda k: run(partial(fed, sample=k))[0], run.outputs[0])
@@ -75,20 +75,18 @@ def _layer_mean(
     mean, live = np.asarray(total) / rows, (rows - np.asarray(ends)) / rows
     if t.dtype.kind == "f":
         return mean, np.broadcast_to(live, mean.shape)
-    assert t.quant is not None
-    return (mean - float(t.quant.zero_point[0])) * float(t.quant.scale[0]), live
+    return (mean - float(t.qparams.zero_point[0])) * float(t.qparams.scale[0]), live
 
 
 def add_to_bias(layer: Layer, shift: np.ndarray) -> np.ndarray:
     """Adds a real shift per channel to the layer's bias, in place. Returns what was added."""
     bias = layer.bias
-    assert bias.data is not None
     if layer.bias.dtype.kind == "f":
-        bias.data = (bias.data + shift).astype(np.float32)
+        bias.data = (bias.value + shift).astype(np.float32)
         return shift
     assert isinstance(bias.quant, QuantParam)
     step = np.rint(shift / bias.quant.scale)
-    new = bias.data + step
+    new = bias.value + step
     step = np.where(np.abs(new) <= _LIMIT, step, 0.0)
-    bias.data = (bias.data + step).astype(np.int32)
+    bias.data = (bias.value + step).astype(np.int32)
     return step * bias.quant.scale

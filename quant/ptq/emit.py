@@ -82,7 +82,7 @@ def note_stored(quantized: QuantizedGraph) -> None:
         if w in seen:
             quantized.shared.add(w)
         seen.add(w)
-        channels: int = node.outputs[0].shape[-1]  # pyright: ignore
+        channels = node.outputs[0].size(-1)
         given = node.input(cell.bias)
         if given is not None and not given.is_const:
             continue  # no bias of its own to correct
@@ -202,8 +202,7 @@ class _Emitter:
         return known[t]
 
     def _operand(self, node: Node, index: int) -> Tensor:
-        t = node.inputs[index]
-        assert t is not None
+        t = node.required(index)
         codes = self.as_codes(t)
         if (node, index) not in self.groups.requantize:
             return codes
@@ -257,8 +256,7 @@ class _Emitter:
 
     def _encoded(self, node: Node) -> None:
         """A Quantize of the source, of what exists as codes by now."""
-        x, y = node.inputs[0], node.outputs[0]
-        assert x is not None
+        x, y = node.required(0), node.outputs[0]
         codes = self.quantized.quantized_of[x]
         if codes.dtype == y.dtype and codes.quant == y.quant and y not in self.source.outputs:
             self.real[y] = codes
@@ -271,11 +269,11 @@ class _Emitter:
     def _attach_weight_and_bias(self, node: Node, fresh: Node, weight: int, *, last: bool) -> None:
         """Gives `fresh` its int8 weight and its bias."""
         cell = quant_spec(node)
-        w, x = node.inputs[weight], node.inputs[data_inputs(node)[0]]
-        assert w is not None and w.data is not None and x is not None and cell.bias is not None
+        w, x = node.required(weight), node.required(data_inputs(node)[0])
+        assert cell.bias is not None
         axis = cell.channel_axis(node)
-        quant = self.weight_param(node, w.data, axis)
-        channels: int = node.outputs[0].shape[-1]  # pyright: ignore
+        quant = self.weight_param(node, w.value, axis)
+        channels = node.outputs[0].size(-1)
         b = node.input(cell.bias)
         bias = np.zeros(channels, np.float32) if b is None or b.data is None else b.data.reshape(-1)
         input_scale = float(self.params[x].scale[0])
@@ -309,8 +307,7 @@ class _Emitter:
         if key in self.weights:
             self.quantized.shared.add(self.weights[key])
             return self.weights[key]
-        assert w.data is not None
-        codes = self.weight_codes(node, w.data, quant)
+        codes = self.weight_codes(node, w.value, quant)
         stored = Tensor(self.names.take(f"{w.name}/int8"), codes.dtype, codes.shape, codes, quant)
         self.weights[key] = stored
         return stored

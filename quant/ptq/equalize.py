@@ -97,13 +97,12 @@ def mixes(node: Node) -> str:
     x, y = node.inputs[0], node.outputs[0]
     if index != 1 or x is None or not x.shape or not y.shape or x.shape[-1] is None or y.shape[-1] is None:
         return ""
-    w = node.inputs[1]
-    assert w is not None and w.data is not None
+    w = node.required(1)
     if node.op == "Conv":
         group = node.attrs["group"]
         return "full" if group == 1 else "each" if group == x.shape[-1] == y.shape[-1] else ""
     if node.op == "FullyConnected":
-        return "full" if w.data.shape[1] % x.shape[-1] == 0 else ""
+        return "full" if w.value.shape[1] % x.shape[-1] == 0 else ""
     return ""
 
 
@@ -164,7 +163,7 @@ def link_channels(graph: Graph, integer: set[Node], *, order: bool = False) -> C
                 if t not in of:
                     pin(y)
                 elif node.op == "Concat" and _last_axis(node, node.attrs["axis"]):
-                    link(t, y, sum(u.shape[-1] for u in node.inputs[:k]))  # pyright: ignore
+                    link(t, y, sum(u.size(-1) for u in node.operands(k)))
                 elif len(of[t]) == len(of[y]):
                     link(t, y)
                 else:
@@ -188,8 +187,7 @@ def _last_axis(node: Node, axis: int) -> bool:
 
 def _passes_on(node: Node) -> bool:
     """Whether scaling all inputs' channel c by s scales the output's channel c by s."""
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
+    x, y = node.required(0), node.outputs[0]
     if node.op in ("Add", "Sub"):
         return all(t is not None and t.shape == y.shape for t in node.inputs)
     if node.op == "Reduce":
@@ -205,10 +203,9 @@ def _is_last(x: Tensor, axis: int) -> bool:
 
 def by_input(node: Node) -> np.ndarray:
     """The layer's weight as [O, taps, I], float64."""
-    w, x = node.inputs[1], node.inputs[0]
-    assert w is not None and w.data is not None and x is not None and x.shape is not None
-    channels = x.shape[-1]
-    return w.data.astype(np.float64).reshape(w.data.shape[0], -1, channels)  # pyright: ignore
+    w, x = node.required(1), node.required(0)
+    channels = x.size(-1)
+    return w.value.astype(np.float64).reshape(w.value.shape[0], -1, channels)
 
 
 def _best_alpha(
@@ -230,7 +227,7 @@ def _best_alpha(
         s, cost = wish**a, 0.0
         top = float((reach[ids] * s).max())
         for node in users:
-            where = at[channels.of[node.inputs[0]]]  # pyright: ignore[reportArgumentType]
+            where = at[channels.of[node.required(0)]]
             w, si, r = by_input(node), s[where], reach[ids][where]
             energy = np.square(w).sum(axis=(0, 1))
             signal = float((energy * np.square(r / 3)).sum())
@@ -247,23 +244,21 @@ def _apply(graph: Graph, channels: Channels, factors: np.ndarray) -> None:
     for node in graph.nodes:
         kind = mixes(node)
         x, y = node.inputs[0] if node.inputs else None, node.outputs[0] if node.outputs else None
-        if not kind or x not in channels.of or y not in channels.of:
+        if not kind or x is None or y is None or x not in channels.of or y not in channels.of:
             continue
-        into, out = factors[channels.of[x]], factors[channels.of[y]]  # pyright: ignore
+        into, out = factors[channels.of[x]], factors[channels.of[y]]
         if (into == 1).all() and (out == 1).all():
             continue
-        w, cell = node.inputs[1], quant_spec(node)
-        assert w is not None and w.data is not None
+        w, cell = node.required(1), quant_spec(node)
         if kind == "full":
             data = by_input(node) / into * out[:, None, None]
         else:
-            data = w.data.astype(np.float64).reshape(len(out), -1) * (out / into)[:, None]
+            data = w.value.astype(np.float64).reshape(len(out), -1) * (out / into)[:, None]
         node.inputs[1] = like(w, data)
-        b = node.input(cell.bias) if cell.bias is not None else None
-        if b is not None and b.data is not None:
-            node.inputs[cell.bias] = like(b, b.data.astype(np.float64) * out)  # pyright: ignore
+        if cell.bias is not None and (b := node.input(cell.bias)) is not None and b.data is not None:
+            node.inputs[cell.bias] = like(b, b.data.astype(np.float64) * out)
 
 
 def like(t: Tensor, data: np.ndarray) -> Tensor:
-    data = data.astype(np.float32).reshape(t.shape)  # pyright: ignore
+    data = data.astype(np.float32).reshape(t.static_shape)
     return Tensor(t.name, data.dtype, data.shape, data)

@@ -122,8 +122,8 @@ def _permute(graph: Graph, channels: Channels, strand: np.ndarray, order: np.nda
         node.inputs[1] = like(w, data if out is None else data[out])
         cell = quant_spec(node)
         b = node.input(cell.bias) if cell.bias is not None else None
-        if out is not None and b is not None and b.data is not None:
-            node.inputs[cell.bias] = like(b, b.data.reshape(-1)[out])  # pyright: ignore
+        if out is not None and cell.bias is not None and b is not None and b.data is not None:
+            node.inputs[cell.bias] = like(b, b.data.reshape(-1)[out])
 
 
 def _order(channels: Channels, t: Tensor | None, strand: np.ndarray, order: np.ndarray) -> np.ndarray | None:

@@ -105,8 +105,8 @@ def _obstacle(node: Node, target: str) -> str:
         return f"computes {node.outputs[0].dtype}"
     if any(0 in (t.shape or ()) for t in node.outputs):
         return "its output is empty"
-    inputs = [node.inputs[i] for i in data_inputs(node)]
-    if not inputs or any(t.dtype != np.float32 for t in inputs):  # pyright: ignore[reportOptionalMemberAccess]
+    inputs = [node.required(i) for i in data_inputs(node)]
+    if not inputs or any(t.dtype != np.float32 for t in inputs):
         return "its input is not float32"
     if not foldable(node.attrs.get("act", "none")):
         return f"fused {node.attrs['act']} is not a clamp"
@@ -135,7 +135,7 @@ def foreign_to_mslite(plan: Placement) -> list[str]:
 def wants_fixed_sizes(plan: Placement) -> list[str]:
     """Means and pads on codes that MindSpore Lite refuses: it looks at the sizes before it knows them."""
     refused = (n for n in plan.integer if n.op in ("Reduce", "Pad"))
-    return sorted(n.name for n in refused if not n.inputs[0].is_static)  # pyright: ignore
+    return sorted(n.name for n in refused if not n.required(0).is_static)
 
 
 def _end_in_float(graph: Graph, plan: Placement) -> None:
@@ -198,7 +198,7 @@ def tensors_in_codes(graph: Graph, plan: Placement) -> list[Tensor]:
     tensors: dict[Tensor, None] = {}
     for node in graph.nodes:
         if node in plan.int8_nodes:
-            tensors.update(dict.fromkeys(node.inputs[i] for i in data_inputs(node)))  # pyright: ignore
+            tensors.update(dict.fromkeys(node.required(i) for i in data_inputs(node)))
         if node in plan.integer:
             tensors.update(dict.fromkeys(node.outputs))
     return list(tensors)

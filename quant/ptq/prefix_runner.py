@@ -76,7 +76,7 @@ class _Spilled:
 
     def read(self) -> np.ndarray:
         out = np.empty(self.shape, self.dtype)
-        rest, at = memoryview(out).cast("B"), self.offset  # pyright: ignore
+        rest, at = out.data.cast("B"), self.offset
         while rest and (n := os.preadv(self.file.fileno(), [rest], at)):
             rest, at = rest[n:], at + n
         return out
@@ -129,7 +129,7 @@ class QuantizedPrefixRunner:
         for g in (graph, quantized.graph) if floats else (quantized.graph,):
             self._left.update(t for n in g.nodes for t in dict.fromkeys(n.inputs) if t is not None)
         self._left.update(node.outputs[0] for node in self.layers)
-        self._left.update(quantized.quantized_of[node.inputs[0]] for node in quantized.weighted_layers)  # pyright: ignore
+        self._left.update(quantized.quantized_of[node.required(0)] for node in quantized.weighted_layers)
         for t, codes in zip(graph.inputs, quantized.graph.inputs):
             for sample in samples:
                 value = np.asarray(sample[t.name], order="C")
@@ -170,7 +170,7 @@ class QuantizedPrefixRunner:
                     if self.floats:
                         self._leave(self.real, node.outputs[0])
                     if node in self.quantized.weighted_layers:
-                        self._leave(self.codes, self.quantized.quantized_of[node.inputs[0]])  # pyright: ignore
+                        self._leave(self.codes, self.quantized.quantized_of[node.required(0)])
                 if rest:
                     self._step(self.codes, [quantized], isa_of(quantized))
                 self._release(self.codes, quantized)

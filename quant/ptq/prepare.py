@@ -21,12 +21,12 @@ def global_pools_to_means(graph: Graph) -> None:
     for node in graph.nodes:
         if node.op != "AveragePool" or node.attrs.get("act", "none") != "none":
             continue
-        x = node.inputs[0]
+        x = node.required(0)
         if not _covers_all(node, x):
             continue
         node.op = "Reduce"
-        rank = x.rank  # pyright: ignore[reportOptionalMemberAccess]
-        node.attrs = _reduce_attrs(list(range(1, rank - 1)))  # pyright: ignore[reportOptionalOperand]
+        rank = x.known_rank
+        node.attrs = _reduce_attrs(list(range(1, rank - 1)))
 
 
 def norms_to_layers(graph: Graph, kept: Collection[Node] = ()) -> None:
@@ -42,7 +42,7 @@ def norms_to_layers(graph: Graph, kept: Collection[Node] = ()) -> None:
         x, y = node.inputs[0], node.outputs[0]
         if x is None or x.dtype != np.float32 or y.dtype != np.float32 or x.rank is None:
             continue
-        scale, offset, mean, variance = (t.real().astype(np.float64) for t in node.inputs[1:])  # pyright: ignore
+        scale, offset, mean, variance = (t.real().astype(np.float64) for t in node.operands()[1:])
         factor = scale / np.sqrt(variance + node.attrs["epsilon"])
         term = (offset - mean * factor).astype(np.float32)
         spatial, channels, origin = x.rank - 2, len(factor), node.origin or (node.name,)

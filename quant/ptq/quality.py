@@ -29,22 +29,21 @@ def measure(runner: QuantizedPrefixRunner, node: Node, method: Callable[[Tensor]
     the codes); sqnr_weights, sqnr_activations, sqnr_both (dB: this layer alone, on float inputs), sqnr (dB) and cosine
     of its output behind the quantized prefix.
     """
-    layer, x, y = runner.quantized.weighted_layers[node], node.inputs[0], node.outputs[0]
-    assert x is not None
+    layer, x, y = runner.quantized.weighted_layers[node], node.required(0), node.outputs[0]
     count = min(runner.count, SAMPLES)
-    weight = dequantize(layer.weight.data, layer.weight.quant)  # pyright: ignore[reportArgumentType]
+    weight = dequantize(layer.weight.value, layer.weight.qparams)
     light = _with_weight(node, layer, weight)
     plain = Single([node], runner.threads, isa=float_isa())
     rounded = Single([light], runner.threads, isa=float_isa())
     codes = Single([layer.node], runner.threads, runner.rounding, isa_of(layer.node))
-    quant = runner.quantized.quantized_of[x].quant
+    quant = runner.quantized.quantized_of[x].qparams
     only_w, only_x, both, real = (_Sum() for _ in range(4))
     clipped = total = 0
     out = runner.quantized.quantized_of.get(y)
     for k in range(count):
         want = runner.real.get(y, k)
         a = runner.real.get(x, k)
-        q = dequantize(quantize_f32(a, quant), quant)  # pyright: ignore[reportArgumentType]
+        q = dequantize(quantize_f32(a, quant), quant)
         rest = {t: runner.real.get(t, k) for t in plain.inputs if t is not x}
         only_w.add(want, rounded(lambda t: rest.get(t, a))[0])  # noqa: B023
         only_x.add(want, plain(lambda t: rest.get(t, q))[0])  # noqa: B023
@@ -56,7 +55,7 @@ def measure(runner: QuantizedPrefixRunner, node: Node, method: Callable[[Tensor]
             total += want.size
             got = dequantize(got, out.quant)
         real.add(want, got)
-    row: dict[str, Any] = {"layer": node.name, "op": node.op, "bits": layer.weight.quant.bits}  # pyright: ignore
+    row: dict[str, Any] = {"layer": node.name, "op": node.op, "bits": layer.weight.qparams.bits}
     if out is not None and out.quant is not None:
         low, high = _bounds(out)
         row |= {
@@ -93,8 +92,7 @@ def _with_weight(node: Node, layer: Layer, weight: np.ndarray) -> Node:
 
 
 def _bounds(t: Tensor) -> tuple[float, float]:
-    assert t.quant is not None
-    scale, zero = float(t.quant.scale[0]), int(t.quant.zero_point[0])
+    scale, zero = float(t.qparams.scale[0]), int(t.qparams.zero_point[0])
     return (-128 - zero) * scale, (127 - zero) * scale
 
 

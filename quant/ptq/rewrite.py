@@ -117,11 +117,10 @@ class Result:
             index = weight_index(node)
             if index is None or node.name in rows:
                 continue
-            layer, w = self.quantized.weighted_layers.get(node), node.inputs[index]
-            assert w is not None and w.data is not None
-            stored, bits = (w, 32) if layer is None else (layer.weight, layer.weight.quant.bits)  # pyright: ignore
+            layer, w = self.quantized.weighted_layers.get(node), node.required(index)
+            stored, bits = (w, 32) if layer is None else (layer.weight, layer.weight.qparams.bits)
             why = "" if layer is not None else self.plan.why.get(node, "in float")
-            rows[node.name] = [WeightRow(node.name, node.op, stored.name, w.data.shape, bits, w.data.nbytes, why)]
+            rows[node.name] = [WeightRow(node.name, node.op, stored.name, w.value.shape, bits, w.value.nbytes, why)]
         return [row for node in self.source.nodes for row in rows.get(node.name, ())]
 
 

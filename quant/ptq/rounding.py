@@ -148,11 +148,9 @@ class Rows:
 def _read(runner: QuantizedPrefixRunner, node: Node, count: int) -> tuple[Tensor, QuantParam]:
     """What the layer reads, and the parameters of its codes: where it reads reals, those of their range."""
     if node in runner.quantized.weighted_layers:
-        x = runner.quantized.quantized_of[node.inputs[0]]  # pyright: ignore[reportArgumentType]
-        assert x.quant is not None
-        return x, x.quant
-    x = runner.layers[node].node.inputs[0]
-    assert x is not None
+        x = runner.quantized.quantized_of[node.required(0)]
+        return x, x.qparams
+    x = runner.layers[node].node.required(0)
     bounds = list(runner.each(lambda k: ends(runner.codes.get(x, k)), count))
     return x, choose_asymmetric(min(low for low, _ in bounds), max(high for _, high in bounds))
 
@@ -197,11 +195,10 @@ class Im2colIndices:
     @classmethod
     def of(cls, node: Node, shape: tuple[int, ...], limit: int) -> Im2colIndices:
         """Those of at most `limit` outputs, evenly spread, for an input of this shape."""
-        w = node.inputs[1]
-        assert w is not None and w.data is not None
+        w = node.required(1)
         if node.op == "FullyConnected":
-            return cls(_spread(int(np.prod(shape)) // w.data.shape[1], limit)[:, None], None)
-        kernel, pad = w.data.shape[1:-1], node.attrs["pad"]
+            return cls(_spread(int(np.prod(shape)) // w.value.shape[1], limit)[:, None], None)
+        kernel, pad = w.value.shape[1:-1], node.attrs["pad"]
         stride, dilation = node.attrs["stride"], node.attrs["dilation"]
         sizes = [
             (n + pad[2 * d] + pad[2 * d + 1] - (kernel[d] - 1) * dilation[d] - 1) // stride[d] + 1

@@ -69,12 +69,13 @@ def _obstacle(node: Node) -> str:
 
     if "dynamic" not in node.attrs:
         return f"{node.op} has no form with inputs quantized while running"
-    if node.op == "Conv" and node.attrs["group"] > 1 and node.inputs[1].shape[-1] == 1:  # pyright: ignore
+    if node.op == "Conv" and node.attrs["group"] > 1 and node.required(1).known_shape[-1] == 1:
         return "a depthwise convolution would not gain"
-    if node.inputs[0].rank is None or node.inputs[0].rank < 2:  # pyright: ignore
+    if (node.required(0).rank or 0) < 2:
         return "its input is a vector"
-    recurrent = len(row(node.op).quant.weights) > 1  # pyright: ignore[reportOptionalMemberAccess]
-    axis = row(node.op).quant.channel_axis(node)  # pyright: ignore
+    quant = row(node.op).quant
+    recurrent = quant is not None and len(quant.weights) > 1
+    axis = None if quant is None else quant.channel_axis(node)
     node.attrs["dynamic"] = True
     fits = is_dynamic_recurrent(node) if recurrent else axis is not None and is_dynamic(node, axis)
     node.attrs["dynamic"] = False

@@ -51,8 +51,7 @@ def _known(node: Node, index: int) -> bool:
 def write_loop(w: Writing, node: Node) -> None:
     """Writes a node of one direction for which `why_no_loop` says nothing."""
     x, y, start = node.required(0), node.outputs[0], node.input(5)
-    backwards, steps = node.attrs["direction"] == "reverse", x.known_shape[0]
-    assert isinstance(steps, int)
+    backwards, steps = node.attrs["direction"] == "reverse", x.size(0)
     loop = _loop(node.name, w, node.op, node.attrs, x, _weights(w, node))
     first = w.between(y, name=f"{node.name}/empty")
     fill = [w.constant(0.0, np.float32, f"{node.name}/zero"), w.constant(y.known_shape, np.int32, f"{node.name}/sizes")]
@@ -97,8 +96,7 @@ def _loop(name: str, w: Writing, op: str, attrs: dict[str, Any], x: Tensor, give
     """The loop over the steps of x [T, N, I]; its parameters are x, counter [1], outputs [T, 1, N, H] and state
     [1, N, H], its results outputs and state."""
     (weights, biases), hidden, backwards = given, attrs["hidden_size"], attrs["direction"] == "reverse"
-    steps, batch = x.known_shape[:2]
-    assert isinstance(steps, int)
+    steps, batch = x.size(0), x.known_shape[1]
     graph = Graph()
     build = Builder(graph, fold_limit=0)
     shapes = (x.known_shape, (1,), (steps, 1, batch, hidden), (1, batch, hidden))
@@ -176,8 +174,7 @@ def read_ms_loop(r: Reading) -> list[Tensor]:
 def _layer(r: Reading, op: str, attrs: dict[str, Any], given: _Weights) -> list[Tensor]:
     """The layer of these products."""
     (w, *state), biases = given
-    rows = w.known_shape[0]
-    assert isinstance(rows, int)
+    rows = w.size(0)
     parts = [np.zeros(rows, np.float32) if b is None else b.real() for b in biases[:2]]
     if len(parts[1]) != rows:
         parts[1] = np.zeros(rows, np.float32)
