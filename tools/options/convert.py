@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ...converter.errors import DataError, OutputError, Setting, UsageError
+from ...quant.calibrate import methods
 from ...quant.selectors import Selector, parse_selector
 from .flags import Row, as_flag, flag, help_page
 from .types import Choice, Int, Listed, OptionType, Paired, PythonOnly, Real, Shape, Switch, Text
@@ -44,9 +45,8 @@ class Method(Choice):
     """A threshold method; PERCENTILE takes its value after a colon (50..100, default 99.99)."""
 
     def __init__(self) -> None:
-        names = ("AUTO", "KL", "MAX_MIN", "REMOVAL_OUTLIER", "PERCENTILE", "MSE", "SYMKL", "JSD", "ADMM", "ACIQ")
-        also = {"RemovalOutlier": "REMOVAL_OUTLIER_R1", "REMOVAL_OUTLIER_R1": "REMOVAL_OUTLIER_R1", "OCTAV": "OCTAV"}
-        super().__init__(names, {**also, "MAX": "MAX_MIN", "MINMAX": "MAX_MIN", "MIN_MAX": "MAX_MIN"})
+        also = {"RemovalOutlier": "REMOVAL_OUTLIER_R1", "MAX": "MAX_MIN", "MINMAX": "MAX_MIN", "MIN_MAX": "MAX_MIN"}
+        super().__init__(("AUTO", *methods.names()), also)
 
     def parse(self, text: str) -> str:
         if text.upper().startswith("PERCENTILE"):

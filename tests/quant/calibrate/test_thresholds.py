@@ -2,12 +2,22 @@
 
 import numpy as np
 import pytest
-from bitlite.quant.calibrate import thresholds
+from bitlite.quant.calibrate import methods
 from bitlite.quant.calibrate.histogram import Histogram
-from bitlite.quant.calibrate.thresholds import THRESHOLDS, choose
+from bitlite.quant.calibrate.methods import (
+    _divergence,
+    aciq,
+    admm,
+    mse,
+    percentile,
+    removal_outlier,
+    removal_outlier_r1,
+)
+from bitlite.quant.calibrate.thresholds import choose, method_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+THRESHOLDS = {name: method_of(name) for name in methods.names()}
 RNG = np.random.default_rng(0)
 DATA = {
     "gauss": RNG.normal(size=200_000),
@@ -66,7 +76,7 @@ def test_known_optima(method, data, best):
 @pytest.mark.parametrize("data", DATA)
 def test_mse_is_the_best_range_there_is(data):
     x, h = DATA[data].astype(np.float32), SEEN[data]
-    found = error(x, *thresholds.mse(h))
+    found = error(x, *mse.method(h))
     grid = [error(x, h.low * a, h.high * b) for a in np.linspace(0.1, 1, 7) for b in np.linspace(0.1, 1, 7)]
     assert found <= 1.05 * min(grid)
     for method in THRESHOLDS.values():
@@ -74,7 +84,7 @@ def test_mse_is_the_best_range_there_is(data):
 
 
 def test_mse_clips_each_side_by_its_own_tail():
-    low, high = thresholds.mse(SEEN["skewed"])
+    low, high = mse.method(SEEN["skewed"])
     assert low == pytest.approx(-1, abs=0.1)
     assert 10 < high < SEEN["skewed"].high
 
@@ -98,7 +108,7 @@ def kl_by_definition(mass, i, levels):
 @pytest.mark.parametrize("i", [128, 129, 200, 333, 512])
 def test_divergences_are_computed_as_defined(i):
     mass = np.round(np.random.default_rng(3).gamma(0.4, 50, 600) * np.exp(-np.arange(600) / 90))
-    got = thresholds._kl(*thresholds._pair(mass, np.array([i, 600]), 128))
+    got = _divergence.kl(*_divergence._pair(mass, np.array([i, 600]), 128))
     assert got[0] == pytest.approx(kl_by_definition(mass, i, 128), rel=1e-9)
 
 
@@ -112,7 +122,7 @@ def test_divergences_drop_far_outliers(method):
 def test_jensen_shannon_is_bounded():
     p, q = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
     middle = (p + q) / 2
-    assert (thresholds._kl(p, middle) + thresholds._kl(q, middle))[0] / 2 == pytest.approx(np.log(2))
+    assert (_divergence.kl(p, middle) + _divergence.kl(q, middle))[0] / 2 == pytest.approx(np.log(2))
 
 
 def test_percentiles_are_those_of_the_data():
@@ -120,7 +130,7 @@ def test_percentiles_are_those_of_the_data():
     low, high = choose("PERCENTILE:99", h)
     assert (low, high) == pytest.approx(np.quantile(x, [0.01, 0.99]), abs=0.02)
     assert choose("PERCENTILE:99", h, symmetric=True)[1] == pytest.approx(np.quantile(np.abs(x), 0.99), abs=0.02)
-    assert choose("PERCENTILE", h) == thresholds.percentile(h, percent=99.99)
+    assert choose("PERCENTILE", h) == percentile.method(h, percent=99.99)
 
 
 def test_removal_outlier_averages_the_samples_tails():
@@ -129,7 +139,7 @@ def test_removal_outlier_averages_the_samples_tails():
     for row in x:
         h.add(row)
     tails = np.quantile(x, [1e-4, 1 - 1e-4], axis=1).mean(axis=1)
-    assert thresholds.removal_outlier(h) == pytest.approx(tuple(tails), abs=0.06)
+    assert removal_outlier.method(h) == pytest.approx(tuple(tails), abs=0.06)
 
 
 def test_old_removal_outlier_takes_percentiles_of_the_extremes():
@@ -137,24 +147,24 @@ def test_old_removal_outlier_takes_percentiles_of_the_extremes():
     for i in range(1, 21):
         h.add(np.float32([-i, 10 * i]))
     # Of 20 sorted values: between the 2nd and 3rd lowest, between the 18th and 19th.
-    assert thresholds.removal_outlier_r1(h) == (-18.5, 185.0)
+    assert removal_outlier_r1.method(h) == (-18.5, 185.0)
 
 
 def test_admm_restarts_come_close_to_the_optimum():
     x, h = DATA["laplace"].astype(np.float32), SEEN["laplace"]
-    assert error(x, *thresholds.admm(h)) < 1.05 * error(x, *thresholds.mse(h))
+    assert error(x, *admm.method(h)) < 1.05 * error(x, *mse.method(h))
 
 
 def test_aciq_factors_are_the_published_ones():
     laplace = [2.8307, 3.8972, 5.0286, 6.2048, 7.4131, 8.6456, 9.8968]
     gauss = [1.71064, 2.15159, 2.55914, 2.93620, 3.28691, 3.61511, 3.92404]
-    assert [thresholds.laplace_factor(b) for b in range(2, 9)] == pytest.approx(laplace, abs=5e-5)
-    assert [thresholds.gauss_factor(b) for b in range(2, 9)] == pytest.approx(gauss, abs=5e-6)
+    assert [aciq.laplace_factor(b) for b in range(2, 9)] == pytest.approx(laplace, abs=5e-5)
+    assert [aciq.gauss_factor(b) for b in range(2, 9)] == pytest.approx(gauss, abs=5e-6)
 
 
 @pytest.mark.parametrize(("data", "expected"), [("gauss", 3.924), ("laplace", 9.897)])
 def test_aciq_recognises_the_distribution(data, expected):
-    assert thresholds.aciq(SEEN[data])[1] == pytest.approx(expected, rel=0.02)
+    assert aciq.method(SEEN[data])[1] == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.parametrize("method", THRESHOLDS)

@@ -9,7 +9,7 @@ from bitlite.converter.formats import ms, read_model
 from bitlite.converter.ir import Graph
 from bitlite.converter.passes import for_target, run_passes
 from bitlite.converter.schema.builder import Builder
-from bitlite.quant.calibrate.thresholds import THRESHOLDS
+from bitlite.quant.calibrate import methods
 from bitlite.quant.ptq.placement import foreign_to_mslite
 from bitlite.quant.ptq.post_training import Settings, quantize_graph
 from bitlite.quant.weights.symmetric_weights import symmetric
@@ -51,7 +51,7 @@ def test_correction_on_the_quantized_prefix_helps(network, samples, outputs, sqn
     assert quality["lockstep"] > quality["off"] - 1
 
 
-@pytest.mark.parametrize("method", sorted(set(THRESHOLDS) - {"REMOVAL_OUTLIER_R1"}))
+@pytest.mark.parametrize("method", sorted(set(methods.names()) - {"REMOVAL_OUTLIER_R1"}))
 def test_every_method_gives_a_network_that_works(network, samples, outputs, sqnr, method):
     want = outputs(network(softmax=False))
     made = quantize_graph(network(softmax=False), samples, settings(methods=(method,)))

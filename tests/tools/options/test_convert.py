@@ -291,9 +291,9 @@ def test_options_import_nothing_heavy():
 
 
 def test_every_method_has_its_threshold():
-    from bitlite.quant.calibrate.thresholds import THRESHOLDS
+    from bitlite.quant.calibrate import methods
     from bitlite.tools.options.convert import Method
 
     kind = Method()
     for word in (*kind.words, *kind.also):
-        assert word == "AUTO" or kind.parse(word).split(":")[0] in THRESHOLDS
+        assert word == "AUTO" or kind.parse(word).split(":")[0] in methods.names()
