@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from traceback import walk_tb
 
 from .text import printable
 
@@ -26,6 +29,9 @@ class Setting:
 
 
 Hint = str | Setting | tuple[str | Setting, ...]
+
+TRACE = "BITLITE_TRACE"
+"""Set to 1, this environment variable makes the commands show the traceback of an error."""
 
 
 class Error(Exception):
@@ -81,6 +87,43 @@ class DataError(Error):
 
 class OutputError(Error):
     """The output cannot be written: permissions, missing folder, full disk."""
+
+
+class InternalError(RuntimeError):
+    """A bug in bitlite, which no input may cause; what was raised is its cause."""
+
+    @classmethod
+    def of(cls, error: Exception, file: str = "") -> InternalError:
+        """The line that asks for a report of an exception that nothing in bitlite raises on purpose."""
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        with_file = f"the file {file}" if file else "the file"
+        return cls(
+            f"internal error: {what}; this is a bug in bitlite, please report it with {with_file};"
+            f" {TRACE}=1 shows where"
+        )
+
+
+@contextlib.contextmanager
+def bugs_named(file: str) -> Iterator[None]:
+    """Raises what escapes from bitlite's own code as an InternalError; what the caller's code raises passes through."""
+    try:
+        yield
+    except (Error, MemoryError):
+        raise
+    except Exception as error:
+        if _is_foreign(error):
+            raise
+        raise InternalError.of(error, file) from error
+
+
+def _is_foreign(error: Exception) -> bool:
+    """Whether code of the caller raised it, called back from here: data, functions that give them."""
+    packages = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
+    ours = len(packages) - 1 - packages[::-1].index(__package__.partition(".")[0])
+    return any(name not in _LIBRARIES and name not in sys.stdlib_module_names for name in packages[ours + 1 :])
+
+
+_LIBRARIES = {"numpy", "scipy", "onnx", "google", "flatbuffers", "tflite", "PIL", "rich"}
 
 
 class GraphError(Error):

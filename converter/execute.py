@@ -14,7 +14,7 @@ import numpy as np
 
 from .ir import Node, Tensor
 from .numeric.qparams import dequantize, quantize
-from .schema.op import evaluate, row
+from .schema.op import computing, evaluate, row
 
 
 def is_quantized(tensor: Tensor | None) -> TypeGuard[Tensor]:
@@ -27,11 +27,14 @@ def execute(node: Node, arrays: Sequence[np.ndarray | None]) -> tuple[np.ndarray
 
     Args:
         arrays: one per input, None where it is absent; a constant's own data may be given.
+    Raises:
+        GraphError: the values and attributes do not belong together.
     """
     definition = row(node.op)
     with np.errstate(all="ignore"):
         if definition.integer is not None:
-            result = definition.integer(node, arrays)
+            with computing(node):
+                result = definition.integer(node, arrays)
             if result is not None:
                 return tuple(result) if isinstance(result, (tuple, list)) else (np.asarray(result),)
         reals = [_real(t, a) for t, a in zip(node.inputs, arrays)]

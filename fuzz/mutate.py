@@ -202,7 +202,8 @@ def _worker(kind: str, sources: list[bytes], seed: int, first: int, last: int, a
             except TooSlow:
                 tell.put((index, f"more than {SECONDS} s", "".join(traceback.format_exc()[-400:])))
             except BaseException as error:
-                where = traceback.extract_tb(error.__traceback__)[-1]
+                cause = error.__cause__ if isinstance(error, bitlite.InternalError) else error
+                where = traceback.extract_tb((cause or error).__traceback__)[-1]
                 tell.put((index, f"{type(error).__name__}: {str(error)[:150]}", f"{where.filename}:{where.lineno}"))
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..converter.errors import ModelError
-from ..converter.formats import DAMAGE, read_model
+from ..converter.errors import ModelError, bugs_named
+from ..converter.formats import read_model
 from ..converter.passes import GENERAL, run_passes
 from .session import Session
 
@@ -22,10 +22,12 @@ def load(
         keep_packed: weight-only quantized matrices stay packed in memory; see `Session`.
     Raises:
         bitlite.Error: the file is missing, damaged, or holds what cannot be run; one line says which and why.
+        bitlite.InternalError: a bug in bitlite.
     """
-    try:
+    with bugs_named(str(path)):
         graph = read_model(path, shapes)
-        run_passes(graph, GENERAL)
-        return Session(graph, threads, keep_packed=keep_packed)
-    except DAMAGE as error:
-        raise ModelError(f"cannot be planned ({type(error).__name__}: {error})", file=str(path)) from error
+        try:
+            run_passes(graph, GENERAL)
+            return Session(graph, threads, keep_packed=keep_packed)
+        except MemoryError as error:
+            raise ModelError("needs more memory than there is", file=str(path)) from error

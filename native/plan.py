@@ -25,8 +25,6 @@ from .step import Step
 
 Values = dict[Tensor, np.ndarray]
 _PLANS_KEPT = 8
-MISFITS = (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, KeyError, AttributeError, MemoryError)
-"""What Python and numpy say to sizes, axes and attributes that do not fit what they meet when shapes are known."""
 
 
 @dataclass
@@ -74,8 +72,8 @@ class ReferenceSegment:
         arrays = [None if t is None else t.data if t.data is not None else values[t] for t in node.inputs]
         try:
             made = execute(node, arrays)
-        except MISFITS as error:
-            raise DataError(f"{node.name} ({node.op}) cannot run on these values: {error}") from error
+        except GraphError as error:
+            raise DataError(f"cannot run on these values: {error}") from error
         for t, a in zip(node.outputs, made):
             if a.dtype != t.dtype or (t.is_static and a.shape != t.shape):
                 found = f"{a.dtype} {list(a.shape)}"
@@ -104,7 +102,7 @@ class TailSegment:
                 shapes = {t.name: s for t, s in zip(self.graph.inputs, key)}
                 try:
                     plan = self._plans[key] = self._make(specialize(self.graph, shapes))
-                except MISFITS as error:
+                except GraphError as error:
                     given = ", ".join(f"{n} {list(s)}" for n, s in shapes.items())
                     raise DataError(f"the graph cannot go on with {given}: {error}") from error
                 while len(self._plans) > _PLANS_KEPT:

@@ -11,12 +11,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO, cast
 
-from ..converter.errors import Error
+from ..converter.errors import TRACE, Error, InternalError
 from ..converter.text import printable
 from .progress import end_bars
-
-TRACE = "BITLITE_TRACE"
-"""Set to 1, this environment variable shows the traceback of an error."""
 
 
 def run_command(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:
@@ -40,8 +37,10 @@ def run_command(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None
         return 141
     except MemoryError:
         return _failed("out of memory", 255)
+    except InternalError as error:
+        return _failed(str(error), 255)
     except Exception as error:
-        return _failed(f"internal error, please report it with the model: {type(error).__name__}: {error}", 255)
+        return _failed(str(InternalError.of(error)), 255)
 
 
 def _failed(line: str, code: int) -> int:

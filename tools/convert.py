@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..converter.errors import GraphError, ModelError, Setting, UnsupportedError, UsageError
+from ..converter.errors import GraphError, ModelError, Setting, UnsupportedError, UsageError, bugs_named
 from ..converter.execute import is_quantized
 from ..converter.formats import read_model
 from ..converter.formats.files import let_go
@@ -46,8 +46,10 @@ def convert(model_file: str | os.PathLike[str], output_file: str | os.PathLike[s
         What was done: files, layers with their bits and bytes, what the passes changed and refused.
     Raises:
         bitlite.Error: one line that names the file, node, option or value, and what is allowed. Nothing is written.
+        bitlite.InternalError: a bug in bitlite.
     """
-    return run(options_of_kwargs(model_file, output_file, **options))
+    with bugs_named(str(model_file)):
+        return run(options_of_kwargs(model_file, output_file, **options))
 
 
 def run(options: ConvertOptions) -> Report:

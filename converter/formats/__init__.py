@@ -11,11 +11,6 @@ from ..ir import Graph
 from .files import sniff
 
 CONTAINERS = ("tflite", "onnx", "ms")
-DAMAGE = (
-    ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError, ArithmeticError, MemoryError,
-    RecursionError,
-)  # fmt: skip
-"""What Python and numpy raise on sizes, indices and types that do not belong together."""
 
 
 def read_model(path: str, shapes: Mapping[Any, Sequence[int]] | None = None, container: str | None = None) -> Graph:
@@ -35,7 +30,7 @@ def read_model(path: str, shapes: Mapping[Any, Sequence[int]] | None = None, con
         graph: Graph = importlib.import_module(f".{found}", __package__).read(str(path), shapes)
     except GraphError as error:
         raise ModelError(f"is inconsistent: {error}", file=str(path)) from error
-    except DAMAGE as error:  # what no check before has named
-        raise ModelError(f"is damaged or inconsistent ({type(error).__name__}: {error})", file=str(path)) from error
+    except MemoryError as error:
+        raise ModelError("needs more memory than there is", file=str(path)) from error
     graph.meta.setdefault("path", str(path))
     return graph

@@ -17,7 +17,7 @@ from ..schema.reading import InputShapes, Reading, name_outputs, read_operator, 
 from .dynamic_layers import KEY, mark_dynamic
 from .files import map_file
 from .onnx_ends import declare_ends
-from .onnx_functions import body_of
+from .onnx_functions import attribute_kinds, body_of
 from .onnx_parts import cut
 from .onnx_write import write
 
@@ -37,6 +37,7 @@ _SIGNED = (22, 26)
 _PORTS = frozenset(k for k in _RAW if k < 14)
 """What graph inputs and outputs may hold: the types that numpy itself has."""
 # onnxruntime's weights in blocks of channels fit one kind of processor, and the file does not say which.
+_NUMBERS = ({1, 2}, {6, 7})  # float and int, one or several: kinds of attributes that readers take for one another
 _HINTS = {"com.microsoft.nchwc": "the file before onnxruntime's layout optimization (level EXTENDED), "}
 _DTYPES = {**{k: v for k, v in _RAW.items() if k < 16}, _BFLOAT16: "<f4"}
 
@@ -268,7 +269,7 @@ class _Reader:
             while outputs and not outputs[-1].name:
                 outputs.pop()
             reading = Reading(
-                op, name, inputs, outputs, {a.name: self._attribute(a) for a in node.attribute}, self.build,
+                op, name, inputs, outputs, self._attributes(node, domain, name), self.build,
                 file=self.path,
                 version=self.opsets.get(domain or "ai.onnx", 1),
                 subgraph=lambda proto, args=(), scope=scope: self._inline(proto, args, scope),
@@ -316,6 +317,21 @@ class _Reader:
         finally:
             self.depth -= 1
         return [self._value(o.name, scope) for o in proto.output]
+
+    def _attributes(self, node: Any, domain: str, name: str) -> dict[str, Any]:
+        """Attribute → value, each of the kind that the standard gives it. Raises ModelError where it is another."""
+        import onnx
+
+        wanted = attribute_kinds(node.op_type, domain, self.opsets.get(domain or "ai.onnx", 1))
+        for a in node.attribute:
+            if wanted.get(a.name, a.type) != a.type and {wanted[a.name], a.type} not in _NUMBERS:
+                kinds = [onnx.AttributeProto.AttributeType.Name(k) for k in (a.type, wanted[a.name])]
+                raise ModelError(
+                    f"attribute {a.name!r} is {kinds[0]} and must be {kinds[1]}",
+                    file=self.path,
+                    node=f"{name} ({node.op_type})",
+                )
+        return {a.name: self._attribute(a) for a in node.attribute}
 
     def _attribute(self, a: Any) -> Any:
         kind = a.type

@@ -1,7 +1,8 @@
-"""Operators that the standard defines by a function of others: their bodies, where no row reads the operator itself."""
+"""What the standard says of operators: the kinds of their attributes, and of which others some are functions."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,18 @@ class Body:
     outputs: list[str]
     nodes: list[Any]
     opsets: dict[str, int]
+
+
+@functools.lru_cache(1024)
+def attribute_kinds(op: str, domain: str, version: int) -> dict[str, int]:
+    """Attribute → AttributeProto.type of an operator; empty where the standard does not have it."""
+    import onnx
+
+    try:
+        schema = onnx.defs.get_schema(op, version, domain)
+    except onnx.defs.SchemaError:
+        return {}
+    return {name: attribute.type.value for name, attribute in schema.attributes.items()}
 
 
 def body_of(node: Any, opsets: dict[str, int], inputs: Sequence[Tensor | None]) -> Body | None:

@@ -66,12 +66,14 @@ def check_output(name: str, shape: Shape | None, itemsize: int, inputs: Sequence
     """Raises GraphError where a node's output is larger than it may be, or has more axes."""
     if len(shape or ()) > RANK:
         raise GraphError(f"{name} makes a tensor of {len(shape or ())} axes; {RANK} are allowed")
+    if size_of(tuple(n if n is None else n or 1 for n in shape or ()), itemsize) >= 1 << 62:
+        raise GraphError(f"{name} makes a tensor of {list(shape or ())}, whose sizes are beyond what is addressed")
     size = size_of(shape, itemsize)
     if size <= TENSOR and size <= _chosen(TENSOR):
         return
     given = sum(size_of(t.shape, t.dtype.itemsize) for t in inputs if t is not None)
     allowed = max(_chosen(TENSOR), GROWTH * given)
-    if size > allowed or size >= 1 << 62:
+    if size > allowed:
         raise GraphError(
             f"{name} makes a tensor of {list(shape or ())}, {size >> 20} MB, and {allowed >> 20} MB are allowed",
             hint="BITLITE_MEMORY_MB=<megabytes> in the environment if the model means it",

@@ -332,7 +332,7 @@ def read_tflite_detection(r: Reading) -> list[Tensor]:
         attrs |= {k: options.number(k) for k in ("nms_score_threshold", "nms_iou_threshold")}
         attrs["detections_per_class"] = int(options.number("detections_per_class", 100))
         attrs["use_regular_nms"] = bool(options.number("use_regular_nms", 0))
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, struct.error, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, struct.error, OverflowError) as error:
         r.refuse(f"its options cannot be read: {error}")
     ins = [r.input(i) for i in range(3)]
     real = [t if not is_codes(t) or t.is_const else r.emit("Dequantize", t) for t in ins]

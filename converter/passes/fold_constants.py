@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..errors import GraphError
 from ..execute import execute
 from ..ir import Graph, Node, Tensor
 from ..numeric.qparams import QuantParam
 from ..ops import infer, row
+from ..schema.op import computing
 from .edit import Edit
 from .record import Change, Record, Refusal
 
@@ -53,10 +53,7 @@ def fold_constants(graph: Graph) -> Iterator[Record]:
                 if reason:
                     yield Refusal("fold_constants", node.name, reason)
                     continue
-                try:
-                    arrays = execute(node, [None if t is None else t.data for t in node.inputs])
-                except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, MemoryError) as error:
-                    raise GraphError(f"{node.name} ({node.op}) cannot be computed: {error}") from error
+                arrays = execute(node, [None if t is None else t.data for t in node.inputs])
                 values = [(a, t.quant) for a, t in zip(arrays, node.outputs)]
         for t, (array, quant) in zip(node.outputs, values):
             t.data, t.dtype, t.shape, t.quant = array, array.dtype, array.shape, quant
@@ -88,7 +85,8 @@ def _known(node: Node) -> list[Value] | None:
     if sizes and len(sizes) == len(node.outputs) and all(0 in shape for shape in sizes):
         return [(np.zeros(shape, t.dtype), None) for shape, t in zip(sizes, node.outputs)]
     function = row(node.op).known_value
-    found = function(node) if function is not None else None
+    with computing(node):
+        found = function(node) if function is not None else None
     return None if found is None else [(np.asarray(a), None) for a in found]
 
 

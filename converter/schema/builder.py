@@ -18,7 +18,7 @@ from ..ir import Graph, NameScope, Node, Tensor
 from ..ir.limits import check_output
 from ..numeric.qparams import QuantParam
 from .node import make_node
-from .op import evaluate, row
+from .op import computing, evaluate, infer, row
 
 # What exporters compute on the side (shapes, indices, masks) is folded while reading; weights are left to the pass.
 _FOLD_WHILE_READING = 1 << 16
@@ -116,7 +116,7 @@ class Builder:
         if folded is not None:
             types = [(a.dtype, a.shape) for a in folded]
         else:
-            types = definition.infer(node)
+            types = infer(node)
         for k, (dtype, shape) in enumerate(types):
             check_output(f"{node.name} ({op})", shape, np.dtype(dtype).itemsize, node.inputs)
             wish = outputs[k] if k < len(outputs) and outputs[k] else (node.name if k == 0 else f"{node.name}:{k}")
@@ -134,14 +134,15 @@ class Builder:
         definition = row(node.op)
         if not definition.foldable:
             return None
-        value = definition.known_value(node) if definition.known_value else None
+        with computing(node):
+            value = definition.known_value(node) if definition.known_value else None
         if value is not None:
             return value
         if not node.inputs or any(t is not None and (not t.is_const or t.quant is not None) for t in node.inputs):
             return None
         if sum(t.data.size for t in node.inputs if t is not None) > self.fold_limit:  # pyright: ignore
             return None
-        types = definition.infer(node)
+        types = infer(node)
         sizes = [None if s is None or None in s else int(np.prod(s, dtype=np.int64)) for _, s in types]  # pyright: ignore
         if any(s is not None and s > self.fold_limit for s in sizes):
             return None

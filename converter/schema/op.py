@@ -13,7 +13,8 @@ and nothing else in the project needs to know the operator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,6 +146,23 @@ class Op:
             raise GraphError(f"{node.name} ({self.name}) has {what}")
 
 
+ARITHMETIC = (ValueError, IndexError, ZeroDivisionError, OverflowError, MemoryError)
+"""What numpy says to sizes, axes and values that do not belong together: the check that a shape rule and a reference
+are themselves. A TypeError, KeyError, AttributeError or AssertionError is no such answer, but a bug."""
+
+
+@contextlib.contextmanager
+def computing(node: Node) -> Iterator[None]:
+    """Raises what numpy rejects while a row's function computes the node as a GraphError that names the node."""
+    try:
+        yield
+    except ARITHMETIC as error:
+        shapes = [None if t is None else t.shape for t in node.inputs]
+        raise GraphError(
+            f"{node.name} ({node.op}): inputs of shapes {shapes} and attributes do not fit together: {error}"
+        ) from error
+
+
 OPS: dict[str, Op] = {}
 READERS: dict[str, dict[str, Callable[..., Any]]] = {"tflite": {}, "onnx": {}, "ms": {}}
 
@@ -235,17 +253,24 @@ def reader(container: str, name: str) -> Callable[..., Any] | None:
 
 
 def infer(node: Node) -> Inferred:
-    """Output types of a node by its row."""
-    return row(node.op).infer(node)
+    """Output types of a node by its row. Raises GraphError where inputs and attributes do not belong together."""
+    with computing(node):
+        return row(node.op).infer(node)
 
 
 def evaluate(node: Node, arrays: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
-    """Runs the node's numpy reference on reals; quantized integers must be given as what they stand for."""
-    result = row(node.op).reference(*arrays, **node.attrs)
+    """Runs the node's numpy reference on reals; quantized integers must be given as what they stand for.
+
+    Raises:
+        GraphError: the values and attributes do not belong together.
+    """
+    with computing(node):
+        result = row(node.op).reference(*arrays, **node.attrs)
     return tuple(np.asarray(a) for a in result) if isinstance(result, (tuple, list)) else (np.asarray(result),)
 
 
 __all__ = [
+    "ARITHMETIC",
     "OPS",
     "READERS",
     "REQUIRED",
@@ -257,6 +282,7 @@ __all__ = [
     "Quant",
     "Shape",
     "Tensor",
+    "computing",
     "evaluate",
     "infer",
     "op",

@@ -10,13 +10,8 @@ import numpy as np
 from ..errors import GraphError, Hint, ModelError, Setting, UnsupportedError
 from ..ir import Shape, Tensor
 from .builder import Builder
-from .op import REQUIRED
+from .op import ARITHMETIC, REQUIRED
 
-# What Python and numpy say to attributes and inputs that do not belong together.
-_MISFITS = (
-    ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, AttributeError, KeyError, MemoryError,
-    AssertionError,
-)  # fmt: skip
 # Sizes, axes and pads are few; only a damaged file has more of them than this.
 _MOST_INTS = 1 << 16
 
@@ -102,12 +97,6 @@ class Reading:
             return self.build.emit(op, inputs, attrs, name=self.name)
         except GraphError as error:
             raise ModelError(str(error), file=self.file, node=f"{self.name} ({self.op})") from error
-        except _MISFITS as error:
-            raise ModelError(
-                f"inputs {[None if t is None else t.shape for t in inputs]} and attributes do not fit: {error}",
-                file=self.file,
-                node=f"{self.name} ({self.op})",
-            ) from error
 
     def channels_last(self, x: Tensor) -> Tensor:
         """NC… → N…C for the spatial family."""
@@ -169,7 +158,9 @@ def read_operator(reading: Reading, function: Callable[[Reading], Any]) -> list[
     first = len(reading.build.graph.nodes)
     try:
         made = function(reading)
-    except _MISFITS as error:
+    except GraphError as error:
+        raise ModelError(str(error), file=reading.file, node=f"{reading.name} ({reading.op})") from error
+    except ARITHMETIC as error:
         raise ModelError(
             f"its inputs and attributes do not fit together: {error}",
             file=reading.file,

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 from .converter.version import __version__
 
 if TYPE_CHECKING:
-    from .converter.errors import DataError, Error, GraphError, ModelError, OutputError, UnsupportedError, UsageError
+    from .converter.errors import (
+        DataError,
+        Error,
+        GraphError,
+        InternalError,
+        ModelError,
+        OutputError,
+        UnsupportedError,
+        UsageError,
+    )
     from .converter.ir import Graph
     from .native.load import load
     from .native.session import Session
@@ -29,6 +38,7 @@ _HOMES = {
     "DataError": "converter.errors",
     "OutputError": "converter.errors",
     "GraphError": "converter.errors",
+    "InternalError": "converter.errors",
     "Graph": "converter.ir",
     "load": "native.load",
     "Session": "native.session",
@@ -40,6 +50,7 @@ __all__ = [
     "Error",
     "Graph",
     "GraphError",
+    "InternalError",
     "ModelError",
     "OutputError",
     "Report",

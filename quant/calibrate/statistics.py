@@ -66,8 +66,11 @@ def _factors(path: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         return {}
     try:
-        loaded = {str(k): np.asarray(v, np.float64) for k, v in json.loads(path.read_text("utf-8")).items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        stored = json.loads(path.read_text("utf-8"))
+        if not isinstance(stored, dict):
+            raise DataError(f"{path}: holds a {type(stored).__name__}, not factors by tensor")
+        loaded = {str(k): np.asarray(v, np.float64) for k, v in stored.items()}
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: {error}") from error
     for name, factors in loaded.items():
         if factors.ndim != 1 or not (np.isfinite(factors) & (factors > 0)).all():

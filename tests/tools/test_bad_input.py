@@ -124,6 +124,19 @@ def test_the_line_names_what_is_wrong(capsys, tmp_path, models, model, flags, wo
     assert list(tmp_path.iterdir()) == [] and snapshot(models) == before
 
 
+@pytest.mark.parametrize("trace", ["0", "1"])
+def test_a_bug_asks_for_a_report(tmp_path, models, capsys, monkeypatch, trace):
+    def broken(*_, **__):
+        assert not "a slip"
+
+    monkeypatch.setattr("bitlite.tools.convert.run_passes", broken)
+    monkeypatch.setenv("BITLITE_TRACE", trace)
+    assert main([f"--modelFile={models}/digits.onnx", f"--outputFile={tmp_path}/x"]) == 255
+    *above, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("ERROR: internal error: AssertionError") and "please report it" in line
+    assert any("Traceback" in text for text in above) == (trace == "1")
+
+
 def test_a_closed_folder(tmp_path, models, capsys):
     if os.geteuid() == 0:
         pytest.skip("root may write everywhere")
