@@ -37,7 +37,8 @@ def execute(node: Node, arrays: Sequence[np.ndarray | None]) -> tuple[np.ndarray
                 result = definition.integer(node, arrays)
             if result is not None:
                 return tuple(result) if isinstance(result, (tuple, list)) else (np.asarray(result),)
-        reals = [_real(t, a) for t, a in zip(node.inputs, arrays)]
+        with computing(node):
+            reals = [_real(t, a) for t, a in zip(node.inputs, arrays)]
         results = evaluate(node, reals)
         return tuple(_stored(t, a) for t, a in zip(node.outputs, results))
 
@@ -45,6 +46,7 @@ def execute(node: Node, arrays: Sequence[np.ndarray | None]) -> tuple[np.ndarray
 def _real(tensor: Tensor | None, array: np.ndarray | None) -> np.ndarray | None:
     if array is None or tensor is None or tensor.quant is None or array.dtype.kind not in "iu":
         return array
+    tensor.check_quant()
     return dequantize(array, tensor.quant)
 
 

@@ -182,6 +182,9 @@ def specialize(
     for t in value.values():
         build.name(t.name)
     for node in graph.nodes:
+        lost = next((t for t in node.inputs if t is not None and t not in value), None)
+        if lost is not None:
+            raise GraphError(f"{node.name} ({node.op}) reads {lost.name!r} before anything produces it")
         args = [None if t is None else value[t] for t in node.inputs]
         made = build.emit(
             node.op, args, node.attrs, name=node.name, outputs=[t.name for t in node.outputs], origin=node.origin
