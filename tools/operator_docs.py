@@ -56,7 +56,7 @@ def page(parts: Mapping[str, str] | None = None) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} | {row.kernel or 'numpy'} | {_quantized(row)} |")
     lines += ["", "## Names that are read", ""]
     from ..converter.ops import READERS
-    from ..converter.ops.recurrent.unrolled import MOST_BYTES, MOST_STEPS
+    from ..converter.ops.recurrent.unroll_limits import MOST_BYTES, MOST_STEPS
 
     for container, title in (("tflite", "TFLite"), ("onnx", "ONNX"), ("ms", "MindSpore Lite")):
         names = sorted(READERS[container])
