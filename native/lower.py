@@ -12,32 +12,9 @@ from ..converter.execute import is_quantized
 from ..converter.ir import Node, Tensor
 from ..converter.numeric.qparams import code_range, dequantize
 from ..converter.ops import row
+from ..converter.schema.op import Quant
 from .packed import packed_step
 from .step import Step
-
-# Kernels that compute codes and clamp them; the others move or look up codes that are in range already.
-_CLAMPS = frozenset(
-    [
-        "conv",
-        "conv_transpose",
-        "fully_connected",
-        "matmul",
-        "add",
-        "sub",
-        "mul",
-        "prelu",
-        "max_pool",
-        "average_pool",
-        "reduce",
-        "softmax",
-        "concat",
-        "quantize",
-    ]
-)
-
-
-# Kernels beside the layers whose rounding follows the profile.
-_ROUNDS = frozenset(["add", "sub", "mul", "average_pool", "quantize"])
 
 
 @dataclass
@@ -47,12 +24,12 @@ class Lowering:
     Args:
         rounding: requantization profile, "rne_f32" or "gemmlowp".
         keep_packed: weight-only quantized matrices stay codes in memory.
-        widened: node name → why its quantized weight does not.
+        dequantized: node name → why its quantized weight does not.
     """
 
     rounding: str = "rne_f32"
     keep_packed: bool = False
-    widened: dict[str, str] = field(default_factory=dict)
+    dequantized: dict[str, str] = field(default_factory=dict)
     _reals: dict[Tensor, Tensor] = field(default_factory=dict)
 
     def lower(self, node: Node, producers: dict[Tensor, Node]) -> Step | str:
@@ -76,7 +53,7 @@ class Lowering:
             if isinstance(packed, Step):
                 return packed
             if packed is not None:
-                self.widened[node.name] = packed
+                self.dequantized[node.name] = packed
         inputs: list[Tensor | None] = list(node.inputs)
         for index, key in definition.const_inputs.items():
             t = node.input(index)
@@ -88,18 +65,18 @@ class Lowering:
             inputs[index] = None
         while inputs and inputs[-1] is None:
             inputs.pop()
-        if definition.kernel in _ROUNDS and self.rounding != "rne_f32" and is_quantized(node.outputs[0]):
+        cell, y = definition.quant or Quant(int8=False), node.outputs[0]
+        if cell.rounds and self.rounding != "rne_f32" and is_quantized(y):
             attrs["rounding"] = self.rounding
         if quantized and node.op not in ("Quantize", "Dequantize") and "dynamic" not in attrs:
             if is_quantized(node.inputs[0]) and is_quantized(node.outputs[0]):
-                if definition.quant is not None and definition.quant.weights:
+                if cell.weights:
                     attrs["rounding"] = self.rounding
             else:
                 inputs = [self.real(t) for t in inputs]
-        y = node.outputs[0]
-        if definition.kernel in _CLAMPS and is_quantized(y) and y.dtype.itemsize == 1 and y.qparams.bits < 8:
+        if cell.clamps and is_quantized(y) and y.dtype.itemsize == 1 and y.qparams.bits < 8:
             attrs["qmin"], attrs["qmax"] = code_range(y.qparams.bits, unsigned=y.dtype == np.uint8)
-        inputs = [self._widened(t, node.outputs[0]) for t in inputs]
+        inputs = [self._as_float32(t, y) for t in inputs]
         attrs = {k: _joined(v) for k, v in attrs.items() if _plain(v)}
         return Step(definition.kernel, node.name, inputs, node.outputs, attrs, (node,))
 
@@ -177,7 +154,7 @@ class Lowering:
             self._reals[t] = Tensor(t.name, data.dtype, data.shape, data)
         return self._reals[t]
 
-    def _widened(self, t: Tensor | None, output: Tensor) -> Tensor | None:
+    def _as_float32(self, t: Tensor | None, output: Tensor) -> Tensor | None:
         """float16 constants feeding float32 arithmetic are float32."""
         if t is None or t.data is None or t.dtype != np.float16 or output.dtype != np.float32:
             return t

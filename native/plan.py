@@ -122,7 +122,7 @@ class Plan:
     """A graph ready to run on inputs of its shapes.
 
     Attributes:
-        refusals: node name → why it runs through numpy. widened: node name → why its weight does not stay packed.
+        refusals: node name → why it runs through numpy. dequantized: node name → why its weight does not stay packed.
         whole: the one Program when everything is native.
     """
 
@@ -135,7 +135,7 @@ class Plan:
         self.segments: list[NativeSegment | ReferenceSegment | TailSegment] = []
         front, tail = _split(graph)
         lowering = Lowering(rounding, keep_packed)
-        self.widened = lowering.widened
+        self.dequantized = lowering.dequantized
         self._build(front, threads, lowering, isa)
         if tail is not None:
             self.segments.append(TailSegment(tail, lambda g: Plan(g, threads, rounding, isa, keep_packed)))

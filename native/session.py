@@ -84,9 +84,9 @@ class Session:
         return dict(self._default.refusals) if self._default else {}
 
     @property
-    def widened(self) -> dict[str, str]:
+    def dequantized(self) -> dict[str, str]:
         """With keep_packed: node name → why its quantized weight is held as floats."""
-        return dict(self._default.widened) if self._default else {}
+        return dict(self._default.dequantized) if self._default else {}
 
     @property
     def arena_bytes(self) -> int:

@@ -78,7 +78,7 @@ class Benchmark:
         self.figures["prepare_ms"] = (time.perf_counter() - start) * 1e3
         self.other = load_model(options.compare_with, options) if options.compare_with else None
         if options.keep_packed:
-            for reason in sorted(set(self.session.widened.values())):
+            for reason in sorted(set(self.session.dequantized.values())):
                 self.say(f"not kept packed: {reason}")
         self.say(f"PrepareTime = {self.figures['prepare_ms']:.3f} ms ({bound})")
         if options.in_data_file and os.path.isdir(options.in_data_file[0]):

@@ -196,8 +196,9 @@ def _quantized(row: Any) -> str:
         parts.append("int8 table of 256")
     elif row.integer is not None:
         parts.append("int8")
-    known = {"own": "its range is observed", "same": "shares its input's scale", "fixed": "fixed scale"}
-    parts.append(known.get(cell.output, cell.output))
+    shared = "shares its input's scale"
+    known = {"own": "its range is observed", "same": shared, "within": shared, "fixed": "fixed scale"}
+    parts.append("its range is observed, or its input's scale shared" if callable(cell.output) else known[cell.output])
     return "; ".join(parts)
 
 

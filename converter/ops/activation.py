@@ -119,7 +119,17 @@ def _shrink1(x: float, *, lambd: float, bias: float) -> float:
 _SELU = {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}
 _LOSSY_RELU = "the real kernel rounds before it scales up"
 _ROWS = [
-    Unary("Relu", _relu, lambda x: max(x, 0.0), "iuf", "RELU", "Relu", mslite=_LOSSY_RELU, mslite_close=True),
+    Unary(
+        "Relu",
+        _relu,
+        lambda x: max(x, 0.0),
+        "iuf",
+        "RELU",
+        "Relu",
+        mslite=_LOSSY_RELU,
+        mslite_close=True,
+        homogeneous=True,
+    ),
     Unary(
         "Relu6",
         lambda x: _clip(x, min=0.0, max=6.0),
@@ -143,6 +153,7 @@ _ROWS = [
         lambda x, *, alpha: x if x >= 0 else x * alpha,
         attrs={"alpha": 0.01},
         variants=({}, {"alpha": 0.2}),
+        homogeneous=True,
     ),
     Unary(
         "Sigmoid",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import apply_act, no_act_in_mslite, read_act
+from ._support.channels import of_equal_shapes
 from ._support.integer import per_tensor
 from ._support.layout import same_layout
 from ._support.types import broadcast, joint_dtype, known_size, need, value_dtype
@@ -78,11 +79,13 @@ def _mslite_add(node: Node) -> str:
 
 
 _NUMBERS, _FLOAT = "iuf", Quant(int8=False)
-_ADD, _PLAIN = Quant(mslite=_mslite_add), Quant(mslite=no_act_in_mslite)
+_MUL = Quant(mslite=no_act_in_mslite, clamps=True, rounds=True)
+_SUB = replace(_MUL, passes_channels=of_equal_shapes)
+_ADD = replace(_SUB, mslite=_mslite_add)
 _ROWS = [
     _Row("Add", np.add, _NUMBERS, "ADD", "Add", "AddFusion", act=True, kernel="add", quant=_ADD),
-    _Row("Sub", np.subtract, _NUMBERS, "SUB", "Sub", "SubFusion", act=True, kernel="sub", quant=_PLAIN),
-    _Row("Mul", np.multiply, _NUMBERS, "MUL", "Mul", "MulFusion", act=True, kernel="mul", quant=_PLAIN),
+    _Row("Sub", np.subtract, _NUMBERS, "SUB", "Sub", "SubFusion", act=True, kernel="sub", quant=_SUB),
+    _Row("Mul", np.multiply, _NUMBERS, "MUL", "Mul", "MulFusion", act=True, kernel="mul", quant=_MUL),
     _Row("Div", _div, _NUMBERS, "DIV", "Div", "DivFusion", act=True, kernel="div"),
     _Row("Maximum", np.maximum, _NUMBERS, "MAXIMUM", "", "Maximum", kernel="maximum", quant=Quant(output="same")),
     _Row("Minimum", np.minimum, _NUMBERS, "MINIMUM", "", "Minimum", kernel="minimum", quant=Quant(output="same")),

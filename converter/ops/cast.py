@@ -9,6 +9,7 @@ from ..ir import Node, Tensor
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.channels import channel_by_channel
 from ._support.integer import same_codes
 from ._support.layout import same_layout
 from ._support.params import emit_cast
@@ -135,7 +136,7 @@ def _identity(x: np.ndarray) -> np.ndarray:
     "Identity",
     infer=infer_identity,
     kernel="identity",
-    quant=Quant(output="same", mslite=""),
+    quant=Quant(output="same", mslite="", passes_channels=channel_by_channel),
     permute=same_layout,
     integer=same_codes(_identity),
     cases=[Case(((2, 3),))],

@@ -14,6 +14,7 @@ from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import act_from, apply_act, no_act_in_mslite
+from ._support.channels import channel_by_channel
 from ._support.integer import per_tensor
 from ._support.layout import remap_axis
 from ._support.params import write_ints
@@ -65,13 +66,26 @@ def _concat_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     return np.concatenate(parts, node.attrs["axis"])
 
 
+def _passes_channels(node: Node) -> list[int] | None:
+    y, axis = node.outputs[0], node.attrs["axis"]
+    if y.rank is None or axis not in (-1, y.rank - 1):
+        return channel_by_channel(node)
+    starts = [0]
+    for t in node.inputs:
+        channels = t.shape[-1] if t is not None and t.shape else None
+        if channels is None:
+            return None
+        starts.append(starts[-1] + channels)
+    return starts[:-1]
+
+
 @op(
     "Concat",
     attrs={"axis": REQUIRED, "act": "none"},
     infer=infer_concat,
     arity=(1, None),
     kernel="concat",
-    quant=Quant(output="same", mslite=no_act_in_mslite),
+    quant=Quant(output="same", mslite=no_act_in_mslite, clamps=True, passes_channels=_passes_channels),
     permute=remap_axis("axis"),
     integer=_concat_codes,
     cases=[

@@ -64,6 +64,13 @@ def _mslite(node: Node) -> str:
     return "" if group == 1 or depthwise else "the real kernel takes no scale per channel in groups"
 
 
+def _mixes_channels(node: Node) -> str:
+    x, y, group = node.inputs[0], node.outputs[0], node.attrs["group"]
+    if group == 1:
+        return "full"
+    return "each" if x is not None and x.shape and y.shape and group == x.shape[-1] == y.shape[-1] else ""
+
+
 @op(
     "Conv",
     attrs={
@@ -79,7 +86,16 @@ def _mslite(node: Node) -> str:
     arity=(2, 3),
     kernel="conv",
     foldable=False,
-    quant=Quant(weight=1, axis=0, bias=2, conv_family=True, mslite=_mslite, addends=_addends),
+    quant=Quant(
+        weight=1,
+        axis=0,
+        bias=2,
+        conv_family=True,
+        mslite=_mslite,
+        addends=_addends,
+        clamps=True,
+        mixes_channels=_mixes_channels,
+    ),
     integer=_codes,
     cases=[
         Case(

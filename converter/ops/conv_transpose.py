@@ -87,6 +87,7 @@ def infer_conv_transpose(node: Node) -> Inferred:
         bias=2,
         conv_family=True,
         mslite="the real kernel computes other values",
+        clamps=True,
     ),
     integer=_codes,
     cases=[

@@ -48,13 +48,21 @@ def _integer_fc(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     return weighted_sum(node, arrays, lambda x, w: fully_connected(x, w, **attrs), 0)
 
 
+def _mixes_channels(node: Node) -> str:
+    x = node.required(0)
+    channels = x.shape[-1] if x.shape else None
+    return "full" if channels and node.required(1).static_shape[1] % channels == 0 else ""
+
+
 @op(
     "FullyConnected",
     attrs={"act": "none", "keep_dims": True, "dynamic": False},
     infer=infer_fully_connected,
     arity=(2, 3),
     kernel="fully_connected",
-    quant=Quant(weight=1, axis=0, bias=2, mslite="", addends=lambda node, w: w),
+    quant=Quant(
+        weight=1, axis=0, bias=2, mslite="", addends=lambda node, w: w, clamps=True, mixes_channels=_mixes_channels
+    ),
     integer=_integer_fc,
     cases=[
         Case(((3, 7), (5, 7), (5,)), const=(1, 2)),
@@ -121,7 +129,7 @@ def _integer_matmul(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     infer=infer_matmul,
     arity=(2, 3),
     kernel="matmul",
-    quant=Quant(weight=1, axis=_matmul_axis, bias=2, mslite="", addends=_matmul_addends),
+    quant=Quant(weight=1, axis=_matmul_axis, bias=2, mslite="", addends=_matmul_addends, clamps=True),
     integer=_integer_matmul,
     cases=[
         Case(((3, 5), (5, 4))),

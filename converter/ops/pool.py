@@ -14,6 +14,7 @@ from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import apply_act, no_act_in_mslite, read_act
+from ._support.channels import channel_by_channel
 from ._support.integer import averaged, is_byte, rescaled
 from ._support.spatial import check_window, onnx_pads, pad_spatial, per_axis, resolve_pads, window_output, windows
 from ._support.windowed import onnx_window, tflite_padded, tflite_padding, tflite_window, write_lifted
@@ -128,7 +129,7 @@ POOL_CASES = [
     infer=infer_pool,
     kernel="max_pool",
     foldable=False,
-    quant=Quant(output="same", mslite=no_act_in_mslite),
+    quant=Quant(output="same", mslite=no_act_in_mslite, clamps=True, passes_channels=channel_by_channel),
     integer=_integer_max,
     cases=[*POOL_CASES, Case(((1, 4, 4, 2),), SQUARE | {"act": "relu6"})],
 )
@@ -160,7 +161,8 @@ def _mslite_average(node: Node) -> str:
     infer=infer_pool,
     kernel="average_pool",
     foldable=False,
-    quant=Quant(mslite=_mslite_average),
+    # A window's mean is in the range of its values, and MindSpore Lite's kernel wants one scale for both.
+    quant=Quant(output="within", mslite=_mslite_average, clamps=True, rounds=True, passes_channels=channel_by_channel),
     integer=_integer_average,
     cases=[
         *POOL_CASES,

@@ -46,7 +46,7 @@ def prelu_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     infer=infer_prelu,
     arity=2,
     kernel="prelu",
-    quant=Quant(),
+    quant=Quant(clamps=True),
     integer=prelu_codes,
     permute=same_layout,
     cases=[

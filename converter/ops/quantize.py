@@ -47,7 +47,7 @@ def _quantize_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     attrs={"dtype": "int8"},
     infer=infer_quantize,
     kernel="quantize",
-    quant=Quant(int8=False),
+    quant=Quant(int8=False, clamps=True, rounds=True),
     permute=same_layout,
     foldable=False,
     integer=_quantize_codes,

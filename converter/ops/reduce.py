@@ -11,6 +11,7 @@ from ..ir import Node, Tensor
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.channels import channel_by_channel
 from ._support.integer import averaged, per_tensor, rescaled
 from ._support.layout import remap_axes
 from ._support.params import emit_cast, int64_param, write_ints, write_param
@@ -148,13 +149,34 @@ def _permute_reduce(node: Node, perm: Sequence[int]) -> Any:
     return None if node.input(1) is not None else remap_axes("axes", keep="keep_dims")(node, perm)
 
 
+def _no_int8_form(node: Node) -> str:
+    mode = node.attrs["mode"]
+    return "" if mode in ("mean", "sum", "max", "min") else f"reduction {mode} has no int8 form"
+
+
+def _passes_channels(node: Node) -> list[int] | None:
+    x, axes = node.inputs[0], node.attrs["axes"]
+    last = -1 if x is None or x.rank is None else x.rank - 1
+    if node.attrs["mode"] != "mean" or axes is None or any(a in (-1, last) for a in axes):
+        return None
+    return channel_by_channel(node)
+
+
 @op(
     "Reduce",
     attrs={"mode": REQUIRED, "axes": None, "keep_dims": False, "noop_if_empty": False},
     infer=infer_reduce,
     arity=(1, 2),
     kernel="reduce",
-    quant=Quant(mslite="the real kernel rounds a mean twice, or its zero point", mslite_close=True),
+    quant=Quant(
+        output=lambda node: "within" if node.attrs["mode"] in ("max", "min") else "own",
+        no_int8_form=_no_int8_form,
+        mslite="the real kernel rounds a mean twice, or its zero point",
+        mslite_close=True,
+        mslite_static=True,
+        clamps=True,
+        passes_channels=_passes_channels,
+    ),
     const_inputs={1: "axes"},
     permute=_permute_reduce,
     integer=_reduce_codes,

@@ -11,6 +11,7 @@ from ..ir import Node, Shape, Tensor
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.channels import with_same_last_axis
 from ._support.integer import same_codes
 from ._support.params import int64_param, write_ints, write_param
 from ._support.types import const_ints, fail, is_codes, known_size, length, normal_axes, value_dtype
@@ -68,7 +69,7 @@ def _reshape(x: np.ndarray, shape: np.ndarray, *, zero_copies: bool) -> np.ndarr
     infer=infer_reshape,
     arity=2,
     kernel="reshape",
-    quant=Quant(output="same", mslite=""),
+    quant=Quant(output="same", mslite="", passes_channels=with_same_last_axis),
     const_inputs={1: "shape"},
     integer=same_codes(_reshape),
     cases=[
@@ -121,7 +122,7 @@ def _squeeze(x: np.ndarray, at: np.ndarray | None = None, *, axes: list[int] | N
     infer=infer_squeeze,
     arity=(1, 2),
     kernel="squeeze",
-    quant=Quant(output="same", mslite=""),
+    quant=Quant(output="same", mslite="", passes_channels=with_same_last_axis),
     const_inputs={1: "axes"},
     integer=same_codes(_squeeze),
     cases=[Case(((1, 3, 1, 2),)), Case(((1, 3, 1, 2),), {"axes": [-2]}), Case(((1, 1),), {"axes": [0, 1]})],
@@ -159,7 +160,7 @@ def _expand_dims(x: np.ndarray, at: np.ndarray | None = None, *, axes: list[int]
     infer=infer_expand_dims,
     arity=(1, 2),
     kernel="expand_dims",
-    quant=Quant(output="same", mslite=""),
+    quant=Quant(output="same", mslite="", passes_channels=with_same_last_axis),
     const_inputs={1: "axes"},
     integer=same_codes(_expand_dims),
     cases=[Case(((3, 2),), {"axes": [0]}), Case(((3, 2),), {"axes": [-1, 1]}), Case(((),), {"axes": [0]})],

@@ -58,7 +58,9 @@ def _softmax_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     attrs={"axis": -1, "beta": 1.0},
     infer=_infer,
     kernel="softmax",
-    quant=Quant(output="fixed", fixed=(1 / 256, -128), mslite="the real kernel ignores the output's scale"),
+    quant=Quant(
+        output="fixed", fixed=(1 / 256, -128), mslite="the real kernel ignores the output's scale", clamps=True
+    ),
     permute=remap_axis("axis"),
     integer=_softmax_codes,
     cases=[

@@ -13,6 +13,7 @@ from ..ir import Node, Tensor
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.channels import channel_by_channel
 from ._support.layout import same_layout
 from ._support.ms_activation import write_in_parts
 from ._support.tables import SCALARS, by_table
@@ -24,7 +25,8 @@ class Unary:
     """A row of the table.
 
     name, function of an array, function of a Python float (None where codes are not taken), dtype kinds taken, the
-    containers' names ("" where there is none), attributes with defaults, the range of the cases' inputs.
+    containers' names ("" where there is none), attributes with defaults, the range of the cases' inputs. homogeneous:
+    f(s·x) = s·f(x) for positive s.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Unary:
     dtype: type | None = None
     mslite: str = str(Quant.mslite)
     mslite_close: bool = False
+    homogeneous: bool = False
 
 
 def declare(row: Unary, kernel: str | None = None) -> None:
@@ -63,6 +66,8 @@ def declare(row: Unary, kernel: str | None = None) -> None:
     if table:
         quant = Quant(output="fixed" if row.fixed else "own", fixed=row.fixed, table=True)
         quant = replace(quant, mslite=row.mslite, mslite_close=row.mslite_close)
+    if row.homogeneous:
+        quant = replace(quant, passes_channels=channel_by_channel)
     rng = np.random.default_rng(11)
     inputs: list[np.ndarray] = []
     if row.kinds == "b":

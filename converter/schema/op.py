@@ -40,14 +40,26 @@ class Quant:
             one scale per tensor.
         bias: index of the bias input, stored int32 at s_x·s_w in an int8 graph.
         conv_family: the channel gate of WeightQuant applies.
-        output: "own" (its range is observed), "same" (shares scale and zero point with input 0, and with every
-            activation input when there are several), "fixed" (`fixed` holds scale and zero_point for int8).
+        output: "own" (its range is observed), "same" (input codes in other places: shares scale and zero point with
+            input 0, and with every activation input when there are several), "within" (computed, and within the
+            input's range: shares them, too), "fixed" (`fixed` holds scale and zero_point for int8); a function of the
+            node where attributes decide.
         fixed: (scale, zero_point) of an int8 output whose range is known, as for softmax.
         int8: there is an int8 meaning; False keeps the node in float between casts.
+        no_int8_form: why a node has none though its operator has; "" where it has one.
+        clamps: the int8 kernel computes codes and clamps them to the bits that its output has; others move or look up
+            codes that are in range already.
+        rounds: the int8 kernel's rounding follows the profile, as that of every layer does.
+        passes_channels: per input the channel of the output that its first channel becomes (the others follow in
+            order), where scaling channels of the inputs by positive factors scales those of the output alike; None
+            where channels do not come through.
+        mixes_channels: of a layer with a weight [O, taps, I]: "full" where each output channel sums over all input
+            channels, "each" where it takes its own alone, "" where neither.
         table: a unary function of its real input: int8 runs as a 256-entry table.
         mslite: why an int8 graph for MindSpore Lite leaves the node in float: its kernel is missing there or computes
             other codes; "" where it computes the same; a function of the node where that depends on it.
         mslite_close: what its kernel there gives otherwise are roundings alone.
+        mslite_static: its kernel there looks at sizes before open ones are known, and refuses.
         addends: (node, weight) → a view [..., K] of the weight whose rows are what one sum of products takes, in the
             order in which integer kernels take them; None where they multiply and add one by one.
     """
@@ -56,12 +68,18 @@ class Quant:
     axis: int | Callable[[Node], int | None] | None = 0
     bias: int | None = None
     conv_family: bool = False
-    output: str = "own"
+    output: str | Callable[[Node], str] = "own"
     fixed: tuple[float, int] | None = None
     int8: bool = True
+    no_int8_form: Callable[[Node], str] | None = None
     table: bool = False
+    clamps: bool = False
+    rounds: bool = False
+    passes_channels: Callable[[Node], Sequence[int] | None] | None = None
+    mixes_channels: Callable[[Node], str] | None = None
     mslite: str | Callable[[Node], str] = "left in float for the real runtime"
     mslite_close: bool = False
+    mslite_static: bool = False
     addends: Callable[[Node, np.ndarray], np.ndarray | None] | None = None
 
     @property
@@ -73,6 +91,14 @@ class Quant:
         axis = self.axis(node) if callable(self.axis) else self.axis
         w = node.input(self.weights[0]) if self.weights else None
         return axis + w.rank if axis is not None and axis < 0 and w is not None and w.rank else axis
+
+    def output_of(self, node: Node) -> str:
+        """The case of `output` at this node."""
+        return self.output(node) if callable(self.output) else self.output
+
+    def preserves_qparams(self, node: Node) -> bool:
+        """Whether the node's output has its input's scale and zero point."""
+        return self.output_of(node) in ("same", "within")
 
     def foreign_to_mslite(self, node: Node) -> str:
         """The reason of `mslite` at this node."""

@@ -14,7 +14,7 @@ trade-off.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,6 @@ from .placement import quant_spec, weight_index
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 MAX_FACTOR = 256.0
 HEADROOM = 1.25
-_PASSES_ON = ("Relu", "LeakyRelu", "MaxPool", "AveragePool", "Identity")
 
 
 @dataclass
@@ -93,17 +92,11 @@ def _coarse(x: np.ndarray) -> np.ndarray:
 
 def mixes(node: Node) -> str:
     """ "full" for a layer that mixes all channels, "each" for a depthwise one, "" for what cannot be scaled."""
-    index = weight_index(node)
+    index, cell = weight_index(node), quant_spec(node)
     x, y = node.inputs[0], node.outputs[0]
     if index != 1 or x is None or not x.shape or not y.shape or x.shape[-1] is None or y.shape[-1] is None:
         return ""
-    w = node.required(1)
-    if node.op == "Conv":
-        group = node.attrs["group"]
-        return "full" if group == 1 else "each" if group == x.shape[-1] == y.shape[-1] else ""
-    if node.op == "FullyConnected":
-        return "full" if w.value.shape[1] % x.shape[-1] == 0 else ""
-    return ""
+    return cell.mixes_channels(node) if cell.mixes_channels is not None else ""
 
 
 def link_channels(graph: Graph, integer: set[Node], *, order: bool = False) -> Channels:
@@ -155,17 +148,15 @@ def link_channels(graph: Graph, integer: set[Node], *, order: bool = False) -> C
                 link(x, y)
             if not homogeneous:
                 pin(y)
-        elif known and homogeneous and _passes_on(node):
+        elif known and homogeneous and (starts := _passes_channels(node)) is not None:
             assert y is not None
-            for k, t in enumerate(node.inputs):
+            for t, first in zip(node.inputs, starts):
                 if t is None or t.dtype.kind != "f":
                     continue
                 if t not in of:
                     pin(y)
-                elif node.op == "Concat" and _last_axis(node, node.attrs["axis"]):
-                    link(t, y, sum(u.size(-1) for u in node.operands(k)))
-                elif len(of[t]) == len(of[y]):
-                    link(t, y)
+                elif first + len(of[t]) <= len(of[y]):
+                    link(t, y, first)
                 else:
                     pin(t)
                     pin(y)
@@ -180,25 +171,9 @@ def link_channels(graph: Graph, integer: set[Node], *, order: bool = False) -> C
     return Channels({t: classes[ids] for t, ids in of.items()}, {t: places[block(t)] for t in of}, pinned)
 
 
-def _last_axis(node: Node, axis: int) -> bool:
-    y = node.outputs[0]
-    return y.rank is not None and axis in (-1, y.rank - 1)
-
-
-def _passes_on(node: Node) -> bool:
-    """Whether scaling all inputs' channel c by s scales the output's channel c by s."""
-    x, y = node.required(0), node.outputs[0]
-    if node.op in ("Add", "Sub"):
-        return all(t is not None and t.shape == y.shape for t in node.inputs)
-    if node.op == "Reduce":
-        return node.attrs["mode"] == "mean" and all(not _is_last(x, a) for a in node.attrs["axes"])
-    if node.op in ("Reshape", "Squeeze", "ExpandDims"):
-        return x.shape is not None and y.shape is not None and x.shape[-1] == y.shape[-1]
-    return node.op in _PASSES_ON or node.op == "Concat"
-
-
-def _is_last(x: Tensor, axis: int) -> bool:
-    return axis in (-1, (x.rank or 0) - 1)
+def _passes_channels(node: Node) -> Sequence[int] | None:
+    cell = quant_spec(node)
+    return None if cell.passes_channels is None else cell.passes_channels(node)
 
 
 def by_input(node: Node) -> np.ndarray:

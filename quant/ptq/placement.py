@@ -44,7 +44,7 @@ def quant_spec(node: Node) -> Quant:
 def weight_index(node: Node) -> int | None:
     """The input that is a constant float weight, None when the node has none."""
     cell = quant_spec(node)
-    if cell.output == "same" or len(cell.weights) != 1:
+    if cell.output_of(node) == "same" or len(cell.weights) != 1:
         return None
     w = node.input(cell.weights[0])
     return cell.weights[0] if w is not None and w.is_const and w.dtype.kind == "f" else None
@@ -61,12 +61,8 @@ def data_inputs(node: Node) -> list[int]:
 
 
 def preserves_qparams(node: Node) -> bool:
-    """Whether the output's codes are input codes: input and output share scale and zero point.
-
-    An average pool does too, as the kernels of MindSpore Lite want it; a window's mean is in its values' range.
-    """
-    extreme = node.op == "Reduce" and node.attrs["mode"] in ("max", "min")
-    return quant_spec(node).output == "same" or node.op == "AveragePool" or extreme
+    """Whether input and output share scale and zero point."""
+    return quant_spec(node).preserves_qparams(node)
 
 
 def place(
@@ -110,8 +106,8 @@ def _obstacle(node: Node, target: str) -> str:
         return "its input is not float32"
     if not foldable(node.attrs.get("act", "none")):
         return f"fused {node.attrs['act']} is not a clamp"
-    if node.op == "Reduce" and node.attrs.get("mode") not in ("mean", "sum", "max", "min"):
-        return f"reduction {node.attrs.get('mode')} has no int8 form"
+    if cell.no_int8_form is not None and (fault := cell.no_int8_form(node)):
+        return fault
     weight = weight_index(node)
     if cell.conv_family and weight is None:
         return "its weight is computed"
@@ -133,8 +129,8 @@ def foreign_to_mslite(plan: Placement) -> list[str]:
 
 
 def wants_fixed_sizes(plan: Placement) -> list[str]:
-    """Means and pads on codes that MindSpore Lite refuses: it looks at the sizes before it knows them."""
-    refused = (n for n in plan.integer if n.op in ("Reduce", "Pad"))
+    """Nodes on codes that MindSpore Lite refuses: it looks at the sizes before it knows them."""
+    refused = (n for n in plan.integer if quant_spec(n).mslite_static)
     return sorted(n.name for n in refused if not n.required(0).is_static)
 
 
@@ -170,9 +166,9 @@ def _passive(node: Node) -> bool:
     """Moves or rescales values: what may follow the last layer."""
     cell = quant_spec(node)
     count = len([t for t in node.inputs if t is not None and not t.is_const])
-    if count == 0 or (count > 1 and cell.output != "same"):
+    if count == 0 or (count > 1 and cell.output_of(node) != "same"):
         return False
-    return weight_index(node) is None and (cell.output in ("same", "fixed") or cell.table or not cell.int8)
+    return weight_index(node) is None and (cell.output_of(node) in ("same", "fixed") or cell.table or not cell.int8)
 
 
 def _leave_idle_moves(graph: Graph, plan: Placement) -> None:
@@ -182,7 +178,7 @@ def _leave_idle_moves(graph: Graph, plan: Placement) -> None:
     while changed:
         changed = False
         for node in graph.nodes:
-            if node not in plan.integer or quant_spec(node).output != "same":
+            if node not in plan.integer or quant_spec(node).output_of(node) != "same":
                 continue
             sources = [t for i in data_inputs(node) if (t := node.inputs[i]) is not None and not t.is_const]
             from_codes = any(t not in producers or producers[t] in plan.integer for t in sources)

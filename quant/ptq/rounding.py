@@ -20,6 +20,7 @@ from ...converter.numeric.pairs import MOST
 from ...converter.numeric.qparams import QuantParam, choose_asymmetric, quantize_f32
 from ..calibrate.ranges import ends
 from .paired_weights import addends
+from .placement import quant_spec
 from .prefix_runner import QuantizedPrefixRunner
 
 WHOLE = 4608  # inputs (512 of a 3×3 kernel) of which all products are taken, 170 MB of them
@@ -114,7 +115,7 @@ class Rows:
     def of(cls, runner: QuantizedPrefixRunner, node: Node, limit: int = ROWS) -> Rows | None:
         """None where there are none to be had."""
         w = node.inputs[1]
-        if w is None or w.data is None or node.op not in ("Conv", "FullyConnected"):
+        if w is None or w.data is None or quant_spec(node).mixes_channels is None:
             return None
         group = node.attrs.get("group", 1)
         if group not in (1, w.data.shape[0]) or (group != 1 and w.data.shape[-1] != 1):
@@ -196,7 +197,7 @@ class Im2colIndices:
     def of(cls, node: Node, shape: tuple[int, ...], limit: int) -> Im2colIndices:
         """Those of at most `limit` outputs, evenly spread, for an input of this shape."""
         w = node.required(1)
-        if node.op == "FullyConnected":
+        if not quant_spec(node).conv_family:
             return cls(_spread(int(np.prod(shape)) // w.value.shape[1], limit)[:, None], None)
         kernel, pad = w.value.shape[1:-1], node.attrs["pad"]
         stride, dilation = node.attrs["stride"], node.attrs["dilation"]

@@ -69,7 +69,7 @@ def _obstacle(node: Node) -> str:
 
     if "dynamic" not in node.attrs:
         return f"{node.op} has no form with inputs quantized while running"
-    if node.op == "Conv" and node.attrs["group"] > 1 and node.required(1).known_shape[-1] == 1:
+    if node.attrs.get("group", 1) > 1 and node.required(1).known_shape[-1] == 1:
         return "a depthwise convolution would not gain"
     if (node.required(0).rank or 0) < 2:
         return "its input is a vector"

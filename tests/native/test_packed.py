@@ -33,7 +33,7 @@ def check(graph, x, threads=1):
     [expected] = Session(graph.copy()).run({"x": x}).values()
     for isa in ISAS:
         session = Session(graph.copy(), threads, isa, keep_packed=True)
-        assert session.refusals == {} and session.widened == {}
+        assert session.refusals == {} and session.dequantized == {}
         [y] = session.run({"x": x}).values()
         assert np.abs(y - expected).max() <= 1e-5 * np.abs(expected).max() + 1e-6, isa
 
@@ -79,7 +79,7 @@ def test_a_batch_of_matrices_is_widened_with_a_reason():
     graph.outputs = b.emit("MatMul", [x, weight])
     session = Session(graph, keep_packed=True)
     [y] = session.run({"x": np.ones((2, 3, 4), np.float32)}).values()
-    assert "one matrix" in next(iter(session.widened.values()))
+    assert "one matrix" in next(iter(session.dequantized.values()))
     np.testing.assert_array_equal(y, np.full((2, 3, 5), 2, np.float32))
 
 
@@ -95,7 +95,7 @@ def test_wider_codes_are_widened_with_a_reason():
     w = graph.nodes[0].inputs[1]
     w.data, w.dtype = w.data.astype(np.int16), np.dtype(np.int16)
     session = Session(graph, keep_packed=True)
-    assert "bits" in next(iter(session.widened.values()))
+    assert "bits" in next(iter(session.dequantized.values()))
     session.run({"x": x})
 
 
@@ -105,4 +105,4 @@ def test_float_models_have_nothing_to_keep():
     x = b.input("x", np.float32, (1, 4))
     graph.outputs = b.emit("FullyConnected", [x, b.constant(np.ones((3, 4), np.float32))])
     session = Session(graph, keep_packed=True)
-    assert session.widened == {}
+    assert session.dequantized == {}
