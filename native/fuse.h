@@ -1,4 +1,7 @@
-// Rewrites of a program's steps before its memory is planned.
+// Which steps of a program run as one. This is scheduling, not the rewriting of graphs that the
+// passes of converter/ do: what is joined depends on the instruction set, the threads, and which
+// kernels take the steps, which only the program knows, so that no graph and no file ever holds a
+// joined step, and the values are those of the separate steps.
 #pragma once
 
 #include <memory>

@@ -13,7 +13,7 @@ constexpr int64_t kWide = 64;           // columns that keep vectors and their l
 constexpr int64_t kBlock = 2048;        // elements whose bins are computed before they are counted
 constexpr int64_t kCodeRows = 1 << 20;  // of codes whose sums fit into int32
 
-const StatisticsKernel& Kernels() { return BITLITE_SELECT(statistics, ActiveIsa()).fn(); }
+const StatisticsKernel& Kernels() { return SelectKernel<statistics>(ActiveIsa()).fn(); }
 
 // Few channels would leave vectors empty: several rows are taken as one wide row, then folded.
 int64_t RowsAsOne(int64_t rows, int64_t channels) {

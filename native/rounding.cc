@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kChannels = 64;  // whose products stay in the nearest cache
 
-const StatisticsKernel& Kernels() { return BITLITE_SELECT(statistics, ActiveIsa()).fn(); }
+const StatisticsKernel& Kernels() { return SelectKernel<statistics>(ActiveIsa()).fn(); }
 
 // Columns first .. first + kPanel of x as [pairs, kPanel] of two rows' int16, with zeros beyond.
 void Pack(const int16_t* x, int64_t rows, int64_t k, int64_t first, int32_t* panel) {

@@ -13,45 +13,67 @@
 namespace bitlite {
 namespace {
 
-struct TypeRow {
+struct TypeEntry {
   const char* name;
   size_t size;
 };
 
 // In the order of DType.
-constexpr TypeRow kTypes[] = {{"float32", 4}, {"float16", 2}, {"float64", 8}, {"int8", 1},
-                              {"uint8", 1},   {"int16", 2},   {"uint16", 2},  {"int32", 4},
-                              {"uint32", 4},  {"int64", 8},   {"uint64", 8},  {"bool", 1}};
+constexpr TypeEntry kTypes[] = {{"float32", 4}, {"float16", 2}, {"float64", 8}, {"int8", 1},
+                                {"uint8", 1},   {"int16", 2},   {"uint16", 2},  {"int32", 4},
+                                {"uint32", 4},  {"int64", 8},   {"uint64", 8},  {"bool", 1}};
 
 // Far below overflow in any later product with an element size or a kernel's padding.
 constexpr int64_t kMaxCount = int64_t{1} << 40;
 
-struct OpRow {
+// Whether an entry of ops.def is for the step.
+using Takes = bool (*)(const StepSpec&, const PlanContext&);
+
+struct OpEntry {
   const char* op;
-  int dtype;
+  Takes takes;
   Factory factory;
 };
 
-constexpr int kAny = -1;
-constexpr int kF32 = static_cast<int>(DType::kF32);
-constexpr int kI8 = static_cast<int>(DType::kI8);
-constexpr int kU8 = static_cast<int>(DType::kU8);
+bool Reads(const PlanContext& plan, DType dtype) {
+  return plan.Has(0) && plan.In(0).dtype == dtype;
+}
+bool Any(const StepSpec&, const PlanContext&) { return true; }
+bool Float32(const StepSpec&, const PlanContext& plan) { return Reads(plan, DType::kF32); }
+bool Int8(const StepSpec&, const PlanContext& plan) { return Reads(plan, DType::kI8); }
+// Float32 that is quantized while running.
+bool Dynamic(const StepSpec& spec, const PlanContext& plan) {
+  return Reads(plan, DType::kF32) && spec.Bool("dynamic", false);
+}
+// One group per channel, int8 on both sides and nothing added.
+bool DepthwiseInt8(const StepSpec& spec, const PlanContext& plan) {
+  const int64_t group = spec.Int("group", 1);
+  return Reads(plan, DType::kI8) && plan.Out(0).dtype == DType::kI8 && !plan.Has(3) && group > 1 &&
+         plan.In(0).rank() > 0 && group == plan.In(0).shape.back();
+}
+// Inputs of other scales than the output's, or clamped: codes that change.
+bool RescaledInt8(const StepSpec& spec, const PlanContext& plan) {
+  if (!Reads(plan, DType::kI8)) return false;
+  bool same = spec.Str("act", "none") == "none";
+  for (int i = 0; i < plan.inputs(); ++i) same &= SameQuant(plan.In(i), plan.Out(0));
+  return !same;
+}
 
 }  // namespace
 
-#define BITLITE_OP(op, dtype, factory) std::unique_ptr<Step> factory(const StepSpec&, PlanContext&);
+#define BITLITE_OP(op, takes, factory) std::unique_ptr<Step> factory(const StepSpec&, PlanContext&);
 #include "ops.def"
 #undef BITLITE_OP
 
 namespace {
 
-const std::vector<OpRow>& Rows() {
-  static const std::vector<OpRow> rows = {
-#define BITLITE_OP(op, dtype, factory) {op, dtype, factory},
+const std::vector<OpEntry>& OpEntries() {
+  static const std::vector<OpEntry> entries = {
+#define BITLITE_OP(op, takes, factory) {op, takes, factory},
 #include "ops.def"
 #undef BITLITE_OP
   };
-  return rows;
+  return entries;
 }
 
 float HalfToFloat(uint16_t h) {
@@ -315,44 +337,33 @@ std::vector<int64_t> IntValues(const TensorSpec& t) {
 }
 
 std::unique_ptr<Step> MakeStep(const StepSpec& spec, PlanContext& plan) {
-  std::string reason;
   bool known = false;
-  for (const OpRow& row : Rows()) {
-    if (spec.op != row.op) continue;
+  for (const OpEntry& entry : OpEntries()) {
+    if (spec.op != entry.op) continue;
     known = true;
-    if (row.dtype != kAny && (!plan.Has(0) || static_cast<int>(plan.In(0).dtype) != row.dtype)) {
-      continue;
-    }
+    if (!entry.takes(spec, plan)) continue;
+    // What the predicates looked at, the factory has to look at, too.
     spec.read.clear();
-    plan.kept.clear();
     plan.seen.clear();
-    try {
-      std::unique_ptr<Step> step = row.factory(spec, plan);
-      for (const auto& attr : spec.attrs) {
-        if (spec.read.count(attr.first) == 0) Refuse("attribute " + attr.first + " is not known");
-      }
-      for (int i = 0; i < plan.inputs(); ++i) {
-        if (spec.inputs[i] >= 0 && plan.seen.count(i) == 0) {
-          Refuse("input " + std::to_string(i) + " is not known");
-        }
-      }
-      return step;
-    } catch (const std::invalid_argument& e) {
-      if (!reason.empty()) reason += "; ";
-      reason += e.what();
+    std::unique_ptr<Step> step = entry.factory(spec, plan);
+    for (const auto& attr : spec.attrs) {
+      if (spec.read.count(attr.first) == 0) Refuse("attribute " + attr.first + " is not known");
     }
+    for (int i = 0; i < plan.inputs(); ++i) {
+      if (spec.inputs[i] >= 0 && plan.seen.count(i) == 0) {
+        Refuse("input " + std::to_string(i) + " is not known");
+      }
+    }
+    return step;
   }
   if (!known) Refuse("no native kernel");
-  if (reason.empty()) {
-    Refuse(std::string("no native kernel for ") +
-           (plan.Has(0) ? NameOf(plan.In(0).dtype) : "no input"));
-  }
-  Refuse(reason);
+  Refuse(std::string("no native kernel for ") +
+         (plan.Has(0) ? NameOf(plan.In(0).dtype) : "no input"));
 }
 
 std::vector<std::string> OpNames() {
   std::set<std::string> names;
-  for (const OpRow& row : Rows()) names.insert(row.op);
+  for (const OpEntry& entry : OpEntries()) names.insert(entry.op);
   return {names.begin(), names.end()};
 }
 

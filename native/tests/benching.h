@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "step.h"
+
 namespace bitlite {
 namespace benching {
 
@@ -18,6 +20,19 @@ double Time(F call) {
 // One line: what ran, its time, billions of operations per second and, when peak > 0, percent of
 // it.
 void Report(const std::string& what, double seconds, double operations, double peak_gops);
+
+// Elementwise kernels: billions of results per second, of runs of kElements.
+constexpr int64_t kElements = 4096;
+inline void ReportElements(const std::string& symbol, const std::string& what, double seconds) {
+  Report(symbol + " " + what, seconds, kElements, 0);
+}
+
+// n floats between -1 and 1.
+Aligned<float> Floats(int64_t n);
+
+// Billions of operations per second (two per multiply-add and lane) of independent chains of the
+// fused multiply-adds of the kernel's instruction set, by its symbol; 0 where unknown.
+double FmaPeakGops(const char* symbol);
 
 }  // namespace benching
 }  // namespace bitlite

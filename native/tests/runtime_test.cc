@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "arena.h"
-#include "rows.h"
+#include "kernel_cases.h"
 #include "testing.h"
 #include "thread_pool.h"
 
@@ -222,7 +222,9 @@ BITLITE_TEST(TestsRunWhatTheVariablePermits) {
   const char* const given = std::getenv("BITLITE_ISA");
   const std::string before = given == nullptr ? "" : given;
   setenv("BITLITE_ISA", "scalar", 1);
-  ForEachRow("gemm_f32", [](const KernelRow& row) { CHECK(row.isa == kIsaScalar) << row.symbol; });
+  ForEachKernel<gemm_f32>(ActiveIsa(), [](const Kernel<gemm_f32>& kernel) {
+    CHECK(kernel.isa == kIsaScalar) << kernel.symbol;
+  });
   for (const std::string& isa : PermittedIsas()) CHECK(isa == "scalar") << isa;
   setenv("BITLITE_ISA", before.c_str(), 1);
 }

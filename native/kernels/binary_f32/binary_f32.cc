@@ -71,8 +71,8 @@ class BinaryF32 final : public Step {
   BinaryF32(BinaryOp op, std::vector<Axis> axes, const FusedAct& act, const PlanContext& plan)
       : op_(op),
         act_(act),
-        fn_(BITLITE_SELECT(binary_f32, plan.isa).fn),
-        unary_(BITLITE_SELECT(unary_f32, plan.isa).fn),
+        fn_(SelectKernel<binary_f32>(plan.isa).fn),
+        unary_(SelectKernel<unary_f32>(plan.isa).fn),
         inner_(axes.back()),
         outer_(axes.begin(), axes.end() - 1) {
     int64_t rows = 1;

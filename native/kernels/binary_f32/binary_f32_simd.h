@@ -60,3 +60,9 @@ inline void BinaryKernel(const bitlite::BinaryF32Args& t) {
 }
 
 }  // namespace
+
+namespace bitlite {
+
+void BITLITE_VEC_KERNEL(binary_f32)(const BinaryF32Args& t) { BinaryKernel(t); }
+
+}  // namespace bitlite

@@ -1,38 +1,32 @@
 #include "kernels.h"
 
-#include <iterator>
+#include <type_traits>
 
 namespace bitlite {
 
-#define BITLITE_KERNEL(family, symbol, isa, a, b, c) family::Fn symbol;
+#define BITLITE_FAMILY(family)
+#define BITLITE_KERNEL(family, symbol, isa, mr) family::Fn symbol;
 #include "kernels.def"
-#undef BITLITE_KERNEL
 
-namespace {
-
-const KernelRow kRows[] = {
-#define BITLITE_KERNEL(family, symbol, isa, a, b, c) \
-  {#family, #symbol, isa, reinterpret_cast<void (*)()>(&symbol), a, b, c},
+template <typename Family>
+const std::vector<Kernel<Family>>& KernelTable() {
+  static const std::vector<Kernel<Family>> table = [] {
+    std::vector<Kernel<Family>> kernels;
+    const auto add = [&](auto family, auto* fn, const char* symbol, IsaMask isa, int mr) {
+      if constexpr (std::is_same_v<decltype(family), Family>) {
+        kernels.push_back({fn, symbol, isa, mr});
+      }
+    };
+#define BITLITE_FAMILY(family)
+#define BITLITE_KERNEL(family, symbol, isa, mr) add(family{}, symbol, #symbol, isa, mr);
 #include "kernels.def"
-#undef BITLITE_KERNEL
-    {"", "", 0, nullptr, 0, 0, 0},
-};
-
-}  // namespace
-
-const KernelRow* KernelRows(int* count) {
-  *count = static_cast<int>(std::size(kRows)) - 1;
-  return kRows;
+    return kernels;
+  }();
+  return table;
 }
 
-const KernelRow* SelectRow(const char* family, IsaMask isa) {
-  const KernelRow* best = nullptr;
-  int count = 0;
-  const KernelRow* rows = KernelRows(&count);
-  for (int i = 0; i < count; ++i) {
-    if (std::strcmp(rows[i].family, family) == 0 && (rows[i].isa & ~isa) == 0) best = &rows[i];
-  }
-  return best;
-}
+#define BITLITE_FAMILY(family) template const std::vector<Kernel<family>>& KernelTable<family>();
+#define BITLITE_KERNEL(family, symbol, isa, mr)
+#include "kernels.def"
 
 }  // namespace bitlite

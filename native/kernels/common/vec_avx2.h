@@ -5,6 +5,10 @@
 
 #include <cstdint>
 
+// The name of a kernel that is made over this vector type, and what of four stands for it.
+#define BITLITE_VEC_KERNEL(family) family##_avx2
+#define BITLITE_VEC_OF(scalar, avx2, avx512, neon) avx2
+
 namespace {
 
 struct Vec {

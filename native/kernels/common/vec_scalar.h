@@ -6,6 +6,10 @@
 #include <cstdint>
 #include <cstring>
 
+// The name of a kernel that is made over this vector type, and what of four stands for it.
+#define BITLITE_VEC_KERNEL(family) family##_scalar
+#define BITLITE_VEC_OF(scalar, avx2, avx512, neon) scalar
+
 namespace {
 
 struct Vec {

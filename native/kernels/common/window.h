@@ -7,6 +7,9 @@
 
 namespace bitlite {
 
+// Where the axes of a 2-D window stand; a 1-D one has height 1.
+constexpr int kAxisH = 1, kAxisW = 2;
+
 struct Window {
   int64_t batch = 1, channels = 1;  // of the input
   std::array<int64_t, 3> in{1, 1, 1}, out{1, 1, 1}, kernel{1, 1, 1};

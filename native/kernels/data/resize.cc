@@ -218,7 +218,7 @@ class ResizeLinearS8 final : public Step {
         rows_(std::move(maps[1])),
         down_(Weights(rows_)),
         line_(e.out[2] * e.channels),
-        kernel_(BITLITE_SELECT(vector_s8, isa).fn()) {
+        kernel_(SelectKernel<vector_s8>(isa).fn()) {
     const std::vector<int32_t> across = Weights(maps[2]);
     for (int64_t w = 0; w < e.out[2]; ++w) {
       columns_.push_back({maps[2].low[w] * e.channels, maps[2].high[w] * e.channels,

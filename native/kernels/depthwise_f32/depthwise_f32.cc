@@ -19,8 +19,8 @@ class DepthwiseF32 final : public LineStep {
   DepthwiseF32(const Window& window, const FusedAct& act, const PlanContext& plan)
       : w_(window),
         act_(act),
-        kernel_(BITLITE_SELECT(depthwise_f32, plan.isa)),
-        unary_(BITLITE_SELECT(unary_f32, plan.isa).fn) {
+        kernel_(SelectKernel<depthwise_f32>(plan.isa)),
+        unary_(SelectKernel<unary_f32>(plan.isa).fn) {
     phases = {w_.batch * w_.out[1]};
     cost_ns = static_cast<double>(w_.batch * w_.out_positions()) * w_.taps() * w_.channels / 30.0;
     if (phases[0] < plan.threads) {
@@ -124,7 +124,7 @@ class DepthwiseF32 final : public LineStep {
 
   const Window w_;
   const FusedAct act_;
-  const Kernel<depthwise_f32::Fn> kernel_;
+  const Kernel<depthwise_f32> kernel_;
   unary_f32::Fn* const unary_;
   int64_t channel_blocks_ = 1;
   Aligned<float> weights_, bias_;

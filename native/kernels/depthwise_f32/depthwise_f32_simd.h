@@ -130,3 +130,9 @@ inline void DepthwiseKernel(const bitlite::DepthwiseF32Row& t) {
 }
 
 }  // namespace
+
+namespace bitlite {
+
+void BITLITE_VEC_KERNEL(depthwise_f32)(const DepthwiseF32Row& t) { DepthwiseKernel(t); }
+
+}  // namespace bitlite

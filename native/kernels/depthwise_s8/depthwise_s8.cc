@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "kernels/common/kernels.h"
-#include "kernels/gemm_s8/layer_s8.h"
+#include "kernels/gemm_s8/packed_gemm_s8.h"
 #include "kernels/gemm_s8/spatial_s8.h"
 
 namespace bitlite {
@@ -22,7 +22,7 @@ struct Taps {
 
 class DepthwiseS8 final : public Step {
  public:
-  DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS8& out);
+  DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const RequantEpilogue& out);
   void Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept override;
 
  private:
@@ -37,11 +37,11 @@ class DepthwiseS8 final : public Step {
                  uint8_t* plane) const noexcept;
   void CopyPairs(const int8_t* x, int64_t first_row, int64_t rows, int64_t channel, int n,
                  uint8_t* plane) const noexcept;
-  void Finish(const DepthwiseS8Row& row, int64_t channel, int8_t* y) const noexcept;
+  void ScalarEpilogue(const DepthwiseS8Row& row, int64_t channel, int8_t* y) const noexcept;
 
   const DepthwiseS8Kernel& kernel_;
   ConvGeometry g_;
-  OutputS8 out_;
+  RequantEpilogue out_;
   int64_t multiplier_;  // output channels of an input channel
   bool direct_, by_columns_;
   int32_t padding_;      // zero point in the kernel's form
@@ -59,7 +59,7 @@ class DepthwiseS8 final : public Step {
   Aligned<float> scale_;  // multipliers, packed
   // Of gemmlowp, packed: what the general form takes, and the kernel's.
   std::vector<int32_t> mantissa_, exponent_;
-  FixedColumnsS8 fixed_;
+  PackedGemmlowpMultipliers gemmlowp_multipliers_;
   uint8_t columns_[kMaxBlock];  // channel at a position
   const VectorS8Kernel& vector_;
 };
@@ -67,7 +67,7 @@ class DepthwiseS8 final : public Step {
 // Weights with zero points need more than int8.
 const DepthwiseS8Kernel& Select(IsaMask isa, bool wide_weights) {
   if (wide_weights) isa &= kIsaAvx2 | kIsaNeon;
-  return BITLITE_SELECT(depthwise_s8, isa).fn();
+  return SelectKernel<depthwise_s8>(isa).fn();
 }
 
 template <typename T>
@@ -75,22 +75,23 @@ T At(const std::vector<T>& v, int64_t i) {
   return v[v.size() == 1 ? 0 : static_cast<size_t>(i)];
 }
 
-DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS8& out)
+DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const RequantEpilogue& out)
     : kernel_(Select(plan.isa, !out.weight_zero.empty())),
       g_(g),
       out_(out),
-      multiplier_(g.o / g.c),
+      multiplier_(g.out_channels / g.channels),
       direct_(true),
       vector_(SelectVectorS8(plan.isa)) {
   const TensorSpec& w = plan.In(1);
   const int32_t x_zero = ZeroPointOf(plan.In(0));
   const int block = kernel_.block;
-  padding_ = kernel_.form == ActForm::kU8 ? x_zero + 128 : x_zero;
-  pixel_bytes_ = block * kernel_.rows * (kernel_.form == ActForm::kS16 ? 2 : 1);
-  image_w_ = (g.ow - 1) * g.stride_w + (g.kw - 1) * g.dilation_w + 1;
-  blocks_ = CeilDiv(g.o, block);
-  by_columns_ = kernel_.groups_columns_of_3 && g.kh == 3 && g.kw == 3 && g.dilation_h == 1 &&
-                g.dilation_w == 1 && g.stride_w <= 2;
+  padding_ = kernel_.lhs_packing == LhsPacking::kU8 ? x_zero + 128 : x_zero;
+  pixel_bytes_ = block * kernel_.rows * (kernel_.lhs_packing == LhsPacking::kS16 ? 2 : 1);
+  image_w_ =
+      (g.out[kAxisW] - 1) * g.stride[kAxisW] + (g.kernel[kAxisW] - 1) * g.dilation[kAxisW] + 1;
+  blocks_ = CeilDiv(g.out_channels, block);
+  by_columns_ = kernel_.groups_columns_of_3 && g.kernel[kAxisH] == 3 && g.kernel[kAxisW] == 3 &&
+                g.dilation[kAxisH] == 1 && g.dilation[kAxisW] == 1 && g.stride[kAxisW] <= 2;
 
   for (int i = 0; i < block; ++i) columns_[i] = static_cast<uint8_t>(kernel_.column(i));
 
@@ -105,13 +106,14 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS
   if (out.gemmlowp) {
     mantissa_.resize(blocks_ * block);
     exponent_.resize(blocks_ * block);
-    fixed_.Reset(static_cast<size_t>(blocks_ * block));
+    gemmlowp_multipliers_.Reset(static_cast<size_t>(blocks_ * block));
   }
   const uint8_t* weights = static_cast<const uint8_t*>(w.data);
   const uint8_t flip = w.dtype == DType::kU8 ? 0x80 : 0;
-  const int64_t tail = g.o % block;
+  const int64_t tail = g.out_channels % block;
   if (direct_ && multiplier_ == 1 && tail > 0) {
-    while (2 * parts_ <= kernel_.max_parts && tail * 2 * parts_ <= block && g.oh >= 2 * parts_) {
+    while (2 * parts_ <= kernel_.max_parts && tail * 2 * parts_ <= block &&
+           g.out[kAxisH] >= 2 * parts_) {
       parts_ *= 2;
     }
   }
@@ -122,11 +124,12 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS
   }
 
   const int64_t line_bytes =
-      std::max<int64_t>(1, g.stride_h * image_w_ * pixel_bytes_ / kernel_.rows);
-  bands_ = CeilDiv(g.oh, std::max<int64_t>(2, kPlaneBytes / line_bytes));
+      std::max<int64_t>(1, g.stride[kAxisH] * image_w_ * pixel_bytes_ / kernel_.rows);
+  bands_ = CeilDiv(g.out[kAxisH], std::max<int64_t>(2, kPlaneBytes / line_bytes));
   chunks_ = 1;
-  cost_ns = static_cast<double>(g.batch * g.oh * g.ow * g.o) *
-            (kernel_.output_ns + kernel_.tap_ns * static_cast<double>(g.kh * g.kw));
+  cost_ns = static_cast<double>(g.batch * g.out[kAxisH] * g.out[kAxisW] * g.out_channels) *
+            (kernel_.output_ns +
+             kernel_.tap_ns * static_cast<double>(g.kernel[kAxisH] * g.kernel[kAxisW]));
   if (plan.threads > 1) {
     const int64_t items = g.batch * bands_;
     const int64_t parts = ItemsWanted(cost_ns, plan.threads);
@@ -138,18 +141,19 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const OutputS
       }
     }
   }
-  band_rows_ = std::max<int64_t>(1, CeilDiv(g.oh, std::max<int64_t>(1, bands_)));
-  bands_ = CeilDiv(g.oh, band_rows_);
+  band_rows_ = std::max<int64_t>(1, CeilDiv(g.out[kAxisH], std::max<int64_t>(1, bands_)));
+  bands_ = CeilDiv(g.out[kAxisH], band_rows_);
   phases = {g.batch * bands_ * chunks_};
-  const int64_t rows = (band_rows_ - 1) * g.stride_h + (g.kh - 1) * g.dilation_h + 1;
+  const int64_t rows =
+      (band_rows_ - 1) * g.stride[kAxisH] + (g.kernel[kAxisH] - 1) * g.dilation[kAxisH] + 1;
   plane_bytes_ = static_cast<size_t>(CeilDiv(rows, kernel_.rows) * image_w_ * pixel_bytes_);
   // The last column of 3 that a row prefetches stays within the plane; loads never pass its end.
   thread_scratch = CeilDiv(plane_bytes_ + kSlackS8, 64) * 64;
-  if (!direct_) thread_scratch += static_cast<size_t>(g.ow * block) * sizeof(int32_t);
+  if (!direct_) thread_scratch += static_cast<size_t>(g.out[kAxisW] * block) * sizeof(int32_t);
 }
 
 int32_t DepthwiseS8::TapOffset(int64_t line, int64_t kx) const {
-  const int64_t offset = (line * image_w_ + kx * g_.dilation_w) * pixel_bytes_;
+  const int64_t offset = (line * image_w_ + kx * g_.dilation[kAxisW]) * pixel_bytes_;
   Require(offset < INT32_MAX, "the padded image is too large");
   return static_cast<int32_t>(offset);
 }
@@ -158,23 +162,24 @@ int32_t DepthwiseS8::TapOffset(int64_t line, int64_t kx) const {
 Taps DepthwiseS8::TapsOf(int64_t row) const {
   Taps taps;
   const auto add = [&](int64_t ky, int64_t kx, bool inside) {
-    taps.order.push_back(inside ? ky * g_.kw + kx : -1);
+    taps.order.push_back(inside ? ky * g_.kernel[kAxisW] + kx : -1);
     if (kernel_.rows == 1) {
-      taps.offsets.push_back(inside ? TapOffset(ky * g_.dilation_h, kx) : 0);
+      taps.offsets.push_back(inside ? TapOffset(ky * g_.dilation[kAxisH], kx) : 0);
     }
   };
   if (kernel_.rows == 2) {
-    const int64_t last = (row + (g_.kh - 1) * g_.dilation_h) / 2;
+    const int64_t last = (row + (g_.kernel[kAxisH] - 1) * g_.dilation[kAxisH]) / 2;
     for (int64_t line = 0; line <= last; ++line) {
       // The kernel rows that lie on the two rows of this line, where there are any.
       int64_t ky[2];
       for (int64_t i = 0; i < 2; ++i) {
         const int64_t at = 2 * line + i - row;
-        const bool inside = at >= 0 && at % g_.dilation_h == 0 && at / g_.dilation_h < g_.kh;
-        ky[i] = inside ? at / g_.dilation_h : -1;
+        const bool inside = at >= 0 && at % g_.dilation[kAxisH] == 0 &&
+                            at / g_.dilation[kAxisH] < g_.kernel[kAxisH];
+        ky[i] = inside ? at / g_.dilation[kAxisH] : -1;
       }
       if (ky[0] < 0 && ky[1] < 0) continue;
-      for (int64_t kx = 0; kx < g_.kw; ++kx) {
+      for (int64_t kx = 0; kx < g_.kernel[kAxisW]; ++kx) {
         taps.offsets.push_back(TapOffset(line, kx));
         for (int64_t y : ky) add(y, kx, y >= 0);
       }
@@ -184,9 +189,9 @@ Taps DepthwiseS8::TapsOf(int64_t row) const {
       for (int64_t ky = 0; ky < 4; ++ky) add(ky, kx, ky < 3);
     }
   } else {
-    const int64_t elements = g_.kh * g_.kw;
+    const int64_t elements = g_.kernel[kAxisH] * g_.kernel[kAxisW];
     for (int64_t e = 0; e < CeilDiv(elements, kernel_.group) * kernel_.group; ++e) {
-      add(e / g_.kw, e % g_.kw, e < elements);
+      add(e / g_.kernel[kAxisW], e % g_.kernel[kAxisW], e < elements);
     }
   }
   taps.groups = static_cast<int32_t>(taps.order.size()) / kernel_.group;
@@ -196,7 +201,7 @@ Taps DepthwiseS8::TapsOf(int64_t row) const {
 // Weights, biases and multipliers in the kernel's order; whether its epilogue can do it.
 void DepthwiseS8::Pack(const uint8_t* weights, uint8_t flip) {
   const int block = kernel_.block, group = kernel_.group;
-  const int64_t elements = g_.kh * g_.kw;
+  const int64_t elements = g_.kernel[kAxisH] * g_.kernel[kAxisW];
   std::memset(w_.data(), 0, w_.size());
   for (int64_t p = 0; p < blocks_ * block; ++p) {
     const int64_t at = p % block, b = p / block;
@@ -206,7 +211,7 @@ void DepthwiseS8::Pack(const uint8_t* weights, uint8_t flip) {
     bias_[p] = 0;
     scale_[p] = 0;
     if (out_.gemmlowp) SetFixed(p, {0, 0});
-    if (o >= g_.o) continue;
+    if (o >= g_.out_channels) continue;
     const int32_t zero = out_.weight_zero.empty() ? 0 : At(out_.weight_zero, o);
     const auto weight = [&](int64_t e) {
       return static_cast<int8_t>(weights[o * elements + e] ^ flip) - zero;
@@ -245,31 +250,31 @@ void DepthwiseS8::Pack(const uint8_t* weights, uint8_t flip) {
 void DepthwiseS8::SetFixed(int64_t p, GemmlowpMultiplier m) {
   mantissa_[p] = m.mantissa;
   exponent_[p] = m.exponent;
-  fixed_.Set(static_cast<size_t>(p), ColumnOf(m));
+  gemmlowp_multipliers_.Set(static_cast<size_t>(p), ColumnOf(m));
 }
 
 // Channels [channel, channel + n) of the outputs' input rows, padded.
 void DepthwiseS8::CopyPlane(const int8_t* x, int64_t first_row, int64_t rows, int64_t channel,
                             int n, uint8_t* plane) const noexcept {
   if (kernel_.rows == 2) return CopyPairs(x, first_row, rows, channel, n, plane);
-  const int64_t left = std::min(g_.pad_left, image_w_);
-  const int64_t inside = std::max<int64_t>(0, std::min(g_.w, image_w_ - left));
+  const int64_t left = std::min(g_.pad[kAxisW], image_w_);
+  const int64_t inside = std::max<int64_t>(0, std::min(g_.in[kAxisW], image_w_ - left));
   const int64_t right = image_w_ - left - inside;
-  const PaddingS8 padding(padding_, kernel_.form == ActForm::kS16);
+  const PaddingS8 padding(padding_, kernel_.lhs_packing == LhsPacking::kS16);
   const int64_t block = kernel_.block;
   for (int64_t r = 0; r < rows; ++r, plane += image_w_ * pixel_bytes_) {
     const int64_t ih = first_row + r;
-    if (ih < 0 || ih >= g_.h) {
+    if (ih < 0 || ih >= g_.in[kAxisH]) {
       padding.Fill(plane, image_w_ * block);
       continue;
     }
     padding.Fill(plane, left * block);
     uint8_t* dst = plane + left * pixel_bytes_;
-    const int8_t* src = x + ih * g_.w * g_.c;
+    const int8_t* src = x + ih * g_.in[kAxisW] * g_.channels;
     if (multiplier_ == 1) {
-      kernel_.load(dst, src + channel, g_.c, inside, n);
+      kernel_.load(dst, src + channel, g_.channels, inside, n);
     } else {
-      for (int64_t i = 0; i < inside; ++i, dst += pixel_bytes_, src += g_.c) {
+      for (int64_t i = 0; i < inside; ++i, dst += pixel_bytes_, src += g_.channels) {
         int8_t repeated[kMaxBlock];
         for (int c = 0; c < n; ++c) repeated[c] = src[(channel + c) / multiplier_];
         kernel_.load(dst, repeated, 0, 1, n);
@@ -282,24 +287,27 @@ void DepthwiseS8::CopyPlane(const int8_t* x, int64_t first_row, int64_t rows, in
 // The same in lines of two rows.
 void DepthwiseS8::CopyPairs(const int8_t* x, int64_t first_row, int64_t rows, int64_t channel,
                             int n, uint8_t* plane) const noexcept {
-  const int64_t left = std::min(g_.pad_left, image_w_);
-  const int64_t inside = std::max<int64_t>(0, std::min(g_.w, image_w_ - left));
+  const int64_t left = std::min(g_.pad[kAxisW], image_w_);
+  const int64_t inside = std::max<int64_t>(0, std::min(g_.in[kAxisW], image_w_ - left));
   const int64_t right = image_w_ - left - inside;
-  const PaddingS8 padding(padding_, kernel_.form == ActForm::kS16);
+  const PaddingS8 padding(padding_, kernel_.lhs_packing == LhsPacking::kS16);
   const int64_t block = 2 * kernel_.block;
-  const auto row_of = [&](int64_t r) { return r < 0 || r >= g_.h ? nullptr : x + r * g_.w * g_.c; };
+  const auto row_of = [&](int64_t r) {
+    return r < 0 || r >= g_.in[kAxisH] ? nullptr : x + r * g_.in[kAxisW] * g_.channels;
+  };
   for (int64_t r = first_row; r < first_row + rows; r += 2, plane += image_w_ * pixel_bytes_) {
     const int8_t *first = row_of(r), *second = row_of(r + 1);
     padding.Fill(plane, left * block);
     uint8_t* dst = plane + left * pixel_bytes_;
     if (multiplier_ == 1) {
       kernel_.load_pair(dst, first == nullptr ? nullptr : first + channel,
-                        second == nullptr ? nullptr : second + channel, g_.c, inside, n, padding_);
+                        second == nullptr ? nullptr : second + channel, g_.channels, inside, n,
+                        padding_);
     } else {
       int8_t repeated[2][kMaxBlock];
       for (int64_t i = 0; i < inside; ++i, dst += pixel_bytes_) {
         for (int c = 0; c < n; ++c) {
-          const int64_t at = i * g_.c + (channel + c) / multiplier_;
+          const int64_t at = i * g_.channels + (channel + c) / multiplier_;
           repeated[0][c] = first == nullptr ? 0 : first[at];
           repeated[1][c] = second == nullptr ? 0 : second[at];
         }
@@ -312,15 +320,16 @@ void DepthwiseS8::CopyPairs(const int8_t* x, int64_t first_row, int64_t rows, in
 }
 
 // Accumulators of a row to outputs, where the kernel does not do it.
-void DepthwiseS8::Finish(const DepthwiseS8Row& row, int64_t channel, int8_t* y) const noexcept {
+void DepthwiseS8::ScalarEpilogue(const DepthwiseS8Row& row, int64_t channel,
+                                 int8_t* y) const noexcept {
   const int block = kernel_.block;
   int8_t codes[kMaxBlock];
   for (int64_t o = 0; o < row.outputs; ++o) {
     const int32_t* acc = row.acc + o * block;
     if (out_.gemmlowp) {
-      vector_.finish_gemmlowp(acc, codes, block, mantissa_.data() + channel,
-                              exponent_.data() + channel,
-                              {out_.y_zero, out_.range.qmin, out_.range.qmax});
+      vector_.requantize_s32_gemmlowp(acc, codes, block, mantissa_.data() + channel,
+                                      exponent_.data() + channel,
+                                      {out_.y_zero, out_.range.qmin, out_.range.qmax});
     } else {
       for (int i = 0; i < block; ++i) {
         codes[i] = static_cast<int8_t>(RequantizeRneF32(acc[i], row.multiplier[i], out_.y_zero,
@@ -329,13 +338,13 @@ void DepthwiseS8::Finish(const DepthwiseS8Row& row, int64_t channel, int8_t* y) 
     }
     int8_t ordered[kMaxBlock];
     for (int i = 0; i < block; ++i) ordered[columns_[i]] = codes[i];
-    std::memcpy(y + o * g_.o, ordered, static_cast<size_t>(row.n));
+    std::memcpy(y + o * g_.out_channels, ordered, static_cast<size_t>(row.n));
   }
 }
 
 void DepthwiseS8::CallRow(const DepthwiseS8Row& row) const noexcept {
   if (by_columns_) {
-    kernel_.row3x3(row, static_cast<int>(g_.stride_w));
+    kernel_.row3x3(row, static_cast<int>(g_.stride[kAxisW]));
   } else {
     kernel_.row(row);
   }
@@ -347,26 +356,30 @@ void DepthwiseS8::RunParts(const StepArgs& args, DepthwiseS8Row row, int64_t n, 
                            int64_t last) const noexcept {
   const int64_t channel = (blocks_ - 1) * kernel_.block, lanes = kernel_.block / parts_;
   const int64_t rows = CeilDiv(last - first, parts_);  // of a part
-  const int64_t plane_rows = (rows - 1) * g_.stride_h + (g_.kh - 1) * g_.dilation_h + 1;
-  const int64_t left = std::min(g_.pad_left, image_w_);
-  const int64_t inside = std::max<int64_t>(0, std::min(g_.w, image_w_ - left));
-  const int8_t* x = args.In<int8_t>(0) + n * g_.h * g_.w * g_.c + channel;
+  const int64_t plane_rows =
+      (rows - 1) * g_.stride[kAxisH] + (g_.kernel[kAxisH] - 1) * g_.dilation[kAxisH] + 1;
+  const int64_t left = std::min(g_.pad[kAxisW], image_w_);
+  const int64_t inside = std::max<int64_t>(0, std::min(g_.in[kAxisW], image_w_ - left));
+  const int8_t* x = args.In<int8_t>(0) + n * g_.in[kAxisH] * g_.in[kAxisW] * g_.channels + channel;
   uint8_t* plane = args.thread_scratch;
-  PaddingS8(padding_, kernel_.form == ActForm::kS16)
+  PaddingS8(padding_, kernel_.lhs_packing == LhsPacking::kS16)
       .Fill(plane, plane_rows * image_w_ * kernel_.block);
   for (int part = 0; part < parts_; ++part) {
-    const int64_t top = (first + part * rows) * g_.stride_h - g_.pad_top;
-    for (int64_t r = std::max<int64_t>(0, -top); r < std::min(plane_rows, g_.h - top); ++r) {
+    const int64_t top = (first + part * rows) * g_.stride[kAxisH] - g_.pad[kAxisH];
+    for (int64_t r = std::max<int64_t>(0, -top); r < std::min(plane_rows, g_.in[kAxisH] - top);
+         ++r) {
       kernel_.load_part(plane + (r * image_w_ + left) * pixel_bytes_ + part * lanes,
-                        x + (top + r) * g_.w * g_.c, g_.c, inside, row.n);
+                        x + (top + r) * g_.in[kAxisW] * g_.channels, g_.channels, inside, row.n);
     }
   }
   for (int64_t r = 0; r < rows; ++r) {
-    row.x = plane + r * g_.stride_h * row.x_row;
+    row.x = plane + r * g_.stride[kAxisH] * row.x_row;
     for (int part = 0; part < parts_; ++part) {
       const int64_t oh = first + part * rows + r;
       row.y[part] =
-          oh >= last ? nullptr : args.Out<int8_t>(0) + ((n * g_.oh + oh) * g_.ow) * g_.o + channel;
+          oh >= last ? nullptr
+                     : args.Out<int8_t>(0) +
+                           ((n * g_.out[kAxisH] + oh) * g_.out[kAxisW]) * g_.out_channels + channel;
     }
     CallRow(row);
   }
@@ -377,13 +390,13 @@ void DepthwiseS8::Run(const StepArgs& args, int, int64_t begin, int64_t end) con
   DepthwiseS8Row row{};
   row.taps = taps_[0].offsets.data();
   row.groups = taps_[0].groups;
-  row.x_step = g_.stride_w * pixel_bytes_;
+  row.x_step = g_.stride[kAxisW] * pixel_bytes_;
   row.x_row = image_w_ * pixel_bytes_;
-  row.outputs = g_.ow;
+  row.outputs = g_.out[kAxisW];
   row.zero_point = out_.y_zero;
   row.qmin = out_.range.qmin;
   row.qmax = out_.range.qmax;
-  row.y_step = g_.o;
+  row.y_step = g_.out_channels;
   uint8_t* plane = args.thread_scratch;
   if (!direct_) {
     row.acc = reinterpret_cast<int32_t*>(plane + CeilDiv(plane_bytes_ + kSlackS8, 64) * 64);
@@ -391,36 +404,39 @@ void DepthwiseS8::Run(const StepArgs& args, int, int64_t begin, int64_t end) con
   for (int64_t item = begin; item < end; ++item) {
     const int64_t chunk = item % chunks_, band = item / chunks_ % bands_;
     const int64_t n = item / chunks_ / bands_;
-    const int64_t first = band * band_rows_, last = std::min(g_.oh, first + band_rows_);
-    const int8_t* x = args.In<int8_t>(0) + n * g_.h * g_.w * g_.c;
+    const int64_t first = band * band_rows_, last = std::min(g_.out[kAxisH], first + band_rows_);
+    const int8_t* x = args.In<int8_t>(0) + n * g_.in[kAxisH] * g_.in[kAxisW] * g_.channels;
     for (int64_t b = blocks_ * chunk / chunks_; b < blocks_ * (chunk + 1) / chunks_; ++b) {
       const int64_t channel = b * block;
-      row.n = static_cast<int32_t>(std::min<int64_t>(block, g_.o - channel));
+      row.n = static_cast<int32_t>(std::min<int64_t>(block, g_.out_channels - channel));
       const uint8_t* w = w_.data() + b * kernel_.rows * block_weight_bytes_;
       row.w = w;
       row.bias = bias_.data() + channel;
       row.multiplier = scale_.data() + channel;
       if (out_.gemmlowp) {
-        row.fixed = fixed_.From(static_cast<size_t>(channel), out_.range.qmin < out_.y_zero);
+        row.gemmlowp =
+            gemmlowp_multipliers_.From(static_cast<size_t>(channel), out_.range.qmin < out_.y_zero);
       }
       row.parts = b == blocks_ - 1 ? parts_ : 1;
       if (row.parts > 1) {
         RunParts(args, row, n, first, last);
         continue;
       }
-      CopyPlane(x, first * g_.stride_h - g_.pad_top,
-                (last - first - 1) * g_.stride_h + (g_.kh - 1) * g_.dilation_h + 1, channel, row.n,
-                plane);
+      CopyPlane(x, first * g_.stride[kAxisH] - g_.pad[kAxisH],
+                (last - first - 1) * g_.stride[kAxisH] +
+                    (g_.kernel[kAxisH] - 1) * g_.dilation[kAxisH] + 1,
+                channel, row.n, plane);
       for (int64_t oh = first; oh < last; ++oh) {
-        const int64_t top = (oh - first) * g_.stride_h, in_line = top % kernel_.rows;
+        const int64_t top = (oh - first) * g_.stride[kAxisH], in_line = top % kernel_.rows;
         row.x = plane + top / kernel_.rows * row.x_row;
         row.taps = taps_[in_line].offsets.data();
         row.groups = taps_[in_line].groups;
         row.w = w + in_line * block_weight_bytes_;
-        int8_t* y = args.Out<int8_t>(0) + ((n * g_.oh + oh) * g_.ow) * g_.o + channel;
+        int8_t* y = args.Out<int8_t>(0) +
+                    ((n * g_.out[kAxisH] + oh) * g_.out[kAxisW]) * g_.out_channels + channel;
         row.y[0] = direct_ ? y : nullptr;
         CallRow(row);
-        if (!direct_) Finish(row, channel, y);
+        if (!direct_) ScalarEpilogue(row, channel, y);
       }
     }
   }
@@ -435,7 +451,7 @@ std::unique_ptr<Step> MakeDepthwiseS8(const StepSpec& spec, PlanContext& plan) {
           "input and output are not int8");
   Require(!plan.Has(3), "depthwise with residual");
   spec.Ignore("dynamic");
-  const OutputS8 out = OutputOf(spec, plan, g.o, 0, -1);
+  const RequantEpilogue out = RequantEpilogueOf(spec, plan, g.out_channels, 0, -1);
   if (plan.check_only) return nullptr;
   return std::make_unique<DepthwiseS8>(plan, g, out);
 }

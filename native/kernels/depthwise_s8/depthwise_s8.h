@@ -26,7 +26,7 @@ struct DepthwiseS8Row {
   const float* multiplier;
   // With a mantissa, y rounds by these instead of `multiplier`: RequantizeGemmlowp of columns that
   // fit.
-  FixedS8 fixed;
+  GemmlowpMultipliers gemmlowp;
   int64_t outputs;
   int32_t n;  // valid channels
   // One of both. y: requantized, in channel order. acc: int32, `block` per output in packed order.
@@ -41,7 +41,7 @@ struct DepthwiseS8Row {
 
 struct DepthwiseS8Kernel {
   int block, group;
-  ActForm form;
+  LhsPacking lhs_packing;
   bool wide_weights;
   // Kernels of 3x3 with column stride 1 or 2 have their taps grouped by column, three and a zero.
   bool groups_columns_of_3;
@@ -64,7 +64,7 @@ struct DepthwiseS8Kernel {
   double output_ns = 0.03, tap_ns = 0.005;
 };
 
-// Family depthwise_s8: the exported function of a row gives the table above.
+// Family depthwise_s8: the exported function of a kernel gives the struct above.
 struct depthwise_s8 {
   using Fn = const DepthwiseS8Kernel&();
 };

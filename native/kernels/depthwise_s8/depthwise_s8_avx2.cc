@@ -4,7 +4,7 @@
 #include <immintrin.h>
 
 #include "depthwise_s8.h"
-#include "kernels/common/fixed_s8_ymm.inc"
+#include "kernels/common/gemmlowp_s8_ymm.inc"
 
 namespace bitlite {
 namespace {
@@ -22,8 +22,8 @@ struct Bounds {
 // An output's 16 values, rounded, as int16: channels 0..3 and 8..11, then the
 // others.
 inline __m256i Rounded(const DepthwiseS8Row& t, const __m256i (&acc)[2]) {
-  if (t.fixed.mantissa != nullptr) {
-    return _mm256_packs_epi32(Rescale(acc[0], t.fixed, 0), Rescale(acc[1], t.fixed, 8));
+  if (t.gemmlowp.mantissa != nullptr) {
+    return _mm256_packs_epi32(Rescale(acc[0], t.gemmlowp, 0), Rescale(acc[1], t.gemmlowp, 8));
   }
   __m256i q[2];
 #pragma GCC unroll 2
@@ -128,9 +128,9 @@ void LoadPair(uint8_t* dst, const int8_t* first, const int8_t* second, int64_t s
 }  // namespace
 
 const DepthwiseS8Kernel& depthwise_s8_avx2() {
-  static constexpr DepthwiseS8Kernel kKernel = {kBlock,  2,      ActForm::kS16, true,    false,
-                                                1,       Column, Row,           nullptr, nullptr,
-                                                nullptr, 2,      LoadPair,      0.1,     0.04};
+  static constexpr DepthwiseS8Kernel kKernel = {
+      kBlock,  2,       LhsPacking::kS16, true, false,    1,   Column, Row,
+      nullptr, nullptr, nullptr,          2,    LoadPair, 0.1, 0.04};
   return kKernel;
 }
 

@@ -4,7 +4,7 @@
 #include <immintrin.h>
 
 #include "depthwise_s8.h"
-#include "kernels/common/fixed_s8_zmm.inc"
+#include "kernels/common/gemmlowp_s8_zmm.inc"
 
 namespace bitlite {
 namespace {
@@ -42,7 +42,7 @@ inline Quad MultiplyAdd(Quad acc, const Quad& x, const Quad& w) {
 struct Output {
   explicit Output(const DepthwiseS8Row& t)
       : multiplier(t.multiplier),
-        fixed(t.fixed),
+        gemmlowp(t.gemmlowp),
         zero_point(_mm512_set1_epi16(static_cast<int16_t>(t.zero_point))),
         qmin(_mm512_set1_epi8(static_cast<int8_t>(t.qmin))),
         qmax(_mm512_set1_epi8(static_cast<int8_t>(t.qmax))),
@@ -60,9 +60,9 @@ struct Output {
       return;
     }
     __m512i q[4];
-    if (fixed.mantissa != nullptr) {
+    if (gemmlowp.mantissa != nullptr) {
 #pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) q[j] = Rescale(a.v[j], fixed, 16 * j);
+      for (int j = 0; j < 4; ++j) q[j] = Rescale(a.v[j], gemmlowp, 16 * j);
     } else {
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) {
@@ -91,7 +91,7 @@ struct Output {
   }
 
   const float* multiplier;
-  FixedS8 fixed;
+  GemmlowpMultipliers gemmlowp;
   __m512i zero_point, qmin, qmax;
   __mmask64 mask;
   int32_t parts;
@@ -188,8 +188,8 @@ void LoadPart(uint8_t* dst, const int8_t* src, int64_t src_step, int64_t pixels,
 }  // namespace
 
 const DepthwiseS8Kernel& depthwise_s8_avx512vnni() {
-  static constexpr DepthwiseS8Kernel kKernel = {kBlock, 4,   ActForm::kU8, false, true,    4,
-                                                Column, Row, Row3x3,       Load,  LoadPart};
+  static constexpr DepthwiseS8Kernel kKernel = {kBlock, 4,   LhsPacking::kU8, false, true,    4,
+                                                Column, Row, Row3x3,          Load,  LoadPart};
   return kKernel;
 }
 

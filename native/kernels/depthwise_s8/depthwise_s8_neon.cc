@@ -2,7 +2,7 @@
 #include <arm_neon.h>
 
 #include "depthwise_s8.h"
-#include "kernels/common/fixed_s8_neon.inc"
+#include "kernels/common/gemmlowp_s8_neon.inc"
 
 namespace bitlite {
 namespace {
@@ -36,8 +36,8 @@ void Row(const DepthwiseS8Row& t) {
     }
     for (int j = 0; j < 4; ++j) {
       acc[j] =
-          t.fixed.mantissa != nullptr
-              ? Rescale(acc[j], t.fixed, 4 * j)
+          t.gemmlowp.mantissa != nullptr
+              ? Rescale(acc[j], t.gemmlowp, 4 * j)
               : vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(acc[j]), vld1q_f32(t.multiplier + 4 * j)));
     }
     const int16x8_t s0 =
@@ -69,8 +69,8 @@ void LoadPlane(uint8_t* dst, const int8_t* src, int64_t src_step, int64_t pixels
 }  // namespace
 
 const DepthwiseS8Kernel& depthwise_s8_neon() {
-  static constexpr DepthwiseS8Kernel kKernel = {kBlock, 1,   ActForm::kS8, true,      false,  1,
-                                                Column, Row, nullptr,      LoadPlane, nullptr};
+  static constexpr DepthwiseS8Kernel kKernel = {kBlock, 1,   LhsPacking::kS8, true,      false,  1,
+                                                Column, Row, nullptr,         LoadPlane, nullptr};
   return kKernel;
 }
 

@@ -1,7 +1,7 @@
 #include <cstring>
 
 #include "depthwise_s8.h"
-#include "kernels/common/fixed_s8.h"
+#include "kernels/common/gemmlowp_s8.h"
 #include "requant.h"
 
 namespace bitlite {
@@ -26,11 +26,11 @@ void Row(const DepthwiseS8Row& t) {
       std::memcpy(t.acc + o * kBlock, acc, sizeof(acc));
       continue;
     }
-    for (int c = 0; c < t.n && t.fixed.mantissa != nullptr; ++c) {
+    for (int c = 0; c < t.n && t.gemmlowp.mantissa != nullptr; ++c) {
       t.y[0][o * t.y_step + c] = static_cast<int8_t>(RequantizeGemmlowp(
-          static_cast<int32_t>(acc[c]), MultiplierAt(t.fixed, c), t.zero_point, t.qmin, t.qmax));
+          static_cast<int32_t>(acc[c]), MultiplierAt(t.gemmlowp, c), t.zero_point, t.qmin, t.qmax));
     }
-    for (int c = 0; c < t.n && t.fixed.mantissa == nullptr; ++c) {
+    for (int c = 0; c < t.n && t.gemmlowp.mantissa == nullptr; ++c) {
       t.y[0][o * t.y_step + c] = static_cast<int8_t>(RequantizeRneF32(
           static_cast<int32_t>(acc[c]), t.multiplier[c], t.zero_point, t.qmin, t.qmax));
     }
@@ -47,8 +47,8 @@ void Load(uint8_t* dst, const int8_t* src, int64_t src_step, int64_t pixels, int
 }  // namespace
 
 const DepthwiseS8Kernel& depthwise_s8_scalar() {
-  static constexpr DepthwiseS8Kernel kKernel = {kBlock, 1,   ActForm::kS8, true, false,  1,
-                                                Column, Row, nullptr,      Load, nullptr};
+  static constexpr DepthwiseS8Kernel kKernel = {kBlock, 1,   LhsPacking::kS8, true, false,  1,
+                                                Column, Row, nullptr,         Load, nullptr};
   return kKernel;
 }
 

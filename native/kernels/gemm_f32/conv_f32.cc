@@ -32,8 +32,8 @@ class ConvF32 final : public LineStep {
         n_(out_channels),
         group_(group),
         act_(act),
-        kernel_(BITLITE_SELECT(gemm_f32, plan.isa)),
-        unary_(BITLITE_SELECT(unary_f32, plan.isa).fn) {
+        kernel_(SelectKernel<gemm_f32>(plan.isa)),
+        unary_(SelectKernel<unary_f32>(plan.isa).fn) {
     const int64_t group_in = w_.channels / group_, group_out = n_ / group_;
     // One run per kernel row costs less than one per tap, unless many windows stick out of short
     // lines and long rows have to be copied for them.
@@ -49,10 +49,10 @@ class ConvF32 final : public LineStep {
     taps_ = gather_ == Gather::kStrips ? w_.kernel[0] * w_.kernel[1] : w_.taps();
     kc_ = gather_ == Gather::kStrips ? w_.kernel[2] * group_in : group_in;
     const int64_t k = taps_ * kc_;
-    tiling_ = Tiling(w_.batch * w_.out_positions(), group_out, k, kernel_.row->a, plan.threads);
+    tiling_ = Tiling(w_.batch * w_.out_positions(), group_out, k, kernel_.mr, plan.threads);
     if (gather_ != Gather::kRows && tiling_.rows > 0) {
       // Tiles that stay in one line find their windows faster, if they are not too low for it.
-      const int64_t most = kernel_.row->a, pieces = (w_.out[2] + most - 1) / most;
+      const int64_t most = kernel_.mr, pieces = (w_.out[2] + most - 1) / most;
       const int64_t height = w_.out[2] / pieces;
       if (2 * height >= most || (height >= 4 && group_out > 2 * kGemmPanel)) {
         tiling_.row_tiles = tiling_.rows / w_.out[2] * pieces;
@@ -135,7 +135,7 @@ class ConvF32 final : public LineStep {
 
   void RunLine(const float* x, int64_t line, float* y, const float* residual,
                uint8_t* scratch) const noexcept override {
-    const int64_t width = w_.out[2], tiles = (width + kernel_.row->a - 1) / kernel_.row->a;
+    const int64_t width = w_.out[2], tiles = (width + kernel_.mr - 1) / kernel_.mr;
     for (int64_t tile = 0; tile < tiles; ++tile) {
       const int64_t begin = width * tile / tiles, end = width * (tile + 1) / tiles;
       RunTile(w_, x, line * width + begin, static_cast<int>(end - begin), 0, 0, n_, y + begin * n_,
@@ -372,7 +372,7 @@ class ConvF32 final : public LineStep {
   Window wide_;  // of the copied image, where there is scratch
   const int64_t n_, group_;
   const FusedAct act_;
-  const Kernel<gemm_f32::Fn> kernel_;
+  const Kernel<gemm_f32> kernel_;
   unary_f32::Fn* const unary_;
   Gather gather_;
   int64_t taps_, kc_, panel_stride_, group_stride_;

@@ -39,8 +39,8 @@ class ConvTransposeF32 final : public Step {
   ConvTransposeF32(const Geometry& geometry, const FusedAct& act, const PlanContext& plan)
       : g_(geometry),
         act_(act),
-        kernel_(BITLITE_SELECT(gemm_f32, plan.isa)),
-        unary_(BITLITE_SELECT(unary_f32, plan.isa).fn) {
+        kernel_(SelectKernel<gemm_f32>(plan.isa)),
+        unary_(SelectKernel<unary_f32>(plan.isa).fn) {
     int64_t lines = 0, most_taps = 0;
     size_t floats = 0;
     const int64_t group_in = g_.channels / g_.group, group_out = g_.out_channels / g_.group;
@@ -125,8 +125,8 @@ class ConvTransposeF32 final : public Step {
       rest /= phase.count[1];
       const int64_t jd = rest % phase.count[0];
       const int64_t batch = rest / phase.count[0];
-      for (int64_t j = 0; j < phase.count[2]; j += kernel_.row->a) {
-        const int rows = static_cast<int>(std::min<int64_t>(kernel_.row->a, phase.count[2] - j));
+      for (int64_t j = 0; j < phase.count[2]; j += kernel_.mr) {
+        const int rows = static_cast<int>(std::min<int64_t>(kernel_.mr, phase.count[2] - j));
         Tile(args, phase, batch, jd, jh, j, rows);
       }
     }
@@ -191,7 +191,7 @@ class ConvTransposeF32 final : public Step {
 
   const Geometry g_;
   const FusedAct act_;
-  const Kernel<gemm_f32::Fn> kernel_;
+  const Kernel<gemm_f32> kernel_;
   unary_f32::Fn* const unary_;
   std::vector<Phase> phases_;
   Aligned<float> weights_, bias_, zeros_;

@@ -10,7 +10,7 @@ constexpr int kGemmPanel = 16;
 
 struct GemmF32Tile {
   const float* const* a;  // [taps][rows]: where the kc values of a tap start for each row
-  int rows;               // 1 .. row.a of kernels.def
+  int rows;               // 1 .. mr of the kernel
   int64_t taps, kc;       // the reduction length is taps * kc
   const float* w;         // first panel
   int64_t panel_stride;   // floats from one panel to the next, taps * kc * kGemmPanel
@@ -24,7 +24,7 @@ struct GemmF32Tile {
 };
 
 // Each output is summed over k in ascending order whatever the tile, so tiling and threads never
-// change a bit. Row parameter a: most rows of a tile.
+// change a bit.
 struct gemm_f32 {
   using Fn = void(const GemmF32Tile&);
 };

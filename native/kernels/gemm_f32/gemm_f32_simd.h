@@ -6,6 +6,12 @@
 
 namespace {
 
+#define BITLITE_FAMILY(family)
+#define BITLITE_VEC_KERNELS(family, scalar, avx2, avx512, neon) \
+  constexpr int kTileRows = BITLITE_VEC_OF(scalar, avx2, avx512, neon);
+#include "gemm_f32.def"
+#undef BITLITE_VEC_KERNELS
+#undef BITLITE_FAMILY
 constexpr int kPanelVecs = bitlite::kGemmPanel / Vec::kWidth;
 
 template <int MR, int PANELS>
@@ -100,3 +106,11 @@ inline void GemmTile(const bitlite::GemmF32Tile& t) {
 }
 
 }  // namespace
+
+namespace bitlite {
+
+void BITLITE_VEC_KERNEL(gemm_f32)(const GemmF32Tile& t) {
+  GemmTile<kTileRows, BITLITE_VEC_OF(8, 16, 30, 28)>(t);
+}
+
+}  // namespace bitlite

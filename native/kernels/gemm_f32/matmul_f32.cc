@@ -30,9 +30,9 @@ class MatMulF32 final : public Step {
       : p_(std::move(problem)),
         act_(act),
         packed_(packed),
-        kernel_(BITLITE_SELECT(gemm_f32, plan.isa)),
-        unary_(BITLITE_SELECT(unary_f32, plan.isa).fn),
-        tiling_(p_.m, p_.n, p_.k, kernel_.row->a, plan.threads),
+        kernel_(SelectKernel<gemm_f32>(plan.isa)),
+        unary_(SelectKernel<unary_f32>(plan.isa).fn),
+        tiling_(p_.m, p_.n, p_.k, kernel_.mr, plan.threads),
         panel_stride_(p_.k * kGemmPanel),
         matrix_stride_(PanelsOf(p_.n) * panel_stride_) {
     phases = {tiling_.items() * p_.batch};
@@ -123,7 +123,7 @@ class MatMulF32 final : public Step {
   const Problem p_;
   const FusedAct act_;
   const bool packed_;
-  const Kernel<gemm_f32::Fn> kernel_;
+  const Kernel<gemm_f32> kernel_;
   unary_f32::Fn* const unary_;
   const Tiling tiling_;
   const int64_t panel_stride_, matrix_stride_;

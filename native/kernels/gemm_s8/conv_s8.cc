@@ -7,7 +7,7 @@
 
 #include "dynamic_s8.h"
 #include "kernels/winograd_s8/winograd_step_s8.h"
-#include "layer_s8.h"
+#include "packed_gemm_s8.h"
 #include "spatial_s8.h"
 
 namespace bitlite {
@@ -17,7 +17,8 @@ constexpr int64_t kBandBytes = 96 * 1024;
 
 class ConvS8 final : public Step {
  public:
-  ConvS8(const StepSpec& spec, PlanContext& plan, const ConvGeometry& g, const OutputS8& out);
+  ConvS8(const StepSpec& spec, PlanContext& plan, const ConvGeometry& g,
+         const RequantEpilogue& out);
   void Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept override;
 
  private:
@@ -27,7 +28,7 @@ class ConvS8 final : public Step {
 
   const GemmS8Kernel& kernel_;
   ConvGeometry g_;
-  std::vector<LayerS8> layers_;  // by group
+  std::vector<PackedGemmS8> layers_;  // by group
   std::vector<int32_t> segments_;
   PaddingS8 padding_;
   DynamicInput input_;
@@ -40,46 +41,53 @@ class ConvS8 final : public Step {
   int64_t row_pointer_bytes_, sum_bytes_;
 };
 
-ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g, const OutputS8& out)
+ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g,
+               const RequantEpilogue& out)
     : kernel_(SelectGemmS8(plan.isa)), g_(g) {
   const TensorSpec& x = plan.In(0);
   const TensorSpec& w = plan.In(1);
-  const int64_t group_in = g.c / g.group, group_out = g.o / g.group;
+  const int64_t group_in = g.channels / g.group, group_out = g.out_channels / g.group;
   const int64_t act_bytes = kernel_.act_bytes();
   dynamic_ = x.dtype == DType::kF32;
   has_residual_ = out.residual;
-  pointwise_ = g.kh == 1 && g.kw == 1 && g.pad_top == 0 && g.pad_left == 0 &&
-               (g.oh - 1) * g.stride_h < g.h && (g.ow - 1) * g.stride_w < g.w;
-  pixel_bytes_ = g.c * act_bytes;
-  image_w_ = pointwise_ ? 0 : (g.ow - 1) * g.stride_w + (g.kw - 1) * g.dilation_w + 1;
+  pointwise_ = g.kernel[kAxisH] == 1 && g.kernel[kAxisW] == 1 && g.pad[kAxisH] == 0 &&
+               g.pad[kAxisW] == 0 && (g.out[kAxisH] - 1) * g.stride[kAxisH] < g.in[kAxisH] &&
+               (g.out[kAxisW] - 1) * g.stride[kAxisW] < g.in[kAxisW];
+  pixel_bytes_ = g.channels * act_bytes;
+  image_w_ = pointwise_ ? 0
+                        : (g.out[kAxisW] - 1) * g.stride[kAxisW] +
+                              (g.kernel[kAxisW] - 1) * g.dilation[kAxisW] + 1;
 
-  int64_t segment_count = g.kh, segment_length = g.kw * group_in;
-  if (g.group > 1 || (g.dilation_w > 1 && g.kw > 1)) {
-    segment_count = g.kh * g.kw;
+  int64_t segment_count = g.kernel[kAxisH], segment_length = g.kernel[kAxisW] * group_in;
+  if (g.group > 1 || (g.dilation[kAxisW] > 1 && g.kernel[kAxisW] > 1)) {
+    segment_count = g.kernel[kAxisH] * g.kernel[kAxisW];
     segment_length = group_in;
   }
   for (int64_t s = 0; s < segment_count; ++s) {
-    const int64_t ky = segment_count == g.kh ? s : s / g.kw;
-    const int64_t kx = segment_count == g.kh ? 0 : s % g.kw;
-    const int64_t pixel = ky * g.dilation_h * image_w_ + kx * g.dilation_w;
+    const int64_t ky = segment_count == g.kernel[kAxisH] ? s : s / g.kernel[kAxisW];
+    const int64_t kx = segment_count == g.kernel[kAxisH] ? 0 : s % g.kernel[kAxisW];
+    const int64_t pixel = ky * g.dilation[kAxisH] * image_w_ + kx * g.dilation[kAxisW];
     Require(pixel * pixel_bytes_ < INT32_MAX, "the padded image is too large");
     segments_.push_back(static_cast<int32_t>(pixel * pixel_bytes_));
   }
 
   // Bands: of a size for the cache, and as many as there are threads; else channels are split.
-  const int64_t lines = pointwise_ ? g.batch * g.oh * g.ow : g.oh;
+  const int64_t lines = pointwise_ ? g.batch * g.out[kAxisH] * g.out[kAxisW] : g.out[kAxisH];
   const int64_t images = pointwise_ ? 1 : g.batch;
   const int64_t line_bytes =
-      std::max<int64_t>(1, pointwise_ ? pixel_bytes_ : g.stride_h * image_w_ * pixel_bytes_);
+      std::max<int64_t>(1, pointwise_ ? pixel_bytes_ : g.stride[kAxisH] * image_w_ * pixel_bytes_);
   bands_ = CeilDiv(lines, std::max<int64_t>(1, kBandBytes / line_bytes));
   chunks_ = 1;
-  const double macs = static_cast<double>(g.batch * g.oh * g.ow * g.o) * g.kh * g.kw * group_in;
-  cost_ns = macs / kernel_.macs_per_ns + static_cast<double>(g.batch * g.oh * g.ow * g.o) / 20;
+  const double macs =
+      static_cast<double>(g.batch * g.out[kAxisH] * g.out[kAxisW] * g.out_channels) *
+      g.kernel[kAxisH] * g.kernel[kAxisW] * group_in;
+  cost_ns = macs / kernel_.macs_per_ns +
+            static_cast<double>(g.batch * g.out[kAxisH] * g.out[kAxisW] * g.out_channels) / 20;
   if (plan.threads > 1) {
     const int64_t parts = ItemsWanted(cost_ns, plan.threads);
     const int64_t wanted =
         CeilDiv(CeilDiv(images * bands_, parts) * parts, std::max<int64_t>(1, images));
-    const int64_t pixels = pointwise_ ? lines / wanted : lines / wanted * g.ow;
+    const int64_t pixels = pointwise_ ? lines / wanted : lines / wanted * g.out[kAxisW];
     // Rows that two bands share are copied twice.
     constexpr int64_t kFewestPixels = 16;
     if (pixels >= kFewestPixels) {
@@ -91,14 +99,14 @@ ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g, const 
   band_rows_ = std::max<int64_t>(1, CeilDiv(lines, std::max<int64_t>(1, bands_)));
   bands_ = CeilDiv(lines, band_rows_);
 
-  LayerS8::Weights weights{static_cast<const uint8_t*>(w.data),
-                           group_out,
-                           segment_count,
-                           segment_length,
-                           g.kh * g.kw * group_in,
-                           1,
-                           static_cast<uint8_t>(w.dtype == DType::kU8 ? 0x80 : 0)};
-  LayerS8::Options options;
+  PackedGemmS8::Weights weights{static_cast<const uint8_t*>(w.data),
+                                group_out,
+                                segment_count,
+                                segment_length,
+                                g.kernel[kAxisH] * g.kernel[kAxisW] * group_in,
+                                1,
+                                static_cast<uint8_t>(w.dtype == DType::kU8 ? 0x80 : 0)};
+  PackedGemmS8::Options options;
   options.dynamic = dynamic_;
   options.min_blocks = g.group > 1 ? 1 : chunks_;
   for (int64_t i = 0; i < g.group; ++i) {
@@ -118,10 +126,11 @@ ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g, const 
   }
   phases.push_back(images * bands_ * chunks_);
 
-  const int64_t band_pixels = pointwise_ ? band_rows_ : band_rows_ * g.ow;
-  const int64_t image_pixels =
-      pointwise_ ? band_rows_
-                 : ((band_rows_ - 1) * g.stride_h + (g.kh - 1) * g.dilation_h + 1) * image_w_;
+  const int64_t band_pixels = pointwise_ ? band_rows_ : band_rows_ * g.out[kAxisW];
+  const int64_t image_pixels = pointwise_ ? band_rows_
+                                          : ((band_rows_ - 1) * g.stride[kAxisH] +
+                                             (g.kernel[kAxisH] - 1) * g.dilation[kAxisH] + 1) *
+                                                image_w_;
   row_pointer_bytes_ = CeilDiv(band_pixels * sizeof(void*), 64) * 64;
   sum_bytes_ = layers_[0].needs_row_sums() ? CeilDiv(band_pixels * sizeof(int32_t), 64) * 64 : 0;
   thread_scratch = row_pointer_bytes_ + sum_bytes_ + image_pixels * pixel_bytes_ + kSlackS8;
@@ -132,46 +141,53 @@ ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g, const 
 void ConvS8::CopyBand(const int8_t* x, const PaddingS8& padding, int64_t first_row, int64_t rows,
                       uint8_t* image) const noexcept {
   const int64_t line = image_w_ * pixel_bytes_;
-  const int64_t left = std::min(g_.pad_left, image_w_);
-  const int64_t inside = std::max<int64_t>(0, std::min(g_.w, image_w_ - left));
+  const int64_t left = std::min(g_.pad[kAxisW], image_w_);
+  const int64_t inside = std::max<int64_t>(0, std::min(g_.in[kAxisW], image_w_ - left));
   const int64_t right = image_w_ - left - inside;
-  if (left == 0 && right == 0 && inside == g_.w) {
+  if (left == 0 && right == 0 && inside == g_.in[kAxisW]) {
     // Whole rows lie one behind the other on both sides.
     const int64_t above = std::min(rows, std::max<int64_t>(0, -first_row));
-    const int64_t count = std::max<int64_t>(0, std::min(rows, g_.h - first_row) - above);
-    padding.Fill(image, above * image_w_ * g_.c);
+    const int64_t count = std::max<int64_t>(0, std::min(rows, g_.in[kAxisH] - first_row) - above);
+    padding.Fill(image, above * image_w_ * g_.channels);
     if (count > 0) {
-      kernel_.load(image + above * line, x + (first_row + above) * g_.w * g_.c,
-                   count * g_.w * g_.c);
+      kernel_.load(image + above * line, x + (first_row + above) * g_.in[kAxisW] * g_.channels,
+                   count * g_.in[kAxisW] * g_.channels);
     }
-    padding.Fill(image + (above + count) * line, (rows - above - count) * image_w_ * g_.c);
+    padding.Fill(image + (above + count) * line, (rows - above - count) * image_w_ * g_.channels);
     return;
   }
   for (int64_t r = 0; r < rows; ++r, image += line) {
     const int64_t ih = first_row + r;
-    if (ih < 0 || ih >= g_.h) {
-      padding.Fill(image, image_w_ * g_.c);
+    if (ih < 0 || ih >= g_.in[kAxisH]) {
+      padding.Fill(image, image_w_ * g_.channels);
       continue;
     }
-    padding.Fill(image, left * g_.c);
-    kernel_.load(image + left * pixel_bytes_, x + ih * g_.w * g_.c, inside * g_.c);
-    padding.Fill(image + (left + inside) * pixel_bytes_, right * g_.c);
+    padding.Fill(image, left * g_.channels);
+    kernel_.load(image + left * pixel_bytes_, x + ih * g_.in[kAxisW] * g_.channels,
+                 inside * g_.channels);
+    padding.Fill(image + (left + inside) * pixel_bytes_, right * g_.channels);
   }
 }
 
 // The pixels that outputs [first, first + pixels) of a 1x1 kernel see, one behind the other.
 void ConvS8::CopyPixels(const int8_t* x, int64_t first, int64_t pixels,
                         uint8_t* image) const noexcept {
-  if (g_.stride_h == 1 && g_.stride_w == 1 && g_.oh == g_.h && g_.ow == g_.w) {
-    kernel_.load(image, x + first * g_.c, pixels * g_.c);
+  if (g_.stride[kAxisH] == 1 && g_.stride[kAxisW] == 1 && g_.out[kAxisH] == g_.in[kAxisH] &&
+      g_.out[kAxisW] == g_.in[kAxisW]) {
+    kernel_.load(image, x + first * g_.channels, pixels * g_.channels);
     return;
   }
-  int64_t ow = first % g_.ow, oh = first / g_.ow % g_.oh, n = first / g_.ow / g_.oh;
+  int64_t ow = first % g_.out[kAxisW], oh = first / g_.out[kAxisW] % g_.out[kAxisH],
+          n = first / g_.out[kAxisW] / g_.out[kAxisH];
   for (int64_t i = 0; i < pixels; ++i, image += pixel_bytes_) {
-    kernel_.load(image, x + ((n * g_.h + oh * g_.stride_h) * g_.w + ow * g_.stride_w) * g_.c, g_.c);
-    if (++ow == g_.ow) {
+    kernel_.load(image,
+                 x + ((n * g_.in[kAxisH] + oh * g_.stride[kAxisH]) * g_.in[kAxisW] +
+                      ow * g_.stride[kAxisW]) *
+                         g_.channels,
+                 g_.channels);
+    if (++ow == g_.out[kAxisW]) {
       ow = 0;
-      if (++oh == g_.oh) {
+      if (++oh == g_.out[kAxisH]) {
         oh = 0;
         ++n;
       }
@@ -195,8 +211,8 @@ void ConvS8::Run(const StepArgs& args, int phase, int64_t begin, int64_t end) co
   const uint8_t** rows = reinterpret_cast<const uint8_t**>(args.thread_scratch);
   int32_t* sums = reinterpret_cast<int32_t*>(args.thread_scratch + row_pointer_bytes_);
   uint8_t* image = args.thread_scratch + row_pointer_bytes_ + sum_bytes_;
-  const int64_t lines = pointwise_ ? g_.batch * g_.oh * g_.ow : g_.oh;
-  const int64_t group_in = g_.c / g_.group, group_out = g_.o / g_.group;
+  const int64_t lines = pointwise_ ? g_.batch * g_.out[kAxisH] * g_.out[kAxisW] : g_.out[kAxisH];
+  const int64_t group_in = g_.channels / g_.group, group_out = g_.out_channels / g_.group;
   int64_t copied = -1;
   for (int64_t item = begin; item < end; ++item) {
     const int64_t chunk = item % chunks_, place = item / chunks_;
@@ -211,34 +227,38 @@ void ConvS8::Run(const StepArgs& args, int phase, int64_t begin, int64_t end) co
         for (int64_t i = 0; i < pixels; ++i) rows[i] = image + i * pixel_bytes_;
       }
     } else {
-      pixels = (last - first) * g_.ow;
-      at = (n * g_.oh + first) * g_.ow;
+      pixels = (last - first) * g_.out[kAxisW];
+      at = (n * g_.out[kAxisH] + first) * g_.out[kAxisW];
       if (copied != place) {
-        CopyBand(x + n * g_.h * g_.w * g_.c, padding, first * g_.stride_h - g_.pad_top,
-                 (last - first - 1) * g_.stride_h + (g_.kh - 1) * g_.dilation_h + 1, image);
+        CopyBand(x + n * g_.in[kAxisH] * g_.in[kAxisW] * g_.channels, padding,
+                 first * g_.stride[kAxisH] - g_.pad[kAxisH],
+                 (last - first - 1) * g_.stride[kAxisH] +
+                     (g_.kernel[kAxisH] - 1) * g_.dilation[kAxisH] + 1,
+                 image);
         const uint8_t** row = rows;
         for (int64_t oh = 0; oh < last - first; ++oh) {
-          const uint8_t* p = image + oh * g_.stride_h * image_w_ * pixel_bytes_;
-          for (int64_t ow = 0; ow < g_.ow; ++ow, p += g_.stride_w * pixel_bytes_) *row++ = p;
+          const uint8_t* p = image + oh * g_.stride[kAxisH] * image_w_ * pixel_bytes_;
+          for (int64_t ow = 0; ow < g_.out[kAxisW]; ++ow, p += g_.stride[kAxisW] * pixel_bytes_)
+            *row++ = p;
         }
       }
     }
     copied = place;
     for (int64_t i = 0; i < g_.group; ++i) {
-      const LayerS8& layer = layers_[i];
+      const PackedGemmS8& layer = layers_[i];
       if (i > 0) {
         const int64_t next = group_in * kernel_.act_bytes();
         for (int64_t p = 0; p < pixels; ++p) rows[p] += next;
         copied = -1;
       }
-      LayerS8::Rows where{rows, pixels, segments_.data()};
+      PackedGemmS8::IndirectionBuffer where{rows, pixels, segments_.data()};
       where.sums = sums;
       if (dynamic_) where.dynamic = &dynamic;
       if (layer.needs_row_sums()) layer.SumRows(where);
-      const int64_t column = at * g_.o + i * group_out;
+      const int64_t column = at * g_.out_channels + i * group_out;
       layer.Run(where, layer.blocks() * chunk / chunks_, layer.blocks() * (chunk + 1) / chunks_,
-                static_cast<uint8_t*>(args.out[0]) + column * y_size, g_.o,
-                residual == nullptr ? nullptr : residual + column, g_.o);
+                static_cast<uint8_t*>(args.out[0]) + column * y_size, g_.out_channels,
+                residual == nullptr ? nullptr : residual + column, g_.out_channels);
     }
   }
 }
@@ -250,7 +270,7 @@ std::unique_ptr<Step> MakeConvS8(const StepSpec& spec, PlanContext& plan) {
   const bool dynamic = spec.Bool("dynamic", false);
   Require(dynamic == (plan.In(0).dtype == DType::kF32), "dynamic is for float32 input");
   if (dynamic) Require(plan.Out(0).dtype == DType::kF32, "dynamic quantization gives float32");
-  const OutputS8 out = OutputOf(spec, plan, g.o, 0, 3);
+  const RequantEpilogue out = RequantEpilogueOf(spec, plan, g.out_channels, 0, 3);
   if (plan.check_only) return nullptr;
   if (auto step = MakeWinogradS8(plan, g, out)) return step;
   return std::make_unique<ConvS8>(spec, plan, g, out);

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "layer_s8.h"
+#include "packed_gemm_s8.h"
 #include "spatial_s8.h"
 
 namespace bitlite {
@@ -37,13 +37,13 @@ struct Axis {
 class ConvTransposeS8 final : public Step {
  public:
   ConvTransposeS8(PlanContext& plan, const Axis& h, const Axis& w, int64_t group,
-                  const OutputS8& out);
+                  const RequantEpilogue& out);
   void Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept override;
 
  private:
   struct Residue {
     std::vector<int32_t> segments;
-    std::vector<LayerS8> layers;  // by group
+    std::vector<PackedGemmS8> layers;  // by group
   };
 
   const GemmS8Kernel& kernel_;
@@ -57,7 +57,7 @@ class ConvTransposeS8 final : public Step {
 };
 
 ConvTransposeS8::ConvTransposeS8(PlanContext& plan, const Axis& h, const Axis& w, int64_t group,
-                                 const OutputS8& out)
+                                 const RequantEpilogue& out)
     : kernel_(SelectGemmS8(plan.isa)),
       h_(h),
       w_(w),
@@ -96,16 +96,17 @@ ConvTransposeS8::ConvTransposeS8(PlanContext& plan, const Axis& h, const Axis& w
             }
           }
         }
-        const LayerS8::Weights view{part.data(),
-                                    group_out,
-                                    taps,
-                                    group_in,
-                                    taps * group_in,
-                                    1,
-                                    static_cast<uint8_t>(weights.dtype == DType::kU8 ? 0x80 : 0)};
+        const PackedGemmS8::Weights view{
+            part.data(),
+            group_out,
+            taps,
+            group_in,
+            taps * group_in,
+            1,
+            static_cast<uint8_t>(weights.dtype == DType::kU8 ? 0x80 : 0)};
         residue.layers.emplace_back(kernel_, SelectVectorS8(plan.isa), view,
                                     out.Slice(g * group_out, group_out), ZeroPointOf(plan.In(0)),
-                                    LayerS8::Options{});
+                                    PackedGemmS8::Options{});
         sums |= residue.layers.back().needs_row_sums();
       }
       residues_.push_back(std::move(residue));
@@ -165,11 +166,11 @@ void ConvTransposeS8::Run(const StepArgs& args, int, int64_t begin, int64_t end)
         if (ow >= w_.out) continue;
         const int64_t pixels = (w_.out - 1 - ow) / w_.stride + 1;
         for (int64_t g = 0; g < group_; ++g) {
-          const LayerS8& layer = residue.layers[g];
+          const PackedGemmS8& layer = residue.layers[g];
           const uint8_t* p = image + ((q - first) * image_w_ + column - w_.first()) * pixel_bytes_ +
                              g * group_in * kernel_.act_bytes();
           for (int64_t i = 0; i < pixels; ++i) rows[i] = p + i * pixel_bytes_;
-          LayerS8::Rows where{rows, pixels, residue.segments.data()};
+          PackedGemmS8::IndirectionBuffer where{rows, pixels, residue.segments.data()};
           where.sums = sums;
           if (layer.needs_row_sums()) layer.SumRows(where);
           const int64_t at = ((n * h_.out + oh) * w_.out + ow) * o_ + g * group_out;
@@ -223,7 +224,7 @@ std::unique_ptr<Step> MakeConvTransposeS8(const StepSpec& spec, PlanContext& pla
   }
   Require(axes[0].stride * axes[1].stride <= 256, "strides of more than 256 residues");
   // With groups the last axis of w is not the output's channel.
-  const OutputS8 out = OutputOf(spec, plan, o, group == 1 ? w.rank() - 1 : -2, -1);
+  const RequantEpilogue out = RequantEpilogueOf(spec, plan, o, group == 1 ? w.rank() - 1 : -2, -1);
   if (plan.check_only) return nullptr;
   return std::make_unique<ConvTransposeS8>(plan, axes[0], axes[1], group, out);
 }

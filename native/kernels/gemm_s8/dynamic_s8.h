@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "layer_s8.h"
+#include "packed_gemm_s8.h"
 #include "step.h"
 
 namespace bitlite {

@@ -18,15 +18,15 @@
 namespace bitlite {
 
 enum class GemmS8Out : uint8_t {
-  kS8,       // clamp(rne(acc * multiplier) + zero_point)
-  kS8Fixed,  // clamp(RequantizeGemmlowp(acc) + zero_point), of columns that fit: see `fixed`
-  kS8Add,    // kS8, then added to a residual: the bits of conv followed by add
-  kF32,      // clamp(float32(acc) * multiplier + bias_f32, fmin, fmax), two roundings
-  kS32,      // acc
+  kS8,          // clamp(rne(acc * multiplier) + zero_point)
+  kS8Gemmlowp,  // clamp(RequantizeGemmlowp(acc) + zero_point), of columns that fit: see `gemmlowp`
+  kS8Add,       // kS8, then added to a residual: the bits of conv followed by add
+  kF32,         // clamp(float32(acc) * multiplier + bias_f32, fmin, fmax), two roundings
+  kS32,         // acc
 };
 
 // Multipliers of gemmlowp, an array for each field of GemmlowpColumn, in packed order.
-struct FixedS8 {
+struct GemmlowpMultipliers {
   const int32_t* left;  // null: all 0
   const int32_t* mantissa;
   const int32_t* half;
@@ -45,22 +45,22 @@ struct GemmS8Tile {
   const int32_t* row_add;  // null, or mr numbers that are added to the accumulators of their row
   const float* multiplier;
   const float* bias_f32;
-  FixedS8 fixed;
+  GemmlowpMultipliers gemmlowp;
   void* y;
   int64_t y_stride;  // elements from row to row
   int32_t n;         // valid columns of the block
   GemmS8Out out;
   int32_t zero_point, qmin, qmax;
   float fmin, fmax;
-  // kS8Add: y = clamp(rne(float(q - zero_point) * ma + float(r - r_zero_point) * mb) +
-  // add_zero_point)
+  // kS8Add: y = clamp(rne(float(q - zero_point) * lhs_scale + float(r - r_zero_point) * rhs_scale)
+  // + add_zero_point)
   const int8_t* residual;
   int64_t residual_stride;
-  float ma, mb;
+  float lhs_scale, rhs_scale;
   int32_t r_zero_point, add_zero_point, add_qmin, add_qmax;
 };
 
-enum class ActForm : uint8_t { kS8, kU8, kS16, kNibbles };
+enum class LhsPacking : uint8_t { kS8, kU8, kS16, kNibbles };
 
 using GemmS8TileFn = void (*)(const GemmS8Tile&);
 
@@ -70,7 +70,7 @@ struct GemmS8Kernel {
   int lanes;   // columns of a vector
   int max_nv;  // vectors of a block: 1..max_nv
   int kstep;
-  ActForm form;
+  LhsPacking lhs_packing;
   const int* max_mr;  // [nv], [0] unused
   // Which column stands at packed position i when the output is int8 (elsewhere: i).
   int (*column)(int nv, int i);
@@ -84,16 +84,18 @@ struct GemmS8Kernel {
   // weights of one segment. Null: of no use.
   int (*narrow_steps)(const int8_t* w, int64_t steps, int nv) = nullptr;
 
-  int act_bytes() const { return form == ActForm::kS16 || form == ActForm::kNibbles ? 2 : 1; }
+  int act_bytes() const {
+    return lhs_packing == LhsPacking::kS16 || lhs_packing == LhsPacking::kNibbles ? 2 : 1;
+  }
   // Of n activations that `load` copies.
   int64_t run_bytes(int64_t n) const { return (n + kstep - 1) / kstep * kstep * act_bytes(); }
   // What stands for the code q in this form, as an integer.
-  int form_value(int q) const {
-    return form == ActForm::kU8 || form == ActForm::kNibbles ? q + 128 : q;
+  int packed_value(int q) const {
+    return lhs_packing == LhsPacking::kU8 || lhs_packing == LhsPacking::kNibbles ? q + 128 : q;
   }
 };
 
-// Family gemm_s8: the exported function of a row gives the table above.
+// Family gemm_s8: the exported function of a kernel gives the struct above.
 struct gemm_s8 {
   using Fn = const GemmS8Kernel&();
 };

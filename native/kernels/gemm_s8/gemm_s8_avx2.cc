@@ -59,7 +59,7 @@ GemmS8TileFn GetTile(int nv, int mr) { return kTiles[nv][mr]; }
 }  // namespace
 
 const GemmS8Kernel& gemm_s8_avx2() {
-  static constexpr GemmS8Kernel kKernel = {kLanes,  2,    2,  ActForm::kS16, kMaxMr, Column,
+  static constexpr GemmS8Kernel kKernel = {kLanes,  2,    2,  LhsPacking::kS16, kMaxMr, Column,
                                            GetTile, Load, 60, &kWinograd};
   return kKernel;
 }

@@ -5,7 +5,7 @@
 #include <immintrin.h>
 
 #include "gemm_s8.h"
-#include "kernels/common/fixed_s8_zmm.inc"
+#include "kernels/common/gemmlowp_s8_zmm.inc"
 
 namespace bitlite {
 namespace {
@@ -265,11 +265,11 @@ void Tile(const GemmS8Tile& t) {
       }
     }
     StoreRows<NV, MR>(y, t.y_stride, acc[0], t.n, GemmCodes(t.zero_point, t.qmin, t.qmax));
-  } else if (t.out == GemmS8Out::kS8Fixed) {
+  } else if (t.out == GemmS8Out::kS8Gemmlowp) {
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
 #pragma GCC unroll 16
-      for (int r = 0; r < MR; ++r) acc[0][r][v] = Rescale(acc[0][r][v], t.fixed, v * kLanes);
+      for (int r = 0; r < MR; ++r) acc[0][r][v] = Rescale(acc[0][r][v], t.gemmlowp, v * kLanes);
     }
     StoreRows<NV, MR>(static_cast<int8_t*>(t.y), t.y_stride, acc[0], t.n,
                       GemmCodes(t.zero_point, t.qmin, t.qmax));
@@ -277,7 +277,7 @@ void Tile(const GemmS8Tile& t) {
     int8_t* y = static_cast<int8_t*>(t.y);
     const __m512i low = _mm512_set1_epi32(t.qmin - t.zero_point);
     const __m512i high = _mm512_set1_epi32(t.qmax - t.zero_point);
-    const __m512 ma = _mm512_set1_ps(t.ma), mb = _mm512_set1_ps(t.mb);
+    const __m512 lhs_scale = _mm512_set1_ps(t.lhs_scale), rhs_scale = _mm512_set1_ps(t.rhs_scale);
     const __m512i rz = _mm512_set1_epi32(t.r_zero_point);
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) {
@@ -288,8 +288,9 @@ void Tile(const GemmS8Tile& t) {
         __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(acc[0][r][v]),
                                                      _mm512_loadu_ps(t.multiplier + v * kLanes)));
         q = _mm512_min_epi32(_mm512_max_epi32(q, low), high);
-        const __m512 a = _mm512_mul_ps(_mm512_cvtepi32_ps(q), ma);
-        const __m512 b = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(residual[v], rz)), mb);
+        const __m512 a = _mm512_mul_ps(_mm512_cvtepi32_ps(q), lhs_scale);
+        const __m512 b =
+            _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(residual[v], rz)), rhs_scale);
         acc[0][r][v] = _mm512_cvtps_epi32(_mm512_add_ps(a, b));
       }
     }
@@ -326,7 +327,7 @@ GemmS8TileFn GetTile(int nv, int mr) { return kTiles[nv][mr]; }
 }  // namespace
 
 const GemmS8Kernel& gemm_s8_avx512vnni() {
-  static constexpr GemmS8Kernel kKernel = {kLanes, 4,      4,       ActForm::kU8,
+  static constexpr GemmS8Kernel kKernel = {kLanes, 4,      4,       LhsPacking::kU8,
                                            kMaxMr, Column, GetTile, Load};
   return kKernel;
 }

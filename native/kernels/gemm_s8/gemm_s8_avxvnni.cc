@@ -9,7 +9,7 @@
 namespace bitlite {
 
 const GemmS8Kernel& gemm_s8_avxvnni() {
-  static constexpr GemmS8Kernel kKernel = {kLanes, 2,      4,       ActForm::kU8,
+  static constexpr GemmS8Kernel kKernel = {kLanes, 2,      4,       LhsPacking::kU8,
                                            kMaxMr, Column, GetTile, Load};
   return kKernel;
 }

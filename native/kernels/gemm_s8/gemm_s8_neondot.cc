@@ -68,7 +68,7 @@ GemmS8TileFn GetTile(int nv, int mr) { return kTiles[nv][mr]; }
 }  // namespace
 
 const GemmS8Kernel& gemm_s8_neondot() {
-  static constexpr GemmS8Kernel kKernel = {kLanes, 4,      4,       ActForm::kS8,
+  static constexpr GemmS8Kernel kKernel = {kLanes, 4,      4,       LhsPacking::kS8,
                                            kMaxMr, Column, GetTile, Load};
   return kKernel;
 }

@@ -71,7 +71,7 @@ GemmS8TileFn GetTile(int nv, int mr) { return kTiles[nv][mr]; }
 }  // namespace
 
 const GemmS8Kernel& gemm_s8_neoni8mm() {
-  static constexpr GemmS8Kernel kKernel = {kLanes, 4,      8,       ActForm::kS8,
+  static constexpr GemmS8Kernel kKernel = {kLanes, 4,      8,       LhsPacking::kS8,
                                            kMaxMr, Column, GetTile, Load};
   return kKernel;
 }

@@ -1,7 +1,7 @@
 #include <cstring>
 
 #include "gemm_s8.h"
-#include "kernels/common/fixed_s8.h"
+#include "kernels/common/gemmlowp_s8.h"
 #include "requant.h"
 
 namespace bitlite {
@@ -57,16 +57,16 @@ void Tile(const GemmS8Tile& t) {
           static_cast<int8_t*>(t.y)[at] = static_cast<int8_t>(
               RequantizeRneF32(acc[r][c], t.multiplier[c], t.zero_point, t.qmin, t.qmax));
           break;
-        case GemmS8Out::kS8Fixed:
+        case GemmS8Out::kS8Gemmlowp:
           static_cast<int8_t*>(t.y)[at] = static_cast<int8_t>(RequantizeGemmlowp(
-              acc[r][c], MultiplierAt(t.fixed, c), t.zero_point, t.qmin, t.qmax));
+              acc[r][c], MultiplierAt(t.gemmlowp, c), t.zero_point, t.qmin, t.qmax));
           break;
         case GemmS8Out::kS8Add: {
           const int32_t q =
               RequantizeRneF32(acc[r][c], t.multiplier[c], t.zero_point, t.qmin, t.qmax);
           const int32_t other = t.residual[r * t.residual_stride + c] - t.r_zero_point;
-          const float a = static_cast<float>(q - t.zero_point) * t.ma;
-          const float b = static_cast<float>(other) * t.mb;
+          const float a = static_cast<float>(q - t.zero_point) * t.lhs_scale;
+          const float b = static_cast<float>(other) * t.rhs_scale;
           static_cast<int8_t*>(t.y)[at] =
               static_cast<int8_t>(RoundClamp(a + b, t.add_zero_point, t.add_qmin, t.add_qmax));
           break;
@@ -89,7 +89,7 @@ GemmS8TileFn GetTile(int nv, int mr) { return kTiles[nv][mr]; }
 }  // namespace
 
 const GemmS8Kernel& gemm_s8_scalar() {
-  static constexpr GemmS8Kernel kKernel = {kLanes, 4,      1,       ActForm::kS8,
+  static constexpr GemmS8Kernel kKernel = {kLanes, 4,      1,       LhsPacking::kS8,
                                            kMaxMr, Column, GetTile, Load};
   return kKernel;
 }

@@ -109,9 +109,9 @@ inline void StorePairs(const GemmS8Tile& t, const __m256i (&acc)[1][NV]) {
     part.multiplier = From(t.multiplier, kColumn);
     part.bias_f32 = From(t.bias_f32, kColumn);
     part.residual = From(t.residual, kColumn);
-    part.fixed = {From(t.fixed.left, kColumn), From(t.fixed.mantissa, kColumn),
-                  From(t.fixed.half, kColumn), From(t.fixed.right, kColumn),
-                  From(t.fixed.edge, kColumn)};
+    part.gemmlowp = {From(t.gemmlowp.left, kColumn), From(t.gemmlowp.mantissa, kColumn),
+                     From(t.gemmlowp.half, kColumn), From(t.gemmlowp.right, kColumn),
+                     From(t.gemmlowp.edge, kColumn)};
     __m256i pair[1][kPair];
     for (int v = 0; v < kPair; ++v) pair[0][v] = acc[0][V + v];
     Store<kPair, 1>(part, pair);
@@ -146,7 +146,7 @@ GemmS8TileFn GetTile(int nv, int) { return kTiles[nv]; }
 }  // namespace
 
 const GemmS8Kernel& gemv_s8_avx2() {
-  static constexpr GemmS8Kernel kKernel = {kLanes, kMaxNv,  kStep,      ActForm::kNibbles,
+  static constexpr GemmS8Kernel kKernel = {kLanes, kMaxNv,  kStep,      LhsPacking::kNibbles,
                                            kMaxMr, Column,  GetTile,    Load,
                                            350,    nullptr, NarrowSteps};
   return kKernel;

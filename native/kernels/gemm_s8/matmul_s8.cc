@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "dynamic_s8.h"
-#include "layer_s8.h"
+#include "packed_gemm_s8.h"
 #include "spatial_s8.h"
 
 namespace bitlite {
@@ -22,25 +22,26 @@ struct MatMulGeometry {
 
 class MatMulS8 final : public Step {
  public:
-  MatMulS8(PlanContext& plan, const MatMulGeometry& g, const OutputS8& out, bool computed);
+  MatMulS8(PlanContext& plan, const MatMulGeometry& g, const RequantEpilogue& out, bool computed);
   void Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept override;
 
  private:
-  LayerS8::Weights WeightsOf(const void* b, int64_t matrix, uint8_t flip) const;
+  PackedGemmS8::Weights WeightsOf(const void* b, int64_t matrix, uint8_t flip) const;
   void CopyRows(const int8_t* a, int64_t first, int64_t rows, uint8_t* image) const noexcept;
   void Pack(const StepArgs& args, int64_t begin, int64_t end) const noexcept;
 
   const GemmS8Kernel& kernel_;
   MatMulGeometry g_;
   bool computed_, dynamic_, has_residual_;
-  std::vector<LayerS8> layers_;  // by matrix of b; one when computed
+  std::vector<PackedGemmS8> layers_;  // by matrix of b; one when computed
   DynamicInput input_;
   int64_t row_bytes_;  // of a row in the kernel's form
   int64_t band_rows_, bands_, chunks_;
   int64_t row_pointer_bytes_, sum_bytes_, bias_bytes_ = 0;
 };
 
-MatMulS8::MatMulS8(PlanContext& plan, const MatMulGeometry& g, const OutputS8& out, bool computed)
+MatMulS8::MatMulS8(PlanContext& plan, const MatMulGeometry& g, const RequantEpilogue& out,
+                   bool computed)
     : kernel_(SelectGemmS8(plan.isa)),
       g_(g),
       computed_(computed),
@@ -69,7 +70,7 @@ MatMulS8::MatMulS8(PlanContext& plan, const MatMulGeometry& g, const OutputS8& o
 
   const TensorSpec& b = plan.In(1);
   const uint8_t flip = b.dtype == DType::kU8 ? 0x80 : 0;
-  LayerS8::Options options;
+  PackedGemmS8::Options options;
   options.dynamic = dynamic_;
   options.computed = computed;
   options.min_blocks = chunks_;
@@ -98,7 +99,7 @@ MatMulS8::MatMulS8(PlanContext& plan, const MatMulGeometry& g, const OutputS8& o
   if (has_residual_) in_place = 1u << 3;
 }
 
-LayerS8::Weights MatMulS8::WeightsOf(const void* b, int64_t matrix, uint8_t flip) const {
+PackedGemmS8::Weights MatMulS8::WeightsOf(const void* b, int64_t matrix, uint8_t flip) const {
   const uint8_t* data =
       b == nullptr ? nullptr : static_cast<const uint8_t*>(b) + matrix * g_.k * g_.n;
   return {data, g_.n, 1, g_.k, g_.transpose_b ? g_.k : 1, g_.transpose_b ? 1 : g_.n, flip};
@@ -118,7 +119,7 @@ void MatMulS8::CopyRows(const int8_t* a, int64_t first, int64_t rows,
 }
 
 void MatMulS8::Pack(const StepArgs& args, int64_t begin, int64_t end) const noexcept {
-  const LayerS8& layer = layers_[0];
+  const PackedGemmS8& layer = layers_[0];
   for (int64_t item = begin; item < end; ++item) {
     const int64_t matrix = item / layer.blocks();
     uint8_t* at = args.scratch + matrix * (layer.packed_bytes() + bias_bytes_);
@@ -147,16 +148,16 @@ void MatMulS8::Run(const StepArgs& args, int phase, int64_t begin, int64_t end) 
   for (int64_t item = begin; item < end; ++item) {
     const int64_t chunk = item % chunks_, place = item / chunks_;
     const int64_t first = place % bands_ * band_rows_, matrix = place / bands_;
-    LayerS8::Rows where{rows, std::min(band_rows_, g_.m - first), &kSegment};
+    PackedGemmS8::IndirectionBuffer where{rows, std::min(band_rows_, g_.m - first), &kSegment};
     where.sums = sums;
     if (dynamic_) where.dynamic = &dynamic;
     if (computed_) {
-      const LayerS8& layer = layers_[0];
+      const PackedGemmS8& layer = layers_[0];
       const uint8_t* at = args.scratch + g_.b_of[matrix] * (layer.packed_bytes() + bias_bytes_);
       where.bias = reinterpret_cast<const int32_t*>(at);
       where.w = reinterpret_cast<const int8_t*>(at + bias_bytes_);
     }
-    const LayerS8& layer = layers_[computed_ ? 0 : g_.b_of[matrix]];
+    const PackedGemmS8& layer = layers_[computed_ ? 0 : g_.b_of[matrix]];
     if (copied != place) {
       CopyRows(a + g_.a_of[matrix] * g_.m * g_.k, first, where.m, image);
       if (layer.needs_row_sums()) layer.SumRows(where);
@@ -181,7 +182,7 @@ void CheckInput(const StepSpec& spec, const PlanContext& plan) {
   }
 }
 
-std::unique_ptr<Step> Make(PlanContext& plan, const MatMulGeometry& g, const OutputS8& out,
+std::unique_ptr<Step> Make(PlanContext& plan, const MatMulGeometry& g, const RequantEpilogue& out,
                            bool computed) {
   if (plan.check_only) return nullptr;
   return std::make_unique<MatMulS8>(plan, g, out, computed);
@@ -204,7 +205,7 @@ std::unique_ptr<Step> MakeFullyConnectedS8(const StepSpec& spec, PlanContext& pl
   Require(plan.Out(0).count == g.m * g.n, "the output's shape does not fit");
   g.transpose_b = true;
   g.a_of = g.b_of = {0};
-  return Make(plan, g, OutputOf(spec, plan, g.n, 0, 3), false);
+  return Make(plan, g, RequantEpilogueOf(spec, plan, g.n, 0, 3), false);
 }
 
 std::unique_ptr<Step> MakeMatMulS8(const StepSpec& spec, PlanContext& plan) {
@@ -265,7 +266,8 @@ std::unique_ptr<Step> MakeMatMulS8(const StepSpec& spec, PlanContext& plan) {
     g.a_of = g.b_of = {0};
     g.a_matrices = 1;
   }
-  return Make(plan, g, OutputOf(spec, plan, g.n, g.transpose_b ? b.rank() - 2 : b.rank() - 1, 3),
+  return Make(plan, g,
+              RequantEpilogueOf(spec, plan, g.n, g.transpose_b ? b.rank() - 2 : b.rank() - 1, 3),
               computed);
 }
 

@@ -1,7 +1,5 @@
 #include "spatial_s8.h"
 
-#include "kernels/common/window.h"
-
 namespace bitlite {
 
 ConvGeometry ConvGeometryOf(const StepSpec& spec, const PlanContext& plan) {
@@ -12,31 +10,16 @@ ConvGeometry ConvGeometryOf(const StepSpec& spec, const PlanContext& plan) {
   Require(w.constant && (w.dtype == DType::kI8 || w.dtype == DType::kU8),
           "weights are not an int8 or uint8 constant");
   Require(w.rank() >= 3 && w.rank() == x.rank(), "weights do not have the input's rank");
-  const Window window = ParseWindow(spec, x, y, Shape(w.shape.begin() + 1, w.shape.end() - 1));
-  Require(window.in[0] == 1 && window.kernel[0] == 1 && window.out[0] == 1 && window.pad[0] == 0,
+  ConvGeometry g{ParseWindow(spec, x, y, Shape(w.shape.begin() + 1, w.shape.end() - 1))};
+  Require(g.in[0] == 1 && g.kernel[0] == 1 && g.out[0] == 1 && g.pad[0] == 0,
           "three spatial dimensions");
-  ConvGeometry g;
-  g.batch = window.batch;
-  g.h = window.in[1];
-  g.w = window.in[2];
-  g.c = window.channels;
-  g.oh = window.out[1];
-  g.ow = window.out[2];
-  g.o = y.shape.back();
-  g.kh = window.kernel[1];
-  g.kw = window.kernel[2];
-  g.stride_h = window.stride[1];
-  g.stride_w = window.stride[2];
-  g.dilation_h = window.dilation[1];
-  g.dilation_w = window.dilation[2];
-  g.pad_top = window.pad[1];
-  g.pad_left = window.pad[2];
+  g.out_channels = y.shape.back();
   g.group = spec.Int("group", 1);
-  Require(g.group >= 1 && g.c % g.group == 0 && g.o % g.group == 0,
+  Require(g.group >= 1 && g.channels % g.group == 0 && g.out_channels % g.group == 0,
           "channels are not divisible by group");
-  Require(w.shape.front() == g.o && w.shape.back() * g.group == g.c,
+  Require(w.shape.front() == g.out_channels && w.shape.back() * g.group == g.channels,
           "shapes of input, weights and output do not fit");
-  Require(g.kh >= 1 && g.kw >= 1 && g.c >= 1 && g.o >= 1, "empty kernel");
+  Require(g.taps() >= 1 && g.channels >= 1 && g.out_channels >= 1, "empty kernel");
   return g;
 }
 

@@ -6,16 +6,14 @@
 
 #include "gemm_s8.h"
 #include "kernels/common/quant_step.h"
+#include "kernels/common/window.h"
 
 namespace bitlite {
 
-struct ConvGeometry {
-  int64_t batch, h, w, c;  // input
-  int64_t oh, ow, o;       // output
-  int64_t kh, kw, group;
-  int64_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+struct ConvGeometry : Window {
+  int64_t out_channels = 1, group = 1;
 
-  bool depthwise() const { return group > 1 && group == c; }
+  bool depthwise() const { return group > 1 && group == channels; }
 };
 
 // Reads x, w, y and the attributes stride, dilation, pad and group; refuses inconsistent shapes and
@@ -31,7 +29,7 @@ class PaddingS8 {
  public:
   PaddingS8() = default;
   PaddingS8(const GemmS8Kernel& kernel, int32_t zero_point)
-      : PaddingS8(kernel.form_value(zero_point), kernel.form == ActForm::kS16) {}
+      : PaddingS8(kernel.packed_value(zero_point), kernel.lhs_packing == LhsPacking::kS16) {}
   PaddingS8(int32_t value, bool wide) : value_(value), wide_(wide) {}
   void Fill(uint8_t* p, int64_t n) const noexcept {
     if (!wide_) {

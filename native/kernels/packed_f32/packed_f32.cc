@@ -27,8 +27,8 @@ class PackedF32 final : public Step {
         k_(k),
         bits_(bits),
         act_(act),
-        kernel_(BITLITE_SELECT(packed_f32, plan.isa).fn),
-        unary_(BITLITE_SELECT(unary_f32, plan.isa).fn),
+        kernel_(SelectKernel<packed_f32>(plan.isa).fn),
+        unary_(SelectKernel<unary_f32>(plan.isa).fn),
         row_tiles_(std::max<int64_t>(1, CeilOf(m, kMaxRows))),
         blocks_(std::max<int64_t>(1, CeilOf(n, kBlockColumns))),
         panel_stride_((bits == 8 ? k : CeilOf(k, 2)) * kPackedPanel) {

@@ -11,7 +11,7 @@ constexpr int kPackedPanel = 16;
 // y = clamp((sum over k of x * code) * scale + (sum over k of x) * offset + bias), by column.
 struct PackedF32Tile {
   const float* const* a;  // where each row starts
-  int rows;               // 1 .. row.a of kernels.def
+  int rows;               // 1 .. mr of the kernel
   int64_t k;
   int bits;  // 8: panels are [k][16] int8; 4: [(k + 1) / 2][16] bytes, code + 8 of the even k in
              // the low half, and scale and offset know of the 8
@@ -28,7 +28,7 @@ struct PackedF32Tile {
 };
 
 // Each output is summed over k in ascending order whatever the tile.
-// Row parameter a: most rows of a tile.
+//
 struct packed_f32 {
   using Fn = void(const PackedF32Tile&);
 };

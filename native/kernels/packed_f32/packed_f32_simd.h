@@ -90,3 +90,11 @@ inline void PackedTile(const bitlite::PackedF32Tile& t) {
 }
 
 }  // namespace
+
+namespace bitlite {
+
+void BITLITE_VEC_KERNEL(packed_f32)(const PackedF32Tile& t) {
+  PackedTile<BITLITE_VEC_OF(1, 4, 4, 2)>(t);
+}
+
+}  // namespace bitlite

@@ -24,8 +24,8 @@ class PoolF32 final : public Step {
         average_(average),
         include_pad_(include_pad),
         act_(act),
-        kernel_(BITLITE_SELECT(reduce_rows_f32, plan.isa).fn),
-        unary_(BITLITE_SELECT(unary_f32, plan.isa).fn) {
+        kernel_(SelectKernel<reduce_rows_f32>(plan.isa).fn),
+        unary_(SelectKernel<unary_f32>(plan.isa).fn) {
     phases = {w_.batch * w_.out[0] * w_.out[1]};
     cost_ns = static_cast<double>(w_.batch * w_.out_positions()) *
               (10.0 + static_cast<double>(w_.taps() * w_.channels) / 20.0);

@@ -32,8 +32,8 @@ class ReduceF32 final : public Step {
         outer_(outer),
         extent_(extent),
         inner_(inner),
-        rows_(BITLITE_SELECT(reduce_rows_f32, plan.isa).fn),
-        run_(BITLITE_SELECT(reduce_run_f32, plan.isa).fn) {
+        rows_(SelectKernel<reduce_rows_f32>(plan.isa).fn),
+        run_(SelectKernel<reduce_run_f32>(plan.isa).fn) {
     if (inner_ > 1) {
       // Cut wide rows, in whole cache lines, when there are few.
       constexpr int64_t kLine = 64;

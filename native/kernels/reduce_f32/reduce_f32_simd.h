@@ -137,3 +137,10 @@ inline float ReduceRunKernel(const bitlite::ReduceRunF32Args& t) {
 }
 
 }  // namespace
+
+namespace bitlite {
+
+void BITLITE_VEC_KERNEL(reduce_rows_f32)(const ReduceRowsF32Args& t) { ReduceRowsKernel(t); }
+float BITLITE_VEC_KERNEL(reduce_run_f32)(const ReduceRunF32Args& t) { return ReduceRunKernel(t); }
+
+}  // namespace bitlite

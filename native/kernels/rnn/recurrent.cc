@@ -60,10 +60,10 @@ class Recurrent final : public Step {
 
 Recurrent::Recurrent(const RnnLayer& layer, PlanContext& plan)
     : l_(layer),
-      gates_(BITLITE_SELECT(rnn_f32, plan.isa).fn),
+      gates_(SelectKernel<rnn_f32>(plan.isa).fn),
       blocks_(CeilDiv(layer.hidden, kRnnBlock)),
       width_(blocks_ * kRnnBlock),
-      s_(layer, plan.threads, BITLITE_SELECT(gemm_f32, plan.isa).row->a) {
+      s_(layer, plan.threads, SelectKernel<gemm_f32>(plan.isa).mr) {
   wide_lengths_ = plan.Has(4) && plan.In(4).dtype == DType::kI64;
   for (int i : {5, 6}) {
     if (!plan.Has(i) || !plan.In(i).constant) continue;

@@ -192,3 +192,11 @@ inline void RnnKernel(const bitlite::RnnF32Args& t) {
 }
 
 }  // namespace
+
+namespace bitlite {
+
+void BITLITE_VEC_KERNEL(rnn_f32)(const RnnF32Args& t) { RnnKernel(t); }
+void BITLITE_VEC_KERNEL(rnn_scale)(const RnnScaleArgs& t) { RnnScale(t); }
+void BITLITE_VEC_KERNEL(rnn_columns)(const RnnColumnsArgs& t) { RnnColumns(t); }
+
+}  // namespace bitlite

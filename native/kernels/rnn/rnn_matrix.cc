@@ -101,11 +101,11 @@ RnnMatrix::RnnMatrix(const PlanContext& plan, const TensorSpec& w, int64_t d, co
       bias_(biased_ ? std::move(bias) : InColumns(nullptr, gates)) {
   if (dynamic) {
     tiles_ = &SelectGemvS8(plan.isa);
-    scale_ = BITLITE_SELECT(rnn_scale, plan.isa).fn;
-    columns_ = BITLITE_SELECT(rnn_columns, plan.isa).fn;
+    scale_ = SelectKernel<rnn_scale>(plan.isa).fn;
+    columns_ = SelectKernel<rnn_columns>(plan.isa).fn;
     PackCodes(w, d, rows);
   } else {
-    gemm_ = BITLITE_SELECT(gemm_f32, plan.isa);
+    gemm_ = SelectKernel<gemm_f32>(plan.isa);
     PackFloat(w, d);
   }
 }
@@ -187,7 +187,7 @@ void RnnMatrix::PackCodes(const TensorSpec& w, int64_t d, int64_t rows) {
 void RnnMatrix::Multiply(const float* const* x, int64_t m, int64_t part, float* y) const noexcept {
   constexpr int64_t kColumnStep = 4 * kGemmPanel;
   constexpr int64_t kBlockFloats = 128 * 1024;
-  const int64_t end = Column(part + 1), tiles = CeilDiv(m, gemm_.row->a);
+  const int64_t end = Column(part + 1), tiles = CeilDiv(m, gemm_.mr);
   // Few rows read the weights once, from four places at a time, and from eight where they are many
   // (measured). For many rows a part of the weights stays in the second level of cache.
   constexpr int64_t kManyFloats = 768 * 1024;
@@ -220,7 +220,7 @@ void RnnMatrix::Multiply(const float* const* x, int64_t m, int64_t part, float* 
 void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const noexcept {
   static constexpr int32_t kSegment = 0;
   const int64_t first = Column(part), all = gates_.columns();
-  const int32_t factor = -tiles_->form_value(x.params.zero_point);
+  const int32_t factor = -tiles_->packed_value(x.params.zero_point);
   GemmS8Tile t{};
   t.segments = &kSegment;
   t.segment_count = 1;

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kernels/gemm_f32/gemm_pack.h"
-#include "kernels/gemm_s8/layer_s8.h"
+#include "kernels/gemm_s8/packed_gemm_s8.h"
 #include "rnn_f32.h"
 #include "step.h"
 
@@ -100,7 +100,7 @@ class RnnMatrix {
   bool biased_ = false;
   Aligned<float> bias_;  // zeros where there is none
 
-  Kernel<gemm_f32::Fn> gemm_;
+  Kernel<gemm_f32> gemm_;
   Aligned<float> w_;
   int64_t panel_stride_ = 0;
 

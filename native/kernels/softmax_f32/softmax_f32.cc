@@ -22,7 +22,7 @@ class SoftmaxF32 final : public Step {
         inner_(inner),
         beta_(beta),
         log_(log),
-        fn_(BITLITE_SELECT(softmax_f32, plan.isa).fn) {
+        fn_(SelectKernel<softmax_f32>(plan.isa).fn) {
     phases = {outer * inner};
     cost_ns = static_cast<double>(outer * inner) * (30.0 + static_cast<double>(extent) * 0.6);
     if (inner_ > 1) thread_scratch = static_cast<size_t>(extent_) * sizeof(float);
@@ -58,7 +58,7 @@ class NormF32 final : public Step {
       : n_(n),
         standardize_(standardize),
         epsilon_(epsilon),
-        fn_(BITLITE_SELECT(norm_f32, plan.isa).fn) {
+        fn_(SelectKernel<norm_f32>(plan.isa).fn) {
     phases = {rows};
     cost_ns = static_cast<double>(rows) * (10.0 + 0.2 * static_cast<double>(n));
     in_place = 1;

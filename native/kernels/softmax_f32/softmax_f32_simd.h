@@ -77,3 +77,10 @@ inline void NormKernel(const bitlite::NormF32Args& t) {
 }
 
 }  // namespace
+
+namespace bitlite {
+
+void BITLITE_VEC_KERNEL(softmax_f32)(const SoftmaxF32Args& t) { SoftmaxKernel(t); }
+void BITLITE_VEC_KERNEL(norm_f32)(const NormF32Args& t) { NormKernel(t); }
+
+}  // namespace bitlite

@@ -47,7 +47,7 @@ struct StatisticsKernel {
   int descent;
 };
 
-// Family statistics: the exported function of a row gives the table above.
+// Family statistics: the exported function of a kernel gives the struct above.
 struct statistics {
   using Fn = const StatisticsKernel&();
 };

@@ -110,7 +110,7 @@ std::unique_ptr<Step> MakeUnaryF32(const StepSpec& spec, PlanContext& plan) {
   const double b = row.attr_b != nullptr ? spec.Float(row.attr_b, row.b) : row.b;
   if (plan.check_only) return nullptr;
   return std::make_unique<UnaryF32>(row.op, static_cast<float>(a), static_cast<float>(b), x.count,
-                                    row.ns_per_element, BITLITE_SELECT(unary_f32, plan.isa).fn);
+                                    row.ns_per_element, SelectKernel<unary_f32>(plan.isa).fn);
 }
 
 }  // namespace bitlite

@@ -108,3 +108,9 @@ inline void UnaryKernel(const bitlite::UnaryF32Args& t) {
 }
 
 }  // namespace
+
+namespace bitlite {
+
+void BITLITE_VEC_KERNEL(unary_f32)(const UnaryF32Args& t) { UnaryKernel(t); }
+
+}  // namespace bitlite

@@ -16,13 +16,13 @@ constexpr int64_t kShortRun = 2048;  // of fewer elements, several runs are work
 constexpr int64_t kSpread = 8192;    // elements of such runs together
 constexpr size_t kCell = 16;         // bytes written at once where one code fills a run
 constexpr int64_t kVector = 16;      // elements of a vector of MindSpore Lite's sums
-constexpr int64_t kRound = 256;      // elements rounded before the doubtful ones are looked up
+constexpr int64_t kRound = 256;      // elements rounded before the near_tie ones are looked up
 
 // The results of gemmlowp rounding for all pairs of codes, at [code of a + 128][code of b + 128].
 struct PairTables {
   std::vector<int8_t> main, tail;  // tail, when there is one, for the last `rest` of every `run`
   int64_t run = 1, rest = 0;
-  DoubtS8 doubt;  // covers every pair whose real value rounds to another code
+  RoundingTieBand tie_band;  // covers every pair whose real value rounds to another code
 };
 
 // The common index space with neighbouring dimensions merged where both operands allow it.
@@ -75,7 +75,7 @@ class BinaryS8 final : public Step {
   enum class Op { kAdd, kMul, kPRelu, kMaximum, kMinimum, kTable };
 
   BinaryS8(Op op, const Broadcast& space, const BinaryS8Args& args, int64_t count, IsaMask isa)
-      : op_(op), space_(space), args_(args), kernel_(BITLITE_SELECT(vector_s8, isa).fn()) {
+      : op_(op), space_(space), args_(args), kernel_(SelectKernel<vector_s8>(isa).fn()) {
     if (space_.extents.size() == 1) {
       space_.extents.insert(space_.extents.begin(), 1);
       space_.a_strides.insert(space_.a_strides.begin(), 0);
@@ -136,7 +136,7 @@ class BinaryS8 final : public Step {
 
   void SetTables(PairTables tables, bool product) {
     tables_ = std::move(tables);
-    round_ = product ? kernel_.mul_doubt : kernel_.add_doubt;
+    round_ = product ? kernel_.mul_flagging_ties : kernel_.add_flagging_ties;
     cost_ns *= 2;
   }
 
@@ -193,14 +193,14 @@ class BinaryS8 final : public Step {
     const int64_t end = at + t.n;
     int8_t* y = t.y;  // may be an operand
     int8_t codes[kRound];
-    uint64_t doubtful[kRound / 8];
+    uint64_t near_tie[kRound / 8];
     for (; at < end; at += kRound) {
       t.n = std::min(kRound, end - at);
       t.y = codes;
-      doubtful[(t.n - 1) / 8] = 0;
-      round_(t, tables_.doubt, reinterpret_cast<uint8_t*>(doubtful));
+      near_tie[(t.n - 1) / 8] = 0;
+      round_(t, tables_.tie_band, reinterpret_cast<uint8_t*>(near_tie));
       for (int64_t word = 0; word * 8 < t.n; ++word) {
-        if (doubtful[word] != 0) LookUp(t, at, word * 8, std::min(t.n, word * 8 + 8));
+        if (near_tie[word] != 0) LookUp(t, at, word * 8, std::min(t.n, word * 8 + 8));
       }
       std::memcpy(y, codes, static_cast<size_t>(t.n));
       y += kRound;
@@ -238,7 +238,7 @@ class BinaryS8 final : public Step {
   int64_t joined_ = 1;  // rows that are worked on as one run
   std::vector<int8_t> held_[2];
   PairTables tables_;
-  void (*round_)(const BinaryS8Args&, const DoubtS8&, uint8_t*) = nullptr;
+  void (*round_)(const BinaryS8Args&, const RoundingTieBand&, uint8_t*) = nullptr;
 };
 
 // How many elements MindSpore Lite adds in one go: all, or those of the trailing dimensions that
@@ -254,15 +254,16 @@ int64_t SumRun(const TensorSpec& a, const TensorSpec& b, const TensorSpec& y) {
   return run;
 }
 
-DoubtS8 DoubtOf(const BinaryS8Args& args, const PairTables& tables, bool product) {
+RoundingTieBand TieBandOf(const BinaryS8Args& args, const PairTables& tables, bool product) {
   const float low = static_cast<float>(args.out.qmin - args.out.zero_point);
   const float high = static_cast<float>(args.out.qmax - args.out.zero_point);
-  DoubtS8 doubt;
+  RoundingTieBand tie_band;
   for (int a = -128; a < 128; ++a) {
     for (int b = -128; b < 128; ++b) {
       const int32_t p = a - args.a_zero, q = b - args.b_zero;
-      float v = product ? static_cast<float>(p * q) * args.ma
-                        : static_cast<float>(p) * args.ma + static_cast<float>(q) * args.mb;
+      float v =
+          product ? static_cast<float>(p * q) * args.lhs_scale
+                  : static_cast<float>(p) * args.lhs_scale + static_cast<float>(q) * args.rhs_scale;
       v = v >= low ? v : low;  // also NaN
       v = v > high ? high : v;
       const int32_t whole = RneSmall(v), code = whole + args.out.zero_point;
@@ -270,13 +271,13 @@ DoubtS8 DoubtOf(const BinaryS8Args& args, const PairTables& tables, bool product
       if (tables.main[at] == code && (tables.tail.empty() || tables.tail[at] == code)) continue;
       const float rest = std::fabs(v - static_cast<float>(whole));
       if (rest < 0.25f && v < 0 && v > low) {
-        doubt.whole_rest = std::max(doubt.whole_rest, rest);
+        tie_band.whole_rest = std::max(tie_band.whole_rest, rest);
       } else {
-        doubt.half_rest = std::min(doubt.half_rest, rest);
+        tie_band.half_rest = std::min(tie_band.half_rest, rest);
       }
     }
   }
-  return doubt;
+  return tie_band;
 }
 
 // value(a, b) of the codes a and b.
@@ -358,15 +359,15 @@ std::unique_ptr<Step> MakeBinaryS8(const StepSpec& spec, PlanContext& plan) {
     args.out = {ZeroPointOf(y), range.qmin, range.qmax};
     if (spec.op == "mul") {
       op = BinaryS8::Op::kMul;
-      args.ma = static_cast<float>(ScaleOf(a) * ScaleOf(b) / ScaleOf(y));
+      args.lhs_scale = static_cast<float>(ScaleOf(a) * ScaleOf(b) / ScaleOf(y));
     } else if (spec.op == "prelu") {
       op = BinaryS8::Op::kPRelu;
-      args.ma = static_cast<float>(ScaleOf(a) * ScaleOf(b) / ScaleOf(y));
-      args.mb = static_cast<float>(ScaleOf(a) / ScaleOf(y));
+      args.lhs_scale = static_cast<float>(ScaleOf(a) * ScaleOf(b) / ScaleOf(y));
+      args.rhs_scale = static_cast<float>(ScaleOf(a) / ScaleOf(y));
     } else {
-      args.ma = static_cast<float>(ScaleOf(a) / ScaleOf(y));
-      args.mb = static_cast<float>(ScaleOf(b) / ScaleOf(y));
-      if (spec.op == "sub") args.mb = -args.mb;
+      args.lhs_scale = static_cast<float>(ScaleOf(a) / ScaleOf(y));
+      args.rhs_scale = static_cast<float>(ScaleOf(b) / ScaleOf(y));
+      if (spec.op == "sub") args.rhs_scale = -args.rhs_scale;
     }
   }
   const bool sums = spec.op == "add" || spec.op == "sub" || spec.op == "mul";
@@ -379,7 +380,7 @@ std::unique_ptr<Step> MakeBinaryS8(const StepSpec& spec, PlanContext& plan) {
   if (gemmlowp) {
     const bool product = spec.op == "mul";
     PairTables tables = GemmlowpTables(spec.op, args, a, b, y);
-    tables.doubt = DoubtOf(args, tables, product);
+    tables.tie_band = TieBandOf(args, tables, product);
     step->SetTables(std::move(tables), product);
   }
   for (int i = 0; i < 2; ++i) {

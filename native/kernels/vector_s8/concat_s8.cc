@@ -23,7 +23,7 @@ class ConcatS8 final : public Step {
            OutputCodesS8 out)
       : parts_(std::move(parts)),
         row_(row),
-        kernel_(BITLITE_SELECT(vector_s8, plan.isa).fn()),
+        kernel_(SelectKernel<vector_s8>(plan.isa).fn()),
         out_(out),
         clamps_(out.qmin > -128 || out.qmax < 127) {
     phases = {rows};

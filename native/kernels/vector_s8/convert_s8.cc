@@ -37,7 +37,7 @@ class QuantizeS8 final : public Elementwise {
  public:
   QuantizeS8(int64_t count, IsaMask isa, float inverse, bool fused, OutputCodesS8 out)
       : Elementwise(count, 0.1),
-        kernel_(BITLITE_SELECT(vector_s8, isa).fn()),
+        kernel_(SelectKernel<vector_s8>(isa).fn()),
         inverse_(inverse),
         fused_(fused),
         out_(out) {}
@@ -57,7 +57,7 @@ class RequantizeS8 final : public Elementwise {
  public:
   RequantizeS8(int64_t count, IsaMask isa, int32_t x_zero, float m, bool copy, OutputCodesS8 out)
       : Elementwise(count, 0.05),
-        kernel_(BITLITE_SELECT(vector_s8, isa).fn()),
+        kernel_(SelectKernel<vector_s8>(isa).fn()),
         x_zero_(x_zero),
         m_(m),
         copy_(copy),
@@ -86,7 +86,7 @@ class DequantizeS8 final : public Elementwise {
  public:
   DequantizeS8(int64_t count, IsaMask isa, int32_t zero_point, float scale)
       : Elementwise(count, 0.1),
-        kernel_(BITLITE_SELECT(vector_s8, isa).fn()),
+        kernel_(SelectKernel<vector_s8>(isa).fn()),
         zero_point_(zero_point),
         scale_(scale) {}
 
@@ -102,7 +102,7 @@ class DequantizeS8 final : public Elementwise {
 class LookupS8 final : public Elementwise {
  public:
   LookupS8(int64_t count, IsaMask isa, const int8_t* table)
-      : Elementwise(count, 0.1), kernel_(BITLITE_SELECT(vector_s8, isa).fn()) {
+      : Elementwise(count, 0.1), kernel_(SelectKernel<vector_s8>(isa).fn()) {
     std::memcpy(table_, table, sizeof(table_));
     in_place = 1;
   }

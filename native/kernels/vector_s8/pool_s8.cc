@@ -25,7 +25,7 @@ class PoolS8 final : public Step {
         average_(average),
         include_pad_(include_pad),
         line_(window.in[2] * window.channels),
-        kernel_(BITLITE_SELECT(vector_s8, plan.isa).fn()),
+        kernel_(SelectKernel<vector_s8>(plan.isa).fn()),
         x_zero_(ZeroPointOf(plan.In(0))),
         x_scale_(ScaleOf(plan.In(0))),
         y_scale_(ScaleOf(plan.Out(0))),
@@ -148,7 +148,7 @@ class PoolS8 final : public Step {
           x_scale_ / (y_scale_ * static_cast<double>(std::max<int64_t>(counted, 1))));
       const int32_t subtract = static_cast<int32_t>(x_zero_ * inside);
       EachWindow(run, [&](int64_t from, int64_t to, int64_t n) {
-        kernel_.finish_windows(sums + from, step, taps, y + to, n, subtract, m, out_);
+        kernel_.requantize_window_sums(sums + from, step, taps, y + to, n, subtract, m, out_);
       });
     }
   }

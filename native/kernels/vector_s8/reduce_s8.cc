@@ -29,7 +29,7 @@ class ReduceS8 final : public Step {
         inner_(inner),
         pieces_(CeilDiv(inner, kColumns)),
         joined_(std::clamp<int64_t>(kNarrow / std::max<int64_t>(inner, 1), 1, n)),
-        kernel_(BITLITE_SELECT(vector_s8, plan.isa).fn()),
+        kernel_(SelectKernel<vector_s8>(plan.isa).fn()),
         x_zero_(ZeroPointOf(plan.In(0))),
         m_(static_cast<float>(ScaleOf(plan.In(0)) / (ScaleOf(plan.Out(0)) * count))),
         same_(SameQuant(plan.In(0), plan.Out(0))),
@@ -56,8 +56,8 @@ class ReduceS8 final : public Step {
             sums[i] = static_cast<int32_t>(static_cast<uint32_t>(kernel_.sum(x + i * n_, n_)));
           }
         }
-        kernel_.finish(sums, y, results, static_cast<int32_t>(static_cast<uint32_t>(x_zero_ * n_)),
-                       m_, out_);
+        kernel_.requantize_s32(sums, y, results,
+                               static_cast<int32_t>(static_cast<uint32_t>(x_zero_ * n_)), m_, out_);
         continue;
       }
       if (inner_ > 1) {

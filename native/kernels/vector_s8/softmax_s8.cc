@@ -26,7 +26,7 @@ class SoftmaxS8 final : public Step {
         rows_(inner == 1 ? outer : inner),
         block_(std::clamp<int64_t>(kBlock / std::max<int64_t>(n, 1), 1, kColumns)),
         blocks_(CeilDiv(rows_, block_)),
-        kernel_(BITLITE_SELECT(vector_s8, plan.isa).fn()),
+        kernel_(SelectKernel<vector_s8>(plan.isa).fn()),
         y_scale_(ScaleOf(plan.Out(0))),
         out_{ZeroPointOf(plan.Out(0)), range.qmin, range.qmax} {
     const double step = ScaleOf(plan.In(0)) * beta;

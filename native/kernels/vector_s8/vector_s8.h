@@ -20,15 +20,17 @@ struct BinaryS8Args {
   int8_t* y;
   int64_t n;
   int32_t a_zero, b_zero;
-  // add: float32(a - a_zero) * ma + float32(b - b_zero) * mb    mul: float32((a-a_zero)(b-b_zero))
-  // * ma    prelu: with p = a - a_zero, p < 0 ? float32(p (b - b_zero)) * ma : float32(p) * mb
-  float ma, mb;
+  // add: float32(a - a_zero) * lhs_scale + float32(b - b_zero) * rhs_scale    mul:
+  // float32((a-a_zero)(b-b_zero))
+  // * lhs_scale    prelu: with p = a - a_zero, p < 0 ? float32(p (b - b_zero)) * lhs_scale :
+  // float32(p) * rhs_scale
+  float lhs_scale, rhs_scale;
   OutputCodesS8 out;
 };
 
 // Which values another way of rounding may take to another code, by |value - rne(value)| after the
 // clamp: those of half_rest or more, and negative ones of whole_rest or less that were not clamped.
-struct DoubtS8 {
+struct RoundingTieBand {
   float half_rest = 1, whole_rest = -1;
 };
 
@@ -44,9 +46,10 @@ struct VectorS8Kernel {
   void (*add)(const BinaryS8Args&);
   void (*mul)(const BinaryS8Args&);
   void (*prelu)(const BinaryS8Args&);
-  // add and mul of operands that y does not overlap; doubtful[i] = 1 where DoubtS8 says so, else 0.
-  void (*add_doubt)(const BinaryS8Args&, const DoubtS8&, uint8_t* doubtful);
-  void (*mul_doubt)(const BinaryS8Args&, const DoubtS8&, uint8_t* doubtful);
+  // add and mul of operands that y does not overlap; near_tie[i] = 1 where RoundingTieBand says so,
+  // else 0.
+  void (*add_flagging_ties)(const BinaryS8Args&, const RoundingTieBand&, uint8_t* near_tie);
+  void (*mul_flagging_ties)(const BinaryS8Args&, const RoundingTieBand&, uint8_t* near_tie);
   // rne(x * inverse), NaN gives the zero point.
   void (*quantize)(const float* x, int8_t* y, int64_t n, float inverse, const OutputCodesS8& out);
   // QuantizeGemmlowp
@@ -57,11 +60,11 @@ struct VectorS8Kernel {
   void (*requantize)(const int8_t* x, int8_t* y, int64_t n, int32_t x_zero, float m,
                      const OutputCodesS8& out);
   // rne(float32(acc - subtract) * m); acc - subtract wraps.
-  void (*finish)(const int32_t* acc, int8_t* y, int64_t n, int32_t subtract, float m,
-                 const OutputCodesS8& out);
+  void (*requantize_s32)(const int32_t* acc, int8_t* y, int64_t n, int32_t subtract, float m,
+                         const OutputCodesS8& out);
   // RequantizeGemmlowp with a mantissa and an exponent per element.
-  void (*finish_gemmlowp)(const int32_t* acc, int8_t* y, int64_t n, const int32_t* mantissa,
-                          const int32_t* exponent, const OutputCodesS8& out);
+  void (*requantize_s32_gemmlowp)(const int32_t* acc, int8_t* y, int64_t n, const int32_t* mantissa,
+                                  const int32_t* exponent, const OutputCodesS8& out);
   void (*maximum)(int8_t* y, const int8_t* x, int64_t n);  // y = max(y, x)
   void (*minimum)(int8_t* y, const int8_t* x, int64_t n);
   // Of n > 0 codes.
@@ -73,9 +76,9 @@ struct VectorS8Kernel {
   void (*smallest_of_rows)(const int8_t* x, int64_t step, int64_t rows, int64_t n, int8_t* y);
   // y[i] = sum, or y[i] += sum; modulo 2^32.
   void (*sum_of_rows)(const int8_t* x, int64_t step, int64_t rows, int64_t n, int32_t* y, bool add);
-  // finish of the sums of taps > 0 runs, acc[t * step + i].
-  void (*finish_windows)(const int32_t* acc, int64_t step, int64_t taps, int8_t* y, int64_t n,
-                         int32_t subtract, float m, const OutputCodesS8& out);
+  // requantize_s32 of the sums of taps > 0 runs, acc[t * step + i].
+  void (*requantize_window_sums)(const int32_t* acc, int64_t step, int64_t taps, int8_t* y,
+                                 int64_t n, int32_t subtract, float m, const OutputCodesS8& out);
   // y[w * channels + c] of column w
   void (*blend_columns)(const int8_t* x, const ColumnBlendS8* columns, int64_t n, int64_t channels,
                         int32_t* y);
@@ -86,7 +89,7 @@ struct VectorS8Kernel {
   void (*lookup)(const int8_t* x, int8_t* y, int64_t n, const int8_t* table);  // table[x + 128]
 };
 
-// Family vector_s8: the exported function of a row gives the table above.
+// Family vector_s8: the exported function of a kernel gives the struct above.
 struct vector_s8 {
   using Fn = const VectorS8Kernel&();
 };

@@ -88,23 +88,23 @@ void Binary(const BinaryS8Args& t, Value value) {
 }
 
 void Add256(const BinaryS8Args& t) {
-  const __m256 ma = _mm256_set1_ps(t.ma), mb = _mm256_set1_ps(t.mb);
+  const __m256 lhs_scale = _mm256_set1_ps(t.lhs_scale), rhs_scale = _mm256_set1_ps(t.rhs_scale);
   Binary(t, [&](__m256 p, __m256 q) {
-    return _mm256_add_ps(_mm256_mul_ps(p, ma), _mm256_mul_ps(q, mb));
+    return _mm256_add_ps(_mm256_mul_ps(p, lhs_scale), _mm256_mul_ps(q, rhs_scale));
   });
 }
 
 // Products of codes are whole numbers of at most 17 bits, in float as in integers.
 void Mul256(const BinaryS8Args& t) {
-  const __m256 m = _mm256_set1_ps(t.ma);
+  const __m256 m = _mm256_set1_ps(t.lhs_scale);
   Binary(t, [&](__m256 p, __m256 q) { return _mm256_mul_ps(_mm256_mul_ps(p, q), m); });
 }
 
 void PRelu256(const BinaryS8Args& t) {
-  const __m256 ma = _mm256_set1_ps(t.ma), mb = _mm256_set1_ps(t.mb);
+  const __m256 lhs_scale = _mm256_set1_ps(t.lhs_scale), rhs_scale = _mm256_set1_ps(t.rhs_scale);
   Binary(t, [&](__m256 p, __m256 q) {
-    const __m256 below = _mm256_mul_ps(_mm256_mul_ps(p, q), ma);
-    return _mm256_blendv_ps(_mm256_mul_ps(p, mb), below, p);  // by p's sign
+    const __m256 below = _mm256_mul_ps(_mm256_mul_ps(p, q), lhs_scale);
+    return _mm256_blendv_ps(_mm256_mul_ps(p, rhs_scale), below, p);  // by p's sign
   });
 }
 
@@ -129,8 +129,8 @@ void Requantize256(const int8_t* x, int8_t* y, int64_t n, int32_t x_zero, float 
       [&](const int8_t* p) { return round(eight(p), eight(p + 8), eight(p + 16), eight(p + 24)); });
 }
 
-void Finish256(const int32_t* acc, int8_t* y, int64_t n, int32_t subtract, float m,
-               const OutputCodesS8& out) {
+void RequantizeS32x256(const int32_t* acc, int8_t* y, int64_t n, int32_t subtract, float m,
+                       const OutputCodesS8& out) {
   const Rounder256 round(out);
   const __m256i less = _mm256_set1_epi32(subtract);
   const __m256 factor = _mm256_set1_ps(m);
@@ -143,8 +143,8 @@ void Finish256(const int32_t* acc, int8_t* y, int64_t n, int32_t subtract, float
   });
 }
 
-void FinishWindows256(const int32_t* acc, int64_t step, int64_t taps, int8_t* y, int64_t n,
-                      int32_t subtract, float m, const OutputCodesS8& out) {
+void RequantizeWindowSums256(const int32_t* acc, int64_t step, int64_t taps, int8_t* y, int64_t n,
+                             int32_t subtract, float m, const OutputCodesS8& out) {
   const Rounder256 round(out);
   const __m256i less = _mm256_set1_epi32(subtract);
   const __m256 factor = _mm256_set1_ps(m);
@@ -377,8 +377,8 @@ constexpr VectorS8Kernel Kernel() {
   kernel.prelu = PRelu256;
   kernel.quantize = Quantize256;
   kernel.requantize = Requantize256;
-  kernel.finish = Finish256;
-  kernel.finish_windows = FinishWindows256;
+  kernel.requantize_s32 = RequantizeS32x256;
+  kernel.requantize_window_sums = RequantizeWindowSums256;
   kernel.largest = Extreme<Larger>;
   kernel.smallest = Extreme<Smaller>;
   kernel.largest_of_rows = ExtremeOfRows256<Larger>;

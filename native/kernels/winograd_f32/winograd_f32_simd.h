@@ -109,3 +109,10 @@ inline void WinogradOutKernel(const bitlite::WinogradOutF32& t) {
 }
 
 }  // namespace
+
+namespace bitlite {
+
+void BITLITE_VEC_KERNEL(winograd_in_f32)(const WinogradInF32& t) { WinogradInKernel(t); }
+void BITLITE_VEC_KERNEL(winograd_out_f32)(const WinogradOutF32& t) { WinogradOutKernel(t); }
+
+}  // namespace bitlite

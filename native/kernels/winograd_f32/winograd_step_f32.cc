@@ -67,7 +67,7 @@ class WinogradStepF32 final : public LineStep {
   const Window w_;
   const int64_t n_;
   const FusedAct act_;
-  const Kernel<gemm_f32::Fn> product_;
+  const Kernel<gemm_f32> product_;
   winograd_in_f32::Fn* const in_;
   winograd_out_f32::Fn* const out_;
   unary_f32::Fn* const unary_;
@@ -85,10 +85,10 @@ WinogradStepF32::WinogradStepF32(const Window& window, int64_t out_channels, con
     : w_(window),
       n_(out_channels),
       act_(act),
-      product_(BITLITE_SELECT(gemm_f32, plan.isa)),
-      in_(BITLITE_SELECT(winograd_in_f32, plan.isa).fn),
-      out_(BITLITE_SELECT(winograd_out_f32, plan.isa).fn),
-      unary_(BITLITE_SELECT(unary_f32, plan.isa).fn),
+      product_(SelectKernel<gemm_f32>(plan.isa)),
+      in_(SelectKernel<winograd_in_f32>(plan.isa).fn),
+      out_(SelectKernel<winograd_out_f32>(plan.isa).fn),
+      unary_(SelectKernel<unary_f32>(plan.isa).fn),
       down_(CeilDiv(w_.out[1], kWinogradOut)),
       across_(CeilDiv(w_.out[2], kWinogradOut)),
       windows_(WindowsOf(w_)),
@@ -179,7 +179,7 @@ void WinogradStepF32::Transform(const float* x, int64_t window, float* v) const 
 void WinogradStepF32::Multiply(const float* v, int64_t windows, int64_t block, float* m) const {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   const int64_t point_step = w_.channels * kBlock, m_stride = kWinogradPoints * kBlock;
-  const int64_t tiles = CeilDiv(windows, product_.row->a);
+  const int64_t tiles = CeilDiv(windows, product_.mr);
   const float* rows[kMaxTileRows];
   GemmF32Tile t;
   t.a = rows;

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "kernels/gemm_s8/layer_s8.h"
+#include "kernels/gemm_s8/packed_gemm_s8.h"
 #include "kernels/gemm_s8/spatial_s8.h"
 
 namespace bitlite {
@@ -11,6 +11,6 @@ namespace bitlite {
 // Null where the convolution does not have the form, the kernels have no transforms, the sums may
 // be too large, or it would be no faster.
 std::unique_ptr<Step> MakeWinogradS8(const PlanContext& plan, const ConvGeometry& g,
-                                     const OutputS8& out);
+                                     const RequantEpilogue& out);
 
 }  // namespace bitlite

@@ -8,12 +8,13 @@
 
 namespace bitlite {
 
-static inline GemmlowpMultiplier MultiplierAt(const FixedS8& fixed, int64_t i) {
-  return {fixed.mantissa[i], (fixed.left == nullptr ? 0 : fixed.left[i]) - fixed.right[i]};
+static inline GemmlowpMultiplier MultiplierAt(const GemmlowpMultipliers& gemmlowp, int64_t i) {
+  return {gemmlowp.mantissa[i],
+          (gemmlowp.left == nullptr ? 0 : gemmlowp.left[i]) - gemmlowp.right[i]};
 }
 
-// The arrays of FixedS8, one behind the other.
-class FixedColumnsS8 {
+// The arrays of GemmlowpMultipliers, one behind the other.
+class PackedGemmlowpMultipliers {
  public:
   void Reset(size_t columns) {
     columns_ = columns;
@@ -26,7 +27,7 @@ class FixedColumnsS8 {
     for (size_t f = 0; f < 5; ++f) data_[f * columns_ + at] = fields[f];
     any_left_ |= c.left > 0;
   }
-  FixedS8 From(size_t at, bool negative) const {
+  GemmlowpMultipliers From(size_t at, bool negative) const {
     const int32_t* p = data_.data() + at;
     const size_t n = columns_;
     return {any_left_ ? p : nullptr, p + n, p + 2 * n, p + 3 * n, negative ? p + 4 * n : nullptr};

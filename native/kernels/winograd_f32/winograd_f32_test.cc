@@ -1,13 +1,10 @@
-// The transforms of float Winograd convolutions: every row that this CPU can run against matrix
-// products in double. Buffers have the exact size of their contents.
+// The transforms of float Winograd convolutions against matrix products in double.
 #include <algorithm>
 #include <cmath>
-#include <memory>
-#include <random>
 
-#include "kernels/common/kernels.h"
-#include "rows.h"
-#include "testing.h"
+#include "tests/kernel_cases.h"
+#include "tests/testing.h"
+#include "tests/values.h"
 
 namespace bitlite {
 namespace {
@@ -23,15 +20,6 @@ const double kAT[kOut][kIn] = {{1, 1, 1, 1, 1, 0},
                                {0, 2, 2, 0.5, 0.5, 0},
                                {0, 2 * kRoot, -2 * kRoot, kHalf / 2, -kHalf / 2, 1}};
 
-using Buffer = std::unique_ptr<float[]>;
-
-Buffer Normal(size_t n, std::mt19937& random) {
-  Buffer values(new float[n]);
-  std::normal_distribution<float> distribution;
-  for (size_t i = 0; i < n; ++i) values[i] = distribution(random);
-  return values;
-}
-
 // Element (i, j) of T x T^T, where x[k * 6 + l] is 6x6.
 template <typename At>
 double Transformed(const double* row_i, const double* row_j, At x) {
@@ -42,24 +30,25 @@ double Transformed(const double* row_i, const double* row_j, At x) {
   return sum;
 }
 
-void CheckIn(const KernelRow& row, int channels) {
+void CheckIn(const Kernel<winograd_in_f32>& entry, int channels) {
   std::mt19937 random(static_cast<uint32_t>(channels));
   const Buffer x = Normal(static_cast<size_t>(kPoints * channels), random);
   const Buffer v(new float[static_cast<size_t>(kPoints * channels)]);
   const float* pixels[kPoints];
   for (int p = 0; p < kPoints; ++p) pixels[p] = x.get() + p * channels;
-  reinterpret_cast<winograd_in_f32::Fn*>(row.fn)({pixels, channels, v.get()});
+  entry.fn({pixels, channels, v.get()});
   for (int p = 0; p < kPoints; ++p) {
     for (int c = 0; c < channels; ++c) {
       const double want =
           Transformed(kBT[p / kIn], kBT[p % kIn], [&](int k) { return x[k * channels + c]; });
       CHECK(std::fabs(v[p * channels + c] - want) <= 1e-5)
-          << row.symbol << " channels=" << channels << " point " << p;
+          << entry.symbol << " channels=" << channels << " point " << p;
     }
   }
 }
 
-void CheckOut(const KernelRow& row, int channels, int lines, int columns, bool residual) {
+void CheckOut(const Kernel<winograd_out_f32>& entry, int channels, int lines, int columns,
+              bool residual) {
   constexpr int kWide = WinogradOutF32::kChannels;
   std::mt19937 random(static_cast<uint32_t>(channels * 100 + lines * 10 + columns));
   const Buffer m = Normal(kPoints * kWide, random), bias = Normal(kWide, random);
@@ -68,9 +57,8 @@ void CheckOut(const KernelRow& row, int channels, int lines, int columns, bool r
   const size_t size = static_cast<size_t>((lines - 1) * line + (columns - 1) * pixel + channels);
   const Buffer y(new float[size]), r = Normal(static_cast<size_t>(16 * beside), random);
   std::fill_n(y.get(), size, 7.0f);
-  reinterpret_cast<winograd_out_f32::Fn*>(row.fn)({m.get(), channels, lines, columns, bias.get(),
-                                                   residual ? r.get() : nullptr, 4 * beside, beside,
-                                                   y.get(), line, pixel, -4.0f, 4.0f});
+  entry.fn({m.get(), channels, lines, columns, bias.get(), residual ? r.get() : nullptr, 4 * beside,
+            beside, y.get(), line, pixel, -4.0f, 4.0f});
   size_t written = 0;
   for (int i = 0; i < lines; ++i) {
     for (int j = 0; j < columns; ++j) {
@@ -80,31 +68,30 @@ void CheckOut(const KernelRow& row, int channels, int lines, int columns, bool r
         if (residual) want += r[(i * 4 + j) * beside + c];
         want = std::min(4.0, std::max(-4.0, want));
         CHECK(std::fabs(y[i * line + j * pixel + c] - want) <= 1e-5)
-            << row.symbol << " channels=" << channels << " pixel " << i << "," << j;
+            << entry.symbol << " channels=" << channels << " pixel " << i << "," << j;
       }
     }
   }
   CHECK(static_cast<size_t>(std::count(y.get(), y.get() + size, 7.0f)) == size - written)
-      << row.symbol << " writes between the pixels";
-}
-
-BITLITE_TEST(WinogradInF32) {
-  ForEachRow("winograd_in_f32", [](const KernelRow& row) {
-    for (int channels : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64}) CheckIn(row, channels);
-  });
-}
-
-BITLITE_TEST(WinogradOutF32) {
-  ForEachRow("winograd_out_f32", [](const KernelRow& row) {
-    for (int channels = 1; channels <= WinogradOutF32::kChannels; ++channels) {
-      for (int lines = 1; lines <= kOut; ++lines) {
-        for (int columns = 1; columns <= kOut; ++columns) {
-          for (bool residual : {false, true}) CheckOut(row, channels, lines, columns, residual);
-        }
-      }
-    }
-  });
+      << entry.symbol << " writes between the pixels";
 }
 
 }  // namespace
+
+template <>
+void TestKernel(const Kernel<winograd_in_f32>& entry) {
+  for (int channels : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64}) CheckIn(entry, channels);
+}
+
+template <>
+void TestKernel(const Kernel<winograd_out_f32>& entry) {
+  for (int channels = 1; channels <= WinogradOutF32::kChannels; ++channels) {
+    for (int lines = 1; lines <= kOut; ++lines) {
+      for (int columns = 1; columns <= kOut; ++columns) {
+        for (bool residual : {false, true}) CheckOut(entry, channels, lines, columns, residual);
+      }
+    }
+  }
+}
+
 }  // namespace bitlite

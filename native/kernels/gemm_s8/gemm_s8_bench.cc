@@ -1,13 +1,11 @@
-// Times the int8 kernels, row by row of kernels.def, against the peak of the instructions they are
-// made of.
+// Times of the int8 tiles against the peak of the instructions they are made of.
 #include <cstring>
-#include <memory>
+#include <string>
+#include <vector>
 
-#include "benching.h"
-#include "kernels/common/kernels.h"
-#include "kernels/gemm_s8/layer_s8.h"
-#include "rows.h"
-#include "runtime.h"
+#include "packed_gemm_s8.h"
+#include "tests/benching.h"
+#include "tests/kernel_cases.h"
 
 namespace bitlite {
 namespace {
@@ -84,13 +82,13 @@ double PeakGops(const char* symbol) {
 double PeakGops(const char*) { return 0; }
 #endif
 
-struct Case {
+struct TileCase {
   const char* name;
   int64_t m, n, segments, length, row, segment_step;  // steps in activations
 };
 
 // Rows of a matrix, or of an image with a border where 3x3 windows overlap.
-constexpr Case kCases[] = {
+constexpr TileCase kTileCases[] = {
     {"gemm 512x512x512", 512, 512, 1, 512, 512, 0},
     {"conv 3x3 64->64, 16x16 outputs", 256, 64, 3, 192, 64, 18 * 64},
     {"conv 3x3 16->16, 32x32 outputs", 1024, 16, 3, 48, 16, 34 * 16},
@@ -100,93 +98,44 @@ constexpr Case kCases[] = {
     {"matrix-vector 640->128", 1, 128, 1, 640, 640, 0},
 };
 
-BITLITE_BENCH(gemm_s8_tiles) {
-  ForEachRow("gemm_s8", [](const KernelRow& row) {
-    const GemmS8Kernel& kernel = reinterpret_cast<gemm_s8::Fn*>(row.fn)();
-    const double peak = PeakGops(row.symbol);
-    for (const Case& c : kCases) {
-      const int64_t k = c.segments * c.length;
-      std::vector<uint8_t> w(static_cast<size_t>(c.n * k), 3);
-      OutputS8 out;
-      out.acc_scale = {1e-4};
-      out.bias.assign(static_cast<size_t>(c.n), 7);
-      const LayerS8 layer(kernel, SelectVectorS8(ActiveIsa()),
-                          {w.data(), c.n, c.segments, c.length, k, 1}, out, 0, {});
-      const int64_t elements = (c.m + 40) * c.row + c.segments * c.segment_step;
-      Aligned<uint8_t> image(static_cast<size_t>(elements * kernel.act_bytes() + 64));
-      std::memset(image.data(), 1, image.size());
-      std::vector<const uint8_t*> rows;
-      std::vector<int32_t> segments;
-      for (int64_t m = 0; m < c.m; ++m)
-        rows.push_back(image.data() + m * c.row * kernel.act_bytes());
-      for (int64_t s = 0; s < c.segments; ++s) {
-        segments.push_back(static_cast<int32_t>(s * c.segment_step * kernel.act_bytes()));
-      }
-      std::vector<int8_t> y(static_cast<size_t>(c.m * c.n));
-      const double seconds = benching::Time([&] {
-        layer.Run({rows.data(), c.m, segments.data()}, 0, layer.blocks(), y.data(), c.n, nullptr,
-                  0);
-      });
-      benching::Report(std::string(row.symbol) + ": " + c.name, seconds,
-                       2.0 * static_cast<double>(c.m * c.n * k), peak);
+void TimeTiles(const char* symbol, const GemmS8Kernel& kernel) {
+  const double peak = PeakGops(symbol);
+  for (const TileCase& c : kTileCases) {
+    const int64_t k = c.segments * c.length;
+    std::vector<uint8_t> w(static_cast<size_t>(c.n * k), 3);
+    RequantEpilogue out;
+    out.acc_scale = {1e-4};
+    out.bias.assign(static_cast<size_t>(c.n), 7);
+    const PackedGemmS8 layer(kernel, SelectVectorS8(ActiveIsa()),
+                             {w.data(), c.n, c.segments, c.length, k, 1}, out, 0, {});
+    const int64_t elements = (c.m + 40) * c.row + c.segments * c.segment_step;
+    Aligned<uint8_t> image(static_cast<size_t>(elements * kernel.act_bytes() + 64));
+    std::memset(image.data(), 1, image.size());
+    std::vector<const uint8_t*> rows;
+    std::vector<int32_t> segments;
+    for (int64_t m = 0; m < c.m; ++m) rows.push_back(image.data() + m * c.row * kernel.act_bytes());
+    for (int64_t s = 0; s < c.segments; ++s) {
+      segments.push_back(static_cast<int32_t>(s * c.segment_step * kernel.act_bytes()));
     }
-  });
-}
-
-struct Layer {
-  int64_t size, c, o, kernel, stride;
-  bool depthwise;
-};
-
-// Whole steps, with the copy of their input.
-BITLITE_BENCH(conv_s8_steps) {
-  for (const std::string& isa : PermittedIsas()) {
-    for (const Layer& l : {Layer{32, 16, 16, 3, 1, false}, Layer{16, 64, 64, 3, 1, false},
-                           Layer{224, 3, 32, 3, 2, false}, Layer{56, 24, 144, 1, 1, false},
-                           Layer{14, 96, 576, 1, 1, false}, Layer{112, 32, 32, 3, 1, true},
-                           Layer{112, 96, 96, 3, 2, true}, Layer{28, 192, 192, 3, 1, true},
-                           Layer{14, 384, 384, 5, 1, true}}) {
-      const int64_t out = (l.size + l.stride - 1) / l.stride, pad = l.kernel / 2;
-      const int64_t group = l.depthwise ? l.c : 1;
-      std::vector<TensorSpec> t(3);
-      t[0].shape = {1, l.size, l.size, l.c};
-      t[1].shape = {l.o, l.kernel, l.kernel, l.c / group};
-      t[2].shape = {1, out, out, l.o};
-      for (size_t i = 0; i < t.size(); ++i) {
-        t[i].name = "t" + std::to_string(i);
-        t[i].dtype = DType::kI8;
-        t[i].count = CountOf(t[i].shape);
-        t[i].scale = {i == 2 ? 1.0 : 0.01};
-        t[i].zero_point = {0};
-      }
-      const auto weights =
-          std::make_shared<std::vector<int8_t>>(static_cast<size_t>(t[1].count), 3);
-      t[1].constant = true;
-      t[1].data = weights->data();
-      t[1].owner = weights;
-      StepSpec spec;
-      spec.op = spec.name = "conv";
-      spec.inputs = {0, 1, -1};
-      spec.outputs = {2};
-      const int64_t end = (out - 1) * l.stride + l.kernel - l.size - pad;
-      spec.attrs = {{"stride", std::vector<int64_t>{l.stride, l.stride}},
-                    {"pad", std::vector<int64_t>{pad, end, pad, end}},
-                    {"group", group}};
-      const double operations = 2.0 * static_cast<double>(t[2].count) *
-                                static_cast<double>(l.kernel * l.kernel * l.c / group);
-      std::vector<int8_t> x(static_cast<size_t>(t[0].count), 1), y(static_cast<size_t>(t[2].count));
-      const Program program(t, {spec}, {0}, {2}, 1, IsaUpTo(isa));
-      const void* in = x.data();
-      void* result = y.data();
-      const double seconds = benching::Time([&] { program.Run(&in, &result); });
-      benching::Report(isa + (l.depthwise ? ": depthwise " : ": conv ") + std::to_string(l.kernel) +
-                           "x" + std::to_string(l.kernel) + "/" + std::to_string(l.stride) + " " +
-                           std::to_string(l.size) + "x" + std::to_string(l.size) + "x" +
-                           std::to_string(l.c) + "->" + std::to_string(l.o),
-                       seconds, operations, 0);
-    }
+    std::vector<int8_t> y(static_cast<size_t>(c.m * c.n));
+    const double seconds = benching::Time([&] {
+      layer.Run({rows.data(), c.m, segments.data()}, 0, layer.blocks(), y.data(), c.n, nullptr, 0);
+    });
+    benching::Report(std::string(symbol) + ": " + c.name, seconds,
+                     2.0 * static_cast<double>(c.m * c.n * k), peak);
   }
 }
 
 }  // namespace
+
+template <>
+void TimeKernel(const Kernel<gemm_s8>& entry) {
+  TimeTiles(entry.symbol, entry.fn());
+}
+
+template <>
+void TimeKernel(const Kernel<gemv_s8>& entry) {
+  TimeTiles(entry.symbol, entry.fn());
+}
+
 }  // namespace bitlite

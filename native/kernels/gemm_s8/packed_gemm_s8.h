@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "gemm_s8.h"
-#include "kernels/common/fixed_s8.h"
+#include "kernels/common/gemmlowp_s8.h"
 #include "kernels/common/quant_step.h"
 #include "kernels/vector_s8/vector_s8.h"
 #include "requant.h"
@@ -21,7 +21,7 @@ const GemmS8Kernel& SelectGemvS8(IsaMask isa);
 const VectorS8Kernel& SelectVectorS8(IsaMask isa);
 
 // How accumulators (at scale sx * sw) become outputs; one value, or one per column of the layer.
-struct OutputS8 {
+struct RequantEpilogue {
   DType dtype = DType::kI8;  // kI8 or kF32
   std::vector<double> acc_scale;
   std::vector<int32_t> weight_zero;  // empty: all zero
@@ -34,12 +34,12 @@ struct OutputS8 {
   float fmin = 0, fmax = 0;
   // The fused addition: then y_* and range above describe the value before it.
   bool residual = false;
-  float ma = 0, mb = 0;
+  float lhs_scale = 0, rhs_scale = 0;
   int32_t r_zero = 0, sum_zero = 0;
   Range sum_range;
 
   // The columns [begin, begin + n) of this layer, for groups.
-  OutputS8 Slice(int64_t begin, int64_t n) const;
+  RequantEpilogue Slice(int64_t begin, int64_t n) const;
 };
 
 // From x, w, bias (inputs 0, 1, 2) and the output of a step; refuses what the kernels do not take.
@@ -50,8 +50,8 @@ struct OutputS8 {
 //   attributes mid_scale, mid_zero_point: the output of the conv alone; act is its activation;
 //   add_act the activation of the sum. y is the sum.
 // Constant data is read unless plan.check_only.
-OutputS8 OutputOf(const StepSpec& spec, PlanContext& plan, int64_t channels, int axis,
-                  int residual_input);
+RequantEpilogue RequantEpilogueOf(const StepSpec& spec, PlanContext& plan, int64_t channels,
+                                  int axis, int residual_input);
 
 // Activations quantized while running: y = float32(acc) * (scale * float32(sw)) + bias_f32, each
 // operation rounded to float32.
@@ -60,7 +60,7 @@ struct DynamicS8 {
   int32_t zero_point;
 };
 
-class LayerS8 {
+class PackedGemmS8 {
  public:
   // Element i of segment s of column o is data[o * column_stride + (s * segment_length + i) *
   // stride], xor flip (0x80 for uint8 weights, whose zero points must already be 128 less).
@@ -75,8 +75,8 @@ class LayerS8 {
     bool computed = false;  // weights come while running, through PackBlock; data is null
     int64_t min_blocks = 1;
   };
-  LayerS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, const Weights& weights,
-          const OutputS8& out, int32_t x_zero, const Options& options);
+  PackedGemmS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, const Weights& weights,
+               const RequantEpilogue& out, int32_t x_zero, const Options& options);
 
   int64_t blocks() const { return static_cast<int64_t>(blocks_.size()); }
   bool needs_row_sums() const { return !out_.weight_zero.empty(); }
@@ -89,7 +89,7 @@ class LayerS8 {
   // Packs block b of computed weights into w (packed_bytes) and bias (packed_columns).
   void PackBlock(const Weights& weights, int64_t b, int8_t* w, int32_t* bias) const noexcept;
 
-  struct Rows {
+  struct IndirectionBuffer {
     const uint8_t* const* address;  // m of them
     int64_t m;
     const int32_t* segments;  // byte offsets
@@ -99,10 +99,10 @@ class LayerS8 {
     const int32_t* bias = nullptr;
   };
   // What weight zero points other than 0 need to know of the rows, into rows.sums.
-  void SumRows(const Rows& rows) const noexcept;
+  void SumRows(const IndirectionBuffer& rows) const noexcept;
 
   // y, residual: at column 0 of row 0. Blocks [first, last).
-  void Run(const Rows& rows, int64_t first, int64_t last, void* y, int64_t y_stride,
+  void Run(const IndirectionBuffer& rows, int64_t first, int64_t last, void* y, int64_t y_stride,
            const int8_t* residual, int64_t residual_stride) const noexcept;
 
   // What a direct() layer's epilogue needs for the columns from `column` on, which is a multiple of
@@ -117,9 +117,9 @@ class LayerS8 {
     int64_t at;      // of its weights
   };
   GemmS8Tile Epilogue() const noexcept;
-  void Finish(const GemmS8Tile& tile, const Block& block, int mr, const int32_t* acc,
-              const Rows& rows, int64_t m, void* y) const noexcept;
-  void PackFixed();
+  void ScalarEpilogue(const GemmS8Tile& tile, const Block& block, int mr, const int32_t* acc,
+                      const IndirectionBuffer& rows, int64_t m, void* y) const noexcept;
+  void PackGemmlowp();
   int64_t ColumnAt(const Block& block, int i) const noexcept;
   void PackRows(const Weights& weights, const Block& block, int8_t* packed,
                 int32_t* bias) const noexcept;
@@ -128,7 +128,7 @@ class LayerS8 {
 
   const GemmS8Kernel& kernel_;
   const VectorS8Kernel& vector_;
-  OutputS8 out_;
+  RequantEpilogue out_;
   int64_t segments_, segment_length_;
   int32_t steps_;  // per segment
   int32_t x0_;     // the activations' zero point in the kernel's form
@@ -141,8 +141,8 @@ class LayerS8 {
   Aligned<int8_t> w_;
   Aligned<int32_t> bias_;
   Aligned<float> multiplier_, bias_f32_;
-  FixedColumnsS8 fixed_;  // for kS8Fixed
-  // In natural column order, for Finish.
+  PackedGemmlowpMultipliers gemmlowp_multipliers_;  // for kS8Gemmlowp
+  // In natural column order, for ScalarEpilogue.
   std::vector<int32_t> column_sums_;
   std::vector<float> scale_;
   std::vector<int32_t> mantissa_, exponent_;

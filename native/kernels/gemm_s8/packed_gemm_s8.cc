@@ -1,4 +1,4 @@
-#include "layer_s8.h"
+#include "packed_gemm_s8.h"
 
 #include <algorithm>
 #include <cmath>
@@ -61,12 +61,12 @@ std::vector<int> BlockWidths(int64_t vectors, int max_nv, int64_t min_blocks) {
 
 }  // namespace
 
-const GemmS8Kernel& SelectGemmS8(IsaMask isa) { return BITLITE_SELECT(gemm_s8, isa).fn(); }
-const GemmS8Kernel& SelectGemvS8(IsaMask isa) { return BITLITE_SELECT(gemv_s8, isa).fn(); }
-const VectorS8Kernel& SelectVectorS8(IsaMask isa) { return BITLITE_SELECT(vector_s8, isa).fn(); }
+const GemmS8Kernel& SelectGemmS8(IsaMask isa) { return SelectKernel<gemm_s8>(isa).fn(); }
+const GemmS8Kernel& SelectGemvS8(IsaMask isa) { return SelectKernel<gemv_s8>(isa).fn(); }
+const VectorS8Kernel& SelectVectorS8(IsaMask isa) { return SelectKernel<vector_s8>(isa).fn(); }
 
-OutputS8 OutputS8::Slice(int64_t begin, int64_t n) const {
-  OutputS8 part = *this;
+RequantEpilogue RequantEpilogue::Slice(int64_t begin, int64_t n) const {
+  RequantEpilogue part = *this;
   part.acc_scale = SliceOf(acc_scale, begin, n);
   part.weight_zero = SliceOf(weight_zero, begin, n);
   if (!bias.empty()) part.bias.assign(bias.begin() + begin, bias.begin() + begin + n);
@@ -76,12 +76,12 @@ OutputS8 OutputS8::Slice(int64_t begin, int64_t n) const {
   return part;
 }
 
-OutputS8 OutputOf(const StepSpec& spec, PlanContext& plan, int64_t channels, int axis,
-                  int residual_input) {
+RequantEpilogue RequantEpilogueOf(const StepSpec& spec, PlanContext& plan, int64_t channels,
+                                  int axis, int residual_input) {
   const TensorSpec& w = plan.In(1);
   const TensorSpec& y = plan.Out(0);
   const bool dynamic = plan.In(0).dtype == DType::kF32;
-  OutputS8 out;
+  RequantEpilogue out;
   out.dtype = y.dtype;
   out.gemmlowp = RoundsAsGemmlowp(spec);
 
@@ -150,23 +150,24 @@ OutputS8 OutputOf(const StepSpec& spec, PlanContext& plan, int64_t channels, int
   Require(out.y_zero >= -128 && out.y_zero <= 127, "mid_zero_point is not int8");
   out.range = ActRange(act, out.y_scale, out.y_zero, DType::kI8);
   const double sum_scale = ScaleOf(y);
-  out.ma = static_cast<float>(out.y_scale / sum_scale);
-  out.mb = static_cast<float>(ScaleOf(r) / sum_scale);
+  out.lhs_scale = static_cast<float>(out.y_scale / sum_scale);
+  out.rhs_scale = static_cast<float>(ScaleOf(r) / sum_scale);
   out.r_zero = ZeroPointOf(r);
   out.sum_zero = ZeroPointOf(y);
   out.sum_range = ActRange(spec.Str("add_act", "none"), sum_scale, out.sum_zero, DType::kI8);
   return out;
 }
 
-LayerS8::LayerS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, const Weights& weights,
-                 const OutputS8& out, int32_t x_zero, const Options& options)
+PackedGemmS8::PackedGemmS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector,
+                           const Weights& weights, const RequantEpilogue& out, int32_t x_zero,
+                           const Options& options)
     : kernel_(kernel),
       vector_(vector),
       out_(out),
       segments_(weights.segments),
       segment_length_(weights.segment_length),
       steps_(static_cast<int32_t>(CeilDiv(weights.segment_length, kernel.kstep))),
-      x0_(kernel.form_value(x_zero)),
+      x0_(kernel.packed_value(x_zero)),
       row_add_(out.weight_zero.size() == 1),
       dynamic_(options.dynamic) {
   const int64_t n = weights.columns;
@@ -198,7 +199,7 @@ LayerS8::LayerS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, const
       direct_ &= FitsInt32(bound, scale_[o]);
     }
   }
-  if (out.residual) direct_ &= FitsInt32(256, out.ma) && FitsInt32(256, out.mb);
+  if (out.residual) direct_ &= FitsInt32(256, out.lhs_scale) && FitsInt32(256, out.rhs_scale);
 
   int64_t column = 0, at = 0;
   for (int nv : BlockWidths(CeilDiv(n, kernel.lanes), kernel.max_nv, options.min_blocks)) {
@@ -219,7 +220,7 @@ LayerS8::LayerS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, const
       bias_f32_[block.column + i] = o < n && !out.bias_f32.empty() ? out.bias_f32[o] : 0.0f;
     }
   }
-  if (direct_ && out.gemmlowp) PackFixed();
+  if (direct_ && out.gemmlowp) PackGemmlowp();
   if (options.computed) return;
   w_.Reset(packed_bytes_);
   bias_.Reset(column);
@@ -230,23 +231,24 @@ LayerS8::LayerS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, const
 }
 
 // The column that stands at position i of a block.
-int64_t LayerS8::ColumnAt(const Block& block, int i) const noexcept {
+int64_t PackedGemmS8::ColumnAt(const Block& block, int i) const noexcept {
   const bool permuted = direct_ && out_.dtype == DType::kI8;
   return block.column + (permuted ? kernel_.column(block.nv, i) : i);
 }
 
-void LayerS8::PackFixed() {
-  fixed_.Reset(static_cast<size_t>(packed_columns_));
+void PackedGemmS8::PackGemmlowp() {
+  gemmlowp_multipliers_.Reset(static_cast<size_t>(packed_columns_));
   for (const Block& block : blocks_) {
     for (int i = 0; i < block.nv * kernel_.lanes; ++i) {
       const int64_t o = ColumnAt(block, i);
       if (o >= static_cast<int64_t>(mantissa_.size())) continue;
-      fixed_.Set(static_cast<size_t>(block.column + i), ColumnOf({mantissa_[o], exponent_[o]}));
+      gemmlowp_multipliers_.Set(static_cast<size_t>(block.column + i),
+                                ColumnOf({mantissa_[o], exponent_[o]}));
     }
   }
 }
 
-int32_t LayerS8::SumColumn(const Weights& weights, int64_t o) noexcept {
+int32_t PackedGemmS8::SumColumn(const Weights& weights, int64_t o) noexcept {
   const uint8_t* w = weights.data + o * weights.column_stride;
   const int64_t length = weights.segments * weights.segment_length;
   int64_t sum = 0;
@@ -261,8 +263,8 @@ int32_t LayerS8::SumColumn(const Weights& weights, int64_t o) noexcept {
 }
 
 // Columns side by side, as those of a matrix that is not transposed: whole rows of them at a time.
-void LayerS8::PackRows(const Weights& weights, const Block& block, int8_t* packed,
-                       int32_t* bias) const noexcept {
+void PackedGemmS8::PackRows(const Weights& weights, const Block& block, int8_t* packed,
+                            int32_t* bias) const noexcept {
   static constexpr int8_t kZeros[kMaxWidth] = {};
   const int kstep = kernel_.kstep, width = block.nv * kernel_.lanes;
   const int8_t* w = reinterpret_cast<const int8_t*>(weights.data) + block.column;
@@ -294,8 +296,8 @@ void LayerS8::PackRows(const Weights& weights, const Block& block, int8_t* packe
   }
 }
 
-void LayerS8::PackBlock(const Weights& weights, int64_t b, int8_t* packed,
-                        int32_t* bias) const noexcept {
+void PackedGemmS8::PackBlock(const Weights& weights, int64_t b, int8_t* packed,
+                             int32_t* bias) const noexcept {
   const Block& block = blocks_[b];
   const int kstep = kernel_.kstep, width = block.nv * kernel_.lanes;
   const int64_t step_bytes = static_cast<int64_t>(width) * kstep;
@@ -347,24 +349,24 @@ void LayerS8::PackBlock(const Weights& weights, int64_t b, int8_t* packed,
   }
 }
 
-int32_t LayerS8::SumRow(const uint8_t* row, const int32_t* segments) const noexcept {
+int32_t PackedGemmS8::SumRow(const uint8_t* row, const int32_t* segments) const noexcept {
   int64_t sum = 0;
   for (int64_t s = 0; s < segments_; ++s) {
     const uint8_t* p = row + segments[s];
-    switch (kernel_.form) {
-      case ActForm::kU8:
+    switch (kernel_.lhs_packing) {
+      case LhsPacking::kU8:
         for (int64_t i = 0; i < segment_length_; ++i) sum += p[i];
         break;
-      case ActForm::kNibbles:
+      case LhsPacking::kNibbles:
         for (int64_t i = 0; i < segment_length_; ++i) {
           const uint8_t* low = p + i / kernel_.kstep * 2 * kernel_.kstep + i % kernel_.kstep;
           sum += low[0] + 16 * low[kernel_.kstep];
         }
         break;
-      case ActForm::kS8:
+      case LhsPacking::kS8:
         for (int64_t i = 0; i < segment_length_; ++i) sum += static_cast<int8_t>(p[i]);
         break;
-      case ActForm::kS16:
+      case LhsPacking::kS16:
         for (int64_t i = 0; i < segment_length_; ++i) {
           int16_t v;
           std::memcpy(&v, p + 2 * i, sizeof(v));
@@ -376,9 +378,9 @@ int32_t LayerS8::SumRow(const uint8_t* row, const int32_t* segments) const noexc
   return Wrap(sum);
 }
 
-void LayerS8::SumRows(const Rows& rows) const noexcept {
+void PackedGemmS8::SumRows(const IndirectionBuffer& rows) const noexcept {
   // sum (x - x0) over the row, which the weights' zero points multiply.
-  const int32_t x0 = rows.dynamic != nullptr ? kernel_.form_value(rows.dynamic->zero_point) : x0_;
+  const int32_t x0 = rows.dynamic != nullptr ? kernel_.packed_value(rows.dynamic->zero_point) : x0_;
   const int64_t constant = x0 * segments_ * segment_length_;
   for (int64_t m = 0; m < rows.m; ++m) {
     const int64_t sum = SumRow(rows.address[m], rows.segments) - constant;
@@ -386,15 +388,15 @@ void LayerS8::SumRows(const Rows& rows) const noexcept {
   }
 }
 
-GemmS8Tile LayerS8::Epilogue() const noexcept {
+GemmS8Tile PackedGemmS8::Epilogue() const noexcept {
   GemmS8Tile tile{};
   tile.zero_point = out_.y_zero;
   tile.qmin = out_.range.qmin;
   tile.qmax = out_.range.qmax;
   tile.fmin = out_.fmin;
   tile.fmax = out_.fmax;
-  tile.ma = out_.ma;
-  tile.mb = out_.mb;
+  tile.lhs_scale = out_.lhs_scale;
+  tile.rhs_scale = out_.rhs_scale;
   tile.r_zero_point = out_.r_zero;
   tile.add_zero_point = out_.sum_zero;
   tile.add_qmin = out_.sum_range.qmin;
@@ -402,23 +404,24 @@ GemmS8Tile LayerS8::Epilogue() const noexcept {
   tile.out = !direct_                    ? GemmS8Out::kS32
              : out_.dtype == DType::kF32 ? GemmS8Out::kF32
              : out_.residual             ? GemmS8Out::kS8Add
-             : out_.gemmlowp             ? GemmS8Out::kS8Fixed
+             : out_.gemmlowp             ? GemmS8Out::kS8Gemmlowp
                                          : GemmS8Out::kS8;
   return tile;
 }
 
-GemmS8Tile LayerS8::EpilogueAt(int64_t column) const noexcept {
+GemmS8Tile PackedGemmS8::EpilogueAt(int64_t column) const noexcept {
   GemmS8Tile tile = Epilogue();
   tile.multiplier = multiplier_.data() + column;
   tile.bias_f32 = bias_f32_.data() + column;
-  if (tile.out == GemmS8Out::kS8Fixed) {
-    tile.fixed = fixed_.From(column, out_.range.qmin < out_.y_zero);
+  if (tile.out == GemmS8Out::kS8Gemmlowp) {
+    tile.gemmlowp = gemmlowp_multipliers_.From(column, out_.range.qmin < out_.y_zero);
   }
   return tile;
 }
 
-void LayerS8::Run(const Rows& rows, int64_t first, int64_t last, void* y, int64_t y_stride,
-                  const int8_t* residual, int64_t residual_stride) const noexcept {
+void PackedGemmS8::Run(const IndirectionBuffer& rows, int64_t first, int64_t last, void* y,
+                       int64_t y_stride, const int8_t* residual,
+                       int64_t residual_stride) const noexcept {
   if (rows.m == 0) return;
   GemmS8Tile tile = Epilogue();
   tile.segments = rows.segments;
@@ -435,10 +438,10 @@ void LayerS8::Run(const Rows& rows, int64_t first, int64_t last, void* y, int64_
     tile.bias = (rows.bias != nullptr ? rows.bias : bias_.data()) + block.column;
     tile.multiplier = multiplier_.data() + block.column;
     tile.bias_f32 = bias_f32_.data() + block.column;
-    if (tile.out == GemmS8Out::kS8Fixed)
-      tile.fixed = fixed_.From(block.column, out_.range.qmin < out_.y_zero);
+    if (tile.out == GemmS8Out::kS8Gemmlowp)
+      tile.gemmlowp = gemmlowp_multipliers_.From(block.column, out_.range.qmin < out_.y_zero);
     if (dynamic_ && direct_) {
-      const int64_t x0 = kernel_.form_value(rows.dynamic->zero_point);
+      const int64_t x0 = kernel_.packed_value(rows.dynamic->zero_point);
       for (int i = 0; i < block.nv * kernel_.lanes; ++i) {
         const int64_t o = block.column + i;
         dynamic_bias[i] = i < block.n ? Wrap(-x0 * column_sums_[o]) : 0;
@@ -465,7 +468,7 @@ void LayerS8::Run(const Rows& rows, int64_t first, int64_t last, void* y, int64_
         tile.y_stride = block.n;
         kernel_.tile(block.nv, mr)(tile);
         tile.y_stride = y_stride;
-        Finish(tile, block, mr, acc, rows, m, out);
+        ScalarEpilogue(tile, block, mr, acc, rows, m, out);
       }
       m = end;
     }
@@ -474,10 +477,11 @@ void LayerS8::Run(const Rows& rows, int64_t first, int64_t last, void* y, int64_
 
 // The epilogue in its general form: weight zero points, multipliers too large for the kernels'
 // conversions, parameters known only now.
-void LayerS8::Finish(const GemmS8Tile& tile, const Block& block, int mr, const int32_t* acc,
-                     const Rows& rows, int64_t m, void* y) const noexcept {
+void PackedGemmS8::ScalarEpilogue(const GemmS8Tile& tile, const Block& block, int mr,
+                                  const int32_t* acc, const IndirectionBuffer& rows, int64_t m,
+                                  void* y) const noexcept {
   const DynamicS8* dynamic = dynamic_ ? rows.dynamic : nullptr;
-  const int32_t x0 = dynamic != nullptr ? kernel_.form_value(dynamic->zero_point) : x0_;
+  const int32_t x0 = dynamic != nullptr ? kernel_.packed_value(dynamic->zero_point) : x0_;
   const bool correct_rows = needs_row_sums() && !row_add_;
   int32_t values[kMaxColumns];
   int8_t codes[kMaxColumns];
@@ -504,9 +508,9 @@ void LayerS8::Finish(const GemmS8Tile& tile, const Block& block, int mr, const i
     }
     int8_t* to = static_cast<int8_t*>(y) + r * tile.y_stride;
     if (out_.gemmlowp) {
-      vector_.finish_gemmlowp(values, codes, block.n, mantissa_.data() + block.column,
-                              exponent_.data() + block.column,
-                              {out_.y_zero, out_.range.qmin, out_.range.qmax});
+      vector_.requantize_s32_gemmlowp(values, codes, block.n, mantissa_.data() + block.column,
+                                      exponent_.data() + block.column,
+                                      {out_.y_zero, out_.range.qmin, out_.range.qmax});
     } else {
       for (int32_t c = 0; c < block.n; ++c) {
         codes[c] = static_cast<int8_t>(RequantizeRneF32(
@@ -516,8 +520,8 @@ void LayerS8::Finish(const GemmS8Tile& tile, const Block& block, int mr, const i
     if (out_.residual) {
       const int8_t* residual = tile.residual + r * tile.residual_stride;
       for (int32_t c = 0; c < block.n; ++c) {
-        const float p = static_cast<float>(codes[c] - out_.y_zero) * out_.ma;
-        const float s = static_cast<float>(residual[c] - out_.r_zero) * out_.mb;
+        const float p = static_cast<float>(codes[c] - out_.y_zero) * out_.lhs_scale;
+        const float s = static_cast<float>(residual[c] - out_.r_zero) * out_.rhs_scale;
         codes[c] = static_cast<int8_t>(
             RoundClamp(p + s, out_.sum_zero, out_.sum_range.qmin, out_.sum_range.qmax));
       }

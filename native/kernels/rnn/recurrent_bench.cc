@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "benching.h"
 #include "cpu.h"
 #include "runtime.h"
+#include "tests/benching.h"
 
 namespace bitlite {
 namespace {

@@ -1,0 +1,44 @@
+// binary_f32 against plain loops in double.
+#include <algorithm>
+#include <cmath>
+
+#include "tests/kernel_cases.h"
+#include "tests/testing.h"
+#include "tests/values.h"
+
+namespace bitlite {
+template <>
+void TestKernel(const Kernel<binary_f32>& entry) {
+  struct Case {
+    BinaryOp op;
+    double (*want)(double, double);
+  };
+  const Case cases[] = {
+      {BinaryOp::kAdd, [](double a, double b) { return a + b; }},
+      {BinaryOp::kSub, [](double a, double b) { return a - b; }},
+      {BinaryOp::kMul, [](double a, double b) { return a * b; }},
+      {BinaryOp::kDiv, [](double a, double b) { return a / b; }},
+      {BinaryOp::kMin, [](double a, double b) { return std::min(a, b); }},
+      {BinaryOp::kMax, [](double a, double b) { return std::max(a, b); }},
+      {BinaryOp::kSquaredDifference, [](double a, double b) { return (a - b) * (a - b); }},
+      {BinaryOp::kPRelu, [](double a, double b) { return a < 0 ? a * b : a; }},
+  };
+  for (const Case& c : cases) {
+    for (int n : kSizes) {
+      for (int repeat = 0; repeat < 4; ++repeat) {
+        Random random(static_cast<uint32_t>(n));
+        const bool ra = repeat & 1, rb = repeat & 2;
+        const Buffer a = Normal(ra ? 1 : static_cast<size_t>(n), random);
+        const Buffer b = Normal(rb ? 1 : static_cast<size_t>(n), random);
+        const Buffer y(new float[static_cast<size_t>(n)]);
+        entry.fn({c.op, a.get(), b.get(), y.get(), n, ra, rb, -kInf, kInf});
+        for (int i = 0; i < n; ++i) {
+          CHECK(Near(y[i], c.want(a[ra ? 0 : i], b[rb ? 0 : i]), 1e-5))
+              << entry.symbol << " op " << static_cast<int>(c.op);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace bitlite

@@ -1,0 +1,220 @@
+// The tiles of gemm_s8 and gemv_s8 against plain loops.
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "packed_gemm_s8.h"
+#include "tests/kernel_cases.h"
+#include "tests/testing.h"
+#include "tests/values.h"
+
+namespace bitlite {
+namespace {
+
+// A layer of `n` columns over `segments` runs of `length` activations, m rows.
+struct LayerCase {
+  int m, n, segments, length;
+  int32_t x_zero;
+  DType dtype;
+  bool residual;
+  int weight_zero;  // 0: none
+  bool gemmlowp = false;
+  bool relu = false;
+  bool ends = false;  // all codes stand at an end of their type
+};
+
+void CheckLayer(const char* symbol, const GemmS8Kernel& kernel, const LayerCase& c, uint32_t seed) {
+  Random random(seed);
+  const int k = c.segments * c.length, gap = 3;
+  const int row_length = c.segments * (c.length + gap);
+  std::vector<int8_t> x(static_cast<size_t>(c.m * row_length)), w(static_cast<size_t>(c.n * k));
+  for (int8_t& v : x) v = Code(random);
+  for (int8_t& v : w) v = Code(random);
+  if (c.ends) {
+    std::fill(x.begin(), x.end(), int8_t{127});
+    for (int o = 0; o < c.n; ++o) {
+      std::fill_n(w.begin() + o * k, k, static_cast<int8_t>(o % 2 == 0 ? 127 : -128));
+    }
+  }
+  RequantEpilogue out;
+  out.dtype = c.dtype;
+  for (int o = 0; o < c.n; ++o) {
+    // Multipliers from far below 1 to some above it.
+    const double spread = c.gemmlowp ? std::ldexp(1.0, static_cast<int>(random() % 16) - 4) : 1;
+    out.acc_scale.push_back(1e-4 * (1 + random() % 100) * spread);
+    out.bias.push_back(static_cast<int32_t>(random()) % 100000);
+    if (c.dtype == DType::kF32) out.bias_f32.push_back(0.25f * static_cast<float>(o));
+  }
+  if (c.weight_zero != 0) out.weight_zero = {c.weight_zero};
+  out.y_scale = 0.11;
+  out.y_zero = 5;
+  out.range = {c.relu ? 5 : -100, 110};
+  out.gemmlowp = c.gemmlowp;
+  out.fmin = -50;
+  out.fmax = 60;
+  out.residual = c.residual;
+  out.lhs_scale = 0.7f;
+  out.rhs_scale = 0.3f;
+  out.r_zero = -4;
+  out.sum_zero = -9;
+  out.sum_range = {-128, 120};
+  const PackedGemmS8::Weights weights{
+      reinterpret_cast<uint8_t*>(w.data()), c.n, c.segments, c.length, k, 1};
+  const PackedGemmS8 layer(kernel, SelectVectorS8(ActiveIsa()), weights, out, c.x_zero, {});
+
+  const int64_t run = kernel.run_bytes(c.length + gap);
+  Aligned<uint8_t> image(static_cast<size_t>(c.m * c.segments * run + 64));
+  for (int s = 0; s < c.m * c.segments; ++s) {
+    kernel.load(image.data() + s * run, x.data() + s * (c.length + gap), c.length + gap);
+  }
+  std::vector<const uint8_t*> rows;
+  std::vector<int32_t> segments, sums(static_cast<size_t>(c.m));
+  for (int m = 0; m < c.m; ++m) rows.push_back(image.data() + m * c.segments * run);
+  for (int s = 0; s < c.segments; ++s) segments.push_back(static_cast<int32_t>(s * run));
+  const int64_t stride = c.n + 3;
+  std::vector<int8_t> residual(static_cast<size_t>(c.m * stride));
+  for (int8_t& v : residual) v = Code(random);
+  std::vector<int8_t> y8(static_cast<size_t>(c.m * stride), 77);
+  std::vector<float> y32(static_cast<size_t>(c.m * stride), 77.0f);
+  PackedGemmS8::IndirectionBuffer where{rows.data(), c.m, segments.data()};
+  where.sums = sums.data();
+  if (layer.needs_row_sums()) layer.SumRows(where);
+  layer.Run(where, 0, layer.blocks(),
+            c.dtype == DType::kF32 ? static_cast<void*>(y32.data()) : y8.data(), stride,
+            c.residual ? residual.data() : nullptr, stride);
+
+  for (int m = 0; m < c.m; ++m) {
+    for (int o = 0; o < stride; ++o) {
+      const size_t at = static_cast<size_t>(m * stride + o);
+      if (o >= c.n) {
+        CHECK(y8[at] == 77 && y32[at] == 77.0f) << symbol << " wrote behind its columns";
+        continue;
+      }
+      uint32_t acc = static_cast<uint32_t>(out.bias[o]);
+      for (int s = 0; s < c.segments; ++s) {
+        for (int i = 0; i < c.length; ++i) {
+          const int a =
+              x[static_cast<size_t>(m * row_length + s * (c.length + gap) + i)] - c.x_zero;
+          const int b = w[static_cast<size_t>(o * k + s * c.length + i)] - c.weight_zero;
+          acc += static_cast<uint32_t>(a * b);
+        }
+      }
+      const int32_t sum = static_cast<int32_t>(acc);
+      if (c.dtype == DType::kF32) {
+        float v = static_cast<float>(sum) * static_cast<float>(out.acc_scale[o]);
+        v = v + out.bias_f32[o];
+        v = std::min(std::max(v, out.fmin), out.fmax);
+        CHECK(y32[at] == v) << symbol << " m=" << c.m << " n=" << c.n << " k=" << k << " row " << m
+                            << " column " << o << ": " << y32[at] << " for " << v;
+        continue;
+      }
+      const float multiplier = static_cast<float>(out.acc_scale[o] / out.y_scale);
+      const GemmlowpMultiplier fixed =
+          QuantizeMultiplier(out.acc_scale[o] / static_cast<float>(out.y_scale));
+      int32_t q = c.gemmlowp ? RequantizeGemmlowp(sum, fixed, 5, out.range.qmin, 110)
+                             : RequantizeRneF32(sum, multiplier, 5, out.range.qmin, 110);
+      if (c.residual) {
+        const float p = static_cast<float>(q - 5) * out.lhs_scale;
+        const float r = static_cast<float>(residual[at] + 4) * out.rhs_scale;
+        q = RoundClamp(p + r, -9, -128, 120);
+      }
+      CHECK(y8[at] == q) << symbol << " m=" << c.m << " n=" << c.n << " k=" << k << " row " << m
+                         << " column " << o << ": " << int{y8[at]} << " for " << q;
+    }
+  }
+}
+
+void CheckTiles(const char* symbol, const GemmS8Kernel& kernel) {
+  uint32_t seed = 1;
+  for (int m = 1; m <= 18; ++m) {
+    for (int n : kSizes)
+      CheckLayer(symbol, kernel, {m, n, 2, 9, -128, DType::kI8, false, 0}, ++seed);
+  }
+  for (int length : kSizes) {
+    for (int segments : {1, 3}) {
+      CheckLayer(symbol, kernel, {7, 33, segments, length, 127, DType::kI8, false, 0}, ++seed);
+      CheckLayer(symbol, kernel, {7, 65, segments, length, 3, DType::kI8, true, 0}, ++seed);
+      CheckLayer(symbol, kernel, {5, 31, segments, length, 0, DType::kF32, false, 0}, ++seed);
+      CheckLayer(symbol, kernel, {6, 64, segments, length, -1, DType::kI8, false, -7}, ++seed);
+    }
+  }
+  for (int n : kSizes) {
+    for (bool relu : {false, true}) {
+      CheckLayer(symbol, kernel, {9, n, 2, 11, 1, DType::kI8, false, 0, true, relu}, ++seed);
+      CheckLayer(symbol, kernel, {7, n, 1, 24, -3, DType::kI8, false, 5, true, relu}, ++seed);
+    }
+    CheckLayer(symbol, kernel, {9, n, 1, 40, 1, DType::kI8, true, 0}, ++seed);
+    CheckLayer(symbol, kernel, {9, n, 1, 40, 1, DType::kF32, false, 3}, ++seed);
+    CheckLayer(symbol, kernel, {3, n, 1, 300, -128, DType::kF32, false, 0, false, false, true},
+               ++seed);
+  }
+}
+
+// Weights of one sign and the greatest activations are what narrow sums must hold.
+void CheckNarrowSums(const char* symbol, const GemmS8Kernel& kernel) {
+  if (kernel.narrow_steps == nullptr) return;
+  constexpr int kSteps = 100;
+  const int nv = kernel.max_nv, columns = nv * kernel.lanes, k = kSteps * kernel.kstep;
+  int least = kSteps, most = 0;
+  for (int magnitude : {1, 10, 21, 22, 34, 35, 60, 68, 127}) {
+    Random random(static_cast<uint32_t>(magnitude));
+    Aligned<int8_t> w(static_cast<size_t>(columns * k));
+    for (int step = 0, at = 0; step < kSteps; ++step) {
+      for (int column = 0; column < columns; ++column) {
+        const int sign = column % 3 - 1;
+        for (int i = 0; i < kernel.kstep; ++i, ++at) {
+          w[at] = static_cast<int8_t>(sign != 0 ? sign * magnitude : Code(random) % magnitude);
+        }
+      }
+    }
+    for (int code : {-128, 127, 0}) {
+      std::vector<int8_t> x(static_cast<size_t>(k), static_cast<int8_t>(code));
+      for (int i = 0; code == 0 && i < k; ++i) x[i] = Code(random);
+      std::vector<uint8_t> image(static_cast<size_t>(kernel.run_bytes(k) + 64));
+      kernel.load(image.data(), x.data(), k);
+      const uint8_t* rows = image.data();
+      const int32_t segment = 0;
+      const std::vector<int32_t> bias(static_cast<size_t>(columns), 5);
+      std::vector<int32_t> y(static_cast<size_t>(columns));
+      GemmS8Tile t{};
+      t.rows = &rows;
+      t.segments = &segment;
+      t.segment_count = 1;
+      t.segment_steps = kSteps;
+      t.narrow_steps = kernel.narrow_steps(w.data(), kSteps, nv);
+      t.w = w.data();
+      t.bias = bias.data();
+      t.y = y.data();
+      t.n = columns;
+      t.out = GemmS8Out::kS32;
+      kernel.tile(nv, 1)(t);
+      least = std::min(least, t.narrow_steps);
+      most = std::max(most, t.narrow_steps);
+      for (int column = 0; column < columns; ++column) {
+        int32_t sum = 5;
+        for (int i = 0; i < k; ++i) {
+          const int step = i / kernel.kstep, rest = i % kernel.kstep;
+          sum += kernel.packed_value(x[i]) * w[(step * columns + column) * kernel.kstep + rest];
+        }
+        CHECK(y[column] == sum) << symbol << " weights up to " << magnitude << ", code " << code
+                                << ": " << y[column] << " for " << sum;
+      }
+    }
+  }
+  CHECK(least < 16 && most >= kSteps) << symbol << ": " << least << " to " << most;
+}
+
+}  // namespace
+
+template <>
+void TestKernel(const Kernel<gemm_s8>& entry) {
+  CheckTiles(entry.symbol, entry.fn());
+}
+
+template <>
+void TestKernel(const Kernel<gemv_s8>& entry) {
+  CheckTiles(entry.symbol, entry.fn());
+  CheckNarrowSums(entry.symbol, entry.fn());
+}
+
+}  // namespace bitlite

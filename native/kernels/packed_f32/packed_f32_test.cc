@@ -1,0 +1,87 @@
+// packed_f32 against plain loops in double.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "tests/kernel_cases.h"
+#include "tests/testing.h"
+#include "tests/values.h"
+
+namespace bitlite {
+namespace {
+
+// Codes in the panels of packed_f32.h, their values as w: column j is output j.
+void CheckPacked(const Kernel<packed_f32>& entry, int m, int n, int k, int bits) {
+  Random random(static_cast<uint32_t>(m * 1000 + n * 10 + k + bits));
+  const Buffer a = Normal(static_cast<size_t>(m * k), random);
+  const int panels = (n + kPackedPanel - 1) / kPackedPanel;
+  const int padded = panels * kPackedPanel, lines = bits == 8 ? k : (k + 1) / 2;
+  const Buffer scale = Normal(static_cast<size_t>(padded), random);
+  const Buffer offset = Normal(static_cast<size_t>(padded), random);
+  const Buffer bias = Normal(static_cast<size_t>(padded), random);
+  const Buffer raw = Normal(static_cast<size_t>(n * k), random);
+  std::vector<uint8_t> packed(static_cast<size_t>(panels * lines * kPackedPanel));
+  std::vector<int> code(static_cast<size_t>(n * k));
+  for (int j = 0; j < n; ++j) {
+    for (int i = 0; i < k; ++i) {
+      const int top = bits == 8 ? 127 : 15, low = bits == 8 ? -128 : 0;
+      const int c = std::min(top, std::max(low, static_cast<int>(raw[j * k + i] * top)));
+      code[j * k + i] = c;
+      const int line = bits == 8 ? i : i / 2;
+      uint8_t& to = packed[(j / kPackedPanel * lines + line) * kPackedPanel + j % kPackedPanel];
+      to = static_cast<uint8_t>(bits == 8 ? c : i % 2 == 0 ? to | c : to | c << 4);
+    }
+  }
+  std::vector<const float*> rows;
+  std::vector<float> sums;
+  for (int r = 0; r < m; ++r) {
+    rows.push_back(a.get() + r * k);
+    sums.push_back(std::accumulate(rows[r], rows[r] + k, 0.0f));
+  }
+  const Buffer y(new float[static_cast<size_t>(m * n)]);
+  const PackedF32Tile tile = {rows.data(),
+                              m,
+                              k,
+                              bits,
+                              packed.data(),
+                              int64_t{lines} * kPackedPanel,
+                              scale.get(),
+                              offset.get(),
+                              bias.get(),
+                              sums.data(),
+                              y.get(),
+                              n,
+                              n,
+                              -500.0f,
+                              500.0f};
+  entry.fn(tile);
+  for (int r = 0; r < m; ++r) {
+    for (int j = 0; j < n; ++j) {
+      double sum = 0, size = 1;
+      for (int i = 0; i < k; ++i) {
+        const double part = static_cast<double>(rows[r][i]) * code[j * k + i];
+        sum += part;
+        size += std::abs(part);
+      }
+      double want = sum * scale[j] + static_cast<double>(sums[r]) * offset[j] + bias[j];
+      want = std::min(500.0, std::max(-500.0, want));
+      CHECK(std::abs(y[r * n + j] - want) <= 1e-5 * (size * std::abs(scale[j]) + 10))
+          << entry.symbol << " m=" << m << " n=" << n << " k=" << k << " bits=" << bits;
+    }
+  }
+}
+
+}  // namespace
+
+template <>
+void TestKernel(const Kernel<packed_f32>& entry) {
+  for (int bits : {4, 8}) {
+    for (int m = 1; m <= entry.mr; ++m) {
+      for (int n : kSizes) CheckPacked(entry, m, n, 9, bits);
+      CheckPacked(entry, m, 130, 32, bits);
+    }
+  }
+}
+
+}  // namespace bitlite

@@ -1,0 +1,247 @@
+// Every function of vector_s8 against plain loops over requant.h, to the bit. Runs of all lengths
+// around a vector's.
+#include <algorithm>
+#include <vector>
+
+#include "requant.h"
+#include "tests/kernel_cases.h"
+#include "tests/testing.h"
+#include "tests/values.h"
+
+namespace bitlite {
+namespace {
+
+constexpr int kLengths[] = {1, 2, 15, 16, 31, 32, 33, 63, 64, 65, 127, 130, 300};
+constexpr OutputCodesS8 kOutputs[] = {{3, -128, 127}, {-128, -128, 127}, {-20, -20, 90}};
+
+std::vector<int8_t> Codes(Random& random, int n) {
+  std::vector<int8_t> x(static_cast<size_t>(n));
+  for (int8_t& v : x) v = Code(random);
+  return x;
+}
+
+// Accumulators whose requantized values lie on both sides of the codes, and some anywhere.
+std::vector<int32_t> Accumulators(Random& random, int n) {
+  std::vector<int32_t> x(static_cast<size_t>(n));
+  for (int32_t& v : x) {
+    v = static_cast<int32_t>(random());
+    if (random() % 4 != 0) v %= 200000;
+  }
+  return x;
+}
+
+int32_t Rounded(float v, const OutputCodesS8& out) {
+  return RoundClamp(v, out.zero_point, out.qmin, out.qmax);
+}
+
+float BinaryValue(const BinaryS8Args& t, int op, int64_t i) {
+  const int32_t p = t.a[i * t.a_step] - t.a_zero, q = t.b[i * t.b_step] - t.b_zero;
+  if (op == 0) {
+    const float left = static_cast<float>(p) * t.lhs_scale;
+    return left + static_cast<float>(q) * t.rhs_scale;
+  }
+  if (op == 2 && p >= 0) return static_cast<float>(p) * t.rhs_scale;
+  return static_cast<float>(p * q) * t.lhs_scale;
+}
+
+void CheckBinary(const char* symbol, const VectorS8Kernel& kernel) {
+  Random random(1);
+  for (int n : kLengths) {
+    for (const OutputCodesS8& out : kOutputs) {
+      for (int repeat = 0; repeat < 3; ++repeat) {
+        const std::vector<int8_t> a = Codes(random, n), b = Codes(random, n);
+        std::vector<int8_t> y(static_cast<size_t>(n));
+        std::vector<uint8_t> near_tie(static_cast<size_t>(n));
+        BinaryS8Args t = {a.data(), b.data(), repeat != 1, repeat != 2, y.data(), n,
+                          5,        -90,      0.013f,      0.37f,       out};
+        const auto check = [&](const char* what, int op) {
+          for (int i = 0; i < n; ++i) {
+            CHECK(y[i] == Rounded(BinaryValue(t, op, i), out))
+                << symbol << " " << what << " n=" << n << " at " << i;
+          }
+        };
+        kernel.add(t);
+        check("add", 0);
+        kernel.mul(t);
+        check("mul", 1);
+        kernel.prelu(t);
+        check("prelu", 2);
+        const RoundingTieBand band = {0.4f, 0.1f};
+        for (int op : {0, 1}) {
+          (op == 0 ? kernel.add_flagging_ties : kernel.mul_flagging_ties)(t, band, near_tie.data());
+          check("with ties", op);
+          const float low = static_cast<float>(out.qmin - out.zero_point);
+          const float high = static_cast<float>(out.qmax - out.zero_point);
+          for (int i = 0; i < n; ++i) {
+            const float v = std::min(std::max(BinaryValue(t, op, i), low), high);
+            const float rest = std::fabs(v - std::nearbyint(v));
+            const bool near =
+                rest >= band.half_rest || (rest <= band.whole_rest && v < 0 && v > low);
+            CHECK(near_tie[i] == near) << symbol << " ties n=" << n << " at " << i << ": " << v;
+          }
+        }
+      }
+    }
+  }
+}
+
+void CheckConversions(const char* symbol, const VectorS8Kernel& kernel) {
+  Random random(2);
+  for (int n : kLengths) {
+    for (const OutputCodesS8& out : kOutputs) {
+      const std::vector<int8_t> codes = Codes(random, n);
+      const std::vector<int32_t> acc = Accumulators(random, n);
+      const Buffer reals = Normal(static_cast<size_t>(n), random);
+      for (int i = 0; i < n; i += 7) reals[i] = i % 2 == 0 ? kInf : NAN;
+      for (int i = 3; i < n; i += 7) reals[i] = 0.125f * static_cast<float>(i % 9);
+      std::vector<int8_t> y(static_cast<size_t>(n));
+      std::vector<float> back(static_cast<size_t>(n));
+      const auto check = [&](const char* what, auto want) {
+        for (int i = 0; i < n; ++i) {
+          CHECK(y[i] == want(i)) << symbol << " " << what << " n=" << n << " at " << i;
+        }
+      };
+      kernel.quantize(reals.get(), y.data(), n, 20.0f, out);
+      check("quantize", [&](int i) {
+        const float v = reals[i] * 20.0f;
+        return Rounded(v == v ? v : 0.0f, out);
+      });
+      kernel.quantize_fused(reals.get(), y.data(), n, 20.0f, out);
+      check("quantize_fused", [&](int i) {
+        return QuantizeGemmlowp(reals[i], 20.0f, out.zero_point, out.qmin, out.qmax);
+      });
+      kernel.dequantize(codes.data(), back.data(), n, -9, 0.13f);
+      for (int i = 0; i < n; ++i) {
+        CHECK(back[i] == static_cast<float>(codes[i] + 9) * 0.13f) << symbol << " dequantize";
+      }
+      kernel.requantize(codes.data(), y.data(), n, -9, 1.3f, out);
+      check("requantize",
+            [&](int i) { return Rounded(static_cast<float>(codes[i] + 9) * 1.3f, out); });
+      kernel.requantize_s32(acc.data(), y.data(), n, 1000, 7e-4f, out);
+      const auto requantized = [&](uint32_t sum) {
+        return RequantizeRneF32(static_cast<int32_t>(sum - 1000u), 7e-4f, out.zero_point, out.qmin,
+                                out.qmax);
+      };
+      check("requantize_s32", [&](int i) { return requantized(static_cast<uint32_t>(acc[i])); });
+      std::vector<int32_t> mantissa, exponent;
+      for (int i = 0; i < n; ++i) {
+        const GemmlowpMultiplier m = QuantizeMultiplier(std::ldexp(1e-3, i % 12 - 1));
+        mantissa.push_back(m.mantissa);
+        exponent.push_back(m.exponent);
+      }
+      kernel.requantize_s32_gemmlowp(acc.data(), y.data(), n, mantissa.data(), exponent.data(),
+                                     out);
+      check("requantize_s32_gemmlowp", [&](int i) {
+        return RequantizeGemmlowp(acc[i], {mantissa[i], exponent[i]}, out.zero_point, out.qmin,
+                                  out.qmax);
+      });
+      for (int taps : {1, 2, 9}) {
+        const int step = n + 2;
+        const std::vector<int32_t> sums = Accumulators(random, step * taps);
+        kernel.requantize_window_sums(sums.data(), step, taps, y.data(), n, 1000, 7e-4f, out);
+        check("requantize_window_sums", [&](int i) {
+          uint32_t sum = 0;
+          for (int t = 0; t < taps; ++t) sum += static_cast<uint32_t>(sums[t * step + i]);
+          return requantized(sum);
+        });
+      }
+    }
+  }
+}
+
+void CheckExtremesAndSums(const char* symbol, const VectorS8Kernel& kernel) {
+  Random random(3);
+  for (int n : kLengths) {
+    const std::vector<int8_t> x = Codes(random, n), z = Codes(random, n);
+    CHECK(kernel.largest(x.data(), n) == *std::max_element(x.begin(), x.end())) << symbol << n;
+    CHECK(kernel.smallest(x.data(), n) == *std::min_element(x.begin(), x.end())) << symbol << n;
+    int64_t total = 0;
+    for (int8_t v : x) total += v;
+    CHECK(kernel.sum(x.data(), n) == total) << symbol << " sum n=" << n;
+    std::vector<int8_t> high = z, low = z;
+    kernel.maximum(high.data(), x.data(), n);
+    kernel.minimum(low.data(), x.data(), n);
+    for (int i = 0; i < n; ++i) {
+      CHECK(high[i] == std::max(x[i], z[i]) && low[i] == std::min(x[i], z[i])) << symbol << n;
+    }
+    for (int rows : {1, 2, 7, 40}) {
+      const int step = n + 3;
+      const std::vector<int8_t> image = Codes(random, step * rows);
+      std::vector<int32_t> sums(static_cast<size_t>(n), 11), fresh(static_cast<size_t>(n), 11);
+      kernel.largest_of_rows(image.data(), step, rows, n, high.data());
+      kernel.smallest_of_rows(image.data(), step, rows, n, low.data());
+      kernel.sum_of_rows(image.data(), step, rows, n, sums.data(), true);
+      kernel.sum_of_rows(image.data(), step, rows, n, fresh.data(), false);
+      for (int i = 0; i < n; ++i) {
+        int most = -128, least = 127, sum = 0;
+        for (int r = 0; r < rows; ++r) {
+          most = std::max<int>(most, image[r * step + i]);
+          least = std::min<int>(least, image[r * step + i]);
+          sum += image[r * step + i];
+        }
+        CHECK(high[i] == most && low[i] == least && sums[i] == sum + 11 && fresh[i] == sum)
+            << symbol << " rows=" << rows << " n=" << n << " at " << i;
+      }
+    }
+  }
+}
+
+void CheckBlends(const char* symbol, const VectorS8Kernel& kernel) {
+  Random random(4);
+  for (int channels : {1, 3, 4, 16, 33}) {
+    const int width = 9, wide = 20;
+    const std::vector<int8_t> x = Codes(random, width * channels);
+    std::vector<ColumnBlendS8> columns;
+    for (int w = 0; w < wide; ++w) {
+      const int16_t left = static_cast<int16_t>(random() % (kOneS8 + 1));
+      columns.push_back({static_cast<int64_t>(random() % width) * channels,
+                         static_cast<int64_t>(random() % width) * channels, left,
+                         static_cast<int16_t>(kOneS8 - left)});
+    }
+    std::vector<int32_t> top(static_cast<size_t>(wide * channels)), bottom(top.size());
+    kernel.blend_columns(x.data(), columns.data(), wide, channels, top.data());
+    for (int w = 0; w < wide; ++w) {
+      for (int c = 0; c < channels; ++c) {
+        const ColumnBlendS8& at = columns[w];
+        CHECK(top[w * channels + c] == x[at.at_left + c] * at.left + x[at.at_right + c] * at.right)
+            << symbol << " blend_columns channels=" << channels;
+      }
+    }
+    std::reverse_copy(top.begin(), top.end(), bottom.begin());
+    std::vector<int8_t> y(top.size());
+    const int n = static_cast<int>(y.size());
+    kernel.blend_rows(top.data(), bottom.data(), n, 300, kOneS8 - 300, y.data());
+    for (int i = 0; i < n; ++i) {
+      const int32_t sum = top[i] * 300 + bottom[i] * (kOneS8 - 300) + (1 << 19);
+      CHECK(y[i] == sum >> 20) << symbol << " blend_rows at " << i;
+    }
+  }
+}
+
+void CheckMaps(const char* symbol, const VectorS8Kernel& kernel) {
+  Random random(5);
+  const std::vector<int8_t> table = Codes(random, 256);
+  for (int n : kLengths) {
+    const std::vector<int8_t> x = Codes(random, n);
+    std::vector<int8_t> y(static_cast<size_t>(n));
+    kernel.clamp(x.data(), y.data(), n, -77, 60);
+    for (int i = 0; i < n; ++i) {
+      CHECK(y[i] == std::min(std::max<int>(x[i], -77), 60)) << symbol << " clamp n=" << n;
+    }
+    kernel.lookup(x.data(), y.data(), n, table.data());
+    for (int i = 0; i < n; ++i) CHECK(y[i] == table[x[i] + 128]) << symbol << " lookup n=" << n;
+  }
+}
+
+}  // namespace
+
+template <>
+void TestKernel(const Kernel<vector_s8>& entry) {
+  CheckBinary(entry.symbol, entry.fn());
+  CheckConversions(entry.symbol, entry.fn());
+  CheckExtremesAndSums(entry.symbol, entry.fn());
+  CheckBlends(entry.symbol, entry.fn());
+  CheckMaps(entry.symbol, entry.fn());
+}
+
+}  // namespace bitlite
