@@ -22,6 +22,7 @@ def run_passes(
     skip: Sequence[str] = (),
     dump_dir: str | Path | None = None,
     verify: bool = True,
+    rounds: int = _ROUNDS,
 ) -> list[Record]:
     """Rewrites `graph` in place by the passes in order, round after round until none changes anything.
 
@@ -29,6 +30,7 @@ def run_passes(
         skip: names of passes to leave out.
         dump_dir: a folder for NN_<pass>.txt, the graph's text after each pass that changed it (00_before.txt at first).
         verify: check the graph after each pass that changed it.
+        rounds: the most; 1 where no pass enables one before it.
 
     Returns:
         Every change in order, then the refusals that still hold at the end.
@@ -44,7 +46,7 @@ def run_passes(
     refusals: dict[str, list[Record]] = {}
     settled: dict[Pass, int] = {}
     edits = 0
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         before = edits
         for function in active:
             if settled.get(function) == edits:

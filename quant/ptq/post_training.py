@@ -9,14 +9,12 @@ running the quantized prefix layer by layer (`prefix_runner`), weight codes and 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from ...converter.ir import Graph, Node
-from ...converter.passes.fuse_bias import fuse_bias
 from ..calibrate.observe import ChannelExtremes, Histograms, observe
 from ..calibrate.statistics import Statistics, check_statistics
 from ..weights.weight_quant import WeightSettings, quantize_graph_weights
@@ -27,14 +25,7 @@ from .fidelity import POOR, Fidelity, Reference, hold_back, spread
 from .pair_channels import pair_channels
 from .placement import Placement, tensors_in_codes
 from .prefix_runner import QuantizedPrefixRunner, subset_size
-from .prepare import (
-    casts_to_acts,
-    global_pools_to_means,
-    norms_to_layers,
-    quotients_to_products,
-    real_weights,
-    weights_to_reals,
-)
+from .prepare import prepare
 from .quality import measure
 from .rewrite import Progress, Result, Samples, Settings, Task, place_nodes, rewritten
 from .rounding import refine
@@ -52,16 +43,7 @@ def quantize_graph(
         samples: None only with saved statistics; then nothing is corrected.
         progress: wraps the iteration over samples, with a label.
     """
-    weights_to_reals(graph)
-    graph.prune()
-    real_weights(graph)
-    if any(node.op == "Quantize" for node in graph.nodes):
-        casts_to_acts(graph)
-        # A bias that was stored as integers beside a quantized weight.
-        deque(fuse_bias(graph), 0)
-    norms_to_layers(graph, settings.kept)
-    quotients_to_products(graph, settings.kept)
-    global_pools_to_means(graph)
+    prepared = prepare(graph, settings.kept)
     graph.meta["rounding"] = "gemmlowp" if settings.target == "mslite" else "rne_f32"
     plan = place_nodes(graph, settings)
     stats = _statistics(graph, plan, samples, settings, progress)
@@ -69,6 +51,7 @@ def quantize_graph(
         pair_channels(graph, plan.int8_nodes)
     task = Task(graph, samples, settings, stats, progress)
     result = _with_islands(task, _quantized(task))
+    result.prepared = prepared
     if samples is not None and result.fidelity is not None and result.fidelity.worst.sqnr < POOR:
         result.weights_only = _weights_only(task, result)
     return result

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...converter.ir import Graph, Node, Tensor
 from ...converter.numeric.qparams import QuantParam, quantize
+from ...converter.passes import Record
 from ..calibrate.histogram import DEFAULT_BINS, Histogram
 from ..calibrate.ranges import (
     WIDENED,
@@ -86,7 +87,8 @@ class Result:
     source: the float graph after equalization. methods: group name → the method that gave its range. fidelity: of the
     outputs, None without samples. stored: the weights of layers in float. islands: what was looked for and found to be
     better off in float, None where nothing was looked for; without_islands: the outputs without them. weights_only:
-    the outputs of int8 weights in float, where those of int8 are poor.
+    the outputs of int8 weights in float, where those of int8 are poor. prepared: what was rewritten before placing, and
+    what was refused.
     """
 
     quantized: QuantizedGraph
@@ -102,6 +104,7 @@ class Result:
     stored: list[WeightRow] = field(default_factory=list)
     islands: Islands | None = None
     without_islands: Fidelity | None = None
+    prepared: list[Record] = field(default_factory=list)
     weights_only: Fidelity | None = None
 
     @property

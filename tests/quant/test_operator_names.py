@@ -25,7 +25,6 @@ PATTERNS = {
     ),
     "ptq/groups.py": ("Dequantize Quantize", "the casts are the IR's own: it looks for codes behind them"),
     "ptq/masks.py": ("LogSoftmax Softmax", "looks for the pattern of a mask in front of an attention's Softmax"),
-    "ptq/post_training.py": ("Quantize", "the casts are the IR's own: it looks whether a model holds them"),
     "ptq/prepare.py": (
         "Add AveragePool BatchNorm Conv Dequantize Div Mul Quantize Reduce Relu Relu6",
         "passes: each names the pattern that it rewrites and what it makes of it",

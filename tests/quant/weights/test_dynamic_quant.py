@@ -193,9 +193,10 @@ def test_the_command_writes_dynamic_products_for_mindspore_lite(tmp_path):
 
 def test_a_calibrated_model_ignores_the_mark():
     graph, _ = quantized("dense")
+    from bitlite.converter.passes import run_passes
     from bitlite.quant.ptq.prepare import weights_to_reals
 
-    weights_to_reals(graph)
+    run_passes(graph, (weights_to_reals,))
     x = feed(graph)
     plain = graph.copy()
     for node in plain.nodes:

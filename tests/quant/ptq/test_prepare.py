@@ -1,0 +1,53 @@
+"""Passes before PostTraining: what they rewrite, what they leave alone and say so, and that values stay."""
+
+import numpy as np
+import pytest
+from bitlite.converter.ir import Graph, Tensor
+from bitlite.converter.passes import Change, Refusal
+from bitlite.converter.schema.builder import Builder
+from bitlite.native.session import Session
+from bitlite.quant.ptq.prepare import prepare
+
+POOL = {"kernel": [4, 4], "stride": [1, 1], "pad": [0] * 4, "dilation": [1, 1]}
+FORMS = {
+    "Div": (lambda b, x: b.emit("Div", [x, b.constant(np.float32(1.7), "k")], {}, name="op"), ["Mul"]),
+    "BatchNorm": (
+        lambda b, x: b.emit("BatchNorm", [x, *(b.constant(np.float32([1, 2, 3]), k) for k in "abcd")], {}, name="op"),
+        ["Conv"],
+    ),
+    "AveragePool": (lambda b, x: b.emit("AveragePool", [x], POOL, name="op"), ["Reduce"]),
+}
+
+
+def network(emit):
+    graph = Graph("net")
+    x = Tensor("x", np.dtype(np.float32), (1, 4, 4, 3))
+    graph.inputs = [x]
+    graph.outputs = list(emit(Builder(graph), x))
+    return graph
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_an_operator_gets_its_form_on_codes_and_keeps_its_values(name):
+    emit, forms = FORMS[name]
+    graph = network(emit)
+    feed = {"x": np.random.default_rng(0).standard_normal((1, 4, 4, 3)).astype(np.float32)}
+    want = next(iter(Session(graph).run(feed).values()))
+    records = prepare(graph)
+    assert [n.op for n in graph.nodes] == forms
+    assert [r.node for r in records if isinstance(r, Change)] == ["op"]
+    np.testing.assert_allclose(next(iter(Session(graph).run(feed).values())), want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["Div", "BatchNorm"])
+def test_what_stays_in_float_stays_as_it_is(name):
+    graph = network(FORMS[name][0])
+    assert not prepare(graph, set(graph.nodes))
+    assert [n.op for n in graph.nodes] == [name]
+
+
+def test_a_quotient_by_zero_is_refused_with_its_reason():
+    graph = network(lambda b, x: b.emit("Div", [x, b.constant(np.float32([1, 0, 2]), "k")], {}, name="op"))
+    (record,) = prepare(graph)
+    assert isinstance(record, Refusal) and record.node == "op" and "zero" in record.reason
+    assert [n.op for n in graph.nodes] == ["Div"]
