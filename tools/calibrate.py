@@ -27,7 +27,8 @@ _IMAGE_OPTIONS = (
 
 def open_samples(graph: Graph, options: ConvertOptions, report: Report) -> Dataset | None:
     """The calibration data, looked at; None where none are used. Raises DataError before any file is written."""
-    used = options.quant_type == "PostTraining" or options.mixed
+    rounded = options.quant_type == "WeightQuant" and options.weight_rounding == "output"
+    used = options.quant_type == "PostTraining" or options.mixed or rounded
     if not used or (not options.calibrate_path and options.calibration_data is None):
         return None
     from ..quant.calibrate.data import Dataset
@@ -105,6 +106,21 @@ def quantize_mixed(
     rows = quantize_graph_weights(graph, replace(settings, chosen=choice.bits, alone=True))
     report.fidelity = judge.fidelity(graph, held_back=held != fitted)
     return rows
+
+
+def quantize_by_output(
+    graph: Graph, settings: WeightSettings, samples: Dataset, options: ConvertOptions, report: Report
+) -> list[WeightRow]:
+    """Gives weights, in place, the codes that keep what layers give on the samples. Raises DataError before any file is
+    written."""
+    from ..quant.weights.output_rounding import quantize_by_output
+
+    threads = options.threads or os.cpu_count() or 1
+    with options.blame("calibrate_path"):
+        layers, report.fidelity = quantize_by_output(
+            graph, settings, samples, threads, lambda items, label: _track(items, label, options)
+        )
+    return layers
 
 
 def make_dynamic(graph: Graph, options: ConvertOptions, report: Report) -> None:

@@ -201,6 +201,10 @@ def quantize(
 
             assert samples is not None
             report.layers = quantize_mixed(graph, settings, samples, options, report)
+        elif samples is not None:
+            from .calibrate import quantize_by_output
+
+            report.layers = quantize_by_output(graph, settings, samples, options, report)
         else:
             report.layers = quantize_graph_weights(graph, settings)
         if not any(not row.reason for row in report.layers):

@@ -71,13 +71,16 @@ def emit(
     return _Emitter(graph, plan, groups, params, weight_param, weight_codes, input_type, output_type).run()
 
 
-def note_stored(quantized: QuantizedGraph) -> None:
-    """Fills `quantized.stored` once weights of layers in float are codes: each with a bias of its own, a constant."""
-    seen = set[Tensor]()
+def note_stored(quantized: QuantizedGraph, every: bool = False) -> None:
+    """Fills `quantized.stored` once weights of layers in float are codes: each with a bias of its own, a constant.
+    every: with the layers whose weights are float, too."""
+    seen, readers = set[Tensor](), quantized.graph.consumers()
     for source, node in quantized.node.items():
         index, cell = weight_index(source), quant_spec(source)
         w = node.inputs[index] if index is not None and source not in quantized.weighted_layers else None
-        if w is None or not w.is_const or w.quant is None or w.dtype.kind != "i" or cell.bias is None:
+        if w is None or not w.is_const or cell.bias is None:
+            continue
+        if not every and (w.quant is None or w.dtype.kind != "i"):
             continue
         if w in seen:
             quantized.shared.add(w)
@@ -87,7 +90,9 @@ def note_stored(quantized: QuantizedGraph) -> None:
         if given is not None and not given.is_const:
             continue  # no bias of its own to correct
         value = np.zeros(channels, np.float32) if given is None else given.real().reshape(-1)
-        name = f"{node.name}/bias" if given is None else f"{given.name}/{node.name}"
+        name = f"{node.name}/bias" if given is None else given.name
+        if given is not None and len(readers[given]) > 1:
+            name = f"{given.name}/{node.name}"
         bias = Tensor(name, value.dtype, value.shape, value)
         node.inputs += [None] * (cell.bias + 1 - len(node.inputs))
         node.inputs[cell.bias] = bias

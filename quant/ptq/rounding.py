@@ -19,6 +19,7 @@ from ...converter.ir import Node, Tensor
 from ...converter.numeric.pairs import MOST
 from ...converter.numeric.qparams import QuantParam, choose_asymmetric, quantize_f32
 from ..calibrate.ranges import ends
+from .grid import Grid
 from .paired_weights import addends
 from .placement import quant_spec
 from .prefix_runner import QuantizedPrefixRunner
@@ -31,14 +32,21 @@ RIDGE = 0.01
 
 
 def refine(
-    runner: QuantizedPrefixRunner, node: Node, *, pairs: bool = False, ridge: float = RIDGE, sweeps: int = SWEEPS
+    runner: QuantizedPrefixRunner,
+    node: Node,
+    *,
+    pairs: bool = False,
+    ridge: float = RIDGE,
+    sweeps: int = SWEEPS,
+    refits: int = 0,
 ) -> None:
     """Replaces the codes of the layer's weight, in place; what has no rows (transposed convolutions) stays, and so does
     what other layers read as well, whose inputs are not those of this one.
 
     A weight of more than WHOLE inputs is rounded BLOCK of them at a time, as if blocks had nothing to do with each
     other: memory does not grow with the square of the inputs. pairs: neighbours among codes that onnxruntime adds in
-    pairs stay within `pairs.MOST`.
+    pairs stay within `pairs.MOST`. refits: how often each channel's grid is fitted to its codes and the codes are
+    rounded again; 0 leaves the grids.
     """
     layer = runner.layers[node]
     w, codes, quant = node.inputs[1], layer.weight.data, layer.weight.quant
@@ -49,8 +57,7 @@ def refine(
     channels = w.data.shape[0]
     batch = channels if rows.by_channel else 1
     most = MOST if pairs and addends(node, codes) is not None else np.inf
-    limits = (-1.0, 0.0) if quant.bits == 1 else (-(2.0 ** (quant.bits - 1)) + 1, 2.0 ** (quant.bits - 1) - 1)
-    scale = np.broadcast_to(quant.scale, channels).reshape(batch, 1, -1)
+    grid = Grid.of(quant, (batch, 1, channels // batch))
     shape = (batch, channels // batch, w.data.size // max(channels, 1))
     real, rounded = w.data.reshape(shape), np.array(codes).reshape(shape)
     parts = [slice(None)] if rows.by_channel else blocks(shape[2])
@@ -60,11 +67,16 @@ def refine(
         )
     for part in parts:
         q = np.ascontiguousarray(rounded[:, :, part].transpose(0, 2, 1), np.float64)
-        wanted = np.ascontiguousarray(real[:, :, part].transpose(0, 2, 1), np.float64)
-        wanted /= scale
-        descend(rows.gram(part), wanted, q, limits, ridge, sweeps, runner.threads, most)
+        weights = np.ascontiguousarray(real[:, :, part].transpose(0, 2, 1), np.float64)
+        gram = rows.gram(part)
+        descend(gram, grid.wanted(weights), q, grid.limits, ridge, sweeps, runner.threads, most)
+        for _ in range(refits if len(parts) == 1 and quant.axis == 0 else 0):
+            grid = grid.fitted(gram, weights, q)
+            descend(gram, grid.wanted(weights), q, grid.limits, 0.0, sweeps, runner.threads, most)
         rounded[:, :, part] = q.transpose(0, 2, 1)
     layer.weight.data = rounded.reshape(codes.shape)
+    if refits:
+        layer.weight.quant = grid.stored(quant)
 
 
 def blocks(inputs: int) -> list[slice]:

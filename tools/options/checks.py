@@ -126,13 +126,18 @@ def _validate_data(options: ConvertOptions) -> None:
         raise UsageError(
             f"{where} has no effect without a quantization type", hint=Setting("quant_type", "PostTraining")
         )
-    if options.mixed:
+    if options.mixed or (options.quant_type == "WeightQuant" and options.weight_rounding == "output" and data):
         about_data = [n for n in about_data if table[n].group == "Calibration" and n not in _SAMPLES]
     elif options.given("mean_error_threshold") and options.quant_type:
         about_data.append("mean_error_threshold")
     if about_data and options.quant_type != "PostTraining":
         listed = ", ".join(options.where(name) for name in about_data)
         options.notes.append(f"not used by {options.quant_type}: {listed}")
+    if options.given("weight_rounding") and options.weight_rounding == "output" and not data and options.quant_type:
+        raise UsageError(
+            f"{options.where('weight_rounding')}: rounds by what layers give on calibration data, and there are none",
+            hint=("image_path (or calibrate_path) in the config file, or ", Setting("calibrate_path", "DIR")),
+        )
     if options.quant_type == "PostTraining" and not data and not options.load_dist:
         kind = options.spell(Setting("quant_type", "PostTraining"))
         raise UsageError(

@@ -115,7 +115,7 @@ _OTHER_NAMES: tuple[Key, ...] = (
     Key(FULL, "enable_smooth_shift", type=Switch(), refused="activation smoothing is not there", harmless=(False,)),
     Key(WEIGHT, "dequant_strategy", type=Choice(("ON_THE_FLY",)),
         refused="is a matter of the runtime here: `benchmark --keepPacked` unpacks weights on the fly"),
-    Key(WEIGHT, "quant_strategy", type=Choice(("MAX_MIN", "GPTQ")), refused="GPTQ is not there", harmless=("MAX_MIN",)),
+    Key(WEIGHT, "quant_strategy", "weight_rounding", Choice({"GPTQ": "output", "MAX_MIN": "nearest"})),
     Key(WEIGHT, "update_mindir", type=Switch(), refused="belongs to .mindir files", harmless=(False,)),
     Key(WEIGHT, "max_segments", type=Int(), refused="belongs to decoding on Ascend", harmless=(1,)),
     Key(WEIGHT, "bias_correction", "weight_correction"),

@@ -293,6 +293,14 @@ class ConvertOptions:
         group=QUANT,
         advanced=True,
     )
+    weight_rounding: str = flag(
+        "weightRounding",
+        Choice(("output", "nearest")),
+        "output",
+        "with calibration data, round weights by what each layer gives, or each weight by itself (WeightQuant)",
+        group=QUANT,
+        sections=(FLAT, COMMON),
+    )
     enable_encode: bool = flag(
         "enableEncode",
         Switch(),

@@ -183,7 +183,7 @@ def test_a_config_file_asks_for_it(model, samples, tmp_path):
     [
         ({"quant_type": "PostTraining"}, "try layer_bits"),
         ({"quant_type": "DynamicQuant"}, "try no mixed"),
-        ({}, "--quantType=WeightQuant"),
+        ({}, "quant_type='WeightQuant'"),
         ({"quant_type": "WeightQuant", "bit_num": 4}, "asks for 4"),
         ({"quant_type": "WeightQuant", "enable_encode": False}, "enable_encode"),
         ({"quant_type": "WeightQuant", "mean_error_threshold": 0}, r"in \(0, 1\)|between"),

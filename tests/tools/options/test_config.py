@@ -120,7 +120,6 @@ def test_an_empty_quant_type_means_none():
         ("[full_quant_param]\nfoo_key=1", 2, "not a known key in [full_quant_param]"),
         ("[full_quant_param]\ntarget_device=KIRIN", 2, "CPU"),
         ("[full_quant_param]\nsmooth_alpha=0.5", 2, "Ascend"),
-        ("[weight_quant_param]\nquant_strategy=GPTQ", 2, "GPTQ"),
         ("[dynamic_quant_param]\nquant_strategy=ACWL", 2, "ACWL"),
         ("[mixed_bit_weight_quant_param]\ninit_scale=0.02", 2, "mixed=true"),
         ("[mixed_bit_weight_quant_param]\ninit_scale=2", 2, "(0, 1)"),

@@ -139,7 +139,14 @@ def test_contradictions_are_refused():
 
 def test_calibration_flags_that_a_type_does_not_use_are_noted():
     (note,) = parse("--quantType=WeightQuant", "--calibratePath=d", "--thBinnum=512").notes
-    assert note == "not used by WeightQuant: --calibratePath, --thBinnum"
+    assert note == "not used by WeightQuant: --thBinnum"
+    (note,) = parse("--quantType=WeightQuant", "--calibratePath=d", "--weightRounding=nearest").notes
+    assert note == "not used by WeightQuant: --calibratePath"
+
+
+def test_rounding_by_output_needs_data():
+    with pytest.raises(UsageError, match=r"--weightRounding: rounds by what layers give.*there are none"):
+        parse("--quantType=WeightQuant", "--weightRounding=output")
 
 
 def test_harmless_values_of_refused_flags_are_taken():

@@ -1,0 +1,84 @@
+"""The grid of a layer's weight codes, w ≈ scale · (q - zero_point) + mean, and its fit to the codes that a layer has.
+
+The fit is the least squares of ‖X (w - scale·q - mean)‖² over a channel's scale (and its mean, where the weight keeps
+one), as ‖X·‖² = ·'H·. H is taken in whole numbers, so that its products with codes and with weights in fixed point are
+exact in any order: the same bits on every instruction set, for any number of threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...converter.numeric.qparams import QuantParam, code_range
+
+_GRAM_BITS = 24
+_FRACTION_BITS = 10
+_EXACT_BITS = 52  # whole numbers that float64 holds, with a sign to spare
+_LEAST, _MOST = 0.5, 2.0  # of the scale before: what is beyond was fitted to rows that say nothing
+
+
+@dataclass(frozen=True)
+class Grid:
+    """scale, zero_point, mean: float64 [batch, 1, channels]; mean None for a weight without a correction.
+
+    limits: the least and largest code; those of a symmetric grid are of one size.
+    """
+
+    scale: np.ndarray
+    zero_point: np.ndarray
+    mean: np.ndarray | None
+    bits: int
+
+    @classmethod
+    def of(cls, quant: QuantParam, shape: tuple[int, int, int]) -> Grid:
+        def laid_out(values: np.ndarray) -> np.ndarray:
+            return np.broadcast_to(np.asarray(values, np.float64), shape[0] * shape[2]).reshape(shape)
+
+        mean = None if quant.mean_corr is None else laid_out(quant.mean_corr)
+        return cls(laid_out(quant.scale), laid_out(quant.zero_point), mean, quant.bits)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        symmetric = self.mean is None and not self.zero_point.any()
+        low, high = code_range(self.bits, narrow=symmetric and self.bits > 1)
+        return float(low), float(high)
+
+    def wanted(self, weights: np.ndarray) -> np.ndarray:
+        """The codes, not yet whole, of float64 weights [batch, K, channels]."""
+        shifted = weights if self.mean is None else weights - self.mean
+        return shifted / self.scale + self.zero_point
+
+    def fitted(self, gram: np.ndarray, weights: np.ndarray, q: np.ndarray) -> Grid:
+        """The grid that codes q [batch, K, channels] stand for these weights by, gram [batch, K, K] their inputs'."""
+        whole = np.rint(gram * (2.0**_GRAM_BITS / np.abs(gram).max()))
+        taps = int(q.shape[1]).bit_length()
+        fraction = min(_FRACTION_BITS, _EXACT_BITS - _GRAM_BITS - self.bits - 1 - taps)
+        codes = q - self.zero_point
+        real = np.rint(weights / self.scale * 2.0**fraction)
+        of_codes, of_real = whole @ codes, whole @ real
+        # Sums over the second axis add row to row: one order everywhere.
+        qq, qw = (codes * of_codes).sum(axis=1, keepdims=True), (codes * of_real).sum(axis=1, keepdims=True)
+        qw = qw / 2.0**fraction
+        factor, mean = qw / np.where(qq > 0, qq, 1.0), self.mean
+        if mean is not None:
+            row = whole.sum(axis=2)[:, :, None]
+            ones, q1 = row.sum(axis=1, keepdims=True), (codes * row).sum(axis=1, keepdims=True)
+            w1 = (real * row).sum(axis=1, keepdims=True) / 2.0**fraction
+            det = qq * ones - q1 * q1
+            free = det > 1e-9 * qq * ones
+            factor = np.where(free, (qw * ones - w1 * q1) / np.where(free, det, 1.0), factor)
+            offset = np.where(free, (w1 * qq - qw * q1) / np.where(free, det, 1.0), 0.0)
+        good = (factor > _LEAST) & (factor < _MOST) & (qq > 0)
+        scale = np.where(good, (self.scale * factor).astype(np.float32), self.scale)
+        if mean is not None:
+            good &= free
+            scale = np.where(good, scale, self.scale)
+            mean = np.where(good, (offset * self.scale).astype(np.float32), mean)
+        return replace(self, scale=scale, mean=mean)
+
+    def stored(self, quant: QuantParam) -> QuantParam:
+        """`quant` with this grid's scales and means."""
+        mean = None if self.mean is None else self.mean.reshape(-1).astype(np.float32)
+        return replace(quant, scale=self.scale.reshape(-1).astype(np.float64), mean_corr=mean)

@@ -1,0 +1,77 @@
+"""WeightQuant with calibration data: weights that keep each layer's output behind the layers that come before it.
+
+Codes start where they are without data (`weight_quant`). Then, layer by layer on the already quantized prefix, with
+activations in float: the codes by descent on the layer's output and each channel's grid by least squares, in turns
+(`ptq/rounding`, `ptq/grid`), and the mean of the output back to the float one (`ptq/bias_correction`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ...converter.ir import Graph, Node
+from ..ptq.bias_correction import correct
+from ..ptq.emit import QuantizedGraph, note_stored
+from ..ptq.fidelity import Fidelity, Reference, hold_back
+from ..ptq.prefix_runner import QuantizedPrefixRunner
+from ..ptq.rewrite import Samples
+from ..ptq.rounding import refine
+from .weight_quant import WeightRow, WeightSettings, quantize_graph_weights
+
+SAMPLES = 128
+_REFITS = 3
+_BUDGET = 1 << 30  # bytes of activations kept at a time, most of them in a temporary file
+_MOST_BITS = 8  # at more, rounding is not what is lost
+
+
+def quantize_by_output(
+    graph: Graph,
+    settings: WeightSettings,
+    samples: Samples,
+    threads: int,
+    progress: Callable[[Iterable[Any], str], Iterable[Any]] = lambda items, label: items,
+) -> tuple[list[WeightRow], Fidelity]:
+    """Replaces weights by their codes, in place.
+
+    Args:
+        samples: a tenth of them, which nothing is fitted to, judge the outputs.
+        progress: wraps the iteration over layers, with a label.
+    Returns:
+        One row per weight, in graph order, and what is left of the outputs.
+    Raises:
+        UsageError: keep_float or layer_bits names nothing in the graph.
+    """
+    source = graph.copy()
+    layers = quantize_graph_weights(graph, settings)
+    quantized = _beside(source, graph)
+    note_stored(quantized, every=True)
+    fitted, held = hold_back(len(samples), _most_samples(source))
+    if quantized.stored:
+        runner = QuantizedPrefixRunner(source, quantized, list(samples.only(fitted)), threads)
+        steps = iter(progress(range(len(quantized.stored)), "rounding weights"))
+
+        def improve(prefix: QuantizedPrefixRunner, node: Node) -> None:
+            next(steps, None)
+            quant = prefix.layers[node].weight.quant
+            if quant is not None and quant.bits <= _MOST_BITS:
+                refine(prefix, node, refits=_REFITS)
+            correct(prefix, node, rounds=1)
+
+        runner.run(improve)
+        next(steps, None)
+    judge = Reference(source, list(samples.only(held)), threads)
+    return layers, judge.fidelity(graph, held_back=held != fitted)
+
+
+def _most_samples(graph: Graph) -> int:
+    """So many that a node's inputs and outputs, all that is kept of most graphs, fit into the budget; at least 8."""
+    at_once = (sum(t.nbytes for t in (*n.outputs, *n.inputs) if t is not None and not t.is_const) for n in graph.nodes)
+    return min(SAMPLES, max(8, _BUDGET // max(*at_once, 1, 1)))
+
+
+def _beside(source: Graph, graph: Graph) -> QuantizedGraph:
+    """The graph and what it was copied from, node by node."""
+    pairs = list(zip(source.nodes, graph.nodes))
+    tensors = [*zip(source.inputs, graph.inputs), *(p for a, b in pairs for p in zip(a.outputs, b.outputs))]
+    return QuantizedGraph(graph, dict(tensors), dict(pairs))

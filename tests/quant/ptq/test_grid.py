@@ -1,0 +1,62 @@
+"""Grids fitted to the codes that stand on them."""
+
+import numpy as np
+import pytest
+from bitlite.converter.numeric.qparams import QuantParam
+from bitlite.quant.ptq.grid import Grid
+
+K, CHANNELS = 24, 5
+
+
+def gram(batch=1, seed=0):
+    x = np.random.default_rng(seed).integers(-100, 100, (batch, 200, K)).astype(np.float64)
+    return x.transpose(0, 2, 1) @ x
+
+
+def grid(bits, mean, shape=(1, 1, CHANNELS)):
+    rng, count = np.random.default_rng(1), shape[0] * shape[2]
+    zero = rng.integers(-2, 2, count) if mean else np.zeros(count, np.int32)
+    offset = rng.normal(0, 0.01, count).astype(np.float32) if mean else None
+    scale = (0.05 + rng.random(count)).astype(np.float32).astype(np.float64)
+    quant = QuantParam(scale, zero, 0, bits, mean_corr=offset)
+    return Grid.of(quant, shape), quant
+
+
+@pytest.mark.parametrize("mean", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1, CHANNELS), (CHANNELS, 1, 1)])
+def test_a_planted_grid_is_found_again(mean, shape):
+    planted, quant = grid(4, mean, shape)
+    q = np.random.default_rng(2).integers(-7, 8, (shape[0], K, shape[2])).astype(np.float64)
+    weights = (q - planted.zero_point) * planted.scale + (0 if planted.mean is None else planted.mean)
+    off = Grid(planted.scale * 1.2, planted.zero_point, planted.mean, 4)
+    found = off.fitted(gram(shape[0]), weights, q).stored(quant)
+    np.testing.assert_allclose(found.scale, quant.scale, rtol=2e-3)
+    if mean:
+        np.testing.assert_allclose(found.mean_corr, quant.mean_corr, atol=2e-3)
+
+
+def test_the_fit_never_costs_output():
+    rng = np.random.default_rng(3)
+    start, _ = grid(3, True)
+    weights, h = rng.normal(0, 1, (1, K, CHANNELS)), gram()
+    q = np.clip(np.rint(start.wanted(weights)), *start.limits)
+
+    def error(g):
+        apart = weights - (q - g.zero_point) * g.scale - g.mean
+        return np.einsum("bkc,bkl,blc->c", apart, h, apart)
+
+    assert (error(start.fitted(h, weights, q)) <= error(start) * (1 + 1e-3)).all()
+
+
+def test_dead_inputs_leave_the_grid():
+    start, quant = grid(4, True)
+    dead = np.zeros((1, K, K))
+    dead[:, 0, 0] = 1.0
+    q = np.zeros((1, K, CHANNELS)) + start.zero_point
+    found = start.fitted(dead, np.ones((1, K, CHANNELS)), q).stored(quant)
+    assert (found.scale == quant.scale).all() and np.isfinite(found.mean_corr).all()
+
+
+def test_symmetric_grids_have_symmetric_limits():
+    assert grid(4, False)[0].limits == (-7, 7) and grid(4, True)[0].limits == (-8, 7)
+    assert grid(1, False)[0].limits == (-1, 0)

@@ -1,0 +1,110 @@
+"""WeightQuant that sees calibration data."""
+
+import bitlite
+import numpy as np
+import pytest
+from bitlite.converter.ir import Graph
+from bitlite.converter.schema.builder import Builder
+from bitlite.quant.weights.output_rounding import quantize_by_output
+from bitlite.quant.weights.weight_quant import WeightSettings, quantize_graph_weights
+
+SETTINGS = WeightSettings(4, min_channels=0, gain_gate=False)
+
+
+def network():
+    """conv → depthwise → conv → mean → dense, on inputs whose channels say nearly the same."""
+    rng = np.random.default_rng(0)
+    graph = Graph("net")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (1, 8, 8, 6))
+
+    def layer(name, x, shape, **attrs):
+        w = build.constant(rng.normal(0, 1, shape).astype(np.float32), f"{name}/w")
+        b = build.constant(rng.normal(0, 1, shape[0]).astype(np.float32), f"{name}/b")
+        return build.emit("Conv", [x, w, b], {"act": "relu", **attrs}, name=name)[0]
+
+    window = {"stride": [1, 1], "dilation": [1, 1], "pad": [1, 1, 1, 1], "group": 1}
+    y = layer("first", x, (16, 3, 3, 6), **window)
+    y = layer("each", y, (16, 3, 3, 1), **{**window, "group": 16})
+    y = layer("second", y, (24, 1, 1, 16), **{**window, "pad": [0] * 4})
+    y = build.emit("Reduce", [y], {"axes": [1, 2], "mode": "mean", "keep_dims": False}, name="mean")[0]
+    w = build.constant(rng.normal(0, 1, (10, 24)).astype(np.float32), "dense/w")
+    graph.outputs = build.emit("FullyConnected", [y, w], name="dense")
+    return graph
+
+
+class Rows(list):
+    def only(self, rows):
+        return (self[k] for k in rows)
+
+
+def samples(count=24, seed=1):
+    rng = np.random.default_rng(seed)
+    shared = [rng.normal(0, 1, (1, 8, 8, 1)) + rng.normal(0, 0.2, (1, 8, 8, 6)) for _ in range(count)]
+    return Rows({"x": a.astype(np.float32)} for a in shared)
+
+
+def outputs(graph, rows):
+    session = bitlite.Session(graph)
+    return np.stack([session.run(row)[graph.outputs[0].name].copy() for row in rows])
+
+
+def sqnr(want, got):
+    return 10 * np.log10((want**2).sum() / ((want - got) ** 2).sum())
+
+
+def test_outputs_are_nearer_than_with_each_weight_rounded_by_itself():
+    fresh, graph, alone = samples(32, seed=7), network(), network()
+    want = outputs(graph, fresh)
+    quantize_graph_weights(alone, SETTINGS)
+    rows, fidelity = quantize_by_output(graph, SETTINGS, samples(), threads=1)
+    assert {row.bits for row in rows} == {4} and fidelity.held_back
+    assert sqnr(want, outputs(graph, fresh)) > sqnr(want, outputs(alone, fresh)) + 4
+
+
+@pytest.mark.parametrize("container", ["onnx", "tflite"])
+def test_other_formats_keep_symmetric_codes(container):
+    graph = network()
+    quantize_by_output(graph, WeightSettings(4, min_channels=0, gain_gate=False, container=container), samples(), 1)
+    for node in graph.nodes:
+        w = node.input(1)
+        if w is not None and w.quant is not None:
+            assert not w.quant.zero_point.any() and w.quant.mean_corr is None and np.abs(w.data).max() <= 7
+
+
+def test_threads_do_not_change_the_codes():
+    def stored(threads):
+        graph = network()
+        quantize_by_output(graph, SETTINGS, samples(), threads)
+        return [t.data.tobytes() + (b"" if t.quant is None else t.quant.scale.tobytes()) for t in graph.constants()]
+
+    assert stored(1) == stored(3)
+
+
+def test_a_layer_kept_in_float_takes_up_what_comes_before_it():
+    graph = network()
+    before = {n.name: n.inputs[2].data.copy() for n in graph.nodes if n.op == "Conv"}
+    quantize_by_output(graph, SETTINGS, samples(), 1)
+    kept = network()
+    rows, _ = quantize_by_output(
+        kept, WeightSettings(4, min_channels=0, gain_gate=False, layer_bits=(("first", 2),)), samples(), 1
+    )
+    assert next(row.bits for row in rows if row.layer == "first") == 2
+    assert all((n.inputs[2].data != before[n.name]).any() for n in kept.nodes if n.op == "Conv")
+
+
+def test_the_command_says_what_it_cost(tmp_path):
+    from bitlite.converter.formats.onnx import write
+
+    source = tmp_path / "m.onnx"
+    write(network(), str(source))
+    data = list(samples())
+    given = {"quant_type": "WeightQuant", "bit_num": 4, "quant_weight_channel": 0}
+    report = bitlite.convert(source, tmp_path / "m", calibration_data=data, **given)
+    assert report.fidelity is not None and report.fidelity.held_back
+    nearest = bitlite.convert(source, tmp_path / "n", calibration_data=data, weight_rounding="nearest", **given)
+    assert nearest.fidelity is None
+    config = tmp_path / "c.cfg"
+    config.write_text("[weight_quant_param]\nquant_strategy=GPTQ\n")
+    with pytest.raises(bitlite.UsageError, match="there are none"):
+        bitlite.convert(source, tmp_path / "g", config_file=config, **given)
