@@ -137,11 +137,11 @@ void Program::BuildSteps() {
   for (const TensorSpec& t : tensors_) pointers.push_back(&t);
   std::set<int> kept(outputs_.begin(), outputs_.end());
   FuseResiduals(tensors_, outputs_, &specs_);
-  std::vector<std::unique_ptr<Step>> made;
+  std::vector<std::unique_ptr<Step>> planned;
   for (const StepSpec& spec : specs_) {
     PlanContext plan(spec, pointers, isa_, threads_, /*check_only=*/false);
     try {
-      made.push_back(MakeStep(spec, plan));
+      planned.push_back(MakeStep(spec, plan));
     } catch (const std::invalid_argument& e) {
       Refuse(Where(spec) + e.what());
     }
@@ -149,9 +149,9 @@ void Program::BuildSteps() {
     // Layers pack their weights, but read their data while running, even where that is a constant.
     if (!spec.inputs.empty() && spec.inputs[0] >= 0) kept.insert(spec.inputs[0]);
   }
-  FuseChains(tensors_, outputs_, threads_, &specs_, &made);
-  FuseConcats(tensors_, outputs_, &specs_, &made);
-  for (std::unique_ptr<Step>& step : made) {
+  FuseChains(tensors_, outputs_, threads_, &specs_, &planned);
+  FuseConcats(tensors_, outputs_, &specs_, &planned);
+  for (std::unique_ptr<Step>& step : planned) {
     steps_.emplace_back();
     steps_.back().step = std::move(step);
   }

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-// The name of a kernel that is made over this vector type, and what of four stands for it.
+// The name of a kernel over this vector type, and which of four numbers is its own.
 #define BITLITE_VEC_KERNEL(family) family##_neon
 #define BITLITE_VEC_OF(scalar, avx2, avx512, neon) neon
 

@@ -173,12 +173,12 @@ void CheckDescent(const char* symbol, const StatisticsKernel& kernel) {
         q[i] = std::min(std::max(std::nearbyint(real[i]), -7.0), 7.0);
       }
       for (double pair : {14.0, 9.0}) {
-        std::vector<double> plain = q, made = q;
+        std::vector<double> plain = q, descended = q;
         std::vector<double> scratch(static_cast<size_t>(3 * k * kMostColumns));
         for (int c = 0; c < columns; ++c) Plain(gram, real, k, stride, c, -7, 7, pair, 3, &plain);
-        kernel.descend({gram.data(), real.data(), made.data(), scratch.data(), k, stride, columns,
-                        -7, 7, pair, 3});
-        CHECK(made == plain) << symbol << " k " << k << " columns " << columns << " " << pair;
+        kernel.descend({gram.data(), real.data(), descended.data(), scratch.data(), k, stride,
+                        columns, -7, 7, pair, 3});
+        CHECK(descended == plain) << symbol << " k " << k << " columns " << columns << " " << pair;
       }
     }
   }

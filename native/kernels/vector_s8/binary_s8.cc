@@ -16,7 +16,7 @@ constexpr int64_t kShortRun = 2048;  // of fewer elements, several runs are work
 constexpr int64_t kSpread = 8192;    // elements of such runs together
 constexpr size_t kCell = 16;         // bytes written at once where one code fills a run
 constexpr int64_t kVector = 16;      // elements of a vector of MindSpore Lite's sums
-constexpr int64_t kRound = 256;      // elements rounded before the near_tie ones are looked up
+constexpr int64_t kRound = 256;      // elements rounded before those near a tie are looked up
 
 // The results of gemmlowp rounding for all pairs of codes, at [code of a + 128][code of b + 128].
 struct PairTables {
