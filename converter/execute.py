@@ -8,18 +8,12 @@ and where the row has none, dequantize → float reference → quantize (round h
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeGuard
 
 import numpy as np
 
-from .ir import Node, Tensor
+from .ir import Node, Tensor, is_quantized
 from .numeric.qparams import dequantize, quantize
 from .schema.op import computing, evaluate, row
-
-
-def is_quantized(tensor: Tensor | None) -> TypeGuard[Tensor]:
-    """Whether stored integers of the tensor stand for reals."""
-    return tensor is not None and tensor.quant is not None and tensor.dtype.kind in "iu"
 
 
 def execute(node: Node, arrays: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:

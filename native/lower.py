@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..converter.execute import is_quantized
-from ..converter.ir import Node, Tensor
+from ..converter.ir import Node, Tensor, is_quantized
 from ..converter.numeric.qparams import code_range, dequantize
 from ..converter.ops import row
 from ..converter.schema.op import Quant

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..converter.execute import is_quantized
-from ..converter.ir import Node, Tensor
+from ..converter.ir import Node, Tensor, is_quantized
 from ..converter.ops import row
 from .step import Step
 

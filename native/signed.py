@@ -6,8 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from ..converter.execute import is_quantized
-from ..converter.ir import Graph, NameScope, Node, Tensor
+from ..converter.ir import Graph, NameScope, Node, Tensor, is_quantized
 from ..converter.ops import row
 from ..converter.schema.node import make_node
 

@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..converter.errors import Setting, UsageError
-from ..converter.execute import is_quantized
-from ..converter.ir import Graph
+from ..converter.ir import Graph, is_quantized
 from ..quant.selection import select
 from .convert_report import Report
 from .options.convert import ConvertOptions

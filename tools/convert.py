@@ -8,12 +8,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..converter.errors import GraphError, ModelError, Setting, UnsupportedError, UsageError, bugs_named
-from ..converter.execute import is_quantized
 from ..converter.formats import read_model
 from ..converter.formats.files import let_go
 from ..converter.formats.operators import write_operators
 from ..converter.formats.outputs import Staging, check_folder, check_target
-from ..converter.ir import Graph, Node
+from ..converter.ir import Graph, Node, is_quantized
 from ..converter.passes import Change, Pass, for_target, run_passes
 from ..converter.schema.writing import NEWEST_OPSET
 from ..converter.version import __version__

@@ -13,8 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..converter.execute import is_quantized
-from ..converter.ir import Graph, Tensor
+from ..converter.ir import Graph, Tensor, is_quantized
 from ..native.session import Session
 from .bench_inputs import Feed
 

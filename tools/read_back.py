@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..converter.errors import Error, OutputError
-from ..converter.execute import is_quantized
 from ..converter.formats import read_model
-from ..converter.ir import Graph, Tensor
+from ..converter.ir import Graph, Tensor, is_quantized
 from ..converter.passes import GENERAL, run_passes
 from ..native.session import Port, Session
 from .accuracy import sqnr

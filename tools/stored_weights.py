@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..converter.errors import OutputError
-from ..converter.execute import is_quantized
 from ..converter.formats.files import sweep
-from ..converter.ir import Graph, Tensor
+from ..converter.ir import Graph, Tensor, is_quantized
 from ..converter.numeric.qparams import QuantParam
 
 _BLOCK = 1 << 20  # elements compared at once

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..converter.execute import execute, is_quantized
-from ..converter.ir import Graph, Node, Tensor
+from ..converter.execute import execute
+from ..converter.ir import Graph, Node, Tensor, is_quantized
 from ..converter.schema.builder import specialize
 from ..native.session import Session
 

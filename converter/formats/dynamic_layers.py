@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..execute import is_quantized
-from ..ir import Graph
+from ..ir import Graph, is_quantized
 
 KEY = "bitlite.dynamic"
 """The name under which a file holds the note."""

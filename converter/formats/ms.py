@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import Error, ModelError, Setting, UnsupportedError
-from ..execute import is_quantized
-from ..ir import Graph, Node, Tensor
+from ..ir import Graph, Node, Tensor, is_quantized
 from ..ir.limits import FreeCodes
 from ..numeric.qparams import QuantParam
 from ..ops import reader, row

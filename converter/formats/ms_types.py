@@ -11,8 +11,7 @@ from typing import NoReturn
 import numpy as np
 
 from ..errors import Hint, Setting, UnsupportedError
-from ..execute import is_quantized
-from ..ir import Graph, Tensor
+from ..ir import Graph, Tensor, is_quantized
 from ..schema.writing import Emitted, Writing
 from .ms_layouts import turn_images
 from .ms_tensors import NUMBERS

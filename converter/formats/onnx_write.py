@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import OutputError, Setting, UnsupportedError
-from ..execute import is_quantized
-from ..ir import Graph, Tensor
+from ..ir import Graph, Tensor, is_quantized
 from ..schema.writing import Emitted, Writing, Written
 from . import dynamic_layers
 from .onnx_parts import write_joined

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import Setting, UnsupportedError
-from ..execute import is_quantized
-from ..ir import Graph, Tensor
+from ..ir import Graph, Tensor, is_quantized
 from ..schema.writing import Emitted, Writing, Written
 from . import dynamic_layers, tflite_schema
 from .flat import Record

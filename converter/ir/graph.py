@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -135,6 +135,11 @@ class Tensor:
 
     def __repr__(self) -> str:
         return f"Tensor({self.type_text()} %{self.name})"
+
+
+def is_quantized(tensor: Tensor | None) -> TypeGuard[Tensor]:
+    """Whether the tensor's stored integers stand for reals."""
+    return tensor is not None and tensor.quant is not None and tensor.dtype.kind in "iu"
 
 
 @dataclass(eq=False, slots=True)

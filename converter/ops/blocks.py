@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import Setting
-from ..execute import is_quantized
-from ..ir import Node, Tensor
+from ..ir import Node, Tensor, is_quantized
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing

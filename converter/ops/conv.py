@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import GraphError, Setting
-from ..execute import is_quantized
-from ..ir import Node, Tensor
+from ..ir import Node, Tensor, is_quantized
 from ..numeric.qparams import QuantParam
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import Node, Tensor
+from ..ir import Node, Tensor, is_quantized
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
-from ._support.types import fail, is_codes, need
+from ._support.types import fail, need
 
 
 def overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -335,7 +335,7 @@ def read_tflite_detection(r: Reading) -> list[Tensor]:
     except (KeyError, TypeError, ValueError, IndexError, struct.error, OverflowError) as error:
         r.refuse(f"its options cannot be read: {error}")
     ins = [r.input(i) for i in range(3)]
-    real = [t if not is_codes(t) or t.is_const else r.emit("Dequantize", t) for t in ins]
+    real = [t if not is_quantized(t) or t.is_const else r.emit("Dequantize", t) for t in ins]
     return r.emit_many("DetectionPostProcess", real, **attrs, scale=scale)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import struct
 
 from ..errors import Setting
-from ..ir import Tensor
+from ..ir import Tensor, is_quantized
 from ..schema.op import reads
 from ..schema.reading import Reading
-from ._support.types import is_codes
 
 _SAME, _VALID = 1, 2
 """TfLitePadding; 0 is "unknown"."""
@@ -27,7 +26,7 @@ def read_tflite_conv_transpose_bias(r: Reading) -> Tensor:
     if padding not in (_SAME, _VALID) or min(wide, high) < 1:
         r.refuse(f"padding {padding} is not 1 (SAME) or 2 (VALID), or a stride of {[high, wide]} is not positive")
     x, weight, bias = (r.input(i) for i in range(3))
-    if any(is_codes(t) for t in (x, bias)):
+    if any(is_quantized(t) for t in (x, bias)):
         r.refuse("it computes on floats alone")
     if r.rank(x) != 4 or r.rank(weight) != 4 or x.shape is None or None in x.shape[1:3]:
         r.refuse("it takes an image whose sizes are known", hint=Setting("input_shape"))

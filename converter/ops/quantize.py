@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import Node, Tensor
+from ..ir import Node, Tensor, is_quantized
 from ..numeric.dynamic import dynamic_codes
 from ..numeric.qparams import QuantParam, code_range, dequantize, quantize_f32
 from ..numeric.qparams import quantize as quantize_codes
@@ -20,13 +20,13 @@ from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.integer import rescaled
 from ._support.layout import same_layout
-from ._support.types import dtype_number, fail, is_codes
+from ._support.types import dtype_number, fail
 from .qparam_views import as_codes, as_plain, typed
 
 
 def infer_quantize(node: Node) -> Inferred:
     x, dtype = node.required(0), np.dtype(node.attrs["dtype"])
-    if dtype.kind not in "iu" or (x.dtype.kind != "f" and not is_codes(x)):
+    if dtype.kind not in "iu" or (x.dtype.kind != "f" and not is_quantized(x)):
         fail(node, f"it cannot quantize {x.dtype} to {dtype}")
     return [(dtype, x.shape)]
 
@@ -35,7 +35,7 @@ def _quantize_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     x, y = node.inputs[0], node.outputs[0]
     if y.quant is None:
         return None
-    if is_codes(x):
+    if is_quantized(x):
         made = rescaled(node, arrays[0])
         # Codes wider than a byte: the real number once more.
         return made if made is not None else quantize_codes(dequantize(arrays[0], x.qparams), y.quant, y.dtype)
@@ -73,7 +73,7 @@ def infer_dequantize(node: Node) -> Inferred:
     quant=Quant(int8=False),
     permute=same_layout,
     foldable=False,
-    integer=lambda node, arrays: dequantize(arrays[0], x.qparams) if is_codes(x := node.inputs[0]) else None,
+    integer=lambda node, arrays: dequantize(arrays[0], x.qparams) if is_quantized(x := node.inputs[0]) else None,
     cases=[Case((np.array([[1, -3], [127, -128]], np.int8),))],
 )
 def dequantize_(x: np.ndarray) -> np.ndarray:
@@ -339,7 +339,7 @@ def read_ms_cast(r: Reading) -> Tensor:
 
 
 def _parameters(w: Writing, node: Node) -> None:
-    if not is_codes(node.outputs[0] if node.op == "Quantize" else node.inputs[0]):
+    if not is_quantized(node.outputs[0] if node.op == "Quantize" else node.inputs[0]):
         w.refuse(node, "it has no quantization parameters")
 
 
@@ -354,7 +354,7 @@ def write_ms_casts(w: Writing, node: Node) -> None:
         fields = {"src_t": dtype_number("ms", a.dtype), "dst_t": dtype_number("ms", b.dtype)}
         w.node("QuantDTypeCast", node, [a], [b], fields=fields)
 
-    if is_codes(x) and is_codes(y):
+    if is_quantized(x) and is_quantized(y):
         real = w.between(x, name=f"{node.name}/real")
         real.dtype, real.quant = np.dtype(np.float32), None
         cast(x, real)
@@ -385,7 +385,7 @@ def write_onnx_casts(w: Writing, node: Node) -> None:
     if node.op == "Dequantize":
         linear("DequantizeLinear", x, y, x)
         return
-    if is_codes(x):
+    if is_quantized(x):
         real = w.between(x, name=f"{node.name}/real")
         real.dtype, real.quant = np.dtype(np.float32), None
         linear("DequantizeLinear", x, real, x)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import Node, Tensor
+from ..ir import Node, Tensor, is_quantized
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
@@ -15,15 +15,7 @@ from ._support.channels import channel_by_channel
 from ._support.integer import averaged, per_tensor, rescaled
 from ._support.layout import remap_axes
 from ._support.params import emit_cast, int64_param, write_ints, write_param
-from ._support.types import (
-    const_ints,
-    fail,
-    is_codes,
-    length,
-    need,
-    normal_axes,
-    value_dtype,
-)
+from ._support.types import const_ints, fail, length, need, normal_axes, value_dtype
 
 _Axes = tuple[int, ...]
 
@@ -245,7 +237,7 @@ def _read_tflite(mode: str) -> Callable[[Reading], Tensor]:
         if r.input(1).data is None:
             return r.emit("Reduce", x, r.input(1), **attrs)
         axes = sorted({a + rank if a < 0 else a for a in r.ints(1, "the axes")})
-        if not axes and not is_codes(x):
+        if not axes and not is_quantized(x):
             return x
         return r.emit("Reduce", x, **attrs | ({"noop_if_empty": False} if axes else {}), axes=axes)
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import Setting
-from ..ir import Node, Shape, Tensor
+from ..ir import Node, Shape, Tensor, is_quantized
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.channels import with_same_last_axis
 from ._support.integer import same_codes
 from ._support.params import int64_param, write_ints, write_param
-from ._support.types import const_ints, fail, is_codes, known_size, length, normal_axes, value_dtype
+from ._support.types import const_ints, fail, known_size, length, normal_axes, value_dtype
 
 
 def infer_reshape(node: Node) -> Inferred:
@@ -172,7 +172,7 @@ def expand_dims(x: np.ndarray, at: np.ndarray | None = None, *, axes: list[int] 
 
 def reshaped(r: Reading, x: Tensor, shape: Sequence[int], *, zero_copies: bool = False) -> Tensor:
     """x reshaped; a constant with quantized values per tensor stays a constant."""
-    if x.is_const and is_codes(x) and x.qparams.axis is None:
+    if x.is_const and is_quantized(x) and x.qparams.axis is None:
         data = _reshape(x.value, np.asarray(shape), zero_copies=zero_copies)
         made = r.constant(data, name=x.name)
         made.quant = x.quant

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import Node, Tensor
+from ..ir import Node, Tensor, is_quantized
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.layout import remap_axis
 from ._support.params import emit_cast, int64_param, write_cast
-from ._support.types import const_ints, fail, is_codes, length, need, normal_axis, value_dtype
+from ._support.types import const_ints, fail, length, need, normal_axis, value_dtype
 
 
 def infer_top_k(node: Node) -> Inferred:
@@ -35,7 +35,7 @@ def infer_top_k(node: Node) -> Inferred:
 
 def _top_k_codes(node: Node, arrays: Sequence[Any]) -> tuple[np.ndarray, np.ndarray] | None:
     x, y = node.required(0), node.outputs[0]
-    if not is_codes(x) or x.quant != y.quant or x.dtype != y.dtype or x.qparams.axis is not None:
+    if not is_quantized(x) or x.quant != y.quant or x.dtype != y.dtype or x.qparams.axis is not None:
         return None
     return top_k(*arrays, **node.attrs)
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..ir import Node, Tensor
+from ..ir import Node, Tensor, is_quantized
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.integer import same_codes
 from ._support.layout import remap_axes
 from ._support.params import write_ints
-from ._support.types import fail, is_codes, normal_axes, value_dtype
+from ._support.types import fail, normal_axes, value_dtype
 from ._support.windowed import write_reshape
 
 
@@ -58,7 +58,7 @@ def transpose(x: np.ndarray, *, perm: list[int]) -> np.ndarray:
 
 def transposed(r: Reading, x: Tensor, perm: Sequence[int]) -> Tensor:
     perm = [int(p) + (len(perm) if p < 0 else 0) for p in perm]
-    return r.permuted(x, perm) if x.is_const and is_codes(x) else r.emit("Transpose", x, perm=perm)
+    return r.permuted(x, perm) if x.is_const and is_quantized(x) else r.emit("Transpose", x, perm=perm)
 
 
 @reads("tflite", "TRANSPOSE")

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ..execute import is_quantized
-from ..ir import Graph, Node, Tensor
+from ..ir import Graph, Node, Tensor, is_quantized
 from ..ops import row
 from ..schema.node import own_attrs
 from .edit import Edit

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..execute import is_quantized
-from ..ir import Graph, Node, Tensor
+from ..ir import Graph, Node, Tensor, is_quantized
 from ..numeric.qparams import foldable, quantize, quantize_bias
 from ..ops import row
 from .edit import Edit

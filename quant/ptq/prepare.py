@@ -11,8 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 
-from ...converter.execute import is_quantized
-from ...converter.ir import Graph, Node, Tensor
+from ...converter.ir import Graph, Node, Tensor, is_quantized
 from ...converter.numeric.qparams import code_range
 from ...converter.passes import Change, Record, Refusal, run_passes
 from ...converter.passes.affine import absorb

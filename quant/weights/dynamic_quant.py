@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from ...converter.execute import is_quantized
-from ...converter.ir import Graph, Node
+from ...converter.ir import Graph, Node, is_quantized
 from ...converter.ops import row
 from .weight_quant import WeightRow, WeightSettings, quantize_graph_weights
 

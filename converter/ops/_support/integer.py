@@ -12,8 +12,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from ...execute import is_quantized
-from ...ir import Node, Tensor
+from ...ir import Node, Tensor, is_quantized
 from ...numeric.dynamic import dynamic_codes
 from ...numeric.qparams import QuantParam, activation_range, along, foldable, requantize_rne_f32
 from .acts import apply_act

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NoReturn, TypeGuard
+from typing import Any, NoReturn
 
 import numpy as np
 
 from ...errors import GraphError, UnsupportedError
-from ...ir import Node, Shape, Tensor
+from ...ir import Node, Shape, Tensor, is_quantized
 from ...ir.limits import RANK
 from ...schema.reading import Reading
 
@@ -53,21 +53,16 @@ def fail(node: Node, message: str) -> NoReturn:
     raise GraphError(f"{node.name} ({node.op}): {message}")
 
 
-def is_codes(t: Tensor | None) -> TypeGuard[Tensor]:
-    """Whether the tensor's stored integers stand for reals."""
-    return t is not None and t.quant is not None and t.dtype.kind in "iu"
-
-
 def value_dtype(t: Tensor) -> np.dtype:
     """What a node sees: a constant stored quantized is float32 (a weight-only weight), all else its own dtype."""
-    return np.dtype(np.float32) if is_codes(t) and t.is_const else t.dtype
+    return np.dtype(np.float32) if is_quantized(t) and t.is_const else t.dtype
 
 
 def joint_dtype(node: Node, *tensors: Tensor | None) -> np.dtype:
     """The one dtype of inputs that must agree; quantized activations decide over constants, and float32 over constants
     that are stored as float16."""
     present = [t for t in tensors if t is not None]
-    codes = [t.dtype for t in present if is_codes(t) and not t.is_const]
+    codes = [t.dtype for t in present if is_quantized(t) and not t.is_const]
     if codes:
         return codes[0]
     found = {value_dtype(t) for t in present}
@@ -82,7 +77,7 @@ def need(node: Node, t: Tensor | None, kinds: str, what: str) -> None:
     """Raises GraphError unless the value's dtype kind ("b", "i", "u", "f") is among `kinds`; codes count as real."""
     if t is None:
         return
-    kind = "f" if is_codes(t) else t.dtype.kind
+    kind = "f" if is_quantized(t) else t.dtype.kind
     if kind not in kinds:
         fail(node, f"{what} cannot be {t.dtype}")
 

@@ -8,8 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...execute import is_quantized
-from ...ir import Node, Tensor
+from ...ir import Node, Tensor, is_quantized
 from ...numeric.qparams import QuantParam
 from .rnn import GATES
 

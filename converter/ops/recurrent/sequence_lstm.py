@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from ...errors import Setting
-from ...ir import Node, Tensor
+from ...ir import Node, Tensor, is_quantized
 from ...numeric.fixed_point import sigmoid_codes, tanh_codes
 from ...numeric.qparams import QuantParam, quantized_multiplier, requantize_gemmlowp
 from ...schema.op import Case, Inferred, Quant, op, writes
 from ...schema.reading import Reading
 from ...schema.writing import Writing
 from .._support.acts import act_from, apply_act
-from .._support.types import fail, is_codes, need
+from .._support.types import fail, need
 from .unroll_limits import MOST_BYTES, copies_fit, why_not_steps
 
 # Slots of the 24 inputs; gates stand in the order input, forget, cell, output.
@@ -79,7 +79,7 @@ def _run(
 def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     """The 8-bit form: products are rescaled to 16-bit gates, in Q3.12 before and Q0.15 after their function."""
     x, y, attrs = node.required(0), node.outputs[0], node.attrs
-    if not (is_codes(x) and is_codes(y)):
+    if not (is_quantized(x) and is_quantized(y)):
         return None
     full, state = [*arrays, *[None] * (24 - len(arrays))], node.required(HIDDEN).qparams
 
@@ -261,7 +261,7 @@ def read_sequence_lstm(r: Reading) -> Tensor:
     attrs["act"] = act_from("tflite", r.attr("fused_activation_function", 4), r)
     if r.attr("diagonal_recurrent_tensors", False):
         r.refuse("diagonal recurrent weights are not read")
-    if is_codes(inputs[0]):
+    if is_quantized(inputs[0]):
         stored: list[QuantParam | None] = list(r.attr("intermediates", []))
         inside = [q for q in stored if q is not None]
         if any(t is None or t.quant is None for t in (inputs[HIDDEN], inputs[CELL])) or not 5 <= len(inside) == len(

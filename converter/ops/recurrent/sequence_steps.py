@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...execute import is_quantized
-from ...ir import Node, Tensor
+from ...ir import Node, Tensor, is_quantized
 from ...numeric.qparams import QuantParam
 from .parts import GraphEdit, RealParts
 from .sequence_lstm import BIAS, CELL, HIDDEN, INPUT, NORM, PEEPHOLE, PROJECTION, PROJECTION_BIAS, RECURRENT

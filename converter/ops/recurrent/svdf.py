@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from ...errors import Setting
-from ...ir import Node, Tensor
+from ...ir import Node, Tensor, is_quantized
 from ...numeric.qparams import activation_range, quantized_multiplier, requantize_gemmlowp
 from ...schema.op import REQUIRED, Case, Inferred, Quant, op, writes
 from ...schema.reading import Reading
 from ...schema.writing import Writing
 from .._support.acts import apply_act
-from .._support.types import fail, is_codes, need
+from .._support.types import fail, need
 from .parts import GraphEdit, RealParts
 
 
@@ -38,7 +38,7 @@ def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     """int8 input and features, 16-bit state and time weights; both sums are rescaled as the integer kernels do."""
     x, feature, time, state, y = (*node.inputs[:3], node.input(4), node.outputs[0])
     tensors = (x, feature, time, state, y)
-    if not all(is_codes(t) for t in tensors) or y.dtype != np.int8:
+    if not all(is_quantized(t) for t in tensors) or y.dtype != np.int8:
         return None
     qx, qf, qt, qs, qy = (t.qparams for t in tensors if t is not None)
     acc = (arrays[0].astype(np.int64) - qx.zero_point[0]) @ arrays[1].T.astype(np.int64)
@@ -75,7 +75,7 @@ def svdf(
 
 
 def read_integer_svdf(r: Reading, act: str) -> Tensor:
-    if not all(is_codes(r.optional(i)) for i in (0, 1, 2, 4)) or r.input(0).dtype != np.int8 or act == "tanh":
+    if not all(is_quantized(r.optional(i)) for i in (0, 1, 2, 4)) or r.input(0).dtype != np.int8 or act == "tanh":
         r.refuse(
             "its integer form is read with int8 values, int8 features, int16 time weights, and a state with a scale"
         )

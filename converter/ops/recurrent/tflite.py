@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import Setting
-from ...ir import Graph, Node, Tensor
+from ...ir import Graph, Node, Tensor, is_quantized
 from ...numeric.qparams import QuantParam
 from ...schema.op import reads, writes
 from ...schema.reading import Reading
 from ...schema.writing import Writing
 from .._support.acts import act_from, act_number, with_act
-from .._support.types import is_codes
 from .rnn import gates_of
 from .sequence_lstm import read_sequence_lstm
 from .svdf import read_integer_svdf
@@ -163,7 +162,7 @@ def read_tflite_lstm(r: Reading) -> Tensor:
     its bias, both states, four layer norm coefficients. Without input gate weights the gate is 1 - forget gate."""
     act, x = act_from("tflite", r.attr("fused_activation_function", 4), r), r.input(0)
     more = any(r.optional(i) is not None for i in (16, 17, 20, 21, 22, 23))
-    if more or act not in ("tanh", "relu") or is_codes(x):
+    if more or act not in ("tanh", "relu") or is_quantized(x):
         return read_sequence_lstm(r)
 
     def value(i: int, negative_of: int | None = None) -> np.ndarray | None:
@@ -226,7 +225,7 @@ def read_tflite_svdf(r: Reading) -> Tensor:
     act = act_from("tflite", r.attr("fused_activation_function", 0), r)
     if state is not None and not (state.is_const and not state.value.any()):
         r.refuse("its state is computed at run time")
-    if is_codes(x):
+    if is_quantized(x):
         return read_integer_svdf(r, act)
     features, time, rank = r.input(1), r.const(2), r.attr("rank", 1)
     if time.ndim != 2 or rank < 1 or time.shape[0] % rank:
