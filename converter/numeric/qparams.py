@@ -257,19 +257,22 @@ def quantize_bias(bias: NDArray, input_scale: float, weight_scale: NDArray) -> t
     return q, QuantParam(scale, np.zeros(1, np.int32), axis, 32)
 
 
-# Real bounds of the activations that a clamp of the output's codes can express.
-_ACT_BOUNDS: dict[str, tuple[float | None, float | None]] = {
+Bounds = tuple[float | None, float | None]
+"""The least and the largest real value; None where that side is open."""
+
+ACT_BOUNDS: dict[str, Bounds] = {
     "none": (None, None),
     "relu": (0.0, None),
     "relu6": (0.0, 6.0),
     "relu_n1_to_1": (-1.0, 1.0),
     "relu_0_to_1": (0.0, 1.0),
 }
+"""Activations that only clamp, which the range of the output's codes can express, with their bounds."""
 
 
 def foldable(act: str) -> bool:
     """Whether `act` is a clamp, so that the codes' range expresses it."""
-    return act in _ACT_BOUNDS
+    return act in ACT_BOUNDS
 
 
 def activation_range(
@@ -285,12 +288,12 @@ def activation_range(
 
     Raises ValueError for an activation that is not a clamp.
     """
-    if act not in _ACT_BOUNDS:
-        raise ValueError(f"activation {act} is not a clamp; allowed: {', '.join(_ACT_BOUNDS)}")
+    if act not in ACT_BOUNDS:
+        raise ValueError(f"activation {act} is not a clamp; allowed: {', '.join(ACT_BOUNDS)}")
     dtype = np.dtype(dtype)
     qmin, qmax = code_range(min(qp.bits, 8 * dtype.itemsize), narrow=narrow, unsigned=dtype.kind == "u")
     scale, zero_point = float(qp.scale[0]), int(qp.zero_point[0])
-    bounds = _ACT_BOUNDS[act]
+    bounds = ACT_BOUNDS[act]
     lows = [v for v in (bounds[0], low) if v is not None]
     highs = [v for v in (bounds[1], high) if v is not None]
     bottom, top = qmin, qmax

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..ir import Graph
+from ..numeric.qparams import ACT_BOUNDS, Bounds, foldable
 from ..ops import row
-from ..ops._support.acts import RANGES
+from ..ops._support.acts import CLAMPS
 from ..schema.node import own_attrs
 from .affine import absorb
 from .edit import Edit, is_float_node
@@ -50,14 +51,14 @@ def fuse_activation(graph: Graph) -> Iterator[Record]:
     edit.finish()
 
 
-def _act(present: str, bounds: tuple[float | None, float | None]) -> str | None:
+def _act(present: str, bounds: Bounds) -> str | None:
     """The act that clamps to what is there and to `bounds`."""
-    if present != "none" and present not in RANGES:
+    if not foldable(present):
         return None
-    joint = bounds if present == "none" else narrowed(RANGES[present], bounds)
-    return next((name for name, known in RANGES.items() if known == joint), None)
+    joint = narrowed(ACT_BOUNDS[present], bounds)
+    return next((name for name in CLAMPS if ACT_BOUNDS[name] == joint), None)
 
 
-def _text(bounds: tuple[float | None, float | None]) -> str:
+def _text(bounds: Bounds) -> str:
     low, high = (f"{b:g}" if b is not None else "∞" for b in bounds)
     return f"[{'-' if bounds[0] is None else ''}{low}, {high}]"

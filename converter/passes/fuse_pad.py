@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from ..errors import GraphError
 from ..ir import Graph, Node
 from ..ops import infer
-from ..ops._support.acts import RANGES
 from ..schema.node import own_attrs
 from .edit import Edit, trail
-from .match import clamp_of, int_list, scalar
+from .match import int_list, output_bounds, scalar
 from .record import Change, Record, Refusal
 
 _NAME = "fuse_pad"
 _WINDOWS = ("Conv", "MaxPool")
-_NOT_NEGATIVE = ("Sigmoid", "Softmax", "HardSigmoid", "Abs", "Square", "Exp", "Softplus")
+_NOT_NEGATIVE = ("Square", "Exp", "Softplus")
 
 
 def fuse_pad(graph: Graph) -> Iterator[Record]:
@@ -77,7 +76,7 @@ def _not_negative(edit: Edit, pad: Node) -> bool:
         return False
     if source.op in _NOT_NEGATIVE:
         return True
-    bounds = RANGES.get(source.attrs.get("act", "none")) or clamp_of(source)
+    bounds = output_bounds(source)
     low = bounds[0] if bounds is not None else None
     return low is not None and low >= 0
 

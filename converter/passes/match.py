@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..ir import Node, Tensor
+from ..numeric.qparams import ACT_BOUNDS, Bounds
 from ..ops import row
 from ..schema.op import REQUIRED
 from .edit import Edit, is_float_node, is_plain, trail
-
-Bounds = tuple[float | None, float | None]
 
 
 def float_constant(tensor: Tensor | None) -> np.ndarray | None:
@@ -71,11 +70,27 @@ def made_by(edit: Edit, tensor: Tensor | None, *ops: str, private: bool = True) 
     return None if private and edit.only_reader(tensor) is None else node
 
 
+_CLAMP_ACTS = {"Relu": "relu", "Relu6": "relu6"}
+_OUTPUT_BOUNDS: dict[str, Bounds] = {
+    "Sigmoid": (0.0, 1.0),
+    "Tanh": (-1.0, 1.0),
+    "Softmax": (0.0, 1.0),
+    "HardSigmoid": (0.0, 1.0),
+    "Abs": (0.0, None),
+}
+
+
+def output_bounds(node: Node) -> Bounds | None:
+    """The bounds that a float node's output keeps by its fused activation or its operator; None when nothing says."""
+    act = node.attrs.get("act", "none")
+    fused = ACT_BOUNDS.get(act) if act != "none" else None
+    return fused or clamp_of(node) or _OUTPUT_BOUNDS.get(node.op)
+
+
 def clamp_of(node: Node) -> Bounds | None:
     """The bounds (None: open) that a node's output is clamped to when all it does is clamp its input 0."""
-    fixed = {"Relu": (0.0, None), "Relu6": (0.0, 6.0)}.get(node.op)
-    if fixed is not None:
-        return fixed
+    if node.op in _CLAMP_ACTS:
+        return ACT_BOUNDS[_CLAMP_ACTS[node.op]]
     if node.op != "Clip":
         return None
     bounds = []

@@ -8,9 +8,8 @@ import numpy as np
 
 from ..ir import Graph, Node, Tensor
 from ..ops import row
-from ..ops._support.acts import RANGES
 from .edit import Edit, is_float_node, trail
-from .match import clamp_of, int_list, narrowed
+from .match import clamp_of, int_list, narrowed, output_bounds
 from .record import Change, Record, Refusal
 
 
@@ -137,29 +136,11 @@ def _clamp(edit: Edit, node: Node) -> str:
     source = edit.producer(node.inputs[0])
     if bounds == (None, None):
         return "without bounds"
-    inner = None if source is None else _output_range(source)
+    inner = output_bounds(source) if source is not None and is_float_node(source) else None
     if inner is None or source is None:
         return ""
     inside = narrowed(inner, bounds)
     return f"of values that {source.op} has bounded" if inside == inner else ""
-
-
-_RANGES_OF = {
-    "Sigmoid": (0.0, 1.0),
-    "Tanh": (-1.0, 1.0),
-    "Softmax": (0.0, 1.0),
-    "HardSigmoid": (0.0, 1.0),
-    "Abs": (0.0, None),
-}
-
-
-def _output_range(node: Node) -> tuple[float | None, float | None] | None:
-    clamp = clamp_of(node)
-    if clamp is not None and is_float_node(node):
-        return clamp
-    if not is_float_node(node):
-        return None
-    return RANGES.get(node.attrs.get("act", "none")) or _RANGES_OF.get(node.op)
 
 
 _RESHAPES = ("Reshape", "Squeeze", "ExpandDims")

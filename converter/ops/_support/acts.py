@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import Setting, UnsupportedError
 from ...ir import Node, Tensor
+from ...numeric.qparams import ACT_BOUNDS, foldable
 from ...schema.reading import Reading
 from ...schema.writing import Writing
 
@@ -22,8 +23,8 @@ _TABLE: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int | None, int | No
     "sigmoid": (lambda y: (1 / (1 + np.exp(-y))).astype(y.dtype), None, 2),
     "hard_swish": (lambda y: (y * np.clip(y + 3, 0, 6) / 6).astype(y.dtype), None, 12),
 }
-RANGES = {"relu": (0.0, None), "relu6": (0.0, 6.0), "relu_n1_to_1": (-1.0, 1.0)}
-"""Acts that only bound the output: what an int8 kernel folds into its clamp."""
+CLAMPS = tuple(act for act in _TABLE if act != "none" and foldable(act))
+"""The acts that operators can fuse and that only clamp; `ACT_BOUNDS` has their bounds."""
 
 
 def apply_act(y: np.ndarray, act: str) -> np.ndarray:
@@ -101,7 +102,7 @@ def fused_number(container: str, act: str) -> int | None:
 
 def write_act(w: Writing, node: Node, x: Tensor, y: Tensor, act: str) -> None:
     """`act` as an operator of its own from x to y."""
-    bounds = RANGES.get(act)
+    bounds = ACT_BOUNDS.get(act)
     if w.container == "onnx" and bounds is not None and bounds[1] is not None:
         low, high = (w.constant(b, x.dtype, f"{y.name}/bound") for b in bounds)
         w.node("Clip", node, [x, low, high], [y])
