@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,16 +24,9 @@ def quantize_symmetric(weight: Weight, bits: int) -> tuple[NDArray, QuantParam]:
     rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1) if axis is not None else values.reshape(1, -1)
     top = np.abs(rows).max(axis=1, initial=0.0).astype(np.float64)
     limit = max(2 ** (bits - 1) - 1, 1)
-    best = _scale(top, bits)
-    codes = _codes(rows, best, limit)
-    if bits <= _FITTED_BITS:
-        error = _error(rows, codes, best)
-        for share in _SHARES[:-1]:
-            scale = _scale(top * share, bits)
-            tried = _codes(rows, scale, limit)
-            tried_error = _error(rows, tried, scale)
-            better = tried_error < error
-            codes[better], best[better], error[better] = tried[better], scale[better], tried_error[better]
+    shares = (1.0, *_SHARES[:-1]) if bits <= _FITTED_BITS else (1.0,)
+    best = _least_squares(rows, [_scale(top * share, bits) for share in shares], 0, -limit, limit)
+    codes = np.clip(np.rint(rows / best[:, None]), -limit, limit)
     stored = codes.astype(storage_dtype(bits))
     if axis is not None:
         rest = [n for i, n in enumerate(values.shape) if i != axis]
@@ -43,31 +38,31 @@ def _scale(top: NDArray, bits: int) -> NDArray[np.float64]:
     return choose_symmetric(top, bits, 0).scale.astype(np.float32).astype(np.float64)
 
 
-def _codes(rows: NDArray, scale: NDArray, limit: int) -> NDArray[np.int16]:
-    return np.clip(np.rint(rows / scale[:, None]), -limit, limit).astype(np.int16)
-
-
-def _error(rows: NDArray, codes: NDArray, scale: NDArray) -> NDArray[np.float64]:
-    return ((codes * scale[:, None] - rows) ** 2).sum(axis=1)
-
-
 def symmetric(w: np.ndarray, axis: int | None, bits: int) -> QuantParam:
     """Parameters of a weight with zero point 0, per channel along `axis`: from the largest magnitude at 8 bits, below
     that from the part of it that gives the least squared error."""
     rest = tuple(i for i in range(w.ndim) if i != axis) if axis is not None else tuple(range(w.ndim))
     q = choose_symmetric(np.abs(w).max(axis=rest, initial=0.0), bits, axis)
-    scale = q.scale.astype(np.float32).astype(np.float64)
-    if bits < 8:
-        scale = _least_squares(w, scale, axis, rest, bits)
+    full = q.scale.astype(np.float32).astype(np.float64)
+    scales = [(full * part).astype(np.float32).astype(np.float64) for part in (_PARTS if bits < 8 else (1.0,))]
+    scale = _least_squares(w, scales, axis, *code_range(bits, narrow=bits > 1))
     return QuantParam(scale, q.zero_point, axis, bits)
 
 
-def _least_squares(w: np.ndarray, full: np.ndarray, axis: int | None, rest: tuple[int, ...], bits: int) -> np.ndarray:
-    best, least = full, np.full(full.shape, np.inf)
-    low, high = code_range(bits, narrow=bits > 1)
-    for factor in _PARTS:
-        scale = (full * factor).astype(np.float32).astype(np.float64)
+def _least_squares(
+    w: NDArray, scales: Sequence[NDArray[np.float64]], axis: int | None, low: int, high: int
+) -> NDArray[np.float64]:
+    """Per channel along `axis`, the scale whose codes in [low, high] have the least squared error; the first wins ties.
+
+    scales: the candidates, each [channels], or [1] without an axis.
+    """
+    best = scales[0]
+    if len(scales) == 1:
+        return best
+    rest = tuple(i for i in range(w.ndim) if i != axis)
+    least = np.full(best.shape, np.inf)
+    for scale in scales:
         step = along(scale, axis, w.ndim)
-        error = np.square(np.clip(np.rint(w / step), low, high) * step - w).sum(axis=rest).reshape(full.shape)
+        error = np.square(np.clip(np.rint(w / step), low, high) * step - w).sum(axis=rest).reshape(best.shape)
         best, least = np.where(error < least, scale, best), np.minimum(error, least)
     return best
