@@ -43,8 +43,8 @@ def open_samples(graph: Graph, options: ConvertOptions, report: Report) -> Datas
     return dataset
 
 
-def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, report: Report) -> None:
-    """Quantizes the graph in place. Raises DataError or UsageError before any file is written."""
+def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, report: Report) -> Graph:
+    """The quantized graph. Raises DataError or UsageError before any file is written."""
     from ..quant.calibrate.statistics import load_statistics, save_statistics
     from ..quant.ptq.post_training import quantize_graph
     from ..quant.ptq.quality import save_tables
@@ -61,10 +61,9 @@ def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, r
     report.layers = result.weight_rows()
     report.quality = result.rows
     report.fidelity = result.fidelity
-    new = result.graph
-    graph.nodes, graph.inputs, graph.outputs, graph.meta = new.nodes, new.inputs, new.outputs, new.meta
     if options.debug_info_save_path:
         save_tables(options.debug_info_save_path, result.rows)
+    return result.graph
 
 
 def quantize_mixed(

@@ -73,6 +73,7 @@ def run(options: ConvertOptions) -> Report:
         report.notes += come_quantized(graph, options)
     samples = open_samples(graph, options, report)
     targets = _quantized(graph, options, report, samples)
+    del graph  # the float weights, where no target shares them
     sample = next(samples.only([len(samples) // 2])) if samples is not None and options.read_back else None
     originals: dict[int, Original] = {}
     with Staging() as staging:
@@ -168,13 +169,12 @@ def _quantized(graph: Graph, options: ConvertOptions, report: Report, samples: D
     """What each format is written from: weights get the form that it keeps, everything else is decided once."""
     containers = [name.lower() for name in options.output_format]
     if options.quant_type != "WeightQuant" or len(containers) == 1:
-        quantize(graph, options, report, samples, containers[0])
-        return dict.fromkeys(containers, graph)
+        return dict.fromkeys(containers, quantize(graph, options, report, samples, containers[0]))
     targets = {container: graph.copy() for container in containers}
     layers: dict[str, list[WeightRow]] = {}
     fidelity: dict[str, Fidelity | None] = {}
     for container in sorted(containers, key=lambda name: name == "ms"):  # first those that refuse widths
-        quantize(targets[container], options, report, samples, container)
+        targets[container] = quantize(targets[container], options, report, samples, container)
         layers[container], fidelity[container] = report.layers, report.fidelity
     report.layers, report.fidelity = layers[containers[0]], fidelity[containers[0]]
     report.notes = list(dict.fromkeys(report.notes))
@@ -183,8 +183,9 @@ def _quantized(graph: Graph, options: ConvertOptions, report: Report, samples: D
 
 def quantize(
     graph: Graph, options: ConvertOptions, report: Report, samples: Dataset | None = None, container: str = "ms"
-) -> None:
-    """Applies the quantization that the options ask for, in place; `container` is what keeps the weights."""
+) -> Graph:
+    """The graph with the quantization that the options ask for; `container` is what keeps the weights. Weights change
+    in place, PostTraining builds a graph of its own."""
     if options.quant_type == "WeightQuant":
         from ..quant.weights.weight_quant import quantize_graph_weights
         from .options.settings import weight_settings
@@ -212,7 +213,7 @@ def quantize(
     elif options.quant_type == "PostTraining":
         from .calibrate import post_train
 
-        post_train(graph, samples, options, report)
+        graph = post_train(graph, samples, options, report)
     elif options.quant_type == "DynamicQuant":
         from .calibrate import make_dynamic
 
@@ -221,6 +222,7 @@ def quantize(
         from ..quant.weights.weight_quant import store_float16
 
         report.notes += store_float16(graph)
+    return graph
 
 
 def _corrects(options: ConvertOptions, report: Report, container: str) -> bool:
