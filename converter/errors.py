@@ -119,7 +119,7 @@ def bugs_named(file: str) -> Iterator[None]:
 def _is_foreign(error: Exception) -> bool:
     """Whether code of the caller raised it, called back from here: data, functions that give them."""
     packages = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
-    ours = len(packages) - 1 - packages[::-1].index(__package__.partition(".")[0])
+    ours = len(packages) - 1 - packages[::-1].index(__name__.partition(".")[0])
     return any(name not in _LIBRARIES and name not in sys.stdlib_module_names for name in packages[ours + 1 :])
 
 

@@ -110,9 +110,10 @@ class Session:
             DataError: a name is missing or unknown, or an array does not fit, naming what is expected.
         """
         with _told():
-            ready = self._ready(feeds) if self._fast is not None else None
-            if ready is not None:
-                return dict(zip(self._output_names, self._fast(ready)))
+            fast = self._fast
+            ready = self._ready(feeds) if fast is not None else None
+            if fast is not None and ready is not None:
+                return dict(zip(self._output_names, fast(ready)))
             arrays = self._arrays(feeds)
             return dict(zip(self._output_names, self._advance(arrays)))
 

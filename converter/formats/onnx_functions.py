@@ -29,7 +29,8 @@ def attribute_kinds(op: str, domain: str, version: int) -> dict[str, int]:
         schema = onnx.defs.get_schema(op, version, domain)
     except onnx.defs.SchemaError:
         return {}
-    return {name: attribute.type.value for name, attribute in schema.attributes.items()}
+    # An enumeration of pybind11, which the stubs take for a plain one.
+    return {name: int(attribute.type.value) for name, attribute in schema.attributes.items()}  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def body_of(node: Any, opsets: dict[str, int], inputs: Sequence[Tensor | None]) -> Body | None:

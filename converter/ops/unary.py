@@ -185,6 +185,7 @@ _KERNELS = {
     "Floor",
     "Ceil",
     "Round",
+    "Sign",
     "Erf",
 }
 for _row in _ROWS:

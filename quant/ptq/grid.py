@@ -62,6 +62,7 @@ class Grid:
         qq, qw = (codes * of_codes).sum(axis=1, keepdims=True), (codes * of_real).sum(axis=1, keepdims=True)
         qw = qw / 2.0**fraction
         factor, mean = qw / np.where(qq > 0, qq, 1.0), self.mean
+        free, offset = np.ones(qq.shape, bool), np.zeros(qq.shape)
         if mean is not None:
             row = whole.sum(axis=2)[:, :, None]
             ones, q1 = row.sum(axis=1, keepdims=True), (codes * row).sum(axis=1, keepdims=True)
@@ -70,11 +71,9 @@ class Grid:
             free = det > 1e-9 * qq * ones
             factor = np.where(free, (qw * ones - w1 * q1) / np.where(free, det, 1.0), factor)
             offset = np.where(free, (w1 * qq - qw * q1) / np.where(free, det, 1.0), 0.0)
-        good = (factor > _LEAST) & (factor < _MOST) & (qq > 0)
+        good = (factor > _LEAST) & (factor < _MOST) & (qq > 0) & free
         scale = np.where(good, (self.scale * factor).astype(np.float32), self.scale)
         if mean is not None:
-            good &= free
-            scale = np.where(good, scale, self.scale)
             mean = np.where(good, (offset * self.scale).astype(np.float32), mean)
         return replace(self, scale=scale, mean=mean)
 

@@ -31,14 +31,14 @@ def quantize_by_output(
     samples: Samples,
     threads: int,
     progress: Callable[[Iterable[Any], str], Iterable[Any]] = lambda items, label: items,
-) -> tuple[list[WeightRow], Fidelity]:
+) -> tuple[list[WeightRow], Fidelity | None]:
     """Replaces weights by their codes, in place.
 
     Args:
         samples: a tenth of them, which nothing is fitted to, judge the outputs.
         progress: wraps the iteration over layers, with a label.
     Returns:
-        One row per weight, in graph order, and what is left of the outputs.
+        One row per weight, in graph order, and what is left of the outputs; None where none of them is float.
     Raises:
         UsageError: keep_float or layer_bits names nothing in the graph.
     """

@@ -28,32 +28,8 @@ struct Row {
 };
 
 constexpr Row kRows[] = {
-    {"relu", UnaryOp::kClamp, nullptr, 0, nullptr, kInf, 0.1},
-    {"relu6", UnaryOp::kClamp, nullptr, 0, nullptr, 6, 0.1},
-    {"relu_n1_to_1", UnaryOp::kClamp, nullptr, -1, nullptr, 1, 0.1},
-    {"clip", UnaryOp::kClamp, "min", -kInf, "max", kInf, 0.1},
-    {"leaky_relu", UnaryOp::kLeakyRelu, "alpha", 0.01, nullptr, 0, 0.1},
-    {"elu", UnaryOp::kElu, "alpha", 1, nullptr, 0, 0.5},
-    {"selu", UnaryOp::kSelu, "alpha", 1.6732632423543772, "gamma", 1.0507009873554805, 0.5},
-    {"sigmoid", UnaryOp::kSigmoid, nullptr, 0, nullptr, 0, 0.6},
-    {"tanh", UnaryOp::kTanh, nullptr, 0, nullptr, 0, 0.6},
-    {"hard_swish", UnaryOp::kHardSwish, nullptr, 0, nullptr, 0, 0.1},
-    {"hard_sigmoid", UnaryOp::kHardSigmoid, "alpha", 0.2, "beta", 0.5, 0.1},
-    {"swish", UnaryOp::kSwish, nullptr, 0, nullptr, 0, 0.6},
-    {"erf", UnaryOp::kErf, nullptr, 0, nullptr, 0, 0.6},
-    {"exp", UnaryOp::kExp, nullptr, 0, nullptr, 0, 0.5},
-    {"log", UnaryOp::kLog, nullptr, 0, nullptr, 0, 0.6},
-    {"sqrt", UnaryOp::kSqrt, nullptr, 0, nullptr, 0, 0.3},
-    {"rsqrt", UnaryOp::kRsqrt, nullptr, 0, nullptr, 0, 0.5},
-    {"abs", UnaryOp::kAbs, nullptr, 0, nullptr, 0, 0.1},
-    {"neg", UnaryOp::kNeg, nullptr, 0, nullptr, 0, 0.1},
-    {"square", UnaryOp::kSquare, nullptr, 0, nullptr, 0, 0.1},
-    {"reciprocal", UnaryOp::kReciprocal, nullptr, 0, nullptr, 0, 0.3},
-    {"floor", UnaryOp::kFloor, nullptr, 0, nullptr, 0, 0.1},
-    {"ceil", UnaryOp::kCeil, nullptr, 0, nullptr, 0, 0.1},
-    {"softplus", UnaryOp::kSoftplus, nullptr, 0, nullptr, 0, 1.2},
-    {"mish", UnaryOp::kMish, nullptr, 0, nullptr, 0, 2.0},
-    {"round", UnaryOp::kRound, nullptr, 0, nullptr, 0, 0.1},
+#define BITLITE_UNARY_OP(op, value, ...) {op, UnaryOp::value, __VA_ARGS__},
+#include "unary_f32_functions.inc"
 };
 
 // Elements of a work item: large enough to be worth a call, small enough to balance.

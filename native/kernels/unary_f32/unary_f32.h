@@ -6,31 +6,8 @@
 namespace bitlite {
 
 enum class UnaryOp : int {
-  kClamp,  // min(hi, max(lo, x)), NaN stays
-  kLeakyRelu,
-  kElu,
-  kSelu,
-  kSigmoid,
-  kTanh,
-  kHardSwish,
-  kHardSigmoid,
-  kSwish,
-  kGeluErf,
-  kGeluTanh,
-  kErf,
-  kExp,
-  kLog,
-  kSqrt,
-  kRsqrt,
-  kAbs,
-  kNeg,
-  kSquare,
-  kReciprocal,
-  kFloor,
-  kCeil,
-  kRound,  // half to even
-  kSoftplus,
-  kMish,
+#define BITLITE_UNARY(value, ...) value,
+#include "unary_f32_functions.inc"
 };
 
 struct UnaryF32Args {

@@ -51,59 +51,11 @@ inline void MapUnary(const bitlite::UnaryF32Args& args, F f) {
 }
 
 inline void UnaryKernel(const bitlite::UnaryF32Args& t) {
-  using bitlite::UnaryOp;
-  const Vec one = Set(1.0f);
   switch (t.op) {
-    case UnaryOp::kClamp:
-      return MapUnary(t, ClampFn{Set(t.a), Set(t.b)});
-    case UnaryOp::kLeakyRelu:
-      return MapUnary(t, LeakyReluFn{Set(t.a)});
-    case UnaryOp::kElu:
-      return MapUnary(t, EluFn{Set(t.a), one});
-    case UnaryOp::kSelu:
-      return MapUnary(t, EluFn{Set(t.a), Set(t.b)});
-    case UnaryOp::kSigmoid:
-      return MapUnary(t, [](Vec x) { return Sigmoid(x); });
-    case UnaryOp::kTanh:
-      return MapUnary(t, [](Vec x) { return Tanh(x); });
-    case UnaryOp::kHardSwish:
-      return MapUnary(t, HardSwishFn{});
-    case UnaryOp::kHardSigmoid:
-      return MapUnary(t, HardSigmoidFn{Set(t.a), Set(t.b)});
-    case UnaryOp::kSwish:
-      return MapUnary(t, [](Vec x) { return x * Sigmoid(x); });
-    case UnaryOp::kGeluErf:
-      return MapUnary(t, GeluErfFn{});
-    case UnaryOp::kGeluTanh:
-      return MapUnary(t, GeluTanhFn{});
-    case UnaryOp::kErf:
-      return MapUnary(t, [](Vec x) { return Erf(x); });
-    case UnaryOp::kExp:
-      return MapUnary(t, [](Vec x) { return Exp(x); });
-    case UnaryOp::kLog:
-      return MapUnary(t, [](Vec x) { return Log(x); });
-    case UnaryOp::kSqrt:
-      return MapUnary(t, [](Vec x) { return Sqrt(x); });
-    case UnaryOp::kRsqrt:
-      return MapUnary(t, [one](Vec x) { return one / Sqrt(x); });
-    case UnaryOp::kAbs:
-      return MapUnary(t, [](Vec x) { return Abs(x); });
-    case UnaryOp::kNeg:
-      return MapUnary(t, [](Vec x) { return Set(-0.0f) - x; });
-    case UnaryOp::kSquare:
-      return MapUnary(t, [](Vec x) { return x * x; });
-    case UnaryOp::kReciprocal:
-      return MapUnary(t, [one](Vec x) { return one / x; });
-    case UnaryOp::kFloor:
-      return MapUnary(t, [](Vec x) { return Floor(x); });
-    case UnaryOp::kCeil:
-      return MapUnary(t, [](Vec x) { return Ceil(x); });
-    case UnaryOp::kSoftplus:
-      return MapUnary(t, [](Vec x) { return Softplus(x); });
-    case UnaryOp::kMish:
-      return MapUnary(t, [](Vec x) { return x * Tanh(Softplus(x)); });
-    case UnaryOp::kRound:
-      return MapUnary(t, [](Vec x) { return Round(x); });
+#define BITLITE_UNARY(value, vec, ...) \
+  case bitlite::UnaryOp::value:        \
+    return MapUnary(t, vec);
+#include "unary_f32_functions.inc"
   }
 }
 
