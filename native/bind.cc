@@ -141,32 +141,38 @@ struct Port {
   py::dtype dtype;
   size_t bytes;
 
+  static constexpr const char* kNoArray = "not a numpy array";
+
   explicit Port(const TensorSpec& t)
       : name(t.name), shape(t.shape), dtype(NumpyType(t.dtype)), bytes(t.bytes()) {}
 
-  // Throws when the array cannot be bound as it is.
-  void* Bind(py::handle h, bool writable) const {
-    if (!py::isinstance<py::array>(h)) throw py::type_error(name + ": not a numpy array");
+  // Why the value cannot be bound as it is, in words after the port's name; empty when it can.
+  std::string Misfit(py::handle h, bool writable) const {
+    if (!py::isinstance<py::array>(h)) return kNoArray;
     const auto array = py::reinterpret_borrow<py::array>(h);
     // Built-in types are singletons, so the pointer comparison nearly always decides.
     if (array.dtype().ptr() != dtype.ptr() && !array.dtype().equal(dtype)) {
-      throw py::value_error(name + ": type " + std::string(py::str(array.dtype())) + ", expected " +
-                            std::string(py::str(dtype)));
+      return "type " + std::string(py::str(array.dtype())) + ", expected " +
+             std::string(py::str(dtype));
     }
     bool same = static_cast<size_t>(array.ndim()) == shape.size();
     for (size_t d = 0; same && d < shape.size(); ++d) {
       same = array.shape(static_cast<py::ssize_t>(d)) == shape[d];
     }
     if (!same) {
-      throw py::value_error(name + ": shape " +
-                            std::string(py::str(py::object(array.attr("shape")))) + ", expected " +
-                            ToString(shape));
+      return "shape " + std::string(py::str(py::object(array.attr("shape")))) + ", expected " +
+             ToString(shape);
     }
-    if ((array.flags() & py::array::c_style) == 0) {
-      throw py::value_error(name + ": not C-contiguous");
-    }
-    if (writable && !array.writeable()) throw py::value_error(name + ": not writable");
-    return const_cast<void*>(array.data());
+    if ((array.flags() & py::array::c_style) == 0) return "not C-contiguous";
+    return writable && !array.writeable() ? "not writable" : "";
+  }
+
+  // Throws when the array cannot be bound as it is.
+  void* Bind(py::handle h, bool writable) const {
+    const std::string misfit = Misfit(h, writable);
+    if (misfit == kNoArray) throw py::type_error(name + ": " + misfit);
+    if (!misfit.empty()) throw py::value_error(name + ": " + misfit);
+    return const_cast<void*>(py::reinterpret_borrow<py::array>(h).data());
   }
 };
 
@@ -199,6 +205,15 @@ class PyProgram {
     }
     Execute(in, out, nullptr);
     return results;
+  }
+
+  // As Run; None where an input is not to the byte what the program takes.
+  py::object RunExact(const py::sequence& inputs) const {
+    if (inputs.size() != inputs_.size()) return py::none();
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      if (!inputs_[i].Misfit(py::object(inputs[i]), false).empty()) return py::none();
+    }
+    return Run(inputs);
   }
 
   void RunInto(const py::sequence& inputs, const py::sequence& outputs) const {
@@ -434,6 +449,7 @@ PYBIND11_MODULE(_native, m) {
            py::arg("tensors"), py::arg("steps"), py::arg("inputs"), py::arg("outputs"),
            py::arg("threads") = 1, py::arg("isa") = "")
       .def("run", &PyProgram::Run, py::arg("inputs"))
+      .def("run_exact", &PyProgram::RunExact, py::arg("inputs"))
       .def("run_into", &PyProgram::RunInto, py::arg("inputs"), py::arg("outputs"))
       .def("profile", &PyProgram::Profile, py::arg("inputs"))
       .def_property_readonly("step_names", &PyProgram::StepNames)
