@@ -21,7 +21,7 @@ from typing import Any
 import bitlite
 import numpy as np
 
-CALIBRATION, JUDGED, RUNS = 100, 24, 3
+CALIBRATION, JUDGED, RUNS = 100, 100, 3
 ENDINGS = ("ms", "tflite", "onnx")
 QUANTIZED: Mapping[str, dict[str, Any]] = {
     "WeightQuant 8": {"quant_type": "WeightQuant", "bit_num": 8},
@@ -228,7 +228,9 @@ class Measured:
         from onnxruntime.quantization import CalibrationDataReader, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
-        source = self.source if self.source.endswith(".onnx") else self.path("float", "onnx")
+        # Older opsets have no scales per channel, which bitlite's own file always can hold.
+        source = self.path("float", "onnx")
+        source = source if os.path.exists(source) else self.source
         prepared, target = self.path("prepared", "onnx"), self.path("onnxruntime", "onnx")
         try:
             session = bitlite.load(source, shapes=self.sizes if source == self.source else None)
