@@ -112,8 +112,8 @@ class Session:
         if self._fast is not None and type(feeds) is dict and len(feeds) == len(self._input_names):
             try:
                 outputs = self._fast([feeds.get(name) for name in self._input_names])
-            except MemoryError as error:
-                raise DataError(_NO_ROOM) from error
+            except (MemoryError, IndexError) as error:
+                raise _unrunnable(error) from error
             if outputs is not None:
                 return dict(zip(self._output_names, outputs))
         with _told():
@@ -256,12 +256,17 @@ def _told() -> Iterator[None]:
     """What running says of memory, values and sizes, as a DataError."""
     try:
         yield
-    except MemoryError as error:
-        raise DataError(_NO_ROOM) from error
-    except IndexError as error:
-        raise DataError(f"the model cannot run on these values: {error}") from error
+    except (MemoryError, IndexError) as error:
+        raise _unrunnable(error) from error
     except GraphError as error:
         raise DataError(f"the graph cannot run on these values: {error}") from error
+
+
+def _unrunnable(error: MemoryError | IndexError) -> DataError:
+    """What a program says of memory or of an index among its values."""
+    if isinstance(error, MemoryError):
+        return DataError(_NO_ROOM)
+    return DataError(f"the model cannot run on these values: {error}")
 
 
 def _shown(port: Port) -> str:
