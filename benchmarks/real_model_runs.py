@@ -52,7 +52,9 @@ def as_laid_out(array: np.ndarray, shape: Sequence[int | None]) -> np.ndarray:
 
 def fed(session: bitlite.Session, row: Row) -> list[np.ndarray]:
     """The row's values in the order and layout of the session's inputs."""
-    return [np.ascontiguousarray(as_laid_out(row[port.name], port.shape)) for port in session.inputs]
+    if states := [port.name for port in session.inputs if port.name not in row]:
+        raise RuntimeError(f"not run: {states[0]!r} and other states are inputs there")
+    return [np.array(as_laid_out(row[port.name], port.shape), order="C") for port in session.inputs]
 
 
 def run_bitlite(path: str, rows: Sequence[Row], threads: int, sizes: Any = None) -> list[Row]:

@@ -69,7 +69,7 @@ def timed(args: argparse.Namespace, name: str, found: dict[str, Any]) -> None:
 
 
 def file_cell(value: Any) -> str:
-    return f"{value:.0e}" if isinstance(value, float) else "not run" if value is None else f"refused: {value}"
+    return f"{value:.0e}" if isinstance(value, float) else "not run" if value is None else value if value.startswith("not run") else f"refused: {value}"
 
 
 def loss_cell(found: Any, source: int) -> str:
@@ -128,7 +128,7 @@ def summary(all_found: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def page(rows: Mapping[str, list[str]], closing: Sequence[str]) -> str:
+def page(rows: Mapping[str, list[str]], closing: Sequence[str], timed: bool) -> str:
     def table(k: int, *heads: str) -> list[str]:
         lines = [f"| model | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
         return [*lines, *(f"| {name} | {cells[k]} |" for name, cells in rows.items())]
@@ -146,9 +146,8 @@ def page(rows: Mapping[str, list[str]], closing: Sequence[str]) -> str:
         f"{JUDGED} samples that calibration ({CALIBRATION}) did not see. onnxruntime: static quantization, MinMax, per "
         "channel, its integers computed in float.", "",
         *table(1, *COLUMNS), "",
-        "## Time", "",
-        "Medians, runtimes interleaved; ratios on 1 and 2 threads.", "",
-        *table(2, "float µs, 1 thread", "float / best peer", "int8 / float"), "",
+        *(["## Time", "", "Medians, runtimes interleaved; ratios on 1 and 2 threads.", "",
+           *table(2, "float µs, 1 thread", "float / best peer", "int8 / float"), ""] if timed else []),
     ])  # fmt: skip
 
 
@@ -182,7 +181,7 @@ def main() -> int:
     print("\n".join(closing))
     if args.write:
         with open(args.write, "w", encoding="utf-8") as out:
-            out.write(page(rows, closing))
+            out.write(page(rows, closing, args.rounds > 0))
     return 0
 
 
