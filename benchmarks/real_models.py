@@ -69,7 +69,10 @@ def timed(args: argparse.Namespace, name: str, found: dict[str, Any]) -> None:
 
 
 def file_cell(value: Any) -> str:
-    return f"{value:.0e}" if isinstance(value, float) else "not run" if value is None else value if value.startswith("not run") else f"refused: {value}"
+    if isinstance(value, float):
+        return f"{value:.0e}"
+    value = value or "not run"
+    return value if value.startswith("not run") else f"refused: {value}"
 
 
 def loss_cell(found: Any, source: int) -> str:
