@@ -116,7 +116,12 @@ def quantize_by_output(
     threads = options.threads or os.cpu_count() or 1
     with options.blame("calibrate_path"):
         layers, report.fidelity = quantize_by_output(
-            graph, settings, samples, threads, lambda items, label: _track(items, label, options)
+            graph,
+            settings,
+            samples,
+            threads,
+            lambda items, label: _track(items, label, options),
+            correct_biases=options.bias_correction != "off",
         )
     return layers
 

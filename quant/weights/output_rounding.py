@@ -31,12 +31,15 @@ def quantize_by_output(
     samples: Samples,
     threads: int,
     progress: Callable[[Iterable[Any], str], Iterable[Any]] = lambda items, label: items,
+    *,
+    correct_biases: bool = True,
 ) -> tuple[list[WeightRow], Fidelity | None]:
     """Replaces weights by their codes, in place.
 
     Args:
         samples: a tenth of them, which nothing is fitted to, judge the outputs.
         progress: wraps the iteration over layers, with a label.
+        correct_biases: let each layer's bias take up the mean of what is left, of float layers, too.
     Returns:
         One row per weight, in graph order, and what is left of the outputs; None where none of them is float.
     Raises:
@@ -56,7 +59,8 @@ def quantize_by_output(
             quant = prefix.layers[node].weight.quant
             if quant is not None and quant.bits <= _MOST_BITS:
                 refine(prefix, node, refits=_REFITS)
-            correct(prefix, node, rounds=1)
+            if correct_biases:
+                correct(prefix, node, rounds=1)
 
         runner.run(improve)
         next(steps, None)

@@ -126,8 +126,10 @@ def _validate_data(options: ConvertOptions) -> None:
         raise UsageError(
             f"{where} has no effect without a quantization type", hint=Setting("quant_type", "PostTraining")
         )
-    if options.mixed or (options.quant_type == "WeightQuant" and options.weight_rounding == "output" and data):
-        about_data = [n for n in about_data if table[n].group == "Calibration" and n not in _SAMPLES]
+    rounded = options.quant_type == "WeightQuant" and options.weight_rounding == "output" and data
+    if options.mixed or rounded:
+        used = (*_SAMPLES, *(["bias_correction"] if rounded and not options.mixed else []))
+        about_data = [n for n in about_data if table[n].group == "Calibration" and n not in used]
     elif options.given("mean_error_threshold") and options.quant_type:
         about_data.append("mean_error_threshold")
     if about_data and options.quant_type != "PostTraining":

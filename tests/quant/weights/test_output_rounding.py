@@ -93,6 +93,13 @@ def test_a_layer_kept_in_float_takes_up_what_comes_before_it():
     assert all((n.inputs[2].data != before[n.name]).any() for n in kept.nodes if n.op == "Conv")
 
 
+def test_biases_stay_on_request():
+    graph = network()
+    before = {n.name: n.inputs[2].data.copy() for n in graph.nodes if n.op == "Conv"}
+    quantize_by_output(graph, SETTINGS, samples(), 1, correct_biases=False)
+    assert all((n.inputs[2].data == before[n.name]).all() for n in graph.nodes if n.op == "Conv")
+
+
 def test_the_command_says_what_it_cost(tmp_path):
     from bitlite.converter.formats.onnx import write
 

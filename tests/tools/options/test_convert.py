@@ -144,6 +144,10 @@ def test_calibration_flags_that_a_type_does_not_use_are_noted():
     assert note == "not used by WeightQuant: --calibratePath"
 
 
+def test_bias_correction_concerns_weights_that_are_rounded_by_output():
+    assert not parse("--quantType=WeightQuant", "--calibratePath=d", "--biasCorrection=false").notes
+
+
 def test_rounding_by_output_needs_data():
     with pytest.raises(UsageError, match=r"--weightRounding: rounds by what layers give.*there are none"):
         parse("--quantType=WeightQuant", "--weightRounding=output")
