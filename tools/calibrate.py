@@ -26,14 +26,13 @@ _IMAGE_OPTIONS = (
 
 def open_samples(graph: Graph, options: ConvertOptions, report: Report) -> Dataset | None:
     """The calibration data, looked at; None where none are used. Raises DataError before any file is written."""
-    rounded = options.quant_type == "WeightQuant" and options.weight_rounding == "output"
-    used = options.quant_type == "PostTraining" or options.mixed or rounded
-    if not used or (not options.calibrate_path and options.calibration_data is None):
+    from .options.samples import data_spec, uses_samples
+
+    if not uses_samples(options):
         return None
     from ..quant.calibrate.data import Dataset
     from ..quant.calibrate.data_lint import lint
     from ..quant.calibrate.first_layer import first_layers, input_specs
-    from .options.samples import data_spec
 
     with options.blame("calibrate_path", *_IMAGE_OPTIONS):
         dataset = Dataset(data_spec(options), input_specs(graph, options.input_data_format or "NHWC"))
@@ -111,11 +110,11 @@ def quantize_by_output(
 ) -> list[WeightRow]:
     """Gives weights, in place, the codes that keep what layers give on the samples. Raises DataError before any file is
     written."""
-    from ..quant.weights.output_rounding import quantize_by_output
+    from ..quant.weights import output_rounding
 
     threads = options.threads or os.cpu_count() or 1
     with options.blame("calibrate_path"):
-        layers, report.fidelity = quantize_by_output(
+        layers, report.fidelity = output_rounding.quantize_by_output(
             graph,
             settings,
             samples,

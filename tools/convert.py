@@ -117,7 +117,9 @@ def _check_targets(options: ConvertOptions) -> None:
 
 def _check_states(graph: Graph, options: ConvertOptions) -> None:
     """Raises UnsupportedError where calibration would have to keep states from sample to sample."""
-    if graph.states and (options.quant_type == "PostTraining" or options.mixed):
+    from .options.samples import uses_samples
+
+    if graph.states and (options.quant_type == "PostTraining" or options.mixed or uses_samples(options)):
         name = graph.state_pairs[0][0].name
         raise UnsupportedError(
             f"{options.model_file}: it keeps states from run to run ({name!r} first), which calibration does not",

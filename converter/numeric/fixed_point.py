@@ -44,10 +44,6 @@ def _word(x: Codes) -> Codes:
     return np.clip(x, _LOW, _HIGH)
 
 
-def _wrapped(x: Codes) -> Codes:
-    return ((x - _LOW) & 0xFFFF) + _LOW
-
-
 def _constant(q31: int) -> int:
     """A constant of 32 bits in 16, rounded."""
     return int(_halved(np.asarray(q31, np.int64), 16))

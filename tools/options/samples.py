@@ -9,6 +9,13 @@ from ...quant.calibrate.images import ImageSpec
 from .convert import ConvertOptions
 
 
+def uses_samples(options: ConvertOptions) -> bool:
+    """Whether calibration data are given to a quantization that reads them."""
+    given = bool(options.calibrate_path) or options.calibration_data is not None
+    rounded = options.quant_type == "WeightQuant" and options.weight_rounding == "output"
+    return given and (options.quant_type == "PostTraining" or options.mixed or rounded)
+
+
 def data_spec(options: ConvertOptions) -> DataSpec:
     """Where samples come from; `calibration_data` may also be a directory, a file, or a list of files."""
     source = options.calibration_data

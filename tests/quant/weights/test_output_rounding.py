@@ -115,3 +115,27 @@ def test_the_command_says_what_it_cost(tmp_path):
     config.write_text("[weight_quant_param]\nquant_strategy=GPTQ\n")
     with pytest.raises(bitlite.UsageError, match="there are none"):
         bitlite.convert(source, tmp_path / "g", config_file=config, **given)
+
+
+def test_a_model_that_keeps_states_is_refused_with_data(tmp_path, monkeypatch):
+    from bitlite.converter.formats.onnx import write
+    from bitlite.tools import convert
+
+    source = tmp_path / "m.onnx"
+    write(network(), str(source))
+    read = convert.read_model
+
+    def with_a_state(*args):
+        graph = read(*args)
+        build = Builder(graph)
+        state = build.input("state", np.float32, (1, 2))
+        graph.outputs.append(build.emit("Relu", [state], name="next")[0])
+        graph.states = (np.zeros((1, 2), np.float32),)
+        return graph
+
+    monkeypatch.setattr(convert, "read_model", with_a_state)
+    given = {"quant_type": "WeightQuant", "quant_weight_channel": 0}
+    with pytest.raises(bitlite.Error, match="keeps states from run to run"):
+        bitlite.convert(source, tmp_path / "m", calibration_data=list(samples()), **given)
+    assert not (tmp_path / "m.ms").exists()
+    assert bitlite.convert(source, tmp_path / "m", read_back=False, **given).files
