@@ -129,11 +129,8 @@ def _all(r: Reading) -> list[Tensor]:
 @reads("ms", "Stack")
 def read_stack(r: Reading) -> Tensor:
     """Each input gets the new axis, then they are joined along it. One input is that expansion alone."""
-    parts, axis = _all(r), r.attr("axis", 0)
-    rank = r.rank(parts[0])
-    if not -rank - 1 <= axis <= rank:
-        r.refuse(f"axis {axis} is outside {-rank - 1}..{rank}")
-    axis = axis + rank + 1 if axis < 0 else axis
+    parts = _all(r)
+    axis = r.axis(r.attr("axis", 0), r.rank(parts[0]) + 1)
     wide = [r.emit("ExpandDims", t, axes=[axis]) for t in parts]
     return wide[0] if len(wide) == 1 else r.emit_many("Concat", wide, axis=axis)[0]
 

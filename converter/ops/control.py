@@ -127,10 +127,9 @@ def _stacked(r: Reading, parts: list[Tensor], axis: int = 0) -> Tensor:
     if not parts:
         r.refuse("it runs no round, so the shape of what it collects is not known")
     rank = r.rank(parts[0]) + 1
-    if not -rank <= axis < rank:
-        r.refuse(f"axis {axis} of what it collects is outside {-rank}..{rank - 1}")
-    wide = [r.emit("ExpandDims", t, axes=[axis % rank]) for t in parts]
-    return wide[0] if len(wide) == 1 else r.emit("Concat", *wide, axis=axis % rank)
+    axis = r.axis(axis, rank)
+    wide = [r.emit("ExpandDims", t, axes=[axis]) for t in parts]
+    return wide[0] if len(wide) == 1 else r.emit("Concat", *wide, axis=axis)
 
 
 @reads("onnx", "Loop")

@@ -194,8 +194,8 @@ def read_ms_scale(r: Reading) -> Tensor:
     """x · scale (+ offset) along `axis`, as BatchNorm without statistics where that is the last one."""
     x, scale, offset = r.input(0), r.input(1), r.optional(2)
     act = read_act(r, "ms", "activation_type")["act"]
-    rank, axis = r.rank(x), int(r.attr("axis", 0))
-    axis = axis + rank if axis < 0 else axis
+    rank = r.rank(x)
+    axis = r.axis(r.attr("axis", 0), rank)
     if scale.shape is None or None in scale.shape or axis + len(scale.shape) > rank:
         r.refuse(f"a scale of shape {scale.shape} at axis {axis}")
     if axis == rank - 1 and len(scale.shape) == 1 and offset is not None and act == "none":

@@ -46,11 +46,10 @@ def read_qlinear_leaky_relu(r: Reading) -> Tensor:
 @reads("onnx", "com.microsoft::QLinearSoftmax")
 def read_qlinear_softmax(r: Reading) -> Tensor:
     """`opset` says which Softmax it stands for; before 13 that took all axes from `axis` on as one."""
-    x, axis = _codes(r, 0), r.attr("axis", -1)
+    x = _codes(r, 0)
     rank = r.rank(x)
-    if not -rank <= axis < rank:
-        r.refuse(f"axis {axis} is not an axis of {x.shape}")
-    if r.attr("opset", 13) < 13 and axis % rank != rank - 1:
+    axis = r.axis(r.attr("axis", -1), rank)
+    if r.attr("opset", 13) < 13 and axis != rank - 1:
         r.refuse("it stands for a Softmax of an opset before 13 along another axis than the last")
     return _result(r, r.emit("Softmax", x, axis=axis), 3, r.input(0).dtype)
 

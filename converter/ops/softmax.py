@@ -119,10 +119,7 @@ def _flat(name: str) -> Callable[[Reading], Tensor]:
         x = r.input(0)
         if r.version >= 13:
             return r.emit(name, x, axis=r.attr("axis", -1))
-        rank, axis = r.rank(x), r.attr("axis", 1)
-        if not -rank <= axis < rank:
-            r.refuse(f"axis {axis} is not an axis of a rank {rank} tensor")
-        axis %= rank
+        axis = r.axis(r.attr("axis", 1), r.rank(x))
         if known_size(x.known_shape[axis + 1 :]) == 1:
             return r.emit(name, x, axis=axis)
         return r.emit("Reshape", r.emit(name, flattened(r, x, axis), axis=1), r.emit("Shape", x))

@@ -123,6 +123,12 @@ class Reading:
             self.refuse(f"the rank of {x.name!r} is not known", hint=Setting("input_shape", "name:dims"))
         return len(x.shape)
 
+    def axis(self, axis: int, rank: int) -> int:
+        """`axis`, which may count from the end, counted from the front of `rank` axes; refuses one outside."""
+        if not isinstance(axis, int) or not -rank <= axis < rank:
+            self.refuse(f"axis {axis} is outside {-rank}..{rank - 1}")
+        return axis % rank
+
     def refuse(self, reason: str, hint: Hint = "") -> NoReturn:
         """The operator is well formed, and not read."""
         raise UnsupportedError(reason, hint=hint, file=self.file, node=f"{self.name} ({self.op})")

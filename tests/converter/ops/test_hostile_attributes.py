@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bitlite.converter.errors import Error
+from bitlite.converter.errors import Error, UnsupportedError
+from bitlite.converter.ir import Graph
+from bitlite.converter.schema.builder import Builder
+from bitlite.converter.schema.op import reader
+from bitlite.converter.schema.reading import Reading, read_operator
 
 X = np.ones((1, 3, 4, 5), np.float32)
 W = np.ones((3, 4, 3, 3), np.float32)
@@ -51,3 +55,17 @@ def test_what_cannot_be_computed_is_an_error_in_one_line(onnx_check, name):
     with pytest.raises(Error) as found:
         onnx_check(op, inputs, attrs, const=const, opset=20, want=[])
     assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("axis", [-(2**31), -5, 5, "1"])
+@pytest.mark.parametrize(
+    ("container", "op"), [("ms", "ScaleFusion"), ("ms", "Stack"), ("tflite", "PACK"), ("onnx", "Softmax")]
+)
+def test_an_axis_outside_is_refused_before_anything_is_made_of_it(container, op, axis):
+    build = Builder(Graph())
+    inputs = [build.input("x", np.float32, (2, 3, 4)), build.input("scale", np.float32, (3,))]
+    reading = Reading(op, "node", inputs, [], {"axis": axis}, build)
+    function = reader(container, op)
+    assert function is not None
+    with pytest.raises(UnsupportedError, match=r"axis .* is outside -\d\.\.\d"):
+        read_operator(reading, function)
