@@ -9,9 +9,8 @@
 
 #include "gemm_s8.h"
 #include "kernels/common/gemmlowp_s8.h"
-#include "kernels/common/quant_step.h"
 #include "kernels/vector_s8/vector_s8.h"
-#include "requant.h"
+#include "requant_epilogue.h"
 #include "step.h"
 
 namespace bitlite {
@@ -19,39 +18,6 @@ namespace bitlite {
 const GemmS8Kernel& SelectGemmS8(IsaMask isa);
 const GemmS8Kernel& SelectGemvS8(IsaMask isa);
 const VectorS8Kernel& SelectVectorS8(IsaMask isa);
-
-// How accumulators (at scale sx * sw) become outputs; one value, or one per column of the layer.
-struct RequantEpilogue {
-  DType dtype = DType::kI8;  // kI8 or kF32
-  std::vector<double> acc_scale;
-  std::vector<int32_t> weight_zero;  // empty: all zero
-  std::vector<int32_t> bias;         // in accumulator units; empty: none
-  std::vector<float> bias_f32;       // float output only, added after scaling
-  double y_scale = 1;
-  int32_t y_zero = 0;
-  Range range;
-  bool gemmlowp = false;
-  float fmin = 0, fmax = 0;
-  // The fused addition: then y_* and range above describe the value before it.
-  bool residual = false;
-  float lhs_scale = 0, rhs_scale = 0;
-  int32_t r_zero = 0, sum_zero = 0;
-  Range sum_range;
-
-  // The columns [begin, begin + n) of this layer, for groups.
-  RequantEpilogue Slice(int64_t begin, int64_t n) const;
-};
-
-// From x, w, bias (inputs 0, 1, 2) and the output of a step; refuses what the kernels do not take.
-// `channels` columns; w's axis, when it has several scales, must be `axis`.
-//   output int8: m = float32(sx * sw / sy)            output float32: m = float32(sx * sw)
-//   bias int32 belongs to the accumulator; a float32 bias needs a float32 output.
-// residual_input >= 0 and present: the step is conv, then add of that input:
-//   attributes mid_scale, mid_zero_point: the output of the conv alone; act is its activation;
-//   add_act the activation of the sum. y is the sum.
-// Constant data is read unless plan.check_only.
-RequantEpilogue RequantEpilogueOf(const StepSpec& spec, PlanContext& plan, int64_t channels,
-                                  int axis, int residual_input);
 
 // Activations quantized while running: y = float32(acc) * (scale * float32(sw)) + bias_f32, each
 // operation rounded to float32.

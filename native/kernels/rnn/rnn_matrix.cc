@@ -130,7 +130,6 @@ void RnnMatrix::PackFloat(const TensorSpec& w, int64_t d) {
 
 void RnnMatrix::PackCodes(const TensorSpec& w, int64_t d, int64_t rows) {
   const int8_t* from = static_cast<const int8_t*>(w.data) + d * w.shape[1] * k_;
-  const auto at = [](const auto& v, int64_t i) { return v[v.size() == 1 ? 0 : i]; };
   const int64_t steps = CeilDiv(k_, tiles_->kstep), all = gates_.columns();
   // Narrower blocks where they take all rows at once.
   nv_ = tiles_->max_nv;
@@ -166,8 +165,8 @@ void RnnMatrix::PackCodes(const TensorSpec& w, int64_t d, int64_t rows) {
       for (int64_t i = 0; i < block.columns; ++i) {
         const int64_t column = block.column + i, row = gates_.RowOf(column);
         if (row < 0) continue;
-        scales_[column] = static_cast<float>(at(w.scale, row));
-        if (zeros_.size() > 0) zeros_[column] = static_cast<int32_t>(at(w.zero_point, row));
+        scales_[column] = static_cast<float>(PerColumn(w.scale, row));
+        if (zeros_.size() > 0) zeros_[column] = static_cast<int32_t>(PerColumn(w.zero_point, row));
         int64_t sum = 0;
         for (int64_t k = 0; k < k_; ++k) {
           const int8_t code = from[row * k_ + k];
@@ -175,7 +174,7 @@ void RnnMatrix::PackCodes(const TensorSpec& w, int64_t d, int64_t rows) {
           const int64_t step = k / tiles_->kstep, rest = k % tiles_->kstep;
           codes_[block.at + (step * width + i) * tiles_->kstep + rest] = code;
         }
-        sums_[column] = static_cast<int32_t>(static_cast<uint32_t>(sum));
+        sums_[column] = Wrap(sum);
       }
       if (tiles_->narrow_steps != nullptr) {
         block.narrow_steps = tiles_->narrow_steps(codes_.data() + block.at, steps, block.nv);
@@ -268,7 +267,7 @@ void RnnMatrix::ScaleRows(const RnnCodes::Rows& x, int64_t part, int32_t factor,
     s.y = y + r * gates_.columns() + first;
     s.acc = reinterpret_cast<const int32_t*>(s.y);
     const int64_t sum = x.sums[r] - k_ * x.params.zero_point;
-    s.zeros_factor = static_cast<int32_t>(static_cast<uint32_t>(-sum));
+    s.zeros_factor = Wrap(-sum);
     scale_(s);
   }
 }

@@ -1,0 +1,158 @@
+// What quantization counts and solves natively: observe.h and rounding.h on numpy arrays.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "bind.h"
+#include "observe.h"
+#include "rounding.h"
+
+namespace py = pybind11;
+
+namespace bitlite {
+namespace {
+
+using FloatArray = py::array_t<float, py::array::c_style>;
+
+// Extremes and sums along the last axis, as (low float32, high float32, sum float64).
+py::tuple PyObserveChannels(const FloatArray& x, int64_t channels) {
+  if (channels < 1 || x.size() % channels != 0) {
+    throw std::invalid_argument(std::to_string(x.size()) + " values are not rows of " +
+                                std::to_string(channels));
+  }
+  py::array_t<float> low(channels), high(channels);
+  py::array_t<double> sum(channels);
+  float* const lo = low.mutable_data();
+  float* const hi = high.mutable_data();
+  double* const total = sum.mutable_data();
+  std::fill(lo, lo + channels, std::numeric_limits<float>::infinity());
+  std::fill(hi, hi + channels, -std::numeric_limits<float>::infinity());
+  std::fill(total, total + channels, 0.0);
+  bool finite;
+  {
+    py::gil_scoped_release release;
+    finite = ObserveChannels(x.data(), x.size() / channels, channels, lo, hi, total);
+  }
+  if (!finite) throw std::domain_error("values are NaN or infinite");
+  return py::make_tuple(low, high, sum);
+}
+
+// (low, high) of at least one float.
+py::tuple PyExtremes(const FloatArray& x) {
+  if (x.size() < 1) throw std::invalid_argument("no values have no extremes");
+  float low, high;
+  bool finite;
+  {
+    py::gil_scoped_release release;
+    finite = Extremes(x.data(), x.size(), &low, &high);
+  }
+  if (!finite) throw std::domain_error("values are NaN or infinite");
+  return py::make_tuple(low, high);
+}
+
+// (sum int64[channels], least int64[channels]); see ObserveCodes.
+py::tuple PyObserveCodes(const py::array_t<int8_t, py::array::c_style>& x, int64_t channels) {
+  if (channels < 1 || x.size() % channels != 0) {
+    throw std::invalid_argument(std::to_string(x.size()) + " codes are not rows of " +
+                                std::to_string(channels));
+  }
+  py::array_t<int64_t> sum(channels), least(channels);
+  int64_t* const total = sum.mutable_data();
+  int64_t* const lowest = least.mutable_data();
+  {
+    py::gil_scoped_release release;
+    ObserveCodes(x.data(), x.size() / channels, channels, total, lowest);
+  }
+  return py::make_tuple(sum, least);
+}
+
+// (counts int64[bins], number of zeros); see CountBins.
+py::tuple PyCountBins(const FloatArray& x, float factor, int32_t base, int32_t bins) {
+  if (bins < 1) throw std::invalid_argument("at least one bin is needed");
+  py::array_t<int64_t> counts(bins);
+  int64_t* const out = counts.mutable_data();
+  std::fill(out, out + bins, 0);
+  int64_t zeros;
+  {
+    py::gil_scoped_release release;
+    zeros = CountBins(x.data(), x.size(), factor, base, bins, out);
+  }
+  return py::make_tuple(counts, zeros);
+}
+
+using Rows = py::array_t<int16_t, py::array::c_style>;
+
+// Fills the part of gram [k, k]; see Gram.
+void PyGram(const Rows& x, py::array_t<double, py::array::c_style>& gram, int part, int parts) {
+  const bool fit = x.ndim() == 2 && gram.ndim() == 2 && gram.shape(0) == x.shape(1) &&
+                   gram.shape(1) == x.shape(1) && x.shape(0) >= 1 && x.shape(0) <= kMostGramRows;
+  if (!fit || parts < 1 || part < 0 || part >= parts) {
+    throw std::invalid_argument("1 to " + std::to_string(kMostGramRows) +
+                                " rows [n, k], gram [k, k] and a part of the parts are needed");
+  }
+  double* const out = gram.mutable_data();
+  py::gil_scoped_release release;
+  Gram(x.data(), x.shape(0), x.shape(1), part, parts, out);
+}
+
+// Adds to products [channels, taps, taps] and sums [channels, taps]; see GramByChannel.
+void PyGramByChannel(const Rows& x, py::array_t<int32_t, py::array::c_style>& products,
+                     py::array_t<int32_t, py::array::c_style>& sums) {
+  bool fit = x.ndim() == 3 && products.ndim() == 3 && sums.ndim() == 2;
+  fit = fit && x.shape(0) <= kMostGramRows && products.shape(0) == x.shape(2) &&
+        products.shape(1) == x.shape(1) && products.shape(2) == x.shape(1) &&
+        sums.shape(0) == x.shape(2) && sums.shape(1) == x.shape(1);
+  if (!fit) {
+    throw std::invalid_argument("rows [n, t, c], products [c, t, t] and sums [c, t] are needed");
+  }
+  int32_t* const to = products.mutable_data();
+  int32_t* const total = sums.mutable_data();
+  py::gil_scoped_release release;
+  GramByChannel(x.data(), x.shape(0), x.shape(1), x.shape(2), to, total);
+}
+
+// In place on q [batch, k, columns]; see Descend. Each call takes columns begin..end of every
+// batch.
+void PyDescend(const py::array_t<double, py::array::c_style>& gram,
+               const py::array_t<double, py::array::c_style>& real,
+               py::array_t<double, py::array::c_style>& q, int64_t begin, int64_t end, double low,
+               double high, double pair, int sweeps) {
+  if (gram.ndim() != 3 || q.ndim() != 3 || real.ndim() != 3) {
+    throw std::invalid_argument("gram, real and q have three axes");
+  }
+  const int64_t batch = q.shape(0), k = q.shape(1), columns = q.shape(2);
+  const bool fit = gram.shape(0) == batch && gram.shape(1) == k && gram.shape(2) == k &&
+                   real.shape(0) == batch && real.shape(1) == k && real.shape(2) == columns;
+  if (!fit || begin < 0 || end > columns || begin > end) {
+    throw std::invalid_argument(
+        "gram [b, k, k], real and q [b, k, n] and columns within n are needed");
+  }
+  double* const codes = q.mutable_data();
+  py::gil_scoped_release release;
+  for (int64_t b = 0; b < batch; ++b) {
+    Descend(gram.data() + b * k * k, real.data() + b * k * columns, codes + b * k * columns, k,
+            columns, begin, end, low, high, pair, sweeps);
+  }
+}
+
+}  // namespace
+
+void DefineCalibration(py::module_& m) {
+  m.def("observe_channels", &PyObserveChannels, py::arg("x").noconvert(), py::arg("channels"));
+  m.def("extremes", &PyExtremes, py::arg("x").noconvert());
+  m.def("observe_codes", &PyObserveCodes, py::arg("x").noconvert(), py::arg("channels"));
+  m.def("gram", &PyGram, py::arg("x").noconvert(), py::arg("gram").noconvert(), py::arg("part"),
+        py::arg("parts"));
+  m.def("gram_by_channel", &PyGramByChannel, py::arg("x").noconvert(),
+        py::arg("products").noconvert(), py::arg("sums").noconvert());
+  m.def("descend", &PyDescend, py::arg("gram").noconvert(), py::arg("real").noconvert(),
+        py::arg("q").noconvert(), py::arg("begin"), py::arg("end"), py::arg("low"), py::arg("high"),
+        py::arg("pair"), py::arg("sweeps"));
+  m.def("count_bins", &PyCountBins, py::arg("x").noconvert(), py::arg("factor"), py::arg("base"),
+        py::arg("bins"));
+}
+
+}  // namespace bitlite
