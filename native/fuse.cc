@@ -49,8 +49,10 @@ bool IntegerLayer(const StepSpec& spec, const std::vector<TensorSpec>& tensors) 
 void AddResidual(const TensorSpec& sum, const StepSpec& add, StepSpec* layer) {
   layer->attrs["mid_scale"] = sum.scale[0];
   layer->attrs["mid_zero_point"] = sum.zero_point.empty() ? int64_t{0} : sum.zero_point[0];
-  const auto act = add.attrs.find("act");
-  if (act != add.attrs.end()) layer->attrs["add_act"] = act->second;
+  for (const char* key : {"act", "act_min", "act_max"}) {
+    const auto attr = add.attrs.find(key);
+    if (attr != add.attrs.end()) layer->attrs[std::string("add_") + key] = attr->second;
+  }
 }
 
 }  // namespace

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..converter.ir import Node, Tensor, is_quantized
-from ..converter.numeric.qparams import code_range, dequantize
+from ..converter.numeric.qparams import ACT_BOUNDS, code_range, dequantize
 from ..converter.ops import row
 from ..converter.schema.op import Quant
 from .packed import packed_step
@@ -170,6 +170,15 @@ def tensor_spec(t: Tensor) -> dict[str, Any]:
     return spec
 
 
+def with_bounds(attrs: dict[str, Any]) -> dict[str, Any]:
+    """A fused clamp as its bounds: the extension is not told what a relu6 is."""
+    act = attrs.get("act", "none")
+    if act == "none" or act not in ACT_BOUNDS:
+        return attrs
+    low, high = ACT_BOUNDS[act]
+    return attrs | {"act": "clip", "act_min": low, "act_max": high}
+
+
 class Numbering:
     """Gives tensors the numbers under which steps refer to them."""
 
@@ -191,7 +200,7 @@ class Numbering:
             "name": step.name,
             "inputs": [self(t) for t in step.inputs],
             "outputs": [self(t) for t in step.outputs],
-            "attrs": step.attrs,
+            "attrs": with_bounds(step.attrs),
         }
 
 

@@ -112,10 +112,11 @@ struct Network {
       return s;
     };
     using Ints = std::vector<int64_t>;
-    const Attr same = Ints{1, 1, 1, 1}, relu = std::string("relu");
+    const Attr same = Ints{1, 1, 1, 1}, clip = std::string("clip");
     std::vector<StepSpec> steps = {
-        step("conv", {0, 1}, 2, {{"pad", same}, {"act", relu}}),
-        step("conv", {2, 3}, 4, {{"pad", same}, {"act", relu}, {"group", int64_t{24}}}),
+        step("conv", {0, 1}, 2, {{"pad", same}, {"act", clip}, {"act_min", 0.0}}),
+        step("conv", {2, 3}, 4,
+             {{"pad", same}, {"act", clip}, {"act_min", 0.0}, {"group", int64_t{24}}}),
         step("conv", {4, 5, -1, 0}, 6, {}),
         step("reduce", {6}, 7, {{"mode", std::string("mean")}, {"axes", Ints{1, 2}}}),
         step("fully_connected", {7, 8}, 9, {}),
@@ -180,7 +181,8 @@ BITLITE_TEST(LineByLineGivesTheBitsOfStepByStep) {
       steps[k].name = std::string(1, static_cast<char>('a' + k));
       steps[k].inputs = {2 * k, 2 * k + 1};
       steps[k].outputs = {2 * k + 2};
-      steps[k].attrs["act"] = std::string("relu");
+      steps[k].attrs["act"] = std::string("clip");
+      steps[k].attrs["act_min"] = 0.0;
     }
     steps[1].attrs["group"] = int64_t{64};
     steps[1].attrs["pad"] = std::vector<int64_t>{1, 1, 1, 1};

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from bitlite import _native
+from bitlite.native.lower import with_bounds
 
 ISAS = _native.isas()
 CHANNELS = [1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 33]
@@ -37,7 +38,7 @@ def program(
         )
     out_dtype = kw.pop("out_dtype", "float32")
     tensors.append({"name": "y", "dtype": out_dtype, "shape": list(out_shape), "data": None})
-    step = {"op": op, "name": "step", "inputs": indices, "outputs": [len(tensors) - 1], "attrs": attrs}
+    step = {"op": op, "name": "step", "inputs": indices, "outputs": [len(tensors) - 1], "attrs": with_bounds(attrs)}
     return _native.Program(tensors, [step], graph_inputs, [len(tensors) - 1], **kw)
 
 

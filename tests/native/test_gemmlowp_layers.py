@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from bitlite import _native
 from bitlite.converter.numeric.qparams import quantized_multiplier, requantize_gemmlowp
+from bitlite.native.lower import with_bounds
 
 ZX, ZY, SX, SY = 7, -20, np.float32(0.04), np.float32(0.05)
 
@@ -35,7 +36,7 @@ def check(op, x, w, sw, bias, sums, attrs, act):
         tensor("y", expected, float(SY), ZY),
     ]
     step = {"op": op, "name": op, "inputs": [0, 1, 2], "outputs": [3]}
-    step["attrs"] = attrs | {"rounding": "gemmlowp", "act": act}
+    step["attrs"] = with_bounds(attrs | {"rounding": "gemmlowp", "act": act})
     for isa in _native.isas():
         program = _native.Program(specs, [step], [0], [3], threads=1, isa=isa)
         np.testing.assert_array_equal(program.run([x])[0], expected, err_msg=isa)

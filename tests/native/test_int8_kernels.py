@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from bitlite.native.lower import with_bounds
 
 _native = pytest.importorskip("bitlite._native")
 
@@ -50,7 +51,7 @@ def step_of(op, inputs, outputs, attrs):
         if t is not None:
             tensors.append(t.spec(f"t{len(tensors)}"))
     n = len(inputs)
-    step = {"op": op, "name": op, "inputs": index[:n], "outputs": index[n:], "attrs": attrs}
+    step = {"op": op, "name": op, "inputs": index[:n], "outputs": index[n:], "attrs": with_bounds(attrs)}
     fed = [i for i, t in zip(index, inputs) if t is not None and t.fed]
     return tensors, step, fed
 
@@ -721,10 +722,16 @@ def test_fused_addition_gives_the_bits_of_two_steps(op, rounding, side):
     ]
     tensors += [T(np.zeros(shape, np.int8), s, z) for s, z in ((0.03, 4), (0.02, 9), (0.04, -7))]
     specs = [t.spec(f"t{i}") for i, t in enumerate(tensors)]
-    attrs = {"act": "relu", "rounding": rounding} | ({"pad": [1] * 4} if op == "conv" else {})
+    attrs = with_bounds({"act": "relu", "rounding": rounding}) | ({"pad": [1] * 4} if op == "conv" else {})
     steps = [
         {"op": op, "name": "a", "inputs": [0, 1, 2], "outputs": [3], "attrs": attrs},
-        {"op": "add", "name": "b", "inputs": [3, 4] if side else [4, 3], "outputs": [5], "attrs": {"act": "relu6"}},
+        {
+            "op": "add",
+            "name": "b",
+            "inputs": [3, 4] if side else [4, 3],
+            "outputs": [5],
+            "attrs": with_bounds({"act": "relu6"}),
+        },
     ]
     feeds = [codes(rng, shape), codes(rng, shape)]
     for isa in ISAS:

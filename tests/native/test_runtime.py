@@ -11,6 +11,7 @@ import threading
 import numpy as np
 import pytest
 from bitlite import _native
+from bitlite.native.lower import with_bounds
 
 
 def tensor(name, shape, data=None, dtype="float32", **quant):
@@ -18,7 +19,7 @@ def tensor(name, shape, data=None, dtype="float32", **quant):
 
 
 def step(op, inputs, outputs, name=None, **attrs):
-    return {"op": op, "name": name or op, "inputs": inputs, "outputs": outputs, "attrs": attrs}
+    return {"op": op, "name": name or op, "inputs": inputs, "outputs": outputs, "attrs": with_bounds(attrs)}
 
 
 def chain(length: int, n: int, op: str = "neg", **kw) -> _native.Program:

@@ -16,9 +16,6 @@ FusedAct ParseAct(const StepSpec& spec) {
   };
   const std::string name = spec.Str("act", "none");
   if (name == "none" || name.empty()) return act;
-  if (name == "relu") return {0.0f, kInf};
-  if (name == "relu6") return {0.0f, 6.0f};
-  if (name == "relu_n1_to_1") return {-1.0f, 1.0f};
   if (name == "clip") {
     return {static_cast<float>(spec.Float("act_min", -kInf)),
             static_cast<float>(spec.Float("act_max", kInf))};

@@ -18,9 +18,9 @@ struct FusedAct {
   }
 };
 
-// Attribute `act`: none relu relu6 relu_n1_to_1 clip leaky_relu elu selu sigmoid tanh hard_swish
-// hard_sigmoid swish gelu gelu_tanh; leaky_relu and elu read `act_alpha`, clip `act_min` and
-// `act_max`.
+// Attribute `act`: none clip leaky_relu elu selu sigmoid tanh hard_swish hard_sigmoid swish gelu
+// gelu_tanh; leaky_relu and elu read `act_alpha`, clip, which is what the plan makes of every
+// clamp, `act_min` and `act_max`.
 FusedAct ParseAct(const StepSpec& spec);
 
 }  // namespace bitlite

@@ -26,40 +26,33 @@ int32_t ZeroPointOf(const TensorSpec& t) {
   return static_cast<int32_t>(z);
 }
 
-void ActBounds(const std::string& act, double* low, double* high) {
-  const double inf = std::numeric_limits<double>::infinity();
-  *low = -inf;
-  *high = inf;
-  if (act == "none") return;
-  if (act == "relu" || act == "relu6" || act == "relu_0_to_1") *low = 0;
-  if (act == "relu6") *high = 6;
-  if (act == "relu_0_to_1") *high = 1;
-  if (act == "relu_n1_to_1") {
-    *low = -1;
-    *high = 1;
-  }
-  if (*low == -inf) Refuse("activation " + act + " is not a clamp");
+Clamp ClampOf(const StepSpec& spec, const std::string& act) {
+  Clamp clamp;
+  const std::string name = spec.Str(act.c_str(), "none");
+  if (name == "none") return clamp;
+  if (name != "clip") Refuse("activation " + name + " is not a clamp");
+  clamp.low = spec.Float((act + "_min").c_str(), clamp.low);
+  clamp.high = spec.Float((act + "_max").c_str(), clamp.high);
+  return clamp;
 }
 
-Range ActRange(const std::string& act, double scale, int32_t zero_point, DType dtype) {
+Range ClampedRange(const Clamp& clamp, double scale, int32_t zero_point, DType dtype) {
   Range range;
   if (dtype == DType::kU8) range = {0, 255};
   if (dtype == DType::kI16) range = {-32768, 32767};
-  double low, high;
-  ActBounds(act, &low, &high);
   const double qmin = range.qmin, qmax = range.qmax;
   const auto code = [&](double real) {
     const double q = std::nearbyint(real / scale) + zero_point;
     return static_cast<int32_t>(std::min(std::max(q, qmin), qmax));
   };
-  if (std::isfinite(low)) range.qmin = code(low);
-  if (std::isfinite(high)) range.qmax = code(high);
+  if (std::isfinite(clamp.low)) range.qmin = code(clamp.low);
+  if (std::isfinite(clamp.high)) range.qmax = code(clamp.high);
   range.qmax = std::max(range.qmax, range.qmin);
   return range;
 }
 
 Range OutputRange(const StepSpec& spec, const TensorSpec& y) {
-  Range range = ActRange(spec.Str("act", "none"), ScaleOf(y), ZeroPointOf(y), y.dtype);
+  Range range = ClampedRange(ClampOf(spec), ScaleOf(y), ZeroPointOf(y), y.dtype);
   const int64_t qmin = spec.Int("qmin", range.qmin), qmax = spec.Int("qmax", range.qmax);
   range.qmin = static_cast<int32_t>(std::max<int64_t>(range.qmin, qmin));
   range.qmax = static_cast<int32_t>(std::min<int64_t>(range.qmax, qmax));

@@ -1,6 +1,7 @@
 // What the factories of integer steps share: quantization parameters out of specs, and ranges.
 #pragma once
 
+#include <limits>
 #include <string>
 
 #include "step.h"
@@ -15,15 +16,21 @@ struct Range {
 double ScaleOf(const TensorSpec& t);
 int32_t ZeroPointOf(const TensorSpec& t);
 
-// Codes of the output after the fused activation `act` (none, relu, relu6, relu_n1_to_1,
-// relu_0_to_1; others are refused), narrowed by the attributes qmin and qmax when the step has them
-// (outputs of fewer bits). The bounds are rint(bound / scale) + zero point, as activation_range in
-// qparams.py.
-Range ActRange(const std::string& act, double scale, int32_t zero_point, DType dtype);
-Range OutputRange(const StepSpec& spec, const TensorSpec& y);
+// Real bounds of a fused activation.
+struct Clamp {
+  double low = -std::numeric_limits<double>::infinity();
+  double high = std::numeric_limits<double>::infinity();
+};
+// Attribute `act`, none or clip with <act>_min and <act>_max where they are bounded; others are
+// refused.
+Clamp ClampOf(const StepSpec& spec, const std::string& act = "act");
 
-// Real bounds of such an activation, for float outputs.
-void ActBounds(const std::string& act, double* low, double* high);
+// Codes of a clamped output: the bounds are rint(bound / scale) + zero point, as activation_range
+// in qparams.py.
+Range ClampedRange(const Clamp& clamp, double scale, int32_t zero_point, DType dtype);
+// Those of a step's output, narrowed by the attributes qmin and qmax when the step has them
+// (outputs of fewer bits).
+Range OutputRange(const StepSpec& spec, const TensorSpec& y);
 
 // Whether the attribute `rounding` says gemmlowp; refuses anything but rne_f32 and gemmlowp.
 bool RoundsAsGemmlowp(const StepSpec& spec);

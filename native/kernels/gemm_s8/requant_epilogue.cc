@@ -75,12 +75,10 @@ RequantEpilogue RequantEpilogueOf(const StepSpec& spec, PlanContext& plan, int64
     }
   }
 
-  const std::string act = spec.Str("act", "none");
   if (y.dtype == DType::kF32) {
-    double low, high;
-    ActBounds(act, &low, &high);
-    out.fmin = static_cast<float>(low);
-    out.fmax = static_cast<float>(high);
+    const Clamp clamp = ClampOf(spec);
+    out.fmin = static_cast<float>(clamp.low);
+    out.fmax = static_cast<float>(clamp.high);
     Require(residual_input < 0 || !plan.Has(residual_input), "residual with float output");
     return out;
   }
@@ -98,13 +96,13 @@ RequantEpilogue RequantEpilogueOf(const StepSpec& spec, PlanContext& plan, int64
   if (!(out.y_scale > 0) || !std::isfinite(out.y_scale)) Refuse("mid_scale is not positive");
   out.y_zero = static_cast<int32_t>(spec.Int("mid_zero_point", 0));
   Require(out.y_zero >= -128 && out.y_zero <= 127, "mid_zero_point is not int8");
-  out.range = ActRange(act, out.y_scale, out.y_zero, DType::kI8);
+  out.range = ClampedRange(ClampOf(spec), out.y_scale, out.y_zero, DType::kI8);
   const double sum_scale = ScaleOf(y);
   out.lhs_scale = static_cast<float>(out.y_scale / sum_scale);
   out.rhs_scale = static_cast<float>(ScaleOf(r) / sum_scale);
   out.r_zero = ZeroPointOf(r);
   out.sum_zero = ZeroPointOf(y);
-  out.sum_range = ActRange(spec.Str("add_act", "none"), sum_scale, out.sum_zero, DType::kI8);
+  out.sum_range = ClampedRange(ClampOf(spec, "add_act"), sum_scale, out.sum_zero, DType::kI8);
   return out;
 }
 
