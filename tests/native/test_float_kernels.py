@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from bitlite import _native
-
-_spec = importlib.util.spec_from_file_location("step_runner", Path(__file__).with_name("step_runner.py"))
-step_runner = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(step_runner)
-CHANNELS, ISAS = step_runner.CHANNELS, step_runner.ISAS
-f32, normal, program, run = step_runner.f32, step_runner.normal, step_runner.program, step_runner.run
+from step_runner import CHANNELS, ISAS, f32, normal, program, run
 
 
 def conv_reference(x, w, b, stride, dilation, pad, group):

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-_spec = importlib.util.spec_from_file_location("step_runner", Path(__file__).with_name("step_runner.py"))
-step_runner = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(step_runner)
-CHANNELS = step_runner.CHANNELS
-f32, normal, program, run = step_runner.f32, step_runner.normal, step_runner.program, step_runner.run
+from bitlite import _native
+from step_runner import CHANNELS, f32, normal, run
 
 
 def pool_reference(x, kernel, stride, dilation, pad, out, average, include_pad):
@@ -206,7 +200,7 @@ def test_concat_and_split_undo_each_other(axis):
     tensors = [{"name": "x", "dtype": "float32", "shape": list(whole.shape), "data": None}]
     tensors += [{"name": f"y{i}", "dtype": "float32", "shape": s, "data": None} for i, s in enumerate(shapes)]
     step = {"op": "split", "name": "s", "inputs": [0], "outputs": [1, 2, 3], "attrs": {"axis": axis, "sizes": sizes}}
-    for part, got in zip(parts, step_runner._native.Program(tensors, [step], [0], [1, 2, 3]).run([whole])):
+    for part, got in zip(parts, _native.Program(tensors, [step], [0], [1, 2, 3]).run([whole])):
         np.testing.assert_array_equal(got, part)
 
 
