@@ -76,11 +76,14 @@ class QuantParam:
 
 
 def code_range(bits: int, *, narrow: bool = False, unsigned: bool = False) -> tuple[int, int]:
-    """(qmin, qmax) of a width: [-2^(b-1), 2^(b-1)-1]; narrow drops the lowest code; unsigned starts at 0."""
+    """(qmin, qmax) of a width: [-2^(b-1), 2^(b-1)-1]; narrow drops the lowest code; unsigned starts at 0.
+
+    One bit holds -1 and 0: it keeps its lowest code, narrow or not, as no code is above zero.
+    """
     if unsigned:
         return int(narrow), 2**bits - 1
     low = -(2 ** (bits - 1))
-    return low + int(narrow), -low - 1
+    return low + int(narrow and bits > 1), -low - 1
 
 
 def along(values: NDArray, axis: int | None, ndim: int) -> NDArray:
@@ -142,13 +145,30 @@ def quantize(
 
 def quantize_f32(x: NDArray, qp: QuantParam, dtype: DTypeLike = np.int8) -> NDArray:
     """What the Quantize kernel computes: clamp(rne(float32(x * float32(1/s))) + z); NaN becomes the zero point."""
-    dtype = np.dtype(dtype)
+    zero_point = along(qp.zero_point, qp.axis, np.ndim(x)).astype(np.float32)
+    return (_rounded_f32(x, qp, np.dtype(dtype)) + zero_point).astype(dtype)
+
+
+def fake_quantize(x: NDArray, qp: QuantParam, dtype: DTypeLike = np.int8) -> NDArray[np.float32]:
+    """The reals that a layer reads where x is stored in codes: the bits of `dequantize(quantize_f32(x, qp), qp)`.
+
+    Of parameters without a correction.
+    """
+    y = _rounded_f32(x, qp, np.dtype(dtype))
+    y += np.float32(0)  # codes have no zero of negative sign
+    y *= along(qp.scale.astype(np.float32), qp.axis, y.ndim)
+    return y
+
+
+def _rounded_f32(x: NDArray, qp: QuantParam, dtype: np.dtype) -> NDArray[np.float32]:
+    """Codes less their zero point, as whole float32 numbers."""
     qmin, qmax = code_range(min(qp.bits, 8 * dtype.itemsize), unsigned=dtype.kind == "u")
     zero_point = along(qp.zero_point, qp.axis, np.ndim(x)).astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         y = np.asarray(np.asarray(x, np.float32) * along((1.0 / qp.scale).astype(np.float32), qp.axis, np.ndim(x)))
-    y = np.rint(np.nan_to_num(y, copy=False, nan=0.0, posinf=np.inf, neginf=-np.inf))
-    return (np.clip(y, qmin - zero_point, qmax - zero_point) + zero_point).astype(dtype)
+    np.rint(y, out=y)
+    np.copyto(y, np.float32(0), where=np.isnan(y))
+    return np.clip(y, qmin - zero_point, qmax - zero_point, out=y)
 
 
 def dequantize(q: NDArray, qp: QuantParam) -> NDArray[np.float32]:

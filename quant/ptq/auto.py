@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ...converter.ir import Graph, Node, Tensor
-from ...converter.numeric.qparams import QuantParam
+from ...converter.numeric.qparams import QuantParam, fake_quantize
 from ..calibrate.observe import Sample, float_isa
 from ..calibrate.ranges import parameters
 from ..calibrate.thresholds import Range
@@ -87,11 +87,5 @@ def _judge(node: Node, run: Single, groups: Groups, errors: dict[str, dict[Range
 def _lost(run: Single, values: Mapping[Tensor, list[np.ndarray]], sample: int, t: Tensor, q: QuantParam,
           clean: np.ndarray) -> float:  # fmt: skip
     """What a layer's output loses in squared error when it reads one tensor through these codes."""
-    scale, zero = np.float32(q.scale[0]), np.float32(q.zero_point[0])
-    value = values[t][sample]
-    x = np.divide(value, scale, out=np.empty_like(value))  # `/` would make a scalar of an array of rank 0
-    np.rint(x, out=x)
-    np.clip(x, -128 - zero, 127 - zero, out=x)
-    x *= scale
-    y = run(_reader(values, sample, t, x))[0]
+    y = run(_reader(values, sample, t, fake_quantize(values[t][sample], q)))[0]
     return float(np.square(y - clean, dtype=np.float64).sum())

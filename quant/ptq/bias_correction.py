@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from ...converter.ir import Node, Tensor
-from ...converter.numeric.qparams import INT32_MAX, QuantParam, dequantize, quantize_f32
+from ...converter.numeric.qparams import INT32_MAX, QuantParam, fake_quantize, quantize_f32
 from .emit import Layer
 from .prefix_runner import QuantizedPrefixRunner, isa_of
 
@@ -46,7 +46,7 @@ def correct_lockstep(runner: QuantizedPrefixRunner, node: Node) -> None:
             return runner.real.get(x, sample)
         # A last layer reads its codes through a cast.
         q = runner.quantized.quantized_of[x].qparams
-        return dequantize(quantize_f32(runner.real.get(x, sample), q), q)
+        return fake_quantize(runner.real.get(x, sample), q)
 
     want = runner.means.of(node.outputs[0])
     have, _ = _layer_mean(runner, lambda k: run(partial(fed, sample=k))[0], run.outputs[0])

@@ -42,7 +42,7 @@ class Grid:
     @property
     def limits(self) -> tuple[float, float]:
         symmetric = self.mean is None and not self.zero_point.any()
-        low, high = code_range(self.bits, narrow=symmetric and self.bits > 1)
+        low, high = code_range(self.bits, narrow=symmetric)
         return float(low), float(high)
 
     def wanted(self, weights: np.ndarray) -> np.ndarray:

@@ -44,7 +44,7 @@ def paired_scales(node: Node, w: np.ndarray, quant: QuantParam) -> QuantParam:
 
 def paired_codes(node: Node, w: np.ndarray, quant: QuantParam) -> np.ndarray:
     """int8 codes of a real weight, no neighbours of which add up to more than `pairs.MOST`."""
-    codes = quantize(w, quant, np.int8, narrow=quant.bits > 1)
+    codes = quantize(w, quant, np.int8, narrow=True)
     rows = addends(node, codes)
     if rows is not None and saturate(rows):
         real = w.astype(np.float64) / along(quant.scale, quant.axis, w.ndim)

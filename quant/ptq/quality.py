@@ -13,7 +13,7 @@ import numpy as np
 from ...converter.errors import OutputError
 from ...converter.formats.outputs import write_atomic
 from ...converter.ir import Node, Tensor
-from ...converter.numeric.qparams import dequantize, quantize_f32
+from ...converter.numeric.qparams import dequantize, fake_quantize
 from ...converter.text import csv_text
 from ..calibrate.observe import float_isa
 from .emit import Layer
@@ -43,7 +43,7 @@ def measure(runner: QuantizedPrefixRunner, node: Node, method: Callable[[Tensor]
     for k in range(count):
         want = runner.real.get(y, k)
         a = runner.real.get(x, k)
-        q = dequantize(quantize_f32(a, quant), quant)
+        q = fake_quantize(a, quant)
         rest = {t: runner.real.get(t, k) for t in plain.inputs if t is not x}
         only_w.add(want, rounded(lambda t: rest.get(t, a))[0])  # noqa: B023
         only_x.add(want, plain(lambda t: rest.get(t, q))[0])  # noqa: B023

@@ -23,10 +23,10 @@ def quantize_symmetric(weight: Weight, bits: int) -> tuple[NDArray, QuantParam]:
     axis, values = weight.axis, weight.values
     rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1) if axis is not None else values.reshape(1, -1)
     top = np.abs(rows).max(axis=1, initial=0.0).astype(np.float64)
-    limit = max(2 ** (bits - 1) - 1, 1)
+    limits = code_range(bits, narrow=True)
     shares = (1.0, *_SHARES[:-1]) if bits <= _FITTED_BITS else (1.0,)
-    best = _least_squares(rows, [_scale(top * share, bits) for share in shares], 0, -limit, limit)
-    codes = np.clip(np.rint(rows / best[:, None]), -limit, limit)
+    best = _least_squares(rows, [_scale(top * share, bits) for share in shares], 0, *limits)
+    codes = np.clip(np.rint(rows / best[:, None]), *limits)
     stored = codes.astype(storage_dtype(bits))
     if axis is not None:
         rest = [n for i, n in enumerate(values.shape) if i != axis]
@@ -45,7 +45,7 @@ def symmetric(w: np.ndarray, axis: int | None, bits: int) -> QuantParam:
     q = choose_symmetric(np.abs(w).max(axis=rest, initial=0.0), bits, axis)
     full = q.scale.astype(np.float32).astype(np.float64)
     scales = [(full * part).astype(np.float32).astype(np.float64) for part in (_PARTS if bits < 8 else (1.0,))]
-    scale = _least_squares(w, scales, axis, *code_range(bits, narrow=bits > 1))
+    scale = _least_squares(w, scales, axis, *code_range(bits, narrow=True))
     return QuantParam(scale, q.zero_point, axis, bits)
 
 

@@ -190,3 +190,22 @@ def test_an_activation_that_is_no_clamp_is_refused():
     assert not qp.foldable("tanh")
     with pytest.raises(ValueError, match="tanh is not a clamp"):
         qp.activation_range("tanh", QuantParam(0.1, 0))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16])
+@pytest.mark.parametrize("shape,axis", [((), None), ((7, 3, 500), None), ((7, 3, 500), 1)])
+def test_fake_quantization_has_the_bits_of_codes_decoded(dtype, shape, axis):
+    rng = np.random.default_rng(5)
+    x = np.asarray(rng.normal(0, 3, shape), np.float32)
+    if shape:
+        x.ravel()[:6] = (np.nan, np.inf, -np.inf, -0.0, -1e-9, 1e30)
+    low = 0 if dtype == np.uint8 else -100
+    n = 1 if axis is None else shape[axis]
+    p = QuantParam(rng.uniform(0.001, 0.1, n), rng.integers(low, 100, n), axis, 8 * np.dtype(dtype).itemsize)
+    decoded = qp.dequantize(qp.quantize_f32(x, p, dtype), p)
+    assert qp.fake_quantize(x, p, dtype).tobytes() == decoded.tobytes()
+
+
+@pytest.mark.parametrize("bits,codes", [(1, (-1, 0)), (2, (-1, 1)), (4, (-7, 7)), (8, (-127, 127))])
+def test_narrow_codes_are_of_one_size_and_those_of_one_bit_are_what_it_holds(bits, codes):
+    assert qp.code_range(bits, narrow=True) == codes
