@@ -28,7 +28,8 @@ import numpy as np
 from bitlite.converter.formats import ms
 from bitlite.converter.ir import Graph, Node, Tensor
 from bitlite.native.session import Session
-from bitlite.quant.ptq.post_training import Settings, quantize_graph
+from bitlite.quant.ptq.post_training import quantize_graph
+from bitlite.quant.ptq.settings import Settings
 from float_equality import pack
 from interop_networks import NETWORKS, Inputs, network
 
@@ -71,8 +72,8 @@ def run_there(runner: str, path: str, data: list[np.ndarray], folder: str) -> li
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise RuntimeError(lines[-1] if lines else f"exit status {done.returncode}")
-    with np.load(target) as made:
-        return [made[f"out{i}"] for i in range(len(made.files))]
+    with np.load(target) as arrays:
+        return [arrays[f"out{i}"] for i in range(len(arrays.files))]
 
 
 def alone(graph: Graph, node: Node) -> tuple[Graph, list[Tensor]]:
@@ -120,8 +121,8 @@ def samples(data: str, model: str, count: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
         return evalpack.calibration(name), evalpack.preprocess(images[chosen], how)
     port = bitlite.load(os.path.join(data, "models", model)).inputs[0]
-    made = np.random.default_rng(0).standard_normal((100 + count, *(d or 1 for d in (port.shape or ())[1:])))
-    return made[:100].astype(np.float32), made[100:].astype(np.float32)
+    noise = np.random.default_rng(0).standard_normal((100 + count, *(d or 1 for d in (port.shape or ())[1:])))
+    return noise[:100].astype(np.float32), noise[100:].astype(np.float32)
 
 
 def laid_out(x: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:

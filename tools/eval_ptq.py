@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _measure(evalpack: Any, options: argparse.Namespace, name: str, changes: dict[str, Any]) -> str:
     from ..quant.calibrate.data import Dataset, DataSpec
     from ..quant.calibrate.first_layer import input_specs
-    from ..quant.ptq.post_training import Settings, quantize_graph
+    from ..quant.ptq.post_training import quantize_graph
+    from ..quant.ptq.settings import Settings
 
     graph = _read(Path(options.data) / "models", name)
     nchw = graph.inputs[0].layout == "NCHW"

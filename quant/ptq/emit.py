@@ -6,7 +6,7 @@ of its constants.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +17,7 @@ from ...converter.schema.node import make_node
 from ...converter.schema.verify import verify
 from .groups import Groups
 from .placement import Placement, data_inputs, quant_spec, weight_index
+from .weight_codes import WeightCodes
 
 
 @dataclass
@@ -36,9 +37,8 @@ class QuantizedGraph:
     """The rewritten graph, and how it relates to the float one.
 
     quantized_of: float tensor → its codes. node: float node → its rewritten form. weighted_layers: by float node, those
-    with a weight
-    that read codes; stored: those in float whose weight is in codes.
-    shared: weights of several layers, in codes that are the same for all. notes: what a user should know.
+    with a weight that read codes; stored: those in float whose weight is in codes. shared: weights of several layers,
+    in codes that are the same for all. notes: what a user should know.
     """
 
     graph: Graph
@@ -55,8 +55,7 @@ def emit(
     plan: Placement,
     groups: Groups,
     params: Mapping[Tensor, QuantParam],
-    weight_param: Callable[[Node, np.ndarray, int | None], QuantParam],
-    weight_codes: Callable[[Node, np.ndarray, QuantParam], np.ndarray],
+    weights: WeightCodes,
     *,
     input_type: str = "DEFAULT",
     output_type: str = "DEFAULT",
@@ -64,11 +63,10 @@ def emit(
     """Rewrites `graph` (left as it is; constants that stay float are shared).
 
     Args:
-        params: float tensor → parameters of its codes. weight_param: node, weight, channel axis → its parameters.
-        weight_codes: node, weight, parameters → its int8 codes.
+        params: float tensor → parameters of its codes.
         input_type, output_type: "INT8" and "UINT8" make graph inputs and outputs codes, where they exist as such.
     """
-    return _Emitter(graph, plan, groups, params, weight_param, weight_codes, input_type, output_type).run()
+    return _Emitter(graph, plan, groups, params, weights, input_type, output_type).run()
 
 
 def note_stored(quantized: QuantizedGraph, every: bool = False) -> None:
@@ -101,11 +99,9 @@ def note_stored(quantized: QuantizedGraph, every: bool = False) -> None:
 
 class _Emitter:
     def __init__(self, graph: Graph, plan: Placement, groups: Groups, params: Mapping[Tensor, QuantParam],
-                 weight_param: Callable[[Node, np.ndarray, int | None], QuantParam],
-                 weight_codes: Callable[[Node, np.ndarray, QuantParam], np.ndarray], input_type: str,
-                 output_type: str) -> None:  # fmt: skip
+                 weights: WeightCodes, input_type: str, output_type: str) -> None:  # fmt: skip
         self.source, self.plan, self.groups, self.params = graph, plan, groups, params
-        self.weight_param, self.weight_codes = weight_param, weight_codes
+        self.weights = weights
         self.input_type, self.output_type = input_type, output_type
         self.graph = Graph(graph.name, [], [], [], dict(graph.meta))
         self.quantized = QuantizedGraph(self.graph)
@@ -114,7 +110,7 @@ class _Emitter:
         self.kept_names = {t.name for t in (*graph.inputs, *graph.outputs)}
         self.decoded: dict[Tensor, Tensor] = {}  # float tensor → the codes that the source has it decoded from
         self.requantized: dict[tuple[Tensor, QuantParam], Tensor] = {}
-        self.weights: dict[tuple[str, Tensor, QuantParam], Tensor] = {}
+        self.stored: dict[tuple[str, Tensor, QuantParam], Tensor] = {}  # by operator and real weight
 
     def run(self) -> QuantizedGraph:
         for t in self.source.inputs:
@@ -277,7 +273,7 @@ class _Emitter:
         w, x = node.required(weight), node.required(data_inputs(node)[0])
         assert cell.bias is not None
         axis = cell.channel_axis(node)
-        quant = self.weight_param(node, w.value, axis)
+        quant = self.weights.params(node, w.value, axis)
         channels = node.outputs[0].size(-1)
         b = node.input(cell.bias)
         bias = np.zeros(channels, np.float32) if b is None or b.data is None else b.data.reshape(-1)
@@ -309,10 +305,10 @@ class _Emitter:
     def _stored(self, node: Node, w: Tensor, quant: QuantParam) -> Tensor:
         """The codes of a weight, once for all layers that read it in the same way by the same scales."""
         key = node.op, w, quant
-        if key in self.weights:
-            self.quantized.shared.add(self.weights[key])
-            return self.weights[key]
-        codes = self.weight_codes(node, w.value, quant)
+        if key in self.stored:
+            self.quantized.shared.add(self.stored[key])
+            return self.stored[key]
+        codes = self.weights.codes(node, w.value, quant)
         stored = Tensor(self.names.take(f"{w.name}/int8"), codes.dtype, codes.shape, codes, quant)
-        self.weights[key] = stored
+        self.stored[key] = stored
         return stored

@@ -1,148 +1,119 @@
 """PostTraining: a float graph and calibration samples in, an integer graph out.
 
-In order: which nodes compute on codes (`placement`), channels made alike (`equalize`), statistics of one streaming
-pass (`observe`), for a .onnx an order of channels (`pair_channels`), a range per group of tensors that share one
-(`groups`, `ranges`, `auto`), the rewrite (`emit`), and,
-running the quantized prefix layer by layer (`prefix_runner`), weight codes and biases that keep each layer's output
-(`rounding`, `bias_correction`).
+The way of a graph, a room for each stage:
+
+    prepare           operators get a form that codes can have (`prepare`)
+    place             where integers may be, and why not elsewhere (`placement`, `masks`)
+    calibrate         channels made alike, statistics of all samples (`calibration`, `equalize`)
+    emit              a range per group of tensors, codes of weights, the rewrite (`integer_forms`, `emit`)
+    round, correct    weight codes and biases that keep each layer's output (`layer_correction`)
+    judge             the outputs on samples held back (`fidelity`)
+
+Where the outputs are poor, whole runs choose what had better be in float (`trials`), and that form goes the way from
+emitting on once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
-
 from ...converter.ir import Graph, Node
-from ..calibrate.observe import ChannelExtremes, Histograms, observe
-from ..calibrate.statistics import Statistics, check_statistics
 from ..weights.weight_quant import WeightSettings, quantize_graph_weights
-from .bias_correction import correct, correct_lockstep
-from .emit import note_stored
-from .equalize import equalize, scalable, scale_channels
+from .calibration import calibration_statistics
+from .emit import QuantizedGraph, note_stored
 from .fidelity import POOR, Fidelity, Reference, hold_back, spread
+from .integer_forms import IntegerForms, placement
+from .layer_correction import correct_layers
 from .pair_channels import pair_channels
-from .placement import Placement, tensors_in_codes
-from .prefix_runner import QuantizedPrefixRunner, subset_size
+from .prefix_runner import subset_size
 from .prepare import prepare
-from .quality import measure
-from .rewrite import Progress, Result, Samples, Settings, Task, place_nodes, rewritten
-from .rounding import refine
+from .result import Result
+from .settings import Progress, Samples, Settings, no_progress
 from .trials import choose_islands, improves, methods_of
 
 JUDGES = 64  # samples that islands must be better on than none
 
 
 def quantize_graph(
-    graph: Graph, samples: Samples | None, settings: Settings, progress: Progress = lambda items, label: items
+    graph: Graph, samples: Samples | None, settings: Settings, progress: Progress = no_progress
 ) -> Result:
     """Quantizes a float graph; its own weights are rescaled on the way, so it is used up.
 
     Args:
         samples: None only with saved statistics; then nothing is corrected.
         progress: wraps the iteration over samples, with a label.
+
+    Raises:
+        DataError: the statistics are of another model, or a sample makes a tensor NaN or infinite.
     """
     prepared = prepare(graph, settings.kept)
     graph.meta["rounding"] = "gemmlowp" if settings.target == "mslite" else "rne_f32"
-    plan = place_nodes(graph, settings)
-    stats = _statistics(graph, plan, samples, settings, progress)
+    plan = placement(graph, settings)
+    statistics = calibration_statistics(graph, plan, samples, settings, progress)
     if settings.pairs:
         pair_channels(graph, plan.int8_nodes)
-    task = Task(graph, samples, settings, stats, progress)
-    result = _with_islands(task, _quantized(task))
+    forms = IntegerForms(graph, samples, settings, statistics)
+    result = _corrected_form(forms, samples, progress)
+    if samples is not None:
+        result = _form_with_islands(forms, samples, progress, result)
+        if result.fidelity is not None and result.fidelity.worst.sqnr < POOR:
+            result.weights_only = _weights_only(forms, samples, result.quantized)
     result.prepared = prepared
-    if samples is not None and result.fidelity is not None and result.fidelity.worst.sqnr < POOR:
-        result.weights_only = _weights_only(task, result)
     return result
 
 
-def _quantized(task: Task, lossy: frozenset[Node] = frozenset(), known: Mapping[str, str] | None = None) -> Result:
-    """The integer graph, corrected and judged; `lossy` and `known` as in `rewritten`."""
-    result, samples, settings = rewritten(task, lossy, known), task.samples, task.settings
-    assert result is not None
+def _corrected_form(
+    forms: IntegerForms,
+    samples: Samples | None,
+    progress: Progress,
+    lossy: frozenset[Node] = frozenset(),
+    known: Mapping[str, str] | None = None,
+) -> Result:
+    """The integer graph with `lossy` nodes in float, corrected and judged. known: tensor → method of its range."""
+    settings = forms.settings
+    result = forms.form(forms.placement(lossy), known)
     if settings.float_weights is not None:
         kept = {result.quantized.node[node] for node in settings.kept if node in result.quantized.node}
         result.stored = quantize_graph_weights(result.graph, settings.float_weights, kept)
         note_stored(result.quantized)
     if samples is None:
         return result
-    fitted, held = hold_back(len(samples), subset_size(task.graph, result.quantized, settings.subset))
+    fitted, _ = _shares(forms, samples, result.quantized)
     layers = result.quantized.weighted_layers or result.quantized.stored
     if layers and (settings.bias_correction != "off" or settings.measure):
-        _correct(result, samples, fitted, settings, task.progress)
-    judge = Reference(task.graph, _rows(samples, held), settings.threads)
-    result.fidelity = judge.fidelity(result.graph, held_back=held != fitted)
+        correct_layers(result, list(samples.only(fitted)), settings, progress)
+    result.fidelity = _fidelity(forms, samples, result.quantized, result.graph)
     return result
 
 
-def _with_islands(task: Task, first: Result) -> Result:
+def _form_with_islands(forms: IntegerForms, samples: Samples, progress: Progress, first: Result) -> Result:
     """The result with what had better be in float there, if that holds on more samples once all is corrected."""
-    islands, samples = choose_islands(task, first), task.samples
-    if islands is None or samples is None or not islands.kept:
+    islands = choose_islands(forms, samples, first)
+    if islands is None or not islands.kept:
         return replace(first, islands=islands)
-    other = _quantized(task, islands.kept, methods_of(first))
-    picked = _rows(samples, spread(len(samples), JUDGES))
-    judge = Reference(task.graph, picked, task.settings.threads)
+    other = _corrected_form(forms, samples, progress, islands.kept, methods_of(first))
+    picked = list(samples.only(spread(len(samples), JUDGES)))
+    judge = Reference(forms.graph, picked, forms.settings.threads)
     if improves(judge.outputs_of(other.graph), judge.outputs_of(first.graph), len(picked)):
         return replace(other, islands=islands, without_islands=first.fidelity)
     return replace(first, islands=replace(islands, kept=frozenset(), after=islands.before, share=0.0))
 
 
-def _weights_only(task: Task, result: Result) -> Fidelity | None:
+def _weights_only(forms: IntegerForms, samples: Samples, quantized: QuantizedGraph) -> Fidelity | None:
     """What the outputs would be with int8 weights in a float graph."""
-    assert task.samples is not None
-    fitted, held = hold_back(len(task.samples), subset_size(task.graph, result.quantized, task.settings.subset))
-    trial = task.graph.copy()
+    trial = forms.graph.copy()
     quantize_graph_weights(trial, WeightSettings(correction=False))
-    judge = Reference(task.graph, _rows(task.samples, held), task.settings.threads)
-    return judge.fidelity(trial, held_back=held != fitted)
+    return _fidelity(forms, samples, quantized, trial)
 
 
-def _statistics(
-    graph: Graph, plan: Placement, samples: Samples | None, settings: Settings, progress: Progress
-) -> Statistics:
-    tensors = [t for t in tensors_in_codes(graph, plan) if not t.is_const]
-    if settings.statistics is not None:
-        sizes = {t.name: t.shape[-1] if t.shape else None for t in tensors}
-        check_statistics(settings.statistics, sizes)
-        scale_channels(graph, plan.int8_nodes, settings.statistics.factors)
-        return settings.statistics
-    assert samples is not None
-    factors: dict[str, np.ndarray] = {}
-    if settings.equalize:
-        extremes, asked = ChannelExtremes(), scalable(graph, plan.int8_nodes)
-        asked = [t for t in tensors if t in asked]
-        if asked:
-            observe(graph, progress(samples, "looking at channels"), asked, extremes, settings.threads)
-        factors = equalize(graph, extremes.low, extremes.high, plan.int8_nodes)
-    seen = Histograms(settings.bins)
-    observe(graph, progress(samples, "collecting statistics"), tensors, seen, settings.threads)
-    return Statistics({t.name: seen.of[t] for t in tensors}, factors)
+def _fidelity(forms: IntegerForms, samples: Samples, quantized: QuantizedGraph, graph: Graph) -> Fidelity | None:
+    """How near a form of the graph comes on the samples that `quantized` is not fitted to."""
+    fitted, held = _shares(forms, samples, quantized)
+    judge = Reference(forms.graph, list(samples.only(held)), forms.settings.threads)
+    return judge.fidelity(graph, held_back=held != fitted)
 
 
-def _rows(samples: Samples, rows: Collection[int]) -> list[dict[str, np.ndarray]]:
-    return list(samples.only(rows))
-
-
-def _correct(result: Result, samples: Samples, fitted: Collection[int], settings: Settings, progress: Progress) -> None:
-    picked = _rows(samples, fitted)
-    floats = settings.measure or settings.bias_correction == "lockstep"
-    runner = QuantizedPrefixRunner(result.source, result.quantized, picked, settings.threads, floats=floats)
-    result.samples = len(picked)
-    steps = iter(progress(range(len(runner.layers)), "correcting layers"))
-
-    def improve(runner: QuantizedPrefixRunner, node: Node) -> None:
-        next(steps, None)
-        if settings.bias_correction == "sequential":
-            if settings.round_by_output:
-                refine(runner, node, pairs=settings.pairs and node in runner.quantized.weighted_layers)
-            correct(runner, node)
-        elif settings.bias_correction == "lockstep":
-            correct_lockstep(runner, node)
-        if settings.measure and node in runner.quantized.weighted_layers:
-            result.rows.append(measure(runner, node, lambda t: result.methods[result.groups.of[t].name]))
-
-    runner.run(improve)
-    next(steps, None)
-    result.corrected = 0 if settings.bias_correction == "off" else len(result.quantized.weighted_layers)
+def _shares(forms: IntegerForms, samples: Samples, quantized: QuantizedGraph) -> tuple[list[int], list[int]]:
+    """The samples to fit layers to, and those to judge by."""
+    return hold_back(len(samples), subset_size(forms.graph, quantized, forms.settings.subset))

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 
 from ...converter.ir import Node
 from .fidelity import GOOD, POOR, Output, Reference, scores_of, spread
+from .integer_forms import IntegerForms
 from .islands import Islands, Limits, find_islands, work_of
-from .rewrite import Result, Task, rewritten
+from .result import Result
+from .settings import Samples
 
 _LEAST_SAMPLES, _MOST_SAMPLES, _WORK = 6, 24, 1e9  # samples of a trial: so many multiplications, roughly
 _SMALL = 1e8  # multiplications of a network that is quickly tried
@@ -24,14 +26,14 @@ _LEAST_GAIN = 1.0  # dB
 _SURE = 1.5  # standard errors of the difference of two shares of lost classes, at most
 
 
-def choose_islands(task: Task, first: Result) -> Islands | None:
+def choose_islands(forms: IntegerForms, samples: Samples, first: Result) -> Islands | None:
     """What had better be in float; None where AUTO is not to choose or the outputs are what they should be.
 
     At 20 dB classes are mostly the same; of other outputs, and where looking costs little, the figures are wanted.
     """
-    graph, samples, settings, fidelity = task.graph, task.samples, task.settings, first.fidelity
+    graph, settings, fidelity = forms.graph, forms.settings, first.fidelity
     widths = {settings.bits, *settings.layer_bits.values()}
-    if samples is None or fidelity is None or "AUTO" not in settings.methods or min(widths) < 8:
+    if fidelity is None or "AUTO" not in settings.methods or min(widths) < 8:
         return None
     nodes = [n for n in graph.nodes if n in first.plan.int8_nodes]
     total = sum(map(work_of, nodes))
@@ -45,9 +47,10 @@ def choose_islands(task: Task, first: Result) -> Islands | None:
     known = methods_of(first)
 
     def noise(kept: frozenset[Node]) -> float:
-        trial = rewritten(task, kept, known)
-        if trial is None:
+        plan = forms.placement(kept)
+        if not forms.covered(plan):
             return math.inf
+        trial = forms.form(plan, known)
         named = {t.name: t for n in trial.graph.nodes for t in n.outputs}
         return judge.noise(trial.graph, [named.get(t.name) for t in judge.watched])
 

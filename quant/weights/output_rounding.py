@@ -7,16 +7,13 @@ activations in float: the codes by descent on the layer's output and each channe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
-
 from ...converter.ir import Graph, Node
 from ..ptq.bias_correction import correct
 from ..ptq.emit import QuantizedGraph, note_stored
 from ..ptq.fidelity import Fidelity, Reference, hold_back
 from ..ptq.prefix_runner import QuantizedPrefixRunner
-from ..ptq.rewrite import Samples
 from ..ptq.rounding import refine
+from ..ptq.settings import Progress, Samples, no_progress
 from .weight_quant import WeightRow, WeightSettings, quantize_graph_weights
 
 SAMPLES = 128
@@ -30,7 +27,7 @@ def quantize_by_output(
     settings: WeightSettings,
     samples: Samples,
     threads: int,
-    progress: Callable[[Iterable[Any], str], Iterable[Any]] = lambda items, label: items,
+    progress: Progress = no_progress,
     *,
     correct_biases: bool = True,
 ) -> tuple[list[WeightRow], Fidelity | None]:

@@ -48,8 +48,8 @@ KINDS = [("Lstm", {}), ("Lstm", {"directions": 2}), ("Gru", {}), ("Gru", {"linea
 
 @pytest.mark.parametrize("op,attrs", KINDS, ids=str)
 def test_stays_close_to_float(op, attrs):
-    graph, found = quantized(op, **attrs)
-    assert found.layers == ["layer"] and not found.why
+    graph, dynamic = quantized(op, **attrs)
+    assert dynamic.layers == ["layer"] and not dynamic.why
     want, got = run(network(op, **attrs), feed()), run(graph, feed())
     assert 10 * np.log10(np.square(want).sum() / np.square(want - got).sum()) > 30
 

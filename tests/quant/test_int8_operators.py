@@ -5,7 +5,8 @@ import pytest
 from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
 from bitlite.native.session import Session
-from bitlite.quant.ptq.post_training import Settings, quantize_graph
+from bitlite.quant.ptq.post_training import quantize_graph
+from bitlite.quant.ptq.settings import Settings
 
 
 def weight(build, rng, *shape):

@@ -18,8 +18,8 @@ def test_results_come_in_order_and_few_are_ahead(threads, batch):
         return k * k
 
     with Workers(threads) as workers:
-        for n, found in enumerate(workers.each(one, iter(range(50)), batch)):
-            assert found == n * n
+        for n, result in enumerate(workers.each(one, iter(range(50)), batch)):
+            assert result == n * n
             assert len(started) <= n + (threads + 2) * batch
     assert sorted(started) == list(range(50))
 
@@ -31,8 +31,8 @@ def test_an_error_is_raised_in_its_place(threads):
             raise ValueError("third")
         return k
 
-    found = []
+    results = []
     with pytest.raises(ValueError, match="third"), Workers(threads) as workers:
         for k in workers.each(one, range(20)):
-            found.append(k)
-    assert found == [0, 1, 2]
+            results.append(k)
+    assert results == [0, 1, 2]

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from bitlite.quant.ptq.post_training import Settings, quantize_graph
+from bitlite.quant.ptq.post_training import quantize_graph
+from bitlite.quant.ptq.settings import Settings
 
 
 @pytest.mark.parametrize("kept", [("first",), ("mix", "sum"), ("each", "mix", "sum", "pool"), ("side", "join", "mean")])

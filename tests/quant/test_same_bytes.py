@@ -30,11 +30,11 @@ def test_the_same_bytes(network, tmp_path):
     for k in range(20):
         rng.standard_normal((1, 8, 8, 3)).astype(np.float32).tofile(samples / f"{k:02}.bin")
     config.write_text(f"image_path={samples}\nbatch_count=20\n")
-    found = {}
+    files = {}
     for name, (env, flags) in RUNS.items():
         command = [sys.executable, "-m", "bitlite.tools.converter_lite", f"--modelFile={tmp_path}/float.ms",
                    f"--outputFile={tmp_path}/int8", "--quantType=PostTraining", "--bitNum=8", "--quiet",
                    f"--configFile={config}", *flags]  # fmt: skip
         subprocess.run(command, env={**os.environ, **env}, check=True)
-        found[name] = (tmp_path / "int8.ms").read_bytes()
-    assert [name for name in found if found[name] != found["first"]] == []
+        files[name] = (tmp_path / "int8.ms").read_bytes()
+    assert [name for name in files if files[name] != files["first"]] == []

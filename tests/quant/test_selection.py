@@ -54,9 +54,9 @@ def test_a_type_may_be_the_name_that_the_file_has_for_it(tmp_path):
         "Conv", [x, build.constant(np.ones((2, 1, 1, 4), np.float32), "w")], window, name="point"
     )
     tflite_write.write(graph, str(tmp_path / "m.tflite"))
-    found = read_model(str(tmp_path / "m.tflite"))
+    reread = read_model(str(tmp_path / "m.tflite"))
     for word in ("DepthwiseConv2D", "DEPTHWISE_CONV_2D", "depthwise_conv_2d"):
-        assert [n.attrs["group"] for n in select(found, (parse_selector(f"type:{word}"),))] == [4]
-    assert len(select(found, (parse_selector("type:Conv"),))) == 2
+        assert [n.attrs["group"] for n in select(reread, (parse_selector(f"type:{word}"),))] == [4]
+    assert len(select(reread, (parse_selector("type:Conv"),))) == 2
     with pytest.raises(UsageError, match="CONV_2D, Conv, DEPTHWISE_CONV_2D"):
-        select(found, (parse_selector("type:Pool"),))
+        select(reread, (parse_selector("type:Pool"),))

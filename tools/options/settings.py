@@ -17,7 +17,7 @@ from .flags import fields_of
 
 if TYPE_CHECKING:
     from ...quant.calibrate.statistics import Statistics
-    from ...quant.ptq.post_training import Settings
+    from ...quant.ptq.settings import Settings
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ def weight_settings(options: ConvertOptions, **others: Any) -> WeightSettings:
 
 def post_training_settings(graph: Graph, options: ConvertOptions, statistics: Statistics | None) -> Settings:
     """How PostTraining quantizes `graph`. Raises UsageError where a selection names nothing of it, or too many bits."""
-    from ...quant.ptq.post_training import Settings
+    from ...quant.ptq.settings import Settings
 
     stored = None
     if options.float_weights == "int8":

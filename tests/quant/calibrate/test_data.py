@@ -441,6 +441,6 @@ def test_files_may_be_listed(tmp_path):
     for k in (2, 0, 1):
         paths.append(tmp_path / f"{k}.npy")
         np.save(paths[-1], SAMPLE + k)
-    made = options_of_kwargs("m.onnx", "m", quant_type="PostTraining", calibration_data=paths)
-    dataset = Dataset(data_spec(made), [InputSpec("x", (1, 4), np.float32)])
+    chosen = options_of_kwargs("m.onnx", "m", quant_type="PostTraining", calibration_data=paths)
+    dataset = Dataset(data_spec(chosen), [InputSpec("x", (1, 4), np.float32)])
     assert [sample["x"][0, 0] for sample in dataset] == [2, 0, 1]

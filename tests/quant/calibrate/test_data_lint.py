@@ -15,12 +15,12 @@ def pictures(count=12):
     """Smooth colourful pictures of 0..255, whole numbers."""
     chance = np.random.default_rng(3)
     y, x = np.mgrid[:SIZE, :SIZE] / SIZE
-    made = []
+    images = []
     for _ in range(count):
         waves = [np.sin(2 * np.pi * (a * x + b * y + c)) for a, b, c in chance.uniform(0, 2, (3, 3))]
         tint = chance.uniform(0.4, 1, 3)
-        made.append(np.rint((np.stack(waves, -1) * 0.5 + 0.5) * 255 * tint))
-    return np.array(made, np.float32)
+        images.append(np.rint((np.stack(waves, -1) * 0.5 + 0.5) * 255 * tint))
+    return np.array(images, np.float32)
 
 
 def report(source, facts=None, item=X, **spec):
@@ -51,8 +51,8 @@ def test_the_summary():
     "trained, factor, words", [(1, 1, None), (1, 255, "too large"), (255, 255, None), (255, 1, "too small")]
 )
 def test_scale_is_judged_by_the_first_layer(trained, factor, words):
-    found = report(pictures() / 255 * factor, first_layer(trained)).warnings
-    assert found == [] if words is None else words in found[0] and len(found) == 1
+    warnings = report(pictures() / 255 * factor, first_layer(trained)).warnings
+    assert warnings == [] if words is None else words in warnings[0] and len(warnings) == 1
 
 
 def test_scale_is_judged_by_a_known_range():
@@ -101,9 +101,9 @@ def test_random_data_have_no_layout():
 def test_repeated_and_constant_samples():
     data = pictures()
     data[3], data[5] = data[1], 0
-    found = report(data / 255).warnings
-    assert any("repeat another one (first: 1 and 3)" in text for text in found)
-    assert any("one value everywhere (first: sample 5)" in text for text in found)
+    warnings = report(data / 255).warnings
+    assert any("repeat another one (first: 1 and 3)" in text for text in warnings)
+    assert any("one value everywhere (first: sample 5)" in text for text in warnings)
 
 
 def test_few_samples_are_noted():
@@ -128,8 +128,8 @@ def test_a_mean_in_the_other_channel_order(tmp_path, order, mean, suspicious):
     for i, picture in enumerate(pictures(3)):
         Image.fromarray(picture.astype(np.uint8)).save(tmp_path / f"{i}.png")
     spec = DataSpec({0: str(tmp_path)}, image=ImageSpec(order, mean, (60, 60, 60)))
-    found = [text for text in lint(Dataset(spec, [X])).warnings if "image_to_format" in text]
-    assert len(found) == suspicious
+    warnings = [text for text in lint(Dataset(spec, [X])).warnings if "image_to_format" in text]
+    assert len(warnings) == suspicious
 
 
 def test_inputs_without_channels():

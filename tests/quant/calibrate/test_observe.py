@@ -41,8 +41,8 @@ def test_statistics_are_the_same_bits_on_every_instruction_set(monkeypatch, isa)
     from bitlite import _native
 
     def results():
-        made = [histogram_of(x).to_json() for x in ARRAYS.values()]
-        return made, [a.tolist() for a in _native.observe_channels(ARRAYS["normal"], 7)]
+        histograms = [histogram_of(x).to_json() for x in ARRAYS.values()]
+        return histograms, [a.tolist() for a in _native.observe_channels(ARRAYS["normal"], 7)]
 
     monkeypatch.setenv("BITLITE_ISA", "scalar")
     expected = results()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
-from bitlite.quant.ptq.post_training import Settings, quantize_graph
+from bitlite.quant.ptq.post_training import quantize_graph
+from bitlite.quant.ptq.settings import Settings
 
 
 def network(axes):
@@ -26,9 +27,9 @@ def network(axes):
 
 @pytest.mark.parametrize("axes", [[1, 2], [1]])
 def test_a_mean_of_a_map_scales_its_inputs_zero_point_to_a_whole_number(axes, samples):
-    made = quantize_graph(network(axes), samples, Settings()).graph
-    mean = next(n for n in made.nodes if n.op == "Reduce")
-    flat = next(n for n in made.nodes if n.op == "Reshape")
+    quantized = quantize_graph(network(axes), samples, Settings()).graph
+    mean = next(n for n in quantized.nodes if n.op == "Reduce")
+    flat = next(n for n in quantized.nodes if n.op == "Reshape")
     x, y = mean.inputs[0].quant, mean.outputs[0].quant
     assert flat.outputs[0].quant == y
     offset = -float(x.zero_point[0]) * float(np.float32(x.scale[0])) / float(np.float32(y.scale[0]))

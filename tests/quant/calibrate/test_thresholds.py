@@ -76,11 +76,11 @@ def test_known_optima(method, data, best):
 @pytest.mark.parametrize("data", DATA)
 def test_mse_is_the_best_range_there_is(data):
     x, h = DATA[data].astype(np.float32), SEEN[data]
-    found = error(x, *mse.method(h))
+    best = error(x, *mse.method(h))
     grid = [error(x, h.low * a, h.high * b) for a in np.linspace(0.1, 1, 7) for b in np.linspace(0.1, 1, 7)]
-    assert found <= 1.05 * min(grid)
+    assert best <= 1.05 * min(grid)
     for method in THRESHOLDS.values():
-        assert found <= 1.02 * error(x, *method(h))
+        assert best <= 1.02 * error(x, *method(h))
 
 
 def test_mse_clips_each_side_by_its_own_tail():

@@ -8,10 +8,11 @@ from bitlite.native.session import Session
 from bitlite.quant.calibrate.statistics import Statistics
 from bitlite.quant.ptq.bias_correction import add_to_bias, correct
 from bitlite.quant.ptq.emit import Layer, note_stored
-from bitlite.quant.ptq.post_training import Settings, quantize_graph
+from bitlite.quant.ptq.integer_forms import IntegerForms
+from bitlite.quant.ptq.post_training import quantize_graph
 from bitlite.quant.ptq.prefix_runner import QuantizedPrefixRunner, Store
-from bitlite.quant.ptq.rewrite import Task, rewritten
 from bitlite.quant.ptq.rounding import refine
+from bitlite.quant.ptq.settings import Settings
 from bitlite.quant.weights.weight_quant import WeightSettings, quantize_graph_weights
 
 
@@ -43,8 +44,8 @@ def test_a_float_bias_takes_the_shift_as_it_is():
 def test_layers_in_float_with_weights_in_codes_are_rounded_and_corrected_too(network, samples, outputs, sqnr):
     def form(fit):
         graph = network(softmax=False)
-        task = Task(graph, samples, Settings(), Statistics({}, {}), lambda items, label: items)
-        result = rewritten(task, frozenset(graph.nodes))
+        forms = IntegerForms(graph, samples, Settings(), Statistics({}, {}))
+        result = forms.form(forms.placement(frozenset(graph.nodes)))
         quantize_graph_weights(
             result.graph, WeightSettings(4, min_channels=0, gain_gate=False, container="tflite"), set()
         )
@@ -68,9 +69,9 @@ def test_means_of_the_layers_outputs(network, samples, how):
     graph = network(softmax=False)
     result = quantize_graph(graph, samples, Settings(bias_correction=how, methods=("MAX_MIN",)))
     worst = 0.0
-    for node, made in result.quantized.weighted_layers.items():
-        twin = made.node.outputs[0]
-        found = []
+    for node, layer in result.quantized.weighted_layers.items():
+        twin = layer.node.outputs[0]
+        both = []
         for g, t in ((result.source, node.outputs[0]), (result.graph, twin)):
             view = g.copy()
             view.outputs = [next(u for n in view.nodes for u in n.outputs if u.name == t.name)]
@@ -79,8 +80,8 @@ def test_means_of_the_layers_outputs(network, samples, how):
             values = [next(iter(session.run(dict(s)).values())) for s in samples]
             if t.quant is not None and t.dtype == np.int8:
                 values = [dequantize(v, t.quant) for v in values]
-            found.append(np.concatenate([v.reshape(-1, v.shape[-1]) for v in values]))
-        real, got = found
+            both.append(np.concatenate([v.reshape(-1, v.shape[-1]) for v in values]))
+        real, got = both
         worst = max(worst, float((np.abs(real.mean(0) - got.mean(0)) / real.std()).max()))
     assert worst < 0.004 if how == "sequential" else worst < 0.2
 
@@ -103,9 +104,9 @@ def test_a_store_gives_back_what_it_took_and_spills_what_is_too_much():
 def test_a_spilled_walk_computes_the_same(network, samples, monkeypatch):
     import bitlite.quant.ptq.prefix_runner as prefix_runner
 
-    made = [quantize_graph(network(), samples, Settings())]
+    results = [quantize_graph(network(), samples, Settings())]
     monkeypatch.setattr(prefix_runner, "_SMALL", 0)
     monkeypatch.setattr(prefix_runner.Store.__init__, "__defaults__", (0,))
-    made.append(quantize_graph(network(), samples, Settings(measure=True)))
-    for a, b in zip(*(m.graph.constants() for m in made)):
+    results.append(quantize_graph(network(), samples, Settings(measure=True)))
+    for a, b in zip(*(m.graph.constants() for m in results)):
         assert np.array_equal(a.data, b.data)

@@ -8,7 +8,8 @@ import pytest
 from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
 from bitlite.quant.ptq.fidelity import Reference, hold_back, spread
-from bitlite.quant.ptq.post_training import Settings, quantize_graph
+from bitlite.quant.ptq.post_training import quantize_graph
+from bitlite.quant.ptq.settings import Settings
 
 
 @pytest.mark.parametrize("total, fitted", [(100, 64), (64, 64), (40, 64), (20, 64), (1000, 64)])
@@ -67,19 +68,19 @@ def rows(count=5):
 
 
 def test_the_worst_output_is_named():
-    found = Reference(two_outputs(), rows(), 1).fidelity(two_outputs(1.1), held_back=True)
-    assert found.worst is found.outputs[1] and found.worst.sqnr == pytest.approx(20, abs=1e-3)
-    assert math.isinf(found.outputs[0].sqnr)
-    assert "worst of 2 outputs 'b/shifted' 20.0 dB" in found.text() and "not fitted to" in found.text()
-    shown = json.loads(json.dumps(found.as_dict()))
+    fidelity = Reference(two_outputs(), rows(), 1).fidelity(two_outputs(1.1), held_back=True)
+    assert fidelity.worst is fidelity.outputs[1] and fidelity.worst.sqnr == pytest.approx(20, abs=1e-3)
+    assert math.isinf(fidelity.outputs[0].sqnr)
+    assert "worst of 2 outputs 'b/shifted' 20.0 dB" in fidelity.text() and "not fitted to" in fidelity.text()
+    shown = json.loads(json.dumps(fidelity.as_dict()))
     assert shown["outputs"][0]["sqnr"] is None and shown["outputs"][1]["sqnr"] == pytest.approx(20, abs=1e-3)
 
 
 def test_too_few_samples_are_told():
-    found = Reference(two_outputs(), rows(), 1).fidelity(two_outputs(1.1), held_back=False)
-    assert "too few to hold some back" in found.text()
+    fidelity = Reference(two_outputs(), rows(), 1).fidelity(two_outputs(1.1), held_back=False)
+    assert "too few to hold some back" in fidelity.text()
 
 
 def test_infinite_outputs_are_as_bad_as_can_be():
-    found = Reference(two_outputs(), rows(), 1).fidelity(two_outputs(1.0, np.inf), held_back=True)
-    assert found.worst.name == "b/shifted" and found.worst.sqnr == -100
+    fidelity = Reference(two_outputs(), rows(), 1).fidelity(two_outputs(1.0, np.inf), held_back=True)
+    assert fidelity.worst.name == "b/shifted" and fidelity.worst.sqnr == -100

@@ -29,10 +29,10 @@ def test_a_planted_grid_is_found_again(mean, shape):
     q = np.random.default_rng(2).integers(-7, 8, (shape[0], K, shape[2])).astype(np.float64)
     weights = (q - planted.zero_point) * planted.scale + (0 if planted.mean is None else planted.mean)
     off = Grid(planted.scale * 1.2, planted.zero_point, planted.mean, 4)
-    found = off.fitted(gram(shape[0]), weights, q).stored(quant)
-    np.testing.assert_allclose(found.scale, quant.scale, rtol=2e-3)
+    fitted = off.fitted(gram(shape[0]), weights, q).stored(quant)
+    np.testing.assert_allclose(fitted.scale, quant.scale, rtol=2e-3)
     if mean:
-        np.testing.assert_allclose(found.mean_corr, quant.mean_corr, atol=2e-3)
+        np.testing.assert_allclose(fitted.mean_corr, quant.mean_corr, atol=2e-3)
 
 
 def test_the_fit_never_costs_output():
@@ -53,8 +53,8 @@ def test_dead_inputs_leave_the_grid():
     dead = np.zeros((1, K, K))
     dead[:, 0, 0] = 1.0
     q = np.zeros((1, K, CHANNELS)) + start.zero_point
-    found = start.fitted(dead, np.ones((1, K, CHANNELS)), q).stored(quant)
-    assert (found.scale == quant.scale).all() and np.isfinite(found.mean_corr).all()
+    fitted = start.fitted(dead, np.ones((1, K, CHANNELS)), q).stored(quant)
+    assert (fitted.scale == quant.scale).all() and np.isfinite(fitted.mean_corr).all()
 
 
 def test_symmetric_grids_have_symmetric_limits():

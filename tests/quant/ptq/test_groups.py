@@ -45,8 +45,8 @@ def test_concat_ties_all_inputs_and_add_none():
         (d,) = build.emit("Concat", [a, c], {"axis": -1}, name="d")
         return d
 
-    found = {frozenset(names(g)) for g in groups_of(graph_of(make)).groups}
-    assert found == {frozenset({"x"}), frozenset({"b"}), frozenset({"a", "c", "d"})}
+    members = {frozenset(names(g)) for g in groups_of(graph_of(make)).groups}
+    assert members == {frozenset({"x"}), frozenset({"b"}), frozenset({"a", "c", "d"})}
 
 
 def concat_with_softmax(build, x):
@@ -73,7 +73,8 @@ def test_a_fixed_range_that_would_clip_is_requantized():
 
 
 def test_the_requantization_is_a_node_of_its_own(samples):
-    from bitlite.quant.ptq.post_training import Settings, quantize_graph
+    from bitlite.quant.ptq.post_training import quantize_graph
+    from bitlite.quant.ptq.settings import Settings
 
     def make(build, x):
         (a,) = build.emit("Softmax", [x], {"axis": -1}, name="soft")

@@ -8,7 +8,8 @@ from bitlite.converter.schema.verify import verify
 from bitlite.quant.ptq.fidelity import POOR
 from bitlite.quant.ptq.islands import Limits, find_islands
 from bitlite.quant.ptq.placement import LOSSY
-from bitlite.quant.ptq.post_training import Settings, quantize_graph
+from bitlite.quant.ptq.post_training import quantize_graph
+from bitlite.quant.ptq.settings import Settings
 
 LIMITS = Limits(goal=0.002, floor=0.01, share=0.1, most=0.5, trials=48)
 
@@ -35,21 +36,21 @@ def noise_of(costs):
 def test_what_destroys_an_output_is_found_among_many():
     nodes = chain()
     costs = dict.fromkeys(nodes, 0.00001) | {nodes[5]: 3.0, nodes[20]: 2.0}
-    found = find_islands(nodes, noise_of(costs), LIMITS)
-    assert found.kept == {nodes[5], nodes[20]} and found.after < LIMITS.goal and found.trials <= LIMITS.trials
+    islands = find_islands(nodes, noise_of(costs), LIMITS)
+    assert islands.kept == {nodes[5], nodes[20]} and islands.after < LIMITS.goal and islands.trials <= LIMITS.trials
 
 
 def test_what_costs_most_goes_first_within_the_share():
     nodes = chain()
     costs = dict.fromkeys(nodes, 0.0001) | {nodes[9]: 0.02, nodes[30]: 0.03}
-    found = find_islands(nodes, noise_of(costs), LIMITS)
-    assert {nodes[9], nodes[30]} <= found.kept and found.share <= LIMITS.share
+    islands = find_islands(nodes, noise_of(costs), LIMITS)
+    assert {nodes[9], nodes[30]} <= islands.kept and islands.share <= LIMITS.share
 
 
 def test_what_costs_the_same_everywhere_stays_on_codes():
     nodes = chain()
-    found = find_islands(nodes, noise_of(dict.fromkeys(nodes, 0.0002)), LIMITS)
-    assert found.share <= LIMITS.share
+    islands = find_islands(nodes, noise_of(dict.fromkeys(nodes, 0.0002)), LIMITS)
+    assert islands.share <= LIMITS.share
 
 
 def test_trials_are_bounded():

@@ -7,7 +7,8 @@ from bitlite.converter.schema.builder import Builder
 from bitlite.converter.schema.verify import verify
 from bitlite.native.session import Session
 from bitlite.quant.ptq.placement import place
-from bitlite.quant.ptq.post_training import Settings, quantize_graph
+from bitlite.quant.ptq.post_training import quantize_graph
+from bitlite.quant.ptq.settings import Settings
 
 SIZE, WIDTH = 9, 16
 
@@ -64,18 +65,18 @@ def sqnr(graph, other, rows):
 @pytest.mark.parametrize("how", ["Add", "Where"])
 @pytest.mark.parametrize("value", [-np.inf, np.finfo(np.float32).min, -1e9, -1e4, -100])
 def test_scores_beside_a_mask_keep_their_codes(value, how):
-    made = quantize_graph(attention(value, how), data(), Settings())
-    assert sqnr(attention(value, how), made.graph, data(seed=2)) > 25
-    assert {"mask", "soft"} <= {n.name for n in made.plan.why}
-    assert {"q", "k", "v", "dot", "scale", "mix", "out"} <= {n.name for n in made.plan.int8_nodes}
+    result = quantize_graph(attention(value, how), data(), Settings())
+    assert sqnr(attention(value, how), result.graph, data(seed=2)) > 25
+    assert {"mask", "soft"} <= {n.name for n in result.plan.why}
+    assert {"q", "k", "v", "dot", "scale", "mix", "out"} <= {n.name for n in result.plan.int8_nodes}
 
 
 def test_a_mask_that_calibration_never_saw_still_hides():
-    made = quantize_graph(attention(-1e4, "input"), data(seen=True), Settings())
+    result = quantize_graph(attention(-1e4, "input"), data(seen=True), Settings())
     rows = data(seen=True, seed=2)
     for row in rows:
         row["seen"][..., SIZE // 2 :] = 0
-    assert sqnr(attention(-1e4, "input"), made.graph, rows) > 25
+    assert sqnr(attention(-1e4, "input"), result.graph, rows) > 25
 
 
 @pytest.mark.parametrize("how", ["none", "Add"])

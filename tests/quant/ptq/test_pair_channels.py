@@ -41,12 +41,12 @@ def network(rng, kind):
 
 
 def exceeded(graph):
-    found = 0.0
+    total = 0.0
     for node in graph.nodes:
         if node.op == "Conv" and node.attrs["group"] == 1:
             w = node.inputs[1].data.reshape(len(node.inputs[1].data), -1)
-            found += (largest_sum(w / np.abs(w).max(1, keepdims=True) * 127) - MOST).clip(min=0).sum()
-    return found
+            total += (largest_sum(w / np.abs(w).max(1, keepdims=True) * 127) - MOST).clip(min=0).sum()
+    return total
 
 
 @pytest.mark.parametrize("kind", ["plain", "depthwise", "residual", "concat", "of one part", "odd"])

@@ -11,7 +11,8 @@ from bitlite.converter.passes import for_target, run_passes
 from bitlite.converter.schema.builder import Builder
 from bitlite.quant.calibrate import methods
 from bitlite.quant.ptq.placement import foreign_to_mslite
-from bitlite.quant.ptq.post_training import Settings, quantize_graph
+from bitlite.quant.ptq.post_training import quantize_graph
+from bitlite.quant.ptq.settings import Settings
 from bitlite.quant.weights.symmetric_weights import symmetric
 
 
@@ -28,8 +29,8 @@ def written(graph, path):
 
 def test_logits_stay_close_to_float(network, samples, outputs, sqnr):
     want = outputs(network(softmax=False))
-    made = quantize_graph(network(softmax=False), samples, Settings())
-    assert sqnr(want, outputs(made.graph)) > 30
+    result = quantize_graph(network(softmax=False), samples, Settings())
+    assert sqnr(want, outputs(result.graph)) > 30
 
 
 def test_every_operator_but_the_end_computes_on_codes(network, samples):
@@ -54,8 +55,8 @@ def test_correction_on_the_quantized_prefix_helps(network, samples, outputs, sqn
 @pytest.mark.parametrize("method", sorted(set(methods.names()) - {"REMOVAL_OUTLIER_R1"}))
 def test_every_method_gives_a_network_that_works(network, samples, outputs, sqnr, method):
     want = outputs(network(softmax=False))
-    made = quantize_graph(network(softmax=False), samples, settings(methods=(method,)))
-    assert sqnr(want, outputs(made.graph)) > 12
+    result = quantize_graph(network(softmax=False), samples, settings(methods=(method,)))
+    assert sqnr(want, outputs(result.graph)) > 12
 
 
 def test_auto_is_as_good_as_any_single_method(network, samples, outputs, sqnr):
@@ -106,10 +107,10 @@ def test_kept_nodes_stay_float(network, samples, outputs, sqnr):
 
 
 def test_same_bytes_for_any_number_of_threads_and_instruction_set(network, samples, tmp_path, monkeypatch):
-    made = [written(quantize_graph(network(), samples, settings(threads=n)).graph, tmp_path / "a.ms") for n in (1, 2)]
+    files = [written(quantize_graph(network(), samples, settings(threads=n)).graph, tmp_path / "a.ms") for n in (1, 2)]
     monkeypatch.setenv("BITLITE_ISA", "scalar")
-    made.append(written(quantize_graph(network(), samples, Settings()).graph, tmp_path / "a.ms"))
-    assert made[0] == made[1] == made[2]
+    files.append(written(quantize_graph(network(), samples, Settings()).graph, tmp_path / "a.ms"))
+    assert files[0] == files[1] == files[2]
 
 
 def test_a_written_file_computes_the_same(network, samples, outputs, tmp_path):

@@ -23,8 +23,8 @@ def layer(rng: np.random.Generator, shape: tuple[int | None, ...] = (1, 64)) -> 
 def test_a_grid_that_computes_is_kept_and_the_graph_is_left_as_it_was() -> None:
     graph, w = layer(np.random.default_rng(0))
     weight, before = Weight(w.data), w.data
-    made = [quantize_weight(weight, 3)]
-    assert keep_usable(graph, [w], [weight], made, 3) is made
+    fitted = [quantize_weight(weight, 3)]
+    assert keep_usable(graph, [w], [weight], fitted, 3) is fitted
     assert w.data is before and w.quant is None and w.dtype == np.float32
 
 
@@ -42,5 +42,5 @@ def test_a_grid_whose_output_is_noise_gives_way_to_the_plain_one() -> None:
 def test_an_open_batch_is_probed_with_one_sample(shape: tuple[int | None, ...]) -> None:
     graph, w = layer(np.random.default_rng(0), shape)
     weight = Weight(w.data)
-    made = [quantize_weight(weight, 2)]
-    assert keep_usable(graph, [w], [weight], made, 2) is made
+    fitted = [quantize_weight(weight, 2)]
+    assert keep_usable(graph, [w], [weight], fitted, 2) is fitted

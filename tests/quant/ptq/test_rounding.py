@@ -8,8 +8,9 @@ from bitlite.converter.ir import Node, Tensor
 from bitlite.converter.numeric.qparams import QuantParam
 from bitlite.converter.ops._support.spatial import pad_spatial, windows
 from bitlite.quant.ptq import rounding
-from bitlite.quant.ptq.post_training import Settings, quantize_graph
+from bitlite.quant.ptq.post_training import quantize_graph
 from bitlite.quant.ptq.rounding import Rows, descend
+from bitlite.quant.ptq.settings import Settings
 
 
 def problem(seed, batch=1, k=24, columns=11, rows=200):
@@ -141,10 +142,10 @@ def test_products_and_codes_are_the_same_bits_on_every_instruction_set(monkeypat
     codes = list(np.random.default_rng(6).integers(-128, 128, (3, 1, 8, 11, 5)).astype(np.int8))
 
     def results():
-        found = [Rows.of(*layer_on(codes, name), 24).gram() for name in ("3x3", "depthwise")]
+        grams = [Rows.of(*layer_on(codes, name), 24).gram() for name in ("3x3", "depthwise")]
         gram, real, q = problem(7, columns=37)
         descend(gram, real, q, (-7.0, 7.0))
-        return [*found, q]
+        return [*grams, q]
 
     monkeypatch.setenv("BITLITE_ISA", "scalar")
     expected = results()

@@ -52,8 +52,8 @@ def network(kind):
 def reference(graph, x):
     values = {graph.inputs[0]: x}
     for node in graph.nodes:
-        found = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])
-        values.update(zip(node.outputs, found))
+        results = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])
+        values.update(zip(node.outputs, results))
     return values[graph.outputs[0]]
 
 
@@ -67,8 +67,8 @@ def feed(graph, seed=0):
     return (np.random.default_rng(seed).standard_normal(shape) * 3).astype(np.float32)
 
 
-def sqnr(reference, found):
-    return 10 * np.log10((reference.astype(np.float64) ** 2).sum() / ((reference - found) ** 2).sum())
+def sqnr(reference, actual):
+    return 10 * np.log10((reference.astype(np.float64) ** 2).sum() / ((reference - actual) ** 2).sum())
 
 
 def test_codes_cover_the_range_and_hold_zero():
@@ -91,7 +91,7 @@ def test_infinite_activations_have_codes():
 
 @pytest.mark.parametrize("kind", ["dense", "matmul", "conv"])
 def test_kernels_equal_the_reference_on_every_isa(kind):
-    graph, found = quantized(kind)
+    graph, dynamic = quantized(kind)
     x = feed(graph)
     expected = reference(graph, x)
     if kind == "conv":
@@ -104,7 +104,7 @@ def test_kernels_equal_the_reference_on_every_isa(kind):
             assert session.refusals == {}
             [y] = session.run({"x": x}).values()
             assert np.array_equal(y, expected), (isa, threads)
-    assert found.layers
+    assert dynamic.layers
 
 
 def test_grouped_convolutions_equal_the_reference():
@@ -125,29 +125,29 @@ def test_stays_close_to_float(kind, floor):
 
 
 def test_weights_are_symmetric_and_narrow():
-    graph, found = quantized("dense")
+    graph, dynamic = quantized("dense")
     for node in graph.nodes:
         w = node.inputs[1]
         assert w.dtype == np.int8 and np.abs(w.data.astype(int)).max() <= 127
         assert not w.quant.zero_point.any() and w.quant.axis == 0 and len(w.quant.scale) == w.shape[0]
-    assert [r.bits for r in found.weights] == [8, 8, 8]
+    assert [r.bits for r in dynamic.weights] == [8, 8, 8]
 
 
 def test_depthwise_layers_keep_float_inputs_and_say_why():
-    _, found = quantized("conv", gain_gate=False)
-    assert found.layers == ["first", "second", "grouped"]
-    assert "depthwise" in found.why["depthwise"] and any("depthwise" in note for note in found.notes())
+    _, dynamic = quantized("conv", gain_gate=False)
+    assert dynamic.layers == ["first", "second", "grouped"]
+    assert "depthwise" in dynamic.why["depthwise"] and any("depthwise" in note for note in dynamic.notes())
 
 
 def test_layers_kept_in_float_are_not_touched():
-    graph, found = quantized("dense", keep_float=(parse_selector("fc32"),))
-    assert found.layers == ["fc40", "fc24"]
+    graph, dynamic = quantized("dense", keep_float=(parse_selector("fc32"),))
+    assert dynamic.layers == ["fc40", "fc24"]
     assert graph.nodes[1].inputs[1].dtype == np.float32 and not graph.nodes[1].attrs["dynamic"]
 
 
 def test_small_weights_stay_float():
-    _, found = quantized("dense", min_size=1500)
-    assert found.layers == ["fc40"]
+    _, dynamic = quantized("dense", min_size=1500)
+    assert dynamic.layers == ["fc40"]
 
 
 @pytest.mark.parametrize("container", WRITERS)
@@ -168,11 +168,11 @@ def test_files_keep_what_quantizes_while_running(tmp_path, kind, container):
     assert marked.count(True) == sum(n.attrs.get("dynamic", False) for n in graph.nodes)
     session = bitlite.load(path)
     fed = x.transpose(0, 3, 1, 2) if session.inputs[0].layout == "NCHW" and container == "onnx" else x
-    [found] = session.run({session.inputs[0].name: np.ascontiguousarray(fed)}).values()
+    [actual] = session.run({session.inputs[0].name: np.ascontiguousarray(fed)}).values()
     [wanted] = expected.values()
     if container == "onnx" and kind == "conv":
-        found = found.transpose(0, 2, 3, 1)
-    assert np.abs(found - wanted).max() <= 2e-5 * np.abs(wanted).max()
+        actual = actual.transpose(0, 2, 3, 1)
+    assert np.abs(actual - wanted).max() <= 2e-5 * np.abs(wanted).max()
 
 
 def test_the_command_writes_dynamic_products_for_mindspore_lite(tmp_path):

@@ -16,32 +16,34 @@ FREE = WeightSettings(min_channels=0, gain_gate=False)
 LAYERS = ["classify", "side", "mix", "each", "first"]
 
 
-def weight_bits(graph, found):
+def weight_bits(graph, choice):
     sizes = {n.name: n.inputs[1].data.size for n in graph.nodes if n.name in LAYERS}
-    return sum(size * found.bits[name] for name, size in sizes.items())
+    return sum(size * choice.bits[name] for name, size in sizes.items())
 
 
-def error_of(graph, made, samples):
+def error_of(graph, quantized_graph, samples):
     """The definition, written out again."""
-    before, after = (Session(g, isa=float_isa()) for g in (graph, made))
+    before, after = (Session(g, isa=float_isa()) for g in (graph, quantized_graph))
     y, z = ([next(iter(s.run(sample).values())).astype(np.float64) for sample in samples] for s in (before, after))
     return sum(np.abs(a - b).sum() for a, b in zip(y, z)) / sum(np.abs(a).sum() for a in y)
 
 
-def quantized(graph, found):
-    made = graph.copy()
-    rows = quantize_graph_weights(made, WeightSettings(min_channels=0, gain_gate=False, chosen=found.bits, alone=True))
-    return made, rows
+def quantized(graph, choice):
+    trial = graph.copy()
+    rows = quantize_graph_weights(
+        trial, WeightSettings(min_channels=0, gain_gate=False, chosen=choice.bits, alone=True)
+    )
+    return trial, rows
 
 
 @pytest.mark.parametrize("threshold", [0.02, 0.04, 0.1, 0.3])
 def test_the_written_weights_cost_what_was_found_and_no_more_than_allowed(network, samples, threshold):
     graph = network(softmax=False)
-    found = choose_bits(graph, samples.rows, FREE, threshold)
-    made, rows = quantized(graph, found)
-    assert [row.bits for row in rows] == [found.bits[row.layer] for row in rows]
-    assert found.error == pytest.approx(error_of(graph, made, samples.rows), rel=1e-9)
-    assert found.start < found.error <= threshold
+    choice = choose_bits(graph, samples.rows, FREE, threshold)
+    trial, rows = quantized(graph, choice)
+    assert [row.bits for row in rows] == [choice.bits[row.layer] for row in rows]
+    assert choice.error == pytest.approx(error_of(graph, trial, samples.rows), rel=1e-9)
+    assert choice.start < choice.error <= threshold
 
 
 def test_a_larger_threshold_takes_fewer_bits(network, samples):
@@ -54,9 +56,9 @@ def test_a_larger_threshold_takes_fewer_bits(network, samples):
 
 
 def test_where_8_bits_are_beyond_the_threshold_every_layer_keeps_8(network, samples):
-    found = choose_bits(network(softmax=False), samples.rows, FREE, 1e-6)
-    assert found.bits == dict.fromkeys(LAYERS, 8)
-    assert found.error == found.start > 1e-6
+    choice = choose_bits(network(softmax=False), samples.rows, FREE, 1e-6)
+    assert choice.bits == dict.fromkeys(LAYERS, 8)
+    assert choice.error == choice.start > 1e-6
 
 
 def test_layers_are_decided_from_the_last_to_the_first(network, samples):
@@ -67,20 +69,20 @@ def test_layers_are_decided_from_the_last_to_the_first(network, samples):
             seen.append(item[1])
             yield item
 
-    found = choose_bits(network(), samples.rows, FREE, 0.1, track=track)
-    assert seen == LAYERS == list(found.bits)
+    choice = choose_bits(network(), samples.rows, FREE, 0.1, track=track)
+    assert seen == LAYERS == list(choice.bits)
 
 
 def test_the_last_layer_takes_the_share_of_its_elements(network, samples):
     graph, threshold = network(softmax=False), 0.1
-    found = choose_bits(graph, samples.rows, FREE, threshold)
+    choice = choose_bits(graph, samples.rows, FREE, threshold)
     sizes = {n.name: n.inputs[1].data.size for n in graph.nodes if n.name in LAYERS}
     part = sizes["classify"] / sum(sizes.values())
-    limit = np.sqrt(found.start**2 + part * (threshold**2 - found.start**2))
+    limit = np.sqrt(choice.start**2 + part * (threshold**2 - choice.start**2))
     errors = []
-    for bits in (found.bits["classify"] - 1, found.bits["classify"]):
-        made, _ = quantized(graph, mixed_bits.Mixed(dict.fromkeys(LAYERS, 8) | {"classify": bits}, 0, 0))
-        errors.append(error_of(graph, made, samples.rows))
+    for bits in (choice.bits["classify"] - 1, choice.bits["classify"]):
+        trial, _ = quantized(graph, mixed_bits.Mixed(dict.fromkeys(LAYERS, 8) | {"classify": bits}, 0, 0))
+        errors.append(error_of(graph, trial, samples.rows))
     assert errors[1] <= limit < errors[0] < threshold
 
 
@@ -106,9 +108,9 @@ def test_the_graph_is_left_as_it_was(network, samples):
 def test_what_the_user_fixed_is_not_chosen(network, samples):
     settings = WeightSettings(min_channels=0, gain_gate=False, layer_bits=(("side", 3), ("mix", 16)))
     graph = network(softmax=False)
-    found = choose_bits(graph, samples.rows, settings, 0.2)
-    assert list(found.bits) == ["classify", "each", "first"]
-    assert found.start > choose_bits(graph, samples.rows, FREE, 0.2).start  # three bits are counted from the outset
+    choice = choose_bits(graph, samples.rows, settings, 0.2)
+    assert list(choice.bits) == ["classify", "each", "first"]
+    assert choice.start > choose_bits(graph, samples.rows, FREE, 0.2).start  # three bits are counted from the outset
 
 
 def test_the_gates_hold_at_each_width(network, samples):
@@ -117,16 +119,16 @@ def test_the_gates_hold_at_each_width(network, samples):
     assert choose_bits(graph, samples.rows, WeightSettings(), 0.2).bits.keys() == {"classify"}
     free = choose_bits(graph, samples.rows, WeightSettings(min_channels=0), 0.01)
     assert free.bits["each"] == 8
-    made = graph.copy()
-    rows = quantize_graph_weights(made, WeightSettings(min_channels=0, chosen=free.bits, alone=True))
+    trial = graph.copy()
+    rows = quantize_graph_weights(trial, WeightSettings(min_channels=0, chosen=free.bits, alone=True))
     assert [row.reason[:9] for row in rows if row.layer == "each"] == ["gain gate"]
-    assert free.error == pytest.approx(error_of(graph, made, samples.rows), rel=1e-9)
+    assert free.error == pytest.approx(error_of(graph, trial, samples.rows), rel=1e-9)
 
 
 def test_only_widths_that_the_format_has_are_tried(network, samples):
     settings = WeightSettings(min_channels=0, gain_gate=False, container="onnx")
-    found = choose_bits(network(softmax=False), samples.rows, settings, 0.15)
-    assert set(found.bits.values()) == {4, 8}
+    choice = choose_bits(network(softmax=False), samples.rows, settings, 0.15)
+    assert set(choice.bits.values()) == {4, 8}
 
 
 def test_a_model_that_gives_nan_is_refused(network, samples):

@@ -1,0 +1,41 @@
+"""Statistics of the activations that are to be codes: saved ones, or those of a run on the samples."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...converter.errors import DataError
+from ...converter.ir import Graph
+from ..calibrate.observe import ChannelExtremes, Histograms, observe
+from ..calibrate.statistics import Statistics, check_statistics
+from .equalize import equalize, scalable, scale_channels
+from .placement import Placement, tensors_in_codes
+from .settings import Progress, Samples, Settings
+
+
+def calibration_statistics(
+    graph: Graph, plan: Placement, samples: Samples | None, settings: Settings, progress: Progress
+) -> Statistics:
+    """The statistics, once channels are made alike, in place, where the settings ask.
+
+    Raises:
+        DataError: there are neither samples nor statistics, or these are of another model.
+    """
+    tensors = [t for t in tensors_in_codes(graph, plan) if not t.is_const]
+    if settings.statistics is not None:
+        sizes = {t.name: t.shape[-1] if t.shape else None for t in tensors}
+        check_statistics(settings.statistics, sizes)
+        scale_channels(graph, plan.int8_nodes, settings.statistics.factors)
+        return settings.statistics
+    if samples is None:
+        raise DataError("there are neither samples nor saved statistics")
+    factors: dict[str, np.ndarray] = {}
+    if settings.equalize:
+        extremes, free = ChannelExtremes(), scalable(graph, plan.int8_nodes)
+        asked = [t for t in tensors if t in free]
+        if asked:
+            observe(graph, progress(samples, "looking at channels"), asked, extremes, settings.threads)
+        factors = equalize(graph, extremes.low, extremes.high, plan.int8_nodes)
+    histograms = Histograms(settings.bins)
+    observe(graph, progress(samples, "collecting statistics"), tensors, histograms, settings.threads)
+    return Statistics({t.name: histograms.of[t] for t in tensors}, factors)

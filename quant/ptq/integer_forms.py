@@ -1,0 +1,58 @@
+"""Integer forms of one float graph, as they come: nodes placed, ranges and codes chosen, nothing fitted yet.
+
+Several forms are made one after another while whole runs choose between them (`trials`); what does not depend on the
+form is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...converter.ir import Graph, Node
+from ..calibrate.ranges import extent
+from ..calibrate.statistics import Statistics
+from .emit import emit
+from .groups import make_groups
+from .placement import Placement, place, tensors_in_codes
+from .range_choice import RangeChoice
+from .result import Result
+from .settings import Samples, Settings
+from .weight_codes import WeightCodes
+
+
+def placement(graph: Graph, settings: Settings, lossy: frozenset[Node] = frozenset()) -> Placement:
+    """Where integers may be, with `lossy` nodes in float."""
+    integer_output = settings.output_type in ("INT8", "UINT8")
+    return place(graph, settings.kept, lossy, target=settings.target, integer_output=integer_output)
+
+
+class IntegerForms:
+    """The forms of `graph`, whose own weights are scaled already.
+
+    samples: what AUTO judges ranges by.
+    """
+
+    def __init__(self, graph: Graph, samples: Samples | None, settings: Settings, statistics: Statistics) -> None:
+        self.graph, self.settings, self.statistics = graph, settings, statistics
+        self.ranges, self.weights = RangeChoice(graph, samples, settings), WeightCodes(settings)
+
+    def placement(self, lossy: frozenset[Node] = frozenset()) -> Placement:
+        return placement(self.graph, self.settings, lossy)
+
+    def covered(self, plan: Placement) -> bool:
+        """Whether the statistics have all tensors that the plan puts in codes."""
+        tensors = tensors_in_codes(self.graph, plan)
+        return all(t.is_const or t.name in self.statistics.histograms for t in tensors)
+
+    def form(self, plan: Placement, known: Mapping[str, str] | None = None) -> Result:
+        """The integer graph by a plan that the statistics cover.
+
+        known: tensor → method of its range, instead of choosing one.
+        """
+        graph, settings, histograms = self.graph, self.settings, self.statistics.histograms
+        seen = {t: histograms[t.name] for t in tensors_in_codes(graph, plan) if not t.is_const}
+        groups = make_groups(graph, plan, lambda t: extent(t) if t.is_const else (seen[t].low, seen[t].high))
+        params, methods = self.ranges.params(plan, groups, seen, known)
+        ends = {"input_type": settings.input_type, "output_type": settings.output_type}
+        quantized = emit(graph, plan, groups, params, self.weights, **ends)
+        return Result(quantized, plan, groups, graph, self.statistics, methods)

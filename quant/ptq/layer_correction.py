@@ -1,0 +1,38 @@
+"""Rounding and bias correction of all layers, in one walk along the quantized prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...converter.ir import Node
+from ..calibrate.observe import Sample
+from .bias_correction import correct, correct_lockstep
+from .prefix_runner import QuantizedPrefixRunner
+from .quality import measure
+from .result import Result
+from .rounding import refine
+from .settings import Progress, Settings
+
+
+def correct_layers(result: Result, samples: Sequence[Sample], settings: Settings, progress: Progress) -> None:
+    """Fits codes and biases of the result's layers to the samples, in place, and fills its figures of layers."""
+    floats = settings.measure or settings.bias_correction == "lockstep"
+    runner = QuantizedPrefixRunner(result.source, result.quantized, samples, settings.threads, floats=floats)
+    steps = iter(progress(range(len(runner.layers)), "correcting layers"))
+    on_codes = result.quantized.weighted_layers
+
+    def improve(runner: QuantizedPrefixRunner, node: Node) -> None:
+        next(steps, None)
+        if settings.bias_correction == "sequential":
+            if settings.round_by_output:
+                refine(runner, node, pairs=settings.pairs and node in on_codes)
+            correct(runner, node)
+        elif settings.bias_correction == "lockstep":
+            correct_lockstep(runner, node)
+        if settings.measure and node in on_codes:
+            result.rows.append(measure(runner, node, lambda t: result.methods[result.groups.of[t].name]))
+
+    runner.run(improve)
+    next(steps, None)
+    result.samples = len(samples)
+    result.corrected = 0 if settings.bias_correction == "off" else len(on_codes)

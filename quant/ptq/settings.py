@@ -1,0 +1,59 @@
+"""What PostTraining is asked for, and the samples that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from ...converter.ir import Node
+from ..calibrate.histogram import DEFAULT_BINS
+from ..calibrate.statistics import Statistics
+from ..weights.weight_quant import WeightSettings
+
+Progress = Callable[[Iterable[Any], str], Iterable[Any]]
+"""Wraps an iteration, with a label."""
+
+
+def no_progress(items: Iterable[Any], label: str) -> Iterable[Any]:
+    return items
+
+
+class Samples(Protocol):
+    """Calibration data, iterated as often as needed; `data.Dataset` is one."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]: ...
+    def only(self, rows: Collection[int]) -> Iterator[dict[str, np.ndarray]]: ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `quantize_graph` is asked for; the fields are those of `ConvertOptions`.
+
+    bits, layer_bits: of weights; activations are always int8. kept: nodes that stay float. subset: the most samples
+    that the corrections on the quantized prefix take. statistics: saved ones, instead of running the model for them.
+    measure: fill `Result.rows`. pairs: keep weights within what onnxruntime adds exactly on every CPU. float_weights:
+    how weights of layers left in float, but for those of `kept`, become codes; None leaves them.
+    """
+
+    methods: tuple[str, ...] = ("AUTO",)
+    bits: int = 8
+    layer_bits: Mapping[Node, int] = field(default_factory=dict)
+    kept: frozenset[Node] = frozenset()
+    per_channel: bool = True
+    bias_correction: str = "sequential"
+    target: str = "bitlite"
+    input_type: str = "DEFAULT"
+    output_type: str = "DEFAULT"
+    bins: int = DEFAULT_BINS
+    threads: int = 1
+    subset: int = 64
+    equalize: bool = True
+    round_by_output: bool = True
+    statistics: Statistics | None = None
+    measure: bool = False
+    pairs: bool = False
+    float_weights: WeightSettings | None = None
