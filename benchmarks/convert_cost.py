@@ -82,12 +82,12 @@ def compare(commands: dict[str, list[str]], runs: int) -> None:
     """Runs the commands in turns; prints each one's medians and least, and bitlite's over the other's."""
     for command in commands.values():
         cost(command)  # compiles what is not compiled yet, and warms the file cache
-    found: dict[str, list[tuple[float, float, float]]] = {who: [] for who in commands}
+    costs: dict[str, list[tuple[float, float, float]]] = {who: [] for who in commands}
     for _ in range(runs):
         for who, command in commands.items():
-            found[who].append(cost(command))
+            costs[who].append(cost(command))
     for what, choose in (("median", median), ("least", min)):
-        rows = {who: [choose(column) for column in zip(*rows)] for who, rows in found.items()}
+        rows = {who: [choose(column) for column in zip(*rows)] for who, rows in costs.items()}
         for who, (wall, processor, memory) in rows.items():
             print(f"{what} {who:8s} {wall:7.2f} s  {processor:7.2f} s of processor time  {memory:7.1f} MB")
         ours, other = rows.values()

@@ -96,14 +96,14 @@ def theirs(runner: list[str], source: Path, folder: Path, bits: int, channel: in
     config, path = folder / "theirs.cfg", folder / "theirs.ms"
     config.write_text(_CONFIG.format(bits=bits, channel=channel))
     _call([*runner, "convert", str(source), str(folder / "theirs"), str(config)])
-    found = scores(path, x)
+    results = scores(path, x)
     np.savez(folder / "in.npz", in0=x[:_CHECKED, None])
     _call([*runner, "run", str(path), str(folder / "in.npz"), str(folder / "out.npz")])
     real = np.load(folder / "out.npz")["out0"].reshape(_CHECKED, -1)
-    same = cosine(found[:_CHECKED], real)
+    same = cosine(results[:_CHECKED], real)
     if same < 0.99999:
         raise RuntimeError(f"{source.name} at {bits} bits: the Session gives cosine {same:.6f} to their runtime")
-    return Side(path.stat().st_size, quantized(path), found)
+    return Side(path.stat().st_size, quantized(path), results)
 
 
 def _call(command: list[str]) -> None:

@@ -21,14 +21,14 @@ import numpy as np
 def inputs_of(session: bitlite.Session, samples: int) -> list[np.ndarray]:
     """Per model input, seeded samples [samples, *shape]."""
     rng = np.random.default_rng(0)
-    made = []
+    arrays = []
     for port in session.inputs:
         shape = (samples, *(d or 1 for d in port.shape))
         if port.dtype.kind == "f":
-            made.append(rng.standard_normal(shape).astype(port.dtype))
+            arrays.append(rng.standard_normal(shape).astype(port.dtype))
         else:
-            made.append(rng.integers(-100, 100, shape).astype(port.dtype))
-    return made
+            arrays.append(rng.integers(-100, 100, shape).astype(port.dtype))
+    return arrays
 
 
 def compare(runner: str, path: str, samples: int, folder: str) -> tuple[float, float]:

@@ -79,13 +79,13 @@ def measure(files: dict[str, str], runtimes: dict[str, list[str]], threads: int,
             workers[runtime] = Worker(command, runtime.partition(" ")[0], path, threads)
         except (RuntimeError, OSError, ValueError) as error:
             print(f"  {runtime}: left out, {error}", file=sys.stderr)
-    found: dict[str, list[float]] = {runtime: [] for runtime in workers}
+    medians: dict[str, list[float]] = {runtime: [] for runtime in workers}
     for _ in range(rounds):
         for runtime, worker in workers.items():
-            found[runtime].append(float(np.median(worker.run())))
+            medians[runtime].append(float(np.median(worker.run())))
     for worker in workers.values():
         worker.close()
-    return {runtime: np.array(times) for runtime, times in found.items()}
+    return {runtime: np.array(times) for runtime, times in medians.items()}
 
 
 def limited(plan: dict) -> dict:
@@ -109,11 +109,11 @@ def table(plan: dict, threads: list[int], rounds: int) -> tuple[list[str], list[
     seconds: dict[str, dict[str, float]] = {}
     for name, files in plan["models"].items():
         for count in threads:
-            found = measure(files, plan.get("runtimes", {}), count, rounds)
-            seconds[f"{name}, {count}"] = {r: float(np.median(t)) for r, t in found.items() if r not in _NO_RIVALS}
-            ours = found.pop("bitlite")
-            ratios = {p: float(np.median(ours / times)) for p, times in found.items()}
-            cells = [f"{1e6 * np.median(found[p]):.0f} ({ratios[p]:.2f})" if p in found else "" for p in peers]
+            times_of = measure(files, plan.get("runtimes", {}), count, rounds)
+            seconds[f"{name}, {count}"] = {r: float(np.median(t)) for r, t in times_of.items() if r not in _NO_RIVALS}
+            ours = times_of.pop("bitlite")
+            ratios = {p: float(np.median(ours / times)) for p, times in times_of.items()}
+            cells = [f"{1e6 * np.median(times_of[p]):.0f} ({ratios[p]:.2f})" if p in times_of else "" for p in peers]
             rivals = {p: r for p, r in ratios.items() if p not in _NO_RIVALS}
             worst = max(rivals.values()) if rivals else float("nan")
             best.append((f"{name}, {count}", worst))

@@ -45,11 +45,11 @@ def samples(eval_pack, model: str, path: str) -> Iterator[np.ndarray]:
 
 def runtimes(peers: str) -> dict[str, list[str]]:
     python = [os.path.join(peers, "py/bin/python")]
-    found = dict.fromkeys(("litert", "onnxruntime", "openvino"), python)
+    commands = dict.fromkeys(("litert", "onnxruntime", "openvino"), python)
     theirs = os.path.join(peers, "mslite/bin/python")
     if os.path.exists(theirs):
-        found["mslite"] = ["env", f"LD_PRELOAD={os.path.join(peers, 'libpackweight.so')}", theirs]
-    return found
+        commands["mslite"] = ["env", f"LD_PRELOAD={os.path.join(peers, 'libpackweight.so')}", theirs]
+    return commands
 
 
 def main(data: str, peers: str, work: str) -> None:

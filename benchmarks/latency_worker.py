@@ -70,8 +70,8 @@ def openvino(path, threads):
     inputs = [random_input(list(i.shape), i.element_type.to_dtype()) for i in model.inputs]
 
     def run():
-        found = request.infer(inputs, share_inputs=True)
-        return [np.array(v) for v in found.values()]
+        results = request.infer(inputs, share_inputs=True)
+        return [np.array(v) for v in results.values()]
 
     return run
 

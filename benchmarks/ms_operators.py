@@ -39,7 +39,7 @@ _BEYOND = {("Slice", 1), ("Slice", 3), ("GatherND", 1)}
 
 def examples(only: str, dtypes: list[str]) -> list[tuple[str, str, Case, str, tuple[int, ...]]]:
     """(id, operator, case, dtype of its random inputs, which constants are fed) of every row that can be written."""
-    found = []
+    cases = []
     for name, row in sorted(OPS.items()):
         for k, case in enumerate(row.cases):
             random = [i for i, given in enumerate(case.inputs) if isinstance(given, tuple) and i not in case.const]
@@ -52,15 +52,15 @@ def examples(only: str, dtypes: list[str]) -> list[tuple[str, str, Case, str, tu
                 for dtype in dtypes if any(isinstance(i, tuple) for i in case.inputs) else dtypes[:1]:
                     label = f"{name}-{k}{suffix}" + ("" if dtype == "float32" else f"-{dtype}")
                     if "ms" in row.writers and re.search(only, label):
-                        found.append((label, name, case, dtype, feed))
-    return found
+                        cases.append((label, name, case, dtype, feed))
+    return cases
 
 
 def references(graph: Any, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     values = {t: feeds[t.name] for t in graph.inputs}
     for node in graph.nodes:
-        made = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])
-        values.update(zip(node.outputs, made, strict=True))
+        results = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])
+        values.update(zip(node.outputs, results, strict=True))
     return [t.data if t.is_const else values[t] for t in graph.outputs]
 
 
@@ -149,8 +149,8 @@ def main() -> int:
             if result[0] in args.list.split(","):
                 print(f"{result[0]:8s} {label:34s} {result[1]}", flush=True)
     print(f"\n{'operator':24s} {'equal':>7s} {'refused by us':>14s} {'wrong':>6s}")
-    for name, found in counts.items():
-        print(f"{name:24s} {found['equal']:7d} {found['refused']:14d} {found['wrong']:6d}")
+    for name, verdicts in counts.items():
+        print(f"{name:24s} {verdicts['equal']:7d} {verdicts['refused']:14d} {verdicts['wrong']:6d}")
     totals = {s: sum(c[s] for c in counts.values()) for s in STATUSES}
     print(f"{len(counts)} operators: " + ", ".join(f"{totals[s]} {s}" for s in STATUSES))
     if args.write:

@@ -40,7 +40,7 @@ CHOICES = ("int8", "uint8", "auto")
 def rows(file: str, data: tuple[Any, ...], folder: str) -> list[str]:
     calibration, x, _ = data
     reference = outputs((litert if file.endswith(".tflite") else onnxruntime)(file)[0], x)
-    made, engines = {}, {}
+    results, engines = {}, {}
     for choice in CHOICES:
         convert(
             file,
@@ -53,12 +53,12 @@ def rows(file: str, data: tuple[Any, ...], folder: str) -> list[str]:
         )
         run, engine = onnxruntime(f"{folder}/{choice}.onnx")
         engines[choice] = alone(engine, x[:1])
-        made[choice] = outputs(own(f"{folder}/{choice}.ms")[0], x), outputs(run, x)
+        results[choice] = outputs(own(f"{folder}/{choice}.ms")[0], x), outputs(run, x)
     count, _, far = compare_nodes(f"{folder}/auto.ms", x[:1], folder)
     speed = milliseconds(engines, 6.0)
-    plain = sqnr(reference, made["int8"][0])
-    found = []
-    for choice, (mine, theirs) in made.items():
+    plain = sqnr(reference, results["int8"][0])
+    lines = []
+    for choice, (mine, theirs) in results.items():
         beyond = len(saturating_layers(f"{folder}/{choice}.onnx"))
         cells = [
             choice,
@@ -71,8 +71,8 @@ def rows(file: str, data: tuple[Any, ...], folder: str) -> list[str]:
             f"{speed[choice]:.3f} ms",
             f"{speed[choice] / speed['int8']:.2f}x",
         ]
-        found.append(" | ".join(cells))
-    return found
+        lines.append(" | ".join(cells))
+    return lines
 
 
 def main() -> None:

@@ -27,8 +27,8 @@ def cases() -> list:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = collect_testcases(None)
-    return [c for c in found if c.kind == "node" and c.model is not None]
+        collected = collect_testcases(None)
+    return [c for c in collected if c.kind == "node" and c.model is not None]
 
 
 def as_array(value) -> np.ndarray | None:

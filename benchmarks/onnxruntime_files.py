@@ -127,15 +127,15 @@ def session(path: str, level: str = "DISABLE_ALL", save: str = "") -> Any:
 def files(path: str, folder: str) -> Iterator[tuple[str, str]]:
     """(label, file) of everything that can be made of a model."""
     stem = os.path.splitext(os.path.basename(path))[0]
-    made = {"float": path}
+    written = {"float": path}
     for name, make in FORMS.items():
         target = os.path.join(folder, f"{stem}.{name}.onnx")
         try:
             make(path, target)
-            made[name] = target
+            written[name] = target
         except Exception as error:  # the tool does not take this model
             print(f"{stem:26s} {name:14s} not made: {type(error).__name__}: {str(error)[:80]}", flush=True)
-    for name, file in made.items():
+    for name, file in written.items():
         yield f"{stem:26s} {name:14s} as made", file
         for level in ("BASIC", "EXTENDED", "ALL"):
             target = os.path.join(folder, f"{stem}.{name}.{level}.onnx")

@@ -47,8 +47,10 @@ def _nncf(method: str, source: str, samples: np.ndarray, target: str) -> None:
 
     name = _input(source)
     data = nncf.Dataset(list(samples), lambda x: {name: x[None]})
-    made = nncf.quantize(onnx.load(source), data, subset_size=len(samples), fast_bias_correction="full" not in method)
-    onnx.save(made, target)
+    quantized = nncf.quantize(
+        onnx.load(source), data, subset_size=len(samples), fast_bias_correction="full" not in method
+    )
+    onnx.save(quantized, target)
 
 
 def _input(source: str) -> str:

@@ -57,8 +57,8 @@ class Model:
 
     def __init__(self, pack: ModuleType, data: Path, name: str, work: Path, threads: int) -> None:
         self.pack, self.name, self.work, self.threads = pack, name, work, threads
-        found = [p for ending in (".tflite", ".onnx") if (p := data / "models" / (name + ending)).exists()]
-        self.source, self.onnx = found[0], data / "models" / (name + ".onnx")
+        files = [p for ending in (".tflite", ".onnx") if (p := data / "models" / (name + ending)).exists()]
+        self.source, self.onnx = files[0], data / "models" / (name + ".onnx")
         self.images, self.labels = pack.images(pack.MODELS[name][0], "eval")
         self.labels = self.labels + pack.MODELS[name][3]
         self.bins = work / (name + "_bins")
@@ -123,16 +123,16 @@ def peer(model: Model, python: str, method: str) -> Callable[[Path], Callable[[n
         return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
     def make(stem: Path) -> Callable[[np.ndarray], np.ndarray]:
-        given, found, path = (stem.with_name(stem.name + e) for e in (".in.npy", ".out.npy", ".onnx"))
+        given, results, path = (stem.with_name(stem.name + e) for e in (".in.npy", ".out.npy", ".onnx"))
         np.save(given, planes(model.pack.calibration(model.name)))
         call([python, script, method, str(model.onnx), str(given), str(path)])
 
         def run(x: np.ndarray) -> np.ndarray:
             np.save(given, planes(x))
-            call([python, script, "run", str(path), str(given), str(found)])
-            scores = np.load(found)
+            call([python, script, "run", str(path), str(given), str(results)])
+            scores = np.load(results)
             given.unlink()
-            found.unlink()
+            results.unlink()
             return scores
 
         return run
@@ -142,7 +142,7 @@ def peer(model: Model, python: str, method: str) -> Callable[[Path], Callable[[n
 
 def real(model: Model, runner: list[str], method: str) -> Callable[[Path], Callable[[np.ndarray], np.ndarray]]:
     def make(stem: Path) -> Callable[[np.ndarray], np.ndarray]:
-        config, given, found, path = (stem.with_name(stem.name + e) for e in (".cfg", ".in.npz", ".out.npz", ".ms"))
+        config, given, results, path = (stem.with_name(stem.name + e) for e in (".cfg", ".in.npz", ".out.npz", ".ms"))
         name = bitlite.load(str(model.source)).inputs[0].name
         text = _CONFIG.format(method=method.split()[-1], name=name, folder=model.bins, count=100)
         config.write_text(text)
@@ -150,8 +150,8 @@ def real(model: Model, runner: list[str], method: str) -> Callable[[Path], Calla
             call([*runner, "convert", str(model.source), str(stem), str(config)])
         run, x = in_session(path, model.threads), model.inputs(slice(0, _CHECKED))
         np.savez(given, in0=x[:, None])
-        call([*runner, "run", str(path), str(given), str(found)])
-        theirs = np.load(found)["out0"].reshape(len(x), -1)
+        call([*runner, "run", str(path), str(given), str(results)])
+        theirs = np.load(results)["out0"].reshape(len(x), -1)
         noise = 10 * np.log10(np.square(theirs).sum() / (np.square(theirs - run(x)).sum() + 1e-30))
         if noise < 60:
             raise RuntimeError(f"bitlite's Session is {noise:.1f} dB from what their runtime computes")

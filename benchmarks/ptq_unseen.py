@@ -24,8 +24,8 @@ PEERS = ("onnxruntime MinMax", "NNCF, full bias correction")
 def images(pack: object, part: str) -> np.ndarray:
     from PIL import Image
 
-    found = pack.images("imagenet", part)[0][:100]  # pyright: ignore[reportAttributeAccessIssue]
-    small = [np.asarray(Image.fromarray(a).resize((64, 64), Image.Resampling.BILINEAR)) for a in found]
+    pictures = pack.images("imagenet", part)[0][:100]  # pyright: ignore[reportAttributeAccessIssue]
+    small = [np.asarray(Image.fromarray(a).resize((64, 64), Image.Resampling.BILINEAR)) for a in pictures]
     return (np.stack(small).transpose(0, 3, 1, 2) / 127.5 - 1).astype(np.float32)
 
 
@@ -37,8 +37,8 @@ def outputs(path: Path, x: np.ndarray) -> np.ndarray:
     return np.stack([session.run({source.name: np.ascontiguousarray(a[None])})[target].ravel() for a in x])
 
 
-def sqnr(reference: np.ndarray, found: np.ndarray) -> str:
-    error = np.square(found.astype(np.float64) - reference).sum()
+def sqnr(reference: np.ndarray, actual: np.ndarray) -> str:
+    error = np.square(actual.astype(np.float64) - reference).sum()
     return f"{10 * np.log10(np.square(reference.astype(np.float64)).sum() / error):.1f}"
 
 
@@ -53,7 +53,7 @@ def main() -> int:
     args.folder.mkdir(parents=True, exist_ok=True)
     pack = load_evalpack(Path(args.eval))
     calibration, evaluation = images(pack, "calib"), images(pack, "eval")
-    given, fed, found = (args.folder / name for name in ("calibration.npy", "evaluation.npy", "found.npy"))
+    given, fed, results = (args.folder / name for name in ("calibration.npy", "evaluation.npy", "found.npy"))
     np.save(given, calibration)
     np.save(fed, evaluation)
     if args.torch:
@@ -64,17 +64,17 @@ def main() -> int:
         if (args.models and source.stem not in args.models) or source.stem == "peer":
             continue
         reference = outputs(source, evaluation)
-        made, options = args.folder / "int8" / source.name, {"quant_type": "PostTraining", "output_format": "ONNX"}
-        made.parent.mkdir(exist_ok=True)
-        report = bitlite.convert(source, made, calibration_data=calibration, **options)
+        target, options = args.folder / "int8" / source.name, {"quant_type": "PostTraining", "output_format": "ONNX"}
+        target.parent.mkdir(exist_ok=True)
+        report = bitlite.convert(source, target, calibration_data=calibration, **options)
         where = next(line for line in report.notes if "compute on int8" in line).partition(" operators")[0]
-        cells = [source.stem, where, sqnr(reference, outputs(made, evaluation))]
+        cells = [source.stem, where, sqnr(reference, outputs(target, evaluation))]
         for method in methods:
             path, run = str(args.folder / "peer.onnx"), [args.peers, str(HERE / "ptq_peers.py")]
             try:
                 call([*run, method, str(source), str(given), path])
-                call([*run, "run", path, str(fed), str(found)])
-                cells.append(sqnr(reference, np.load(found)))
+                call([*run, "run", path, str(fed), str(results)])
+                cells.append(sqnr(reference, np.load(results)))
             except RuntimeError:
                 cells.append("fails")
         print("| " + " | ".join(cells) + " |", flush=True)

@@ -70,13 +70,13 @@ def run_litert(path: str, feeds: Sequence[Sequence[np.ndarray]], command: str) -
     for detail, value in zip(other.get_input_details(), feeds[0]):
         other.resize_tensor_input(detail["index"], value.shape)
     other.allocate_tensors()
-    found = []
+    runs = []
     for feed in feeds:
         for detail, value in zip(other.get_input_details(), feed):
             other.set_tensor(detail["index"], value)
         other.invoke()
-        found.append([np.array(other.get_tensor(detail["index"])) for detail in other.get_output_details()])
-    return found
+        runs.append([np.array(other.get_tensor(detail["index"])) for detail in other.get_output_details()])
+    return runs
 
 
 def run_onnxruntime(
@@ -125,15 +125,15 @@ def apart(want: Sequence[Row], got: Sequence[Sequence[np.ndarray]]) -> float:
 
 def sqnr(want: Sequence[Row], got: Sequence[Mapping[str, np.ndarray]]) -> float:
     """dB of the output that lost most; outputs are matched by name."""
-    found = []
+    decibels = []
     for name, first in want[0].items():
         if first.dtype.kind != "f" or name not in got[0]:
             continue
         others = [as_laid_out(g[name], first.shape).reshape(first.shape) for g in got]
         signal = sum(np.square(w[name], dtype=np.float64).sum() for w in want)
         noise = sum(np.square(w[name].astype(np.float64) - g).sum() for w, g in zip(want, others))
-        found.append(10 * np.log10(signal / (noise + 1e-30)))
-    return float(min(found))
+        decibels.append(10 * np.log10(signal / (noise + 1e-30)))
+    return float(min(decibels))
 
 
 def decoded(scores: np.ndarray) -> list[int]:
@@ -171,7 +171,12 @@ class Measured:
     def __init__(self, zoo: Any, name: str, command: str, work: str, threads: int) -> None:
         self.name, self.command, self.work, self.threads = name, command, work, threads
         self.source, self.sizes, self.sample, self.task = zoo.MODELS[name]
-        self.found: dict[str, Any] = {"task": self.task, "bytes": os.path.getsize(self.source), "files": {}, "loss": {}}
+        self.figures: dict[str, Any] = {
+            "task": self.task,
+            "bytes": os.path.getsize(self.source),
+            "files": {},
+            "loss": {},
+        }
         self.rows = [self.sample(i, "eval") for i in range(JUDGED)]
         self.given = {"input_shape": self.sizes} if self.sizes else {}
 
@@ -185,9 +190,9 @@ class Measured:
         session = bitlite.load(self.source, shapes=self.sizes)
         feeds = [fed(session, row) for row in self.rows[:RUNS]]
         try:
-            self.found["own runtime"] = apart(self.want[:RUNS], RUNTIMES[ending](self.source, feeds, self.command))
+            self.figures["own runtime"] = apart(self.want[:RUNS], RUNTIMES[ending](self.source, feeds, self.command))
         except Exception as error:  # whatever a foreign runtime raises is its refusal
-            self.found["own runtime"] = one_line(error)
+            self.figures["own runtime"] = one_line(error)
 
     def formats(self) -> None:
         """Each float file in its runtime, and the same inputs once more in the same interpreter."""
@@ -198,9 +203,9 @@ class Measured:
                 session = bitlite.load(path)
                 feeds = [fed(session, row) for row in self.rows[:RUNS]]
                 got = RUNTIMES[ending](path, [*feeds, *feeds], self.command)
-                self.found["files"][ending] = apart(self.want[:RUNS] * 2, got)
+                self.figures["files"][ending] = apart(self.want[:RUNS] * 2, got)
             except Exception as error:
-                self.found["files"][ending] = one_line(error)
+                self.figures["files"][ending] = one_line(error)
 
     def quantized(self) -> None:
         for form, options in QUANTIZED.items():
@@ -213,10 +218,10 @@ class Measured:
                 seconds = time.perf_counter() - start
                 got = run_bitlite(path, self.rows, self.threads)
             except bitlite.Error as error:
-                self.found["loss"][form] = one_line(error)
+                self.figures["loss"][form] = one_line(error)
                 continue
             notes = [note for note in report.notes if "kept in float" in note or "dB" in note]
-            self.found["loss"][form] = self.judged(got, path) | {"seconds": seconds, "notes": notes}
+            self.figures["loss"][form] = self.judged(got, path) | {"seconds": seconds, "notes": notes}
 
     def judged(self, got: Sequence[Mapping[str, np.ndarray]], path: str) -> dict[str, Any]:
         return {
@@ -248,12 +253,12 @@ class Measured:
             quantize_static(prepared, target, Reader(), per_channel=True)
             got = run_onnxruntime(target, [fed(session, row) for row in self.rows], "", optimized=False)
             outputs = [port.name for port in session.outputs]
-            self.found["loss"]["onnxruntime"] = self.judged([dict(zip(outputs, g)) for g in got], target)
+            self.figures["loss"]["onnxruntime"] = self.judged([dict(zip(outputs, g)) for g in got], target)
         except Exception as error:
-            self.found["loss"]["onnxruntime"] = one_line(error)
+            self.figures["loss"]["onnxruntime"] = one_line(error)
 
     def save(self) -> None:
-        text = json.dumps(self.found, indent=1)
+        text = json.dumps(self.figures, indent=1)
         Path(self.work, f"{self.name}.json").write_text(text, encoding="utf-8")
 
 
@@ -262,7 +267,7 @@ def main(models_py: str, name: str, peers: str, work: str, threads: str) -> None
     try:
         measured.source_runtime()
     except (bitlite.Error, OSError) as error:
-        measured.found["refused"] = one_line(error)
+        measured.figures["refused"] = one_line(error)
         measured.save()
         return
     for step in (measured.formats, measured.quantized, measured.peer):

@@ -45,27 +45,27 @@ def measured(args: argparse.Namespace, name: str) -> dict[str, Any]:
         return json.load(file)
 
 
-def timed(args: argparse.Namespace, name: str, found: dict[str, Any]) -> None:
+def timed(args: argparse.Namespace, name: str, figures: dict[str, Any]) -> None:
     """Adds "times": threads → (float / best peer, int8 / float), runtimes interleaved."""
     stem, commands = os.path.join(args.work, name), runtimes(args.peers)
     files = {"bitlite": f"{stem}_float.ms", "bitlite int8": f"{stem}_PostTraining.ms"}
-    files |= {p: f"{stem}_float.{e}" for p, e in _PEERS.items() if isinstance(found["files"].get(e), float)}
+    files |= {p: f"{stem}_float.{e}" for p, e in _PEERS.items() if isinstance(figures["files"].get(e), float)}
     for threads in (1, 2):
         key = str(threads)
-        if key in found.setdefault("times", {}):
+        if key in figures.setdefault("times", {}):
             continue
         present = {r: p for r, p in files.items() if os.path.exists(p) and (r.startswith("bitlite") or r in commands)}
         times = measure(present, commands, threads, args.rounds)
         ours = times.get("bitlite")
         rivals = [float(np.median(ours / t)) for p, t in times.items() if p in _PEERS] if ours is not None else []
         gain = float(np.median(times["bitlite int8"] / ours)) if ours is not None and "bitlite int8" in times else None
-        found["times"][key] = {
+        figures["times"][key] = {
             "us": None if ours is None else 1e6 * float(np.median(ours)),
             "peer": max(rivals, default=None),
             "int8": gain,
         }
     with open(f"{stem}.json", "w", encoding="utf-8") as out:
-        json.dump(found, out, indent=1)
+        json.dump(figures, out, indent=1)
 
 
 def file_cell(value: Any) -> str:
@@ -75,13 +75,13 @@ def file_cell(value: Any) -> str:
     return value if value.startswith("not run") else f"refused: {value}"
 
 
-def loss_cell(found: Any, source: int) -> str:
-    if not isinstance(found, dict):
-        return "" if found is None else f"refused: {found}"
-    parts = [f"{found['sqnr']:.1f}"]
-    if found["agreement"] is not None:
-        parts.append(f"{found['agreement']:.3f}")
-    return ", ".join([*parts, f"{found['bytes'] / source:.0%}"])
+def loss_cell(loss: Any, source: int) -> str:
+    if not isinstance(loss, dict):
+        return "" if loss is None else f"refused: {loss}"
+    parts = [f"{loss['sqnr']:.1f}"]
+    if loss["agreement"] is not None:
+        parts.append(f"{loss['agreement']:.3f}")
+    return ", ".join([*parts, f"{loss['bytes'] / source:.0%}"])
 
 
 def ratio_cell(times: Mapping[str, Any], key: str) -> str:
@@ -89,11 +89,11 @@ def ratio_cell(times: Mapping[str, Any], key: str) -> str:
     return ", ".join("" if v is None else f"{v:.2f}" for v in known)
 
 
-def row(name: str, found: Mapping[str, Any]) -> list[str]:
+def row(name: str, figures: Mapping[str, Any]) -> list[str]:
     """The cells of the three tables."""
-    files = [file_cell(found.get("own runtime")), *(file_cell(found["files"].get(e)) for e in ENDINGS)]
-    loss = [loss_cell(found["loss"].get(c), found["bytes"]) for c in COLUMNS]
-    times = found.get("times", {})
+    files = [file_cell(figures.get("own runtime")), *(file_cell(figures["files"].get(e)) for e in ENDINGS)]
+    loss = [loss_cell(figures["loss"].get(c), figures["bytes"]) for c in COLUMNS]
+    times = figures.get("times", {})
     speed = [
         f"{(times.get('1') or {}).get('us') or float('nan'):.0f}",
         *(ratio_cell(times, k) for k in ("peer", "int8")),
@@ -171,14 +171,14 @@ def main() -> int:
     names = args.models or list(load_models(args.models_py).MODELS)
     every, rows = [], {}
     for name in names:
-        found = measured(args, name)
-        every.append(found)
-        if "refused" in found:
-            rows[name] = [f"refused: {found['refused']} | | | ", " | " * (len(COLUMNS) - 1), " | | "]
+        figures = measured(args, name)
+        every.append(figures)
+        if "refused" in figures:
+            rows[name] = [f"refused: {figures['refused']} | | | ", " | " * (len(COLUMNS) - 1), " | | "]
         else:
             if args.rounds:
-                timed(args, name, found)
-            rows[name] = row(name, found)
+                timed(args, name, figures)
+            rows[name] = row(name, figures)
         print(f"{name}: {' || '.join(rows[name])}", flush=True)
     closing = summary(every)
     print("\n".join(closing))

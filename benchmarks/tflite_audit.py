@@ -31,13 +31,13 @@ Found = list[tuple[str, Verdict]]
 
 def run(row: Row, dtype: str, limit: int | None, seed: int) -> Found:
     """Verdicts of all cases, in order, each with its label."""
-    found: Found = []
+    verdicts: Found = []
     while True:
-        fresh, done = _in_child(row, dtype, limit, seed, len(found))
-        found += fresh
+        fresh, done = _in_child(row, dtype, limit, seed, len(verdicts))
+        verdicts += fresh
         if done:
-            return found
-        found.append(("?", Verdict(LITERT, "it ends the process")))
+            return verdicts
+        verdicts.append(("?", Verdict(LITERT, "it ends the process")))
 
 
 def _in_child(row: Row, dtype: str, limit: int | None, seed: int, skip: int) -> tuple[Found, bool]:
@@ -60,18 +60,18 @@ def _in_child(row: Row, dtype: str, limit: int | None, seed: int, skip: int) -> 
             pickle.dump(None, out)
         os._exit(0)
     os.close(writer)
-    found: Found = []
+    verdicts: Found = []
     with os.fdopen(reader, "rb") as pipe:
         try:
             while (item := pickle.load(pipe)) is not None:
                 if isinstance(item, Exception):
                     raise item
-                found.append(item)
+                verdicts.append(item)
             done = True
         except EOFError:
             done = False
     os.waitpid(child, 0)
-    return found, done
+    return verdicts, done
 
 
 def main() -> int:
@@ -93,15 +93,15 @@ def main() -> int:
         if args.only and row.op not in args.only.split(","):
             continue
         for dtype in dict.fromkeys((*row.dtypes, *(ALL_TYPES if args.all_types else ()))):
-            found = run(row, dtype, args.limit or None, args.seed)
-            counts = collections.Counter(v.status for _, v in found)
+            verdicts = run(row, dtype, args.limit or None, args.seed)
+            counts = collections.Counter(v.status for _, v in verdicts)
             total += counts
             by_type[dtype] += counts
             theirs = counts[LITERT] + counts[BOTH]
             figures[row.op, dtype] = {"same": counts[SAME], "nearer": counts[NEARER], "differs": counts[DIFFERS]}
             figures[row.op, dtype] |= {"ours": counts[OURS], "theirs": theirs}
             print(_line(row.op, dtype, counts), flush=True)
-            for label, verdict in found:
+            for label, verdict in verdicts:
                 if verdict.status in listed:
                     print(f"    {verdict.status}: {label}: {verdict.reason}", flush=True)
     for dtype, counts in by_type.items():

@@ -38,8 +38,8 @@ def runner(path: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     return run
 
 
-def cell(found: dict[str, Any]) -> str:
-    return f"{found['agree']:.1f} %, {found['sqnr']:.1f} dB, {found['delta']:+.2f} ± {found['se_delta']:.2f}"
+def cell(figures: dict[str, Any]) -> str:
+    return f"{figures['agree']:.1f} %, {figures['sqnr']:.1f} dB, {figures['delta']:+.2f} ± {figures['se_delta']:.2f}"
 
 
 def main() -> int:

@@ -139,7 +139,7 @@ def milliseconds(runs: dict[str, Callable[[], Any]], seconds: float = 2.0) -> di
             start = time.perf_counter()
             run()
             times[name].append(time.perf_counter() - start)
-    return {name: 1e3 * min(found) for name, found in times.items()}
+    return {name: 1e3 * min(each) for name, each in times.items()}
 
 
 def partitions(interpreter: Any) -> str:
@@ -185,8 +185,8 @@ def compare_nodes(path: str, x: np.ndarray, folder: str) -> tuple[int, int, int]
             run_passes(alone, for_target(container))
             file = f"{folder}/node.{container}"
             module.write(alone, file)
-            found = run(file, {t.name: values[t.name] for t in reads})
-            steps = np.abs(found.astype(int) - values[node.outputs[0].name].astype(int)).max()
+            actual = run(file, {t.name: values[t.name] for t in reads})
+            steps = np.abs(actual.astype(int) - values[node.outputs[0].name].astype(int)).max()
             far[k] += bool(steps > 1)
     return len(wanted), far[0], far[1]
 
@@ -215,9 +215,9 @@ def float_rows(file: str, x: np.ndarray, folder: str) -> list[str]:
     first = collections.Counter(n.op for n in load(file).graph.nodes)
     cells = []
     for name, make in (("ms", own), ("tflite", litert), ("onnx", onnxruntime)):
-        found = outputs(make(f"{folder}/float.{name}")[0], x)
+        actual = outputs(make(f"{folder}/float.{name}")[0], x)
         again = collections.Counter(n.op for n in load(f"{folder}/float.{name}").graph.nodes)
-        cells.append(f"{np.abs(found - expected).max() / np.ptp(expected):.1e}, {_graph(first, again)}")
+        cells.append(f"{np.abs(actual - expected).max() / np.ptp(expected):.1e}, {_graph(first, again)}")
     return cells
 
 
@@ -258,14 +258,14 @@ def litert_file(file: str, calibration: np.ndarray, folder: str) -> str | None:
         return None
     from ai_edge_quantizer import quantizer, recipe
 
-    made = quantizer.Quantizer(f"{folder}/float.tflite", recipe.static_wi8_ai8())
+    own = quantizer.Quantizer(f"{folder}/float.tflite", recipe.static_wi8_ai8())
     _, interpreter = litert(f"{folder}/float.tflite")
     key, runner = (
         next(iter(interpreter.get_signature_list().items())) if interpreter.get_signature_list() else ("", None)
     )
     name = runner["inputs"][0] if runner else interpreter.get_input_details()[0]["name"]
-    statistics = made.calibrate({key or None: [{name: x[None]} for x in calibration]})
-    made.quantize(statistics).export_model(f"{folder}/theirs.tflite", overwrite=True)
+    statistics = own.calibrate({key or None: [{name: x[None]} for x in calibration]})
+    own.quantize(statistics).export_model(f"{folder}/theirs.tflite", overwrite=True)
     return f"{folder}/theirs.tflite"
 
 
@@ -277,9 +277,9 @@ def int8_rows(file: str, data: tuple[np.ndarray, ...], folder: str) -> list[str]
     reference = outputs(source, x)
     mine = outputs(own(f"{folder}/int8.ms")[0], x)
     count, *far = compare_nodes(f"{folder}/int8.ms", x[:1], folder)
-    made = []
+    rows = []
     theirs = {"LiteRT": litert_file(file, calibration, folder), "onnxruntime": ort_file(file, calibration, folder)}
-    made.append(_row("bitlite", "bitlite .ms", mine, mine, reference, labels, "", "", None))
+    rows.append(_row("bitlite", "bitlite .ms", mine, mine, reference, labels, "", "", None))
     for k, (runtime, ending, make) in enumerate(
         (("LiteRT", "tflite", litert), ("onnxruntime", "onnx", lambda p: onnxruntime(p, f"{folder}/optimized.onnx")))
     ):
@@ -295,20 +295,20 @@ def int8_rows(file: str, data: tuple[np.ndarray, ...], folder: str) -> list[str]
         speed = milliseconds(runs)
         versus = speed["ours"] / speed["theirs"] if path is not None else None
         cost = f"{speed['ours']:.3f} ms, {speed['ours'] / speed['float']:.2f}x of float"
-        made.append(
+        rows.append(
             _row(runtime, f"bitlite .{ending}", outputs(run, x), mine, reference, labels, how, nodes, versus, cost)
         )
         if path is not None:
-            found = outputs(peer, x)
+            results = outputs(peer, x)
             cost = f"{speed['theirs']:.3f} ms"
-            made.append(_row(runtime, "its own quantizer", found, None, reference, labels, their_how, "", None, cost))
-    return made
+            rows.append(_row(runtime, "its own quantizer", results, None, reference, labels, their_how, "", None, cost))
+    return rows
 
 
 def _row(
     runtime: str,
     form: str,
-    found: np.ndarray,
+    actual: np.ndarray,
     mine: np.ndarray | None,
     reference: np.ndarray,
     labels: np.ndarray | None,
@@ -317,15 +317,15 @@ def _row(
     versus: float | None,
     cost: str = "",
 ) -> str:
-    top = "" if labels is None else f"{100 * float((found.argmax(1) == labels).mean()):.2f}"
-    alike = "" if mine is None or mine is found else f"{sqnr(mine, found):.1f} dB, {same_top(mine, found):.1f} %"
+    top = "" if labels is None else f"{100 * float((actual.argmax(1) == labels).mean()):.2f}"
+    alike = "" if mine is None or mine is actual else f"{sqnr(mine, actual):.1f} dB, {same_top(mine, actual):.1f} %"
     ratio = "" if versus is None else f"{versus:.2f}x of theirs"
     cells = [
         runtime,
         form,
         alike,
-        f"{sqnr(reference, found):.2f}",
-        f"{same_top(reference, found):.2f}",
+        f"{sqnr(reference, actual):.2f}",
+        f"{same_top(reference, actual):.2f}",
         top,
         nodes,
         how,

@@ -15,7 +15,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def printable(text: str) -> str:
     """The text with what acts rather than shows written as an escape: "\\x1b". Newlines and tabs stay."""
-    return _ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _ACTING.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def one_line(text: str) -> str:
@@ -52,5 +52,5 @@ def nearest(word: str, known: Iterable[str]) -> str:
     by_fold = {name.lower(): name for name in known if name}
     if word.lower() in by_fold:
         return by_fold[word.lower()]
-    found = difflib.get_close_matches(word.lower(), by_fold, 1, 0.6)
-    return by_fold[found[0]] if found else ""
+    matches = difflib.get_close_matches(word.lower(), by_fold, 1, 0.6)
+    return by_fold[matches[0]] if matches else ""

@@ -71,13 +71,13 @@ class ReferenceSegment:
         node = self.node
         arrays = [None if t is None else t.data if t.data is not None else values[t] for t in node.inputs]
         try:
-            made = execute(node, arrays)
+            results = execute(node, arrays)
         except GraphError as error:
             raise DataError(f"cannot run on these values: {error}") from error
-        for t, a in zip(node.outputs, made):
+        for t, a in zip(node.outputs, results):
             if a.dtype != t.dtype or (t.is_static and a.shape != t.shape):
-                found = f"{a.dtype} {list(a.shape)}"
-                raise DataError(f"{node.name} ({node.op}) computes {found} where {t} was planned")
+                actual = f"{a.dtype} {list(a.shape)}"
+                raise DataError(f"{node.name} ({node.op}) computes {actual} where {t} was planned")
             values[t] = a if a.flags.c_contiguous else np.ascontiguousarray(a)
 
     def profile(self, values: Values, spent: Callable[[Node, int], None]) -> None:
@@ -110,12 +110,12 @@ class TailSegment:
         return plan
 
     def run(self, values: Values) -> None:
-        found = self._plan(values).run([values[t] for t in self.graph.inputs])
-        values.update(zip(self.graph.outputs, found))
+        results = self._plan(values).run([values[t] for t in self.graph.inputs])
+        values.update(zip(self.graph.outputs, results))
 
     def profile(self, values: Values, spent: Callable[[Node, int], None]) -> None:
-        found = self._plan(values).run([values[t] for t in self.graph.inputs], spent)
-        values.update(zip(self.graph.outputs, found))
+        results = self._plan(values).run([values[t] for t in self.graph.inputs], spent)
+        values.update(zip(self.graph.outputs, results))
 
 
 class Plan:
@@ -183,12 +183,12 @@ class Plan:
                 wanted.update(t for t in segment.node.inputs if t is not None)
                 continue
             assert isinstance(segment, NativeSegment)
-            made = {t for s in segment.steps for t in s.outputs}
+            computed = {t for s in segment.steps for t in s.outputs}
             read = dict.fromkeys(t for s in segment.steps for t in s.inputs if t is not None and t.data is None)
-            outside = [t for t in read if t not in made]
+            outside = [t for t in read if t not in computed]
             order = {t: k for k, t in enumerate(graph.inputs)}
             segment.inputs = sorted(outside, key=lambda t: order.get(t, len(order)))
-            first = [t for t in dict.fromkeys(graph.outputs) if t in made]
+            first = [t for t in dict.fromkeys(graph.outputs) if t in computed]
             segment.outputs = first + [t for s in segment.steps for t in s.outputs if t in wanted and t not in first]
             wanted.update(outside)
             try:
@@ -247,10 +247,13 @@ def _split(graph: Graph) -> tuple[Graph, Graph | None]:
         open_tensors.update(t for t in node.outputs if not t.is_static)
     if not tail:
         return graph, None
-    made = set(graph.inputs) | {t for n in front for t in n.outputs}
-    crossing = list(dict.fromkeys(t for n in tail for t in n.inputs if t in made))
-    later = [t for t in dict.fromkeys(graph.outputs) if not t.is_const and t not in made]
+    computed = set(graph.inputs) | {t for n in front for t in n.outputs}
+    crossing = list(dict.fromkeys(t for n in tail for t in n.inputs if t in computed))
+    later = [t for t in dict.fromkeys(graph.outputs) if not t.is_const and t not in computed]
     head = Graph(
-        graph.name, front, list(graph.inputs), crossing + [t for t in graph.outputs if t in made and t not in crossing]
+        graph.name,
+        front,
+        list(graph.inputs),
+        crossing + [t for t in graph.outputs if t in computed and t not in crossing],
     )
     return head, Graph(f"{graph.name}/tail", tail, crossing, later)

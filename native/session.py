@@ -173,10 +173,10 @@ class Session:
             return self._plan(tuple(a.shape for a in arrays)).run(arrays, note)
         with self._turn:
             given = [*arrays, *self._states]
-            made = self._plan(tuple(a.shape for a in given)).run(given, note)
+            results = self._plan(tuple(a.shape for a in given)).run(given, note)
             # An output may be a view of an input, which its owner changes.
-            self._states = [np.array(a) for a in made[len(self._output_names) :]]
-        return made[: len(self._output_names)]
+            self._states = [np.array(a) for a in results[len(self._output_names) :]]
+        return results[: len(self._output_names)]
 
     def _arrays(self, feeds: Mapping[str, Any] | np.ndarray) -> list[np.ndarray]:
         if isinstance(feeds, np.ndarray):
@@ -245,9 +245,9 @@ class Bound:
                     raise DataError(f"a bound array has changed: {t.name}: shape {array.shape}, expected {t.shape}")
             for t, target, value in zip(self._plan.graph.outputs, self._outputs, self._plan.run(self._inputs)):
                 if target.shape != value.shape or not target.flags.writeable:
-                    found = f"shape {target.shape}, expected {value.shape}"
-                    found = found if target.flags.writeable else "not writable"
-                    raise DataError(f"a bound array has changed: {t.name}: {found}")
+                    actual = f"shape {target.shape}, expected {value.shape}"
+                    actual = actual if target.flags.writeable else "not writable"
+                    raise DataError(f"a bound array has changed: {t.name}: {actual}")
                 target[...] = value
 
 

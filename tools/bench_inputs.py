@@ -99,9 +99,9 @@ def feed_for(feed: Mapping[str, np.ndarray], given: Sequence[Port], wanted: Sequ
     return {port.name: _typed(_turned(real(feed[p.name], p), p, port), port) for p, port in zip(partner, wanted)}
 
 
-def outputs_like(outputs: Mapping[str, np.ndarray], made: Sequence[Port], wanted: Sequence[Port]) -> Feed:
+def outputs_like(outputs: Mapping[str, np.ndarray], given: Sequence[Port], wanted: Sequence[Port]) -> Feed:
     """One model's outputs as reals under the names and in the layout of another's."""
-    partner = partners(made, wanted, "outputs")
+    partner = partners(given, wanted, "outputs")
     return {port.name: _turned(real(outputs[p.name], p), p, port) for p, port in zip(partner, wanted)}
 
 

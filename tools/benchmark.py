@@ -122,9 +122,9 @@ class Benchmark:
         from .bench_inputs import feed_for, outputs_like, real_outputs
 
         assert self.other is not None
-        made = real_outputs(self.session.run(self.feed), self.session.outputs)
+        ours = real_outputs(self.session.run(self.feed), self.session.outputs)
         theirs = self.other.run(feed_for(self.feed, self.session.inputs, self.other.inputs))
-        return compare(made, outputs_like(theirs, self.other.outputs, self.session.outputs))
+        return compare(ours, outputs_like(theirs, self.other.outputs, self.session.outputs))
 
     def _judge(self, comparison: Comparison) -> None:
         """Prints the comparison as the real tool does, then what it leaves out, then fails where it must."""
@@ -166,9 +166,9 @@ class Benchmark:
             self.figures["other_time_ms"] = timings[1].as_dict()
             self.say(f"Ratio of medians: {timings[0].median / timings[1].median:.3f}")
         if options.time_profiling:
-            found = profile(self.session, self.feed, options.loop_count)
-            print("\n".join(found.lines(timings[0].mean)))
-            self.figures["profile"] = found.as_dict()
+            measured = profile(self.session, self.feed, options.loop_count)
+            print("\n".join(measured.lines(timings[0].mean)))
+            self.figures["profile"] = measured.as_dict()
         for node, why in self.session.refusals.items():
             self.say(f"{node}: runs through numpy: {why}")
 
@@ -188,8 +188,8 @@ class Benchmark:
             self.feed = feed if not mine else self.feed
             mine.append(real_outputs(session.run(feed), session.outputs))
             if other is not None:
-                found = other.run(feed_for(feed, session.inputs, other.inputs))
-                theirs.append(outputs_like(found, other.outputs, session.outputs))
+                results = other.run(feed_for(feed, session.inputs, other.inputs))
+                theirs.append(outputs_like(results, other.outputs, session.outputs))
         self._time()
         self.say(f"Samples: {len(mine)}")
         stacked = {p.name: np.concatenate([m[p.name] for m in mine]) for p in session.outputs}
@@ -219,9 +219,9 @@ class Benchmark:
         labels = read_labels(self.options.labels_file, names)
         for model, table in ((self.options.model_file, scores), (self.options.compare_with, others)):
             if table is not None:
-                found = top_k(table, labels)
-                print(os.path.basename(model), *found.lines(), sep="\n  ")
-                rates = {str(k): [found.rate(k), found.standard_error(k)] for k in found.right}
+                accuracy = top_k(table, labels)
+                print(os.path.basename(model), *accuracy.lines(), sep="\n  ")
+                rates = {str(k): [accuracy.rate(k), accuracy.standard_error(k)] for k in accuracy.right}
                 self.figures.setdefault("top_k", {})[model] = rates
         if others is not None:
             difference, error = paired_difference(scores, others, labels)
@@ -233,16 +233,16 @@ class Benchmark:
         from .tables import print_table
         from .verify import verify
 
-        found = verify(self.session, self.feed)
-        wrong = [row for row in found if not row.ok]
-        shown = sorted(found, key=lambda row: (-row.wrong, -row.error))[: max(len(wrong), 10)]
+        verified = verify(self.session, self.feed)
+        wrong = [row for row in verified if not row.ok]
+        shown = sorted(verified, key=lambda row: (-row.wrong, -row.error))[: max(len(wrong), 10)]
         if not self.options.quiet:
             rows = [
                 (r.name, r.op, "kernel" if r.native else "numpy", f"{r.error:.1e}", r.wrong, "yes" if r.ok else "NO")
                 for r in shown
             ]
             print_table(
-                f"Kernels against the reference: the {len(shown)} farthest of {len(found)} nodes",
+                f"Kernels against the reference: the {len(shown)} farthest of {len(verified)} nodes",
                 ("node", "operator", "runs as", "error / range", "wrong integers", "holds"),
                 rows,
             )
@@ -252,9 +252,9 @@ class Benchmark:
 
             for line in saturation_note(self.options.model_file, flag_of):
                 print(line)
-        native = sum(row.native for row in found)
-        print(f"Verified {native} of {len(found)} nodes with kernels: {len(wrong)} differ")
-        self.figures["verify"] = {"nodes": len(found), "native": native, "differ": [row.name for row in wrong]}
+        native = sum(row.native for row in verified)
+        print(f"Verified {native} of {len(verified)} nodes with kernels: {len(wrong)} differ")
+        self.figures["verify"] = {"nodes": len(verified), "native": native, "differ": [row.name for row in wrong]}
         if wrong:
             raise AccuracyError(f"{wrong[0].name} ({wrong[0].op}): the kernel and its reference differ")
 

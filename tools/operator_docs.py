@@ -77,12 +77,12 @@ def page(parts: Mapping[str, str] | None = None) -> str:
 
 def measured(text: str) -> dict[str, str]:
     """The measured tables that a page holds."""
-    found = {}
+    tables = {}
     for name in _PARTS:
         begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         if begin in text and end in text:
-            found[name] = text[text.index(begin) + len(begin) : text.index(end)]
-    return found
+            tables[name] = text[text.index(begin) + len(begin) : text.index(end)]
+    return tables
 
 
 def rewrite(path: str | Path, **parts: str) -> None:
@@ -109,8 +109,8 @@ def runtime_table(counts: Mapping[str, Mapping[str, int]]) -> str:
         "| operator | equal | refused | wrong |",
         "|---|---|---|---|",
     ]
-    for name, found in sorted(counts.items()):
-        lines.append(f"| {name} | {found.get('equal', 0)} | {found.get('refused', 0)} | {found.get('wrong', 0)} |")
+    for name, cases in sorted(counts.items()):
+        lines.append(f"| {name} | {cases.get('equal', 0)} | {cases.get('refused', 0)} | {cases.get('wrong', 0)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -210,19 +210,19 @@ def _written(row: Any) -> dict[str, str]:
     from ..converter.ops import OPS
     from ..converter.passes import for_target, run_passes
 
-    found: dict[str, dict[str, None]] = {c: {} for c in row.writers}
+    forms: dict[str, dict[str, None]] = {c: {} for c in row.writers}
     for case in row.cases:
         graph, _ = example(row.name, case)
         for container in row.writers:
             try:
-                made = write_operators(graph.copy(), container).emitted
-                found[container].update(dict.fromkeys(m.op for m in made))
+                emitted = write_operators(graph.copy(), container).emitted
+                forms[container].update(dict.fromkeys(m.op for m in emitted))
             except Error:
                 apart = graph.copy()
                 run_passes(apart, for_target(container))
                 if all(n.op != row.name and container in OPS[n.op].writers for n in apart.nodes):
-                    found[container]["parts"] = None
-    return {c: ", ".join(sorted(names, key=lambda n: (n == "parts", n))) or "yes" for c, names in found.items()}
+                    forms[container]["parts"] = None
+    return {c: ", ".join(sorted(names, key=lambda n: (n == "parts", n))) or "yes" for c, names in forms.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -121,8 +121,8 @@ def _feed(feed: Feed, given: Sequence[Port], wanted: Sequence[Port]) -> Feed:
     return feed_for(feed, [_plain(p) for p in given], [_plain(p) for p in wanted])
 
 
-def _in_layout_of(outputs: Feed, made: Sequence[Port], wanted: Sequence[Port]) -> Feed:
-    return outputs_like(outputs, [_plain(p) for p in made], [_plain(p) for p in wanted])
+def _in_layout_of(outputs: Feed, given: Sequence[Port], wanted: Sequence[Port]) -> Feed:
+    return outputs_like(outputs, [_plain(p) for p in given], [_plain(p) for p in wanted])
 
 
 def _plain(port: Port) -> Port:

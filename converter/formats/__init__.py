@@ -22,12 +22,12 @@ def read_model(path: str, shapes: Mapping[Any, Sequence[int]] | None = None, con
     Raises:
         ModelError: missing, damaged, or none of these. UnsupportedError: holds what is not read.
     """
-    found = sniff(path)
-    if found not in CONTAINERS or (container is not None and found != container):
-        what = f"its format is {found}" if found else f"it is none of {', '.join(CONTAINERS)}"
-        raise ModelError(f"{what}{f', not {container}' if container and found else ''}", file=str(path))
+    sniffed = sniff(path)
+    if sniffed not in CONTAINERS or (container is not None and sniffed != container):
+        what = f"its format is {sniffed}" if sniffed else f"it is none of {', '.join(CONTAINERS)}"
+        raise ModelError(f"{what}{f', not {container}' if container and sniffed else ''}", file=str(path))
     try:
-        graph: Graph = importlib.import_module(f".{found}", __package__).read(str(path), shapes)
+        graph: Graph = importlib.import_module(f".{sniffed}", __package__).read(str(path), shapes)
     except GraphError as error:
         raise ModelError(f"is inconsistent: {error}", file=str(path)) from error
     except MemoryError as error:

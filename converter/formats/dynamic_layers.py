@@ -16,8 +16,8 @@ KEY = "bitlite.dynamic"
 
 def dynamic_weights(graph: Graph) -> list[str]:
     """Names of the int8 weights of layers that quantize their inputs."""
-    found = [n.inputs[1] for n in graph.nodes if n.attrs.get("dynamic", False)]
-    return [w.name for w in dict.fromkeys(found) if w is not None and w.is_const and is_quantized(w)]
+    weights = [n.inputs[1] for n in graph.nodes if n.attrs.get("dynamic", False)]
+    return [w.name for w in dict.fromkeys(weights) if w is not None and w.is_const and is_quantized(w)]
 
 
 def mark_dynamic(graph: Graph, noted: Any) -> None:

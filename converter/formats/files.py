@@ -32,9 +32,9 @@ def map_file(path: str | os.PathLike[str]) -> mmap.mmap:
         with open_regular(name) as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise ModelError("is empty", file=name)
-            made = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            _maps.add(made)
-            return made
+            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            _maps.add(mapping)
+            return mapping
     except FileNotFoundError:
         folder = os.path.dirname(name) or "."
         why = "no such file" if os.path.isdir(folder) else f"no such file (the folder {folder} does not exist)"
@@ -49,9 +49,9 @@ def map_file(path: str | os.PathLike[str]) -> mmap.mmap:
 
 def let_go() -> None:
     """Takes the pages of all maps out of memory, as they were before they were touched."""
-    for made in list(_maps):
-        if hasattr(made, "madvise") and not made.closed:
-            made.madvise(mmap.MADV_DONTNEED)
+    for mapping in list(_maps):
+        if hasattr(mapping, "madvise") and not mapping.closed:
+            mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def sweep(items: Iterable[T], nbytes: Callable[[T], int]) -> Iterator[T]:

@@ -68,21 +68,21 @@ class _Plan:
             raise _Damage(at, f"a vtable of {length} bytes is not possible here")
         s.charge(at, length)
         slots = struct.unpack_from(f"<{length // 2 - 2}H", buf, at + 4)
-        found: list[tuple[int, int, str, str, Reader | None]] = []
+        fields: list[tuple[int, int, str, str, Reader | None]] = []
         for name, slot, code, size, reader in table.slots:
             offset = slots[slot] if slot < len(slots) else 0
             if offset:
-                found.append((offset, size, code, name, reader))
-        found.sort(key=lambda item: item[0])
+                fields.append((offset, size, code, name, reader))
+        fields.sort(key=lambda item: item[0])
         end, form = 4, ["<4x"]
-        for offset, size, code, name, _reader in found:
+        for offset, size, code, name, _reader in fields:
             if offset < end:
                 raise _Damage(at, f"{name} overlaps the field before it")
             form.append(f"{offset - end}x{code}" if offset > end else code)
             end = offset + size
         self.need = end
         self.unpack = struct.Struct("".join(form)).unpack_from
-        self.present = [(name, offset, reader) for offset, _, _, name, reader in found]
+        self.present = [(name, offset, reader) for offset, _, _, name, reader in fields]
         self.absent = table.absent
 
 
@@ -146,9 +146,9 @@ class _Table:
 
     def __call__(self, s: _Session, at: int) -> Record:
         key = (self, at)
-        found = s.memo.get(key)
-        if found is not None:
-            return found
+        known = s.memo.get(key)
+        if known is not None:
+            return known
         s.left -= 4
         s.tables_left -= 1
         if s.left < 0 or s.tables_left < 0:
@@ -165,12 +165,12 @@ def _position(_: _Session, at: int) -> int:
 
 def _string(s: _Session, at: int) -> str:
     key = ("string", at)
-    found = s.memo.get(key)
-    if found is None:
+    text = s.memo.get(key)
+    if text is None:
         n = s.count(at, 1)
         s.charge(at, n + 4)
-        found = s.memo[key] = str(s.buf[at + 4 : at + 4 + n], "utf-8", "backslashreplace")
-    return found
+        text = s.memo[key] = str(s.buf[at + 4 : at + 4 + n], "utf-8", "backslashreplace")
+    return text
 
 
 def _vector(code: str, size: int) -> Reader:
@@ -192,23 +192,23 @@ def _list(element: Reader) -> Reader:
 
     def read(s: _Session, at: int) -> list[Any]:
         key = (read, at)
-        found = s.memo.get(key)
-        if found is not None:
-            return found
+        elements = s.memo.get(key)
+        if elements is not None:
+            return elements
         n = s.count(at, 4)
         s.charge(at, 4 + 4 * n)
-        found, where = [], at + 4
+        elements, where = [], at + 4
         try:
             for offset in np.frombuffer(s.buf, "<u4", n, where).tolist() if n else ():
                 if offset == 0:
                     raise _Damage(where, "a null offset")
-                found.append(element(s, where + offset))
+                elements.append(element(s, where + offset))
                 where += 4
         except _Damage as damage:
-            damage.path = f"[{len(found)}]{damage.path}"
+            damage.path = f"[{len(elements)}]{damage.path}"
             raise
-        s.memo[key] = found
-        return found
+        s.memo[key] = elements
+        return elements
 
     return read
 
@@ -258,45 +258,45 @@ def _rows(table: _Table, dtype: np.dtype) -> Reader:
 
     def read(s: _Session, at: int) -> np.ndarray:
         key = (read, at)
-        found = s.memo.get(key)
-        if found is not None:
-            return found
+        values = s.memo.get(key)
+        if values is not None:
+            return values
         n = s.count(at, 4)
         s.charge(at, 4 + 4 * n)
         if n == 0:
-            found = np.empty(0, dtype)
+            values = np.empty(0, dtype)
         elif n <= _FEW_ROWS:
             offsets = struct.unpack_from(f"<{n}I", s.buf, at + 4)
             if 0 in offsets:
                 raise _Damage(at, "a null offset")
-            found = one_by_one(s, [at + 4 + 4 * i + offset for i, offset in enumerate(offsets)])
+            values = one_by_one(s, [at + 4 + 4 * i + offset for i, offset in enumerate(offsets)])
         else:
             offsets = np.frombuffer(s.buf, "<u4", n, at + 4).astype(np.int64)
             if not offsets.all():
                 raise _Damage(at, "a null offset")
-            found = gather(s, offsets + np.arange(at + 4, at + 4 + 4 * n, 4))
-        s.memo[key] = found
-        return found
+            values = gather(s, offsets + np.arange(at + 4, at + 4 + 4 * n, 4))
+        s.memo[key] = values
+        return values
 
     return read
 
 
 def _table(schema: Schema, name: str) -> _Table:
     key = ("decode", name)
-    found = schema.compiled.get(key)
-    if found is None:
-        found = schema.compiled[key] = _Table(schema, name)
-    return found
+    table = schema.compiled.get(key)
+    if table is None:
+        table = schema.compiled[key] = _Table(schema, name)
+    return table
 
 
 def _member(schema: Schema, union: str) -> Callable[[int], _Table]:
     names = schema.unions[union]
-    found: dict[int, _Table] = {}
+    tables: dict[int, _Table] = {}
 
     def member(number: int) -> _Table:
-        if number not in found:
-            found[number] = _table(schema, names.name(number))
-        return found[number]
+        if number not in tables:
+            tables[number] = _table(schema, names.name(number))
+        return tables[number]
 
     return member
 

@@ -213,18 +213,18 @@ class _Writer:
 
 def _fields(schema: Schema, table: str) -> dict[str, Field]:
     key = ("fields", table)
-    found = schema.compiled.get(key)
-    if found is None:
-        found = schema.compiled[key] = {f.name: f for f in schema.fields(table)}
-    return found
+    fields = schema.compiled.get(key)
+    if fields is None:
+        fields = schema.compiled[key] = {f.name: f for f in schema.fields(table)}
+    return fields
 
 
 def _layout(schema: Schema, table: str, present: list[Field]) -> Layout:
     key = (table, *[f.slot for f in present])
-    found = schema.compiled.get(key)
-    if found is None:
-        found = schema.compiled[key] = Layout(present)
-    return found
+    layout = schema.compiled.get(key)
+    if layout is None:
+        layout = schema.compiled[key] = Layout(present)
+    return layout
 
 
 def _cast(f: Field, array: np.ndarray) -> np.ndarray:

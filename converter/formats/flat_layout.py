@@ -168,14 +168,14 @@ def chunks(
 
 def _reachable(root: Node) -> list[Node]:
     """All nodes in the order of a walk from the root; counts in each how many references must be placed before it."""
-    found, seen = [root], {id(root)}
-    for node in found:
+    nodes, seen = [root], {id(root)}
+    for node in nodes:
         for _, kid in node.kids:
             kid.waiting += 1
             if id(kid) not in seen:
                 seen.add(id(kid))
-                found.append(kid)
-    return found
+                nodes.append(kid)
+    return nodes
 
 
 def _place(root: Node, at: int) -> int:

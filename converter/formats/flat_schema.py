@@ -157,10 +157,10 @@ class Schema:
 
     def fields(self, table: str) -> tuple[Field, ...]:
         """Fields of a table in slot order. Raises KeyError for an unknown table."""
-        found = self._parsed.get(table)
-        if found is None:
-            found = self._parsed[table] = self._parse(self._lines[table])
-        return found
+        parsed = self._parsed.get(table)
+        if parsed is None:
+            parsed = self._parsed[table] = self._parse(self._lines[table])
+        return parsed
 
     def new(self, table: str, /, **fields: Any) -> Record:
         """A Record with every field of the table: the given ones, and defaults (or None) for the rest."""
@@ -172,11 +172,11 @@ class Schema:
 
     def dtype(self, table: str) -> np.dtype:
         """The structured dtype, one column a field, of a table of `rows`."""
-        found = self._dtypes.get(table)
-        if found is None:
+        record_type = self._dtypes.get(table)
+        if record_type is None:
             columns = [(f.name, SCALARS[self._base(f.type)][1]) for f in self.fields(table)]
-            found = self._dtypes[table] = np.dtype(columns)
-        return found
+            record_type = self._dtypes[table] = np.dtype(columns)
+        return record_type
 
     def row_array(self, table: str, count: int, **columns: Any) -> np.ndarray:
         """[count] structured array of a table of `rows`: the given columns (scalars or [count]), defaults elsewhere."""

@@ -52,8 +52,8 @@ def _ms(path: str) -> Iterator[str]:
 
     model = decode(map_file(path), ms_schema.SCHEMA, file=path)
     for node in model.nodes or []:
-        found = node.primitive.value if node.primitive is not None else None
-        name = found.table if found is not None else "NONE"
+        primitive = node.primitive.value if node.primitive is not None else None
+        name = primitive.table if primitive is not None else "NONE"
         if name not in ("PartialFusion", "Call"):  # what belongs to the Switch of a loop
             yield LOOP if name == "Switch" else name
 

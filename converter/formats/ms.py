@@ -80,8 +80,8 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
     wanted.finish()
 
     def operands(source: Record) -> tuple[list[int], list[int]]:
-        found = (_indices(v, len(tensors), "tensor", path) for v in (source.inputIndex, source.outputIndex))
-        return next(found), next(found)
+        ends = (_indices(v, len(tensors), "tensor", path) for v in (source.inputIndex, source.outputIndex))
+        return next(ends), next(ends)
 
     def read_node(position: int) -> None:
         source = nodes[position]
@@ -120,7 +120,7 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
             return value(i) if declare(i).data is not None else None
 
         results = {i: k for i, k in loop.results.items() if loop.after[k] != loop.params[k]}
-        options = {"found": loop, "nodes": [inside(k) for k in loop.body], "constants": constant}
+        options = {"loop": loop, "nodes": [inside(k) for k in loop.body], "constants": constant}
         become(LOOP, loop.name, loop.start, list(results), options | {"results": list(results.values())})
         for i, k in loop.results.items():
             if i not in results:
@@ -135,8 +135,8 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
             break
         read_loop(loop)
         order = loop.rest
-    found = [(declare(i).name, value(i)) for i in _indices(record.outputIndex, len(tensors), "tensor", path)]
-    graph.outputs = name_outputs(build, found)
+    ends = [(declare(i).name, value(i)) for i in _indices(record.outputIndex, len(tensors), "tensor", path)]
+    graph.outputs = name_outputs(build, ends)
     for i, t in zip(_indices(record.outputIndex, len(tensors), "tensor", path), graph.outputs):
         t.layout = "" if t.rank != 4 else "NHWC" if tensors[i].format == NHWC else "NCHW"
     graph.prune()
@@ -150,11 +150,11 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
 
 
 def _indices(values: Any, limit: int, what: str, path: str) -> list[int]:
-    found = [] if values is None else [int(v) for v in values]
-    for i in found:
+    indices = [] if values is None else [int(v) for v in values]
+    for i in indices:
         if not 0 <= i < limit:
             raise ModelError(f"{what} index {i} is outside 0..{limit - 1}", file=path)
-    return found
+    return indices
 
 
 def _settle(node: Node, path: str) -> None:
@@ -236,9 +236,9 @@ def to_record(graph: Graph) -> Record:
     names |= {t: writing.name(f"{t.name}/before") for t in graph.outputs if t in stands and t not in graph.inputs}
     numbers: dict[Tensor, int] = {}
     weight_only: set[Tensor] = set()
-    for made in (made for sub in subgraphs for made in sub.nodes):
-        if _quant_type(made) == _QUANT_WEIGHT:
-            weight_only.update(t for t in made.inputs if t is not None and t.is_const and is_quantized(t))
+    for operator in (operator for sub in subgraphs for operator in sub.nodes):
+        if _quant_type(operator) == _QUANT_WEIGHT:
+            weight_only.update(t for t in operator.inputs if t is not None and t.is_const and is_quantized(t))
     tensors: list[dict[str, Any]] = []
     packs = graph.meta.get("encode", True)
 
@@ -263,23 +263,23 @@ def to_record(graph: Graph) -> Record:
     bodies: list[dict[str, Any]] = []
     for sub in subgraphs:
         first, own = len(nodes), {}
-        for made in sub.nodes:
-            ins = list(made.inputs)
+        for operator in sub.nodes:
+            ins = list(operator.inputs)
             while ins and ins[-1] is None:
                 ins.pop()
             if None in ins:
                 raise UnsupportedError(
-                    f"{made.name} ({made.op}): an absent input before a present one cannot be written to ms"
+                    f"{operator.name} ({operator.op}): an absent input before a present one cannot be written to ms"
                 )
-            fields = {k: v for k, v in made.fields.items() if v is not None}
+            fields = {k: v for k, v in operator.fields.items() if v is not None}
             node = {
-                "name": made.name,
-                "primitive": {"value": (made.op, fields)},
+                "name": operator.name,
+                "primitive": {"value": (operator.op, fields)},
                 "inputIndex": indices([t for t in ins if t is not None]),
-                "outputIndex": indices(made.outputs),
+                "outputIndex": indices(operator.outputs),
             }
             own |= dict.fromkeys((*node["inputIndex"].tolist(), *node["outputIndex"].tolist()))
-            kind = _quant_type(made)
+            kind = _quant_type(operator)
             if kind:
                 node["quantType"] = kind
             nodes.append(node)
@@ -305,12 +305,14 @@ def to_record(graph: Graph) -> Record:
     )
 
 
-def _quant_type(made: Emitted) -> int:
+def _quant_type(operator: Emitted) -> int:
     """How the runtime takes a node: integers throughout, or weights that it turns back into floats at load."""
-    if made.op == "QuantDTypeCast":
+    if operator.op == "QuantDTypeCast":
         return _QUANT_NONE
-    if made.extra.get("dynamic"):
+    if operator.extra.get("dynamic"):
         return _QUANT_DYNAMIC
-    if any(is_quantized(t) for t in made.outputs):
+    if any(is_quantized(t) for t in operator.outputs):
         return _QUANT_ALL
-    return _QUANT_WEIGHT if any(t is not None and t.is_const and is_quantized(t) for t in made.inputs) else _QUANT_NONE
+    return (
+        _QUANT_WEIGHT if any(t is not None and t.is_const and is_quantized(t) for t in operator.inputs) else _QUANT_NONE
+    )

@@ -24,8 +24,8 @@ _ON_IMAGES = {
 def believed(graph: Graph, writing: Writing) -> dict[Tensor, int]:
     """Tensor → NCHW or NHWC, as the runtime finds while it infers shapes."""
     tags = _ends(graph)
-    for made in writing.emitted:
-        tags |= dict.fromkeys(made.outputs, _handed_on(made, tags))
+    for operator in writing.emitted:
+        tags |= dict.fromkeys(operator.outputs, _handed_on(operator, tags))
     return tags
 
 
@@ -45,15 +45,15 @@ def turn_images(graph: Graph, writing: Writing) -> None:
     tags = _ends(graph)
     turned: dict[Tensor, Tensor] = {}
     emitted: list[Emitted] = []
-    for made in writing.emitted:
-        x = made.inputs[0] if made.inputs else None
-        if made.op in _ON_IMAGES and x is not None and x.rank == 4 and tags.get(x, NHWC) == NCHW:
+    for operator in writing.emitted:
+        x = operator.inputs[0] if operator.inputs else None
+        if operator.op in _ON_IMAGES and x is not None and x.rank == 4 and tags.get(x, NHWC) == NCHW:
             if x not in turned:
-                turned[x] = _turned(writing, made, x, emitted)
+                turned[x] = _turned(writing, operator, x, emitted)
                 tags[turned[x]] = NHWC
-            made.inputs[0] = turned[x]
-        emitted.append(made)
-        tags |= dict.fromkeys(made.outputs, _handed_on(made, tags))
+            operator.inputs[0] = turned[x]
+        emitted.append(operator)
+        tags |= dict.fromkeys(operator.outputs, _handed_on(operator, tags))
     writing.emitted = emitted
 
 
@@ -61,28 +61,28 @@ def _ends(graph: Graph) -> dict[Tensor, int]:
     return {t: NCHW if t.layout == "NCHW" else NHWC for t in graph.inputs}
 
 
-def _handed_on(made: Emitted, tags: dict[Tensor, int]) -> int:
-    rank = made.outputs[0].rank if made.outputs else None
+def _handed_on(operator: Emitted, tags: dict[Tensor, int]) -> int:
+    rank = operator.outputs[0].rank if operator.outputs else None
     # A condition or a size says nothing of the images beside it.
-    given = made.inputs[1:] if made.op == "Where" else made.inputs
+    given = operator.inputs[1:] if operator.op == "Where" else operator.inputs
     activations = [t for t in given if t is not None and not t.is_const]
     data = next((t for t in activations if t.rank == rank), activations[0] if activations else None)
     tag = NHWC if data is None else tags.get(data, NHWC)
-    order = made.inputs[1] if made.op == "Transpose" and len(made.inputs) > 1 else None
+    order = operator.inputs[1] if operator.op == "Transpose" and len(operator.inputs) > 1 else None
     perm = None if order is None or order.data is None else order.data.tolist()
     return NCHW if perm == [0, 3, 1, 2] else NHWC if perm == [0, 2, 3, 1] else tag
 
 
-def _turned(writing: Writing, made: Emitted, x: Tensor, emitted: list[Emitted]) -> Tensor:
+def _turned(writing: Writing, operator: Emitted, x: Tensor, emitted: list[Emitted]) -> Tensor:
     if x.shape is None or sum(n is None for n in x.shape) > 1:
-        writing.refuse(made.source, "the sizes of its image must be known", hint=Setting("input_shape"))
+        writing.refuse(operator.source, "the sizes of its image must be known", hint=Setting("input_shape"))
     n, h, w, c = x.shape
     columns = None if w is None or c is None else w * c
 
     def step(op: str, given: Tensor, shape: tuple[int | None, ...], parameter: list[int], what: str) -> Tensor:
         y = writing.between(x, shape, f"{x.name}/{what}")
         second = writing.constant(parameter, np.int32, f"{y.name}/{op}")
-        emitted.append(Emitted(op, writing.name(f"{made.name}/{what}"), [given, second], [y], {}, made.source))
+        emitted.append(Emitted(op, writing.name(f"{operator.name}/{what}"), [given, second], [y], {}, operator.source))
         return y
 
     def sizes(shape: tuple[int | None, ...]) -> list[int]:

@@ -33,31 +33,33 @@ class Subgraph:
 def lay_out(graph: Graph, writing: Writing) -> tuple[list[Subgraph], dict[Tensor, Tensor]]:
     """What was emitted as subgraphs, the main one first, and value → the last one that stands for it in them."""
     emitted, stands = writing.emitted, {}
-    last_read = {t: k for k, made in enumerate(emitted) for t in made.inputs if t is not None and not t.is_const}
+    last_read = {
+        t: k for k, operator in enumerate(emitted) for t in operator.inputs if t is not None and not t.is_const
+    }
     last_read |= dict.fromkeys((t for t in graph.outputs if not t.is_const), len(emitted))
     here = Subgraph("subgraph_0_main", list(graph.inputs))
     subgraphs, known = [here], dict.fromkeys(graph.inputs)
-    for k, made in enumerate(emitted):
-        ins = [t if t is None else stands.get(t, t) for t in made.inputs]
-        loop = made.extra.get("loop")
+    for k, operator in enumerate(emitted):
+        ins = [t if t is None else stands.get(t, t) for t in operator.inputs]
+        loop = operator.extra.get("loop")
         if loop is None:
-            made.inputs = ins
-            here.nodes.append(made)
+            operator.inputs = ins
+            here.nodes.append(operator)
         else:
             through = [t for t in known if last_read.get(t, -1) > k]
-            kept = [i for i, t in enumerate(made.outputs) if t in last_read]
+            kept = [i for i, t in enumerate(operator.outputs) if t in last_read]
             start = [*ins, *(stands.get(t, t) for t in through)]
-            *more, here = _subgraphs(writing, made, loop, through, kept, len(subgraphs), here, start, graph)
+            *more, here = _subgraphs(writing, operator, loop, through, kept, len(subgraphs), here, start, graph)
             stands |= dict(zip(through, here.inputs[len(kept) :]))
             subgraphs += [*more, here]
-        known |= dict.fromkeys(made.outputs)
+        known |= dict.fromkeys(operator.outputs)
     here.outputs = [stands.get(t, t) for t in graph.outputs]
     return subgraphs, stands
 
 
 def _subgraphs(
     writing: Writing,
-    made: Emitted,
+    operator: Emitted,
     loop: Loop,
     through: list[Tensor],
     kept: list[int],
@@ -69,20 +71,20 @@ def _subgraphs(
     """The condition, the body and what begins after the loop, numbered from `first`."""
 
     def named(what: str, k: int) -> str:
-        return f"subgraph_{first + k}_{made.name}_{what}"
+        return f"subgraph_{first + k}_{operator.name}_{what}"
 
     def copies(tensors: Sequence[Tensor], what: str) -> list[Tensor]:
         return [writing.between(t, name=f"{t.name}/{what}") for t in tensors]
 
     def node(sub: Subgraph, op: str, ins: Sequence[Tensor | None], outs: list[Tensor], **fields: Any) -> None:
-        sub.nodes.append(Emitted(op, writing.name(f"{made.name}/{op}"), list(ins), outs, fields, made.source))
+        sub.nodes.append(Emitted(op, writing.name(f"{operator.name}/{op}"), list(ins), outs, fields, operator.source))
 
     def call(sub: Subgraph, what: Tensor) -> None:
-        sub.outputs = [Tensor(writing.name(f"{made.name}/call"), np.dtype(np.float32)) for _ in graph.outputs]
+        sub.outputs = [Tensor(writing.name(f"{operator.name}/call"), np.dtype(np.float32)) for _ in graph.outputs]
         node(sub, "Call", [what], sub.outputs, is_tail_call=True)
 
     def partial(sub: Subgraph, index: int, ins: Sequence[Tensor | None]) -> Tensor:
-        y = Tensor(writing.name(f"{made.name}/partial"), np.dtype(np.float32))
+        y = Tensor(writing.name(f"{operator.name}/partial"), np.dtype(np.float32))
         node(sub, "PartialFusion", ins, [y], sub_graph_index=index)
         return y
 
@@ -91,10 +93,10 @@ def _subgraphs(
     condition = Subgraph(named("test", 0), [*inside, *copies(through, "test")])
     body = Subgraph(named("round", 1), [*loop.params, *copies(through, "round")], list(loop.body))
     results = [loop.params.index(loop.results[i]) for i in kept]
-    after = Subgraph(named("after", 2), [*(made.outputs[i] for i in kept), *copies(through, "after")])
+    after = Subgraph(named("after", 2), [*(operator.outputs[i] for i in kept), *copies(through, "after")])
     counted = dict(zip(loop.params, inside))
-    flag = Tensor(writing.name(f"{made.name}/on"), np.dtype(bool), (1,))
-    choice = Tensor(writing.name(f"{made.name}/choice"), np.dtype(np.float32))
+    flag = Tensor(writing.name(f"{operator.name}/on"), np.dtype(bool), (1,))
+    choice = Tensor(writing.name(f"{operator.name}/choice"), np.dtype(np.float32))
     rest = partial(condition, first + 2, [*(inside[i] for i in results), *condition.inputs[len(inside) :]])
     again = partial(condition, first + 1, condition.inputs)
     node(condition, "Less", [counted.get(t, t) for t in loop.test], [flag])
@@ -119,10 +121,10 @@ def find_loop(record: Record, order: list[int], seen: set[int], path: str) -> Fo
         raise UnsupportedError(f"control flow in .ms is read as counted loops only: {why}", file=path)
 
     def ints(values: Any, limit: int) -> list[int]:
-        found = [] if values is None else [int(v) for v in values]
-        if any(not 0 <= i < limit for i in found):
-            raise ModelError(f"an index of {found} is outside 0..{limit - 1}", file=path)
-        return found
+        indices = [] if values is None else [int(v) for v in values]
+        if any(not 0 <= i < limit for i in indices):
+            raise ModelError(f"an index of {indices} is outside 0..{limit - 1}", file=path)
+        return indices
 
     def op(k: int) -> str:
         primitive = nodes[k].primitive
@@ -147,13 +149,13 @@ def find_loop(record: Record, order: list[int], seen: set[int], path: str) -> Fo
     tests = ints(condition.nodeIndices, len(nodes))
     if sorted(map(op, tests)) != _CONDITION or op(tests[-1]) != "Call":
         stop(f"a condition of {sorted(map(op, tests))}")
-    made = {i: k for k in tests for i in tensors(nodes[k].outputIndex)}
+    producers = {i: k for k in tests for i in tensors(nodes[k].outputIndex)}
     (less,), (switch,) = ([k for k in tests if op(k) == name] for name in ("Less", "Switch"))
     chosen = tensors(nodes[switch].inputIndex)
-    if len(chosen) != 3 or made.get(chosen[0]) != less or not {*chosen[1:]} <= {*made}:
+    if len(chosen) != 3 or producers.get(chosen[0]) != less or not {*chosen[1:]} <= {*producers}:
         stop("a Switch that does not choose between two subgraphs")
-    again, given, body = partial(made[chosen[1]])
-    behind, told, after = partial(made[chosen[2]])
+    again, given, body = partial(producers[chosen[1]])
+    behind, told, after = partial(producers[chosen[2]])
     inside, params = tensors(condition.inputIndices), tensors(body.inputIndices)
     rounds, afters = ints(body.nodeIndices, len(nodes)), tensors(after.inputIndices)
     if given != inside or len(start) != len(inside) or len(params) != len(inside) or not {*told} <= {*inside}:

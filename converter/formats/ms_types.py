@@ -67,24 +67,24 @@ def misfits(graph: Graph, writing: Writing) -> dict[str, UnsupportedError]:
     turn_images(graph, writing)
     _keep_apart(writing)
     emitted: list[Emitted] = []
-    found: dict[str, UnsupportedError] = {}
-    for made in writing.emitted:
+    errors: dict[str, UnsupportedError] = {}
+    for operator in writing.emitted:
         try:
-            parts = _cast_in_steps(writing, made) if made.op == "Cast" else [made]
+            parts = _cast_in_steps(writing, operator) if operator.op == "Cast" else [operator]
             for part in parts:
                 _check_sizes(part)
                 _check(part)
             emitted += parts
         except UnsupportedError as error:
-            found.setdefault(made.source.op, error)
+            errors.setdefault(operator.source.op, error)
     writing.emitted = emitted
-    return found
+    return errors
 
 
-def _check_sizes(made: Emitted) -> None:
-    for t in (*made.inputs, *made.outputs):
+def _check_sizes(operator: Emitted) -> None:
+    for t in (*operator.inputs, *operator.outputs):
         if t is not None and t.shape is not None and 0 in t.shape and not t.is_const:
-            _refuse(made, f"{t.name!r} of shape {t.shape} is empty, which the runtime does not survive")
+            _refuse(operator, f"{t.name!r} of shape {t.shape} is empty, which the runtime does not survive")
 
 
 def _narrow(graph: Graph, writing: Writing) -> None:
@@ -105,104 +105,108 @@ def _narrow(graph: Graph, writing: Writing) -> None:
             small[t] = Tensor(writing.name(f"{t.name}/int32"), _INT32, t.shape)
         return small[t]
 
-    reads = {t for made in writing.emitted for t in made.inputs if t is not None}
+    reads = {t for operator in writing.emitted for t in operator.inputs if t is not None}
     for t in graph.inputs:
         if t.dtype == _INT64 and t.quant is None and t in reads:
             first.append(cast(t, narrowed(t), None))
     kept: list[Emitted] = []
-    for made in writing.emitted:
-        made.inputs = [t if t is None or t.is_const or t.dtype != _INT64 else narrowed(t) for t in made.inputs]
-        if made.op == "Cast" and made.outputs[0].dtype == _INT64:
-            x, y = made.inputs[0], made.outputs[0]
+    for operator in writing.emitted:
+        operator.inputs = [t if t is None or t.is_const or t.dtype != _INT64 else narrowed(t) for t in operator.inputs]
+        if operator.op == "Cast" and operator.outputs[0].dtype == _INT64:
+            x, y = operator.inputs[0], operator.outputs[0]
             if x is not None and x.dtype == _INT32:
                 # The cast to int64 is nothing; an output still gets one.
                 if y in graph.outputs:
-                    last.append(cast(x, y, made))
+                    last.append(cast(x, y, operator))
                 small.setdefault(y, x)
                 continue
-            made.inputs[1] = writing.constant([NUMBERS[_INT32]], np.int32, f"{made.name}/dtype")
+            operator.inputs[1] = writing.constant([NUMBERS[_INT32]], np.int32, f"{operator.name}/dtype")
         outputs = []
-        for t in made.outputs:
+        for t in operator.outputs:
             if t.dtype == _INT64 and t.quant is None:
                 if t in graph.outputs:
-                    last.append(cast(narrowed(t), t, made))
+                    last.append(cast(narrowed(t), t, operator))
                 t = narrowed(t)
             outputs.append(t)
-        made.outputs = outputs
-        kept.append(made)
+        operator.outputs = outputs
+        kept.append(operator)
     writing.emitted = first + kept + last
 
 
 def _keep_apart(writing: Writing) -> None:
     """Something between a Transpose that keeps the shape and a Reshape, which there takes the values from before it."""
     turned = {
-        made.outputs[0]
-        for made in writing.emitted
-        if made.op == "Transpose" and made.inputs[0] is not None and made.inputs[0].shape == made.outputs[0].shape
+        operator.outputs[0]
+        for operator in writing.emitted
+        if operator.op == "Transpose"
+        and operator.inputs[0] is not None
+        and operator.inputs[0].shape == operator.outputs[0].shape
     }
     emitted: list[Emitted] = []
-    for made in writing.emitted:
-        x = made.inputs[0] if made.inputs else None
-        if made.op == "Reshape" and x in turned and x is not None and x.shape is not None:
+    for operator in writing.emitted:
+        x = operator.inputs[0] if operator.inputs else None
+        if operator.op == "Reshape" and x in turned and x is not None and x.shape is not None:
             between = Tensor(writing.name(f"{x.name}/apart"), x.dtype, (1, *x.shape), None, x.quant)
-            name = writing.name(f"{made.name}/Unsqueeze")
-            emitted.append(Emitted("Unsqueeze", name, [x], [between], {"axis": [0]}, made.source))
-            made.inputs[0] = between
-        emitted.append(made)
+            name = writing.name(f"{operator.name}/Unsqueeze")
+            emitted.append(Emitted("Unsqueeze", name, [x], [between], {"axis": [0]}, operator.source))
+            operator.inputs[0] = between
+        emitted.append(operator)
     writing.emitted = emitted
 
 
-def _cast_in_steps(writing: Writing, made: Emitted) -> list[Emitted]:
-    x, y = made.required(0), made.outputs[0]
+def _cast_in_steps(writing: Writing, operator: Emitted) -> list[Emitted]:
+    x, y = operator.required(0), operator.outputs[0]
     pair = (_stored(x).name, y.dtype.name)
     if pair[1] in _CASTS.get(pair[0], ()):
-        return [made]
+        return [operator]
     middle = _THROUGH.get(pair)
     if middle is None:
-        _refuse(made, f"there is no cast from {pair[0]} to {pair[1]}")
+        _refuse(operator, f"there is no cast from {pair[0]} to {pair[1]}")
     between = Tensor(writing.name(f"{y.name}/{middle}"), middle, y.shape)
-    to = writing.constant([NUMBERS[middle]], np.int32, f"{made.name}/dtype")
-    step = Emitted("Cast", writing.name(f"{made.name}/{middle}"), [x, to], [between], {}, made.source)
-    made.inputs = [between, made.inputs[1]]
-    return [step, made]
+    to = writing.constant([NUMBERS[middle]], np.int32, f"{operator.name}/dtype")
+    step = Emitted("Cast", writing.name(f"{operator.name}/{middle}"), [x, to], [between], {}, operator.source)
+    operator.inputs = [between, operator.inputs[1]]
+    return [step, operator]
 
 
-def _check(made: Emitted) -> None:
+def _check(operator: Emitted) -> None:
     if (
-        made.op in ("Cast", "QuantDTypeCast")
-        or made.extra.get("dynamic")
-        or any(t is not None and is_quantized(t) for t in made.inputs)
+        operator.op in ("Cast", "QuantDTypeCast")
+        or operator.extra.get("dynamic")
+        or any(t is not None and is_quantized(t) for t in operator.inputs)
     ):
         return  # codes have rules of their own
-    if any(is_quantized(t) for t in made.outputs):
+    if any(is_quantized(t) for t in operator.outputs):
         return
-    data = next((t for t in made.inputs if t is not None), made.outputs[0])
+    data = next((t for t in operator.inputs if t is not None), operator.outputs[0])
     allowed = {_FLOAT}
-    if made.op in _INT32_TOO:
+    if operator.op in _INT32_TOO:
         allowed.add(_INT32)
-    if made.op in _BOOL_TOO:
+    if operator.op in _BOOL_TOO:
         allowed.add(_BOOL)
-    if made.op == "ReduceFusion":
-        mode = made.fields["mode"]
+    if operator.op == "ReduceFusion":
+        mode = operator.fields["mode"]
         allowed = {t for t, modes in ((_INT32, _REDUCES_INT32), (_BOOL, _REDUCES_BOOL)) if mode in modes} | {_FLOAT}
-    if made.op == "Where":
-        _check_type(made, made.inputs[1], {_FLOAT, _INT32})
+    if operator.op == "Where":
+        _check_type(operator, operator.inputs[1], {_FLOAT, _INT32})
         allowed = {_BOOL}
-    dtype = _check_type(made, data, allowed)
-    if dtype != _FLOAT and made.fields.get("activation_type") and made.op != "MulFusion":
-        _refuse(made, f"its {made.op} has no fused activation for {data.dtype}")
-    for t in (*made.inputs, *made.outputs):
+    dtype = _check_type(operator, data, allowed)
+    if dtype != _FLOAT and operator.fields.get("activation_type") and operator.op != "MulFusion":
+        _refuse(operator, f"its {operator.op} has no fused activation for {data.dtype}")
+    for t in (*operator.inputs, *operator.outputs):
         if t is not None and _stored(t) not in (_FLOAT, _INT32, _BOOL):
-            _refuse(made, f"its {made.op} has no kernel for {t.dtype} ({t.name!r})")
+            _refuse(operator, f"its {operator.op} has no kernel for {t.dtype} ({t.name!r})")
 
 
-def _check_type(made: Emitted, t: Tensor | None, allowed: set[np.dtype]) -> np.dtype:
+def _check_type(operator: Emitted, t: Tensor | None, allowed: set[np.dtype]) -> np.dtype:
     assert t is not None
     dtype = _stored(t)
     if dtype not in allowed:
-        declared = made.op == "Transpose" and t.layout  # only ends of the graph say their layout
+        declared = operator.op == "Transpose" and t.layout  # only ends of the graph say their layout
         _refuse(
-            made, f"its {made.op} has no kernel for {t.dtype}", Setting("input_data_format", "NCHW") if declared else ""
+            operator,
+            f"its {operator.op} has no kernel for {t.dtype}",
+            Setting("input_data_format", "NCHW") if declared else "",
         )
     return dtype
 
@@ -214,5 +218,7 @@ def _stored(t: Tensor) -> np.dtype:
     return t.dtype
 
 
-def _refuse(made: Emitted, reason: str, hint: Hint = "") -> NoReturn:
-    raise UnsupportedError(f"{made.source.name} ({made.source.op}): {reason}; cannot be written to ms", hint=hint)
+def _refuse(operator: Emitted, reason: str, hint: Hint = "") -> NoReturn:
+    raise UnsupportedError(
+        f"{operator.source.name} ({operator.source.op}): {reason}; cannot be written to ms", hint=hint
+    )

@@ -106,8 +106,8 @@ class _Reader:
         shapes.finish()
         self._nodes(source.node, scope)
         # A quantized output keeps its parameters instead of ending in a plain view.
-        found = [(o.name, self._codes(self._value(o.name, scope))) for o in source.output]
-        self.graph.outputs = name_outputs(self.build, found)
+        ends = [(o.name, self._codes(self._value(o.name, scope))) for o in source.output]
+        self.graph.outputs = name_outputs(self.build, ends)
         declare_ends(self.graph)
         self.graph.prune()
         self.graph.meta["external"] = sorted(self.files)
@@ -151,9 +151,9 @@ class _Reader:
         for k, proto in enumerate(source.initializer):
             self._text(proto.name)
             data = self.array(proto, apart.get(k) if apart else None)
-            made = scope[proto.name] = Tensor(self.build.name(proto.name), data.dtype, data.shape, data)
+            constant = scope[proto.name] = Tensor(self.build.name(proto.name), data.dtype, data.shape, data)
             if proto.data_type in _BITS:
-                self.build.narrow[made] = _BITS[proto.data_type]
+                self.build.narrow[constant] = _BITS[proto.data_type]
         return scope
 
     def array(self, proto: Any, apart: np.ndarray | None = None) -> np.ndarray:
@@ -241,10 +241,10 @@ class _Reader:
             raise ModelError(f"the name {wrong!r} is not text in UTF-8", file=self.path)
 
     def _value(self, name: str, scope: dict[str, Tensor]) -> Tensor:
-        found = scope.get(name)
-        if found is None:
+        value = scope.get(name)
+        if value is None:
             raise undefined(name, self.path)
-        return found
+        return value
 
     def _nodes(self, nodes: Sequence[Any], scope: dict[str, Tensor]) -> None:
         for position, node in enumerate(nodes):

@@ -36,14 +36,14 @@ def _nearest_turns(
     end: Tensor, near: Callable[[Tensor], list[Node]], further: Callable[[Node], Iterable[Tensor]]
 ) -> set[tuple[int, ...]]:
     """The orders of the 4-D Transposes met first on the way through elementwise operators."""
-    found: set[tuple[int, ...]] = set()
+    perms: set[tuple[int, ...]] = set()
     seen, pending = {end}, [end]
     while pending:
         for node in near(pending.pop()):
             if node.op == "Transpose":
-                found.add(tuple(node.attrs["perm"]))
+                perms.add(tuple(node.attrs["perm"]))
             elif row(node.op).permute is same_layout:
                 fresh = [t for t in further(node) if t.rank == 4 and t not in seen]
                 seen.update(fresh)
                 pending += fresh
-    return found
+    return perms

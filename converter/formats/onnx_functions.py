@@ -84,18 +84,18 @@ def _filled(node: Any, given: dict[str, Any]) -> Any:
     """A copy of a body's node with the caller's attributes in place of references; an absent one is left out."""
     import onnx
 
-    made = onnx.NodeProto()
-    made.CopyFrom(node)
-    del made.attribute[:]
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    del copy.attribute[:]
     for a in node.attribute:
         if a.ref_attr_name:
             if a.ref_attr_name in given:
-                made.attribute.add().CopyFrom(given[a.ref_attr_name])
-                made.attribute[-1].name = a.name
+                copy.attribute.add().CopyFrom(given[a.ref_attr_name])
+                copy.attribute[-1].name = a.name
             continue
-        made.attribute.add().CopyFrom(a)
-        for graph in [made.attribute[-1].g] if a.HasField("g") else made.attribute[-1].graphs:
+        copy.attribute.add().CopyFrom(a)
+        for graph in [copy.attribute[-1].g] if a.HasField("g") else copy.attribute[-1].graphs:
             inner = [_filled(n, given) for n in graph.node]
             del graph.node[:]
             graph.node.extend(inner)
-    return made
+    return copy

@@ -37,7 +37,7 @@ def _cut(buffer: Any) -> tuple[bytes, dict[int, Span]]:
     if len(graphs) != 1:
         return bytes(buffer), {}
     kept: list[bytes] = []
-    found: dict[int, Span] = {}
+    spans: dict[int, Span] = {}
     count = 0
     for number, whole, value in _fields(buffer, *graphs[0]):
         if number != _INITIALIZER:
@@ -46,7 +46,7 @@ def _cut(buffer: Any) -> tuple[bytes, dict[int, Span]]:
         fields = list(_fields(buffer, *value)) if value[1] - value[0] > _LEAST else []
         raw = [inner for field, _, inner in fields if field == _RAW_DATA]
         if len(raw) == 1 and raw[0][1] - raw[0][0] >= _LEAST:
-            found[count] = raw[0]
+            spans[count] = raw[0]
             rest = b"".join(buffer[slice(*inner)] for field, inner, _ in fields if field != _RAW_DATA)
             kept.append(_head(_INITIALIZER, len(rest)) + rest)
         else:
@@ -54,7 +54,7 @@ def _cut(buffer: Any) -> tuple[bytes, dict[int, Span]]:
         count += 1
     graph = b"".join(kept)
     outside = [buffer[slice(*whole)] for number, whole, _ in model if number != _GRAPH]
-    return b"".join([*outside, _head(_GRAPH, len(graph)), graph]), found
+    return b"".join([*outside, _head(_GRAPH, len(graph)), graph]), spans
 
 
 def write_joined(out: BinaryIO, model: Any, constants: Sequence[tuple[int, Iterator[np.ndarray]]]) -> None:
@@ -83,12 +83,12 @@ def _head(number: int, length: int) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    made = bytearray()
+    groups = bytearray()
     while value > 127:
-        made.append(value & 127 | 128)
+        groups.append(value & 127 | 128)
         value >>= 7
-    made.append(value)
-    return bytes(made)
+    groups.append(value)
+    return bytes(groups)
 
 
 def _fields(buffer: Any, at: int, end: int) -> Iterator[tuple[int, Span, Span]]:

@@ -85,7 +85,7 @@ def _emitted(graph: Graph, opset: int | None) -> tuple[list[Emitted], int]:
 
 def _with_real_weights(writing: Writing) -> list[Emitted]:
     """Quantized and float16 constants reach float operators through one DequantizeLinear or Cast each."""
-    made: list[Emitted] = []
+    operators: list[Emitted] = []
     reals: dict[Tensor, Tensor] = {}
     for item in writing.emitted:
         for i, t in enumerate(item.inputs):
@@ -95,19 +95,19 @@ def _with_real_weights(writing: Writing) -> list[Emitted]:
             if not half and not is_quantized(t):
                 continue
             if t not in reals:
-                reals[t] = _widened(writing, t, item, made) if half else _dequantized(writing, t, item, made)
+                reals[t] = _widened(writing, t, item, operators) if half else _dequantized(writing, t, item, operators)
             item.inputs[i] = reals[t]
-        made.append(item)
-    return made
+        operators.append(item)
+    return operators
 
 
-def _widened(writing: Writing, t: Tensor, user: Emitted, made: list[Emitted]) -> Tensor:
+def _widened(writing: Writing, t: Tensor, user: Emitted, operators: list[Emitted]) -> Tensor:
     y = Tensor(writing.constant(0, name=f"{t.name}/real").name, np.dtype(np.float32), t.shape)
-    made.append(Emitted("Cast", f"{t.name}/cast", [t], [y], {"to": _TYPES["float32"]}, user.source))
+    operators.append(Emitted("Cast", f"{t.name}/cast", [t], [y], {"to": _TYPES["float32"]}, user.source))
     return y
 
 
-def _dequantized(writing: Writing, t: Tensor, user: Emitted, made: list[Emitted]) -> Tensor:
+def _dequantized(writing: Writing, t: Tensor, user: Emitted, operators: list[Emitted]) -> Tensor:
     q = t.qparams
     shape: tuple[int, ...] = () if q.axis is None else (len(q.scale),)
     corrected = q.mean_corr is not None or q.var_corr is not None
@@ -121,7 +121,7 @@ def _dequantized(writing: Writing, t: Tensor, user: Emitted, made: list[Emitted]
         parts[2].quant = q
     y = Tensor(writing.constant(0, name=f"{t.name}/real").name, np.dtype(np.float32), t.shape)
     fields = {} if q.axis is None else {"axis": q.axis}
-    made.append(Emitted("DequantizeLinear", f"{t.name}/dequantize", list(parts), [y], fields, user.source))
+    operators.append(Emitted("DequantizeLinear", f"{t.name}/dequantize", list(parts), [y], fields, user.source))
     if not corrected or q.mean_corr is None or not q.mean_corr.any():
         return y
     wide = [1] * (t.rank or 0)
@@ -129,7 +129,7 @@ def _dequantized(writing: Writing, t: Tensor, user: Emitted, made: list[Emitted]
         wide[q.axis] = len(q.scale)
     mean = writing.constant(q.mean_corr.reshape(wide), np.float32, f"{t.name}/mean")
     moved = Tensor(writing.constant(0, name=f"{t.name}/corrected").name, np.dtype(np.float32), t.shape)
-    made.append(Emitted("Add", f"{t.name}/correct", [y, mean], [moved], {}, user.source))
+    operators.append(Emitted("Add", f"{t.name}/correct", [y, mean], [moved], {}, user.source))
     return moved
 
 

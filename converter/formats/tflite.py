@@ -134,11 +134,11 @@ class _Subgraphs:
                 op, name, [None if i == -1 else value(i) for i in _ints(operator.inputs)], outputs, options, build,
                 file=self.path, version=version, subgraph=self.read,
             )  # fmt: skip
-            made = read_operator(reading, function)
-            for i, tensor in zip((i for i in _ints(operator.outputs) if i != -1), made):
+            results = read_operator(reading, function)
+            for i, tensor in zip((i for i in _ints(operator.outputs) if i != -1), results):
                 values[i] = tensor
-        found = [(declare(i).name, value(i)) for i in _ints(source.outputs)]
-        graph.outputs = name_outputs(build, found)
+        ends = [(declare(i).name, value(i)) for i in _ints(source.outputs)]
+        graph.outputs = name_outputs(build, ends)
         for t in graph.outputs:
             t.layout = t.layout or ("NHWC" if t.rank == 4 else "")
         if index == 0:
@@ -179,11 +179,11 @@ class _Subgraphs:
         }
 
     def _metadata(self, m: Record) -> dict[str, bytes]:
-        found = {}
+        entries = {}
         for entry in m.metadata or []:
             data = self._bytes(entry.buffer)
-            found[entry.name or ""] = b"" if data is None else bytes(data)
-        return found
+            entries[entry.name or ""] = b"" if data is None else bytes(data)
+        return entries
 
     def _bytes(self, index: int) -> np.ndarray | None:
         buffers = self.model.buffers or []
@@ -278,7 +278,7 @@ def _ints(values: Any) -> list[int]:
 
 def _options(operator: Record) -> dict[str, Any]:
     options = operator.builtin_options if operator.builtin_options is not None else operator.get("builtin_options_2")
-    found = dict(options.fields()) if options is not None else {}
+    fields = dict(options.fields()) if options is not None else {}
     if operator.custom_options is not None:
-        found["custom_options"] = operator.custom_options
-    return found
+        fields["custom_options"] = operator.custom_options
+    return fields

@@ -66,7 +66,7 @@ def to_record(graph: Graph) -> tuple[Record, dict[str, tuple[str, int]]]:
     numbers: dict[Tensor, int] = {}
     tensors: list[dict[str, Any]] = []
     buffers: list[dict[str, Any]] = [{}]
-    variables = {t for made in writing.emitted for t in made.extra.get("variables", ())}
+    variables = {t for emitted in writing.emitted for t in emitted.extra.get("variables", ())}
     stored: dict[str, tuple[str, int]] = {}
 
     def number(t: Tensor | None) -> int:
@@ -88,10 +88,10 @@ def to_record(graph: Graph) -> tuple[Record, dict[str, tuple[str, int]]]:
     inputs = [number(t) for t in graph.inputs]
     codes: dict[tuple[str, int], int] = {}
     operators = []
-    for made in writing.emitted:
-        code = codes.setdefault((made.op, made.version or _version(made)), len(codes))
-        operator = _operator(made, code, [number(t) for t in made.inputs], [number(t) for t in made.outputs])
-        if inside := made.extra.get("intermediates"):
+    for emitted in writing.emitted:
+        code = codes.setdefault((emitted.op, emitted.version or _version(emitted)), len(codes))
+        operator = _operator(emitted, code, [number(t) for t in emitted.inputs], [number(t) for t in emitted.outputs])
+        if inside := emitted.extra.get("intermediates"):
             operator["intermediates"] = [number(t) for t in inside]
         operators.append(operator)
     outputs = [number(t) for t in graph.outputs]
@@ -195,15 +195,15 @@ def _code(op: str, version: int) -> dict[str, Any]:
     return {"deprecated_builtin_code": min(number, 127), "builtin_code": number, "version": version}
 
 
-def _operator(made: Emitted, code: int, inputs: list[int], outputs: list[int]) -> dict[str, Any]:
+def _operator(emitted: Emitted, code: int, inputs: list[int], outputs: list[int]) -> dict[str, Any]:
     fields = {"opcode_index": code, "inputs": inputs, "outputs": outputs}
-    if made.op not in _BUILTINS:
-        custom = made.fields.get("custom_options")
+    if emitted.op not in _BUILTINS:
+        custom = emitted.fields.get("custom_options")
         return fields | ({"custom_options": custom} if custom is not None else {})
-    table = tflite_schema.options_table(made.op)
+    table = tflite_schema.options_table(emitted.op)
     if table is not None:
         slot = "builtin_options" if table in _SCHEMA.unions["BuiltinOptions"] else "builtin_options_2"
-        fields[slot] = (table, {k: v for k, v in made.fields.items() if v is not None})
+        fields[slot] = (table, {k: v for k, v in emitted.fields.items() if v is not None})
     return fields
 
 
@@ -243,11 +243,11 @@ def _value(t: Tensor, packed: bool) -> tuple[str, np.ndarray]:
     return kind, np.ascontiguousarray(t.value)
 
 
-def _version(made: Emitted) -> int:
+def _version(emitted: Emitted) -> int:
     """The operator version whose runtime has what is used here."""
-    x = made.inputs[0] if made.inputs else None
-    w = made.inputs[1] if len(made.inputs) > 1 else None
-    kinds = {t.dtype.name for t in (*made.inputs[:1], *made.outputs[:1]) if t is not None}
+    x = emitted.inputs[0] if emitted.inputs else None
+    w = emitted.inputs[1] if len(emitted.inputs) > 1 else None
+    kinds = {t.dtype.name for t in (*emitted.inputs[:1], *emitted.outputs[:1]) if t is not None}
     by_weight = w is not None and w.quant is not None and w.data is not None and w.dtype == np.int8
     hybrid = by_weight and x is not None and x.dtype == np.float32
     channels = by_weight and w is not None and w.quant is not None and w.quant.axis is not None
@@ -260,15 +260,15 @@ def _version(made: Emitted) -> int:
         "hybrid_channels": hybrid and channels,
         "per_channel": x is not None and x.quant is not None and x.quant.axis is not None,
         "int8_channels": integer and channels,
-        "dilated": max(made.fields.get("dilation_w_factor", 1), made.fields.get("dilation_h_factor", 1)) > 1,
-        "keep_dims": bool(made.fields.get("keep_num_dims")),
-        "no_bias": len(made.inputs) < 3 or made.inputs[2] is None,
-        "bias": len(made.inputs) > 3 and made.inputs[3] is not None,
-        "half_pixel": bool(made.fields.get("half_pixel_centers")),
+        "dilated": max(emitted.fields.get("dilation_w_factor", 1), emitted.fields.get("dilation_h_factor", 1)) > 1,
+        "keep_dims": bool(emitted.fields.get("keep_num_dims")),
+        "no_bias": len(emitted.inputs) < 3 or emitted.inputs[2] is None,
+        "bias": len(emitted.inputs) > 3 and emitted.inputs[3] is not None,
+        "half_pixel": bool(emitted.fields.get("half_pixel_centers")),
     }
-    table = _VERSIONS.get(made.op)
+    table = _VERSIONS.get(emitted.op)
     if table is None:
-        return 2 if integer and made.op not in _SAME_IN_INT8 else 1
+        return 2 if integer and emitted.op not in _SAME_IN_INT8 else 1
     return max([1, *(version for condition, version in table.items() if holds[condition])])
 
 
@@ -281,12 +281,12 @@ def _default(graph: Graph) -> dict[str, Any]:
 
 def _signatures(noted: dict[str, Any], numbers: dict[str, int]) -> list[dict[str, Any]]:
     """The source's signatures, where their tensors are still inputs and outputs."""
-    made = []
+    signatures = []
     for key, sides in noted.items():
         if all(name in numbers for side in sides.values() for name in side.values()):
             maps = {
                 side: [{"name": alias, "tensor_index": numbers[name]} for alias, name in names.items()]
                 for side, names in sides.items()
             }
-            made.append({"signature_key": key, "subgraph_index": 0, **maps})
-    return made
+            signatures.append({"signature_key": key, "subgraph_index": 0, **maps})
+    return signatures

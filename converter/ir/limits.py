@@ -45,16 +45,16 @@ class FreeCodes:
     """How many bytes of codes a file has made of next to nothing; a file has one of these."""
 
     def __init__(self, file: str) -> None:
-        self.file, self.made = file, 0
+        self.file, self.decoded = file, 0
 
     def check(self, name: str, stored: int, shape: Sequence[int], itemsize: int) -> None:
         """Raises ModelError where `stored` bytes may not become codes of this shape, before any are made."""
         if size_of(tuple(shape), 1) <= CODES * stored:
             return
-        self.made += size_of(tuple(shape), itemsize)
-        if self.made > _chosen(TENSOR):
+        self.decoded += size_of(tuple(shape), itemsize)
+        if self.decoded > _chosen(TENSOR):
             raise ModelError(
-                f"{stored} bytes become {list(shape)}, {self.made >> 20} MB of such in the file, and"
+                f"{stored} bytes become {list(shape)}, {self.decoded >> 20} MB of such in the file, and"
                 f" {_chosen(TENSOR) >> 20} MB are allowed",
                 hint="BITLITE_MEMORY_MB=<megabytes> in the environment if the model means it",
                 file=self.file,

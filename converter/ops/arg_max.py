@@ -40,10 +40,10 @@ def infer_arg(node: Node) -> Inferred:
 def _arg(function: Callable[..., Any]) -> Callable[..., np.ndarray]:
     def reference(x: np.ndarray, *, axis: int, keep_dims: bool, select_last: bool, dtype: str) -> np.ndarray:
         """The index of the first (or last) extreme value along `axis`."""
-        found = function(np.flip(x, axis) if select_last else x, axis)
+        index = function(np.flip(x, axis) if select_last else x, axis)
         if select_last:
-            found = x.shape[axis] - 1 - found
-        return np.asarray(np.expand_dims(found, axis) if keep_dims else found, dtype)
+            index = x.shape[axis] - 1 - index
+        return np.asarray(np.expand_dims(index, axis) if keep_dims else index, dtype)
 
     return reference
 

@@ -78,10 +78,10 @@ _MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_ax
 def _infer_strided(node: Node) -> Inferred:
     x, count = node.required(0), None
     for t, what in zip(node.inputs[1:], ("the begins", "the ends", "the strides")):
-        found = length(node, t, what)
-        if None not in (count, found) and count != found:
-            fail(node, f"{count} and {found} bounds")
-        count = found if count is None else count
+        bounds = length(node, t, what)
+        if None not in (count, bounds) and count != bounds:
+            fail(node, f"{count} and {bounds} bounds")
+        count = bounds if count is None else count
     if x.shape is None or count is None:
         return [(value_dtype(x), None)]
     masks = {k: node.attrs[k] & ((1 << count) - 1) for k in _MASKS}

@@ -153,13 +153,13 @@ def read_embed_layer_norm(r: Reading) -> list[Tensor]:
     if r.optional(1) is not None:
         total = r.emit("Add", total, r.emit("Gather", r.input(4), r.input(1)))
     y = r.emit("LayerNorm", total, r.input(5), r.input(6), axis=-1, epsilon=float(r.attr("epsilon", 1e-12)))
-    made = [y]
+    results = [y]
     if len(r.outputs) > 1:
         if r.optional(7) is None:
-            made.append(r.constant(np.zeros(_sizes(r, ids, 0), np.int32)))
+            results.append(r.constant(np.zeros(_sizes(r, ids, 0), np.int32)))
         else:
-            made.append(r.emit("Reduce", r.input(7), mode="sum", axes=[1]))
-    return [*made, total][: max(len(r.outputs), 1)]
+            results.append(r.emit("Reduce", r.input(7), mode="sum", axes=[1]))
+    return [*results, total][: max(len(r.outputs), 1)]
 
 
 @reads("onnx", "com.microsoft::RotaryEmbedding")

@@ -205,14 +205,14 @@ def _cases(row: _Row) -> list[Case]:
 
     low = 0.1 if row.name == "Pow" else -3.0
     plain = row.kinds in ("iuf", "f") and row.name != "Pow"
-    found = [Case(pair if plain else (value(pair[0], low), value(pair[1], low))) for pair in _BROADCAST]
+    cases = [Case(pair if plain else (value(pair[0], low), value(pair[1], low))) for pair in _BROADCAST]
     if row.act:
-        found += [Case(_BROADCAST[0], {"act": "relu"}), Case(_BROADCAST[1], {"act": "relu6"})]
+        cases += [Case(_BROADCAST[0], {"act": "relu"}), Case(_BROADCAST[1], {"act": "relu6"})]
     if "i" in row.kinds:
         a = rng.integers(-20, 20, (3, 4)).astype(np.int32)
         b = rng.integers(1, 5, (4,)).astype(np.int32)
-        found.append(Case((abs(a) if row.name in ("Pow", "ShiftLeft", "ShiftRight") else a, b)))
-    return found
+        cases.append(Case((abs(a) if row.name in ("Pow", "ShiftLeft", "ShiftRight") else a, b)))
+    return cases
 
 
 def _reference(row: _Row) -> Callable[..., np.ndarray]:

@@ -228,8 +228,8 @@ def _pairs(r: Reading, key: str, block: list[int]) -> list[int]:
     """A Vec2D field, or input 2, as begin and end of each axis."""
     if r.optional(2) is not None:
         return r.ints(2, key)
-    found = r.attr(key, None)
-    rows = [] if found is None else found["data"] or []
+    tensor = r.attr(key, None)
+    rows = [] if tensor is None else tensor["data"] or []
     values = [int(v) for row in rows for v in row["data"]]
     return values or [0] * (2 * len(block))
 

@@ -53,8 +53,8 @@ def _bounds(node: Node) -> tuple[Any, Any]:
 def write_onnx_clip(w: Writing, node: Node) -> None:
     x = node.required(0)
     bounds = _bounds(node)
-    made = [None if b is None else w.constant(b, value_dtype(x), f"{node.name}/bound") for b in bounds]
-    w.node("Clip", node, [x, *made])
+    limits = [None if b is None else w.constant(b, value_dtype(x), f"{node.name}/bound") for b in bounds]
+    w.node("Clip", node, [x, *limits])
 
 
 @reads("tflite", "RELU_N1_TO_1")

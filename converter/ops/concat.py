@@ -172,16 +172,16 @@ def _split_codes(node: Node, arrays: Sequence[Any]) -> tuple[np.ndarray, ...] | 
     x = node.required(0)
     if not per_tensor(x) or not all(per_tensor(t) for t in node.outputs):
         return None
-    made = []
+    pieces = []
     for t, part in zip(node.outputs, split(arrays[0], **node.attrs)):
         q = t.qparams
         if q == x.qparams and t.dtype == x.dtype:
-            made.append(part)
+            pieces.append(part)
         else:
             low, high = activation_range("none", q, t.dtype)
             acc = part.astype(np.int32) - x.qparams.zero_point
-            made.append(requantize_rne_f32(acc, x.qparams.scale / q.scale, int(q.zero_point[0]), low, high, t.dtype))
-    return tuple(made)
+            pieces.append(requantize_rne_f32(acc, x.qparams.scale / q.scale, int(q.zero_point[0]), low, high, t.dtype))
+    return tuple(pieces)
 
 
 @op(
@@ -267,12 +267,12 @@ def _pieces_at_run_time(r: Reading, x: Tensor, axis: int, sizes: Tensor) -> list
     ends = r.emit("CumSum", sizes)
     begins = r.emit("Sub", ends, sizes)
     one, zero = (r.constant([v], np.int64) for v in (1, 0))
-    made = []
+    pieces = []
     for i in range(len(r.outputs)):
         at = (r.constant([i], np.int64), r.constant([i + 1], np.int64), zero, one)
         low, high = r.emit("Slice", begins, *at), r.emit("Slice", ends, *at)
-        made.append(r.emit("Slice", x, low, high, r.constant([axis], np.int64), one))
-    return made
+        pieces.append(r.emit("Slice", x, low, high, r.constant([axis], np.int64), one))
+    return pieces
 
 
 @reads("ms", "Split")

@@ -91,11 +91,11 @@ def _branch(r: Reading, proto: Any) -> Any:
         return error
 
 
-def _only(r: Reading, condition: Tensor, made: list[Tensor], why: Error, *, expected: bool) -> list[Tensor]:
+def _only(r: Reading, condition: Tensor, results: list[Tensor], why: Error, *, expected: bool) -> list[Tensor]:
     """The results of the one branch that can be read, where the condition asks for it."""
     reason = str(why).removeprefix(f"{r.file}: ")
     needed = f"{_text(r, condition)} must be {str(expected).lower()}: the other branch cannot be read ({reason})"
-    return [r.emit("Assert", t, condition, expected=expected, message=needed) for t in made]
+    return [r.emit("Assert", t, condition, expected=expected, message=needed) for t in results]
 
 
 def _text(r: Reading, condition: Tensor) -> str:
@@ -148,10 +148,10 @@ def read_onnx_loop(r: Reading) -> list[Tensor]:
     rounds = 0
     while go and (count is None or rounds < count):
         _room(r, max(count or 0, rounds), body)
-        made = r.subgraph(body, [r.constant(rounds, np.int64), r.constant(True, np.bool_), *values])
-        go = _truth(made[0])
-        values = made[1 : 1 + len(values)]
-        for entry, t in zip(collected, made[1 + len(values) :]):
+        results = r.subgraph(body, [r.constant(rounds, np.int64), r.constant(True, np.bool_), *values])
+        go = _truth(results[0])
+        values = results[1 : 1 + len(values)]
+        for entry, t in zip(collected, results[1 + len(values) :]):
             entry.append(t)
         rounds += 1
     if go is None:
@@ -191,9 +191,9 @@ def read_onnx_scan(r: Reading) -> list[Tensor]:
         _room(r, count, body)
         at = [r.constant(count - 1 - k if back else k, np.int64) for back in backwards]
         entries = [r.emit("Gather", t, i, axis=axis) for t, i, axis in zip(sources, at, axes)]
-        made = r.subgraph(body, [*values, *entries])
-        values = made[:carried]
-        for parts, t in zip(collected, made[carried:]):
+        results = r.subgraph(body, [*values, *entries])
+        values = results[:carried]
+        for parts, t in zip(collected, results[carried:]):
             parts.append(t)
     ordered = [parts[::-1] if back else parts for parts, back in zip(collected, out_backwards)]
     return [*values, *(_stacked(r, parts, axis) for parts, axis in zip(ordered, out_axes))]

@@ -252,9 +252,9 @@ def write_tflite_conv_transpose(w: Writing, node: Node) -> None:
         fields |= {f"dilation_{axis}_factor": d for axis, d in zip(axes, a["dilation"])}
     weight = w.permuted(node.required(1), [3, 1, 2, 0] if len(k) == 4 else [1, 2, 3, 4, 0])
     size = w.constant(target.shape, np.int32, f"{y.name}/shape")
-    made = Node(node.op, node.name, node.inputs, [target], a, node.origin)
+    layer = Node(node.op, node.name, node.inputs, [target], a, node.origin)
     name = "TRANSPOSE_CONV" if len(k) == 4 else "CONV_3D_TRANSPOSE"
-    write_fused(w, made, name, [size, weight, node.inputs[0], node.input(2)], fields, key=key)
+    write_fused(w, layer, name, [size, weight, node.inputs[0], node.input(2)], fields, key=key)
     if crop:
         begin = w.constant([0, *front, 0], np.int32, f"{y.name}/begin")
         w.node("SLICE", node, [target, begin, w.constant(out, np.int32, f"{y.name}/size")], [y])

@@ -352,8 +352,8 @@ def write_tflite_matmul(w: Writing, node: Node) -> None:
         return
     product = w.between(y, name=f"{y.name}/product")
     w.node("BATCH_MATMUL", node, [a, b], [product], fields=fields)
-    made = Node("Add", node.name, [product, bias], [y], {"act": act}, node.origin)
-    write_fused(w, made, "ADD", [product, bias], key="fused_activation_function")
+    total = Node("Add", node.name, [product, bias], [y], {"act": act}, node.origin)
+    write_fused(w, total, "ADD", [product, bias], key="fused_activation_function")
 
 
 @writes("onnx", "FullyConnected", "MatMul")

@@ -91,13 +91,13 @@ def non_max_suppression(
         boxes = np.stack([y - h / 2, x - w / 2, y + h / 2, x + w / 2], -1).astype(boxes.dtype)
     limit = None if threshold is None or not np.size(threshold) else _number(threshold, 0)
     count = int(_number(many, 0))
-    found = [
+    triples = [
         (b, c, i)
         for b in range(scores.shape[0])
         for c in range(scores.shape[1])
         for i in suppress(boxes[b], scores[b, c], count, float(_number(iou, 0)), limit)
     ]
-    return np.array(found, np.int64).reshape(-1, 3)
+    return np.array(triples, np.int64).reshape(-1, 3)
 
 
 @reads("onnx", "NonMaxSuppression")
@@ -183,8 +183,8 @@ def non_max_suppression_padded(
     n = int(count)
     indices, values = np.zeros(n, np.int32), np.zeros(n, np.float32)
     indices[: len(taken)], values[: len(taken)] = taken, kept
-    found = np.asarray(len(taken), np.int32)
-    return (indices, values, found) if soft else (indices, found)
+    valid = np.asarray(len(taken), np.int32)
+    return (indices, values, valid) if soft else (indices, valid)
 
 
 @reads("tflite", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5")
@@ -267,12 +267,12 @@ def detection_post_process(
     decoded = np.stack([y - h, x - w, y + h, x + w], 1)
     values = scores[0, :, scores.shape[2] - a["num_classes"] :].astype(f)
     if a["use_regular_nms"]:
-        found, count = _per_class(decoded, values, a)
+        detections, count = _per_class(decoded, values, a)
     else:
-        found, count = _best_classes(decoded, values, a)
+        detections, count = _best_classes(decoded, values, a)
     n = a["max_detections"] * a["max_classes_per_detection"]
     out, classes, kept = np.zeros((n, 4), f), np.zeros(n, f), np.zeros(n, f)
-    for place, i, c in found:
+    for place, i, c in detections:
         out[place], classes[place], kept[place] = decoded[i], c, values[i, c]
     return out[None], classes[None], kept[None], np.asarray([count], f)
 
@@ -296,11 +296,11 @@ def _best_classes(boxes: np.ndarray, scores: np.ndarray, a: dict[str, Any]) -> _
 
 def _per_class(boxes: np.ndarray, scores: np.ndarray, a: dict[str, Any]) -> _Found:
     """Suppression within each class; the best of all classes remain, of equal ones those of earlier classes."""
-    found: list[tuple[int, int]] = []
+    pairs: list[tuple[int, int]] = []
     for c in range(scores.shape[1]):
-        found += [(i, c) for i in _kept(boxes, scores[:, c], a["detections_per_class"], a)]
-        found = sorted(found, key=lambda entry: -scores[entry])[: a["max_detections"]]
-    return [(k, i, c) for k, (i, c) in enumerate(found)], len(found)
+        pairs += [(i, c) for i in _kept(boxes, scores[:, c], a["detections_per_class"], a)]
+        pairs = sorted(pairs, key=lambda entry: -scores[entry])[: a["max_detections"]]
+    return [(k, i, c) for k, (i, c) in enumerate(pairs)], len(pairs)
 
 
 class _Options:
@@ -313,12 +313,12 @@ class _Options:
 
     def number(self, key: str, default: float | None = None) -> float:
         try:
-            found = self.map[key]
+            value = self.map[key]
         except KeyError:
             if default is None:
                 raise
             return default
-        return float(found.AsFloat) if found.IsFloat else float(found.AsBool) if found.IsBool else float(found.AsInt)
+        return float(value.AsFloat) if value.IsFloat else float(value.AsBool) if value.IsBool else float(value.AsInt)
 
 
 @reads("tflite", "TFLite_Detection_PostProcess")

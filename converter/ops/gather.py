@@ -57,9 +57,9 @@ def _gather(x: np.ndarray, at: np.ndarray, *, axis: int, batch_dims: int) -> np.
         return np.take(x, at, axis)
     lead = x.shape[:batch_dims]
     rows = x.reshape(-1, *x.shape[batch_dims:])
-    found = [np.take(a, i, axis - batch_dims) for a, i in zip(rows, at.reshape(-1, *at.shape[batch_dims:]))]
+    taken = [np.take(a, i, axis - batch_dims) for a, i in zip(rows, at.reshape(-1, *at.shape[batch_dims:]))]
     shape = (*x.shape[:axis], *at.shape[batch_dims:], *x.shape[axis + 1 :])
-    return np.stack(found).reshape(shape) if found else np.zeros((*lead, *shape[batch_dims:]), x.dtype)
+    return np.stack(taken).reshape(shape) if taken else np.zeros((*lead, *shape[batch_dims:]), x.dtype)
 
 
 @op(

@@ -73,9 +73,9 @@ def write_onnx_gelu(w: Writing, node: Node) -> None:
         return w.constant(value, x.dtype, f"{node.name}/const")
 
     def step(name: str, *ins: Tensor, out: Tensor | None = None) -> Tensor:
-        made = out or w.between(y, name=f"{node.name}/{name}")
-        w.node(name, node, list(ins), [made])
-        return made
+        result = out or w.between(y, name=f"{node.name}/{name}")
+        w.node(name, node, list(ins), [result])
+        return result
 
     if node.attrs["approximate"]:
         cube = step("Mul", step("Mul", x, x), x)

@@ -109,8 +109,8 @@ def read_onnx_unique(r: Reading) -> list[Tensor]:
 def read_unique(r: Reading) -> list[Tensor]:
     """The values in the order of first appearance, and which of them each entry is."""
     dtype = dtype_from("tflite", r.attr("idx_out_type", 2), r) if "idx_out_type" in r.options else "int32"
-    made = r.emit_many("Unique", [r.input(0)], sorted=False, dtype=dtype)
-    return [made[0], made[2]]
+    results = r.emit_many("Unique", [r.input(0)], sorted=False, dtype=dtype)
+    return [results[0], results[2]]
 
 
 @writes("onnx", "Unique")

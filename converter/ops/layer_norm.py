@@ -147,7 +147,7 @@ def read_ms_layer_norm(r: Reading) -> Tensor:
 def _tail_parameters(w: Writing, node: Node) -> list[Tensor]:
     """Gamma and beta of a LayerNorm, with ones and zeros where they are absent."""
     x = node.required(0)
-    made: list[Tensor] = []
+    parameters: list[Tensor] = []
     for index, value in ((1, 1.0), (2, 0.0)):
         t = node.input(index)
         if t is None:
@@ -156,8 +156,8 @@ def _tail_parameters(w: Writing, node: Node) -> list[Tensor]:
                 w.refuse(node, "the normalized sizes are not known", hint=Setting("input_shape"))
             tail = x.sizes(first)
             t = w.constant(np.full(tail, value), x.dtype, f"{node.outputs[0].name}/param")
-        made.append(t)
-    return made
+        parameters.append(t)
+    return parameters
 
 
 writes("tflite", "LayerNorm", "RmsNorm")(write_decomposed)

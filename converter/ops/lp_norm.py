@@ -94,5 +94,5 @@ def write_tflite_lp_norm(w: Writing, node: Node) -> None:
     norm = norm if a["p"] == 1 else chain("sqrt", norm)
     # Where all is 0 the result is 0: any positive divisor gives that.
     norm = chain("max", norm, chain.number(max(a["epsilon"], float(np.finfo(np.float32).tiny))))
-    made = Node("Div", node.name, [x, norm], [y], {"act": a["act"]}, node.origin)
-    write_fused(w, made, "DIV", [x, norm], key="fused_activation_function")
+    quotient = Node("Div", node.name, [x, norm], [y], {"act": a["act"]}, node.origin)
+    write_fused(w, quotient, "DIV", [x, norm], key="fused_activation_function")

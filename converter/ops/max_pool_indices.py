@@ -56,7 +56,7 @@ def write_onnx_max_pool_indices(w: Writing, node: Node) -> None:
     to, back = first_perm(x.known_rank), last_perm(x.known_rank)
     fields = {"kernel_shape": a["kernel"], "strides": a["stride"], "pads": onnx_pads(a["pad"])}
     fields |= {"dilations": a["dilation"], "ceil_mode": int(a["ceil_mode"]), "storage_order": int(a["column_major"])}
-    made = [w.between(y, permuted_shape(y.shape, to), f"{y.name}/first") for y in node.outputs]
-    w.node("MaxPool", node, [write_transposed(w, node, x, to)], made, fields=fields)
-    for first, y in zip(made, node.outputs):
+    results = [w.between(y, permuted_shape(y.shape, to), f"{y.name}/first") for y in node.outputs]
+    w.node("MaxPool", node, [write_transposed(w, node, x, to)], results, fields=fields)
+    for first, y in zip(results, node.outputs):
         w.node("Transpose", node, [first], [y], fields={"perm": back})

@@ -95,12 +95,12 @@ def instance_norm(x: np.ndarray, scale: np.ndarray, offset: np.ndarray, *, epsil
 
 
 def _infer_group(node: Node) -> Inferred:
-    made = _infer_channels(node)
+    inferred = _infer_channels(node)
     x, groups = node.required(0), node.attrs["groups"]
     channels = x.shape[-1] if x.shape else None
     if groups < 1 or (channels is not None and channels % groups):
         fail(node, f"channels of shape {x.shape} do not split into {groups} groups")
-    return made
+    return inferred
 
 
 @op(

@@ -226,8 +226,8 @@ def read_onnx_max_pool(r: Reading) -> Any:
     x = r.channels_last(r.input(0))
     if len(r.outputs) < 2:
         return r.channels_first(r.emit("MaxPool", x, **attrs))
-    made = r.emit_many("MaxPoolIndices", [x], **attrs, column_major=bool(r.attr("storage_order", 0)))
-    return [r.channels_first(t) for t in made]
+    results = r.emit_many("MaxPoolIndices", [x], **attrs, column_major=bool(r.attr("storage_order", 0)))
+    return [r.channels_first(t) for t in results]
 
 
 @reads("onnx", "com.microsoft::NhwcMaxPool")
@@ -336,11 +336,11 @@ def _padded_average(w: Writing, node: Node, write: Any) -> None:
     mean = w.between(y, name=f"{y.name}/mean")
     write(w, Node(node.op, node.name, [padded], [mean], plain, node.origin))
     factor = w.constant(share, x.dtype, f"{y.name}/share")
-    made = Node("Mul", node.name, [mean, factor], [y], {"act": act}, node.origin)
+    product = Node("Mul", node.name, [mean, factor], [y], {"act": act}, node.origin)
     if w.container == "tflite":
-        write_fused(w, made, "MUL", [mean, factor], key="fused_activation_function")
+        write_fused(w, product, "MUL", [mean, factor], key="fused_activation_function")
     else:
-        write_fused(w, made, "MulFusion", [mean, factor], key="activation_type")
+        write_fused(w, product, "MulFusion", [mean, factor], key="activation_type")
 
 
 @writes("ms", "MaxPool", "AveragePool")

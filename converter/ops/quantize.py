@@ -36,9 +36,13 @@ def _quantize_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     if y.quant is None:
         return None
     if is_quantized(x):
-        made = rescaled(node, arrays[0])
+        requantized = rescaled(node, arrays[0])
         # Codes wider than a byte: the real number once more.
-        return made if made is not None else quantize_codes(dequantize(arrays[0], x.qparams), y.quant, y.dtype)
+        return (
+            requantized
+            if requantized is not None
+            else quantize_codes(dequantize(arrays[0], x.qparams), y.quant, y.dtype)
+        )
     return quantize_f32(arrays[0], y.quant, y.dtype)
 
 
@@ -87,9 +91,9 @@ def read_tflite_quantize(r: Reading) -> Tensor:
     if declared.quant is None:
         r.refuse("its output has no quantization parameters")
     if x.is_const and x.dtype == np.float32:
-        made = r.constant(quantize_f32(x.value, declared.quant, declared.dtype), name=x.name)
-        made.quant = declared.quant
-        return made
+        constant = r.constant(quantize_f32(x.value, declared.quant, declared.dtype), name=x.name)
+        constant.quant = declared.quant
+        return constant
     return r.emit("Quantize", x, dtype=declared.dtype.name)
 
 
@@ -159,11 +163,11 @@ def read_onnx_quantize(r: Reading) -> Tensor:
     if zero is not None and zero.dtype.kind not in "iu":
         r.refuse(f"a quantized type {zero.dtype} is not read")
     axis, block = r.attr("axis", 1), r.attr("block_size", 0)
-    found = None if block else onnx_param(scale, zero, axis, bits, x.rank)
-    if found is None or x.dtype != np.float32 or not (found.scale > 0).all():
+    quant = None if block else onnx_param(scale, zero, axis, bits, x.rank)
+    if quant is None or x.dtype != np.float32 or not (quant.scale > 0).all():
         inputs = [x, scale, *([] if zero is None else [zero])]
         return r.emit_many("QuantizeLinear", inputs, axis=axis, block=block, dtype=dtype, bits=bits)[0]
-    return as_plain(r, typed(r.emit("Quantize", x, dtype=dtype), found))
+    return as_plain(r, typed(r.emit("Quantize", x, dtype=dtype), quant))
 
 
 @reads("onnx", "DequantizeLinear", "com.microsoft::DequantizeLinear")
@@ -173,16 +177,16 @@ def read_onnx_dequantize(r: Reading) -> Tensor:
     axis, block = r.attr("axis", 1), r.attr("block_size", 0)
     if x.dtype.kind not in "iu":
         r.refuse(f"a quantized type {x.dtype} is not read")
-    found = None if block else onnx_param(scale, zero, axis, _bits(r, x, x.dtype), x.rank)
+    quant = None if block else onnx_param(scale, zero, axis, _bits(r, x, x.dtype), x.rank)
     number = r.attr("output_dtype", 0)
     if number not in (0, 1, 10):
         r.refuse(f"its output is of type {number}")
     # The sum of int32 data and a zero point is exact here, and ONNX's int32 has none.
-    if found is None or scale.dtype != np.float32 or number == 10:
+    if quant is None or scale.dtype != np.float32 or number == 10:
         inputs = [x, scale, *([] if zero is None else [zero])]
         dtype = {0: scale.dtype.name, 1: "float32", 10: "float16"}[number]
         return r.emit_many("DequantizeLinear", inputs, axis=axis, block=block, dtype=dtype)[0]
-    codes = as_codes(r, x, found)
+    codes = as_codes(r, x, quant)
     return codes if codes.is_const else r.emit("Dequantize", codes)
 
 

@@ -107,10 +107,10 @@ def infer_reduce(node: Node) -> Inferred:
         # Where no axes mean none, as in TFLite, one may be named twice: then more axes are left.
         known = count and (count == 1 or not node.attrs["noop_if_empty"])
         return [(dtype, (None,) * (rank - count) if count and known else None)]
-    found = _chosen(node.attrs["axes"] if at is None else const_ints(at), rank, node.attrs["noop_if_empty"])
+    chosen = _chosen(node.attrs["axes"] if at is None else const_ints(at), rank, node.attrs["noop_if_empty"])
     if at is not None:
-        found = {a + rank if a < 0 else a for a in found}
-    axes = normal_axes(node, list(found), rank)
+        chosen = {a + rank if a < 0 else a for a in chosen}
+    axes = normal_axes(node, list(chosen), rank)
     if keep:
         return [(dtype, tuple(1 if i in axes else n for i, n in enumerate(x.shape)))]
     return [(dtype, tuple(n for i, n in enumerate(x.shape) if i not in axes))]
@@ -333,14 +333,14 @@ def write_onnx_reduce(w: Writing, node: Node) -> None:
     if mode not in ("all", "any"):
         w.node(_MODES[mode][2], node, [x, at] if at is not None else [x], fields=fields)
         return
-    ints, found = w.between(x, name=f"{node.name}/int32"), w.between(y, name=f"{node.name}/found")
-    ints.dtype = found.dtype = np.dtype(np.int32)
+    ints, reduced = w.between(x, name=f"{node.name}/int32"), w.between(y, name=f"{node.name}/found")
+    ints.dtype = reduced.dtype = np.dtype(np.int32)
     emit_cast(w, node, x, ints)
     w.node(
         "ReduceMin" if mode == "all" else "ReduceMax",
         node,
         [ints, at] if at is not None else [ints],
-        [found],
+        [reduced],
         fields=fields,
     )
-    emit_cast(w, node, found, y)
+    emit_cast(w, node, reduced, y)

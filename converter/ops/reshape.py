@@ -174,9 +174,9 @@ def reshaped(r: Reading, x: Tensor, shape: Sequence[int], *, zero_copies: bool =
     """x reshaped; a constant with quantized values per tensor stays a constant."""
     if x.is_const and is_quantized(x) and x.qparams.axis is None:
         data = _reshape(x.value, np.asarray(shape), zero_copies=zero_copies)
-        made = r.constant(data, name=x.name)
-        made.quant = x.quant
-        return made
+        constant = r.constant(data, name=x.name)
+        constant.quant = x.quant
+        return constant
     return r.emit("Reshape", x, r.constant(list(shape), np.int64, f"{r.name}/shape"), zero_copies=zero_copies)
 
 
@@ -307,8 +307,8 @@ def _onnx_axes(r: Reading, op_name: str) -> Tensor:
     axes = r.optional(1)
     if axes is not None and not axes.is_const:
         return r.emit(op_name, r.input(0), int64_param(r, axes))
-    found = r.ints(1) if axes is not None else r.attr("axes", None)
-    return r.emit(op_name, r.input(0), axes=None if found is None else [int(a) for a in found])
+    given = r.ints(1) if axes is not None else r.attr("axes", None)
+    return r.emit(op_name, r.input(0), axes=None if given is None else [int(a) for a in given])
 
 
 @reads("onnx", "Squeeze")
@@ -335,10 +335,10 @@ def read_ms_unsqueeze(r: Reading) -> Tensor:
 
 def _written_axes(w: Writing, node: Node) -> list[int] | None:
     if node.input(1) is not None:
-        found = const_ints(node.input(1))
-        if found is None:
+        computed = const_ints(node.input(1))
+        if computed is None:
             w.refuse(node, "its axes are computed at run time")
-        return found
+        return computed
     return node.attrs["axes"]
 
 

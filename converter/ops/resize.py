@@ -200,9 +200,9 @@ def read_onnx_resize(r: Reading) -> Tensor:
         "extrapolation": float(r.attr("extrapolation_value", 0.0)),
     }
     axes = _chosen_axes(r, rank)
-    found = _at_run_time(r, old)
-    if found is not None:
-        given, from_sizes = found
+    sized = _at_run_time(r, old)
+    if sized is not None:
+        given, from_sizes = sized
         roi = r.optional(1) if attrs["coordinate_mode"] == "tf_crop_and_resize" else None
         attrs |= {"axes": r.attr("axes", None), "policy": r.attr("keep_aspect_ratio_policy", "stretch")}
         return r.emit("ResizeAtRunTime", x, given, roi, **attrs, from_sizes=from_sizes)
@@ -215,16 +215,16 @@ def read_onnx_resize(r: Reading) -> Tensor:
         roi = [v for pair in roi for v in pair]
     spatial = rank >= 3 and scales[0] == scales[1] == 1.0 and roi[:4] == [0.0, 1.0] * 2
     if spatial and (sizes is None or (sizes[:2] == list(x.shape or ())[:2])):
-        made = {"scales": scales[2:] if wanted != "sizes" else [], "roi": roi[4:]}
+        parameters = {"scales": scales[2:] if wanted != "sizes" else [], "roi": roi[4:]}
         size = None if sizes is None else r.constant(sizes[2:], np.int64)
-        return r.channels_first(r.emit("Resize", r.channels_last(x), size, **attrs, **made))
+        return r.channels_first(r.emit("Resize", r.channels_last(x), size, **attrs, **parameters))
     # Other axes take part: all of them become spatial ones of a single channel.
     if rank > 6:
         r.refuse(f"a resize of {rank} axes")
     lifted = r.emit("ExpandDims", x, axes=[0, rank + 1])
     size = None if sizes is None else r.constant(sizes, np.int64)
-    made = {"scales": scales if wanted != "sizes" else [], "roi": roi}
-    y = r.emit("Resize", lifted, size, **attrs, **made)
+    parameters = {"scales": scales if wanted != "sizes" else [], "roi": roi}
+    y = r.emit("Resize", lifted, size, **attrs, **parameters)
     return r.emit("Squeeze", y, axes=[0, rank + 1])
 
 
@@ -249,8 +249,8 @@ def _onnx_target(r: Reading, old: bool, axes: list[int], x: Tensor) -> tuple[lis
     if r.op == "Upsample" and r.version < 9:
         return [float(v) for v in r.attr("scales")], None, "scales"
     at = 1 if old else 2
-    found = r.optional(at)
-    if found is not None and found.shape != (0,):
+    target = r.optional(at)
+    if target is not None and target.shape != (0,):
         given = r.const(at, "the scales").reshape(-1).astype(float).tolist()
         return _spread(given, axes, [1.0] * rank), None, "scales"
     if old or r.optional(3) is None:

@@ -142,6 +142,6 @@ def write_onnx_roi_align(w: Writing, node: Node) -> None:
     if w.options.get("opset", 16) >= 16:
         fields["coordinate_transformation_mode"] = "half_pixel" if a["half_pixel"] else "output_half_pixel"
     first = write_transposed(w, node, x, first_perm(4))
-    made = w.between(y, permuted_shape(y.shape, first_perm(4)), f"{y.name}/first")
-    w.node("RoiAlign", node, [first, *node.inputs[1:]], [made], fields=fields)
-    w.node("Transpose", node, [made], [y], fields={"perm": last_perm(4)})
+    result = w.between(y, permuted_shape(y.shape, first_perm(4)), f"{y.name}/first")
+    w.node("RoiAlign", node, [first, *node.inputs[1:]], [result], fields=fields)
+    w.node("Transpose", node, [result], [y], fields={"perm": last_perm(4)})

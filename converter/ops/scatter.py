@@ -57,13 +57,13 @@ def _place(y: np.ndarray, at: tuple[Any, ...], updates: np.ndarray, reduction: s
 
 
 def _columns(at: np.ndarray, sizes: Sequence[int]) -> tuple[np.ndarray, ...]:
-    found = []
+    columns = []
     for k in range(at.shape[-1]):
         column = at[..., k].astype(np.int64)
         if column.size and (column.min() < -sizes[k] or column.max() >= sizes[k]):
             raise ValueError(f"an index is outside 0..{sizes[k] - 1}")
-        found.append(column)
-    return tuple(found)
+        columns.append(column)
+    return tuple(columns)
 
 
 def _scatter_nd(x: np.ndarray, at: np.ndarray, updates: np.ndarray, *, reduction: str) -> np.ndarray:

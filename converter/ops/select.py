@@ -29,16 +29,16 @@ def _where_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     y = node.outputs[0]
     if not all(per_tensor(t) for t in (node.inputs[1], node.inputs[2], y)):
         return None
-    made = []
+    branches = []
     low, high = code_range(min(y.qparams.bits, 8), unsigned=y.dtype.kind == "u")
     for t, a in zip(node.operands()[1:], arrays[1:]):
         if t.qparams == y.qparams and t.dtype == y.dtype:
-            made.append(a)
+            branches.append(a)
             continue
         acc = np.asarray(a.astype(np.int32) - t.qparams.zero_point[0])
         ratio = t.qparams.scale / y.qparams.scale
-        made.append(requantize_rne_f32(acc, ratio, int(y.qparams.zero_point[0]), low, high, y.dtype))
-    return np.where(arrays[0], *made)
+        branches.append(requantize_rne_f32(acc, ratio, int(y.qparams.zero_point[0]), low, high, y.dtype))
+    return np.where(arrays[0], *branches)
 
 
 @op(

@@ -166,12 +166,12 @@ def write_onnx_rank(w: Writing, node: Node) -> None:
     """The size of the shape."""
     y = node.outputs[0]
     sizes = w.between(y, (None,), f"{node.name}/shape")
-    made = y if y.dtype == np.int64 else w.between(y, name=f"{y.name}/int64")
-    sizes.dtype = made.dtype = np.dtype(np.int64)
+    rank = y if y.dtype == np.int64 else w.between(y, name=f"{y.name}/int64")
+    sizes.dtype = rank.dtype = np.dtype(np.int64)
     w.node("Shape", node, node.inputs, [sizes])
-    w.node("Size", node, [sizes], [made])
-    if made is not y:
-        emit_cast(w, node, made, y)
+    w.node("Size", node, [sizes], [rank])
+    if rank is not y:
+        emit_cast(w, node, rank, y)
 
 
 @writes("ms", "Size", "Rank")

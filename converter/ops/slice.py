@@ -113,8 +113,8 @@ def slice_(x: np.ndarray, begin: Any, end: Any, axes: Any = None, step: Any = No
 def sliced(r: Reading, x: Tensor, begin: Sequence[int], end: Sequence[int], axes: Sequence[int], step: Any) -> Tensor:
     """A Slice with constant bounds."""
     parts = {"begin": begin, "end": end, "axes": axes, "step": step}
-    made = [r.constant(list(v), np.int64, f"{r.name}/{k}") for k, v in parts.items()]
-    return r.emit("Slice", x, *made)
+    params = [r.constant(list(v), np.int64, f"{r.name}/{k}") for k, v in parts.items()]
+    return r.emit("Slice", x, *params)
 
 
 @reads("onnx", "Slice")
@@ -131,11 +131,11 @@ def read_onnx_slice(r: Reading) -> Tensor:
 def _with_axes(r: Reading, x: Tensor, params: list[Tensor | None]) -> Tensor:
     """Absent axes and steps are written out where the number of axes is known."""
     count = next((t.shape[0] for t in params if t is not None and t.shape and t.shape[0] is not None), None)
-    made = [None if t is None else int64_param(r, t) for t in params]
+    given = [None if t is None else int64_param(r, t) for t in params]
     if count is not None:
-        made[2] = made[2] or r.constant(list(range(count)), np.int64, f"{r.name}/axes")
-        made[3] = made[3] or r.constant([1] * count, np.int64, f"{r.name}/step")
-    return r.emit("Slice", x, *made)
+        given[2] = given[2] or r.constant(list(range(count)), np.int64, f"{r.name}/axes")
+        given[3] = given[3] or r.constant([1] * count, np.int64, f"{r.name}/step")
+    return r.emit("Slice", x, *given)
 
 
 @reads("tflite", "SLICE")
@@ -174,8 +174,8 @@ def _begin_size(r: Reading, x: Tensor, begin: Tensor, size: Tensor, axes: list[i
         far = r.constant(np.full(len(axes), np.iinfo(begin.dtype).max), begin.dtype)
         minus = r.constant(np.full(len(axes), -1), size.dtype)
         ends = r.emit("Where", r.emit("Equal", size, minus), far, r.emit("Add", begin, size))
-    made = [r.constant(v, np.int64) for v in (axes, steps)]
-    return r.emit("Slice", x, begin, ends, *made)
+    rest = [r.constant(v, np.int64) for v in (axes, steps)]
+    return r.emit("Slice", x, begin, ends, *rest)
 
 
 @reads("tflite", "STRIDED_SLICE")
@@ -205,14 +205,14 @@ def _strided(r: Reading, x: Tensor, params: list[Tensor]) -> Tensor:
         if mask["ellipsis"] or mask["new_axis"] or step is None or not plain:
             return r.emit("StridedSliceAtRunTime", x, *params, **{f"{k}_mask": m for k, m in mask.items()})
         return _run_time_strided(r, x, params, step, bits)
-    at, axis, made, squeezed, expanded = [], 0, 0, [], []
+    at, axis, dim, squeezed, expanded = [], 0, 0, [], []
     for i, b in enumerate(bits):
         if b["ellipsis"]:
             skip = rank - used
-            axis, made = axis + skip, made + skip
+            axis, dim = axis + skip, dim + skip
         elif b["new_axis"]:
-            expanded.append(made)
-            made += 1
+            expanded.append(dim)
+            dim += 1
         elif b["shrink_axis"]:
             # LiteRT, unlike TensorFlow, takes the first entry when the begin of a shrunk axis is masked.
             n, first = x.known_shape[axis], 0 if b["begin"] else begin[i]
@@ -235,7 +235,7 @@ def _strided(r: Reading, x: Tensor, params: list[Tensor]) -> Tensor:
                     )
                 low, high = 0, 0  # before the first entry there is nothing, in TFLite
             at.append((axis, low, high, s))
-            axis, made = axis + 1, made + 1
+            axis, dim = axis + 1, dim + 1
     y = x
     # x[0:end] of everything is no slice at all, as of a mask that only adds or takes axes.
     at = [a for a in at if (a[1], a[3]) != (0, 1) or a[2] != _INT64_MAX] or ([] if squeezed or expanded else at)

@@ -184,10 +184,10 @@ def write_tflite_softmax(w: Writing, node: Node) -> None:
     perm = [*range(axis), *range(axis + 1, rank), axis]
     back = [perm.index(i) for i in range(rank)]
     turned = w.between(x, tuple(x.shape[p] for p in perm), f"{y.name}/turned")
-    made = w.between(y, turned.shape, f"{y.name}/last")
+    result = w.between(y, turned.shape, f"{y.name}/last")
     w.node("TRANSPOSE", node, [x, w.constant(perm, np.int32, f"{node.name}/perm")], [turned])
-    w.node(name, node, [turned], [made], fields=fields)
-    w.node("TRANSPOSE", node, [made, w.constant(back, np.int32, f"{node.name}/perm")], [y])
+    w.node(name, node, [turned], [result], fields=fields)
+    w.node("TRANSPOSE", node, [result, w.constant(back, np.int32, f"{node.name}/perm")], [y])
 
 
 @writes("onnx", "Softmax", "LogSoftmax", "Hardmax")

@@ -61,8 +61,8 @@ def _sizes_of_dft(node: Node) -> tuple[int, int | None, int | None, bool, bool]:
     count = None if given is None else (const_ints(given) or [None])[0]
     if count is None and given is None and size is not None:
         count = 2 * (size - 1) if back else size
-    made = None if count is None else count // 2 + 1 if a["onesided"] and not back else count
-    return axis, count, made, a["inverse"], a["onesided"]
+    length = None if count is None else count // 2 + 1 if a["onesided"] and not back else count
+    return axis, count, length, a["inverse"], a["onesided"]
 
 
 def _infer_dft(node: Node) -> Inferred:
@@ -72,7 +72,7 @@ def _infer_dft(node: Node) -> Inferred:
         return [(value_dtype(x), None)]
     if len(x.shape) < 2 or x.shape[-1] not in (1, 2, None):
         fail(node, f"an input of shape {x.shape}; the last size is 1 for reals, 2 for complex numbers")
-    axis, count, made, inverse, onesided = _sizes_of_dft(node)
+    axis, count, length, inverse, onesided = _sizes_of_dft(node)
     if axis == len(x.shape) - 1 or (count is not None and count < 1):
         fail(node, f"{count} values along axis {axis} of {x.shape}")
     if onesided and x.shape[-1] not in (2 if inverse else 1, None):
@@ -81,7 +81,7 @@ def _infer_dft(node: Node) -> Inferred:
     at = node.input(2)
     if at is not None and at.data is None:
         return [(value_dtype(x), (*[None] * (len(x.shape) - 1), parts))]
-    return [(value_dtype(x), (*x.shape[:axis], made, *x.shape[axis + 1 : -1], parts))]
+    return [(value_dtype(x), (*x.shape[:axis], length, *x.shape[axis + 1 : -1], parts))]
 
 
 @op(

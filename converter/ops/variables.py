@@ -11,10 +11,10 @@ from ..schema.variables import Variable, read_variable, settle
 def _variable(r: Reading) -> Variable:
     """The variable that input 0 is the handle of: a constant text."""
     handle = r.input(0)
-    found = r.build.variables.get(str(handle.data)) if handle.data is not None else None
-    if found is None:
+    variable = r.build.variables.get(str(handle.data)) if handle.data is not None else None
+    if variable is None:
         r.refuse("which variable it means is not known while reading")
-    return found
+    return variable
 
 
 @reads("tflite", "VAR_HANDLE")

@@ -30,10 +30,10 @@ def absorb_flatten(graph: Graph) -> Iterator[Record]:
     for node in edit.nodes():
         if node.op != "FullyConnected" or node.inputs[0] is None:
             continue
-        found = _find(edit, node)
-        if found is None:
+        pair = _find(edit, node)
+        if pair is None:
             continue
-        transpose, flatten = found
+        transpose, flatten = pair
         reason = _reason(edit, node)
         if reason:
             yield Refusal(_NAME, node.name, reason)

@@ -34,10 +34,10 @@ def affine_of(node: Node, ops: tuple[str, ...]) -> Affine | None:
         return None
     if node.op == "BatchNorm":
         return _of_batch_norm(node)
-    found = constant_operand(node)
-    if found is None or found[0].shape != node.outputs[0].shape:
+    operands = constant_operand(node)
+    if operands is None or operands[0].shape != node.outputs[0].shape:
         return None
-    x, operand = found
+    x, operand = operands
     channels = x.shape[-1] if x.shape else None
     value = float_constant(operand)
     if value is None or x.shape is None or channels is None or value.dtype != x.dtype:

@@ -67,9 +67,9 @@ def cancel_transposes(graph: Graph) -> Iterator[Record]:
 
 def _cost(graph: Graph) -> tuple[int, int]:
     """(elements that are transposed, Transposes)."""
-    found = [n for n in graph.nodes if n.op == "Transpose"]
-    moved = [n for n in found if n.inputs[0] is None or not keeps_memory(n.attrs["perm"], n.inputs[0].shape)]
-    return sum(_size(n.outputs[0].shape) for n in moved), len(found)
+    transposes = [n for n in graph.nodes if n.op == "Transpose"]
+    moved = [n for n in transposes if n.inputs[0] is None or not keeps_memory(n.attrs["perm"], n.inputs[0].shape)]
+    return sum(_size(n.outputs[0].shape) for n in moved), len(transposes)
 
 
 class _Mover:
@@ -205,10 +205,10 @@ class _Mover:
         for t, new, out in zip(old, fresh, through.outs):
             if new is t or not (self.edit.readers(t) or self.edit.is_output(t)):
                 continue
-            made = self.edit.emit(
+            transpose = self.edit.emit(
                 "Transpose", [new], {"perm": list(out)}, after=node, outputs=[t], origin=node.origin or (node.name,)
             )
-            self.seen.append((made, new, t, True))
+            self.seen.append((transpose, new, t, True))
         return True
 
     def _ordered(self, tensor: Tensor | None, perm: Perm, at: Node) -> Tensor | None:
@@ -253,10 +253,10 @@ class _Mover:
             if _is_transpose(reader, perm) and reader.outputs[0].quant == permuted_quant(x.quant, perm):
                 # Read it where it stands; the order of nodes is repaired at the end of the pass.
                 return reader.outputs[0]
-        made = self.edit.emit("Transpose", [x], {"perm": list(perm)}, at=at, like=x)
-        made.outputs[0].quant = permuted_quant(x.quant, perm)
-        self.seen.append((made, x, made.outputs[0], False))
-        return made.outputs[0]
+        transpose = self.edit.emit("Transpose", [x], {"perm": list(perm)}, at=at, like=x)
+        transpose.outputs[0].quant = permuted_quant(x.quant, perm)
+        self.seen.append((transpose, x, transpose.outputs[0], False))
+        return transpose.outputs[0]
 
     def rise(self) -> Iterator[Record]:
         for node in reversed(list(self.edit.nodes())):

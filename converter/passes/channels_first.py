@@ -25,8 +25,8 @@ def channels_first(graph: Graph) -> Iterator[Record]:
     edit = Edit(graph)
     for node in edit.nodes():
         inputs, outputs = _borders(graph, node)
-        made = {t for t in inputs if (p := edit.producer(t)) is not None and p.op == "ChannelsLast"}
-        if (not inputs and not outputs) or made:
+        turned = {t for t in inputs if (p := edit.producer(t)) is not None and p.op == "ChannelsLast"}
+        if (not inputs and not outputs) or turned:
             continue
         args = list(node.inputs)
         for i, t in enumerate(args):
@@ -60,10 +60,10 @@ def _borders(graph: Graph, node: Node) -> tuple[set[Tensor], set[Tensor]]:
         return set(), set()
     inputs: set[Tensor] = set()
     outputs: set[Tensor] = set()
-    for made in trial.emitted:
-        if made.op != "Transpose" or made.inputs[0] is None:
+    for operator in trial.emitted:
+        if operator.op != "Transpose" or operator.inputs[0] is None:
             continue
-        perm, x, y = list(made.fields["perm"]), made.inputs[0], made.outputs[0]
+        perm, x, y = list(operator.fields["perm"]), operator.inputs[0], operator.outputs[0]
         if x in node.inputs and len(perm) > 2 and perm == first_perm(len(perm)):
             inputs.add(x)
         if y in node.outputs and len(perm) > 2 and perm == last_perm(len(perm)):

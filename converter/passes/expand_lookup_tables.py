@@ -50,10 +50,10 @@ def _open(graph: Graph, name: str, known: Callable[[Node], bool]) -> Iterator[Re
         x, y = node.required(0), node.outputs[0]
         origin = node.origin or (node.name,)
         real = edit.emit("Dequantize", [x], at=node, origin=origin).outputs[0]
-        made = Tensor(edit.name(f"{y.name}/real"), np.dtype(np.float32), y.shape, None, None, y.layout)
+        result = Tensor(edit.name(f"{y.name}/real"), np.dtype(np.float32), y.shape, None, None, y.layout)
         attrs = own_attrs(node.attrs)
-        edit.emit(node.op, [real], attrs, at=node, name=node.name, outputs=[made], origin=origin)
-        edit.emit("Quantize", [made], {"dtype": y.dtype.name}, at=node, outputs=[y], origin=origin)
+        edit.emit(node.op, [real], attrs, at=node, name=node.name, outputs=[result], origin=origin)
+        edit.emit("Quantize", [result], {"dtype": y.dtype.name}, at=node, outputs=[y], origin=origin)
         edit.drop(node)
         yield Change(name, node.name, "computes between casts")
     edit.finish()

@@ -34,9 +34,9 @@ def fold_batch_norm(graph: Graph) -> Iterator[Record]:
             if affine is not None and node.op == "BatchNorm":
                 yield Refusal(_NAME, node.name, "its parameters are not finite")
             continue
-        found = linear_producer(edit, affine)
-        if found is not None:
-            layer, reason = found
+        linear = linear_producer(edit, affine)
+        if linear is not None:
+            layer, reason = linear
             reason = reason or fold_into(edit, layer, node, affine)
             if reason:
                 yield Refusal(_NAME, node.name, reason)

@@ -86,15 +86,15 @@ def _known(node: Node) -> list[Value] | None:
         return [(np.zeros(shape, t.dtype), None) for shape, t in zip(sizes, node.outputs)]
     function = row(node.op).known_value
     with computing(node):
-        found = function(node) if function is not None else None
-    return None if found is None else [(np.asarray(a), None) for a in found]
+        arrays = function(node) if function is not None else None
+    return None if arrays is None else [(np.asarray(a), None) for a in arrays]
 
 
 def _too_large(node: Node) -> str:
     given = sum(t.nbytes for t in node.inputs if t is not None)
-    made = sum(t.nbytes for t in node.outputs)
-    if made > max(_MAY_GROW_TO, _GROWTH * given):
-        return f"computing it makes {made} bytes of {given}"
+    size = sum(t.nbytes for t in node.outputs)
+    if size > max(_MAY_GROW_TO, _GROWTH * given):
+        return f"computing it makes {size} bytes of {given}"
     return ""
 
 

@@ -24,10 +24,10 @@ def fuse_bias(graph: Graph) -> Iterator[Record]:
         affine = affine_of(node, ("Add", "Sub"))
         if affine is None or not affine.only_offset:
             continue
-        found = linear_producer(edit, affine)
-        if found is None:
+        linear = linear_producer(edit, affine)
+        if linear is None:
             continue
-        layer, reason = found
+        layer, reason = linear
         reason = reason or fold_into(edit, layer, node, affine)
         if reason:
             yield Refusal("fuse_bias", node.name, reason)

@@ -38,11 +38,11 @@ def fuse_dynamic_quantize(graph: Graph) -> Iterator[Record]:
         source = edit.producer(node.inputs[0] if turn is None else turn.inputs[0])
         if source is None or source.op != "DynamicQuantizeLinear" or node.input(2) is not source.outputs[2]:
             continue
-        found = _tail(edit, node, source)
-        if isinstance(found, str):
-            yield Refusal(_NAME, node.name, found)
+        tail = _tail(edit, node, source)
+        if isinstance(tail, str):
+            yield Refusal(_NAME, node.name, tail)
             continue
-        last, back, scale = found
+        last, back, scale = tail
         weight = _weight(edit, node, scale)
         if isinstance(weight, str):
             yield Refusal(_NAME, node.name, weight)
@@ -111,6 +111,6 @@ def _replace(edit: Edit, node: Node, around: tuple[Node, Node | None, Node | Non
     if back is None:
         edit.emit(layer, [x, weight], attrs, at=last, name=name, outputs=[y], origin=origin)
     else:
-        made = edit.emit(layer, [x, weight], attrs, at=last, name=name, origin=origin)
-        edit.emit(back.op, [*made.outputs, *back.inputs[1:]], dict(back.attrs), at=last, outputs=[y])
+        product = edit.emit(layer, [x, weight], attrs, at=last, name=name, origin=origin)
+        edit.emit(back.op, [*product.outputs, *back.inputs[1:]], dict(back.attrs), at=last, outputs=[y])
     edit.drop(last)

@@ -22,15 +22,15 @@ def fuse_gelu(graph: Graph) -> Iterator[Record]:
     for node in edit.nodes():
         if not is_product(node):
             continue
-        found = product_of(edit, node)
-        if len(found.factors) != 2 or not near(found.coefficient, 0.5):
+        product = product_of(edit, node)
+        if len(product.factors) != 2 or not near(product.coefficient, 0.5):
             continue
-        for x, gate in (found.factors, found.factors[::-1]):
+        for x, gate in (product.factors, product.factors[::-1]):
             match = _gate(edit, gate, x)
             if match is not None and x.shape == node.outputs[0].shape:
                 approximate, nodes = match
-                collapse(edit, node, [*nodes, *found.nodes], "Gelu", [x], {"approximate": approximate})
-                yield Change("fuse_gelu", node.name, f"{len(nodes) + len(found.nodes) + 1} nodes are a Gelu")
+                collapse(edit, node, [*nodes, *product.nodes], "Gelu", [x], {"approximate": approximate})
+                yield Change("fuse_gelu", node.name, f"{len(nodes) + len(product.nodes) + 1} nodes are a Gelu")
                 break
     edit.finish()
 
@@ -48,12 +48,12 @@ def _gate(edit: Edit, gate: Tensor, x: Tensor) -> tuple[bool, list[Node]] | None
     scaled = edit.producer(inner)
     if scaled is None or inner is None or edit.only_reader(inner) is not curve or not is_product(scaled):
         return None
-    found = product_of(edit, scaled)
-    nodes = [*found.nodes, scaled, curve, add]
-    if curve.op == "Erf" and found.factors == [x] and near(found.coefficient, math.sqrt(0.5)):
+    product = product_of(edit, scaled)
+    nodes = [*product.nodes, scaled, curve, add]
+    if curve.op == "Erf" and product.factors == [x] and near(product.coefficient, math.sqrt(0.5)):
         return False, nodes
-    if curve.op == "Tanh" and len(found.factors) == 1 and near(found.coefficient, math.sqrt(2 / math.pi)):
-        cubic = _cubic(edit, found.factors[0], x)
+    if curve.op == "Tanh" and len(product.factors) == 1 and near(product.coefficient, math.sqrt(2 / math.pi)):
+        cubic = _cubic(edit, product.factors[0], x)
         return None if cubic is None else (True, [*cubic, *nodes])
     return None
 
@@ -67,18 +67,18 @@ def _cubic(edit: Edit, tensor: Tensor, x: Tensor) -> list[Node] | None:
     term = edit.producer(other[0]) if len(other) == 1 else None
     if term is None or other[0] is None or edit.only_reader(other[0]) is not add or not is_product(term):
         return None
-    found = product_of(edit, term)
-    nodes = [*found.nodes, term, add]
-    if not near(found.coefficient, 0.044715, 1e-4):
+    product = product_of(edit, term)
+    nodes = [*product.nodes, term, add]
+    if not near(product.coefficient, 0.044715, 1e-4):
         return None
-    if found.factors == [x, x, x]:
+    if product.factors == [x, x, x]:
         return nodes
-    powers = [edit.producer(t) for t in found.factors if t is not x]
+    powers = [edit.producer(t) for t in product.factors if t is not x]
     if len(powers) != 1 or powers[0] is None or powers[0].inputs[0] is not x:
         return None
     power = powers[0]
     if edit.only_reader(power.outputs[0]) is None:
         return None
-    degree = 3 - found.factors.count(x)
+    degree = 3 - product.factors.count(x)
     square = power.op == "Square" and degree == 2
     return [power, *nodes] if square or (power.op == "Pow" and is_scalar(power.input(1), degree)) else None

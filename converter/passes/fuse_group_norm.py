@@ -61,9 +61,9 @@ def _group(edit: Edit, node: Node) -> str:
     zero = edit.constant(np.zeros(channels, x.dtype), f"{norm.name}/offset")
     attrs = {"groups": int(groups), "epsilon": norm.attrs["epsilon"]}
     origin = trail(split, norm, node)
-    made = edit.emit("GroupNorm", [last, one, zero], attrs, at=node, name=norm.name, origin=origin).outputs[0]
-    made.shape = permuted_shape(x.shape, last_perm(rank))
-    edit.emit("Transpose", [made], {"perm": first_perm(rank)}, at=node, outputs=[y], origin=origin)
+    normalized = edit.emit("GroupNorm", [last, one, zero], attrs, at=node, name=norm.name, origin=origin).outputs[0]
+    normalized.shape = permuted_shape(x.shape, last_perm(rank))
+    edit.emit("Transpose", [normalized], {"perm": first_perm(rank)}, at=node, outputs=[y], origin=origin)
     edit.drop(node)
     return f"{groups} groups of channels are standardized"
 

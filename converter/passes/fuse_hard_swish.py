@@ -21,15 +21,15 @@ def fuse_hard_swish(graph: Graph) -> Iterator[Record]:
     for node in edit.nodes():
         if not is_product(node):
             continue
-        found = product_of(edit, node)
-        if len(found.factors) != 2:
+        product = product_of(edit, node)
+        if len(product.factors) != 2:
             continue
-        for x, gate in (found.factors, found.factors[::-1]):
+        for x, gate in (product.factors, product.factors[::-1]):
             match = _gate(edit, gate, x)
-            if match is not None and near(found.coefficient, match[0]) and x.shape == node.outputs[0].shape:
-                collapse(edit, node, [*match[1], *found.nodes], "HardSwish", [x], {})
+            if match is not None and near(product.coefficient, match[0]) and x.shape == node.outputs[0].shape:
+                collapse(edit, node, [*match[1], *product.nodes], "HardSwish", [x], {})
                 yield Change(
-                    "fuse_hard_swish", node.name, f"{len(match[1]) + len(found.nodes) + 1} nodes are a HardSwish"
+                    "fuse_hard_swish", node.name, f"{len(match[1]) + len(product.nodes) + 1} nodes are a HardSwish"
                 )
                 break
     edit.finish()

@@ -26,10 +26,10 @@ def fuse_l2_norm(graph: Graph) -> Iterator[Record]:
         for x, norm in ((a, b), (b, a))[: 1 if node.op == "Div" else 2]:
             if x is None or x.shape != node.outputs[0].shape:
                 continue
-            found = _norm(edit, norm, x, inverted=node.op == "Mul")
-            if found is None or any(_seen(edit, n.outputs[0], [*found[2], node]) for n in found[2]):
+            parts = _norm(edit, norm, x, inverted=node.op == "Mul")
+            if parts is None or any(_seen(edit, n.outputs[0], [*parts[2], node]) for n in parts[2]):
                 continue
-            axes, epsilon, inside = found
+            axes, epsilon, inside = parts
             collapse(edit, node, inside, "LpNorm", [x], {"axes": axes, "p": 2, "epsilon": epsilon})
             yield Change("fuse_l2_norm", node.name, f"{len(inside) + 1} nodes are an L2 normalization")
             break
@@ -62,8 +62,8 @@ def _norm(edit: Edit, tensor: Tensor | None, x: Tensor, inverted: bool) -> tuple
         return None if axes is None else (axes, epsilon, [root, *nodes])
     if root is None or root.op != "Sqrt" or epsilon <= 0:
         return None
-    found = _sum_of_squares(edit, edit.producer(root.inputs[0]), x)
-    return None if found is None else (found[0], epsilon, [*found[1], root, *nodes])
+    squares = _sum_of_squares(edit, edit.producer(root.inputs[0]), x)
+    return None if squares is None else (squares[0], epsilon, [*squares[1], root, *nodes])
 
 
 def _at_least(edit: Edit, tensor: Tensor | None) -> tuple[Tensor, float, list[Node]] | None:

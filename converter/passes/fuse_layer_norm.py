@@ -23,9 +23,9 @@ def fuse_layer_norm(graph: Graph) -> Iterator[Record]:
     """
     edit = Edit(graph)
     for node in edit.nodes():
-        found = _quotient(edit, node) or _keras(edit, node)
-        if found is not None:
-            x, axis, epsilon, parameters, inside = found
+        parts = _quotient(edit, node) or _keras(edit, node)
+        if parts is not None:
+            x, axis, epsilon, parameters, inside = parts
             if any(_leaks(edit, inner, inside, node) for inner in inside):
                 continue
             collapse(edit, node, inside, "LayerNorm", [x, *parameters], {"axis": axis, "epsilon": epsilon})

@@ -81,19 +81,19 @@ def _signed_weights(edit: Edit) -> Iterator[Record]:
 
 def _moved(edit: Edit, t: Tensor) -> list[Tensor] | None:
     """t and all that only moves its elements up to the Dequantizes; None when something else reads the codes."""
-    found, waiting = [], [t]
+    tensors, waiting = [], [t]
     while waiting:
         t = waiting.pop()
         if edit.is_output(t) or t.quant is None or not edit.readers(t):
             return None
-        found.append(t)
+        tensors.append(t)
         for reader in edit.readers(t):
             if reader.op == "Dequantize":
                 continue
             if not moves(reader):
                 return None
             waiting += reader.outputs
-    return found
+    return tensors
 
 
 def moves(node: Node) -> bool:

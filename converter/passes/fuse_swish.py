@@ -19,15 +19,15 @@ def fuse_swish(graph: Graph) -> Iterator[Record]:
     for node in edit.nodes():
         if not is_product(node):
             continue
-        found = product_of(edit, node)
-        if len(found.factors) != 2 or not near(found.coefficient, 1.0):
+        product = product_of(edit, node)
+        if len(product.factors) != 2 or not near(product.coefficient, 1.0):
             continue
-        for x, gate in (found.factors, found.factors[::-1]):
+        for x, gate in (product.factors, product.factors[::-1]):
             sigmoid = edit.producer(gate)
             if sigmoid is None or sigmoid.op != "Sigmoid" or sigmoid.inputs[0] is not x:
                 continue
             if edit.only_reader(gate) is not None and is_float_node(sigmoid) and x.shape == node.outputs[0].shape:
-                collapse(edit, node, [sigmoid, *found.nodes], "Swish", [x], {})
+                collapse(edit, node, [sigmoid, *product.nodes], "Swish", [x], {})
                 yield Change("fuse_swish", node.name, "a value times its own sigmoid is a Swish")
                 break
     edit.finish()

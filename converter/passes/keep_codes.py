@@ -58,16 +58,16 @@ def _codes(edit: Edit, node: Node) -> list[Tensor] | None:
     many = _MOVES[node.op] or len(node.inputs)
     if node.outputs[0].quant is not None:
         return None
-    found: list[Tensor] = []
+    codes: list[Tensor] = []
     for t in node.inputs[:many]:
         view = edit.producer(t)
         x = None if view is None or view.op != "Reinterpret" else view.inputs[0]
         if x is None or t is None or t.quant is not None or x.quant is None or len(x.quant.scale) != 1:
             return None
-        if found and (x.quant != found[0].quant or x.dtype != found[0].dtype):
+        if codes and (x.quant != codes[0].quant or x.dtype != codes[0].dtype):
             return None
-        found.append(x)
-    return found
+        codes.append(x)
+    return codes
 
 
 def _cancelled(edit: Edit, node: Node) -> Iterator[Record]:

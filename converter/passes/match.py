@@ -35,8 +35,8 @@ def scalar(tensor: Tensor | None) -> float | None:
 
 
 def is_scalar(tensor: Tensor | None, value: float, tolerance: float = 1e-6) -> bool:
-    found = scalar(tensor)
-    return found is not None and abs(found - value) <= tolerance * max(1.0, abs(value))
+    number = scalar(tensor)
+    return number is not None and abs(number - value) <= tolerance * max(1.0, abs(value))
 
 
 def constant_operand(node: Node) -> tuple[Tensor, Tensor] | None:
@@ -155,7 +155,7 @@ def product_of(edit: Edit, node: Node) -> Product:
 
     At most `_FACTORS` nodes are: no pattern has more, and each node of a long chain of products is asked.
     """
-    found = Product(1.0, [], [])
+    product = Product(1.0, [], [])
     entered: list[Node] = []
 
     def visit(item: Node) -> None:
@@ -164,19 +164,19 @@ def product_of(edit: Edit, node: Node) -> Product:
                 continue
             value = scalar(t) if t.is_const and t.rank is not None and t.rank <= (item.outputs[0].rank or 0) else None
             if value is not None and (item.op == "Mul" or (k == 1 and value != 0)):
-                found.coefficient *= value if item.op == "Mul" else 1.0 / value
+                product.coefficient *= value if item.op == "Mul" else 1.0 / value
                 continue
             source = edit.producer(t)
             private = source is not None and edit.only_reader(t) is item
             if source is not None and private and len(entered) < _FACTORS and _multiplies(source):
                 entered.append(source)
                 visit(source)
-                found.nodes.append(source)
+                product.nodes.append(source)
             else:
-                found.factors.append(t)
+                product.factors.append(t)
 
     visit(node)
-    return found
+    return product
 
 
 def _multiplies(node: Node) -> bool:
@@ -195,9 +195,13 @@ def plus_constant(node: Node | None) -> tuple[Tensor, float] | None:
     """(x, c) of an Add(x, c) of one number, without an activation."""
     if node is None or node.op != "Add" or node.attrs["act"] != "none":
         return None
-    found = constant_operand(node)
-    value = None if found is None else scalar(found[1])
-    return None if found is None or value is None or found[0].shape != node.outputs[0].shape else (found[0], value)
+    operands = constant_operand(node)
+    value = None if operands is None else scalar(operands[1])
+    return (
+        None
+        if operands is None or value is None or operands[0].shape != node.outputs[0].shape
+        else (operands[0], value)
+    )
 
 
 def near(a: float, b: float, tolerance: float = 1e-5) -> bool:

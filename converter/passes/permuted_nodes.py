@@ -48,10 +48,10 @@ def outputs_agree(trial: Node, wanted: list[Shape | None]) -> bool:
             for t, h in zip(trial.inputs, half)
         ]
     try:
-        found = infer(trial)
+        inferred = infer(trial)
     except GraphError:
         return False
-    for (_, a), b in zip(found, wanted):
+    for (_, a), b in zip(inferred, wanted):
         if a is None or b is None:
             continue
         if len(a) != len(b) or any(n != m for n, m in zip(a, b) if n is not None and m is not None):
@@ -94,9 +94,9 @@ def permuted_node(node: Node, perm: Perm) -> Permuted | None:
         return _reshape_through(node, perm)
     if function is None:
         return None
-    found = function(node, list(perm))
-    if found is not None:
-        attrs, inputs = found
+    permuted = function(node, list(perm))
+    if permuted is not None:
+        attrs, inputs = permuted
         return Permuted(attrs, inputs, [inverse(perm)] * len(node.outputs))
     if node.attrs.get("keep_dims") is False:
         return _reduced_through(node, perm)
@@ -108,10 +108,10 @@ def _reshape_through(node: Node, perm: Perm) -> Permuted | None:
     if shapes is None or len(shapes[0]) != len(perm):
         return None
     before, target = shapes
-    found = sink_through_reshape(tuple(before[p] for p in perm), inverse(perm), target)
-    if found is None:
+    sunk = sink_through_reshape(tuple(before[p] for p in perm), inverse(perm), target)
+    if sunk is None:
         return None
-    shape, out = found
+    shape, out = sunk
     return Permuted({"zero_copies": False}, {}, [out], shape)
 
 
@@ -143,11 +143,11 @@ def _reduced_through(node: Node, perm: Perm) -> Permuted | None:
     function = row(node.op).permute
     assert function is not None
     trial = Node(node.op, node.name, node.inputs, node.outputs, own_attrs(node.attrs) | {"keep_dims": True})
-    found = function(trial, list(perm))
+    permuted = function(trial, list(perm))
     x = node.inputs[0]
-    if found is None or x is None or x.shape is None:
+    if permuted is None or x is None or x.shape is None:
         return None
-    attrs, inputs = found
+    attrs, inputs = permuted
     named = node.attrs.get("axes", node.attrs.get("axis"))
     if node.input(1) is not None:
         return None

@@ -87,10 +87,10 @@ def _slice(edit: Edit, node: Node) -> str:
     steps = node.attrs.get("step") or node.attrs.get("steps") or []
     for index, key in row(node.op).const_inputs.items():
         if key in ("step", "steps", "strides") and node.input(index) is not None:
-            found = int_list(node.input(index))
-            if found is None:
+            ints = int_list(node.input(index))
+            if ints is None:
                 return ""
-            steps = found
+            steps = ints
     whole = x.is_static and x.shape == y.shape and all(s == 1 for s in steps)
     return "takes everything" if whole else ""
 

@@ -52,13 +52,13 @@ def run_passes(
             if settled.get(function) == edits:
                 continue
             records = _run(graph, function, verify)
-            made = [r for r in records if isinstance(r, Change)]
+            new = [r for r in records if isinstance(r, Change)]
             refusals[function.__name__] = [r for r in records if isinstance(r, Refusal)]
-            if made:
+            if new:
                 edits += 1
-                changes += made
+                changes += new
                 writer.write(graph, function.__name__)
-            settled[function] = -1 if made else edits
+            settled[function] = -1 if new else edits
         if edits == before:
             break
     remaining = dict.fromkeys(r for group in refusals.values() for r in group)

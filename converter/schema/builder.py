@@ -76,15 +76,15 @@ class Builder:
 
     def permuted(self, x: Tensor, perm: tuple[int, ...]) -> Tensor:
         """The constant `x` with its axes reordered, a view of its data; one tensor per (x, perm), so ties survive."""
-        found = self._permuted.get((x, perm))
-        if found is None:
+        turned = self._permuted.get((x, perm))
+        if turned is None:
             if x.data is None or sorted(perm) != list(range(x.data.ndim)):
                 raise GraphError(f"constant {x.name!r} of shape {x.shape} cannot take the axis order {list(perm)}")
             data, q = x.data.transpose(perm), x.quant
             if q is not None and q.axis is not None:
                 q = dataclasses.replace(q, axis=perm.index(q.axis))
-            found = self._permuted[x, perm] = Tensor(x.name, x.dtype, data.shape, data, q)
-        return found
+            turned = self._permuted[x, perm] = Tensor(x.name, x.dtype, data.shape, data, q)
+        return turned
 
     def input(self, name: str, dtype: Any, shape: Any, **rest: Any) -> Tensor:
         tensor = Tensor(self.name(name), np.dtype(dtype), None if shape is None else tuple(shape), **rest)
@@ -186,10 +186,10 @@ def specialize(
         if lost is not None:
             raise GraphError(f"{node.name} ({node.op}) reads {lost.name!r} before anything produces it")
         args = [None if t is None else value[t] for t in node.inputs]
-        made = build.emit(
+        results = build.emit(
             node.op, args, node.attrs, name=node.name, outputs=[t.name for t in node.outputs], origin=node.origin
         )
-        for old, new in zip(node.outputs, made):
+        for old, new in zip(node.outputs, results):
             new.quant, new.layout = old.quant, old.layout
             if new.data is None:
                 new.dtype = old.dtype

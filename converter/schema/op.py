@@ -265,12 +265,12 @@ def writes(container: str, *names: str) -> Callable[[Callable[..., Any]], Callab
 
 def row(name: str) -> Op:
     """The row of an IR operator. Raises GraphError when there is none."""
-    found = OPS.get(name)
-    if found is None:
+    definition = OPS.get(name)
+    if definition is None:
         raise GraphError(
             f"there is no operator {name!r}" if OPS else "no row is declared: converter.ops is not imported"
         )
-    return found
+    return definition
 
 
 def reader(container: str, name: str) -> Callable[..., Any] | None:

@@ -46,10 +46,10 @@ class Reading:
 
     def input(self, index: int) -> Tensor:
         """A required input."""
-        found = self.optional(index)
-        if found is None:
+        tensor = self.optional(index)
+        if tensor is None:
             raise ModelError(f"input {index} is missing", file=self.file, node=f"{self.name} ({self.op})")
-        return found
+        return tensor
 
     def optional(self, index: int) -> Tensor | None:
         return self.inputs[index] if index < len(self.inputs) else None
@@ -163,7 +163,7 @@ def read_operator(reading: Reading, function: Callable[[Reading], Any]) -> list[
     """Runs a row's reader and gives its results the declared outputs' names. Returns one tensor per declared output."""
     first = len(reading.build.graph.nodes)
     try:
-        made = function(reading)
+        given = function(reading)
     except GraphError as error:
         raise ModelError(str(error), file=reading.file, node=f"{reading.name} ({reading.op})") from error
     except ARITHMETIC as error:
@@ -172,7 +172,7 @@ def read_operator(reading: Reading, function: Callable[[Reading], Any]) -> list[
             file=reading.file,
             node=f"{reading.name} ({reading.op})",
         ) from error
-    results = [made] if isinstance(made, Tensor) else list(made)
+    results = [given] if isinstance(given, Tensor) else list(given)
     if len(results) < len(reading.outputs):
         reading.refuse(f"output {len(results)} ({reading.outputs[len(results)].name!r}) is not produced")
     graph = reading.build.graph
@@ -197,13 +197,13 @@ def undefined(name: str, file: str) -> ModelError:
     return ModelError(f"tensor {name!r} is read before anything produces it", file=file)
 
 
-def name_outputs(build: Builder, found: Sequence[tuple[str, Tensor]]) -> list[Tensor]:
+def name_outputs(build: Builder, ends: Sequence[tuple[str, Tensor]]) -> list[Tensor]:
     """The graph's outputs under the names that the file declares: what is also a constant, another output or
     an input of another name passes through an Identity.
     """
     outputs: list[Tensor] = []
     taken = set(build.graph.inputs)
-    for name, tensor in found:
+    for name, tensor in ends:
         if tensor in build.graph.inputs and tensor.name == name and tensor not in outputs:
             outputs.append(tensor)  # an input handed on under its own name
             continue

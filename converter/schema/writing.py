@@ -80,9 +80,9 @@ class Writing:
         """Appends one operator; `outputs` are the source node's unless given."""
         outs = list(source.outputs if outputs is None else outputs)
         name = source.name if outs[:1] == source.outputs[:1] else self.name(f"{source.name}/{op}")
-        made = Emitted(op, name, without_absent_tail(inputs), outs, dict(fields or {}), source, version, extra)
-        self.emitted.append(made)
-        return made
+        emitted = Emitted(op, name, without_absent_tail(inputs), outs, dict(fields or {}), source, version, extra)
+        self.emitted.append(emitted)
+        return emitted
 
     def constant(self, data: Any, dtype: Any = None, name: str = "const") -> Tensor:
         """A constant that exists only in the written file (a perm, a shape)."""

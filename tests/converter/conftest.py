@@ -25,8 +25,8 @@ def run_graph(graph: Graph, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     verify(graph)
     values = {t: feeds[t.name] for t in graph.inputs}
     for node in graph.nodes:
-        made = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])
-        for t, a in zip(node.outputs, made, strict=True):
+        results = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])
+        for t, a in zip(node.outputs, results, strict=True):
             assert a.dtype == t.dtype, (node, t, a.dtype)
             if t.shape is not None:
                 assert len(t.shape) == a.ndim, (node, t, a.shape)
@@ -64,15 +64,15 @@ def onnx_model(
     from onnx import TensorProto, helper, numpy_helper
 
     names = [f"x{i}" if a is not None else "" for i, a in enumerate(inputs)]
-    made = [f"y{k}" for k in range(outputs)] if isinstance(outputs, int) else list(outputs)
-    node = helper.make_node(op, names, made, name="node", domain=domain, **(attrs or {}))
+    result_names = [f"y{k}" for k in range(outputs)] if isinstance(outputs, int) else list(outputs)
+    node = helper.make_node(op, names, result_names, name="node", domain=domain, **(attrs or {}))
     typed = [
         helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
         for i, (n, a) in enumerate(zip(names, inputs))
         if a is not None and i not in const
     ]
     fixed = [numpy_helper.from_array(np.asarray(inputs[i], order="C"), names[i]) for i in const]
-    results = [helper.make_tensor_value_info(n, TensorProto.UNDEFINED, None) for n in made if n]
+    results = [helper.make_tensor_value_info(n, TensorProto.UNDEFINED, None) for n in result_names if n]
     for info in results:
         info.ClearField("type")
     imports = [helper.make_opsetid("", opset)] + ([helper.make_opsetid(domain, 1)] if domain else [])

@@ -58,10 +58,10 @@ def relu(tmp_path):
 def test_an_exception_in_a_reader_is_a_bug_and_not_a_damaged_file(relu, tmp_path, monkeypatch, kind):
     monkeypatch.setattr(tflite, "read", raising(kind))
     for work in (bitlite.load, lambda path: bitlite.convert(path, tmp_path / "out")):
-        with pytest.raises(InternalError, match=f"internal error: {kind.__name__}.*slip.*a bug in bitlite") as found:
+        with pytest.raises(InternalError, match=f"internal error: {kind.__name__}.*slip.*a bug in bitlite") as raised:
             work(relu)
-        assert relu in str(found.value) and "BITLITE_TRACE=1" in str(found.value)
-        assert isinstance(found.value.__cause__, kind) and not isinstance(found.value, bitlite.Error)
+        assert relu in str(raised.value) and "BITLITE_TRACE=1" in str(raised.value)
+        assert isinstance(raised.value.__cause__, kind) and not isinstance(raised.value, bitlite.Error)
 
 
 @pytest.mark.parametrize("kind", BUGS + NUMPY)

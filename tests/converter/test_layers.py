@@ -26,23 +26,23 @@ SOURCES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.p
 def imported(path: Path, everywhere: bool) -> set[str]:
     """The modules that a file names, as "bitlite.converter.ir.graph"; only those loaded with it unless `everywhere`."""
     package = ("bitlite", *path.relative_to(ROOT).parent.parts)
-    found: set[str] = set()
+    modules: set[str] = set()
     pending: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while pending:
         node = pending.pop()
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
+            modules.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) + 1 - node.level] if node.level else ()
             module = ".".join((*base, *([node.module] if node.module else [])))
-            found.update((module, *(f"{module}.{alias.name}" for alias in node.names)))
+            modules.update((module, *(f"{module}.{alias.name}" for alias in node.names)))
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) and not everywhere:
             continue
         elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not everywhere:
             pending += node.orelse
         else:
             pending += ast.iter_child_nodes(node)
-    return found
+    return modules
 
 
 def module_of(path: Path) -> str:
@@ -67,19 +67,19 @@ def named_modules(call: ast.Call, package: str) -> set[str]:
 
 def needs(module: str) -> set[str]:
     """The modules of the tree that a module imports anywhere: in functions, for the type checker, by import_module."""
-    path, found = MODULES[module], set()
+    path, modules = MODULES[module], set()
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            found |= named_modules(node, package)
+            modules |= named_modules(node, package)
         if not isinstance(node, ast.ImportFrom) or not node.level:
             continue
         parts = package.split(".")
         base = ".".join((*parts[: len(parts) + 1 - node.level], *([node.module] if node.module else [])))
         for alias in node.names:
             if f"{base}.{alias.name}" != "bitlite._native":
-                found.add(f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base)
-    return found - {module}
+                modules.add(f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base)
+    return modules - {module}
 
 
 NEEDS = {module: needs(module) for module in MODULES}

@@ -75,10 +75,10 @@ def beliefs(record):
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_an_image_behind_channels_first_values_is_read_channels_last(operator, tmp_path):
     graph, record = written(operator)
-    found = dict(beliefs(record))
-    [name] = [t for t in found if t not in ("Transpose", "Reshape", "Activation", "Unsqueeze")]
-    assert found[name] == NHWC
-    assert found["Activation"] == NCHW  # else there was nothing to turn
+    orders = dict(beliefs(record))
+    [name] = [t for t in orders if t not in ("Transpose", "Reshape", "Activation", "Unsqueeze")]
+    assert orders[name] == NHWC
+    assert orders["Activation"] == NCHW  # else there was nothing to turn
     path = str(tmp_path / "m.ms")
     target = graph.copy()
     run_passes(target, for_target("ms"))
@@ -107,6 +107,6 @@ def test_an_image_that_two_operators_read_is_turned_once():
     image = reshaped(build, flat, IMAGE)
     graph.outputs = [OPERATORS[name](build, image)[0] for name in ("Conv", "MaxPool")]
     run_passes(graph, for_target("ms"))
-    found = list(beliefs(ms.to_record(graph)))
-    assert [order for table, order in found if table in ("Conv2DFusion", "MaxPoolFusion")] == [NHWC, NHWC]
-    assert [table for table, _ in found].count("Transpose") == 2
+    orders = list(beliefs(ms.to_record(graph)))
+    assert [order for table, order in orders if table in ("Conv2DFusion", "MaxPoolFusion")] == [NHWC, NHWC]
+    assert [table for table, _ in orders].count("Transpose") == 2

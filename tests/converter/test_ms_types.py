@@ -32,8 +32,8 @@ def emitted(graph):
 def run(graph, *feeds):
     values = dict(zip(graph.inputs, feeds, strict=True))
     for node in graph.nodes:
-        made = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])
-        values.update(zip(node.outputs, made, strict=True))
+        results = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])
+        values.update(zip(node.outputs, results, strict=True))
     return [values[t] for t in graph.outputs]
 
 
@@ -116,9 +116,9 @@ def test_the_hidden_size_of_an_lstm_for_one_sequence_is_rounded_up(tmp_path):
     rng = np.random.default_rng(1)
     w, r, b = (rng.standard_normal(s).astype(np.float32) for s in ((1, 12, 2), (1, 12, 3), (1, 24)))
     graph = graph_of("Lstm", [("float32", (5, 1, 2)), w, r, b], {"hidden_size": 3}, outputs=3)
-    made = write_operators(graph, "ms").emitted
-    assert [e.op for e in made] == ["LSTM", "StridedSlice", "StridedSlice", "StridedSlice"]
-    assert made[0].fields["hidden_size"] == 8
+    emitted = write_operators(graph, "ms").emitted
+    assert [e.op for e in emitted] == ["LSTM", "StridedSlice", "StridedSlice", "StridedSlice"]
+    assert emitted[0].fields["hidden_size"] == 8
     path, x = str(tmp_path / "m.ms"), rng.standard_normal((5, 1, 2)).astype(np.float32)
     write(graph, path)
     for got, want in zip(run(read(path), x), run(graph, x), strict=True):
@@ -208,8 +208,8 @@ def test_no_transposition_turns_the_format_of_a_1d_window(lines, tmp_path):
         build, (x,) = Builder(graph, fold_limit=0), graph.outputs
         weight = build.constant(np.ones((2, 3, 3), np.float32), "w")
         graph.outputs = build.emit("Conv", [x, weight], {"stride": [1], "dilation": [1], "pad": [1, 1]})
-    made = [e for e in write_operators(graph, "ms").emitted if e.op == "Transpose"]
-    assert [e.inputs[1].data.tolist() for e in made] == [[0, 1, 3, 2] if lines else [0, 2, 1]]
+    emitted = [e for e in write_operators(graph, "ms").emitted if e.op == "Transpose"]
+    assert [e.inputs[1].data.tolist() for e in emitted] == [[0, 1, 3, 2] if lines else [0, 2, 1]]
     write(graph, tmp_path / "m.ms")
     feed = np.random.default_rng(0).random((1, 3, 7), np.float32)
     assert np.allclose(*run(graph, feed), *run(read(str(tmp_path / "m.ms")), feed))

@@ -64,5 +64,5 @@ def test_a_store_of_links_to_a_model_and_its_data_is_read(tmp_path: Path, monkey
         (tmp_path / "names" / name).rename(tmp_path / "blobs" / f"{len(name)}")
         (tmp_path / "names" / name).symlink_to(f"../blobs/{len(name)}")
     x = np.ones((1, 1, 8, 8), np.float32)
-    found = bitlite.load(tmp_path / "names" / "m.onnx").run(x)["logits"]
-    assert np.allclose(found, bitlite.load(DEMO).run(x)["logits"], atol=1e-4)
+    logits = bitlite.load(tmp_path / "names" / "m.onnx").run(x)["logits"]
+    assert np.allclose(logits, bitlite.load(DEMO).run(x)["logits"], atol=1e-4)

@@ -29,11 +29,11 @@ def model():
 
 def test_large_constants_are_cut_out_and_the_rest_stays():
     data = model().SerializeToString()
-    rest, found = cut(data)
-    assert sorted(found) == [1, 2]
+    rest, spans = cut(data)
+    assert sorted(spans) == [1, 2]
     assert len(rest) < 2000
     parsed = onnx.ModelProto.FromString(rest)
-    for k, (begin, end) in found.items():
+    for k, (begin, end) in spans.items():
         parsed.graph.initializer[k].raw_data = data[begin:end]
     assert parsed == model()
 
@@ -56,12 +56,12 @@ def test_a_joined_file_is_the_model_with_its_constants():
 
 def test_a_constant_that_is_cut_out_is_read_and_checked(tmp_path):
     path = tmp_path / "m.onnx"
-    made = model()
-    onnx.save(made, path)
-    found = {t.name: t.data for t in read(str(path)).constants()}
-    np.testing.assert_array_equal(found["more"], BIG[:, ::-1])
-    assert found["more"].flags.aligned
-    made.graph.initializer[1].dims[0] += 1
-    onnx.save(made, path)
+    proto = model()
+    onnx.save(proto, path)
+    constants = {t.name: t.data for t in read(str(path)).constants()}
+    np.testing.assert_array_equal(constants["more"], BIG[:, ::-1])
+    assert constants["more"].flags.aligned
+    proto.graph.initializer[1].dims[0] += 1
+    onnx.save(proto, path)
     with pytest.raises(ModelError, match=r"holds 80000 bytes where \[201, 100\] needs 80400"):
         read(str(path))

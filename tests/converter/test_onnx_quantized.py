@@ -87,8 +87,8 @@ def quantized(network, form, weights):
 def results(graph, x):
     values = {graph.inputs[0]: x}
     for node in graph.nodes:
-        made = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])
-        values.update(zip(node.outputs, made, strict=True))
+        computed = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])
+        values.update(zip(node.outputs, computed, strict=True))
     return values[graph.outputs[0]]
 
 

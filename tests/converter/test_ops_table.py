@@ -44,8 +44,8 @@ def build(row, case):
 def run(graph, feeds):
     values = {t: feeds[t.name] for t in graph.inputs}
     for node in graph.nodes:
-        made = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])
-        values.update(zip(node.outputs, made, strict=True))
+        results = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])
+        values.update(zip(node.outputs, results, strict=True))
     return [t.data if t.is_const else values[t] for t in graph.outputs]
 
 

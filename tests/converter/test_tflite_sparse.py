@@ -43,8 +43,8 @@ def encoded(dense, order, blocks, formats, vector="Uint8Vector"):
         if level["format"] == CSR:
             level["array_segments"] = (vector, {"values": np.asarray(segments, TYPES[vector])})
             level["array_indices"] = (vector, {"values": np.asarray(indices, TYPES[vector])})
-    made = {"traversal_order": np.int32(order), "block_map": np.int32(cut), "dim_metadata": levels}
-    return np.asarray(stored, dense.dtype), {"shape": dense.shape, "levels": made}
+    fields = {"traversal_order": np.int32(order), "block_map": np.int32(cut), "dim_metadata": levels}
+    return np.asarray(stored, dense.dtype), {"shape": dense.shape, "levels": fields}
 
 
 def some_zeros(shape, dtype, blocks=None):

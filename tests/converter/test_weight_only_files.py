@@ -72,8 +72,8 @@ def test_quantized_weights_run_in_both_runtimes(source, tmp_path, bits, parts):
     report = convert(source, tmp_path / "q", output_format="MS,TFLITE,ONNX", **options)
     x = np.random.default_rng(1).normal(size=(1, 8, 8, 16)).astype(np.float32)
     expected = own(tmp_path / "q.tflite", x)
-    found, _ = litert(tmp_path / "q.tflite", x)
-    assert sqnr(expected, found) > 30
+    actual, _ = litert(tmp_path / "q.tflite", x)
+    assert sqnr(expected, actual) > 30
     np.testing.assert_allclose(own(tmp_path / "q.onnx", x), expected, atol=1e-4)
     np.testing.assert_allclose(onnxruntime(tmp_path / "q.onnx", x), expected, atol=1e-4)
     assert any(note.startswith("no weight correction: a .tflite") for note in report.notes)
@@ -90,9 +90,9 @@ def test_float16_weights_run_in_both_runtimes(source, tmp_path, container):
     convert(source, tmp_path / "h", output_format=container, fp16=True)
     path = tmp_path / f"h.{container.lower()}"
     x = np.random.default_rng(1).normal(size=(1, 8, 8, 16)).astype(np.float32)
-    found = litert(path, x)[0] if container == "TFLITE" else onnxruntime(path, x)
+    actual = litert(path, x)[0] if container == "TFLITE" else onnxruntime(path, x)
     assert path.stat().st_size < 0.75 * source.stat().st_size
-    np.testing.assert_allclose(found, own(path, x), atol=1e-4)
+    np.testing.assert_allclose(actual, own(path, x), atol=1e-4)
 
 
 @pytest.mark.parametrize(("container", "bits", "nearest"), [("TFLITE", 6, 8), ("TFLITE", 16, 8), ("ONNX", 3, 4)])
@@ -127,8 +127,8 @@ def test_properties_and_texts_of_an_onnx_file_survive(source, tmp_path):
 
 def test_a_tflite_file_has_a_signature_to_run_by(source, tmp_path):
     runner = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(source)).get_signature_runner()
-    made = runner(x=np.ones((1, 8, 8, 16), np.float32))
-    assert next(iter(made.values())).shape == (1, 20)
+    outputs = runner(x=np.ones((1, 8, 8, 16), np.float32))
+    assert next(iter(outputs.values())).shape == (1, 20)
 
 
 @pytest.mark.parametrize(("opset", "written"), [(0, 18), (21, 21)])
@@ -210,6 +210,6 @@ def test_operands_that_are_no_weights_stay_as_they_are_beside_float16_weights(tm
     assert any("constants stay float32: operands of Greater, Where" in note for note in report.notes)
     assert sum(report.files.values()) < 0.75 * (tmp_path / "m.tflite").stat().st_size
     value = {"x": rng.normal(size=(1, 64)).astype(np.float32)}
-    (found,) = load(next(iter(report.files))).run(value).values()
+    (actual,) = load(next(iter(report.files))).run(value).values()
     (wanted,) = load(tmp_path / "m.tflite").run(value).values()
-    np.testing.assert_allclose(found, wanted, rtol=1e-2, atol=1e-2)
+    np.testing.assert_allclose(actual, wanted, rtol=1e-2, atol=1e-2)

@@ -48,8 +48,8 @@ def tflite_model(
     def parameters(q: QuantParam | None) -> dict[str, Any] | None:
         if q is None:
             return None
-        made = {"scale": q.scale.astype(np.float32), "zero_point": q.zero_point.astype(np.int64)}
-        return made | {"quantized_dimension": q.axis or 0}
+        fields = {"scale": q.scale.astype(np.float32), "zero_point": q.zero_point.astype(np.int64)}
+        return fields | {"quantized_dimension": q.axis or 0}
 
     def tensor(name: str, dtype: Any, shape: Any, data: np.ndarray | None, q: QuantParam | None, kind: str = "") -> int:
         buffer = 0
@@ -58,8 +58,8 @@ def tflite_model(
             raw = np.ascontiguousarray(data).reshape(-1).view(np.uint8) if data.size else b""
             buffers.append({"data": _nibbles(raw) if kind == "INT4" else raw})
         kind = kind or names[np.dtype(dtype).name]
-        made = {"name": name, "type": kind, "shape": np.asarray(shape, np.int32), "buffer": buffer}
-        tensors.append(made | {"quantization": parameters(q)})
+        fields = {"name": name, "type": kind, "shape": np.asarray(shape, np.int32), "buffer": buffer}
+        tensors.append(fields | {"quantization": parameters(q)})
         return len(tensors) - 1
 
     index, live = [], []
@@ -77,13 +77,13 @@ def tflite_model(
         elif i not in const:
             live.append(index[-1])
     first = next(a for a in inputs if a is not None).dtype
-    made = [
+    results = [
         tensor(f"y{k}", dtype or first, [], None, output_quant[k] if k < len(output_quant) else None)
         for k, dtype in enumerate(outputs)
     ]
     number = SCHEMA.enums["BuiltinOperator"]["CUSTOM" if custom else op]
     code = {"deprecated_builtin_code": min(number, 127), "builtin_code": number, "version": version}
-    operator: dict[str, Any] = {"opcode_index": 0, "inputs": np.int32(index), "outputs": np.int32(made)}
+    operator: dict[str, Any] = {"opcode_index": 0, "inputs": np.int32(index), "outputs": np.int32(results)}
     if custom:
         code["custom_code"] = custom
         operator["custom_options"] = np.frombuffer(custom_options or b"", np.uint8)
@@ -92,7 +92,7 @@ def tflite_model(
     if intermediates:
         inside = [tensor(f"inside{k}", np.int16, [], None, q) for k, q in enumerate(intermediates)]
         operator["intermediates"] = np.int32(inside)
-    subgraph = {"tensors": tensors, "inputs": np.int32(live), "outputs": np.int32(made), "operators": [operator]}
+    subgraph = {"tensors": tensors, "inputs": np.int32(live), "outputs": np.int32(results), "operators": [operator]}
     model = {"version": 3, "operator_codes": [code], "subgraphs": [subgraph], "buffers": buffers}
     return b"".join(bytes(part) for part in encode(model, SCHEMA))
 

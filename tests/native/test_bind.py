@@ -19,50 +19,50 @@ def session(native: bool) -> Session:
     y = build.emit("Relu", [x], name="y")[0]
     z = build.emit("Tanh", [x], name="z")[0]
     graph.outputs = [y, z]
-    made = Session(graph)
-    assert bool(made.refusals) != native
-    return made
+    runner = Session(graph)
+    assert bool(runner.refusals) != native
+    return runner
 
 
-def arrays(made: Session) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    dtype = made.inputs[0].dtype
-    return np.arange(8, dtype=dtype).reshape(2, 4) - 4, {p.name: np.empty((2, 4), dtype) for p in made.outputs}
+def arrays(runner: Session) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    dtype = runner.inputs[0].dtype
+    return np.arange(8, dtype=dtype).reshape(2, 4) - 4, {p.name: np.empty((2, 4), dtype) for p in runner.outputs}
 
 
 @pytest.mark.parametrize("native", [True, False])
 def test_each_run_reads_the_arrays_as_they_are(native):
-    made = session(native)
-    x, out = arrays(made)
-    bound = made.bind({"x": x}, out)
+    runner = session(native)
+    x, out = arrays(runner)
+    bound = runner.bind({"x": x}, out)
     for _ in range(2):
         bound.run()
-        assert np.array_equal(out[made.outputs[0].name], np.maximum(x, 0))
+        assert np.array_equal(out[runner.outputs[0].name], np.maximum(x, 0))
         x *= -1
 
 
 @pytest.mark.parametrize("native", [True, False])
 def test_arrays_that_overlap_are_refused_when_they_are_bound(native):
-    made = session(native)
-    x, out = arrays(made)
+    runner = session(native)
+    x, out = arrays(runner)
     first, second = out
     pool = np.empty(12, x.dtype)
     with pytest.raises(DataError, match=f"output '{first}' and 'x' overlap in memory"):
-        made.bind({"x": x}, out | {first: x})
+        runner.bind({"x": x}, out | {first: x})
     with pytest.raises(DataError, match=f"output '{second}' and '{first}' overlap in memory"):
-        made.bind({"x": x}, {first: pool[:8].reshape(2, 4), second: pool[4:].reshape(2, 4)})
+        runner.bind({"x": x}, {first: pool[:8].reshape(2, 4), second: pool[4:].reshape(2, 4)})
 
 
 @pytest.mark.parametrize("native", [True, False])
 def test_an_array_that_was_changed_after_it_was_bound_is_named(native):
-    made = session(native)
+    runner = session(native)
     for change, why in [
         (lambda x, y: y.setflags(write=False), "not writable"),
         (lambda x, y: setattr(y, "shape", (4, 2)), "expected"),
         (lambda x, y: setattr(x, "shape", (8,)), "x: shape .*, expected"),
     ]:
-        x, out = arrays(made)
-        bound = made.bind({"x": x}, out)
-        change(x, out[made.outputs[0].name])
+        x, out = arrays(runner)
+        bound = runner.bind({"x": x}, out)
+        change(x, out[runner.outputs[0].name])
         with pytest.raises(DataError, match=f"a bound array has changed: .*{why}"):
             bound.run()
 
@@ -71,9 +71,9 @@ def test_a_batch_beyond_memory_is_one_line():
     graph = Graph("g")
     x = Builder(graph).input("x", np.float32, (None, 4))
     graph.outputs = Builder(graph).emit("Relu", [x], name="y")
-    made = Session(graph)
+    runner = Session(graph)
     huge = np.broadcast_to(np.float32(1), (1 << 45, 4))
-    for work in (made.run, made.profile, lambda feed: made.bind(feed, {})):
+    for work in (runner.run, runner.profile, lambda feed: runner.bind(feed, {})):
         with pytest.raises(DataError, match="more memory than there is"):
             work({"x": huge})
 
@@ -90,9 +90,9 @@ def test_plans_of_large_batches_are_not_kept_beyond_a_bound(monkeypatch):
     x = build.input("x", np.float32, (None, 64))
     y = build.emit("Tanh", [x], name="a")[0]
     graph.outputs = build.emit("Softmax", [y], {"axis": -1}, name="b")
-    made = Session(graph)
+    runner = Session(graph)
     monkeypatch.setattr(module, "_BYTES_KEPT", 1 << 20)
     for rows in (1000, 2000, 3000, 100_000, 1):
-        assert made.run(np.ones((rows, 64), np.float32))[made.outputs[0].name].shape == (rows, 64)
-        assert sum(plan.arena_bytes for plan in made._plans.values()) <= 1 << 20
-    assert {shapes[0][0] for shapes in made._plans} >= {1, 3000}
+        assert runner.run(np.ones((rows, 64), np.float32))[runner.outputs[0].name].shape == (rows, 64)
+        assert sum(plan.arena_bytes for plan in runner._plans.values()) <= 1 << 20
+    assert {shapes[0][0] for shapes in runner._plans} >= {1, 3000}

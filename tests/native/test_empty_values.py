@@ -34,8 +34,8 @@ def emptied(graph: Graph, feeds: dict[str, np.ndarray], axis: int) -> dict[str, 
 def reference(graph: Graph, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     values = {t: feeds[t.name] for t in graph.inputs}
     for node in graph.nodes:
-        made = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])
-        values.update(zip(node.outputs, made, strict=True))
+        results = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])
+        values.update(zip(node.outputs, results, strict=True))
     return [t.data if t.is_const else values[t] for t in graph.outputs]
 
 

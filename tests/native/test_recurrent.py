@@ -75,11 +75,11 @@ class Layer:
     def check(self, atol=2e-6):
         want = self.reference()
         for isa in ISAS:
-            found = [self.native(isa, threads) for threads in (1, 2, 3)]
+            results = [self.native(isa, threads) for threads in (1, 2, 3)]
             for k, expected in enumerate(want):
-                np.testing.assert_allclose(found[0][k], expected, rtol=0, atol=atol, err_msg=f"output {k} {isa}")
-                for other in found[1:]:
-                    np.testing.assert_array_equal(other[k], found[0][k], err_msg=f"{isa}: threads change bits")
+                np.testing.assert_allclose(results[0][k], expected, rtol=0, atol=atol, err_msg=f"output {k} {isa}")
+                for other in results[1:]:
+                    np.testing.assert_array_equal(other[k], results[0][k], err_msg=f"{isa}: threads change bits")
 
 
 def _coded(name, w, rng, kind):
@@ -188,8 +188,8 @@ def check_bits(layer, same_activations):
         same_activations(isa)
         want = layer.reference()
         for threads in (1, 2, 3):
-            for found, expected in zip(layer.native(isa, threads), want):
-                np.testing.assert_array_equal(found, expected, err_msg=f"{isa} {threads}")
+            for actual, expected in zip(layer.native(isa, threads), want):
+                np.testing.assert_array_equal(actual, expected, err_msg=f"{isa} {threads}")
 
 
 @pytest.mark.parametrize("op, attrs, codes", DYNAMIC)
@@ -233,5 +233,5 @@ def test_a_range_of_nothing_and_values_beyond_numbers():
     layer.check(0)
     layer = Layer("Lstm", hidden=17)
     layer.arrays[0][2, 1] = np.nan
-    found, want = layer.native(ISAS[-1])[0], layer.reference()[0]
-    np.testing.assert_array_equal(np.isnan(found), np.isnan(want))
+    actual, want = layer.native(ISAS[-1])[0], layer.reference()[0]
+    np.testing.assert_array_equal(np.isnan(actual), np.isnan(want))

@@ -79,8 +79,8 @@ def test_two_formats_are_fed_the_same_values_in_their_own_layouts(capsys, tmp_pa
         capsys, f"--modelFile={quantized}", f"--compareWith={DIGITS}", f"--report={report}", "--loopCount=1"
     )
     assert status == 0 and "Model = digits.onnx" in out
-    found = json.loads(report.read_text())["comparison"]["outputs"][0]
-    assert found["name"] == "logits" and found["cosine"] > 0.999 and 30 < found["sqnr"] < 80
+    output = json.loads(report.read_text())["comparison"]["outputs"][0]
+    assert output["name"] == "logits" and output["cosine"] > 0.999 and 30 < output["sqnr"] < 80
 
 
 def test_a_threshold_given_on_purpose_fails_a_comparison(capsys, quantized):

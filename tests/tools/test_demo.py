@@ -24,12 +24,12 @@ def rows():
             assert demo.main([]) == 0
     finally:
         os.chdir(before)
-    found = {}
+    table = {}
     for line in out.getvalue().splitlines():
         cells = re.split(r"\s{2,}", line)
         if len(cells) == 7 and cells[1][0].isdigit():
-            found[cells[0]] = cells[1:]
-    return found
+            table[cells[0]] = cells[1:]
+    return table
 
 
 def test_every_form_is_there(rows):

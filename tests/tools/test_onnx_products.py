@@ -30,8 +30,8 @@ def stored_types(path):
     import onnx
 
     names = {onnx.TensorProto.INT8: "int8", onnx.TensorProto.UINT8: "uint8"}
-    found = {names.get(t.data_type) for t in onnx.load(path).graph.initializer if len(t.dims) > 1}
-    return found - {None}
+    types = {names.get(t.data_type) for t in onnx.load(path).graph.initializer if len(t.dims) > 1}
+    return types - {None}
 
 
 def test_by_default_weights_are_int8_and_exact_everywhere(tmp_path):

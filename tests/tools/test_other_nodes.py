@@ -39,9 +39,9 @@ def test_the_first_node_that_another_runtime_computes_otherwise_is_named(tmp_pat
     WRITERS[container](network(-1.0), str(other))
     session = load(str(mine))
     feed = {"x": np.random.default_rng(1).normal(size=(1, 6, 5, 4)).astype(np.float32)}
-    found = differences(str(mine), session, feed)
-    assert {"Conv", "Tanh"} <= {item.op for item in found}
-    assert all(item.largest < 1e-4 for item in found)
+    nodes = differences(str(mine), session, feed)
+    assert {"Conv", "Tanh"} <= {item.op for item in nodes}
+    assert all(item.largest < 1e-4 for item in nodes)
     assert any("agrees" in line for line in verify_file(str(mine), session, feed))
     with pytest.raises(AccuracyError, match=r"the first node that differs is \S+ \(Conv\): cosine 0\."):
         verify_file(str(other), session, feed)

@@ -125,9 +125,9 @@ def test_what_the_last_bits_account_for_is_no_difference(tmp_path, moved, refuse
         with pytest.raises(OutputError, match="is not what was written"):
             check_written(path, original)
         return
-    found = load(path).run({"x": sample})[graph.outputs[0].name]
+    actual = load(path).run({"x": sample})[graph.outputs[0].name]
     (wanted,) = original.run().outputs.values()
-    assert np.abs(found - wanted).max() > 1e-3 * wanted.max()  # more than a part of the range tells
+    assert np.abs(actual - wanted).max() > 1e-3 * wanted.max()  # more than a part of the range tells
     check_written(path, original)
 
 

@@ -57,8 +57,8 @@ def test_a_weight_that_several_layers_read_is_stored_once(tmp_path):
 
 def test_layers_with_one_weight_still_compute_well(tmp_path):
     written(tmp_path, network(6), quant_type="PostTraining", calibration_data=SAMPLES)
-    found = [sqnr(outputs(tmp_path / "m.onnx"), outputs(tmp_path / f"q.{e}")) for e in ("ms", "tflite", "onnx")]
-    assert min(found) > 28, found
+    decibels = [sqnr(outputs(tmp_path / "m.onnx"), outputs(tmp_path / f"q.{e}")) for e in ("ms", "tflite", "onnx")]
+    assert min(decibels) > 28, decibels
 
 
 @pytest.mark.parametrize(("given", "bits"), [({}, 8), ({"float_weights": "float"}, 32)])

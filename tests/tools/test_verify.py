@@ -19,9 +19,9 @@ def session():
 
 
 def test_every_node_is_run_alone(session):
-    found = verify(session, random_feed(session.inputs, 0))
-    assert [row.name for row in found] == [node.name for node in session.graph.nodes]
-    assert all(row.ok and row.error < 1e-5 for row in found)
+    rows = verify(session, random_feed(session.inputs, 0))
+    assert [row.name for row in rows] == [node.name for node in session.graph.nodes]
+    assert all(row.ok and row.error < 1e-5 for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ def test_a_node_that_differs_is_named(session, monkeypatch, capsys, damage):
     real = module.execute
 
     def execute(node, arrays):
-        made = real(node, arrays)
-        return (damage(made[0]).astype(np.float32),) if node.name == "fc4" else made
+        results = real(node, arrays)
+        return (damage(results[0]).astype(np.float32),) if node.name == "fc4" else results
 
     monkeypatch.setattr(module, "execute", execute)
     assert [row.name for row in verify(session, random_feed(session.inputs, 0)) if not row.ok] == ["fc4"]
@@ -46,5 +46,5 @@ def test_integer_outputs_must_be_equal(tmp_path):
     samples = np.load(DIGITS.parent / "heldout.npz")["x"][:16]
     bitlite.convert(DIGITS, tmp_path / "d", quant_type="PostTraining", calibration_data=samples)
     session = bitlite.load(str(tmp_path / "d.ms"), shapes={0: (1, -1, -1, -1)})
-    found = verify(session, random_feed(session.inputs, 0))
-    assert found and all(row.ok and row.wrong == 0 for row in found)
+    rows = verify(session, random_feed(session.inputs, 0))
+    assert rows and all(row.ok and row.wrong == 0 for row in rows)

@@ -79,12 +79,12 @@ def bitlite_runs(path, xs):
 def litert_runs(path, xs):
     interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(path))
     interpreter.allocate_tensors()
-    made = []
+    outputs = []
     for x in xs:
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
         interpreter.invoke()
-        made.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
-    return np.stack(made)
+        outputs.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+    return np.stack(outputs)
 
 
 def onnxruntime_runs(path, xs):

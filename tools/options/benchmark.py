@@ -166,8 +166,8 @@ class BenchOptions:
 
 
 def _off(name: str, default: Any, reason: str, option_type: OptionType | None = None, **row: Any) -> Row:
-    made = option_type or Switch()
-    return Row(name, made, default, "", refused={...: reason}, bare="true" if isinstance(made, Switch) else None, **row)
+    kind = option_type or Switch()
+    return Row(name, kind, default, "", refused={...: reason}, bare="true" if isinstance(kind, Switch) else None, **row)
 
 
 _ONE_MODEL = "several models at a time are not run here; start several processes, or share a Session between threads"

@@ -257,9 +257,9 @@ def _unknown(name: str, section: str, here: str, table: dict[str, dict[str, Key]
 
 def _home_of(name: str, table: dict[str, dict[str, Key]]) -> str:
     """Returns "[section] key" of a key, for hints."""
-    found = next((keys[name].title for section, keys in table.items() if section and name in keys), "")
-    if found:
-        return found
+    title = next((keys[name].title for section, keys in table.items() if section and name in keys), "")
+    if title:
+        return title
     if name in table[FLAT]:
         return f"{name} in a file without [sections], or {_modern(table[FLAT][name])}"
     return "a [section] line above it"

@@ -69,10 +69,10 @@ def flag(name: str, option_type: OptionType, default: Any, help: str, **row: Any
     """Declares a dataclass field that is also the row of a flag; see `Row` for the keywords."""
     if isinstance(option_type, Switch) and "bare" not in row:
         row["bare"] = "true"
-    made = Row(name, option_type, default, help, **row)
+    option_row = Row(name, option_type, default, help, **row)
     if isinstance(default, (dict, list)):
-        return field(default_factory=lambda: type(default)(default), metadata={"row": made})
-    return field(default=default, metadata={"row": made})
+        return field(default_factory=lambda: type(default)(default), metadata={"row": option_row})
+    return field(default=default, metadata={"row": option_row})
 
 
 def snake(name: str) -> str:

@@ -107,10 +107,10 @@ def write_act(w: Writing, node: Node, x: Tensor, y: Tensor, act: str) -> None:
         low, high = (w.constant(b, x.dtype, f"{y.name}/bound") for b in bounds)
         w.node("Clip", node, [x, low, high], [y])
         return
-    found = _ALONE.get((w.container, act))
-    if found is None:
+    operator = _ALONE.get((w.container, act))
+    if operator is None:
         w.refuse(node, f"its fused {act} has no form there", hint=Setting("skip_pass", "fuse_activation"))
-    w.node(found[0], node, [x], [y], fields=found[1])
+    w.node(operator[0], node, [x], [y], fields=operator[1])
 
 
 def fused_activation(r: Reading, y: Tensor) -> Tensor:

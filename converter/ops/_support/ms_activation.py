@@ -24,18 +24,18 @@ class _Steps:
         return self.w.constant(value, self.y.dtype, f"{self.node.name}/number")
 
     def step(self, op: str, *inputs: Tensor, last: bool = False, dtype: Any = None, **fields: Any) -> Tensor:
-        made = self.y if last else self.w.between(self.y, name=f"{self.y.name}/{op}")
+        result = self.y if last else self.w.between(self.y, name=f"{self.y.name}/{op}")
         if dtype is not None:
-            made.dtype = np.dtype(dtype)
+            result.dtype = np.dtype(dtype)
         if op in ("AddFusion", "SubFusion", "MulFusion", "DivFusion"):
             fields = {"activation_type": 0}
-        self.w.node(op, self.node, list(inputs), [made], fields=fields)
-        return made
+        self.w.node(op, self.node, list(inputs), [result], fields=fields)
+        return result
 
     def flag(self, op: str, *inputs: Tensor) -> Tensor:
         """A comparison as 0 or 1."""
-        found, flags = self.step(op, *inputs, dtype=np.bool_), self.w.between(self.y, name=f"{self.y.name}/flags")
-        emit_cast(self.w, self.node, found, flags)
+        truth, flags = self.step(op, *inputs, dtype=np.bool_), self.w.between(self.y, name=f"{self.y.name}/flags")
+        emit_cast(self.w, self.node, truth, flags)
         return flags
 
     def elu(self, x: Tensor, alpha: float) -> Tensor:

@@ -32,10 +32,10 @@ def write_param(w: Writing, node: Node, t: Tensor | None, name: str) -> Tensor |
     if t is None:
         return None
     if t.data is not None:
-        made = write_ints(w, node, const_ints(t) or [], name)
+        ints = write_ints(w, node, const_ints(t) or [], name)
         if t.shape == ():
-            made.data, made.shape = made.value.reshape(()), ()
-        return made
+            ints.data, ints.shape = ints.value.reshape(()), ()
+        return ints
     dtype = np.dtype(np.int64 if w.container == "onnx" else np.int32)
     return write_cast(w, node, t, dtype, name)
 

@@ -65,12 +65,12 @@ def joint_dtype(node: Node, *tensors: Tensor | None) -> np.dtype:
     codes = [t.dtype for t in present if is_quantized(t) and not t.is_const]
     if codes:
         return codes[0]
-    found = {value_dtype(t) for t in present}
-    if np.dtype(np.float32) in found and all(t.is_const for t in present if t.dtype == np.float16):
-        found.discard(np.dtype(np.float16))
-    if len(found) != 1:
-        fail(node, f"inputs of different types {', '.join(sorted(str(d) for d in found))}")
-    return found.pop()
+    dtypes = {value_dtype(t) for t in present}
+    if np.dtype(np.float32) in dtypes and all(t.is_const for t in present if t.dtype == np.float16):
+        dtypes.discard(np.dtype(np.float16))
+    if len(dtypes) != 1:
+        fail(node, f"inputs of different types {', '.join(sorted(str(d) for d in dtypes))}")
+    return dtypes.pop()
 
 
 def need(node: Node, t: Tensor | None, kinds: str, what: str) -> None:
@@ -114,10 +114,10 @@ def normal_axis(node: Node, axis: int, rank: int) -> int:
 
 def normal_axes(node: Node, axes: Sequence[int], rank: int) -> list[int]:
     """Axes from the front, sorted. Raises GraphError when one is missing or named twice."""
-    found = sorted(normal_axis(node, int(a), rank) for a in axes)
-    if len(set(found)) != len(found):
+    normal = sorted(normal_axis(node, int(a), rank) for a in axes)
+    if len(set(normal)) != len(normal):
         fail(node, f"axes {list(axes)} name one twice")
-    return found
+    return normal
 
 
 def const_ints(t: Tensor | None) -> list[int] | None:

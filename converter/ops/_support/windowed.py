@@ -142,10 +142,10 @@ def write_lifted(
             a[key] = neutral + a[key]
     a["pad_mode"] = "explicit"
     high = w.between(x, (x.shape[0], 1, *x.shape[1:]), f"{x.name}/2d")
-    made = w.between(y, (y.shape[0], 1, *y.shape[1:]), f"{y.name}/2d")
+    lifted = w.between(y, (y.shape[0], 1, *y.shape[1:]), f"{y.name}/2d")
     write_reshape(w, node, x, high)
-    write(w, Node(node.op, node.name, [high, *others], [made], a, node.origin))
-    write_reshape(w, node, made, y)
+    write(w, Node(node.op, node.name, [high, *others], [lifted], a, node.origin))
+    write_reshape(w, node, lifted, y)
 
 
 def write_reshape(w: Writing, node: Node, x: Tensor, y: Tensor) -> None:

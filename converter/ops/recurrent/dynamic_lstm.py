@@ -35,7 +35,7 @@ def read_dynamic_quantize_lstm(r: Reading) -> list[Tensor]:
         return r.emit_many("Lstm", [x, *w, *inputs[3:]], **attrs)
     if alpha or beta:
         r.refuse("parameters of its activations beside scales of each direction are not read")
-    made = []
+    results = []
     for d, way in enumerate(("forward", "reverse")):
         w = [
             _codes(r, f"{r.input(i).name}/{d}", data[d : d + 1], scale[d], zero[d])
@@ -43,8 +43,8 @@ def read_dynamic_quantize_lstm(r: Reading) -> list[Tensor]:
         ]
         rest = [t if i == 4 else _direction(r, t, d) for i, t in enumerate(inputs[3:], 3)]
         own = names[3 * d : 3 * d + 3] if names else None
-        made.append(r.emit_many("Lstm", [x, *w, *rest], **attrs, direction=way, activations=own))
-    return [r.emit("Concat", *parts, axis=axis) for axis, parts in zip((1, 0, 0), zip(*made))]
+        results.append(r.emit_many("Lstm", [x, *w, *rest], **attrs, direction=way, activations=own))
+    return [r.emit("Concat", *parts, axis=axis) for axis, parts in zip((1, 0, 0), zip(*results))]
 
 
 def _weight(r: Reading, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -135,10 +135,10 @@ def _restored(w: Writing, node: Node, t: Tensor) -> Tensor:
     """A weight quantized by rows, stored with these as its first axis and brought back by a Transpose."""
     if not _by_rows(t):
         return t
-    made = Tensor(w.name(f"{t.name}/real"), np.dtype(np.float32), t.shape)
+    real = Tensor(w.name(f"{t.name}/real"), np.dtype(np.float32), t.shape)
     perm = w.constant([1, 0, 2], np.int32, f"{node.name}/perm")
-    w.node("Transpose", node, [w.permuted(t, [1, 0, 2]), perm], [made])
-    return made
+    w.node("Transpose", node, [w.permuted(t, [1, 0, 2]), perm], [real])
+    return real
 
 
 def _widened(w: Writing, node: Node, ins: Sequence[Tensor], more: int) -> list[Tensor]:
@@ -152,17 +152,17 @@ def _widened(w: Writing, node: Node, ins: Sequence[Tensor], more: int) -> list[T
         wide = np.pad(split, [(0, more if i in axes else 0) for i in range(split.ndim)])
         return w.constant(wide.reshape(data.shape[0], -1, *wide.shape[3:]), data.dtype, f"{t.name}/wide")
 
-    made = [padded(weight, 2), padded(u, 2, 3), padded(b, 2)]
+    parameters = [padded(weight, 2), padded(u, 2, 3), padded(b, 2)]
     pads = [(0, 0), (0, 0), (0, more)]
     for t in states:
         if t.data is not None:
-            made.append(w.constant(np.pad(t.data, pads), t.dtype, f"{t.name}/wide"))
+            parameters.append(w.constant(np.pad(t.data, pads), t.dtype, f"{t.name}/wide"))
             continue
         wide = w.between(t, (*t.shape[:-1], hidden + more) if t.shape else None, f"{t.name}/wide")
         fields = {"padding_mode": 0, "constant_value": 0.0}
         w.node("PadFusion", node, [t, w.constant(np.ravel(pads), np.int32, f"{node.name}/pads")], [wide], fields=fields)
-        made.append(wide)
-    return made
+        parameters.append(wide)
+    return parameters
 
 
 @reads("ms", "GRU")

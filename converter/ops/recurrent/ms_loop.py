@@ -146,7 +146,7 @@ def _loop(name: str, w: Writing, op: str, attrs: dict[str, Any], x: Tensor, give
 @reads("ms", LOOP)
 def read_ms_loop(r: Reading) -> list[Tensor]:
     """A loop whose rounds are steps of a recurrent layer. Results: outputs [T, 1, N, H], the last state [1, N, H]."""
-    found, nodes, values = r.options["found"], r.options["nodes"], r.options["constants"]
+    stored, nodes, values = r.options["loop"], r.options["nodes"], r.options["constants"]
     x, h0 = r.input(_X), r.input(_H)
     products = [k for k, (op, _, _, _) in enumerate(nodes) if op in ("MatMulFusion", "FullConnection")]
     weights = [[values(i) for i in nodes[k][1][1:3]] for k in products]
@@ -165,9 +165,9 @@ def read_ms_loop(r: Reading) -> list[Tensor]:
                 loop = _loop(r.name, Writing("ms", Graph()), op, attrs, x, given)
             except Error:
                 continue
-            if _same(loop, found, nodes, values) and _whole(r, direction) and {*r.options["results"]} <= {_Y, _H}:
-                made = _layer(r, op, attrs, given)
-                return [made[k - _Y] for k in r.options["results"]]
+            if _same(loop, stored, nodes, values) and _whole(r, direction) and {*r.options["results"]} <= {_Y, _H}:
+                results = _layer(r, op, attrs, given)
+                return [results[k - _Y] for k in r.options["results"]]
     r.refuse("a loop that is no recurrent layer")
 
 
@@ -198,7 +198,7 @@ def _stacked(parts: list[Tensor]) -> Tensor:
 
 def _whole(r: Reading, direction: str) -> bool:
     """Whether the loop begins with the first step and ends with the last."""
-    steps, (a, b) = r.input(_X).size(0), r.options["found"].test
+    steps, (a, b) = r.input(_X).size(0), r.options["loop"].test
     limit = r.options["constants"](~b if direction == "forward" else ~a) if (a, b)[direction == "forward"] < 0 else None
     begin = r.input(_COUNTER).real().ravel().tolist()
     end = None if limit is None else limit.real().ravel().tolist()
@@ -207,21 +207,21 @@ def _whole(r: Reading, direction: str) -> bool:
 
 
 def _same(
-    loop: Loop, found: Found, nodes: Sequence[tuple[str, list[int], list[int], dict[str, Any]]], values: Any
+    loop: Loop, stored: Found, nodes: Sequence[tuple[str, list[int], list[int], dict[str, Any]]], values: Any
 ) -> bool:
     """Whether a file's loop is this one, but for names and what passes through unchanged."""
-    number: dict[Tensor, int] = dict(zip(loop.params, found.params))
-    if len(nodes) != len(loop.body) or len(found.params) < len(loop.params):
+    number: dict[Tensor, int] = dict(zip(loop.params, stored.params))
+    if len(nodes) != len(loop.body) or len(stored.params) < len(loop.params):
         return False
-    for made, (op, ins, outs, fields) in zip(loop.body, nodes):
-        given = [t for t in made.inputs if t is not None]
-        if made.op != op or len(given) != len(ins) or len(made.outputs) != len(outs):
+    for operator, (op, ins, outs, fields) in zip(loop.body, nodes):
+        given = [t for t in operator.inputs if t is not None]
+        if operator.op != op or len(given) != len(ins) or len(operator.outputs) != len(outs):
             return False
-        if not all(_alike(t, i, number, values) for t, i in zip(given, ins)) or not _holds(made, fields):
+        if not all(_alike(t, i, number, values) for t, i in zip(given, ins)) or not _holds(operator, fields):
             return False
-        number |= dict(zip(made.outputs, outs))
+        number |= dict(zip(operator.outputs, outs))
     most = len(loop.params)
-    return [number.get(t) for t in loop.after] == found.after[:most] and found.after[most:] == found.params[most:]
+    return [number.get(t) for t in loop.after] == stored.after[:most] and stored.after[most:] == stored.params[most:]
 
 
 def _alike(t: Tensor, index: int, number: dict[Tensor, int], values: Any) -> bool:
@@ -231,6 +231,8 @@ def _alike(t: Tensor, index: int, number: dict[Tensor, int], values: Any) -> boo
     return other is t or (other is not None and np.array_equal(other.data, t.data))
 
 
-def _holds(made: Emitted, fields: dict[str, Any]) -> bool:
+def _holds(operator: Emitted, fields: dict[str, Any]) -> bool:
     """Whether a stored operator has the attributes of one that would be written."""
-    return all(v is None or np.array_equal(np.asarray(fields.get(k)), np.asarray(v)) for k, v in made.fields.items())
+    return all(
+        v is None or np.array_equal(np.asarray(fields.get(k)), np.asarray(v)) for k, v in operator.fields.items()
+    )

@@ -40,11 +40,11 @@ def _read_onnx(name: str, special: dict[str, Any]) -> Callable[[Reading], list[T
             "clip": float(r.attr("clip", 0.0)),
         }
         attrs |= {key: bool(r.attr(key, value)) for key, value in special.items()}
-        made = r.emit_many(name, inputs, **attrs)
+        results = r.emit_many(name, inputs, **attrs)
         if not batch_first:
-            return made
-        first = r.emit("Transpose", made[0], perm=[2, 0, 1, 3])
-        return [first, *(r.emit("Transpose", t, perm=[1, 0, 2]) for t in made[1:])]
+            return results
+        first = r.emit("Transpose", results[0], perm=[2, 0, 1, 3])
+        return [first, *(r.emit("Transpose", t, perm=[1, 0, 2]) for t in results[1:])]
 
     return read
 

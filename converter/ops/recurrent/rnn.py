@@ -93,14 +93,14 @@ Gate = tuple[str, float, float]
 def gates_of(name: str, attrs: dict[str, Any], directions: int) -> list[list[Gate]]:
     """The functions of each direction's gates. `alpha` and `beta` belong to those that have one, in order."""
     alphas, betas = list(attrs["alpha"] or []), list(attrs["beta"] or [])
-    made: list[Gate] = []
+    gates: list[Gate] = []
     for n in _activations(name, attrs["activations"], directions):
         _, a, b = _FUNCTIONS[n]
         has_alpha = n in ("affine", "leakyrelu", "thresholdedrelu", "scaledtanh", "hardsigmoid", "elu")
         has_beta = n in ("affine", "scaledtanh", "hardsigmoid")
-        made.append((n, alphas.pop(0) if has_alpha and alphas else a, betas.pop(0) if has_beta and betas else b))
+        gates.append((n, alphas.pop(0) if has_alpha and alphas else a, betas.pop(0) if has_beta and betas else b))
     per = len(_PER_DIRECTION[name])
-    return [made[i * per : (i + 1) * per] for i in range(directions)]
+    return [gates[i * per : (i + 1) * per] for i in range(directions)]
 
 
 def _functions(name: str, attrs: dict[str, Any], directions: int) -> list[list[Callable[[np.ndarray], np.ndarray]]]:

@@ -72,8 +72,8 @@ def _run(
     for xt in x:
         h, c = step(xt, h, c)
         y.append(h)
-    made = np.stack(y) if y else np.zeros((0, x.shape[1], size))
-    return made if time_major else np.swapaxes(made, 0, 1)
+    outputs = np.stack(y) if y else np.zeros((0, x.shape[1], size))
+    return outputs if time_major else np.swapaxes(outputs, 0, 1)
 
 
 def _codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:

@@ -45,12 +45,12 @@ def test_what_lives_at_once_is_bounded_not_the_sum_of_what_was(monkeypatch):
         graph = Graph()
         build = Builder(graph)
         x = t = build.input("x", np.float32, (1, 1))
-        made = []
+        tensors = []
         for _ in range(length):
             t = build.emit("Add", [build.emit("BroadcastTo", [x, build.constant([1 << 13, 1 << 13])])[0], x])[0]
             t = build.emit("Reduce", [t], {"mode": "sum", "axes": [0, 1], "keep_dims": True})[0] if not keep else t
-            made.append(t)
-        graph.outputs = made
+            tensors.append(t)
+        graph.outputs = tensors
         return graph
 
     check_live(chain(20, keep=False))

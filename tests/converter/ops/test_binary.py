@@ -20,8 +20,10 @@ def rng():
 def values(rng, shape, dtype=np.float32):
     if np.dtype(dtype).kind == "f":
         return np.asarray(rng.uniform(0.3, 3, shape) * rng.choice([-1, 1], shape)).astype(dtype)
-    found = rng.integers(1, 9, shape)
-    return np.asarray(found if np.dtype(dtype).kind == "u" else found * rng.choice([-1, 1], shape)).astype(dtype)
+    magnitudes = rng.integers(1, 9, shape)
+    return np.asarray(magnitudes if np.dtype(dtype).kind == "u" else magnitudes * rng.choice([-1, 1], shape)).astype(
+        dtype
+    )
 
 
 @pytest.mark.parametrize("shapes", SHAPES)

@@ -25,8 +25,8 @@ def check(tmp_path):
         verify(graph)
         values = {t: feeds[t.name] for t in graph.inputs}
         for node in graph.nodes:
-            made = execute(node, [None if t is None else values.get(t, t.data) for t in node.inputs])
-            values.update(zip(node.outputs, made))
+            results = execute(node, [None if t is None else values.get(t, t.data) for t in node.inputs])
+            values.update(zip(node.outputs, results))
         got = [values.get(t, t.data) for t in graph.outputs]
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         for g, w in zip(got, session.run(None, feeds), strict=True):

@@ -52,9 +52,9 @@ CASES = {
 @pytest.mark.parametrize("name", list(CASES))
 def test_what_cannot_be_computed_is_an_error_in_one_line(onnx_check, name):
     op, inputs, attrs, const = CASES[name]
-    with pytest.raises(Error) as found:
+    with pytest.raises(Error) as raised:
         onnx_check(op, inputs, attrs, const=const, opset=20, want=[])
-    assert "\n" not in str(found.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("axis", [-(2**31), -5, 5, "1"])

@@ -93,9 +93,9 @@ def test_a_dequantized_constant_is_a_weight_with_its_parameters(tmp_path):
     path = tmp_path / "m.onnx"
     graph = helper.make_graph(nodes, "g", infos[:1], infos[1:], fixed)
     path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]).SerializeToString())
-    found = read(str(path))
-    assert [n.op for n in found.nodes] == ["MatMul"]
-    weight = found.nodes[0].inputs[1]
+    model = read(str(path))
+    assert [n.op for n in model.nodes] == ["MatMul"]
+    weight = model.nodes[0].inputs[1]
     assert weight.dtype == np.int8
     assert weight.quant.axis == 1
     np.testing.assert_array_equal(weight.real(), w * np.float32([1, 2, 3, 4]))
@@ -124,12 +124,12 @@ def test_integers_between_the_casts_are_numbers(tmp_path, rng):
     path.write_bytes(data)
     x = rng.integers(-6, 6, 8).astype(np.float32)
     want = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
-    found = read(str(path))
-    values = {found.inputs[0]: x}
-    for node in found.nodes:
-        made = execute(node, [values.get(t, t.data) for t in node.inputs])
-        values.update(zip(node.outputs, made))
-    np.testing.assert_array_equal(values[found.outputs[0]], want)
+    model = read(str(path))
+    values = {model.inputs[0]: x}
+    for node in model.nodes:
+        results = execute(node, [values.get(t, t.data) for t in node.inputs])
+        values.update(zip(node.outputs, results))
+    np.testing.assert_array_equal(values[model.outputs[0]], want)
 
 
 @pytest.mark.parametrize(("kind", "zero", "low", "high"), [("INT4", 1, -8, 7), ("UINT4", 9, 0, 15)])

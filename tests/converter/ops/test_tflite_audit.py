@@ -95,4 +95,4 @@ def test_every_run_starts_from_the_state_in_the_file(tmp_path):
     path.write_bytes(case.model())
     session = bitlite.load(str(path))
     first, second = (session.run(case.feeds()) for _ in range(2))
-    np.testing.assert_array_equal(*(next(iter(made.values())) for made in (first, second)))
+    np.testing.assert_array_equal(*(next(iter(outputs.values())) for outputs in (first, second)))

@@ -104,8 +104,8 @@ class Outcome:
         self.ops = [n.op for n in graph.nodes]
 
     def node(self, op: str) -> Node:
-        (found,) = [n for n in self.graph.nodes if n.op == op]
-        return found
+        (match,) = [n for n in self.graph.nodes if n.op == op]
+        return match
 
     def reasons(self) -> str:
         return "; ".join(r.reason for r in self.refusals)
@@ -121,14 +121,14 @@ def rewrite() -> Callable[..., Outcome]:
         records = run_passes(graph, passes)
         assert ([t.name for t in graph.inputs], [t.name for t in graph.outputs]) == names
         for seed, wanted in zip(seeds, before):
-            found = run(graph, feeds_of(graph, seed))
+            actual = run(graph, feeds_of(graph, seed))
             for name, value in wanted.items():
-                assert found[name].shape == value.shape
+                assert actual[name].shape == value.shape
                 if value.dtype.kind == "f":
                     span = float(np.ptp(value)) if value.size else 0.0
-                    assert np.abs(found[name] - value).max(initial=0.0) <= tolerance * max(span, 1e-3), name
+                    assert np.abs(actual[name] - value).max(initial=0.0) <= tolerance * max(span, 1e-3), name
                 else:
-                    assert np.array_equal(found[name], value)
+                    assert np.array_equal(actual[name], value)
         return Outcome(graph, records)
 
     return check

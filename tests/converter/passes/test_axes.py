@@ -66,10 +66,10 @@ def test_transposes_cross_reshapes_in_both_directions():
         elif len(sizes) > 1:
             cut = min(cut, len(sizes) - 2)
             sizes[cut : cut + 2] = [sizes[cut] * sizes[cut + 1]]
-        found = sink_through_reshape(shape, perm, tuple(sizes))
-        if found is not None:
+        sunk = sink_through_reshape(shape, perm, tuple(sizes))
+        if sunk is not None:
             crossed[0] += 1
-            assert np.array_equal(y.reshape(sizes), x.reshape(found[0]).transpose(found[1]))
+            assert np.array_equal(y.reshape(sizes), x.reshape(sunk[0]).transpose(sunk[1]))
         after = tuple(int(p) for p in rng.permutation(len(sizes)))
         order = hoist_through_reshape(y.shape, tuple(sizes), after)
         if order is not None:

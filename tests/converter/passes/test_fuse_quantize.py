@@ -36,9 +36,9 @@ def close(outputs_of, graph, *passes):
     feeds = {t.name: np.random.default_rng(5).normal(size=t.shape).astype(np.float32) for t in graph.inputs}
     before = outputs_of(graph, feeds)
     records = run_passes(graph, passes)
-    made = {n.outputs[0].name: n for n in graph.nodes}
+    producers = {n.outputs[0].name: n for n in graph.nodes}
     for name, value in outputs_of(graph, feeds).items():
-        unit = made[name].inputs[0].quant.scale[0]
+        unit = producers[name].inputs[0].quant.scale[0]
         steps = np.rint(np.abs(value.astype(np.float64) - before[name]) / unit)
         assert steps.max() <= 1
         assert np.mean(steps) <= 0.1

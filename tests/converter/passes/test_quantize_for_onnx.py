@@ -65,11 +65,11 @@ def test_onnxruntime_fuses_every_operator_on_codes(net, tmp_path, high):
     assert not {"Conv", "FusedConv", "Add", "ReduceMean", "GlobalAveragePool", "Gemm"} & set(ops)
     x = np.random.default_rng(3).normal(size=(1, 4, 6, 6)).astype(np.float32)
     expected = next(iter(own.run({own.inputs[0].name: x}).values()))
-    found = session.run(None, {session.get_inputs()[0].name: x})[0]
-    assert np.abs(found - expected).max() <= 0.02 * np.abs(expected).max()
+    actual = session.run(None, {session.get_inputs()[0].name: x})[0]
+    assert np.abs(actual - expected).max() <= 0.02 * np.abs(expected).max()
     again = load(str(path))
-    found = next(iter(again.run({again.inputs[0].name: x}).values()))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    actual = next(iter(again.run({again.inputs[0].name: x}).values()))
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
 def test_an_int8_input_keeps_its_type_and_the_rest_is_fused(net, tmp_path):

@@ -43,8 +43,8 @@ def by_ms(graph, feeds, tmp_path):
     path = str(tmp_path / "b.ms")
     ms.write(graph, path)
     session = bitlite.load(path)
-    made = session.run(feeds)
-    return [made[p.name] for p in session.outputs]
+    results = session.run(feeds)
+    return [results[p.name] for p in session.outputs]
 
 
 @pytest.mark.parametrize(("target", "runs"), [("onnx", by_onnxruntime), ("ms", by_ms)])

@@ -57,13 +57,13 @@ def by_litert(path, samples):
 
     runner = Interpreter(path)
     runner.allocate_tensors()
-    [given], [made] = runner.get_input_details(), runner.get_output_details()
-    found = []
+    [given], [produced] = runner.get_input_details(), runner.get_output_details()
+    outputs = []
     for x in samples:
         runner.set_tensor(given["index"], x)
         runner.invoke()
-        found.append(runner.get_tensor(made["index"]).copy())
-    return found
+        outputs.append(runner.get_tensor(produced["index"]).copy())
+    return outputs
 
 
 def test_states_last_from_run_to_run_as_in_litert(file):
@@ -113,9 +113,9 @@ def test_other_files_have_states_as_inputs_and_outputs(file, tmp_path, container
     samples = inputs(bitlite.load(file).inputs[0].dtype)
     run, states, got = runner(path), dict(tflite.read(file).first_states), []
     for x in samples:
-        made = run({"x": x, **states})
-        got.append(made["y"])
-        states = {name: made[f"{name}/next"] for name in states}
+        results = run({"x": x, **states})
+        got.append(results["y"])
+        states = {name: results[f"{name}/next"] for name in states}
     np.testing.assert_array_equal(got, by_litert(file, samples))
 
 

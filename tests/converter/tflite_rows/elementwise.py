@@ -38,13 +38,13 @@ def _unary(
         x, q = draw.values(dtype, shape, low, high), draw.params(dtype, low, high)
         if op == "RSQRT" and q is not None:
             x = np.asarray(np.maximum(x, q.zero_point[0] + 1), dtype)
-        made, y = None, None
+        qy, y = None, None
         if q is not None and function is not None:
             with np.errstate(all="ignore"):
                 y = function(real(x, q), **options)
-            made = fixed[dtype] if fixed else draw.fitting(dtype, y)
+            qy = fixed[dtype] if fixed else draw.fitting(dtype, y)
         return Case(
-            op, [x], options, quant={0: q}, output_quant=(made,), outputs=outputs, steps=steps, truth=y,
+            op, [x], options, quant={0: q}, output_quant=(qy,), outputs=outputs, steps=steps, truth=y,
             # A GELU below zero is a small difference of numbers of the size of x.
             absolute=1e-6 * float(np.abs(x).max(initial=0)) if op == "GELU" and q is None else 0.0,
             version=2 if dtype in ("int8", "int16") else 1,
@@ -138,18 +138,18 @@ def _binary(
         qb = qa if same or plain else draw.params(dtype, 0.4 if positive else low, high)
         if positive and dtype in CODES:
             b = np.maximum(b, np.asarray(qb.zero_point[0] + 20 if qb else 1, np.int32)).astype(dtype)
-        made = qa if same else None
+        qy = qa if same else None
         exact = None
         if qa is not None and function is not None:
             with np.errstate(all="ignore"):
                 exact = _ACTS[act](function(real(a, qa), real(b, qb)))
-            made = None if truth else draw.fitting(dtype, exact)
+            qy = None if truth else draw.fitting(dtype, exact)
         options: dict[str, Any] = {"fused_activation_function": act} if acts else {}
         if dtype == "int16":
             options |= {"pot_scale_int16": False} if op in ("ADD", "SUB") else {}
         version = {"int8": 2, "int16": 3}.get(dtype, 1)
         return Case(
-            op, [a, b], options, const=() if const is None else (const,), quant={0: qa, 1: qb}, output_quant=(made,),
+            op, [a, b], options, const=() if const is None else (const,), quant={0: qa, 1: qb}, output_quant=(qy,),
             outputs=(np.bool_ if truth else None,), steps=COPY if dtype not in CODES else steps, version=version,
             truth=exact,
         )  # fmt: skip
@@ -211,8 +211,8 @@ def _quantize(draw: Draw, dtype: str, shape: tuple[int, ...], to: str, wide: boo
     """From floats or codes to codes; `wide`: part of the values lies outside the range of the result."""
     x, q = draw.values(dtype, shape, *((-3000, 3000) if dtype == "int32" else (-3, 3))), draw.params(dtype)
     q = rounded(QuantParam(1e-3, 0, None, 32)) if dtype == "int32" else q
-    made = draw.params(to, *((-1, 0.7) if wide else (-4, 4)))
-    return Case("QUANTIZE", [x], quant={0: q}, output_quant=(made,), outputs=(np.dtype(to),), steps=ROUNDING, version=3)
+    qy = draw.params(to, *((-1, 0.7) if wide else (-4, 4)))
+    return Case("QUANTIZE", [x], quant={0: q}, output_quant=(qy,), outputs=(np.dtype(to),), steps=ROUNDING, version=3)
 
 
 def _dequantize(draw: Draw, dtype: str, shape: tuple[int, ...], const: bool) -> Case:

@@ -42,8 +42,8 @@ def judge(case: Case, path: Path) -> Verdict:
         return Verdict(BOTH, refusal) if refusal else Verdict(OURS, reason)
     if refusal:
         return Verdict(LITERT, refusal)
-    found = [_verdict(how, got, want, case) for how, got in results.items()]
-    return max(found, key=lambda v: STATUSES.index(v.status))
+    verdicts = [_verdict(how, got, want, case) for how, got in results.items()]
+    return max(verdicts, key=lambda v: STATUSES.index(v.status))
 
 
 def _litert(case: Case, feeds: dict[str, np.ndarray]) -> tuple[bytes, list[np.ndarray], str]:
@@ -62,8 +62,8 @@ def _litert(case: Case, feeds: dict[str, np.ndarray]) -> tuple[bytes, list[np.nd
 def _by_session(path: str, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     """What users get: passes, kernels, and numpy where there is none."""
     session = bitlite.load(path)
-    made = session.run(feeds)
-    return [made[p.name] for p in session.outputs]
+    results = session.run(feeds)
+    return [results[p.name] for p in session.outputs]
 
 
 def _by_reference(path: str, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:

@@ -15,24 +15,24 @@ AXES = ("first", "last", "negative", "two", "all", "twice", "scalar", "none")
 
 def _axes(draw: Draw, rank: int, kind: str) -> np.ndarray:
     two = sorted(draw.rng.permutation(rank)[:2].tolist())
-    found = {
+    axes = {
         "first": [0], "last": [rank - 1], "negative": [-1], "two": two, "all": list(range(rank)), "twice": [0, 0],
         "none": [],
     }  # fmt: skip
-    return np.int32(rank - 1) if kind == "scalar" else np.asarray(found[kind], np.int32)
+    return np.int32(rank - 1) if kind == "scalar" else np.asarray(axes[kind], np.int32)
 
 
 def _reduction(op: str, dtypes: tuple[str, ...], function: Any, *, same: bool = False) -> Row:
     def make(draw: Draw, dtype: str, shape: tuple[int, ...], axes: str, keep: bool, const: bool) -> Case:
         low, high = (-1.5, 1.5) if op == "REDUCE_PROD" else (-3, 3)
         x, q, at = draw.values(dtype, shape, low, high), draw.params(dtype, low, high), _axes(draw, len(shape), axes)
-        made, truth = q if same else None, None
+        qy, truth = q if same else None, None
         if q is not None and not same:
             over = tuple(sorted({int(a) % len(shape) for a in at.reshape(-1)}))
             truth = function(real(x, q), axis=over, keepdims=keep)
-            made = draw.fitting(dtype, truth)
+            qy = draw.fitting(dtype, truth)
         return Case(
-            op, [x, at], {"keep_dims": keep}, const=(1,) if const else (), quant={0: q}, output_quant=(made,),
+            op, [x, at], {"keep_dims": keep}, const=(1,) if const else (), quant={0: q}, output_quant=(qy,),
             steps=COPY if same or q is None else ROUNDING, truth=truth, version={"int8": 2, "int16": 3}.get(dtype, 1),
         )  # fmt: skip
 

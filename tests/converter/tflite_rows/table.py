@@ -170,11 +170,11 @@ class Row:
 
     def cases(self, dtype: str, limit: int | None, seed: int = 0, few: bool = False) -> Iterator[Case]:
         """The dtype's cases. few: `limit` of them and no more, others than those of other dtypes."""
-        found = list(enumerate(self.combinations(limit, seed)))
+        numbered = list(enumerate(self.combinations(limit, seed)))
         if few and limit is not None:
             first = limit * self.dtypes.index(dtype)
-            found = [found[(first + k) % len(found)] for k in range(min(limit, len(found)))]
-        for k, choices in found:
+            numbered = [numbered[(first + k) % len(numbered)] for k in range(min(limit, len(numbered)))]
+        for k, choices in numbered:
             case = self.make(Draw([seed, k, *self.op.encode(), *dtype.encode()]), dtype, **choices)
             if case is not None:
                 case.label = f"{self.op} {dtype} {choices}"

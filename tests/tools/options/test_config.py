@@ -159,8 +159,8 @@ def options(tmp_path, text, *flags):
 
 
 def test_config_sets_what_the_flags_leave_open(tmp_path):
-    made = options(tmp_path, FLAT, "--quantType=PostTraining", "--bitNum=7")
-    assert (made.bit_num, made.calibrate_size, made.threads) == (7, 50, 2)
+    chosen = options(tmp_path, FLAT, "--quantType=PostTraining", "--bitNum=7")
+    assert (chosen.bit_num, chosen.calibrate_size, chosen.threads) == (7, 50, 2)
 
 
 def test_flag_and_config_that_agree_are_fine(tmp_path):
@@ -169,17 +169,17 @@ def test_flag_and_config_that_agree_are_fine(tmp_path):
 
 
 def test_a_flag_wins_over_the_config_and_a_note_says_so(tmp_path):
-    made = options(tmp_path, "[common_quant_param]\nbit_num=4", "--bitNum=8")
-    assert made.bit_num == 8
-    assert [n for n in made.notes if "bitNum" in n] == [f"--bitNum=8 is taken, and not {tmp_path}/c.cfg:2 bit_num=4"]
-    made = options(tmp_path, INI, "--quantType=WeightQuant")
-    assert made.quant_type == "WeightQuant" and any("--quantType=WeightQuant is taken" in n for n in made.notes)
+    chosen = options(tmp_path, "[common_quant_param]\nbit_num=4", "--bitNum=8")
+    assert chosen.bit_num == 8
+    assert [n for n in chosen.notes if "bitNum" in n] == [f"--bitNum=8 is taken, and not {tmp_path}/c.cfg:2 bit_num=4"]
+    chosen = options(tmp_path, INI, "--quantType=WeightQuant")
+    assert chosen.quant_type == "WeightQuant" and any("--quantType=WeightQuant is taken" in n for n in chosen.notes)
 
 
 def test_lists_of_flag_and_config_are_joined(tmp_path):
-    made = options(tmp_path, INI, "--keepFloat=type:Softmax,conv1")
-    assert {str(part) for part in made.keep_float} == {"conv1", "conv2", "type:Softmax"}
-    assert len(made.keep_float) == 3
+    chosen = options(tmp_path, INI, "--keepFloat=type:Softmax,conv1")
+    assert {str(part) for part in chosen.keep_float} == {"conv1", "conv2", "type:Softmax"}
+    assert len(chosen.keep_float) == 3
 
 
 def test_calibration_without_a_quant_type_is_not_ignored(tmp_path):

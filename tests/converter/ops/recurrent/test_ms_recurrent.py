@@ -35,8 +35,8 @@ def layer(op, batch=2, steps=T, directions=1, coded=False, **attrs):
 def run(graph, x):
     values = {graph.inputs[0]: x}
     for node in graph.nodes:
-        made = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])
-        values.update(zip(node.outputs, made, strict=True))
+        results = execute(node, [None if t is None else t.data if t.is_const else values[t] for t in node.inputs])
+        values.update(zip(node.outputs, results, strict=True))
     return [values[t] for t in graph.outputs]
 
 
@@ -44,9 +44,9 @@ def run(graph, x):
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_an_lstm_quantized_by_rows_stores_them_first(directions, dynamic, tmp_path):
     graph = layer("Lstm", directions=directions, coded=True, dynamic=dynamic)
-    made = write_operators(graph, "ms").emitted
-    assert [e.op for e in made] == ["Transpose", "Transpose", "LSTM"]
-    assert [(e.inputs[0].shape, e.inputs[0].quant.axis) for e in made[:2]] == [
+    emitted = write_operators(graph, "ms").emitted
+    assert [e.op for e in emitted] == ["Transpose", "Transpose", "LSTM"]
+    assert [(e.inputs[0].shape, e.inputs[0].quant.axis) for e in emitted[:2]] == [
         ((4 * H, directions, F), 0),
         ((4 * H, directions, H), 0),
     ]

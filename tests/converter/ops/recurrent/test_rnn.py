@@ -17,8 +17,8 @@ def rng():
 def weights(rng, op, directions=1, bias=True):
     g = GATES[op]
     shapes = [(T, N, F), (directions, g * H, F), (directions, g * H, H), (directions, 2 * g * H)]
-    made = [rng.uniform(-0.6, 0.6, s).astype(np.float32) for s in shapes]
-    return made if bias else made[:3]
+    arrays = [rng.uniform(-0.6, 0.6, s).astype(np.float32) for s in shapes]
+    return arrays if bias else arrays[:3]
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])

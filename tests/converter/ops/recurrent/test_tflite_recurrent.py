@@ -57,8 +57,8 @@ def layer(op="Lstm", steps=T, batch=N, directions=1, outputs=(0, 1), start=None,
         build.constant(rng.uniform(-1, 1, (directions, 3 * H)).astype(np.float32)) if peep else None,
     ]
     attrs.setdefault("direction", "bidirectional" if directions == 2 else "forward")
-    made = build.emit(op, inputs if op == "Lstm" else inputs[:6], {"hidden_size": H, **attrs}, name="node")
-    graph.outputs = [made[k] for k in outputs]
+    results = build.emit(op, inputs if op == "Lstm" else inputs[:6], {"hidden_size": H, **attrs}, name="node")
+    graph.outputs = [results[k] for k in outputs]
     return graph
 
 
