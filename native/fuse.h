@@ -14,7 +14,8 @@ namespace bitlite {
 // A conv (int8: also fully_connected and matmul) followed by an add of a computed tensor of the
 // same shape, when nothing else reads its result: the tensor becomes the layer's residual input. On
 // float32 the add's activation becomes the conv's own; on int8 the attributes mid_scale,
-// mid_zero_point and add_act describe the addition, and the bits are those of both steps.
+// mid_zero_point and add_act (_min, _max) describe the addition, and the bits are those of both
+// steps.
 void FuseResiduals(const std::vector<TensorSpec>& tensors, const std::vector<int>& outputs,
                    std::vector<StepSpec>* specs);
 

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from bitlite import _native
+from bitlite.converter.numeric.qparams import ACT_BOUNDS
 from step_runner import CHANNELS, f32, normal, run
 
 
@@ -119,7 +120,9 @@ def test_binary_broadcasting(op, a, b):
 
 def test_binary_with_a_fused_activation():
     a, b = normal(1, 3, 40), normal(2, 3, 40)
-    run("add", [a, b], np.clip(a + b, 0, None), act="relu")
+    for act, (low, high) in ACT_BOUNDS.items():
+        want = a + b if act == "none" else np.clip(a + b, low, high)
+        run("add", [a, b], want, act=act)
     run("mul", [a, b], np.tanh(a * b), act="tanh")
 
 

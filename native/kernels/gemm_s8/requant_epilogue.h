@@ -48,7 +48,7 @@ struct RequantEpilogue {
 //   bias int32 belongs to the accumulator; a float32 bias needs a float32 output.
 // residual_input >= 0 and present: the step is conv, then add of that input:
 //   attributes mid_scale, mid_zero_point: the output of the conv alone; act is its activation;
-//   add_act the activation of the sum. y is the sum.
+//   add_act (_min, _max) the activation of the sum. y is the sum.
 // Constant data is read unless plan.check_only.
 RequantEpilogue RequantEpilogueOf(const StepSpec& spec, PlanContext& plan, int64_t channels,
                                   int axis, int residual_input);
