@@ -10,6 +10,9 @@ namespace benching {
 
 bool Register(const char* name, void (*run)());
 
+// Runs the benchmarks whose names contain `part`.
+void RunBenchmarks(const char* part);
+
 // Least time of a call in seconds: repeated for about a tenth of a second.
 double Time(void (*call)(void*), void* context);
 template <typename F>

@@ -1,6 +1,6 @@
-// What tests a kernel, and what times one. A family's <family>_test.cc and <family>_bench.cc define
-// these two, the harness calls them for every kernel in the family's table that this CPU has and
-// BITLITE_ISA permits; without them the tests, or the timings, do not link.
+// What tests a kernel, and what times one. A family's <family>_test.cc defines both, the harness
+// calls them for every kernel in the family's table that this CPU has and BITLITE_ISA permits;
+// without them neither bitlite_tests nor bitlite_bench links.
 #pragma once
 
 #include <string>

@@ -34,20 +34,18 @@ Check::~Check() {
   if (++failures <= kPrinted) std::cerr << message_.str() << "\n";
 }
 
-}  // namespace testing
-}  // namespace bitlite
-
-int main(int argc, char** argv) {
-  using namespace bitlite::testing;
+int RunTests(const char* part) {
   int run = 0;
   for (const auto& [name, function] : Tests()) {
-    if (argc > 1 && std::strstr(name, argv[1]) == nullptr) continue;
+    if (std::strstr(name, part) == nullptr) continue;
     const int before = failures;
     function();
     ++run;
     std::cout << (failures == before ? "ok   " : "FAIL ") << name << "\n";
   }
-  std::cout << bitlite::IsaName(bitlite::ActiveIsa()) << ": " << run << " tests, " << failures
-            << " failed checks\n";
+  std::cout << IsaName(ActiveIsa()) << ": " << run << " tests, " << failures << " failed checks\n";
   return failures == 0 && run > 0 ? 0 : 1;
 }
+
+}  // namespace testing
+}  // namespace bitlite

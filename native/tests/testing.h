@@ -13,6 +13,9 @@ namespace testing {
 
 bool Register(const char* name, void (*run)());
 
+// Runs the tests whose names contain `part`; the exit status.
+int RunTests(const char* part);
+
 // Prints what was streamed into it when the condition was false.
 class Check {
  public:

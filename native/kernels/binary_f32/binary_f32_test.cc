@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tests/benching.h"
 #include "tests/kernel_cases.h"
 #include "tests/testing.h"
 #include "tests/values.h"
@@ -39,6 +40,24 @@ void TestKernel(const Kernel<binary_f32>& entry) {
       }
     }
   }
+}
+
+// Times of binary_f32.
+namespace {
+
+using benching::kElements;
+
+}  // namespace
+
+template <>
+void TimeKernel(const Kernel<binary_f32>& entry) {
+  const Aligned<float> x = benching::Floats(kElements);
+  Aligned<float> y(kElements);
+  const auto fn = entry.fn;
+  benching::ReportElements(
+      entry.symbol, "add", benching::Time([&] {
+        fn({BinaryOp::kAdd, x.data(), x.data(), y.data(), kElements, false, false, -1e30f, 1e30f});
+      }));
 }
 
 }  // namespace bitlite

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "requant.h"
+#include "tests/conv_bench.h"
 #include "tests/kernel_cases.h"
 #include "tests/steps.h"
 #include "tests/testing.h"
@@ -103,6 +104,17 @@ void TestKernel(const Kernel<depthwise_s8>& entry) {
           DepthwiseCase{1, 1, 5, 3, 3, 1, 1}, DepthwiseCase{20, 9, 40, 7, 7, 1, 3}}) {
       CheckDepthwise(entry, d, gemmlowp);
     }
+  }
+}
+
+// Times of depthwise convolutions, with the copy of their input that the kernel wants.
+template <>
+void TimeKernel(const Kernel<depthwise_s8>& entry) {
+  using benching::ConvLayer;
+  for (const ConvLayer& layer :
+       {ConvLayer{112, 32, 32, 3, 1, true}, ConvLayer{112, 96, 96, 3, 2, true},
+        ConvLayer{28, 192, 192, 3, 1, true}, ConvLayer{14, 384, 384, 5, 1, true}}) {
+    benching::TimeConvS8(layer, entry.isa, entry.symbol);
   }
 }
 

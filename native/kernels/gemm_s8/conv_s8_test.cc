@@ -2,6 +2,9 @@
 #include <algorithm>
 #include <memory>
 
+#include "tests/benching.h"
+#include "tests/conv_bench.h"
+#include "tests/kernel_cases.h"
 #include "tests/steps.h"
 #include "tests/testing.h"
 
@@ -102,6 +105,24 @@ BITLITE_TEST(ConvolutionsOf3x3AreExact) {
           CheckStep(t, spec, fed, inputs);
         }
       }
+    }
+  }
+}
+
+}  // namespace
+
+// Times of whole int8 convolutions, with the copy of their input.
+namespace {
+
+using benching::ConvLayer;
+
+BITLITE_BENCH(conv_s8_steps) {
+  for (const std::string& isa : PermittedIsas()) {
+    for (const ConvLayer& layer :
+         {ConvLayer{32, 16, 16, 3, 1, false}, ConvLayer{16, 64, 64, 3, 1, false},
+          ConvLayer{224, 3, 32, 3, 2, false}, ConvLayer{56, 24, 144, 1, 1, false},
+          ConvLayer{14, 96, 576, 1, 1, false}}) {
+      benching::TimeConvS8(layer, IsaUpTo(isa), isa);
     }
   }
 }

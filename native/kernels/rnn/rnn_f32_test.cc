@@ -1,8 +1,10 @@
 // rnn_f32, rnn_scale and rnn_columns against plain loops in double, the latter two to the bit.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
 
+#include "tests/benching.h"
 #include "tests/kernel_cases.h"
 #include "tests/testing.h"
 #include "tests/values.h"
@@ -204,6 +206,54 @@ void TestKernel(const Kernel<rnn_columns>& entry) {
       CHECK(multiplier[c] == 0.37f * scales[c]) << entry.symbol << c;
     }
   }
+}
+
+// Times of what stands around the products of recurrent layers.
+namespace {
+
+using benching::kElements;
+
+}  // namespace
+
+template <>
+void TimeKernel(const Kernel<rnn_f32>& entry) {
+  const Aligned<float> x = benching::Floats(kElements);
+  Aligned<float> y(kElements);
+  constexpr int64_t kUnits = kElements / 4;
+  Aligned<float> cell(static_cast<size_t>(kUnits));
+  std::fill_n(cell.data(), kUnits, 0.0f);
+  RnnF32Args t{};
+  t.stage = RnnStage::kLstm;
+  t.blocks = kUnits / kRnnBlock;
+  t.x = t.h = t.bias = x.data();
+  t.cell = cell.data();
+  t.y = y.data();
+  t.act_f.op = GateOp::kSigmoid;
+  t.clip = t.cell_clip = 1e30f;
+  const auto fn = entry.fn;
+  benching::ReportElements(entry.symbol, "gates of an lstm", benching::Time([&] { fn(t); }));
+}
+
+template <>
+void TimeKernel(const Kernel<rnn_scale>& entry) {
+  const Aligned<float> x = benching::Floats(kElements);
+  Aligned<float> y(kElements);
+  const std::vector<int32_t> sums(static_cast<size_t>(kElements), 7);
+  const RnnScaleArgs t = {sums.data(), kElements, sums.data(), nullptr,  x.data(),
+                          nullptr,     3,         0,           1.0f / 3, y.data()};
+  const auto fn = entry.fn;
+  benching::ReportElements(entry.symbol, "", benching::Time([&] { fn(t); }));
+}
+
+template <>
+void TimeKernel(const Kernel<rnn_columns>& entry) {
+  const Aligned<float> scales = benching::Floats(kElements);
+  const std::vector<int32_t> sums(static_cast<size_t>(kElements), 7);
+  std::vector<int32_t> bias(sums);
+  Aligned<float> multiplier(kElements);
+  const RnnColumnsArgs t = {kElements, sums.data(), scales.data(),    3,
+                            1.0f / 3,  bias.data(), multiplier.data()};
+  benching::ReportElements(entry.symbol, "", benching::Time([&] { entry.fn(t); }));
 }
 
 }  // namespace bitlite

@@ -1,6 +1,7 @@
 // softmax_f32 and norm_f32 against plain loops in double.
 #include <cmath>
 
+#include "tests/benching.h"
 #include "tests/kernel_cases.h"
 #include "tests/testing.h"
 #include "tests/values.h"
@@ -46,6 +47,33 @@ void TestKernel(const Kernel<norm_f32>& entry) {
       }
     }
   }
+}
+
+// Times of softmax_f32 and norm_f32.
+namespace {
+
+using benching::kElements;
+
+}  // namespace
+
+template <>
+void TimeKernel(const Kernel<softmax_f32>& entry) {
+  const Aligned<float> x = benching::Floats(kElements);
+  Aligned<float> y(kElements);
+  const auto fn = entry.fn;
+  benching::ReportElements(entry.symbol, "softmax", benching::Time([&] {
+                             fn({x.data(), y.data(), kElements, 1.0f, false});
+                           }));
+}
+
+template <>
+void TimeKernel(const Kernel<norm_f32>& entry) {
+  const Aligned<float> x = benching::Floats(kElements);
+  Aligned<float> y(kElements);
+  const auto fn = entry.fn;
+  benching::ReportElements(entry.symbol, "layer norm", benching::Time([&] {
+                             fn({x.data(), y.data(), kElements, x.data(), x.data(), true, 1e-5f});
+                           }));
 }
 
 }  // namespace bitlite
