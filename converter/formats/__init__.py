@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import GraphError, ModelError
 from ..ir import Graph
+from ..schema.verify import verify
 from .files import sniff
 
 CONTAINERS = ("tflite", "onnx", "ms")
@@ -28,6 +29,7 @@ def read_model(path: str, shapes: Mapping[Any, Sequence[int]] | None = None, con
         raise ModelError(f"{what}{f', not {container}' if container and sniffed else ''}", file=str(path))
     try:
         graph: Graph = importlib.import_module(f".{sniffed}", __package__).read(str(path), shapes)
+        verify(graph)
     except GraphError as error:
         raise ModelError(f"is inconsistent: {error}", file=str(path)) from error
     except MemoryError as error:

@@ -213,7 +213,7 @@ class _Reader:
 
     def _external(self, proto: Any, size: int) -> np.ndarray:
         entries = {e.key: e.value for e in proto.external_data}
-        location = entries.get("location", "")
+        location = os.fsdecode(entries.get("location", ""))
         target = _beside(self.path, location)
         if target is None:
             raise ModelError(
@@ -356,7 +356,7 @@ def _beside(path: str, location: str) -> str | None:
     The folder is the one of the path that was given, or, where that is a link (as in a store of downloads), of the file
     that it leads to.
     """
-    if not location or os.path.isabs(location):
+    if not location or "\0" in location or os.path.isabs(location):
         return None
     folders = [os.path.dirname(os.path.abspath(path)), os.path.dirname(os.path.realpath(path))]
     there = [target for f in folders if os.path.lexists(target := os.path.join(f, location))]

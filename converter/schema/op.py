@@ -14,6 +14,7 @@ and nothing else in the project needs to know the operator.
 from __future__ import annotations
 
 import contextlib
+import numbers
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -170,7 +171,21 @@ class Op:
         if unknown or missing:
             what = f"unknown attribute {unknown[0]!r}" if unknown else f"no attribute {missing[0]!r}"
             raise GraphError(f"{node.name} ({self.name}) has {what}")
+        for key, default in self.attrs.items():
+            kind = _KINDS.get(type(default))
+            if kind is not None and not isinstance(node.attrs[key], kind):
+                what = f"attribute {key!r} is {node.attrs[key]!r}, allowed are values like {default!r}"
+                raise GraphError(f"{node.name} ({self.name}): {what}")
 
+
+_KINDS: dict[type, type | tuple[type, ...]] = {
+    bool: (bool, np.bool_, numbers.Integral),
+    int: numbers.Integral,
+    float: numbers.Real,
+    str: str,
+    list: (list, tuple),
+}
+"""What an attribute may be, by its default; a default of None or REQUIRED says nothing."""
 
 ARITHMETIC = (ValueError, IndexError, ZeroDivisionError, OverflowError, MemoryError)
 """What numpy says to sizes, axes and values that do not belong together: the check that a shape rule and a reference

@@ -21,6 +21,7 @@ def verify(graph: Graph) -> None:
             raise GraphError(f"tensor {tensor.name!r} is defined twice, again by {where}")
         if names.setdefault(tensor.name, tensor) is not tensor:
             raise GraphError(f"two tensors are named {tensor.name!r}, the second in {where}")
+        tensor.check_quant()
         known.add(id(tensor))
 
     for tensor in graph.inputs:

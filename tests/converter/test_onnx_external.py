@@ -66,3 +66,24 @@ def test_a_store_of_links_to_a_model_and_its_data_is_read(tmp_path: Path, monkey
     x = np.ones((1, 1, 8, 8), np.float32)
     logits = bitlite.load(tmp_path / "names" / "m.onnx").run(x)["logits"]
     assert np.allclose(logits, bitlite.load(DEMO).run(x)["logits"], atol=1e-4)
+
+
+@pytest.mark.parametrize("location", [b"w\0.bin", b"w\xff.bin"])
+def test_a_location_that_can_be_no_name_is_no_file(tmp_path: Path, location: bytes) -> None:
+    weight = onnx.TensorProto(
+        name="w", data_type=onnx.TensorProto.FLOAT, dims=[2], data_location=onnx.TensorProto.EXTERNAL
+    )
+    weight.external_data.add(key="location", value="@" * len(location))
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Add", ["x", "w"], ["y"])],
+        "g",
+        [value("x", onnx.TensorProto.FLOAT, [2])],
+        [value("y", onnx.TensorProto.FLOAT, [2])],
+        [weight],
+    )
+    (tmp_path / "m.onnx").write_bytes(
+        onnx.helper.make_model(graph).SerializeToString().replace(b"@" * len(location), location)
+    )
+    with pytest.raises(bitlite.ModelError, match=r"is not a file beside the model|no such file"):
+        bitlite.load(tmp_path / "m.onnx")

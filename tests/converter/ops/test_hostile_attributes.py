@@ -44,6 +44,7 @@ CASES = {
     "a size of one number": ("AffineGrid", [np.ones((1, 2, 3), np.float32), np.int64(4)], {}, ()),
     "blocks of terabytes": ("DepthToSpace", [X], {"blocksize": HUGE}, ()),
     "an order of axes that is one number": ("Transpose", [X], {"perm": 2.5}, ()),
+    "an axis that is a fraction": ("GatherElements", [X, np.zeros(X.shape, np.int64)], {"axis": 1.0}, ()),
     "an axis that is text": ("Concat", [X], {"axis": "1"}, ()),
     "an equation without sense": ("Einsum", [X], {"equation": "->..."}, ()),
 }  # fmt: skip
