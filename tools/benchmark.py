@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import sys
 import time
@@ -17,6 +16,7 @@ from .options.flags import asked
 
 if TYPE_CHECKING:
     from .accuracy import Comparison
+    from .timing import Profile
 
 _SHOWN_INPUTS = 20
 
@@ -59,7 +59,11 @@ class Benchmark:
 
     def __init__(self, options: BenchOptions) -> None:
         self.options = options
-        self.figures: dict[str, Any] = {"model": options.model_file, "threads": options.num_threads}
+        self.figures: dict[str, Any] = {
+            "kind": "benchmark", "model": options.model_file, "threads": options.num_threads,
+        }  # fmt: skip
+
+        self.profiled: Profile | None = None
 
     def say(self, *lines: str) -> None:
         if not self.options.quiet:
@@ -85,7 +89,29 @@ class Benchmark:
             self._samples()
         else:
             self._single()
+        if options.report or options.cpu:
+            self._look()
         _save(options, self.figures)
+
+    def _look(self) -> None:
+        """What a report shows of the nodes."""
+        from .report.view import run_view
+        from .timing import profile
+
+        options = self.options
+        measured = self.profiled or profile(self.session, self.feed, min(options.loop_count, 10))
+        spent = [(name, ms / measured.loops) for name, _, ms, _ in measured.nodes]
+        self.figures["bytes"] = os.path.getsize(options.model_file)
+        self.figures |= run_view(self.session.graph, spent, options.num_threads, options.cpu)
+        if options.cpu:
+            memory, ms = self.figures["memory"], self.figures["forecast_ms"]
+            at, total = memory["at"].partition(";")[0], memory["peak"] + memory["constants"]
+            self.say(
+                f"Forecast for that CPU: {ms:.3f} ms, peak memory {total:,} bytes",
+                f"({memory['constants']:,} of constants, {memory['peak']:,} of activations at {at})",
+            )
+        for row in self.figures["nodes"]:
+            row["why"] = self.session.refusals.get(row["name"], "")
 
     def _single(self) -> None:
         """One feed: compare with a file or a model, or only time."""
@@ -166,7 +192,7 @@ class Benchmark:
             self.figures["other_time_ms"] = timings[1].as_dict()
             self.say(f"Ratio of medians: {timings[0].median / timings[1].median:.3f}")
         if options.time_profiling:
-            measured = profile(self.session, self.feed, options.loop_count)
+            measured = self.profiled = profile(self.session, self.feed, options.loop_count)
             print("\n".join(measured.lines(timings[0].mean)))
             self.figures["profile"] = measured.as_dict()
         for node, why in self.session.refusals.items():
@@ -265,10 +291,10 @@ class Benchmark:
 
 def _save(options: BenchOptions, figures: dict[str, Any]) -> None:
     if options.report:
-        from ..converter.formats.outputs import write_atomic
+        from .report.save import save_document
 
-        with write_atomic(options.report, sources=(options.model_file,)) as file:
-            file.write((json.dumps(figures, indent=1) + "\n").encode())
+        for path in options.report:
+            save_document(path, figures, sources=(options.model_file,))
 
 
 if __name__ == "__main__":

@@ -60,6 +60,9 @@ def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, r
     report.layers = result.weight_rows()
     report.quality = result.rows
     report.fidelity = result.fidelity
+    report.reasons = {node.name: why for node, why in result.plan.why.items()}
+    if options.report:
+        report.original, report.calibrated = result.source, result
     if options.debug_info_save_path:
         save_tables(options.debug_info_save_path, result.rows)
     return result.graph

@@ -72,6 +72,7 @@ def run(options: ConvertOptions) -> Report:
     if options.quant_type == "PostTraining":
         report.notes += come_quantized(graph, options)
     samples = open_samples(graph, options, report)
+    report.original = graph.copy() if options.report and options.quant_type else None
     targets = _quantized(graph, options, report, samples)
     del graph  # the float weights, where no target shares them
     sample = next(samples.only([len(samples) // 2])) if samples is not None and options.read_back else None
@@ -87,19 +88,21 @@ def run(options: ConvertOptions) -> Report:
                 report.notes += map(staging.in_place, filter(None, [check_written(staged, original)]))
                 let_go()
         report.seconds = time.perf_counter() - start
+        if options.report:
+            report.look(next(iter(targets.values())), samples, options)
         if options.infer or options.verify:
             from .infer import run_written
 
             for path in staging.staged():
                 report.runs += map(staging.in_place, run_written(path, options))
-        if options.report:
-            report.save(staging.place(options.report, sources=(options.model_file,)))
+        for path in options.report:
+            report.save(staging.place(path, sources=(options.model_file,)))
     return report
 
 
 def _check_targets(options: ConvertOptions) -> None:
     """Raises OutputError or UsageError, before any work, for what could not be written."""
-    models = [*map(options.output_path, options.output_format), *filter(None, [options.report])]
+    models = [*map(options.output_path, options.output_format), *options.report]
     for path in models:
         check_target(path, sources=(options.model_file,))
     if options.dump_dist:

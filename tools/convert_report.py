@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-import json
+import os
+from typing import TYPE_CHECKING
 
 from ..converter.formats.outputs import write_atomic
 from ..converter.text import csv_text, printable
 from .outcome import Outcome
 
+if TYPE_CHECKING:
+    from ..converter.ir import Graph
+    from ..quant.calibrate.data import Dataset
+    from ..quant.ptq.result import Result
+    from .options.convert import ConvertOptions
+
 
 class Report(Outcome):
-    """The result of `bitlite.convert`; see `Outcome` for what it holds."""
+    """The result of `bitlite.convert`; see `Outcome` for what it holds.
+
+    original: the float graph to compare with, while a report is wanted. calibrated: how PostTraining came about.
+    """
+
+    original: Graph | None = None
+    calibrated: Result | None = None
+
+    def look(self, quantized: Graph, samples: Dataset | None, options: ConvertOptions) -> None:
+        """Fills `view` with what `quantized` does beside the original, and lets go of both."""
+        from ..quant.ptq.fidelity import spread
+        from .report.histograms import add_histograms
+        from .report.view import SAMPLES, conversion_view
+
+        few = list(samples.only(spread(len(samples), SAMPLES))) if samples is not None else []
+        threads = options.threads or os.cpu_count() or 1
+        self.view = conversion_view(self.original, quantized, few, threads, options.seed)
+        if self.calibrated is not None:
+            add_histograms(self.view["nodes"], self.calibrated)
+        for row in self.view["nodes"]:
+            row["why"] = self.reasons.get(row["name"], "")
+        self.original = self.calibrated = None
 
     def text(self) -> str:
         """The whole report as plain text: files, weights, what the passes did and refused, notes."""
@@ -31,15 +59,10 @@ class Report(Outcome):
 
     def save(self, path: str) -> None:
         """Writes the report: .json, .csv or .html by its ending, text otherwise. Raises OutputError."""
-        if path.endswith(".json"):
-            text = json.dumps(self.as_dict(), indent=1)
-        elif path.endswith(".csv"):
-            text = csv_text(list(self.rows()))
-        elif path.endswith((".html", ".htm")):
-            from .report_html import page
+        if path.endswith((".json", ".html", ".htm")):
+            from .report.save import save_document
 
-            text = printable(page(self))
-        else:
-            text = printable(self.text())
+            return save_document(path, self.as_dict(), sources=(self.source,))
+        text = csv_text(list(self.rows())) if path.endswith(".csv") else printable(self.text())
         with write_atomic(path, sources=(self.source,)) as file:
             file.write(text.encode())

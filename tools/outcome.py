@@ -24,6 +24,9 @@ class Outcome:
         passes: what the passes changed and refused. notes: what a user should know. seconds: the whole conversion.
         runs: what `infer` and `verify` found. data: the calibration data as they were fed, when there were any.
         fidelity: what the quantized graph's outputs have in common with the float ones, where there were data.
+        reasons: node → why it computes in float. diagnosis: what is known of the layers that lose most, one dict each
+        with layer and, where they are known, cause, cure and gain (dB). view: nodes, times and memory
+        (`report.view.conversion_view`), where a report was asked for.
     """
 
     source: str
@@ -38,6 +41,14 @@ class Outcome:
     runs: list[str] = field(default_factory=list)
     data: LintReport | None = None
     fidelity: Fidelity | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
+    diagnosis: list[dict[str, Any]] = field(default_factory=list)
+    view: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str:
+        """A word on the outputs: "exact", "faithful", "usable" or "poor", "" where they were not compared."""
+        return self.fidelity.verdict if self.fidelity else ""
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One dict per weight: layer, op, shape, bits, form, bytes_before, bytes_after, why."""
@@ -56,6 +67,7 @@ class Outcome:
 
     def as_dict(self) -> dict[str, Any]:
         return {
+            "kind": "conversion",
             "source": self.source,
             "source_bytes": self.source_bytes,
             "files": self.files,
@@ -63,10 +75,13 @@ class Outcome:
             "layers": list(self.rows()),
             "quality": self.quality,
             "fidelity": self.fidelity.as_dict() if self.fidelity else None,
+            "verdict": self.verdict,
+            "diagnosis": self.diagnosis,
             "data": self.data.as_dict() if self.data else None,
             "passes": [asdict(r) | {"kind": type(r).__name__.lower()} for r in self.passes],
             "notes": self.notes,
             "runs": self.runs,
+            **self.view,
         }
 
     def __str__(self) -> str:

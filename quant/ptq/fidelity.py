@@ -59,6 +59,12 @@ class Fidelity:
         which = f"worst of {len(self.outputs)} outputs {worst.name!r}" if len(self.outputs) > 1 else "output"
         return f"against float: {which} {worst.text()}; on {self.samples} samples {where}"
 
+    @property
+    def verdict(self) -> str:
+        """A word on the worst output, by the bounds that the notes go by."""
+        sqnr = self.worst.sqnr
+        return "exact" if math.isinf(sqnr) else "faithful" if sqnr >= GOOD else "usable" if sqnr >= POOR else "poor"
+
     def as_dict(self) -> dict[str, Any]:
         """JSON's form; sqnr null when nothing differs."""
         rows = [

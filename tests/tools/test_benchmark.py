@@ -142,7 +142,10 @@ def test_input_shapes_by_position(capsys, quantized):
         (["--modelFile={demo}/digits.onnx", "--inDataFile={demo}/digits.onnx"], "file_size"),
         (["--modelFile={demo}/digits.onnx", "--inDataFile=a,b"], "names 2 files"),
         (["--modelFile={demo}/digits.onnx", "--report=/nowhere/r.json"], "/nowhere/r.json"),
-        (["--modelFile={demo}/digits.onnx", "--report=b.html"], "--report=b.html: figures are written as JSON"),
+        (
+            ["--modelFile={demo}/digits.onnx", "--report=b.csv"],
+            "--report=b.csv: figures are written as a page",
+        ),
     ],
 )
 def test_bad_input_is_one_line(capsys, flags, words):

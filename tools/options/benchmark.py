@@ -118,7 +118,17 @@ class BenchOptions:
     verify: bool = flag(
         "verify", Switch(), False, "check the kernels of this CPU against the reference, output by output", group=RUN
     )
-    report: str = flag("report", Text("FILE"), "", "write the figures as JSON", group=RUN)
+    report: tuple[str, ...] = flag(
+        "report", Listed(Text("FILE"), "FILE,..."), (), "write the figures: a page (.html) or JSON", group=RUN
+    )
+    cpu: tuple[float, ...] = flag(
+        "cpu",
+        Listed(Real(1e-6), "GMACS,GBS,...", length=(2, 3, 4)),
+        (),
+        "forecast times for a CPU of so many int8 GMAC/s, GB/s, float GMAC/s (a quarter of int8's) and microseconds per"
+        " operator (0)",
+        group=TIME,
+    )
     quiet: bool = flag("quiet", Switch(), False, "print errors and the result only", group=RUN)
 
     origins: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -221,11 +231,13 @@ def _validate(options: BenchOptions) -> None:
             "--benchmarkDataFile needs the input that gave those outputs, and the input would be random",
             hint="--inDataFile=input.bin",
         )
-    ending = os.path.splitext(options.report)[1]
-    if ending not in ("", ".json"):
-        raise UsageError(
-            f"--report={options.report}: figures are written as JSON, not as {ending}", hint="a .json file"
-        )
+    for path in options.report:
+        ending = os.path.splitext(path)[1].lower()
+        if ending not in ("", ".json", ".html", ".htm"):
+            raise UsageError(
+                f"--report={path}: figures are written as a page or as JSON, not as {ending}",
+                hint="a .html or .json file",
+            )
     directory = len(options.in_data_file) > 0 and all(os.path.isdir(path) for path in options.in_data_file)
     if options.labels_file and not directory:
         raise UsageError("--labelsFile needs a directory of samples", hint="--inDataFile=DIR")

@@ -486,8 +486,12 @@ class ConvertOptions:
         group=RUN,
     )
     infer: bool = flag("infer", Switch(), False, "run the written model once on random input", group=RUN)
-    report: str = flag(
-        "report", Text("FILE"), "", "write the report (.json, .csv, .html or .txt by its ending)", group=RUN
+    report: tuple[str, ...] = flag(
+        "report",
+        Listed(Text("FILE"), "FILE,..."),
+        (),
+        "write the report: a page (.html), .json, .csv or .txt by its ending",
+        group=RUN,
     )
     threads: int = flag("threads", Int(0, 1024), 0, "threads of calibration runs; 0 = all cores", group=RUN)
     seed: int = flag("seed", Int(0), 0, "seed of every random choice", group=RUN)

@@ -1,0 +1,94 @@
+"""What a report knows of the graph that runs: its nodes with times and losses, memory, and the CPU they are held to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...converter.errors import DataError
+from ...converter.ir import Graph
+from ...native.session import Port, Session
+from ...quant.calibrate.observe import Sample
+from ..bench_inputs import random_feed, shape_of, typed_feed
+from ..timing import Timing, measure, profile
+from .cpu import Cpu, forecast, measure_cpu
+from .nodes import Row, by_steps, fixed, memory, node_rows
+from .trace import add_trace
+
+SAMPLES = 4
+_SECONDS = 0.4  # of timed runs of each graph
+_LOOPS = 50
+View = dict[str, Any]
+
+
+def graph_view(graph: Graph) -> View:
+    """nodes and memory of a graph as it stands."""
+    graph = fixed(graph)
+    return {"nodes": node_rows(graph), "memory": memory(graph)}
+
+
+def run_view(graph: Graph, spent: Sequence[tuple[str, float]], threads: int, numbers: Sequence[float]) -> View:
+    """`graph_view` with milliseconds per step, and what the CPU could do: the one given by numbers, else this one."""
+    view = graph_view(graph)
+    by_steps(view["nodes"], spent)
+    return view | _bounded(view["nodes"], threads, numbers)
+
+
+def conversion_view(
+    real: Graph | None,
+    quantized: Graph,
+    samples: Sequence[Sample],
+    threads: int,
+    seed: int,
+    numbers: Sequence[float] = (),
+) -> View:
+    """A quantized graph beside the float one that it stands for; without one, alone.
+
+    Beyond `run_view`: time_ms of `quantized` and other_time_ms of `real`; trace: how many samples, and of what, the
+    losses on the rows are of. Without samples it is seeded random input. A graph that cannot run on that has neither.
+    """
+    graphs = [fixed(quantized)] if real is None else [fixed(quantized), fixed(real)]
+    view = graph_view(graphs[0])
+    rows = view["nodes"]
+    try:
+        fed = list(samples) or [seeded_sample(graphs[-1], seed), seeded_sample(graphs[-1], seed + 1)]
+        if real is not None:
+            add_trace(rows, graphs[1], graphs[0], fed, threads)
+            view["trace"] = {"samples": len(fed), "of": "calibration data" if samples else "seeded random input"}
+        pairs = [(_plain(g, threads), typed_feed(dict(fed[0]), list(map(Port.of, g.inputs)))) for g in graphs]
+        names = ("time_ms", "other_time_ms")
+        view |= {name: timing.as_dict() for name, timing in zip(names, _timed(pairs))} | {"threads": threads}
+        spent = profile(*pairs[0], loops=min(10, view["time_ms"]["runs"]))
+        by_steps(rows, [(name, ms / spent.loops) for name, _, ms, _ in spent.nodes])
+    except DataError as error:
+        view["trace"] = {"samples": 0, "of": f"none: {error.message}"}
+    return view | _bounded(rows, threads, numbers)
+
+
+def seeded_sample(graph: Graph, seed: int) -> dict[str, np.ndarray]:
+    """Random values of each input, and the first value of each state. Raises DataError where sizes are open."""
+    ports = [Port.of(t) for t in graph.inputs]
+    for port in ports:
+        shape_of(port)
+    return random_feed(ports, seed) | graph.first_states
+
+
+def _plain(graph: Graph, threads: int) -> Session:
+    """A session whose states are inputs like others."""
+    return Session(Graph(graph.name, graph.nodes, graph.inputs, graph.outputs, graph.meta), threads)
+
+
+def _timed(pairs: Sequence[tuple[Session, dict[str, np.ndarray]]]) -> list[Timing]:
+    start = time.perf_counter()
+    for session, feed in pairs:
+        session.run(feed)
+    once = (time.perf_counter() - start) / len(pairs)
+    return measure(pairs, 1, max(1, min(_LOOPS, int(_SECONDS / max(once, 1e-6)))))
+
+
+def _bounded(rows: Sequence[Row], threads: int, numbers: Sequence[float]) -> View:
+    cpu = Cpu.given(numbers) if numbers else measure_cpu(threads)
+    return {"forecast_ms": forecast(rows, cpu), "cpu": cpu.as_dict()}
