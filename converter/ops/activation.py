@@ -12,6 +12,7 @@ from ..ir import Node, Tensor
 from ..schema.op import OPS, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.acts import clip_attrs
 from ._support.ms_activation import write_in_parts
 from .unary import Unary, declare
 
@@ -117,6 +118,7 @@ def _shrink1(x: float, *, lambd: float, bias: float) -> float:
 
 
 _SELU = {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}
+_RELU6 = clip_attrs("relu6")
 _LOSSY_RELU = "the real kernel rounds before it scales up"
 _ROWS = [
     Unary(
@@ -132,8 +134,8 @@ _ROWS = [
     ),
     Unary(
         "Relu6",
-        lambda x: _clip(x, min=0.0, max=6.0),
-        lambda x: min(max(x, 0.0), 6.0),
+        lambda x: _clip(x, **_RELU6),
+        lambda x: _clip1(x, **_RELU6),
         "iuf",
         "RELU6",
         mslite=_LOSSY_RELU,

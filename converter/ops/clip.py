@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..ir import Node, Tensor
+from ..numeric.qparams import ACT_BOUNDS
 from ..schema.op import reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.acts import clip_attrs
 from ._support.types import value_dtype
 from .activation import bound
 
@@ -19,9 +21,9 @@ def clipped(r: Reading, x: Tensor, low: float | None, high: float | None) -> Ten
     """The node for given bounds: Relu and Relu6 where they are those."""
     low = None if low is None or low == -math.inf else low
     high = None if high is None or high == math.inf else high
-    if (low, high) == (0, None):
+    if (low, high) == ACT_BOUNDS["relu"]:
         return r.emit("Relu", x)
-    return r.emit("Relu6", x) if (low, high) == (0, 6) else r.emit("Clip", x, min=low, max=high)
+    return r.emit("Relu6", x) if (low, high) == ACT_BOUNDS["relu6"] else r.emit("Clip", x, min=low, max=high)
 
 
 @reads("onnx", "Clip")
@@ -44,7 +46,7 @@ def read_onnx_clip(r: Reading) -> Tensor:
 def _bounds(node: Node) -> tuple[Any, Any]:
     """The bounds in the type of the data."""
     x = node.required(0)
-    low, high = (0.0, 6.0) if node.op == "Relu6" else (node.attrs["min"], node.attrs["max"])
+    low, high = ACT_BOUNDS["relu6"] if node.op == "Relu6" else (node.attrs["min"], node.attrs["max"])
     like = np.zeros(0, value_dtype(x))
     return bound(like, low, low=True), bound(like, high, low=False)
 
@@ -57,15 +59,10 @@ def write_onnx_clip(w: Writing, node: Node) -> None:
     w.node("Clip", node, [x, *limits])
 
 
-@reads("tflite", "RELU_N1_TO_1")
-def read_tflite_relu_n1(r: Reading) -> Tensor:
-    return r.emit("Clip", r.input(0), min=-1.0, max=1.0)
-
-
-@reads("tflite", "RELU_0_TO_1")
-def read_tflite_relu_01(r: Reading) -> Tensor:
-    return r.emit("Clip", r.input(0), min=0.0, max=1.0)
-
+# TFLite's operators that clamp by their names.
+_TFLITE = {"relu": "RELU", "relu6": "RELU6", "relu_n1_to_1": "RELU_N1_TO_1", "relu_0_to_1": "RELU_0_TO_1"}
+for _act in ("relu_n1_to_1", "relu_0_to_1"):
+    reads("tflite", _TFLITE[_act])(lambda r, act=_act: r.emit("Clip", r.input(0), **clip_attrs(act)))
 
 reads("ms", "Clip")(lambda r: clipped(r, r.input(0), r.attr("min", 0.0), r.attr("max", 0.0)))
 
@@ -73,8 +70,8 @@ reads("ms", "Clip")(lambda r: clipped(r, r.input(0), r.attr("min", 0.0), r.attr(
 @writes("tflite", "Clip")
 def write_tflite_clip(w: Writing, node: Node) -> None:
     x, (low, high) = node.required(0), _bounds(node)
-    name = {(-1, 1): "RELU_N1_TO_1", (0, 1): "RELU_0_TO_1", (0, 6): "RELU6", (0, None): "RELU"}.get((low, high))
-    if name:
+    name = next((op for act, op in _TFLITE.items() if ACT_BOUNDS[act] == (low, high)), None)
+    if name is not None:
         w.node(name, node, node.inputs)
         return
     if node.outputs[0].quant is not None:

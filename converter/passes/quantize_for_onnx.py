@@ -10,6 +10,7 @@ import numpy as np
 from ..ir import Graph, Node, Tensor, is_quantized
 from ..numeric.qparams import QuantParam, activation_range, code_range, quantize_bias
 from ..ops import row
+from ..ops._support.acts import clip_attrs
 from .edit import Edit
 from .record import Change, Record
 
@@ -116,10 +117,10 @@ def _cleared(edit: Edit) -> Iterator[Record]:
         yield Change(_NAME, node.name, f"{act} is what its codes can hold")
 
 
-_CLAMPS: dict[str, tuple[str, dict[str, float]]] = {
+_CLAMPS: dict[str, tuple[str, dict[str, float | None]]] = {
     "relu": ("Relu", {}),
     "relu6": ("Relu6", {}),
-    "relu_n1_to_1": ("Clip", {"min": -1.0, "max": 1.0}),
+    "relu_n1_to_1": ("Clip", clip_attrs("relu_n1_to_1")),
 }
 
 

@@ -13,18 +13,34 @@ from ...numeric.qparams import ACT_BOUNDS, foldable
 from ...schema.reading import Reading
 from ...schema.writing import Writing
 
+
+def _clamp(act: str) -> Callable[[np.ndarray], np.ndarray]:
+    low, high = ACT_BOUNDS[act]
+
+    def clamp(y: np.ndarray) -> np.ndarray:
+        least = y.dtype.type(low)
+        return np.maximum(y, least) if high is None else np.clip(y, least, y.dtype.type(high))
+
+    return clamp
+
+
 # name → (function of a float array, TFLite ActivationFunctionType, MindSpore Lite ActivationType)
 _TABLE: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int | None, int | None]] = {
     "none": (lambda y: y, 0, 0),
-    "relu": (lambda y: np.maximum(y, y.dtype.type(0)), 1, 1),
-    "relu6": (lambda y: np.clip(y, y.dtype.type(0), y.dtype.type(6)), 3, 3),
-    "relu_n1_to_1": (lambda y: np.clip(y, y.dtype.type(-1), y.dtype.type(1)), 2, None),
+    "relu": (_clamp("relu"), 1, 1),
+    "relu6": (_clamp("relu6"), 3, 3),
+    "relu_n1_to_1": (_clamp("relu_n1_to_1"), 2, None),
     "tanh": (np.tanh, 4, 10),
     "sigmoid": (lambda y: (1 / (1 + np.exp(-y))).astype(y.dtype), None, 2),
     "hard_swish": (lambda y: (y * np.clip(y + 3, 0, 6) / 6).astype(y.dtype), None, 12),
 }
 CLAMPS = tuple(act for act in _TABLE if act != "none" and foldable(act))
 """The acts that operators can fuse and that only clamp; `ACT_BOUNDS` has their bounds."""
+
+
+def clip_attrs(act: str, low: str = "min", high: str = "max") -> dict[str, float | None]:
+    """An act that only clamps as the attributes of a Clip."""
+    return dict(zip((low, high), ACT_BOUNDS[act]))
 
 
 def apply_act(y: np.ndarray, act: str) -> np.ndarray:
@@ -70,7 +86,7 @@ def with_act(r: Reading, y: Tensor, act: str) -> Tensor:
     names = {"relu": "Relu", "relu6": "Relu6", "tanh": "Tanh", "sigmoid": "Sigmoid", "hard_swish": "HardSwish"}
     if act == "none":
         return y
-    return r.emit("Clip", y, min=-1.0, max=1.0) if act == "relu_n1_to_1" else r.emit(names[act], y)
+    return r.emit("Clip", y, **clip_attrs(act)) if act == "relu_n1_to_1" else r.emit(names[act], y)
 
 
 # What a container's operators take as a fused activation; anything else becomes an operator of its own.
@@ -91,7 +107,7 @@ _ALONE: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("ms", "tanh"): ("Activation", {"activation_type": 10}),
     ("ms", "sigmoid"): ("Activation", {"activation_type": 2}),
     ("ms", "hard_swish"): ("Activation", {"activation_type": 12}),
-    ("ms", "relu_n1_to_1"): ("Activation", {"activation_type": 16, "min_val": -1.0, "max_val": 1.0}),
+    ("ms", "relu_n1_to_1"): ("Activation", {"activation_type": 16, **clip_attrs("relu_n1_to_1", "min_val", "max_val")}),
 }
 
 

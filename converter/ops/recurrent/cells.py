@@ -1,13 +1,14 @@
-"""What one step of an Rnn, Gru or Lstm is made of."""
+"""One step of an Rnn, Gru or Lstm: what layers written step by step and loops over steps have in common."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ...ir import Tensor
-from .parts import LayerParts
+from .parts import LayerParts, Parts
 from .rnn import Gate
 
 # A gate's function → the operator that computes it, and the attributes that alpha and beta are.
@@ -24,30 +25,60 @@ _OPERATORS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+@dataclass(frozen=True)
+class CellWeights:
+    """What one direction computes its steps with.
+
+    products: [rows, H], the weights of the state's products, in order. input_bias: [gates·H], added to the input's
+    product; state_bias: to the state's, where that is not the same. peepholes: [H] of the gates i, o, f.
+    """
+
+    products: tuple[Tensor, ...]
+    input_bias: Tensor | None = None
+    state_bias: Tensor | None = None
+    peepholes: tuple[Tensor | None, ...] = (None, None, None)
+
+
 class Cell:
     """The steps of one direction.
 
     Attributes:
         states: how many a step hands on.
-        input_bias: [gates·H], added to the input's products. state_bias: to the state's, where that is not the same.
+        attrs: of the layer.
     """
 
     states: ClassVar[int] = 1
 
-    def __init__(self, parts: LayerParts, d: int, gates: list[Gate]) -> None:
-        self.parts, self.d, self.gates, self.hidden = parts, d, gates, parts.hidden
-        self.r, self.bias = parts.node.required(2), parts.node.input(3)
-        self.input_bias, self.state_bias = self._biases()
+    def __init__(self, parts: Parts[Any], attrs: dict[str, Any], gates: list[Gate], weights: CellWeights) -> None:
+        self.parts, self.attrs, self.gates, self.weights = parts, attrs, gates, weights
+        self.hidden: int = attrs["hidden_size"]
 
-    def _biases(self) -> tuple[Tensor | None, Tensor | None]:
+    @classmethod
+    def of_layer(cls, parts: LayerParts, d: int, gates: list[Gate]) -> Cell:
+        """The cell of a layer's direction."""
+        biases = cls._biases(parts, d)
+        return cls(
+            parts, parts.node.attrs, gates, CellWeights(cls._products(parts, d), *biases, cls._peepholes(parts, d))
+        )
+
+    @classmethod
+    def _biases(cls, parts: LayerParts, d: int) -> tuple[Tensor | None, Tensor | None]:
         """The bias of the input's product and that of the state's; here both are one."""
-        b, rows = self.bias, self.parts.gates * self.hidden
+        b, rows = parts.node.input(3), parts.gates * parts.hidden
         if b is None:
             return None, None
         if b.data is not None:
-            data = b.real()[self.d].astype(np.float32)
-            return self.parts.constant(data[:rows] + data[rows:], f"bias_{self.d}"), None
-        return self.parts.sum(*(self.parts.weight(b, self.d, k * rows, (k + 1) * rows) for k in range(2))), None
+            data = b.real()[d].astype(np.float32)
+            return parts.constant(data[:rows] + data[rows:], f"bias_{d}"), None
+        return parts.sum(*(parts.weight(b, d, k * rows, (k + 1) * rows) for k in range(2))), None
+
+    @classmethod
+    def _products(cls, parts: LayerParts, d: int) -> tuple[Tensor, ...]:
+        return (parts.weight(parts.node.required(2), d),)
+
+    @classmethod
+    def _peepholes(cls, parts: LayerParts, d: int) -> tuple[Tensor | None, ...]:
+        return None, None, None
 
     def step(self, x: Tensor, *states: Tensor | None) -> tuple[Tensor, ...]:
         """x [1, N, gates·H] and the states before → the states after; the first is the output."""
@@ -56,13 +87,13 @@ class Cell:
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         u = self.parts
         if weight.is_const:
-            return u.make("FullyConnected", x, weight, bias, dynamic=u.node.attrs["dynamic"])
+            return u.make("FullyConnected", x, weight, bias, dynamic=self.attrs["dynamic"])
         y = u.make("MatMul", x, weight, transpose_b=True)
         return y if bias is None else u.make("Add", y, bias)
 
     def gate(self, x: Tensor, gate: Gate) -> Tensor:
         """The function of a gate, of its input bounded by `clip`."""
-        return self.function(self.parts.bounded(x, self.parts.node.attrs["clip"]), gate)
+        return self.function(self.parts.bounded(x, self.attrs["clip"]), gate)
 
     def function(self, x: Tensor, gate: Gate) -> Tensor:
         u, (name, a, b) = self.parts, gate
@@ -78,53 +109,50 @@ class Cell:
 class _Rnn(Cell):
     """h' = f(x + R·h)."""
 
-    def __init__(self, parts: LayerParts, d: int, gates: list[Gate]) -> None:
-        super().__init__(parts, d, gates)
-        self.weight = parts.weight(self.r, d)
-
     def step(self, x: Tensor, *states: Tensor | None) -> tuple[Tensor, ...]:
         (h,) = states
-        told = None if h is None else self.product(h, self.weight)
+        told = None if h is None else self.product(h, self.weights.products[0], self.weights.state_bias)
         return (self.gate(self.parts.sum(x, told), self.gates[0]),)
 
 
 class _Gru(Cell):
     """Gates z r h: h' = (1 - z)·n + z·h = n + z·(h - n)."""
 
-    def __init__(self, parts: LayerParts, d: int, gates: list[Gate]) -> None:
-        super().__init__(parts, d, gates)
-        n = self.hidden
+    @classmethod
+    def _products(cls, parts: LayerParts, d: int) -> tuple[Tensor, ...]:
+        """The candidate's weights apart, where it reads the state behind the reset gate."""
         if parts.node.attrs["linear_before_reset"]:
-            self.weight = parts.weight(self.r, d)
-        else:
-            self.weight, self.candidate = parts.weight(self.r, d, 0, 2 * n), parts.weight(self.r, d, 2 * n, 3 * n)
+            return super()._products(parts, d)
+        r, n = parts.node.required(2), parts.hidden
+        return parts.weight(r, d, 0, 2 * n), parts.weight(r, d, 2 * n, 3 * n)
 
-    def _biases(self) -> tuple[Tensor | None, Tensor | None]:
+    @classmethod
+    def _biases(cls, parts: LayerParts, d: int) -> tuple[Tensor | None, Tensor | None]:
         """The reset gate works on the candidate's bias where it works on its product."""
-        if not self.parts.node.attrs["linear_before_reset"]:
-            return super()._biases()
-        b, rows = self.bias, 3 * self.hidden
+        if not parts.node.attrs["linear_before_reset"]:
+            return super()._biases(parts, d)
+        b, rows = parts.node.input(3), 3 * parts.hidden
         if b is None:
             return None, None
-        return self.parts.weight(b, self.d, 0, rows), self.parts.weight(b, self.d, rows, 2 * rows)
+        return parts.weight(b, d, 0, rows), parts.weight(b, d, rows, 2 * rows)
 
     def step(self, x: Tensor, *states: Tensor | None) -> tuple[Tensor, ...]:
         u, n, (f, g), (h,) = self.parts, self.hidden, self.gates, states
-        after = u.node.attrs["linear_before_reset"]
-        told = None if h is None else self.product(h, self.weight, self.state_bias)
+        after, products, state_bias = self.attrs["linear_before_reset"], self.weights.products, self.weights.state_bias
         gates, fresh = u.split(x, 2, [2 * n, n])
+        told = None if h is None else self.product(h, products[0], state_bias)
         inner = None
         if told is not None:
             both, inner = u.split(told, 2, [2 * n, n]) if after else (told, None)
             gates = u.sum(gates, both)
-        elif after and self.state_bias is not None:
-            both, inner = self._split_bias(self.state_bias)
+        elif after and state_bias is not None:
+            both, inner = self._split_bias(state_bias)
             gates = u.sum(gates, both)
         z, r = u.split(self.gate(gates, f), 2, [n, n])
         if inner is not None:
             inner = u.make("Mul", r, inner)
         elif not after and h is not None:
-            inner = self.product(u.make("Mul", r, h), self.candidate)
+            inner = self.product(u.make("Mul", r, h), products[1])
         new = self.gate(u.sum(fresh, inner), g)
         if h is None:
             return (u.make("Sub", new, u.make("Mul", z, new)),)
@@ -145,16 +173,21 @@ class _Lstm(Cell):
 
     states = 2
 
-    def __init__(self, parts: LayerParts, d: int, gates: list[Gate]) -> None:
-        super().__init__(parts, d, gates)
-        self.weight, p, n = parts.weight(self.r, d), parts.node.input(7), self.hidden
-        self.peep = (None,) * 3 if p is None else tuple(parts.weight(p, d, k * n, (k + 1) * n) for k in range(3))
+    @classmethod
+    def _peepholes(cls, parts: LayerParts, d: int) -> tuple[Tensor | None, ...]:
+        p, n = parts.node.input(7), parts.hidden
+        return (
+            super()._peepholes(parts, d)
+            if p is None
+            else tuple(parts.weight(p, d, k * n, (k + 1) * n) for k in range(3))
+        )
 
     def step(self, x: Tensor, *states: Tensor | None) -> tuple[Tensor, ...]:
-        u, n, attrs, (f, g, last) = self.parts, self.hidden, self.parts.node.attrs, self.gates
+        u, n, attrs, (f, g, last) = self.parts, self.hidden, self.attrs, self.gates
         h, c = states
-        total = u.sum(x, None if h is None else self.product(h, self.weight))
-        if self.peep[0] is None and not attrs["input_forget"]:
+        total = u.sum(x, None if h is None else self.product(h, self.weights.products[0]))
+        peeps = self.weights.peepholes[0] is not None
+        if not peeps and not attrs["input_forget"]:
             together, fresh = u.split(total, 2, [3 * n, n])
             i, o, forget = u.split(self.gate(together, f), 2, [n, n, n])
         else:
@@ -165,12 +198,12 @@ class _Lstm(Cell):
         added = u.make("Mul", i, self.gate(fresh, g))
         c = u.sum(added, None if c is None else u.make("Mul", forget, c))
         c = u.bounded(c, attrs["cell_clip"])
-        if self.peep[0] is not None or attrs["input_forget"]:
+        if peeps or attrs["input_forget"]:
             o = self.gate(self.peeped(o, 1, c), f)
         return u.make("Mul", o, self.function(c, last)), c
 
     def peeped(self, x: Tensor, k: int, c: Tensor | None) -> Tensor:
-        u, p = self.parts, self.peep[k]
+        u, p = self.parts, self.weights.peepholes[k]
         return x if p is None or c is None else u.sum(x, u.make("Mul", c, p))
 
 

@@ -15,12 +15,15 @@ import numpy as np
 
 from ...errors import Error
 from ...ir import Graph, Node, Tensor
+from ...numeric.qparams import QuantParam
 from ...schema.builder import Builder
 from ...schema.loops import LOOP, Found, Loop
 from ...schema.op import reads, row
 from ...schema.reading import Reading
 from ...schema.writing import Emitted, Writing
-from .rnn import GATES, plain_gates
+from .cells import CELLS, CellWeights
+from .parts import Parts
+from .rnn import GATES, gates_of, plain_gates
 
 FEWEST_STEPS = 8
 """Fewer are written one by one: a loop costs as many operators."""
@@ -52,7 +55,7 @@ def write_loop(w: Writing, node: Node) -> None:
     """Writes a node of one direction for which `why_no_loop` says nothing."""
     x, y, start = node.required(0), node.outputs[0], node.input(5)
     backwards, steps = node.attrs["direction"] == "reverse", x.size(0)
-    loop = _loop(node.name, w, node.op, node.attrs, x, _weights(w, node))
+    loop = _loop(node.name, w, node.op, node.attrs | {"dynamic": False}, x, _weights(w, node))
     first = w.between(y, name=f"{node.name}/empty")
     fill = [w.constant(0.0, np.float32, f"{node.name}/zero"), w.constant(y.known_shape, np.int32, f"{node.name}/sizes")]
     w.node("Fill", node, fill, [first])
@@ -92,51 +95,62 @@ def _rows(t: Tensor, begin: int, end: int, name: str) -> Tensor:
     return Tensor(name, t.dtype, data.shape, data, q)
 
 
+class _Round:
+    """The nodes of a loop's round, as the parts of a layer are emitted."""
+
+    def __init__(self, w: Writing) -> None:
+        self.writing, self.graph = w, Graph()
+        self.build = Builder(self.graph, fold_limit=0)
+
+    def name(self, wish: str) -> str:
+        return self.writing.name(wish)
+
+    def constant(self, data: Any, name: str, quant: QuantParam | None = None) -> Tensor:
+        t = self.writing.constant(data, name=name)
+        t.quant = quant
+        return t
+
+    def emit(
+        self,
+        op: str,
+        inputs: Sequence[Tensor | None],
+        attrs: dict[str, Any] | None = None,
+        *,
+        at: Node | None = None,
+        name: str = "",
+        origin: tuple[str, ...] = (),
+    ) -> Node:
+        """Behind all others, wherever `at` is."""
+        self.build.emit(op, inputs, attrs, name=name, origin=origin, fold=False)
+        return self.graph.nodes[-1]
+
+
 def _loop(name: str, w: Writing, op: str, attrs: dict[str, Any], x: Tensor, given: _Weights) -> Loop:
     """The loop over the steps of x [T, N, I]; its parameters are x, counter [1], outputs [T, 1, N, H] and state
     [1, N, H], its results outputs and state."""
     (weights, biases), hidden, backwards = given, attrs["hidden_size"], attrs["direction"] == "reverse"
     steps, batch = x.size(0), x.known_shape[1]
-    graph = Graph()
-    build = Builder(graph, fold_limit=0)
+    body = _Round(w)
+    parts = Parts(body, Node(op, name, [], [], attrs))
     shapes = (x.known_shape, (1,), (steps, 1, batch, hidden), (1, batch, hidden))
     names = ("input", "step", "outputs", "state")
     xs, counter, ys, h = (
-        build.input(w.name(f"{name}/{what}"), np.int32 if what == "step" else np.float32, shape)
+        body.build.input(w.name(f"{name}/{what}"), np.int32 if what == "step" else np.float32, shape)
         for what, shape in zip(names, shapes)
     )
-
-    def many(op: str, *inputs: Tensor | None, **attrs: Any) -> list[Tensor]:
-        return build.emit(op, inputs, attrs, name=w.name(f"{name}/{op}"), fold=False)
-
-    def make(op: str, *inputs: Tensor | None, **attrs: Any) -> Tensor:
-        return many(op, *inputs, **attrs)[0]
 
     def integer(value: int, what: str) -> Tensor:
         return w.constant([value], np.int32, f"{name}/{what}")
 
-    products = [make("FullyConnected", make("Gather", xs, counter), weights[0], biases[0])]
-    if op == "Rnn":
-        fresh = make("Tanh", make("Add", products[0], make("FullyConnected", h, weights[1], biases[1])))
-    else:
-        gates, inner = many("Split", products[0], axis=2, sizes=[2 * hidden, hidden])
-        told, state = make("FullyConnected", h, weights[1], biases[1]), None
-        if attrs["linear_before_reset"]:
-            told, state = many("Split", told, axis=2, sizes=[2 * hidden, hidden])
-        z, r = many("Split", make("Sigmoid", make("Add", gates, told)), axis=2, sizes=[hidden, hidden])
-        if state is None:
-            state = make("FullyConnected", make("Mul", r, h), weights[2], biases[2])
-        else:
-            state = make("Mul", r, state)
-        n = make("Tanh", make("Add", inner, state))
-        fresh = make("Add", n, make("Mul", z, make("Sub", h, n)))
+    cell = CELLS[op](parts, attrs, gates_of(op, attrs, 1)[0], CellWeights(tuple(weights[1:]), *biases[:2]))
+    (fresh,) = cell.step(cell.product(parts.make("Gather", xs, counter), weights[0], biases[0]), h)
     bounds = ((0, steps - 1) if backwards else (1, steps), ("begin", "end"))
-    kept = make("Slice", ys, *map(integer, *bounds), integer(0, "axis"), integer(1, "stride"))
-    parts = [kept, make("ExpandDims", fresh, axes=[1])]
-    told = make("Concat", *(reversed(parts) if backwards else parts), axis=0)
-    following = make("Add", counter, integer(-1 if backwards else 1, "one"))
-    inside = w.within(graph)
-    for node in graph.nodes:
+    kept = parts.make("Slice", ys, *map(integer, *bounds), integer(0, "axis"), integer(1, "stride"))
+    outputs = [kept, parts.make("ExpandDims", fresh, axes=[1])]
+    told = parts.make("Concat", *(reversed(outputs) if backwards else outputs), axis=0)
+    following = parts.make("Add", counter, integer(-1 if backwards else 1, "one"))
+    inside = w.within(body.graph)
+    for node in body.graph.nodes:
         row(node.op).writers["ms"](inside, node)
     limit = integer(-1 if backwards else steps, "limit")
     test = (limit, counter) if backwards else (counter, limit)
@@ -162,7 +176,7 @@ def read_ms_loop(r: Reading) -> list[Tensor]:
             attrs = {"hidden_size": h0.shape[-1], "direction": direction}
             attrs |= {} if after is None else {"linear_before_reset": after}
             try:
-                loop = _loop(r.name, Writing("ms", Graph()), op, attrs, x, given)
+                loop = _loop(r.name, Writing("ms", Graph()), op, row(op).attrs | attrs, x, given)
             except Error:
                 continue
             if _same(loop, stored, nodes, values) and _whole(r, direction) and {*r.options["results"]} <= {_Y, _H}:
@@ -176,8 +190,7 @@ def _layer(r: Reading, op: str, attrs: dict[str, Any], given: _Weights) -> list[
     (w, *state), biases = given
     rows = w.size(0)
     parts = [np.zeros(rows, np.float32) if b is None else b.real() for b in biases[:2]]
-    if len(parts[1]) != rows:
-        parts[1] = np.zeros(rows, np.float32)
+    parts[1] = np.pad(parts[1], (0, rows - len(parts[1])))  # the candidate's product has none
     b = None if biases == [None] * len(biases) else r.constant(np.concatenate(parts)[None], np.float32, f"{r.name}/b")
     inputs = [r.input(_X), _stacked([w]), _stacked(state), b, None, r.input(_H)]
     return r.emit_many(op, inputs, **attrs)

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from ...ir import Node, Tensor, is_quantized
 from ...numeric.qparams import QuantParam
+from .._support.acts import clip_attrs
 from .rnn import GATES
 
 _ACTS = {"tanh": "Tanh", "relu": "Relu", "relu6": "Relu6", "sigmoid": "Sigmoid"}
 
 
-class GraphEdit(Protocol):
-    """What nodes are emitted through; see `passes/edit.py`."""
+class Emission(Protocol):
+    """What nodes are emitted through."""
 
     def name(self, wish: str) -> str: ...
 
     def constant(self, data: Any, name: str, quant: QuantParam | None = None) -> Tensor: ...
+
+    def emit(
+        self,
+        op: str,
+        inputs: Sequence[Tensor | None],
+        attrs: dict[str, Any] | None = None,
+        *,
+        at: Node | None = None,
+        name: str = "",
+        origin: tuple[str, ...] = (),
+    ) -> Node: ...
+
+
+class GraphEdit(Emission, Protocol):
+    """A graph in which nodes are emitted in place of others; see `passes/edit.py`."""
 
     def emit(
         self,
@@ -39,14 +55,17 @@ class GraphEdit(Protocol):
     def readers(self, tensor: Tensor) -> list[Node]: ...
 
 
-class Parts:
+E = TypeVar("E", bound=Emission)
+
+
+class Parts(Generic[E]):
     """Emits the parts of one node, right before it.
 
     Attributes:
         place: what the names of new nodes begin with.
     """
 
-    def __init__(self, edit: GraphEdit, node: Node) -> None:
+    def __init__(self, edit: E, node: Node) -> None:
         self.edit, self.node, self.place = edit, node, node.name
         self.origin = node.origin or (node.name,)
 
@@ -73,6 +92,10 @@ class Parts:
     def bounded(self, x: Tensor, clip: float) -> Tensor:
         return self.make("Clip", x, min=-clip, max=clip) if clip > 0 else x
 
+
+class NodeParts(Parts[GraphEdit]):
+    """Parts that take the place of a node of a graph."""
+
     def used(self, t: Tensor) -> bool:
         return self.edit.is_output(t) or bool(self.edit.readers(t))
 
@@ -82,7 +105,7 @@ class Parts:
         self.edit.emit(op, inputs, attrs, at=self.node, name=name, outputs=[y], origin=self.origin)
 
 
-class LayerParts(Parts):
+class LayerParts(NodeParts):
     """Parts of an Lstm, Gru or Rnn: its weights and states by direction."""
 
     def __init__(self, edit: GraphEdit, node: Node) -> None:
@@ -121,7 +144,7 @@ class LayerParts(Parts):
         self.become(k, op, parts, attrs, str(k))
 
 
-class RealParts(Parts):
+class RealParts(NodeParts):
     """Parts, on reals, of a node that may be in codes."""
 
     def reals(self, x: Tensor) -> Tensor:
@@ -129,7 +152,7 @@ class RealParts(Parts):
 
     def act(self, x: Tensor, act: str) -> Tensor:
         if act == "relu_n1_to_1":
-            return self.make("Clip", x, min=-1.0, max=1.0)
+            return self.make("Clip", x, **clip_attrs(act))
         return x if act == "none" else self.make(_ACTS[act], x)
 
     def held(self, x: Tensor, like: Tensor | None, clip: float = 0.0) -> Tensor:

@@ -64,8 +64,8 @@ def _direction(
     ended = any(m is not None for m in masks)
     if backwards and ended:
         x = parts.make("ReverseSequence", x, lengths, time_axis=0, batch_axis=1)
-    cell, w = CELLS[node.op](parts, d, gates), node.required(1)
-    xs = parts.split(cell.product(x, parts.weight(w, d), cell.input_bias), 0, [1] * len(masks))
+    cell, w = CELLS[node.op].of_layer(parts, d, gates), node.required(1)
+    xs = parts.split(cell.product(x, parts.weight(w, d), cell.weights.input_bias), 0, [1] * len(masks))
     states = [parts.state(5 + k, d, w.size(0)) for k in range(cell.states)]
     order = list(range(len(masks)))
     if backwards and not ended:
