@@ -15,6 +15,7 @@ from .options.benchmark import USAGE, BenchOptions, help_text
 from .options.flags import asked
 
 if TYPE_CHECKING:
+    from ..native.session import Session
     from .accuracy import Comparison
     from .timing import Profile
 
@@ -123,7 +124,7 @@ class Benchmark:
         if options.benchmark_data_file:
             comparison = self._against_file()
         elif self.other is not None:
-            comparison = self._against_model()
+            comparison = self._against_model(self.other)
         if options.benchmark_data_file == "" or options.time_profiling:
             self._time()
         if options.save_output:
@@ -143,14 +144,13 @@ class Benchmark:
         expected = read_expected(self.options.benchmark_data_file, self.options.benchmark_data_type)
         return compare(self.session.run(self.feed), expected)
 
-    def _against_model(self) -> Comparison:
+    def _against_model(self, other: Session) -> Comparison:
         from .accuracy import compare
         from .bench_inputs import feed_for, outputs_like, real_outputs
 
-        assert self.other is not None
         ours = real_outputs(self.session.run(self.feed), self.session.outputs)
-        theirs = self.other.run(feed_for(self.feed, self.session.inputs, self.other.inputs))
-        return compare(ours, outputs_like(theirs, self.other.outputs, self.session.outputs))
+        theirs = other.run(feed_for(self.feed, self.session.inputs, other.inputs))
+        return compare(ours, outputs_like(theirs, other.outputs, self.session.outputs))
 
     def _judge(self, comparison: Comparison) -> None:
         """Prints the comparison as the real tool does, then what it leaves out, then fails where it must."""

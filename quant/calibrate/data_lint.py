@@ -189,10 +189,8 @@ class _Watcher:
         declared, other = ("NCHW", "NHWC") if planar else ("NHWC", "NCHW")
         return other if rough[declared] > 1.5 * rough[other] else ""
 
-    def first_outputs(self, layer: FirstLayer) -> np.ndarray | None:
-        """Returns a sample of the first layer's outputs [N, O] (before the bias), or None when it does not fit."""
-        weight = layer.weight
-        assert weight is not None
+    def first_outputs(self, weight: np.ndarray) -> np.ndarray | None:
+        """A sample of the first layer's outputs [N, O] by its weight, without the bias; None when it does not fit."""
         channels, window = weight.shape[-1], weight.shape[1:-1]
         rows = []
         for array in self.kept:
@@ -273,7 +271,7 @@ def _gain(watcher: _Watcher, layer: FirstLayer | None) -> float | None:
     if layer is None or layer.weight is None or layer.bias is None or layer.weight.ndim < 2:
         return None
     reference = float(np.sqrt(np.mean(np.square(layer.bias.astype(np.float64)))))
-    outputs = watcher.first_outputs(layer)
+    outputs = watcher.first_outputs(layer.weight)
     if outputs is None or reference < 1e-6:
         return None
     return float(np.median(outputs.std(0))) / reference

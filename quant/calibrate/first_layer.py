@@ -58,8 +58,7 @@ def _facts(tensor: Tensor, consumers: dict[Tensor, list[Node]]) -> FirstLayer | 
 
 
 def _stored_range(tensor: Tensor) -> FirstLayer:
-    quant = tensor.quant
-    assert quant is not None
+    quant = tensor.qparams
     limits = np.iinfo(tensor.dtype)
     low, high = ((q - int(quant.zero_point[0])) * float(quant.scale[0]) for q in (limits.min, limits.max))
     return FirstLayer(low=low, high=high)

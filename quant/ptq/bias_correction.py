@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from ...converter.ir import Node, Tensor
-from ...converter.numeric.qparams import INT32_MAX, QuantParam, fake_quantize, quantize_f32
+from ...converter.numeric.qparams import INT32_MAX, fake_quantize, quantize_f32
 from .emit import Layer
 from .prefix_runner import QuantizedPrefixRunner, isa_of
 
@@ -84,9 +84,9 @@ def add_to_bias(layer: Layer, shift: np.ndarray) -> np.ndarray:
     if layer.bias.dtype.kind == "f":
         bias.data = (bias.value + shift).astype(np.float32)
         return shift
-    assert isinstance(bias.quant, QuantParam)
-    step = np.rint(shift / bias.quant.scale)
+    scale = bias.qparams.scale
+    step = np.rint(shift / scale)
     new = bias.value + step
     step = np.where(np.abs(new) <= _LIMIT, step, 0.0)
     bias.data = (bias.value + step).astype(np.int32)
-    return step * bias.quant.scale
+    return step * scale

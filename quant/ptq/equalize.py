@@ -144,12 +144,11 @@ def link_channels(graph: Graph, integer: set[Node], *, order: bool = False) -> C
         homogeneous = order or node.attrs.get("act", "none") in ("none", "relu")
         if known and mixes(node) and not any(t in tied for t in node.inputs):
             if order and mixes(node) == "each":
-                assert x is not None and y is not None
-                link(x, y)
+                link(node.required(0), node.outputs[0])
             if not homogeneous:
                 pin(y)
         elif known and homogeneous and (starts := _passes_channels(node)) is not None:
-            assert y is not None
+            y = node.outputs[0]
             for t, first in zip(node.inputs, starts):
                 if t is None or t.dtype.kind != "f":
                     continue

@@ -9,6 +9,7 @@ the rest elementwise float64 in a fixed order: the same codes on every instructi
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -182,15 +183,14 @@ def _gram_by_channel(samples: Iterable[np.ndarray]) -> np.ndarray:
     """The centred product within each channel of int16 [rows, taps, C], float64 [C, taps, taps]."""
     from ... import _native
 
-    products = sums = None
+    rest = iter(samples)
+    first = next(rest)
+    taps, channels = first.shape[1:]
+    products, sums = np.zeros((channels, taps, taps), np.int32), np.zeros((channels, taps), np.int32)
     count = 0
-    for x in samples:
-        if products is None or sums is None:
-            taps, channels = x.shape[1:]
-            products, sums = np.zeros((channels, taps, taps), np.int32), np.zeros((channels, taps), np.int32)
+    for x in itertools.chain((first,), rest):
         _native.gram_by_channel(x, products, sums)
         count += len(x)
-    assert products is not None and sums is not None
     total = sums.astype(np.float64)
     return products - total[:, :, None] * (total[:, None, :] / count)
 

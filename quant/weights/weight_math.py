@@ -178,20 +178,20 @@ def _blocks(weight: Weight, q: NDArray, *, fill: bool = False) -> Iterator[tuple
             out[...] = part.reshape(out.shape)
 
 
+_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # of the range, tried in this order
+
+
 def _per_tensor(w: NDArray, bits: int, fitted: bool) -> tuple[NDArray, QuantParam]:
     """One scale and zero point for all; the runtime takes no correction here, so only the range can be chosen."""
     low, high = (float(w.min()), float(w.max())) if w.size else (0.0, 0.0)
-    best = None
-    for factor in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3) if fitted else (1.0,):
+
+    def codes(factor: float) -> tuple[NDArray, QuantParam]:
         qp = choose_asymmetric(low * factor, high * factor, bits)
-        q = quantize(w, qp, storage_dtype(bits), half_away=True)
-        if not fitted:
-            return q, qp
-        error = relative_error(Weight(w, None), q, qp)
-        if best is None or error < best[0]:
-            best = error, q, qp
-    assert best is not None
-    return best[1], best[2]
+        return quantize(w, qp, storage_dtype(bits), half_away=True), qp
+
+    if not fitted:
+        return codes(1.0)
+    return min(map(codes, _SHARES), key=lambda stored: relative_error(Weight(w, None), *stored))
 
 
 def _input_sizes(weight: Weight) -> NDArray[np.float64] | None:
