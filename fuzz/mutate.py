@@ -1,10 +1,11 @@
 """Seeded mutations of models and config files: whatever the bytes, a `bitlite.Error` or a valid result.
 
-    python fuzz/mutate.py tflite|onnx|ms|config [--count 100000] [--first 0] [--seed 1] [--jobs 1]
+    python fuzz/mutate.py tflite|onnx|ms|mindir|config [--count 100000] [--first 0] [--seed 1] [--jobs 1]
 
 Mutation i of a kind and a seed is the same bytes each time. A finding is another exception, a crash, more than 5
 seconds or more than 1 GB; each is printed as the line that repeats it. Seeds are every example of every operator's row
-in the container's own form, quantized models among them, and for ONNX the control flow cases of onnx's own tests.
+in the container's own form, quantized models among them, and for ONNX the control flow cases of onnx's own tests; of
+MINDIR, which is not written here, the networks that the tests have.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ import bitlite
 import numpy as np
 from networks import FILE_NAME, networks
 
-KINDS = ("tflite", "onnx", "ms", "config")
+KINDS = ("tflite", "onnx", "ms", "mindir", "config")
+_EXPORTED = Path(__file__).parent.parent / "tests" / "models" / "mindir"
 SECONDS, MEMORY = 5, 1 << 30
 _NUMBERS = (0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 65535, 65536, 1 << 20, 1 << 28, (1 << 31) - 1, 1 << 31, (1 << 32) - 1)
 # Larger graphs are loaded and planned, but not run: a long computation is not a hang.
@@ -61,6 +63,8 @@ def seeds(kind: str) -> list[bytes]:
     """Small valid files of this kind."""
     if kind == "config":
         return list(CONFIGS)
+    if kind == "mindir":
+        return [p.read_bytes() for p in sorted(_EXPORTED.glob("*.mindir")) if p.stat().st_size <= 20_000]
     found: dict[bytes, None] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "seed"

@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
     from ..quant.ptq.fidelity import Fidelity
 
-_CONTAINERS = {"TFLITE": "tflite", "ONNX": "onnx", "MSLITE": "ms", "": None}
+_CONTAINERS = {"TFLITE": "tflite", "ONNX": "onnx", "MSLITE": "ms", "MINDIR": "mindir", "": None}
 
 
 def convert(model_file: str | os.PathLike[str], output_file: str | os.PathLike[str], **options: Any) -> Report:
     """Converts, and on request quantizes, a model.
 
     Args:
-        model_file: .tflite, .onnx or .ms. output_file: what to write; the format's ending is appended.
+        model_file: .tflite, .onnx, .mindir or .ms. output_file: what to write; the format's ending is appended.
         options: the command line's flags in snake_case: quant_type="WeightQuant", bit_num=4, config_file=…, and
             calibration_data: an iterable of arrays or dicts, or a function that returns one.
     Returns:

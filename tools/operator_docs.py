@@ -58,7 +58,7 @@ def page(parts: Mapping[str, str] | None = None) -> str:
     from ..converter.ops import READERS
     from ..converter.ops.recurrent.unroll_limits import MOST_BYTES, MOST_STEPS
 
-    for container, title in (("tflite", "TFLite"), ("onnx", "ONNX"), ("ms", "MindSpore Lite")):
+    for container, title in (("tflite", "TFLite"), ("onnx", "ONNX"), ("ms", "MindSpore Lite"), ("mindir", "MINDIR")):
         names = sorted(READERS[container])
         lines += [f"{title}, {len(names)}: {', '.join(names)}.", ""]
     lines.append(

@@ -12,6 +12,9 @@ from ..schema.verify import verify
 from .files import sniff
 
 CONTAINERS = ("tflite", "onnx", "ms")
+"""What is read and written."""
+SOURCES = (*CONTAINERS, "mindir")
+"""What is read."""
 
 
 def read_model(path: str, shapes: Mapping[Any, Sequence[int]] | None = None, container: str | None = None) -> Graph:
@@ -19,13 +22,13 @@ def read_model(path: str, shapes: Mapping[Any, Sequence[int]] | None = None, con
 
     Args:
         shapes: input name, or position → sizes to take instead of the file's own; -1 leaves one as it is.
-        container: "tflite", "onnx" or "ms"; told by the file's contents when None.
+        container: "tflite", "onnx", "ms" or "mindir"; told by the file's contents when None.
     Raises:
         ModelError: missing, damaged, or none of these. UnsupportedError: holds what is not read.
     """
     sniffed = sniff(path)
-    if sniffed not in CONTAINERS or (container is not None and sniffed != container):
-        what = f"its format is {sniffed}" if sniffed else f"it is none of {', '.join(CONTAINERS)}"
+    if sniffed not in SOURCES or (container is not None and sniffed != container):
+        what = f"its format is {sniffed}" if sniffed else f"it is none of {', '.join(SOURCES)}"
         raise ModelError(f"{what}{f', not {container}' if container and sniffed else ''}", file=str(path))
     try:
         graph: Graph = importlib.import_module(f".{sniffed}", __package__).read(str(path), shapes)

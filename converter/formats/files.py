@@ -15,7 +15,8 @@ from ..errors import ModelError
 T = TypeVar("T")
 # Top-level fields of an ONNX ModelProto: number → wire type (0 varint, 2 bytes). MindIR's has a string as field 1.
 _ONNX_FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
-_MINDIR_FIELDS = {1: 2, 2: 2, 3: 2, 4: 2, 5: 2, 6: 2, 7: 2, 8: 2, 9: 2, 10: 0, 11: 2}
+_MINDIR_FIELDS = {**dict.fromkeys((*range(1, 10), 11, 12, 14), 2), 10: 0, 13: 0}
+_ENCRYPTED_MINDIR = {bytes((n, 0x5E, 0x3A, 0x7F)) for n in (0xD8, 0xD9, 0xDA)}
 _SWEPT = 64 << 20
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 _FLATBUFFERS = {b"TFL3": "tflite", b"MSL2": "ms", b"MSL1": "ms", b"MSL0": "ms"}
@@ -90,7 +91,7 @@ def sniff(path: str | os.PathLike[str]) -> str | None:
             return known
         if _is_protobuf(view, _ONNX_FIELDS):
             return "onnx"
-        return "mindir" if _is_protobuf(view, _MINDIR_FIELDS) else None
+        return "mindir" if view[:4] in _ENCRYPTED_MINDIR or _is_protobuf(view, _MINDIR_FIELDS) else None
 
 
 def _is_protobuf(view: mmap.mmap, fields: dict[int, int]) -> bool:

@@ -80,4 +80,10 @@ def _nodes(graph: Any, own: set[tuple[str, str]]) -> Iterator[str]:
                 yield from _nodes(inner, own)
 
 
-_NAMES = {"tflite": _tflite, "onnx": _onnx, "ms": _ms}
+def _mindir(path: str) -> Iterator[str]:
+    from .mindir import operator_names
+
+    return operator_names(path)
+
+
+_NAMES = {"tflite": _tflite, "onnx": _onnx, "ms": _ms, "mindir": _mindir}

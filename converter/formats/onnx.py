@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,11 +13,12 @@ from ..ir.limits import check_rank
 from ..ops import reader
 from ..schema.builder import Builder
 from ..schema.reading import InputShapes, Reading, name_outputs, read_operator, undefined
+from .beside import Beside
 from .dynamic_layers import KEY, mark_dynamic
+from .ends import declare_ends
 from .files import map_file
-from .onnx_ends import declare_ends
 from .onnx_functions import attribute_kinds, body_of
-from .onnx_parts import cut
+from .onnx_parts import cut_initializers
 from .onnx_write import write
 
 __all__ = ["OLDEST_OPSET", "read", "write"]
@@ -54,7 +54,7 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
     from google.protobuf.message import DecodeError
 
     buffer = map_file(path)
-    data, constants = cut(buffer)
+    data, constants = cut_initializers(buffer)
     try:
         model = onnx.ModelProto.FromString(data)
         if model.functions and constants:
@@ -94,7 +94,7 @@ class _Reader:
         self.graph = Graph(_utf8(model.graph.name) or "main", meta=meta)
         self.build = Builder(self.graph)
         self.depth = 0
-        self.files: dict[str, Any] = {}
+        self.beside = Beside(path)
 
     def read(self, shapes: InputShapes) -> Graph:
         source = self.model.graph
@@ -110,7 +110,7 @@ class _Reader:
         self.graph.outputs = name_outputs(self.build, ends)
         declare_ends(self.graph)
         self.graph.prune()
-        self.graph.meta["external"] = sorted(self.files)
+        self.graph.meta["external"] = sorted(self.beside.files)
         mark_dynamic(self.graph, next((p.value for p in self.model.metadata_props if p.key == KEY), None))
         self.graph.uniquify()
         return self.graph
@@ -213,26 +213,11 @@ class _Reader:
 
     def _external(self, proto: Any, size: int) -> np.ndarray:
         entries = {e.key: e.value for e in proto.external_data}
-        location = os.fsdecode(entries.get("location", ""))
-        target = _beside(self.path, location)
-        if target is None:
-            raise ModelError(
-                f"external data {location!r} is not a file beside the model", file=self.path, node=proto.name
-            )
         try:
             offset, length = int(entries.get("offset", 0)), int(entries.get("length", size))
         except ValueError as error:
             raise ModelError(f"external data's offset or length: {error}", file=self.path, node=proto.name) from error
-        if target not in self.files:
-            self.files[target] = map_file(target)
-        whole = np.frombuffer(self.files[target], np.uint8)
-        if offset < 0 or length < 0 or offset + length > len(whole):
-            raise ModelError(
-                f"external data {location!r} has {len(whole)} bytes, {offset}..{offset + length} is asked",
-                file=self.path,
-                node=proto.name,
-            )
-        return whole[offset : offset + length]
+        return self.beside.part(entries.get("location", ""), offset, length, proto.name)
 
     def _text(self, *names: Any) -> None:
         """Names that are no UTF-8 come from protobuf as bytes."""
@@ -348,21 +333,6 @@ class _Reader:
         if kind == 8:
             return [s.decode("utf-8", "replace") for s in a.strings]
         raise UnsupportedError(f"attribute {a.name!r} of kind {kind} is not read", file=self.path)
-
-
-def _beside(path: str, location: str) -> str | None:
-    """The data file beside a model, links resolved; None where it is none or stands outside the model's folder.
-
-    The folder is the one of the path that was given, or, where that is a link (as in a store of downloads), of the file
-    that it leads to.
-    """
-    if not location or "\0" in location or os.path.isabs(location):
-        return None
-    folders = [os.path.dirname(os.path.abspath(path)), os.path.dirname(os.path.realpath(path))]
-    there = [target for f in folders if os.path.lexists(target := os.path.join(f, location))]
-    target = os.path.realpath(there[0] if there else os.path.join(folders[0], location))
-    inside = any(os.path.commonpath([real, target]) == real for real in map(os.path.realpath, folders))
-    return target if inside else None
 
 
 def _utf8(text: str | bytes) -> str:

@@ -273,6 +273,48 @@ def read_tflite_leaky_relu(r: Reading) -> Tensor:
     return r.emit("LeakyRelu", r.input(0), alpha=float(r.attr("alpha", 0.0)))
 
 
+# MINDIR's primitive → (IR operator, attributes from its arguments).
+_MINDIR: dict[str, tuple[str, Callable[[Reading], dict[str, Any]]]] = {
+    **{name: ("Relu", lambda r: {}) for name in ("ReLU", "ReLUV2")},
+    "ReLU6": ("Relu6", lambda r: {}),
+    "Sigmoid": ("Sigmoid", lambda r: {}),
+    "Tanh": ("Tanh", lambda r: {}),
+    "Elu": ("Elu", lambda r: {"alpha": r.real(1, "alpha", 1.0)}),
+    "EluExt": ("Elu", lambda r: {"alpha": r.real(1, "alpha", 1.0)}),
+    "LeakyReLU": ("LeakyRelu", lambda r: {"alpha": r.real(1, "negative_slope", r.attr("alpha", 0.2))}),
+    "LeakyReLUExt": ("LeakyRelu", lambda r: {"alpha": r.real(1, "negative_slope", 0.01)}),
+    "SeLU": ("Selu", lambda r: {}),
+    "CeLU": ("Celu", lambda r: {"alpha": r.real(1, "alpha", 1.0)}),
+    **{name: ("HardSwish", lambda r: {}) for name in ("HSwish", "HardSwish")},
+    **{name: ("HardSigmoid", lambda r: {"alpha": 1 / 6, "beta": 0.5}) for name in ("HSigmoid", "HardSigmoid")},
+    "Softsign": ("Softsign", lambda r: {}),
+    "Softplus": ("Softplus", lambda r: {}),
+    "Mish": ("Mish", lambda r: {}),
+    **{name: ("Swish", lambda r: {}) for name in ("SiLU", "Swish")},
+    "GeLU": ("Gelu", lambda r: {"approximate": True}),
+    "GeluExt": ("Gelu", lambda r: {"approximate": r.arg(1, "approximate", "none") in ("tanh", 1)}),
+    "HShrink": ("Shrink", lambda r: {"lambd": r.real(1, "lambd", 0.5), "bias": 0.0}),
+    "SoftShrink": ("Shrink", lambda r: dict.fromkeys(("lambd", "bias"), r.real(1, "lambd", 0.5))),
+}
+for _primitive, (_name, _attrs) in _MINDIR.items():
+    reads("mindir", _primitive)(lambda r, name=_name, attrs=_attrs: r.emit(name, r.input(0), **attrs(r)))
+
+
+@reads("mindir", "LogSigmoid")
+def read_mindir_log_sigmoid(r: Reading) -> Tensor:
+    """-softplus(-x)."""
+    return r.emit("Neg", r.emit("Softplus", r.emit("Neg", r.input(0))))
+
+
+@reads("mindir", "SoftplusExt")
+def read_mindir_softplus(r: Reading) -> Tensor:
+    beta = r.real(1, "beta", 1.0)
+    if beta == 1:
+        return r.emit("Softplus", r.input(0))
+    x = r.input(0)
+    return r.emit("Div", r.emit("Softplus", r.emit("Mul", x, r.constant(beta, x.dtype))), r.constant(beta, x.dtype))
+
+
 @writes("tflite", "LeakyRelu")
 def write_tflite_leaky_relu(w: Writing, node: Node) -> None:
     w.node("LEAKY_RELU", node, node.inputs, fields={"alpha": node.attrs["alpha"]})

@@ -13,6 +13,7 @@ from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.integer import per_tensor
 from ._support.layout import moved_axis
+from ._support.mindir import mindir_dtype
 from ._support.params import emit_cast
 from ._support.types import (
     dtype_from,
@@ -110,6 +111,24 @@ for _name, (_function, _tflite, _ms) in _ARGS.items():
 def _plain_arg(w: Writing, node: Node) -> None:
     if node.attrs["select_last"]:
         w.refuse(node, "the last of equal values is chosen")
+
+
+@reads("mindir", "Argmax", "Argmin", "ArgMaxWithValue", "ArgMinWithValue", "ArgMaxExt", "ArgMinExt")
+def read_mindir_arg(r: Reading) -> list[Tensor]:
+    """…WithValue gives the index and the value; …Ext has no axis for all elements, which is not read."""
+    name = "ArgMax" if "ax" in r.op else "ArgMin"
+    valued, x = r.op.endswith("WithValue"), r.input(0)
+    axis = r.whole(1, "dim" if r.op.endswith("Ext") else "axis", 0 if valued else -1)
+    if r.op in ("Argmax", "Argmin"):
+        keep = False
+        dtype = mindir_dtype(r, r.numbers.get(2) or r.attr("output_type", 34))
+    else:
+        keep = bool(r.arg(2, "keepdim" if r.op.endswith("Ext") else "keep_dims", False))
+        dtype = "int64" if r.op.endswith("Ext") else "int32"
+    outputs = [r.emit(name, x, axis=axis, keep_dims=keep, dtype=dtype)]
+    if valued and len(r.outputs) > 1:
+        outputs.append(r.emit("Reduce", x, mode="max" if name == "ArgMax" else "min", axes=[axis], keep_dims=keep))
+    return outputs
 
 
 @writes("tflite", "ArgMax", "ArgMin")

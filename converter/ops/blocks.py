@@ -243,6 +243,11 @@ def read_ms_batch_blocks(r: Reading) -> Tensor:
     return r.emit("BatchToSpaceND", r.input(0), block=block, crops=_pairs(r, "crops", block))
 
 
+@reads("mindir", "DepthToSpace", "SpaceToDepth")
+def read_mindir_blocks(r: Reading) -> Tensor:
+    return r.channels_first(r.emit(r.op, r.channels_last(r.input(0)), block=r.whole(None, "block_size")))
+
+
 @writes("ms", "DepthToSpace", "SpaceToDepth")
 def write_ms_blocks(w: Writing, node: Node) -> None:
     fields: dict[str, Any] = {"block_size": node.attrs["block"], "format": 1}

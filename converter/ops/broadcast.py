@@ -11,6 +11,7 @@ from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.integer import same_codes
 from ._support.layout import remap_const
+from ._support.mindir import numbers_or_tensor
 from ._support.params import int64_param, write_param
 from ._support.types import broadcast, broadcasts_to, const_ints, fail, length, value_dtype
 
@@ -78,6 +79,16 @@ def read_ms_broadcast_to(r: Reading) -> Tensor:
     if to is None:
         to = r.constant([int(n) for n in r.attr("shape")], np.int64, f"{r.name}/shape")
     return r.emit("BroadcastTo", r.input(0), int64_param(r, to), both_ways=True)
+
+
+@reads("mindir", "BroadcastTo", "Expand")
+def read_mindir_broadcast_to(r: Reading) -> Tensor:
+    return r.emit("BroadcastTo", r.input(0), numbers_or_tensor(r, 1, "shape", "shape"), both_ways=True)
+
+
+@reads("mindir", "Tile")
+def read_mindir_tile(r: Reading) -> Tensor:
+    return r.emit("Tile", r.input(0), numbers_or_tensor(r, 1, "multiples", "repeats"))
 
 
 @writes("tflite", "BroadcastTo")

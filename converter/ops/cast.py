@@ -12,6 +12,7 @@ from ..schema.writing import Writing
 from ._support.channels import channel_by_channel
 from ._support.integer import same_codes
 from ._support.layout import same_layout
+from ._support.mindir import mindir_dtype
 from ._support.params import emit_cast
 from ._support.types import dtype_from, fail, value_dtype
 
@@ -78,6 +79,17 @@ def read_tflite_cast(r: Reading) -> Tensor:
 @reads("ms", "Cast")
 def read_ms_cast(r: Reading) -> Tensor:
     return casted(r, r.input(0), dtype_from("ms", r.ints(1, "the type")[0], r))
+
+
+@reads("mindir", "Cast")
+def read_mindir_cast(r: Reading) -> Tensor:
+    return casted(r, r.input(0), mindir_dtype(r, r.numbers.get(1) or r.attr("dst_type", r.attr("DstT", 43))))
+
+
+@reads("mindir", "Dropout", "DropoutExt", "Identity")
+def read_mindir_dropout(r: Reading) -> Tensor:
+    """At inference: the input."""
+    return r.input(0)
 
 
 @writes("ms", "Cast")

@@ -51,6 +51,13 @@ def _bounds(node: Node) -> tuple[Any, Any]:
     return bound(like, low, low=True), bound(like, high, low=False)
 
 
+@reads("mindir", "ClampScalar", "ClampTensor", "Hardtanh", "HardTanh", "ClipByValue")
+def read_mindir_clamp(r: Reading) -> Tensor:
+    names = ("min_val", "max_val") if "anh" in r.op else ("min", "max")
+    low, high = (1.0, 1.0) if "anh" in r.op else (math.inf, math.inf)
+    return clipped(r, r.input(0), r.real(1, names[0], -low), r.real(2, names[1], high))
+
+
 @writes("onnx", "Relu6", "Clip")
 def write_onnx_clip(w: Writing, node: Node) -> None:
     x = node.required(0)

@@ -128,11 +128,50 @@ def _all(r: Reading) -> list[Tensor]:
 @reads("tflite", "PACK")
 @reads("ms", "Stack")
 def read_stack(r: Reading) -> Tensor:
+    return _stacked(r, _all(r), r.attr("axis", 0))
+
+
+def _stacked(r: Reading, parts: list[Tensor], axis: int) -> Tensor:
     """Each input gets the new axis, then they are joined along it. One input is that expansion alone."""
-    parts = _all(r)
-    axis = r.axis(r.attr("axis", 0), r.rank(parts[0]) + 1)
+    axis = r.axis(axis, r.rank(parts[0]) + 1)
     wide = [r.emit("ExpandDims", t, axes=[axis]) for t in parts]
     return wide[0] if len(wide) == 1 else r.emit_many("Concat", wide, axis=axis)[0]
+
+
+@reads("mindir", "Concat")
+def read_mindir_concat(r: Reading) -> Tensor:
+    return r.emit_many("Concat", r.tensors(0), axis=r.whole(1, "axis", 0))[0]
+
+
+@reads("mindir", "Stack", "Pack", "StackExt")
+def read_mindir_stack(r: Reading) -> Tensor:
+    return _stacked(r, r.tensors(0), r.whole(1, "dim" if r.op == "StackExt" else "axis", 0))
+
+
+@reads("mindir", "Split")
+def read_mindir_split(r: Reading) -> list[Tensor]:
+    x, axis = r.input(0), r.whole(1, "axis", 0)
+    return _pieces(r, x, axis, _even(r, x, axis, r.whole(2, "output_num", 1)))
+
+
+@reads("mindir", "SplitV", "SplitWithSize", "SplitTensor")
+def read_mindir_split_sizes(r: Reading) -> list[Tensor]:
+    """Sizes of the pieces; SplitTensor has one for all, the last may be smaller."""
+    x = r.input(0)
+    old = r.op == "SplitV"
+    axis = r.whole(None, "split_dim", 0) if old else r.whole(2, "dim", 0)
+    sizes = r.wholes(None, "size_splits") if old else r.wholes(1, "split_size")
+    if r.op == "SplitTensor":
+        n, size = x.known_shape[axis] if r.rank(x) else None, sizes[0]
+        if n is None or size < 1:
+            r.refuse(f"axis {axis} of {x.shape} in pieces of {size}", hint=Setting("input_shape"))
+        sizes = [min(size, n - at) for at in range(0, n, size)]
+    return _pieces(r, x, axis, _rest(r, x, axis, sizes))
+
+
+@reads("mindir", "Unstack", "Unpack")
+def read_mindir_unstack(r: Reading) -> list[Tensor]:
+    return _unstacked(r, r.input(0), r.whole(None, "axis", 0), r.whole(None, "num", 0) or len(r.outputs))
 
 
 @writes("ms", "Concat")
@@ -289,8 +328,10 @@ def read_ms_split(r: Reading) -> list[Tensor]:
 @reads("tflite", "UNPACK")
 @reads("ms", "Unstack")
 def read_unstack(r: Reading) -> list[Tensor]:
-    x, axis = r.input(0), r.attr("axis", 0)
-    parts = r.attr("num", 0) or len(r.outputs)
+    return _unstacked(r, r.input(0), r.attr("axis", 0), r.attr("num", 0) or len(r.outputs))
+
+
+def _unstacked(r: Reading, x: Tensor, axis: int, parts: int) -> list[Tensor]:
     sizes = _even(r, x, axis, parts)
     if sizes[0] != 1:
         r.refuse(f"axis {axis} of {x.shape} does not have the {parts} entries of its outputs")

@@ -16,6 +16,8 @@ from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import apply_act, fused_activation, read_act
 from ._support.integer import weighted_sum
+from ._support.layout import last_perm
+from ._support.mindir import mindir_window, needs_nchw
 from ._support.spatial import check_window, pad_spatial, resolve_pads, window_output, windows
 from ._support.windowed import (
     check_bias,
@@ -221,6 +223,27 @@ def read_onnx_fused_conv(r: Reading) -> Tensor:
 def read_ms_conv(r: Reading) -> Tensor:
     attrs = ms_window(r) | read_act(r, "ms", "activation_type")
     return r.emit("Conv", r.input(0), r.input(1), r.optional(2), **attrs, group=r.attr("group", 1))
+
+
+@reads("mindir", "Conv2D", "Conv3D")
+def read_mindir_conv(r: Reading) -> Tensor:
+    needs_nchw(r, 99)
+    rank = r.rank(r.input(0)) - 2
+    w = r.permuted(r.input(1), last_perm(rank + 2))
+    attrs = mindir_window(r, rank) | {"group": r.whole(None, "group", r.attr("groups", 1))}
+    return r.channels_first(r.emit("Conv", r.channels_last(r.input(0)), w, **attrs))
+
+
+@reads("mindir", "DepthwiseConv2dNative")
+def read_mindir_depthwise(r: Reading) -> Tensor:
+    """The weight is [multiplier, C, H, W]; channel c gives outputs c · multiplier and following."""
+    w = r.input(1)
+    if w.data is None or w.data.ndim != 4:
+        r.refuse("its weight must be a constant of rank 4")
+    many, channels, high, wide = w.data.shape
+    flat = r.constant(w.data.transpose(1, 0, 2, 3).reshape(many * channels, high, wide, 1), name=w.name)
+    attrs = mindir_window(r, 2) | {"group": channels}
+    return r.channels_first(r.emit("Conv", r.channels_last(r.input(0)), flat, **attrs))
 
 
 @writes("ms", "Conv")

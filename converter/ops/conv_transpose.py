@@ -14,6 +14,7 @@ from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import apply_act, read_act
 from ._support.integer import weighted_sum
+from ._support.mindir import mindir_window, needs_nchw
 from ._support.spatial import check_pixels, check_window, pad_spatial, per_axis, same_pads
 from ._support.windowed import (
     check_bias,
@@ -198,6 +199,24 @@ def read_ms_conv_transpose(r: Reading) -> Tensor:
     attrs = ms_window(r) | read_act(r, "ms", "activation_type")
     attrs["output_padding"] = per_axis(r.attr("output_paddings", None), 2, 0)
     return r.emit("ConvTranspose", r.input(0), r.input(1), r.optional(2), **attrs, group=r.attr("group", 1))
+
+
+@reads("mindir", "Conv2DTranspose", "Conv2DBackpropInput")
+def read_mindir_conv_transpose(r: Reading) -> Tensor:
+    """Inputs: x, weight [I, O/group, H, W], and the output's shape, which says what the stride leaves open."""
+    needs_nchw(r, 99)
+    x, w = r.input(0), r.permuted(r.input(1), [0, 2, 3, 1])
+    attrs, size = mindir_window(r, 2), r.wholes(2, "input_size")
+    if x.shape is None or None in x.shape[2:] or w.shape is None or len(size) != 4:
+        r.refuse("the input's shape is not known", hint=Setting("input_shape"))
+    if attrs["pad_mode"] == "same_upper":
+        attrs["pad"] = same_pads(size[2:], w.sizes(1, 3), attrs["stride"], attrs["dilation"], False)
+    extra = []
+    for i in range(2):
+        reach = attrs["stride"][i] * (x.size(2 + i) - 1) + (w.size(1 + i) - 1) * attrs["dilation"][i] + 1
+        extra.append(size[2 + i] - reach + attrs["pad"][2 * i] + attrs["pad"][2 * i + 1])
+    attrs |= {"pad_mode": "explicit", "output_padding": extra, "group": r.whole(None, "group", 1)}
+    return r.channels_first(r.emit("ConvTranspose", r.channels_last(x), w, **attrs))
 
 
 @writes("ms", "ConvTranspose")

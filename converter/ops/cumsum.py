@@ -74,6 +74,12 @@ def read_cumsum(r: Reading) -> Tensor:
     return r.emit("CumSum", r.input(0), **attrs, axis=r.ints(1)[0])
 
 
+@reads("mindir", "CumSum")
+def read_mindir_cumsum(r: Reading) -> Tensor:
+    attrs = {k: bool(r.arg(i, k, False)) for i, k in ((2, "exclusive"), (3, "reverse"))}
+    return r.emit("CumSum", r.input(0), **attrs, axis=r.whole(1, "axis"))
+
+
 @writes("tflite", "CumSum")
 @writes("onnx", "CumSum")
 @writes("ms", "CumSum")

@@ -271,6 +271,22 @@ def read_ms_matmul(r: Reading) -> Tensor:
     return r.emit("MatMul", a, b, r.optional(2), **flags, **act)
 
 
+@reads("mindir", "MatMul", "BatchMatMul", "MatMulExt", "BatchMatMulExt")
+def read_mindir_matmul(r: Reading) -> Tensor:
+    flags = {k: bool(r.arg(i, k, False)) for i, k in ((2, "transpose_a"), (3, "transpose_b"))}
+    if r.op.endswith("Ext"):
+        flags = dict.fromkeys(flags, False)
+    a, b = r.input(0), r.input(1)
+    if b.is_const and b.rank == 2 and a.rank is not None and a.rank >= 2 and not flags["transpose_a"]:
+        return r.emit("FullyConnected", a, b if flags["transpose_b"] else r.permuted(b, [1, 0]))
+    return r.emit("MatMul", a, b, **flags)
+
+
+@reads("mindir", "Dense")
+def read_mindir_dense(r: Reading) -> Tensor:
+    return r.emit("FullyConnected", r.input(0), r.input(1), r.optional(2))
+
+
 @writes("ms", "FullyConnected")
 def write_ms_fully_connected(w: Writing, node: Node) -> None:
     x, weight = node.required(0), node.required(1)

@@ -11,6 +11,7 @@ from ..ir import Node, Tensor
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.mindir import mindir_dtype, numbers_or_tensor, operand
 from ._support.params import emit_cast, int64_param, write_cast, write_param
 from ._support.types import const_ints, dtype_from, dtype_number, fail, joint_dtype, length, one_number, value_dtype
 from .qparam_views import stored
@@ -69,6 +70,33 @@ def read_like(r: Reading) -> Tensor:
     x = r.input(0)
     one = r.constant(int(r.op == "OnesLike"), value_dtype(x))
     return r.emit("Fill", r.emit("Shape", x), one)
+
+
+@reads("mindir", "ZerosLike", "OnesLike")
+def read_mindir_like(r: Reading) -> Tensor:
+    return read_like(r)
+
+
+@reads("mindir", "Zeros", "Ones")
+def read_mindir_filled(r: Reading) -> Tensor:
+    dtype = mindir_dtype(r, r.numbers.get(1) or 43)
+    shape = numbers_or_tensor(r, 0, "shape", "shape")
+    return r.emit("Fill", shape, r.constant(int(r.op == "Ones"), dtype, f"{r.name}/value"))
+
+
+@reads("mindir", "FillV2")
+def read_mindir_fill(r: Reading) -> Tensor:
+    whole = isinstance(r.numbers.get(1), int)
+    value = operand(r, 1, np.dtype(np.int64 if whole else np.float32))
+    return r.emit("Fill", numbers_or_tensor(r, 0, "shape", "shape"), value)
+
+
+@reads("mindir", "Range")
+def read_mindir_range(r: Reading) -> Tensor:
+    whole = all(isinstance(r.numbers.get(k), int) for k in range(3))
+    ends = [r.optional(k) or r.constant(r.real(k, key), np.int64 if whole else np.float32)
+            for k, key in enumerate(("start", "end", "step"))]  # fmt: skip
+    return r.emit("Range", *ends)
 
 
 @writes("tflite", "Fill")

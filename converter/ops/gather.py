@@ -12,6 +12,7 @@ from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.integer import same_codes
+from ._support.mindir import numbers_or_tensor
 from ._support.params import write_cast
 from ._support.types import fail, joint_dtype, normal_axis, one_number, value_dtype
 from .qparam_views import stored
@@ -116,6 +117,38 @@ def read_tflite_embedding(r: Reading) -> Tensor:
     """Inputs: indices, table."""
     _refuse_negative(r, r.input(0))
     return r.emit("Gather", r.input(1), r.input(0))
+
+
+@reads("mindir", "Gather", "GatherV2", "SparseGatherV2")
+def read_mindir_gather(r: Reading) -> Tensor:
+    batch = r.whole(3, "batch_dims", 0)
+    return r.emit("Gather", r.input(0), r.input(1), axis=r.whole(2, "axis", 0), batch_dims=batch)
+
+
+@reads("mindir", "Embedding", "EmbeddingLookup")
+def read_mindir_embedding(r: Reading) -> Tensor:
+    """Embedding: indices, table. EmbeddingLookup: table, indices, offset."""
+    if r.op == "Embedding":
+        return r.emit("Gather", r.input(1), r.input(0))
+    if r.whole(2, "offset", 0):
+        r.refuse("an offset of its indices is not read")
+    return r.emit("Gather", r.input(0), r.input(1))
+
+
+@reads("mindir", "GatherD", "GatherNd")
+def read_mindir_gather_elements(r: Reading) -> Tensor:
+    if r.op == "GatherNd":
+        return r.emit("GatherND", r.input(0), r.input(1))
+    return r.emit("GatherElements", r.input(0), r.input(2), axis=r.whole(1, "dim", 0))
+
+
+@reads("mindir", "OneHot")
+def read_mindir_one_hot(r: Reading) -> Tensor:
+    depth = numbers_or_tensor(r, 1, "depth", "depth")
+    on, off = (
+        r.optional(k) or r.constant(r.real(k, key), np.float32) for k, key in ((2, "on_value"), (3, "off_value"))
+    )
+    return r.emit("OneHot", r.input(0), depth, on, off, axis=r.whole(4, "axis", -1))
 
 
 @writes("tflite", "Gather")

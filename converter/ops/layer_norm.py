@@ -160,6 +160,36 @@ def _tail_parameters(w: Writing, node: Node) -> list[Tensor]:
     return parameters
 
 
+@reads("mindir", "LayerNorm", "LayerNormV3")
+def read_mindir_layer_norm(r: Reading) -> Any:
+    x, begin = r.input(0), r.whole(3, "begin_norm_axis", 1)
+    rank = r.rank(x)
+    if begin % rank != r.whole(4, "begin_params_axis", 1) % rank:
+        r.refuse("begin_norm_axis and begin_params_axis differ")
+    return _with_statistics(r, x, r.input(1), r.input(2), begin, r.real(5, "epsilon", 1e-7))
+
+
+@reads("mindir", "LayerNormExt")
+def read_mindir_layer_norm_ext(r: Reading) -> Any:
+    x, normalized = r.input(0), r.wholes(1, "normalized_shape")
+    axis = -len(normalized)
+    return _with_statistics(r, x, r.optional(2), r.optional(3), axis, r.real(4, "eps", 1e-5))
+
+
+def _with_statistics(
+    r: Reading, x: Tensor, gamma: Tensor | None, beta: Tensor | None, axis: int, epsilon: float
+) -> list[Tensor]:
+    outputs = [r.emit("LayerNorm", x, gamma, beta, axis=axis, epsilon=epsilon)]
+    if len(r.outputs) > 1:
+        outputs += r.emit_many("LayerNormStatistics", [x], axis=axis, epsilon=epsilon)
+    return outputs
+
+
+@reads("mindir", "RmsNorm")
+def read_mindir_rms_norm(r: Reading) -> Tensor:
+    return r.emit("RmsNorm", r.input(0), r.optional(1), epsilon=r.real(2, "epsilon", 1e-6))
+
+
 writes("tflite", "LayerNorm", "RmsNorm")(write_decomposed)
 
 

@@ -65,6 +65,16 @@ def read_ms_l2_norm(r: Reading) -> Tensor:
     return r.emit("LpNorm", r.input(0), axes=axes, p=2, epsilon=float(r.attr("epsilon", 0.0)), **act)
 
 
+@reads("mindir", "L2Normalize")
+def read_mindir_l2_norm(r: Reading) -> Tensor:
+    """x / sqrt(max(Σ x², epsilon))."""
+    x, axes = r.input(0), r.wholes(None, "axis", 0)
+    attrs = {"p": 2, "epsilon": max(r.real(None, "epsilon", 1e-4), 0.0) ** 0.5}
+    if axes == [1] and r.rank(x) > 2:
+        return r.channels_first(r.emit("LpNorm", r.channels_last(x), axes=[-1], **attrs))
+    return r.emit("LpNorm", x, axes=axes, **attrs)
+
+
 @writes("onnx", "LpNorm")
 def write_onnx_lp_norm(w: Writing, node: Node) -> None:
     a = node.attrs

@@ -60,6 +60,15 @@ def read_ms_lrn(r: Reading) -> Tensor:
     return r.emit("Lrn", r.input(0), size=2 * int(r.attr("depth_radius", 0)) + 1, **attrs)
 
 
+@reads("mindir", "LRN")
+def read_mindir_lrn(r: Reading) -> Tensor:
+    if r.attr("norm_region", "ACROSS_CHANNELS") != "ACROSS_CHANNELS":
+        r.refuse(f"norm_region {r.attr('norm_region')!r}, read is ACROSS_CHANNELS")
+    attrs = {k: r.real(None, k, d) for k, d in (("alpha", 1.0), ("beta", 0.5), ("bias", 1.0))}
+    size = 2 * r.whole(None, "depth_radius", 5) + 1
+    return r.channels_first(r.emit("Lrn", r.channels_last(r.input(0)), size=size, **attrs))
+
+
 @writes("ms", "Lrn")
 @writes("tflite", "Lrn")
 @writes("onnx", "Lrn")

@@ -236,6 +236,34 @@ def _folded(w: Writing, node: Node) -> tuple[Tensor, Tensor]:
     return w.constant(factor, np.float32, f"{name}/scale"), w.constant(term, np.float32, f"{name}/offset")
 
 
+@reads("mindir", "BatchNorm", "BatchNormExt", "FusedBatchNorm", "FusedBatchNormEx")
+def read_mindir_batch_norm(r: Reading) -> Tensor:
+    if bool(r.arg(5, "training" if r.op == "BatchNormExt" else "is_training", False)):
+        r.refuse("it is in training mode", hint="network.set_train(False) before the export")
+    at, default = (7, 1e-5) if r.op == "BatchNormExt" else (6, 1e-5)
+    epsilon = r.real(at, "epsilon", default)
+    parameters = [r.input(i) for i in range(1, 5)]
+    return r.channels_first(r.emit("BatchNorm", r.channels_last(r.input(0)), *parameters, epsilon=epsilon))
+
+
+@reads("mindir", "InstanceNorm")
+def read_mindir_instance_norm(r: Reading) -> Tensor:
+    """Its statistics of training are inputs 3 and 4 and are not used."""
+    x, epsilon = r.channels_last(r.input(0)), r.real(6, "epsilon", 1e-5)
+    return r.channels_first(r.emit("InstanceNorm", x, r.input(1), r.input(2), epsilon=epsilon))
+
+
+@reads("mindir", "GroupNorm")
+def read_mindir_group_norm(r: Reading) -> Tensor:
+    x = r.input(0)
+    channels = x.known_shape[1] if r.rank(x) > 1 else None
+    if channels is None:
+        r.refuse("the number of channels is not known", hint=Setting("input_shape"))
+    parameters = [t or r.constant(np.full(channels, v), x.dtype) for t, v in ((r.optional(2), 1), (r.optional(3), 0))]
+    attrs = {"groups": r.whole(1, "num_groups"), "epsilon": r.real(4, "eps", 1e-5)}
+    return r.channels_first(r.emit("GroupNorm", r.channels_last(x), *parameters, **attrs))
+
+
 @writes("ms", "BatchNorm")
 def write_ms_batch_norm(w: Writing, node: Node) -> None:
     w.node("ScaleFusion", node, [node.inputs[0], *_folded(w, node)], fields={"axis": -1, "activation_type": 0})

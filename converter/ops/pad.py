@@ -14,6 +14,7 @@ from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.integer import per_tensor, rescaled
 from ._support.layout import moved_entries
+from ._support.mindir import operand, pairs_of
 from ._support.params import int64_param, write_ints
 from ._support.spatial import begin_end, onnx_pads
 from ._support.types import const_ints, fail, length, need, one_number, value_dtype
@@ -204,6 +205,38 @@ def read_ms_pad(r: Reading) -> Tensor:
         pads = [int(v) for row in r.attr("paddings").data for v in row.data]
     at = r.constant(pads, np.int64, f"{r.name}/pads")
     return r.emit("Pad", r.input(0), at, mode=_MS_MODES[mode], value=float(r.attr("constant_value", 0.0)))
+
+
+@reads("mindir", "Pad", "MirrorPad")
+def read_mindir_pad(r: Reading) -> Tensor:
+    """Pads are a pair per axis: an attribute of Pad, input 1 of MirrorPad."""
+    pads = pairs_of(r, None if r.op == "Pad" else 1, "paddings")
+    mode = "constant" if r.op == "Pad" else r.text("mode", "REFLECT").lower()
+    if mode not in ("constant", "reflect", "symmetric"):
+        r.refuse(f"mode {mode!r}, allowed are REFLECT and SYMMETRIC")
+    return padded(r, r.input(0), pads, mode, None)
+
+
+@reads("mindir", "PadV3", "ConstantPadND")
+def read_mindir_pad_v3(r: Reading) -> Tensor:
+    """Pads of the last axes, the last one's first: begin and end in turns, or all begins first."""
+    rank, given = r.rank(r.input(0)), r.wholes(1, "padding" if r.op == "ConstantPadND" else "paddings")
+    mode = {"constant": "constant", "reflect": "reflect", "edge": "edge", "circular": "wrap"}.get(
+        r.text("mode", "constant")
+    )
+    if mode is None:
+        r.refuse(f"mode {r.attr('mode')!r}, allowed are constant, reflect, edge and circular")
+    if len(given) % 2 or len(given) > 2 * rank:
+        r.refuse(f"{len(given)} pads for {rank} axes")
+    if not r.attr("paddings_contiguous", True):
+        given = begin_end(given)
+    pads = [0] * (2 * rank)
+    for k in range(len(given) // 2):
+        at = 2 * (rank - 1 - k)
+        pads[at : at + 2] = given[2 * k : 2 * k + 2]
+    given = r.optional(2) is not None or r.numbers.get(2) is not None
+    fill = operand(r, 2, value_dtype(r.input(0))) if given and mode == "constant" else None
+    return padded(r, r.input(0), pads, mode, fill)
 
 
 @writes("ms", "Pad")

@@ -79,6 +79,11 @@ def read_ms_prelu(r: Reading) -> Tensor:
     return r.emit("PRelu", x, slope)
 
 
+@reads("mindir", "PReLU")
+def read_mindir_prelu(r: Reading) -> Tensor:
+    return r.channels_first(r.emit("PRelu", r.channels_last(r.input(0)), r.input(1)))
+
+
 @writes("ms", "PRelu")
 def write_ms_prelu(w: Writing, node: Node) -> None:
     x, slope = node.required(0), node.required(1)

@@ -277,6 +277,36 @@ def _written_axes(w: Writing, node: Node) -> list[int]:
     return _chosen(axes, len(x.shape or ()), node.attrs["noop_if_empty"])
 
 
+_MINDIR = {
+    "mean": ("ReduceMean", "MeanExt"),
+    "sum": ("ReduceSum", "SumExt"),
+    "prod": ("ReduceProd", "ProdExt"),
+    "max": ("ReduceMax",),
+    "min": ("ReduceMin",),
+    "all": ("ReduceAll",),
+    "any": ("ReduceAny",),
+}
+
+
+def _read_mindir(mode: str) -> Callable[[Reading], Tensor]:
+    """No axes, or an empty list, are all of them."""
+
+    def read(r: Reading) -> Tensor:
+        names = ("dim", "keepdim") if r.op.endswith("Ext") else ("axis", "keep_dims")
+        if names[0] == "axis" and r.arg(3, "skip_mode", False):
+            r.refuse("skip_mode is not read")
+        axes, x = r.wholes(1, names[0], []), r.input(0)
+        if mode in ("sum", "prod", "mean") and value_dtype(x).kind == "b":
+            x = r.emit("Cast", x, dtype="int64")
+        return r.emit("Reduce", x, mode=mode, axes=axes or None, keep_dims=bool(r.arg(2, names[1], False)))
+
+    return read
+
+
+for _mode, _primitives in _MINDIR.items():
+    reads("mindir", *_primitives)(_read_mindir(_mode))
+
+
 @writes("ms", "Reduce")
 def write_ms_reduce(w: Writing, node: Node) -> None:
     number, axes = _MODES[node.attrs["mode"]][4], _written_axes(w, node)

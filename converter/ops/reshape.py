@@ -245,6 +245,40 @@ def read_ms_reshape(r: Reading) -> Tensor:
     return reshaped(r, r.input(0), r.ints(1), zero_copies=0 in r.ints(1))
 
 
+@reads("mindir", "Reshape", "View")
+def read_mindir_reshape(r: Reading) -> Tensor:
+    if r.optional(1) is not None and r.input(1).data is None:
+        return r.emit("Reshape", r.input(0), int64_param(r, r.input(1)))
+    return reshaped(r, r.input(0), r.wholes(1, "shape"))
+
+
+@reads("mindir", "Flatten")
+def read_mindir_flatten(r: Reading) -> Tensor:
+    return _flatten(r, r.input(0), 1)
+
+
+@reads("mindir", "FlattenExt")
+def read_mindir_flatten_span(r: Reading) -> Tensor:
+    x = r.input(0)
+    rank = r.rank(x)
+    first, last = (r.whole(k, key, d) % max(rank, 1) for k, key, d in ((1, "start_dim", 0), (2, "end_dim", -1)))
+    head = [n if n is not None else 0 for n in x.known_shape[:first]]
+    tail = x.known_shape[last + 1 :]
+    if None in tail or first > last:
+        r.refuse(f"axes {first} to {last} of shape {x.shape}")
+    return reshaped(r, x, [*head, -1, *(int(n or 0) for n in tail)], zero_copies=0 in head)
+
+
+@reads("mindir", "Squeeze")
+def read_mindir_squeeze(r: Reading) -> Tensor:
+    return r.emit("Squeeze", r.input(0), axes=r.wholes(1, "axis", []) or None)
+
+
+@reads("mindir", "ExpandDims", "Unsqueeze")
+def read_mindir_expand_dims(r: Reading) -> Tensor:
+    return r.emit("ExpandDims", r.input(0), axes=r.wholes(1, "axis"))
+
+
 @writes("ms", "Reshape")
 def write_ms_reshape(w: Writing, node: Node) -> None:
     """The runtime hangs on a Reshape to a single number."""

@@ -15,6 +15,7 @@ from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.integer import per_tensor
 from ._support.layout import same_layout
+from ._support.mindir import operand
 from ._support.types import broadcast, fail, joint_dtype
 
 
@@ -74,6 +75,17 @@ def read_tflite_select(r: Reading) -> Tensor:
     if r.rank(c) == 1 and rank > 1:
         c = r.emit("ExpandDims", c, axes=list(range(1, rank)))
     return r.emit("Where", c, a, r.input(2))
+
+
+@reads("mindir", "Select", "SelectExt", "Where")
+def read_mindir_select(r: Reading) -> Tensor:
+    return r.emit("Where", r.input(0), r.input(1), r.input(2))
+
+
+@reads("mindir", "MaskedFill")
+def read_mindir_masked_fill(r: Reading) -> Tensor:
+    x = r.input(0)
+    return r.emit("Where", r.input(1), operand(r, 2, x.dtype), x)
 
 
 @writes("onnx", "Where")

@@ -14,6 +14,7 @@ from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.integer import same_codes
 from ._support.layout import moved_axis
+from ._support.mindir import numbers_or_tensor
 from ._support.params import int64_param, write_ints, write_param
 from ._support.types import const_ints, fail, length, normal_axis, value_dtype
 
@@ -284,6 +285,27 @@ def read_ms_slice(r: Reading) -> Tensor:
     x = r.input(0)
     axes = [int(a) for a in r.attr("axes", [])] or list(range(r.rank(x)))
     return _begin_size(r, x, r.input(1), r.input(2), axes)
+
+
+@reads("mindir", "StridedSlice")
+def read_mindir_strided_slice(r: Reading) -> Tensor:
+    """Bounds are inputs 1 to 3, the masks attributes or inputs 4 to 8."""
+    for k, key in enumerate(("begin", "end", "ellipsis", "new_axis", "shrink_axis"), 4):
+        r.options[f"{key}_mask"] = r.whole(k, f"{key}_mask", 0)
+    names = ("begin", "end", "strides")
+    return _strided(r, r.input(0), [numbers_or_tensor(r, k, name, name) for k, name in enumerate(names, 1)])
+
+
+@reads("mindir", "Slice")
+def read_mindir_slice(r: Reading) -> Tensor:
+    begin, size = (numbers_or_tensor(r, k, name, name) for k, name in ((1, "begin"), (2, "size")))
+    return _begin_size(r, r.input(0), begin, size, list(range(r.rank(r.input(0)))))
+
+
+@reads("mindir", "Narrow")
+def read_mindir_narrow(r: Reading) -> Tensor:
+    axis, start, length = (r.whole(k, key) for k, key in ((1, "dim"), (2, "start"), (3, "length")))
+    return sliced(r, r.input(0), [start], [start + length], [axis], [1])
 
 
 @writes("ms", "Slice")

@@ -154,6 +154,14 @@ def read_ms_log_softmax(r: Reading) -> Tensor:
     return r.emit("LogSoftmax", r.input(0), axis=r.attr("axis", 0))
 
 
+@reads("mindir", "Softmax", "LogSoftmax")
+def read_mindir_softmax(r: Reading) -> Tensor:
+    axes = r.wholes(1, "axis", -1)
+    if len(axes) != 1:
+        r.refuse(f"several axes {axes} are not read")
+    return r.emit(r.op, r.input(0), axis=axes[0])
+
+
 @writes("ms", "Softmax")
 def write_ms_softmax(w: Writing, node: Node) -> None:
     if node.attrs["beta"] != 1.0:

@@ -12,6 +12,7 @@ from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.layout import remap_axis
+from ._support.mindir import numbers_or_tensor
 from ._support.params import emit_cast, int64_param, write_cast
 from ._support.types import const_ints, fail, length, need, normal_axis, value_dtype
 
@@ -99,6 +100,15 @@ def _int32_indices(w: Writing, node: Node, index: int) -> tuple[list[Tensor], Te
     outs[index] = w.between(node.outputs[index], name=f"{node.outputs[index].name}/int32")
     outs[index].dtype = np.dtype(np.int32)
     return outs, outs[index]
+
+
+@reads("mindir", "TopK", "TopkExt")
+def read_mindir_top_k(r: Reading) -> list[Tensor]:
+    k = numbers_or_tensor(r, 1, "k", "k")
+    if r.op == "TopK":
+        return r.emit_many("TopK", [r.input(0), k], sorted=bool(r.attr("sorted", True)), dtype="int32")
+    attrs = {"axis": r.whole(2, "dim", -1), "largest": bool(r.arg(3, "largest", True))}
+    return r.emit_many("TopK", [r.input(0), k], **attrs, sorted=bool(r.arg(4, "sorted", True)))
 
 
 @writes("tflite", "TopK")

@@ -77,6 +77,18 @@ def read_onnx_transpose(r: Reading) -> Tensor:
     return transposed(r, r.input(0), perm)
 
 
+@reads("mindir", "Transpose")
+def read_mindir_transpose(r: Reading) -> Tensor:
+    perm = r.wholes(1, "perm")
+    rank = r.rank(r.input(0))
+    return r.emit("Transpose", r.input(0), perm=[p % rank if rank else p for p in perm])
+
+
+@reads("mindir", "ReverseV2")
+def read_mindir_reverse(r: Reading) -> Tensor:
+    return r.emit("Reverse", r.input(0), axes=r.wholes(1, "axis"))
+
+
 @writes("ms", "Transpose")
 def write_ms_transpose(w: Writing, node: Node) -> None:
     """There, [0, 2, 1] turns the format that a 1-D window behind it has as its 2-D one, and [0, 1, 3, 2] does not."""

@@ -59,6 +59,11 @@ def read_ms_trilu(r: Reading) -> Tensor:
     return _trilu(r, r.op == "Triu")
 
 
+@reads("mindir", "Triu", "Tril")
+def read_mindir_trilu(r: Reading) -> Tensor:
+    return r.emit("Trilu", r.input(0), upper=r.op == "Triu", k=r.whole(1, "diagonal", 0))
+
+
 @writes("onnx", "Trilu")
 @writes("ms", "Trilu")
 def write_trilu(w: Writing, node: Node) -> None:

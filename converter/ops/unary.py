@@ -198,6 +198,19 @@ def read_onnx_is_inf(r: Reading) -> Tensor:
     return r.emit("IsInf", r.input(0), **signs)
 
 
+_MINDIR = {
+    **{name: (name,) for name in ("Abs", "Neg", "Exp", "Log", "Log1p", "Sqrt", "Rsqrt", "Square", "Sin", "Cos", "Tan")},
+    **{name: (name,) for name in ("Asin", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Floor", "Ceil")},
+    **{name: (name,) for name in ("Sign", "Erf", "LogicalNot", "IsFinite")},
+    "Acos": ("ACos", "Acos"),
+    "Reciprocal": ("Reciprocal", "Inv"),
+    "Round": ("Round", "Rint"),
+    "IsNaN": ("IsNan",),
+}
+for _name, _primitives in _MINDIR.items():
+    reads("mindir", *_primitives)(_reader(_name))
+
+
 @writes("onnx", "IsInf")
 def write_onnx_is_inf(w: Writing, node: Node) -> None:
     fields = {f"detect_{k}": int(node.attrs[k]) for k in ("negative", "positive")}

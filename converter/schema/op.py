@@ -205,7 +205,7 @@ def computing(node: Node) -> Iterator[None]:
 
 
 OPS: dict[str, Op] = {}
-READERS: dict[str, dict[str, Callable[..., Any]]] = {"tflite": {}, "onnx": {}, "ms": {}}
+READERS: dict[str, dict[str, Callable[..., Any]]] = {name: {} for name in ("tflite", "onnx", "ms", "mindir", "caffe")}
 
 
 def op(

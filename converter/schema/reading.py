@@ -23,6 +23,7 @@ class Reading:
         op: the container's name of the operator; name: the node's own name (made up where the container has none).
         inputs: its inputs as IR tensors, None where absent. outputs: the declared outputs (name, and dtype, shape,
             quant where the container says them).
+        numbers: inputs that are no tensors, by position: a number, a text, None, or a list of such or of tensors.
         options: attribute name → value as the container stores it.
         version: opset (ONNX) or operator version (TFLite).
         build: the graph's builder.
@@ -40,9 +41,11 @@ class Reading:
         file: str = "",
         version: int = 1,
         subgraph: Callable[..., Any] | None = None,
+        numbers: Mapping[int, Any] | None = None,
     ) -> None:
         self.op, self.name, self.inputs, self.outputs = op, name, list(inputs), list(outputs)
         self.options, self.build, self.file, self.version, self.subgraph = options, build, file, version, subgraph
+        self.numbers = dict(numbers or {})
 
     def input(self, index: int) -> Tensor:
         """A required input."""
@@ -62,6 +65,58 @@ class Reading:
         if default is REQUIRED:
             raise ModelError(f"attribute {key!r} is missing", file=self.file, node=f"{self.name} ({self.op})")
         return default
+
+    def arg(self, index: int, key: str, default: Any = REQUIRED) -> Any:
+        """What some files have as an attribute and others as an input: a number, a text or a list of numbers."""
+        value = self.numbers.get(index)
+        if value is None and self.optional(index) is not None:
+            array = self.const(index, key)
+            if array.size > _MOST_INTS:
+                raise ModelError(f"{key!r} has {array.size} elements", file=self.file, node=f"{self.name} ({self.op})")
+            value = array.tolist()
+        return self.attr(key, default) if value is None else value
+
+    def whole(self, index: int | None, key: str, default: Any = REQUIRED) -> int:
+        """An integer, as `arg` has it; of an attribute alone where `index` is None."""
+        values = self.wholes(index, key, default)
+        if len(values) != 1:
+            self._unfit(key, values, "one integer")
+        return values[0]
+
+    def text(self, key: str, default: str) -> str:
+        """An attribute that is a word."""
+        value = self.attr(key, default)
+        if not isinstance(value, str):
+            self._unfit(key, value, "a text")
+        return value
+
+    def wholes(self, index: int | None, key: str, default: Any = REQUIRED) -> list[int]:
+        """Integers, one or more; a single one is a list of it. [] only where the default is."""
+        value = self.attr(key, default) if index is None else self.arg(index, key, default)
+        values = value if isinstance(value, (list, tuple)) else [value]
+        if any(not isinstance(v, (int, np.integer)) for v in values) or (not values and value is not default):
+            self._unfit(key, value, "integers")
+        return [int(v) for v in values]
+
+    def real(self, index: int | None, key: str, default: Any = REQUIRED) -> float:
+        """A number, as `whole`."""
+        value = self.attr(key, default) if index is None else self.arg(index, key, default)
+        if not isinstance(value, (int, float)):
+            self._unfit(key, value, "a number")
+        return float(value)
+
+    def _unfit(self, key: str, value: Any, wanted: str) -> NoReturn:
+        shown = value if isinstance(value, (int, float, str, list, tuple)) else type(value).__name__
+        raise ModelError(f"{key!r} is {shown!r} and must be {wanted}", file=self.file, node=f"{self.name} ({self.op})")
+
+    def tensors(self, index: int) -> list[Tensor]:
+        """An input that is a list of tensors."""
+        value = self.numbers.get(index)
+        if not isinstance(value, list) or not value or not all(isinstance(t, Tensor) for t in value):
+            raise ModelError(
+                f"input {index} must be a list of tensors", file=self.file, node=f"{self.name} ({self.op})"
+            )
+        return value
 
     def const(self, index: int, what: str = "") -> np.ndarray:
         """The real value of an input that must be known while reading."""

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from bitlite.converter.errors import ModelError
 from bitlite.converter.formats.onnx import read
-from bitlite.converter.formats.onnx_parts import cut, write_joined
+from bitlite.converter.formats.onnx_parts import cut_initializers, write_joined
 from onnx import TensorProto, helper, numpy_helper
 
 BIG = np.random.default_rng(0).standard_normal((200, 100)).astype(np.float32)
@@ -29,7 +29,7 @@ def model():
 
 def test_large_constants_are_cut_out_and_the_rest_stays():
     data = model().SerializeToString()
-    rest, spans = cut(data)
+    rest, spans = cut_initializers(data)
     assert sorted(spans) == [1, 2]
     assert len(rest) < 2000
     parsed = onnx.ModelProto.FromString(rest)
@@ -41,7 +41,7 @@ def test_large_constants_are_cut_out_and_the_rest_stays():
 @pytest.mark.parametrize("damage", [lambda d: d[:-3], lambda d: d + b"\x0f", lambda d: d + d])
 def test_what_is_no_single_message_stays_whole(damage):
     data = damage(model().SerializeToString())
-    assert cut(data) == (data, {})
+    assert cut_initializers(data) == (data, {})
 
 
 def test_a_joined_file_is_the_model_with_its_constants():

@@ -20,7 +20,9 @@ def mutate():
         sys.path.remove(str(_PATH.parent))
 
 
-@pytest.mark.parametrize(("kind", "count"), [("tflite", 600), ("onnx", 600), ("ms", 600), ("config", 2000)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [("tflite", 600), ("onnx", 600), ("ms", 600), ("mindir", 600), ("config", 2000)]
+)
 def test_a_mutated_file_is_refused_or_valid(mutate, kind, count, capfd):
     sources = mutate.seeds(kind)
     _, findings = mutate.campaign(kind, count, seed=2, sources=sources[:: max(1, len(sources) // 120)])

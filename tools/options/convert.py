@@ -38,7 +38,14 @@ _UNRECORDED = (
 )  # fmt: skip
 ENDINGS = {"MS": ".ms", "TFLITE": ".tflite", "ONNX": ".onnx"}
 MIXED_BIT = "bit 0, mixed bit widths found without data, is not there; mixed=true finds them on calibration data"
-_NOT_READ = "bitlite reads TFLITE, ONNX and MSLITE; export the model to ONNX first"
+_NOT_READ = {
+    "CAFFE": "CAFFE models are not read yet: bitlite reads TFLITE, ONNX, MINDIR and MSLITE",
+    "TF": "frozen TensorFlow graphs are not read: make ONNX of it by `python -m tf2onnx.convert --graphdef m.pb"
+    " --inputs x:0 --outputs y:0 --output m.onnx`",
+    "PYTORCH": 'PyTorch files are not read: make ONNX of it by `python -c "import torch;'
+    " torch.onnx.export(torch.jit.load('m.pt'), torch.zeros(1, 3, 224, 224), 'm.onnx')\"`",
+    "OM": "OM models hold code for Ascend devices: convert the model they were made from",
+}
 
 
 class Method(Choice):
@@ -97,7 +104,7 @@ class ConvertOptions:
         "modelFile",
         Text("FILE"),
         "",
-        "the model to convert: .tflite, .onnx or .ms",
+        "the model to convert: .tflite, .onnx, .mindir or .ms",
         group=MODEL,
         aliases=("modelPath",),
         required=True,
@@ -108,15 +115,13 @@ class ConvertOptions:
     fmk: str = flag(
         "fmk",
         Choice(
-            {"": "", "TFLITE": "TFLITE", "ONNX": "ONNX", "MSLITE": "MSLITE"},
-            {"CAFFE": "CAFFE", "TF": "TF", "MINDIR": "MINDIR", "MS": "MINDIR", "PYTORCH": "PYTORCH", "OM": "OM"},
+            {"": "", "TFLITE": "TFLITE", "ONNX": "ONNX", "MINDIR": "MINDIR", "MSLITE": "MSLITE"},
+            {"CAFFE": "CAFFE", "TF": "TF", "MS": "MINDIR", "PYTORCH": "PYTORCH", "OM": "OM"},
         ),
         "",
         "what the model file is; told from the file when not given",
         group=MODEL,
-        refused={
-            name: f"{name} models are not read yet: {_NOT_READ}" for name in ("CAFFE", "TF", "MINDIR", "PYTORCH", "OM")
-        },
+        refused=_NOT_READ,
     )
     weight_file: str = flag(
         "weightFile",

@@ -1,4 +1,4 @@
-"""Which 4-D inputs and outputs of an ONNX model are images in the order of its convolutions, N C H W."""
+"""Which 4-D inputs and outputs of a model are images in the order of its convolutions, N C H W."""
 
 from __future__ import annotations
 
