@@ -46,7 +46,13 @@ std::vector<int> BlockWidths(int64_t vectors, int max_nv, int64_t min_blocks) {
 }  // namespace
 
 const GemmS8Kernel& SelectGemmS8(IsaMask isa) { return SelectKernel<gemm_s8>(isa).fn(); }
-const GemmS8Kernel& SelectGemvS8(IsaMask isa) { return SelectKernel<gemv_s8>(isa).fn(); }
+const GemmS8Kernel& SelectGemvS8(IsaMask isa, int64_t rows) {
+  // What a kernel of single rows does not load again, tiles do not widen again.
+  constexpr int64_t kFewestOfTiles = 3;
+  const GemmS8Kernel& kernel = SelectKernel<gemv_s8>(isa).fn();
+  const bool single = kernel.max_mr[1] == 1;
+  return single && rows >= kFewestOfTiles ? SelectGemmS8(isa) : kernel;
+}
 const VectorS8Kernel& SelectVectorS8(IsaMask isa) { return SelectKernel<vector_s8>(isa).fn(); }
 
 PackedGemmS8::PackedGemmS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector,

@@ -16,7 +16,8 @@
 namespace bitlite {
 
 const GemmS8Kernel& SelectGemmS8(IsaMask isa);
-const GemmS8Kernel& SelectGemvS8(IsaMask isa);
+// For products of `rows` rows with weights that are read but once or twice.
+const GemmS8Kernel& SelectGemvS8(IsaMask isa, int64_t rows);
 const VectorS8Kernel& SelectVectorS8(IsaMask isa);
 
 // Activations quantized while running: y = float32(acc) * (scale * float32(sw)) + bias_f32, each

@@ -75,16 +75,16 @@ Recurrent::Recurrent(const RnnLayer& layer, PlanContext& plan)
   phases.clear();
   for (const RnnSchedule::Phase& phase : s_.phases) phases.push_back(phase.items);
   for (int64_t d = 0; d < l_.directions; ++d) {
-    constants_.push_back(PackDirection(l_, plan, d, s_.parts));
+    constants_.push_back(PackDirection(l_, plan, d, s_));
   }
   if (l_.dynamic) {
-    const GemmS8Kernel& kernel = SelectGemvS8(plan.isa);
     const VectorS8Kernel& vector = SelectVectorS8(plan.isa);
     const RnnConstants& c = constants_[0];
     const int64_t columns = l_.gates() * width_;
-    input_codes_ =
-        RnnCodes(kernel, vector, l_.size, s_.chunk * s_.lane_rows, columns, c.input.wants_sums());
-    state_codes_ = RnnCodes(kernel, vector, l_.hidden, l_.batch, columns, c.state.wants_sums());
+    input_codes_ = RnnCodes(c.input.tiles(), vector, l_.size, s_.chunk * s_.lane_rows, columns,
+                            c.input.wants_sums());
+    state_codes_ =
+        RnnCodes(c.state.tiles(), vector, l_.hidden, s_.lane_rows, columns, c.state.wants_sums());
     input_ = DynamicInput(plan.In(0).count, plan.threads, vector);
     phases.insert(phases.begin(), {input_.parts(), input_.parts()});
     memory_at_ = static_cast<size_t>(CeilDiv(input_.scratch(), 64) * 64);

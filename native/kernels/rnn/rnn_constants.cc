@@ -5,7 +5,8 @@
 namespace bitlite {
 
 RnnConstants PackDirection(const RnnLayer& layer, const PlanContext& plan, int64_t d,
-                           int64_t parts) {
+                           const RnnSchedule& schedule) {
+  const int64_t parts = schedule.parts, lane_rows = schedule.lane_rows;
   const int many = layer.gates();
   const int64_t rows = many * layer.hidden;
   const RnnGates all{layer.hidden, 0, many};
@@ -22,12 +23,12 @@ RnnConstants PackDirection(const RnnLayer& layer, const PlanContext& plan, int64
   }
   RnnConstants c;
   c.input = RnnMatrix(plan, plan.In(1), d, all, InColumns(gru ? first.data() : nullptr, all),
-                      layer.dynamic, layer.steps * layer.batch, 1);
+                      layer.dynamic, schedule.chunk * lane_rows, 1);
   const RnnGates now{layer.hidden, 0, layer.two_stages() ? 2 : many};
-  c.state = RnnMatrix(plan, plan.In(2), d, now, {}, layer.dynamic, layer.batch, parts);
+  c.state = RnnMatrix(plan, plan.In(2), d, now, {}, layer.dynamic, lane_rows, parts);
   if (layer.two_stages()) {
     c.candidate =
-        RnnMatrix(plan, plan.In(2), d, {layer.hidden, 2, 1}, {}, layer.dynamic, layer.batch, parts);
+        RnnMatrix(plan, plan.In(2), d, {layer.hidden, 2, 1}, {}, layer.dynamic, lane_rows, parts);
   }
   c.bias = InColumns(second.data(), all);
   if (plan.Has(7)) {

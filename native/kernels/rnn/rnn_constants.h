@@ -3,6 +3,7 @@
 
 #include "recurrent.h"
 #include "rnn_matrix.h"
+#include "rnn_schedule.h"
 
 namespace bitlite {
 
@@ -11,8 +12,8 @@ struct RnnConstants {
   Aligned<float> bias, peephole;      // bias: that added after both products
 };
 
-// From the inputs w, r, bias and peepholes of a step. parts: of the products with the state.
+// From the inputs w, r, bias and peepholes of a step.
 RnnConstants PackDirection(const RnnLayer& layer, const PlanContext& plan, int64_t d,
-                           int64_t parts);
+                           const RnnSchedule& schedule);
 
 }  // namespace bitlite

@@ -100,7 +100,7 @@ RnnMatrix::RnnMatrix(const PlanContext& plan, const TensorSpec& w, int64_t d, co
       biased_(bias.size() > 0),
       bias_(biased_ ? std::move(bias) : InColumns(nullptr, gates)) {
   if (dynamic) {
-    tiles_ = &SelectGemvS8(plan.isa);
+    tiles_ = &SelectGemvS8(plan.isa, rows);
     scale_ = SelectKernel<rnn_scale>(plan.isa).fn;
     columns_ = SelectKernel<rnn_columns>(plan.isa).fn;
     PackCodes(w, d, rows);

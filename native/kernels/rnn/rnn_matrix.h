@@ -74,6 +74,8 @@ class RnnMatrix {
   RnnMatrix(const PlanContext& plan, const TensorSpec& w, int64_t d, const RnnGates& gates,
             Aligned<float> bias, bool dynamic, int64_t rows, int64_t parts);
 
+  // Of dynamic products.
+  const GemmS8Kernel& tiles() const { return *tiles_; }
   // Whether products need the sums of rows.
   bool wants_sums() const { return zeros_.size() > 0; }
   int64_t FirstBlock(int64_t part) const { return gates_.blocks() * part / parts_; }
