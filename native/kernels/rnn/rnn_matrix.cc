@@ -12,6 +12,19 @@ namespace {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
+// Vectors of a block with which tiles load least: mr rows and nv vectors for mr * nv products.
+int WidestBlocks(const GemmS8Kernel& kernel, int64_t rows) {
+  const auto loads = [&](int nv) {
+    const double mr = static_cast<double>(rows) / CeilDiv(rows, kernel.max_mr[nv]);
+    return 1 / mr + 1.0 / nv;
+  };
+  int best = kernel.max_nv;
+  for (int nv = best - 1; nv > 0; --nv) {
+    if (loads(nv) < loads(best)) best = nv;
+  }
+  return best;
+}
+
 size_t Lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 }  // namespace
@@ -131,9 +144,7 @@ void RnnMatrix::PackFloat(const TensorSpec& w, int64_t d) {
 void RnnMatrix::PackCodes(const TensorSpec& w, int64_t d, int64_t rows) {
   const int8_t* from = static_cast<const int8_t*>(w.data) + d * w.shape[1] * k_;
   const int64_t steps = CeilDiv(k_, tiles_->kstep), all = gates_.columns();
-  // Narrower blocks where they take all rows at once.
-  nv_ = tiles_->max_nv;
-  while (nv_ > 1 && rows > tiles_->max_mr[nv_] && rows <= tiles_->max_mr[nv_ - 1]) --nv_;
+  nv_ = WidestBlocks(*tiles_, rows);
   int64_t bytes = 0;
   for (int64_t part = 0; part < parts_; ++part) {
     std::vector<Block> blocks;
