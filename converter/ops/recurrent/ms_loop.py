@@ -142,7 +142,7 @@ def _loop(name: str, w: Writing, op: str, attrs: dict[str, Any], x: Tensor, give
     def integer(value: int, what: str) -> Tensor:
         return w.constant([value], np.int32, f"{name}/{what}")
 
-    cell = CELLS[op](parts, attrs, gates_of(op, attrs, 1)[0], CellWeights(tuple(weights[1:]), *biases[:2]))
+    cell = CELLS[op](parts, attrs, gates_of(op, attrs, 1)[0], CellWeights(tuple(weights[1:]), biases[0], biases[1]))
     (fresh,) = cell.step(cell.product(parts.make("Gather", xs, counter), weights[0], biases[0]), h)
     bounds = ((0, steps - 1) if backwards else (1, steps), ("begin", "end"))
     kept = parts.make("Slice", ys, *map(integer, *bounds), integer(0, "axis"), integer(1, "stride"))
