@@ -89,6 +89,10 @@ class OutputError(Error):
     """The output cannot be written: permissions, missing folder, full disk."""
 
 
+class ClusterError(Error):
+    """Workers on this or other machines cannot be reached, are of another kind, or end: address, what is wanted."""
+
+
 class InternalError(RuntimeError):
     """A bug in bitlite, which no input may cause; what was raised is its cause."""
 
@@ -123,7 +127,19 @@ def _is_foreign(error: Exception) -> bool:
     return any(name not in _LIBRARIES and name not in sys.stdlib_module_names for name in packages[ours + 1 :])
 
 
-_LIBRARIES = {"numpy", "scipy", "onnx", "google", "flatbuffers", "tflite", "PIL", "rich"}
+_LIBRARIES = {
+    "numpy",
+    "scipy",
+    "onnx",
+    "google",
+    "flatbuffers",
+    "tflite",
+    "PIL",
+    "rich",
+    "dask",
+    "distributed",
+    "fsspec",
+}
 
 
 class GraphError(Error):

@@ -48,11 +48,13 @@ def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, r
     from ..quant.ptq.post_training import quantize_graph
     from ..quant.ptq.quality import save_tables
     from .options.settings import post_training_settings
+    from .options.workers import open_pool
 
     with options.blame("load_dist"):
         loaded = load_statistics(options.load_dist) if options.load_dist else None
     settings = post_training_settings(graph, options, loaded)
-    with options.blame("load_dist" if loaded is not None else "calibrate_path"):
+    with open_pool(options) as pool, options.blame("load_dist" if loaded is not None else "calibrate_path"):
+        settings = replace(settings, pool=pool)
         result = quantize_graph(graph, samples, settings, lambda items, label: _track(items, label, options))
     if options.dump_dist:
         save_statistics(options.dump_dist, result.statistics)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...converter.errors import DataError
 from ...converter.text import nearest
-from .data_files import Column, FileColumn, open_columns
+from .data_files import Column, ColumnPart, FileColumn, open_columns, read_part
 from .fit import InputSpec, fit, samples_in, split_stack
 from .images import ImageSpec
 
@@ -39,6 +39,19 @@ class DataSpec:
     image: ImageSpec = field(default_factory=ImageSpec)
     where: str = "calibration data"
     count_where: str = "calibrate_size"
+
+
+Shard = Mapping[str, ColumnPart] | Sequence[dict[str, np.ndarray]]
+"""Some samples: by input where they are in files, or themselves, where they come from Python."""
+
+
+def read_shard(shard: Shard) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the samples, in order. Raises DataError: the file and what is wrong with it."""
+    if not isinstance(shard, Mapping):
+        yield from shard
+        return
+    for row in zip(*map(read_part, shard.values())):
+        yield dict(zip(shard, row))
 
 
 class Dataset:
@@ -84,14 +97,33 @@ class Dataset:
 
     def only(self, rows: Collection[int]) -> Iterator[dict[str, np.ndarray]]:
         """Yields the samples of these numbers, in order."""
-        wanted = set(rows)
         if self._columns:
-            for row in zip(*(column.only(wanted) for column in self._columns)):
-                yield dict(zip([item.name for item in self.inputs], row))
+            yield from read_shard(self._parts(rows))
             return
+        wanted = set(rows)
         for number, sample in enumerate(self):
             if number in wanted:
                 yield sample
+
+    def shards(self, parts: Iterable[Sequence[int]]) -> Iterator[Shard]:
+        """Yields the samples of each list of numbers, which rise from list to list, as another process takes them."""
+        if self._columns:
+            for rows in parts:
+                yield {name: part.placed() for name, part in self._parts(rows).items()}
+            return
+        numbered = enumerate(self)
+        for rows in parts:
+            wanted, last = set(rows), rows[-1]
+            held = []
+            for number, sample in numbered:
+                if number in wanted:
+                    held.append(sample)
+                if number == last:
+                    break
+            yield held
+
+    def _parts(self, rows: Collection[int]) -> dict[str, ColumnPart]:
+        return {item.name: column.part(rows) for item, column in zip(self.inputs, self._columns)}
 
     def batches(self, size: int) -> Iterator[dict[str, np.ndarray]]:
         """Yields samples joined along axis 0, `size` at a time, the last batch as small as it comes."""

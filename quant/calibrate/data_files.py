@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from dataclasses import dataclass
+from itertools import accumulate, islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,44 +41,18 @@ def open_columns(
     return [FileColumn(item, path, input_type, image, where) for item, path in paths]
 
 
-class FileColumn:
-    """The files of one directory (or one file, or those listed) as samples of one input."""
+@dataclass(frozen=True)
+class FileFormat:
+    """How the files of one input are read. form: "IMAGE" or "BIN"."""
 
-    def __init__(
-        self, item: InputSpec, path: str | tuple[str, ...], input_type: str, image: ImageSpec, where: str
-    ) -> None:
-        self.item, self._image = item, image
-        self.path = path if isinstance(path, str) else f"{len(path)} files"
-        given = (path,) if isinstance(path, str) else path
-        self.files = [file for part in given for file in list_files(part, where)]
-        self._form = _form_of(self.files, input_type, where)
-        self._counts = [self._probe(file) for file in self.files]
+    item: InputSpec
+    form: str
+    image: ImageSpec
 
-    def __len__(self) -> int:
-        return sum(self._counts)
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        for file in self.files:
-            yield from self._read(file)
-
-    def only(self, wanted: set[int]) -> Iterator[np.ndarray]:
-        """Yields the samples of these numbers, in order, reading only their files."""
-        number = 0
-        for file, count in zip(self.files, self._counts):
-            mine = wanted.intersection(range(number, number + count))
-            if mine:
-                last = max(mine) - number
-                yield from (x for k, x in enumerate(islice(self._read(file), last + 1), number) if k in mine)
-            number += count
-
-    def stems(self) -> list[str]:
-        """Returns the file names without their endings."""
-        return [os.path.splitext(os.path.basename(file))[0] for file in self.files]
-
-    def _probe(self, file: str) -> int:
+    def probe(self, file: str) -> int:
         """Returns how many samples a file holds, from its header or size alone."""
-        if self._form == "IMAGE":
-            _image_shape(images.probe(file, self._image), self.item.own(), file)
+        if self.form == "IMAGE":
+            _image_shape(images.probe(file, self.image), self.item.own(), file)
             return 1
         if file.endswith(".npy"):
             with _opened(file) as stream:
@@ -116,10 +92,10 @@ class FileColumn:
             )
         return shape
 
-    def _read(self, file: str) -> Iterator[np.ndarray]:
+    def read(self, file: str) -> Iterator[np.ndarray]:
         item = self.item
-        if self._form == "IMAGE":
-            pixels = images.load(file, self._image)
+        if self.form == "IMAGE":
+            pixels = images.load(file, self.image)
             pixels = np.rint(pixels) if item.dtype.kind in "iu" else pixels
             yield _shaped_image(convert(pixels, item.dtype, file), item.own(), file)
         elif file.endswith(".npy"):
@@ -131,6 +107,62 @@ class FileColumn:
             with _opened(file) as stream:
                 raw = np.fromfile(stream, item.dtype)
             yield fit(raw.reshape(self._raw_shape(file)), item, file)
+
+
+@dataclass(frozen=True)
+class ColumnPart:
+    """Some samples of one input: of each file, its path and the numbers of samples in it."""
+
+    format: FileFormat
+    rows: list[tuple[str, list[int]]]
+
+    def placed(self) -> ColumnPart:
+        """The same for a process that works in another folder."""
+        return ColumnPart(self.format, [(os.path.abspath(file), numbers) for file, numbers in self.rows])
+
+
+def read_part(part: ColumnPart) -> Iterator[np.ndarray]:
+    """Yields the samples, in order. Raises DataError: the file and what is wrong with it."""
+    for file, rows in part.rows:
+        wanted = set(rows)
+        samples = islice(part.format.read(file), rows[-1] + 1)
+        yield from (x for number, x in enumerate(samples) if number in wanted)
+
+
+class FileColumn:
+    """The files of one directory (or one file, or those listed) as samples of one input."""
+
+    def __init__(
+        self, item: InputSpec, path: str | tuple[str, ...], input_type: str, image: ImageSpec, where: str
+    ) -> None:
+        self.path = path if isinstance(path, str) else f"{len(path)} files"
+        given = (path,) if isinstance(path, str) else path
+        self.files = [file for part in given for file in list_files(part, where)]
+        self._format = FileFormat(item, _form_of(self.files, input_type, where), image)
+        self._ends = list(accumulate(map(self._format.probe, self.files)))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for file in self.files:
+            yield from self._format.read(file)
+
+    def only(self, wanted: Collection[int]) -> Iterator[np.ndarray]:
+        """Yields the samples of these numbers, in order, reading only their files."""
+        return read_part(self.part(wanted))
+
+    def part(self, wanted: Collection[int]) -> ColumnPart:
+        """Where the samples of these numbers are, in order."""
+        rows: dict[int, list[int]] = {}
+        for number in sorted(wanted):
+            at = bisect_right(self._ends, number)
+            rows.setdefault(at, []).append(number - (self._ends[at - 1] if at else 0))
+        return ColumnPart(self._format, [(self.files[at], numbers) for at, numbers in rows.items()])
+
+    def stems(self) -> list[str]:
+        """Returns the file names without their endings."""
+        return [os.path.splitext(os.path.basename(file))[0] for file in self.files]
 
 
 def list_files(path: str, where: str) -> list[str]:

@@ -69,14 +69,23 @@ class Runner:
 
 
 class Observer(Protocol):
-    """What is to be known of tensors: `look`, at one sample's value, may run in any thread; `take` adds what it found,
-    sample by sample."""
+    """What is to be known of tensors: `look`, at one sample's value, may run in any thread or process; `fold` appends
+    what was found to that of samples before, as one where nothing, not a bit, depends on the order of sums; `take` adds
+    it up, in the order of samples. `blank`: one that has seen nothing."""
 
     def look(self, x: np.ndarray) -> Any: ...
+    def fold(self, before: list[Any], measured: Any) -> None: ...
     def take(self, t: Tensor, measured: Any) -> None: ...
+    def blank(self) -> Observer: ...
 
 
-def observe(graph: Graph, samples: Iterable[Sample], tensors: Sequence[Tensor], see: Observer, threads: int = 1) -> int:
+def observe(
+    graph: Graph,
+    samples: Iterable[Sample],
+    tensors: Sequence[Tensor],
+    see: Observer,
+    threads: int = 1,
+) -> int:
     """Shows `see` each tensor's value of each sample, several samples at a time. Returns the number of samples.
 
     What is found does not depend on `threads`. So many samples run at once as have their activations in 64 MB.
@@ -84,25 +93,25 @@ def observe(graph: Graph, samples: Iterable[Sample], tensors: Sequence[Tensor], 
     held = sum(t.nbytes for t in tensors)
     abreast = max(1, min(threads, _HELD // max(held, 1)))
     run = Runner(graph, tensors, max(1, threads // abreast))
-
-    def look(numbered: tuple[int, Sample]) -> list[Any]:
-        number, sample = numbered
-
-        def one(t: Tensor, x: np.ndarray) -> Any:
-            try:
-                return see.look(x)
-            except (DataError, ValueError) as error:
-                raise DataError(f"sample {number}: tensor {t.name!r}: {error}{_origin(graph)}") from error
-
-        return run(sample, lambda values: [one(t, values[t.name]) for t in tensors])
-
     count = 0
     with Workers(abreast) as workers:
-        for parts in workers.each(look, enumerate(samples)):
+        for parts in workers.each(lambda item: look(graph, run, tensors, see, *item), enumerate(samples)):
             for t, part in zip(tensors, parts):
                 see.take(t, part)
             count += 1
     return count
+
+
+def look(graph: Graph, run: Runner, tensors: Sequence[Tensor], see: Observer, number: int, sample: Sample) -> list[Any]:
+    """What `see` finds in each of the tensors on one sample. Raises DataError: the sample, the tensor, the value."""
+
+    def one(t: Tensor, x: np.ndarray) -> Any:
+        try:
+            return see.look(x)
+        except (DataError, ValueError) as error:
+            raise DataError(f"sample {number}: tensor {t.name!r}: {error}{_origin(graph)}") from error
+
+    return run(sample, lambda values: [one(t, values[t.name]) for t in tensors])
 
 
 def _origin(graph: Graph) -> str:
@@ -147,6 +156,15 @@ class ChannelExtremes:
     def look(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return _by_channel(x)[:2]
 
+    def blank(self) -> ChannelExtremes:
+        return ChannelExtremes()
+
+    def fold(self, before: list[tuple[np.ndarray, np.ndarray]], measured: tuple[np.ndarray, np.ndarray]) -> None:
+        if before:
+            low, high = before.pop()
+            measured = np.minimum(low, measured[0]), np.maximum(high, measured[1])
+        before.append(measured)
+
     def take(self, t: Tensor, measured: tuple[np.ndarray, np.ndarray]) -> None:
         low, high = measured
         self.low[t] = np.minimum(self.low[t], low) if t in self.low else low
@@ -163,6 +181,12 @@ class ChannelMeans:
     def look(self, x: np.ndarray) -> tuple[np.ndarray, int]:
         total = _by_channel(x)[2]
         return total, x.size // len(total)
+
+    def blank(self) -> ChannelMeans:
+        return ChannelMeans()
+
+    def fold(self, before: list[tuple[np.ndarray, int]], measured: tuple[np.ndarray, int]) -> None:
+        before.append(measured)
 
     def take(self, t: Tensor, measured: tuple[np.ndarray, int]) -> None:
         total, rows = measured
@@ -182,6 +206,15 @@ class Histograms:
 
     def look(self, x: np.ndarray) -> Histogram:
         return histogram_of(x, self.bins)
+
+    def blank(self) -> Histograms:
+        return Histograms(self.bins)
+
+    def fold(self, before: list[Histogram], measured: Histogram) -> None:
+        if before:
+            before[0].merge(measured)
+        else:
+            before.append(measured)
 
     def take(self, t: Tensor, measured: Histogram) -> None:
         if t in self.of:

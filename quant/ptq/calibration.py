@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ...converter.errors import DataError
-from ...converter.ir import Graph
-from ..calibrate.observe import ChannelExtremes, Histograms, observe
+from ...converter.ir import Graph, Tensor
+from ..calibrate.observe import ChannelExtremes, Histograms, Observer
+from ..calibrate.spread import observe_all
 from ..calibrate.statistics import Statistics, check_statistics
+from ..cluster.pool import Workforce
 from .equalize import equalize, scalable, scale_channels
 from .placement import Placement, tensors_in_codes
 from .settings import Progress, Samples, Settings
@@ -29,13 +33,18 @@ def calibration_statistics(
         return settings.statistics
     if samples is None:
         raise DataError("there are neither samples nor saved statistics")
+    workers = Workforce(settings.threads, settings.pool)
+
+    def see(wanted: Sequence[Tensor], observer: Observer, label: str) -> None:
+        observe_all(graph, samples, wanted, observer, workers, lambda items: progress(items, label))
+
     factors: dict[str, np.ndarray] = {}
     if settings.equalize:
         extremes, free = ChannelExtremes(), scalable(graph, plan.int8_nodes)
         asked = [t for t in tensors if t in free]
         if asked:
-            observe(graph, progress(samples, "looking at channels"), asked, extremes, settings.threads)
+            see(asked, extremes, "looking at channels")
         factors = equalize(graph, extremes.low, extremes.high, plan.int8_nodes)
     histograms = Histograms(settings.bins)
-    observe(graph, progress(samples, "collecting statistics"), tensors, histograms, settings.threads)
+    see(tensors, histograms, "collecting statistics")
     return Statistics({t.name: histograms.of[t] for t in tensors}, factors)

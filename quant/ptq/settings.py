@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from ...converter.ir import Node
+from ..calibrate.data import Shard
 from ..calibrate.histogram import DEFAULT_BINS
 from ..calibrate.statistics import Statistics
+from ..cluster.pool import WorkerPool
 from ..weights.weight_quant import WeightSettings
 
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
@@ -27,6 +29,7 @@ class Samples(Protocol):
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]: ...
     def only(self, rows: Collection[int]) -> Iterator[dict[str, np.ndarray]]: ...
+    def shards(self, parts: Iterable[Sequence[int]]) -> Iterator[Shard]: ...
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Settings:
     bits, layer_bits: of weights; activations are always int8. kept: nodes that stay float. subset: the most samples
     that the corrections on the quantized prefix take. statistics: saved ones, instead of running the model for them.
     measure: fill `Result.rows`. pairs: keep weights within what onnxruntime adds exactly on every CPU. float_weights:
-    how weights of layers left in float, but for those of `kept`, become codes; None leaves them.
+    how weights of layers left in float, but for those of `kept`, become codes; None leaves them. pool: workers that
+    read samples and run layers on them, instead of threads.
     """
 
     methods: tuple[str, ...] = ("AUTO",)
@@ -50,6 +54,7 @@ class Settings:
     output_type: str = "DEFAULT"
     bins: int = DEFAULT_BINS
     threads: int = 1
+    pool: WorkerPool | None = None
     subset: int = 64
     equalize: bool = True
     round_by_output: bool = True

@@ -17,7 +17,10 @@ LAYERS = ("converter", "native", "quant", "tools")
 ROOMS = ("text", "errors", "version", "numeric", "ir", "schema", "execute", "ops", "examples", "formats", "passes")
 """Of the converter, from bottom to top: a room imports from itself and from those before it."""
 
-HEAVY = {"onnx", "onnxruntime", "scipy", "PIL", "cv2", "rich", "tflite", "flatbuffers", "ai_edge_litert", "torch"}
+HEAVY = {
+    "onnx", "onnxruntime", "scipy", "PIL", "cv2", "rich", "tflite", "flatbuffers", "ai_edge_litert", "torch", "dask",
+    "distributed", "fsspec",
+}  # fmt: skip
 """Imported only inside the functions that need them."""
 
 SOURCES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]

@@ -8,6 +8,7 @@ from ...converter.errors import Setting, UsageError
 from ...quant.selectors import parse_selector
 from .convert import ConvertOptions
 from .flags import fields_of
+from .workers import check_workers
 
 
 def validate(options: ConvertOptions) -> None:
@@ -28,6 +29,7 @@ def validate(options: ConvertOptions) -> None:
         _validate_output(options)
     _validate_bits(options)
     _validate_data(options)
+    check_workers(options)
 
 
 def _validate_output(options: ConvertOptions) -> None:

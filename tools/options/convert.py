@@ -18,6 +18,7 @@ from ...quant.calibrate import methods
 from ...quant.selectors import Selector, parse_selector
 from .flags import Row, as_flag, flag, help_page
 from .types import Choice, Int, Listed, OptionType, Paired, PythonOnly, Real, Shape, Switch, Text
+from .workers import WORKERS, cluster_flag, cluster_memory_flag, cluster_timeout_flag, cluster_tls_flag, workers_flag
 
 # Sections of a config file; "" is the flat file of MindSpore Lite r1.x.
 FLAT = ""
@@ -499,6 +500,11 @@ class ConvertOptions:
         group=RUN,
     )
     threads: int = flag("threads", Int(0, 1024), 0, "threads of calibration runs; 0 = all cores", group=RUN)
+    workers: int = workers_flag()
+    cluster: str = cluster_flag()
+    cluster_tls: tuple[str, ...] = cluster_tls_flag()
+    cluster_memory: str = cluster_memory_flag()
+    cluster_timeout: float = cluster_timeout_flag()
     seed: int = flag("seed", Int(0), 0, "seed of every random choice", group=RUN)
     quiet: bool = flag("quiet", Switch(), False, "print errors only", group=RUN)
 
@@ -550,7 +556,12 @@ class ConvertOptions:
         shown = {}
         for f in fields(self):
             row = f.metadata.get("row")
-            if row is None or not row.name or (row.group == RUN and f.name != "seed") or f.name in _UNRECORDED:
+            if (
+                row is None
+                or not row.name
+                or (row.group in (RUN, WORKERS) and f.name != "seed")
+                or f.name in _UNRECORDED
+            ):
                 continue
             value = getattr(self, f.name)
             if value != row.default:

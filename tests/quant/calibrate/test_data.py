@@ -104,14 +104,14 @@ def test_chosen_samples_come_in_order(samples):
 
 
 def test_only_the_files_of_chosen_samples_are_read(samples, tmp_path, monkeypatch):
-    from bitlite.quant.calibrate.data_files import FileColumn
+    from bitlite.quant.calibrate.data_files import FileFormat
 
     np.save(tmp_path / "a.npy", samples[:2])
     np.save(tmp_path / "b.npy", samples[2:3])
     np.save(tmp_path / "c.npy", samples[3:])
     data = Dataset(DataSpec({0: str(tmp_path)}, count=5), [X])
-    read, of = [], FileColumn._read
-    monkeypatch.setattr(FileColumn, "_read", lambda self, file: read.append(file[-5:]) or of(self, file))
+    read, of = [], FileFormat.read
+    monkeypatch.setattr(FileFormat, "read", lambda self, file: read.append(file[-5:]) or of(self, file))
     np.testing.assert_array_equal(np.concatenate([s["x"] for s in data.only([1, 3])]), samples[[1, 3]])
     assert read == ["a.npy", "c.npy"]
     assert len(list(data.only(range(5)))) == 5

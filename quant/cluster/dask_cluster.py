@@ -1,0 +1,152 @@
+"""A Dask cluster: one that runs somewhere, or workers on this machine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Executor, Future
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from ...converter.errors import ClusterError, Error, UsageError
+from .tasks import describe_worker
+
+_SPEC_BYTES = "distributed.admin.large-graph-warning-threshold"
+
+
+@dataclass(frozen=True)
+class DaskOptions:
+    """What is handed to Dask. address: of a scheduler, or "local". workers: processes of a local cluster. tls: CA file,
+    certificate and key. memory: a local worker's limit, in Dask's words. timeout: seconds until somebody answers."""
+
+    address: str
+    workers: int = 1
+    tls: tuple[str, ...] = ()
+    memory: str = ""
+    timeout: float = 10
+
+
+class DaskCluster:
+    """Executors of a `distributed.Client`: one for any worker, one for each worker that prefers it.
+
+    Raises:
+        UsageError: Dask is not installed, or an option is none of its.
+        ClusterError: nobody answers at the address, or a worker is of another version or kind than this process.
+    """
+
+    def __init__(self, options: DaskOptions) -> None:
+        self._options = options
+        self._ends = ExitStack()
+        try:
+            self._client = _client(options, self._ends)
+            self._check_workers()
+        except BaseException:
+            self._ends.close()
+            raise
+        self._any = self._executor()
+        threads = sorted(self._client.nthreads().items())
+        self._lanes = [self._executor(address) for address, count in threads for _ in range(count)]
+
+    @property
+    def slots(self) -> int:
+        return max(1, sum(self._client.nthreads().values()))
+
+    def submit(self, task: Callable[..., Any], *args: Any, lane: int | None = None) -> Future[Any]:
+        executor = self._any if lane is None else self._lanes[lane % len(self._lanes)]
+        return executor.submit(task, *args)
+
+    def keep(self, data: bytes) -> Any:
+        """A Dask future: the scheduler has the bytes, whatever worker ends, and workers pass them on."""
+        from dask import config
+
+        with config.set({_SPEC_BYTES: max(2 * len(data), 10_000_000)}):
+            return self._client.submit(bytes, data, pure=False)
+
+    def close(self) -> None:
+        self._any.shutdown(wait=False)
+        for executor in self._lanes:
+            executor.shutdown(wait=False)
+        self._ends.close()
+
+    def explain(self, error: BaseException) -> Error | None:
+        """What a failure of the cluster itself means; None for one of a task."""
+        from distributed.comm.core import CommClosedError
+        from distributed.scheduler import KilledWorker
+
+        address = self._options.address
+        if isinstance(error, KilledWorker):
+            return ClusterError(
+                f"the cluster at {address}: one task ended {error.allowed_failures + 1} workers",
+                hint="more memory for workers: the logs of the last one say why it ended",
+            )
+        if isinstance(error, (CancelledError, CommClosedError)):
+            return ClusterError(f"the cluster at {address}: the scheduler has gone")
+        return None
+
+    def _executor(self, worker: str = "") -> Executor:
+        where = {"workers": [worker], "allow_other_workers": True} if worker else {}
+        return self._client.get_executor(pure=False, retries=2, **where)
+
+    def _check_workers(self) -> None:
+        address, seconds = self._options.address, self._options.timeout
+        try:
+            self._client.wait_for_workers(1, timeout=seconds)
+        except TimeoutError:
+            raise ClusterError(
+                f"the cluster at {address}: no worker within {seconds:g} s", hint=f"dask worker {address}"
+            ) from None
+        mine = describe_worker()
+        for worker, theirs in self._client.run(describe_worker, on_error="return").items():
+            if not isinstance(theirs, dict):
+                raise ClusterError(f"worker {worker}: {theirs}", hint="the same bitlite there: pip install bitlite")
+            for what, version in mine.items():
+                if theirs.get(what) != version:
+                    raise ClusterError(
+                        f"worker {worker}: {what} {theirs.get(what)}, and {version} here: its results would differ",
+                        hint="the same versions everywhere",
+                    )
+
+
+def _client(options: DaskOptions, ends: ExitStack) -> Any:
+    try:
+        from distributed import Client, LocalCluster
+        from distributed.security import Security
+    except ImportError:
+        raise UsageError(f"{_cluster(options)}: Dask is not installed", hint="pip install 'bitlite[cluster]'") from None
+    security = None
+    if options.tls:
+        authority, certificate, key = options.tls
+        security = Security(
+            tls_ca_file=authority, tls_client_cert=certificate, tls_client_key=key, require_encryption=True
+        )
+    address: Any = options.address
+    try:
+        if address == "local":
+            address = ends.enter_context(LocalCluster(**_local(options)))
+        client = Client(address, security=security, timeout=options.timeout, set_as_default=False)
+    except (OSError, TimeoutError) as error:
+        reason = str(error.__cause__ or error) or type(error).__name__
+        raise ClusterError(
+            f"{_cluster(options)}: no scheduler answers within {options.timeout:g} s: {reason}",
+            hint="the address that `dask scheduler` prints",
+        ) from None
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UsageError(f"{_cluster(options)}: {error}", hint="tcp://HOST:8786, tls://HOST:8786 or local") from None
+    return ends.enter_context(client)
+
+
+def _local(options: DaskOptions) -> dict[str, Any]:
+    """One thread a worker, reachable from this machine alone."""
+    return {
+        "n_workers": options.workers,
+        "threads_per_worker": 1,
+        "host": "127.0.0.1",
+        "dashboard_address": None,
+        "memory_limit": options.memory or "auto",
+        "silence_logs": logging.CRITICAL,
+    }
+
+
+def _cluster(options: DaskOptions) -> str:
+    return f"cluster {options.address}"

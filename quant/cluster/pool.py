@@ -1,0 +1,140 @@
+"""A pool of workers in other processes: shards go out as tasks, results come back in the order of the shards.
+
+What runs where, and whatever dies on the way, changes no result: a task is a pure function of a state (bytes, sent once
+a worker) and its shard, and results are taken by the shard's place, never by who is first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ...converter.errors import ClusterError, Error
+from .tasks import Opener, Work, run_task
+
+_AHEAD = 2  # tasks in flight per slot: one runs, one waits
+_TRIES = 4  # of a task whose process ended
+
+
+class Backend(Protocol):
+    """Where tasks run. slots: how many at once. submit: `lane` names a shard whose tasks had better run in one process.
+    keep: makes bytes known to workers; returns what stands for them among a task's arguments. explain: the line for a
+    failure that is the backend's own, None for any other."""
+
+    @property
+    def slots(self) -> int: ...
+    def submit(self, task: Callable[..., Any], *args: Any, lane: int | None = None) -> Future[Any]: ...
+    def keep(self, data: bytes) -> Any: ...
+    def explain(self, error: BaseException) -> Error | None: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Workforce:
+    """threads of this process; pool: workers in other processes, which then do what is said to be spread."""
+
+    threads: int = 1
+    pool: WorkerPool | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """Bytes that tasks share, as the backend keeps them; `opener` makes an object of them in each worker."""
+
+    key: str
+    opener: Opener
+    kept: Any
+
+
+class WorkerPool:
+    """Runs tasks on a backend; a context that ends it."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._states: dict[str, State] = {}
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._states.clear()
+        self._backend.close()
+
+    @property
+    def slots(self) -> int:
+        """Tasks that run at once."""
+        return self._backend.slots
+
+    def state(self, opener: Opener, data: bytes) -> State:
+        """The state that `opener`, a function of a module, makes of the bytes."""
+        key = f"{opener.__module__}.{opener.__qualname__}:{hashlib.blake2b(data, digest_size=16).hexdigest()}"
+        if key not in self._states:
+            self._states[key] = State(key, opener, self._backend.keep(data))
+        return self._states[key]
+
+    def forget(self, state: State) -> None:
+        """Lets go of the state's bytes."""
+        self._states.pop(state.key, None)
+
+    def each(
+        self, work: Work, state: State, shards: Iterable[tuple[Any, ...]], *, lanes: bool = False
+    ) -> Iterator[Any]:
+        """Yields work(state's object, *shard) of each shard, in order.
+
+        Only twice as many shards as there are slots are ahead of the reader. A shard whose worker ends is run again
+        elsewhere.
+
+        Args:
+            work: a function of a module. lanes: the k-th shard of every call had better run where the k-th ran before.
+        Raises:
+            Error: what `work` raised. ClusterError: shards end one worker after the other.
+        """
+        source = enumerate(shards)
+        flight: deque[tuple[int, tuple[Any, ...], Future[Any]]] = deque()
+
+        def submit(number: int, shard: tuple[Any, ...]) -> Future[Any]:
+            lane = number if lanes else None
+            return self._backend.submit(run_task, work, state.opener, state.key, state.kept, shard, lane=lane)
+
+        try:
+            while True:
+                for number, shard in source:
+                    flight.append((number, shard, submit(number, shard)))
+                    if len(flight) >= _AHEAD * self.slots:
+                        break
+                if not flight:
+                    return
+                number, shard, future = flight.popleft()
+                done, result = self._outcome(future, lambda: submit(number, shard))  # noqa: B023
+                if not done:
+                    raise result
+                yield result
+        finally:
+            for _, _, future in flight:
+                future.cancel()
+
+    def _outcome(self, future: Future[Any], again: Callable[[], Future[Any]]) -> tuple[bool, Any]:
+        tries = 1
+        while True:
+            try:
+                return future.result()
+            except BrokenExecutor as error:
+                if tries == _TRIES:
+                    raise ClusterError(
+                        f"{_TRIES} worker processes ended on one task",
+                        hint="fewer workers where memory is short; a script of your own starts its work under"
+                        " if __name__ == '__main__':",
+                    ) from error
+                tries, future = tries + 1, again()
+            except Exception as error:
+                told = self._backend.explain(error)
+                if told is None:
+                    raise
+                raise told from error

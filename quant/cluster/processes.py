@@ -1,0 +1,83 @@
+"""Worker processes on this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from typing import Any
+
+from ...converter.errors import Error
+
+
+class Processes:
+    """Executors of one process each, started anew when theirs ends: a process that is killed costs its tasks only."""
+
+    def __init__(self, count: int) -> None:
+        self._executors = [_executor() for _ in range(count)]
+        self._running = [set[Future[Any]]() for _ in range(count)]
+        self._folder = tempfile.TemporaryDirectory(prefix="bitlite-")
+        self._kept = 0
+
+    @property
+    def slots(self) -> int:
+        return len(self._executors)
+
+    def submit(self, task: Callable[..., Any], *args: Any, lane: int | None = None) -> Future[Any]:
+        """To the process of the lane, or else the one with least to do."""
+        for running in self._running:
+            running -= {future for future in running if future.done()}
+        loads = [len(running) for running in self._running]
+        place = loads.index(min(loads)) if lane is None else lane % self.slots
+        try:
+            future = self._executors[place].submit(task, *args)
+        except BrokenExecutor:
+            self._executors[place] = _executor()
+            future = self._executors[place].submit(task, *args)
+        self._running[place].add(future)
+        return future
+
+    def keep(self, data: bytes) -> bytes | str:
+        """A file that processes map: its pages are in memory once for all of them."""
+        if not data:
+            return data
+        self._kept += 1
+        path = os.path.join(self._folder.name, str(self._kept))
+        with open(path, "wb") as file:
+            file.write(data)
+        return path
+
+    def explain(self, error: BaseException) -> Error | None:
+        return None
+
+    def close(self) -> None:
+        for executor in self._executors:
+            executor.shutdown(wait=False, cancel_futures=True)
+        for executor in self._executors:
+            executor.shutdown(wait=True)
+        self._folder.cleanup()
+
+
+def _executor() -> ProcessPoolExecutor:
+    # Not forked: threads of this process may hold locks.
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_begin)
+
+
+def _begin() -> None:
+    """Leaves interrupts to the process that started this one, and ends with it, however that ends."""
+    from ..parallel import share_heap
+
+    share_heap()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

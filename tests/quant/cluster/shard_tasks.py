@@ -1,0 +1,45 @@
+"""What the tests have workers do: functions of a module that their processes can import."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from bitlite.converter.errors import DataError
+
+
+def text(data):
+    return bytes(data).decode()
+
+
+def shout(word, shard):
+    return f"{word}{shard}"
+
+
+def late_first(word, shard):
+    """The first shards take longest."""
+    time.sleep(0.3 if shard < 2 else 0)
+    return f"{word}{shard}"
+
+
+def die_once(word, shard, marker):
+    """Ends its process, as an operator's kill -9 does, the first time that it is asked for shard 3."""
+    if shard == 3 and not Path(marker).exists():
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return f"{word}{shard}"
+
+
+def die(word, shard):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refuse(word, shard):
+    if shard == 2:
+        raise DataError("sample2.bin: is damaged", hint="another")
+    return shard
+
+
+def process(word, shard):
+    time.sleep(0.05)
+    return os.getpid()
