@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test test-cpus lint docs build setup clean bench test-arm
+.PHONY: demo test test-cpus test-browser lint docs build setup clean bench test-arm
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.tools
@@ -58,6 +58,21 @@ test-cpus: $(VENV)/.test
 		echo "== integers beside onnxruntime on a CPU whose products saturate"; \
 		JUDGE="$(EMULATED)" PYTHONPATH=tests $(BIN)/python -m pytest -p emulated_onnxruntime $(INTEGER_TESTS); \
 	else echo "== onnxruntime's products saturate on this CPU: the tests above met them"; fi
+
+# The report's page in headless Chromium (Debian: chromium, nodejs, npm), driven by playwright-core, judged by axe-core.
+CHROMIUM ?= $(shell command -v chromium || command -v google-chrome)
+BROWSER := build/browser
+
+$(BROWSER)/node_modules: tests/browser/package.json
+	@mkdir -p $(BROWSER) && cp $< $(BROWSER)
+	@npm install --prefix $(BROWSER) --no-audit --no-fund --silent
+	@touch $@
+
+test-browser: $(VENV)/.test $(BROWSER)/node_modules
+	@test -n "$(CHROMIUM)" || { echo "make test-browser: install chromium" >&2; exit 2; }
+	$(BIN)/python tests/browser/pages.py $(BROWSER)/pages
+	NODE_PATH=$(CURDIR)/$(BROWSER)/node_modules PAGES=$(CURDIR)/$(BROWSER)/pages CHROMIUM=$(CHROMIUM) \
+		node --test tests/browser/page.test.cjs
 
 # Types are checked on a copy laid out as the wheel is, where the mapping of folders is real.
 lint: $(VENV)/.lint

@@ -17,7 +17,6 @@ from .options.flags import asked
 if TYPE_CHECKING:
     from ..native.session import Session
     from .accuracy import Comparison
-    from .timing import Profile
 
 _SHOWN_INPUTS = 20
 
@@ -38,13 +37,10 @@ def _work(argv: Sequence[str]) -> int:
         print(USAGE + "\n--help lists every flag." if wish == "usage" else help_text(everything=wish == "help=all"))
         return 0
     options = BenchOptions.from_args(argv)
-    if options.info:
-        from .model_info import info_lines, model_info
-
-        info = model_info(options.model_file)
-        print("\n".join(info_lines(info)))
-        _save(options, info)
-        return 0
+    if options.compare_report:
+        return _compare_reports(options)
+    if options.info or options.graph:
+        return _show_model(options)
     name = os.path.basename(options.model_file)
     try:
         Benchmark(options).run()
@@ -52,6 +48,30 @@ def _work(argv: Sequence[str]) -> int:
         print(f"Run Benchmark {name} Failed : {error.exit_code}")
         raise
     print(f"Run Benchmark {name} Success.")
+    return 0
+
+
+def _show_model(options: BenchOptions) -> int:
+    """What a file holds, as lines, picture and page; nothing runs."""
+    from .model_info import info_lines, model_document, model_info
+
+    document = (model_document if options.graph or options.report else model_info)(options.model_file)
+    if options.info:
+        print("\n".join(info_lines(document)))
+    if options.graph:
+        from .report.save import save_graph
+
+        save_graph(options.graph, document, sources=(options.model_file,))
+    _save(options, document)
+    return 0
+
+
+def _compare_reports(options: BenchOptions) -> int:
+    from .report.compare import comparison, comparison_lines
+
+    document = comparison(options.compare_report)
+    print("\n".join(comparison_lines(document)))
+    _save(options, document)
     return 0
 
 
@@ -63,8 +83,6 @@ class Benchmark:
         self.figures: dict[str, Any] = {
             "kind": "benchmark", "model": options.model_file, "threads": options.num_threads,
         }  # fmt: skip
-
-        self.profiled: Profile | None = None
 
     def say(self, *lines: str) -> None:
         if not self.options.quiet:
@@ -97,13 +115,10 @@ class Benchmark:
     def _look(self) -> None:
         """What a report shows of the nodes."""
         from .report.view import run_view
-        from .timing import profile
 
         options = self.options
-        measured = self.profiled or profile(self.session, self.feed, min(options.loop_count, 10))
-        spent = [(name, ms / measured.loops) for name, _, ms, _ in measured.nodes]
         self.figures["bytes"] = os.path.getsize(options.model_file)
-        self.figures |= run_view(self.session.graph, spent, options.num_threads, options.cpu)
+        self.figures |= run_view(self.session, self.feed, options.loop_count, options.cpu)
         if options.cpu:
             memory, ms = self.figures["memory"], self.figures["forecast_ms"]
             at, total = memory["at"].partition(";")[0], memory["peak"] + memory["constants"]
@@ -192,7 +207,7 @@ class Benchmark:
             self.figures["other_time_ms"] = timings[1].as_dict()
             self.say(f"Ratio of medians: {timings[0].median / timings[1].median:.3f}")
         if options.time_profiling:
-            measured = self.profiled = profile(self.session, self.feed, options.loop_count)
+            measured = profile(self.session, self.feed, options.loop_count)
             print("\n".join(measured.lines(timings[0].mean)))
             self.figures["profile"] = measured.as_dict()
         for node, why in self.session.refusals.items():
@@ -294,7 +309,7 @@ def _save(options: BenchOptions, figures: dict[str, Any]) -> None:
         from .report.save import save_document
 
         for path in options.report:
-            save_document(path, figures, sources=(options.model_file,))
+            save_document(path, figures, sources=filter(None, (options.model_file, *options.compare_report)))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,20 @@ _WRITTEN_BY = "bitlite"
 
 def model_info(path: str) -> dict[str, Any]:
     """Format, version, options, inputs, outputs, operators and constants of a file. Raises ModelError."""
+    return _info(path, read_model(path))
+
+
+def model_document(path: str) -> dict[str, Any]:
+    """`model_info` with the nodes and the memory of the graph, as a report holds them. Raises ModelError."""
+    from .report.view import graph_view
+
     graph = read_model(path)
+    return _info(path, graph) | graph_view(graph)
+
+
+def _info(path: str, graph: Graph) -> dict[str, Any]:
     return {
+        "kind": "model",
         "file": path,
         "format": sniff(path),
         "bytes": os.path.getsize(path),

@@ -68,6 +68,8 @@ class BenchOptions:
     )
     info: bool = flag("info", Switch(), False, "run nothing; show what the file holds and how it was made", group=MODEL)
 
+    graph: str = flag("graph", Text("FILE"), "", "run nothing; draw the graph (.svg, or a page: .html)", group=MODEL)
+
     loop_count: int = flag("loopCount", Int(1, 10**9), 10, "runs to time", group=TIME)
     warm_up_loop_count: int = flag("warmUpLoopCount", Int(0, 10**9), 3, "runs before timing", group=TIME)
     num_threads: int = flag("numThreads", Int(1, 1024), 2, "threads", group=TIME, aliases=("threads",))
@@ -103,6 +105,13 @@ class BenchOptions:
         Text("FILE"),
         "",
         "another model file, e.g. the source, whose outputs are expected",
+        group=ACCURACY,
+    )
+    compare_report: tuple[str, ...] = flag(
+        "compareReport",
+        Listed(Text("FILE"), "A,B", length=(2,)),
+        (),
+        "run nothing; compare two saved reports (.json or .html), with --report=c.html on a page",
         group=ACCURACY,
     )
     labels_file: str = flag(
@@ -222,7 +231,11 @@ REFUSED: tuple[Row, ...] = (
 
 def _validate(options: BenchOptions) -> None:
     """Refuses what is missing or contradicts."""
-    if not options.model_file:
+    if options.compare_report:
+        given = [name for name in options.origins if name not in ("compare_report", "report", "quiet")]
+        if given:
+            raise UsageError(f"{options.where(given[0])}: --compareReport runs nothing", hint="one of them")
+    elif not options.model_file:
         raise UsageError("--modelFile is missing: the model to run", hint="--modelFile=model.ms")
     if options.benchmark_data_file and options.compare_with:
         raise UsageError("--benchmarkDataFile and --compareWith both say what is expected", hint="one of them")
@@ -238,6 +251,8 @@ def _validate(options: BenchOptions) -> None:
                 f"--report={path}: figures are written as a page or as JSON, not as {ending}",
                 hint="a .html or .json file",
             )
+    if options.graph and not options.graph.lower().endswith((".svg", ".html", ".htm")):
+        raise UsageError(f"--graph={options.graph}: a graph is drawn as .svg or .html", hint="--graph=graph.svg")
     directory = len(options.in_data_file) > 0 and all(os.path.isdir(path) for path in options.in_data_file)
     if options.labels_file and not directory:
         raise UsageError("--labelsFile needs a directory of samples", hint="--inDataFile=DIR")

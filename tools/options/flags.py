@@ -180,7 +180,10 @@ def _value_from(rest: list[str], word: str, row: Row) -> str:
     if isinstance(row.type, Switch) and follows is not None and follows.lower() not in Switch.words:
         follows = None
     if follows is not None:
-        return rest.pop(0)
+        words = [rest.pop(0)]
+        while row.type.lacks(",".join(words)) and rest and not rest[0].startswith("--"):
+            words.append(rest.pop(0))
+        return ",".join(words)
     if row.bare is None:
         hint = f"{word}={row.type.metavar}"
         raise UsageError(f"{word} needs a value", hint=hint)

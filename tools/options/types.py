@@ -31,6 +31,10 @@ class OptionType:
         """Returns the allowed values in a few words, empty when anything goes."""
         return ""
 
+    def lacks(self, text: str) -> bool:
+        """Whether a value must have more elements than this text says: they may follow as words of their own."""
+        return False
+
     def show(self, value: Any) -> str:
         """Returns `value` as a user would type it."""
         return str(value)
@@ -234,6 +238,9 @@ class Listed(OptionType):
         if value and self.length and len(value) not in self.length:
             raise ValueError(f"must have {' or '.join(map(str, self.length))} values, not {len(value)}")
         return value
+
+    def lacks(self, text: str) -> bool:
+        return bool(self.length) and len(split_quoted(text, ",")) < min(self.length)
 
     def describe(self) -> str:
         return f"comma list of {self.item.describe()}" if self.item.describe() else ""

@@ -37,8 +37,8 @@ def page(documents: Sequence[Document]) -> str:
 
 def title_of(document: Document) -> str:
     """What was converted or run, in a line."""
-    paths = (document.get("source") or document.get("model") or "", *document.get("files", ()))
-    return one_line(" → ".join(Path(path).name for path in paths if path))
+    source = document.get("source") or document.get("model") or document.get("file") or ""
+    return one_line(" → ".join(Path(path).name for path in (source, *document.get("files", ())) if path))
 
 
 def _embedded(documents: Sequence[Document]) -> str:

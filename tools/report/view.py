@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ...converter.ir import Graph
 from ...native.session import Port, Session
 from ...quant.calibrate.observe import Sample
 from ..bench_inputs import random_feed, shape_of, typed_feed
-from ..timing import Timing, measure, profile
+from ..timing import Timing, measure
 from .cpu import Cpu, forecast, measure_cpu
 from .nodes import Row, by_steps, fixed, memory, node_rows
 from .trace import add_trace
@@ -21,6 +21,7 @@ from .trace import add_trace
 SAMPLES = 4
 _SECONDS = 0.4  # of timed runs of each graph
 _LOOPS = 50
+_LOOPS_PROFILED = 11
 View = dict[str, Any]
 
 
@@ -30,11 +31,24 @@ def graph_view(graph: Graph) -> View:
     return {"nodes": node_rows(graph), "memory": memory(graph)}
 
 
-def run_view(graph: Graph, spent: Sequence[tuple[str, float]], threads: int, numbers: Sequence[float]) -> View:
+def run_view(session: Session, feed: Mapping[str, np.ndarray], loops: int, numbers: Sequence[float]) -> View:
     """`graph_view` with milliseconds per step, and what the CPU could do: the one given by numbers, else this one."""
-    view = graph_view(graph)
-    by_steps(view["nodes"], spent)
-    return view | _bounded(view["nodes"], threads, numbers)
+    view = graph_view(session.graph)
+    by_steps(view["nodes"], step_times(session, feed, min(loops, _LOOPS_PROFILED)))
+    return view | _bounded(view["nodes"], session.threads, numbers)
+
+
+def step_times(session: Session, feed: Mapping[str, np.ndarray], loops: int) -> list[tuple[str, float]]:
+    """(name, milliseconds) of each step that runs, in order: the median of some runs, which one that the machine
+    interrupts does not move."""
+    spent: dict[str, list[float]] = {}
+    for _ in range(loops):
+        once: dict[str, float] = {}
+        for name, _, ns in session.profile(feed):
+            once[name] = once.get(name, 0.0) + ns / 1e6
+        for name, ms in once.items():
+            spent.setdefault(name, []).append(ms)
+    return [(name, float(np.median(runs))) for name, runs in spent.items()]
 
 
 def conversion_view(
@@ -61,8 +75,7 @@ def conversion_view(
         pairs = [(_plain(g, threads), typed_feed(dict(fed[0]), list(map(Port.of, g.inputs)))) for g in graphs]
         names = ("time_ms", "other_time_ms")
         view |= {name: timing.as_dict() for name, timing in zip(names, _timed(pairs))} | {"threads": threads}
-        spent = profile(*pairs[0], loops=min(10, view["time_ms"]["runs"]))
-        by_steps(rows, [(name, ms / spent.loops) for name, _, ms, _ in spent.nodes])
+        by_steps(rows, step_times(*pairs[0], loops=min(_LOOPS_PROFILED, view["time_ms"]["runs"])))
     except DataError as error:
         view["trace"] = {"samples": 0, "of": f"none: {error.message}"}
     return view | _bounded(rows, threads, numbers)

@@ -41,7 +41,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
 
 function axis(label, format, more = {}) {
   const lines = { stroke: colour("line"), width: 1 };
-  return { label, stroke: colour("mute"), grid: lines, ticks: lines, font: "12px system-ui", labelFont: "12px system-ui",
+  return { label: label || undefined, labelSize: 16, size: 30, stroke: colour("mute"), grid: lines, ticks: lines, font: "12px system-ui", labelFont: "12px system-ui",
            values: (u, marks) => marks.map((v) => (v === null ? "" : format(v))), ...more };
 }
 

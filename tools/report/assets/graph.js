@@ -38,7 +38,7 @@ function graphView(nodes, pick) {
     const classes = nodes.map((node) => (metric.step ? `step${metric.step(node) ?? "none"}` : node.computes));
     boxes.forEach((box, k) => {
       box.setAttribute("class", `node ${classes[k]}`);
-      box.setAttribute("aria-label", [nodes[k].short, nodes[k].op, metric.text(nodes[k])].filter(Boolean).join(", "));
+      box.querySelector("title").textContent = [nodes[k].short, nodes[k].op, sizes(nodes[k].shape), metric.text(nodes[k])].filter(Boolean).join(", ");
     });
     const scale = metric.step
       ? metric.scale.texts.map((text, k) => [`step${k}`, text])

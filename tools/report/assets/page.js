@@ -1,7 +1,7 @@
 "use strict";
 
 function titleOf(report) {
-  const names = [report.source ?? report.model ?? "", ...Object.keys(report.files ?? {})];
+  const names = [report.source ?? report.model ?? report.file ?? "", ...Object.keys(report.files ?? {})];
   return names.filter(Boolean).map((name) => name.split("/").at(-1)).join(" → ");
 }
 
@@ -29,7 +29,7 @@ function single(model) {
     const of = report.trace?.samples ? `On ${report.trace.samples} samples of ${report.trace.of}. Line: so far; dots: the layer alone.` : "";
     parts.push(section("error", "Error", errorChart(series, nodes.map((n) => n.short), (k) => pick(nodes[k])), h("p", {}, of)));
   }
-  if (nodes.length) parts.push(section("all", "All operators", table.element), performance(model, pick));
+  if (nodes.length) parts.push(section("all", "All operators", table.element), timesAndMemory(model, pick));
   parts.push(decisions(model), rest(model));
   const start = worstOf(nodes, 1)[0] ?? [...nodes].sort((a, b) => (b.ms ?? b.macs) - (a.ms ?? a.macs))[0];
   return { parts: parts.filter(Boolean), ready: () => pick(start, false) };

@@ -68,7 +68,7 @@ function worstSection(model, pick) {
       { label: "cause", value: (n) => n.diagnosis?.cause }, { label: "tried cure", value: (n) => n.diagnosis?.cure },
       { label: "gain", number: true, value: (n) => n.diagnosis?.gain, text: (n) => decibels(n.diagnosis?.gain) }] : []),
   ].filter((column) => worst.some((n) => known(column.value(n)) && column.value(n) !== ""));
-  const table = sortable({ id: "worst", caption: "The layers that lose most", columns, rows: worst, pick, search: false });
+  const table = sortable({ id: "worst", caption: "By what each loses alone; a name opens", columns, rows: worst, pick, search: false });
   return section("worst-layers", `The ${worst.length} worst layers`, table.element);
 }
 
@@ -113,7 +113,7 @@ function typesTable({ nodes, total }) {
   return sortable({ id: "types", caption: "By operator", columns, rows: [...types.values()], search: false, first }).element;
 }
 
-function performance(model, pick) {
+function timesAndMemory(model, pick) {
   const { nodes, report } = model, charts = [];
   if (report.cpu && nodes.some((n) => n.ms && n.macs)) charts.push(roofChart(nodes, report.cpu, (k) => pick(nodes[k])));
   if (report.memory?.live?.length > 1) charts.push(memoryChart(report.memory, nodes.map((n) => n.short), (k) => pick(nodes[k])));
