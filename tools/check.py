@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..converter.errors import Error, UnsupportedError
-from ..converter.formats import CONTAINERS, read_model
+from ..converter.formats import WRITTEN, read_model
+from ..converter.formats.c import with_fixed_sizes
 from ..converter.formats.inventory import is_read, operators
 from ..converter.ir import Graph
 from ..converter.ops import row
@@ -49,7 +50,7 @@ def check(options: ConvertOptions) -> Check:
 
     run_passes(graph, GENERAL, skip=options.skip_pass)
     refusals = _native(graph, report)
-    stopped = {fmt: _unwritten(graph, fmt, options) for fmt in CONTAINERS}
+    stopped = {fmt: _unwritten(graph, fmt, options) for fmt in WRITTEN}
     report.rows = _rows(graph, refusals, stopped)
     asked = [fmt.lower() for fmt in options.output_format]
     for fmt, reasons in stopped.items():
@@ -67,7 +68,7 @@ def check_model(options: ConvertOptions) -> int:
         title, ("operator in the file", "count", "read"), [(n, c, _yes(r)) for n, c, r in report.sources], ("count",)
     )
     if report.rows:
-        columns = ("operator", "count", "runs as", "PostTraining", "weights", *CONTAINERS)
+        columns = ("operator", "count", "runs as", "PostTraining", "weights", *WRITTEN)
         rows = [tuple(r.values()) for r in report.rows]
         print_table("The graph after the passes", columns, rows, ("count",))
     for line in dict.fromkeys(report.notes):
@@ -101,6 +102,11 @@ def _unwritten(graph: Graph, container: str, options: ConvertOptions) -> dict[st
     from ..converter.schema.writing import Writing
 
     target = graph.copy()
+    if container == "c":
+        try:
+            target, _ = with_fixed_sizes(graph)
+        except UnsupportedError as error:
+            return {node.op: error.line(options.spell) for node in graph.nodes}
     run_passes(
         target,
         for_target(container, options.input_data_format or "NHWC", options.output_data_format),

@@ -8,10 +8,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..converter.errors import GraphError, ModelError, Setting, UnsupportedError, UsageError, bugs_named
-from ..converter.formats import read_model
+from ..converter.formats import c, read_model
 from ..converter.formats.files import let_go
 from ..converter.formats.operators import write_operators
-from ..converter.formats.outputs import Staging, check_folder, check_target
+from ..converter.formats.outputs import Staging, check_folder, check_own_folder, check_target
 from ..converter.ir import Graph, Node, is_quantized
 from ..converter.passes import Change, Pass, for_target, run_passes
 from ..converter.schema.writing import NEWEST_OPSET
@@ -20,6 +20,7 @@ from ..quant.finite import check_finite
 from ..quant.selection import select
 from ..quant.selectors import parse_selector
 from ..quant.weights.weight_quant import WeightRow, keep_float16
+from .c_example import example_of
 from .calibrate import come_quantized, open_samples
 from .convert_report import Report
 from .onnx_products import products_note
@@ -75,16 +76,21 @@ def run(options: ConvertOptions) -> Report:
     report.original = graph.copy() if options.report and options.quant_type else None
     targets = _quantized(graph, options, report, samples)
     del graph  # the float weights, where no target shares them
-    sample = next(samples.only([len(samples) // 2])) if samples is not None and options.read_back else None
+    wanted = samples is not None and (options.read_back or "C" in options.output_format)
+    sample = next(samples.only([len(samples) // 2])) if samples is not None and wanted else None
     originals: dict[int, Original] = {}
     with Staging() as staging:
         for container, target in targets.items():
             path = options.output_path(container.upper())
+            original = originals.setdefault(id(target), Original(target, options.threads or 1, sample))
+            if container == "c":
+                staged = staging.place_folder(path, c.MARK)
+                report.files[path] = _write(target, container, staged, options, report, original)
+                continue
             staged = staging.place(path, sources=(options.model_file,))
             report.files[path] = _write(target, container, staged, options, report)
             let_go()
             if options.read_back:
-                original = originals.setdefault(id(target), Original(target, options.threads or 1, sample))
                 report.notes += map(staging.in_place, filter(None, [check_written(staged, original)]))
                 let_go()
         report.seconds = time.perf_counter() - start
@@ -104,7 +110,10 @@ def _check_targets(options: ConvertOptions) -> None:
     """Raises OutputError or UsageError, before any work, for what could not be written."""
     models = [*map(options.output_path, options.output_format), *options.report]
     for path in models:
-        check_target(path, sources=(options.model_file,))
+        if "C" in options.output_format and path == options.output_path("C"):
+            check_own_folder(path, c.MARK)
+        else:
+            check_target(path, sources=(options.model_file,))
     if options.dump_dist:
         with options.blame("dump_dist"):
             check_target(options.dump_dist, sources=(options.model_file,))
@@ -141,7 +150,7 @@ def _state_note(graph: Graph, container: str) -> str:
 def _check_formats(graph: Graph, options: ConvertOptions) -> None:
     """Raises UnsupportedError for an operator that a format lacks, before calibration takes its time."""
     for container in (name.lower() for name in options.output_format):
-        trial = graph.copy()
+        trial = c.with_fixed_sizes(graph)[0] if container == "c" else graph.copy()
         run_passes(trial, _target_passes(container, options), skip=options.skip_pass)
         write_operators(trial, container, opset=options.opset or NEWEST_OPSET)
 
@@ -242,9 +251,14 @@ def _corrects(options: ConvertOptions, report: Report, container: str) -> bool:
     return options.weight_correction and container == "ms"
 
 
-def _write(graph: Graph, container: str, path: str, options: ConvertOptions, report: Report) -> int:
-    """Writes one format to `path`. Returns its bytes."""
+def _write(
+    graph: Graph, container: str, path: str, options: ConvertOptions, report: Report, original: Original | None = None
+) -> int:
+    """Writes one format to `path`; C with a run of `original` as its example. Returns its bytes."""
     target = graph.copy()
+    if container == "c":
+        target, note = c.with_fixed_sizes(graph)
+        report.notes += filter(None, [note])
     records = run_passes(target, _target_passes(container, options), skip=options.skip_pass)
     report.passes += records
     grown = (r for r in records if isinstance(r, Change) and r.grows)
@@ -253,10 +267,16 @@ def _write(graph: Graph, container: str, path: str, options: ConvertOptions, rep
         keep_float16(target)
     if target.states and container != "tflite":
         report.notes.append(_state_note(target, container))
+    more: dict[str, Any] = {}
     if container == "onnx":
         report.notes += products_note(target, options.onnx_weights, options.spell)
-    written = importlib.import_module(f"..converter.formats.{container}", __package__).write(
-        target, path, **({"opset": options.opset or None} if container == "onnx" else {})
-    )
+        more["opset"] = options.opset or None
+    if container == "c" and original is not None:
+        more["example"] = example_of(target, original)
+        if more["example"] is None:
+            report.notes.append(f"no main.c that compares with an example: {original.why}")
+    written = importlib.import_module(f"..converter.formats.{container}", __package__).write(target, path, **more)
+    if written.note:
+        report.notes.append(written.note)
     report.stored |= written.tensors
     return written.bytes

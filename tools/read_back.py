@@ -92,7 +92,7 @@ def check_written(path: str, original: Original) -> str:
     try:
         shapes = {p.name: v.shape for p, v in zip(inputs, feed.values()) if p.shape is not None and None in p.shape}
         session = _session_of_fed_sizes(path, original, feed, inputs) if shapes else Session(graph, original.threads)
-        results = _in_layout_of(session.run(_feed(feed, inputs, session.inputs)), session.outputs, outputs)
+        results = _in_layout_of(session.run(feed_as(feed, inputs, session.inputs)), session.outputs, outputs)
     except Error as error:
         raise OutputError(f"{path}: what was written does not run: {error.message}", hint=error.hint) from error
     least_sqnr = _INT8_SQNR if any(is_quantized(t) for node in graph.nodes for t in node.outputs) else None
@@ -116,7 +116,7 @@ def _stepwise(graph: Graph) -> Graph:
     return graph
 
 
-def _feed(feed: Feed, given: Sequence[Port], wanted: Sequence[Port]) -> Feed:
+def feed_as(feed: Feed, given: Sequence[Port], wanted: Sequence[Port]) -> Feed:
     """The values in the other file's layout; codes as they are, whatever is known of them there."""
     return feed_for(feed, [_plain(p) for p in given], [_plain(p) for p in wanted])
 
@@ -132,7 +132,7 @@ def _plain(port: Port) -> Port:
 def _session_of_fed_sizes(path: str, original: Original, feed: Feed, inputs: Sequence[Port]) -> Session:
     """The file with the sizes that were fed."""
     session = Session(_read(path), original.threads)
-    fed = _feed(feed, inputs, session.inputs)
+    fed = feed_as(feed, inputs, session.inputs)
     return Session(_read(path, {name: value.shape for name, value in fed.items()}), original.threads)
 
 
@@ -182,7 +182,7 @@ def _first_difference(path: str, original: Original, feed: Feed, least_sqnr: flo
         mine.outputs, graph.outputs = common, [by_name[t.name] for t in common]
         first, second = Session(mine, original.threads), Session(graph, original.threads)
         a = first.run(feed)
-        b = second.run(_feed(feed, first.inputs, second.inputs))
+        b = second.run(feed_as(feed, first.inputs, second.inputs))
         allowed = rounding_bounds(mine, feed, a, original.threads)
     except Error:
         return ""

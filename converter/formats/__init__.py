@@ -1,4 +1,4 @@
-"""Readers and writers, one container a file."""
+"""Readers and writers, one container a file, or a folder where it takes several."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ CONTAINERS = ("tflite", "onnx", "ms")
 """What is read and written."""
 SOURCES = (*CONTAINERS, "mindir")
 """What is read."""
+WRITTEN = (*CONTAINERS, "c")
+"""What is written."""
 
 
 def read_model(path: str, shapes: Mapping[Any, Sequence[int]] | None = None, container: str | None = None) -> Graph:

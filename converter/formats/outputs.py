@@ -74,9 +74,25 @@ class Staging:
         self._rooms.append(_Room(folder, lock, target, name))
         return str(self._rooms[-1].staged)
 
+    def place_folder(self, path: str | os.PathLike[str], mark: str) -> str:
+        """A folder to write the files of `path` into meanwhile; other files that are there stay.
+
+        Raises:
+            OutputError: as `check_own_folder`, and where no folder can be made.
+        """
+        name = os.fspath(path)
+        check_own_folder(name, mark)
+        with _blamed(name, ValueError, RuntimeError):
+            target = Path(name).resolve()
+            folder, lock = _locked(target.parent, _create_folder)
+            room = _Folder(folder, lock, target, name)
+            self._rooms.append(room)
+            room.staged.mkdir()
+        return str(room.staged)
+
     def staged(self) -> list[str]:
-        """The temporary files, in the order in which they were placed."""
-        return [str(room.staged) for room in self._rooms]
+        """The temporary files, in the order in which they were placed; no folders."""
+        return [str(room.staged) for room in self._rooms if not isinstance(room, _Folder)]
 
     def in_place(self, text: str) -> str:
         """The text with targets for temporary files."""
@@ -97,9 +113,13 @@ class Staging:
 
     def _commit(self) -> None:
         done: list[tuple[Path, Path | None]] = []
+        made: list[Path] = []
         try:
             for room in self._rooms:
                 with _blamed(room.name):
+                    if isinstance(room, _Folder) and not room.target.is_dir():
+                        room.target.mkdir()
+                        made.append(room.target)
                     for staged, target in room.files():
                         _keep_mode(staged, target)
                         done.append((target, _kept(target, room.folder)))
@@ -111,6 +131,9 @@ class Staging:
                         os.replace(old, target)
                     else:
                         os.unlink(target)
+            for folder in made:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
             raise
 
 
@@ -131,6 +154,32 @@ class _Room:
         """(temporary file, target), companions first: a model is never there without its data."""
         beside = [p for p in sorted(self.folder.iterdir()) if p != self.staged]
         return [*((p, self.target.with_name(p.name)) for p in beside), (self.staged, self.target)]
+
+
+class _Folder(_Room):
+    """One whose target is a folder: every file goes into it."""
+
+    def files(self) -> list[tuple[Path, Path]]:
+        return [(p, self.target / p.name) for p in sorted(self.staged.iterdir())]
+
+
+def check_own_folder(path: str | os.PathLike[str], mark: str) -> None:
+    """Raises OutputError where files of ours could not be put into a folder: its own folder is missing or closed, or it
+    holds files and no README.md that says `mark`."""
+    name = os.fspath(path)
+    with _blamed(name, ValueError, RuntimeError):
+        target = Path(name).resolve()
+        if not target.parent.is_dir():
+            raise OutputError(f"the folder {target.parent} does not exist", file=name)
+        if target.exists() and not target.is_dir():
+            raise OutputError("is a file, and would be a folder", file=name, hint="another output name")
+        there = target if target.is_dir() else target.parent
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise OutputError("cannot be written: Permission denied", file=name)
+        if target.is_dir() and any(target.iterdir()):
+            readme = target / "README.md"
+            if not readme.is_file() or mark.encode() not in readme.read_bytes()[:4096]:
+                raise OutputError("holds files that are not bitlite's", file=name, hint="a folder of its own")
 
 
 def check_target(path: str | os.PathLike[str], *, sources: Iterable[str | os.PathLike[str]] = ()) -> None:

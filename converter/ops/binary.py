@@ -14,6 +14,23 @@ from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import apply_act, no_act_in_mslite, read_act
+from ._support.c_steps import (
+    bounds,
+    broadcast_space,
+    codes,
+    count,
+    float_step,
+    gemmlowp,
+    is_f32,
+    is_s8,
+    multiplier,
+    ratio,
+    real_operand,
+    refuse_types,
+    same_codes,
+    scale,
+    zero,
+)
 from ._support.channels import of_equal_shapes
 from ._support.integer import per_tensor
 from ._support.layout import same_layout
@@ -266,6 +283,61 @@ def _write_onnx(row: _Row) -> Callable[[Writing, Node], None]:
     return lambda w, node: write_onnx(w, node, row.onnx, node.inputs)
 
 
+_C_FUNCTIONS = {
+    "Add": "ADD", "Sub": "SUB", "Mul": "MUL", "Div": "DIV", "Maximum": "MAXIMUM", "Minimum": "MINIMUM",
+    "SquaredDifference": "SQUARED_DIFFERENCE",
+}  # fmt: skip
+_VECTOR = 16  # elements that MindSpore Lite adds at once
+
+
+def _sum_fields(w: Writing, node: Node) -> dict[str, Any]:
+    """The scales of a sum or difference, in the profile's own arithmetic."""
+    (a, b), y, sub = node.operands(2), node.outputs[0], node.op == "Sub"
+    if not gemmlowp(w):
+        return {"a_scale": ratio(a, y), "b_scale": -ratio(b, y) if sub else ratio(b, y)}
+    common = 2 * max(scale(a), scale(b))
+    parts = {"a": scale(a) / common, "b": scale(b) / common, "y": common / (1048576.0 * scale(y))}
+    fields: dict[str, Any] = {f"{key}_scale": multiplier(value, True) for key, value in parts.items()}
+    return fields | {"b_sign": -1 if sub else 1, "vector_run": 1 if sub else _vector_run(a, b, y)}
+
+
+def _vector_run(a: Tensor, b: Tensor, y: Tensor) -> int:
+    """How many elements MindSpore Lite adds in one go: all, or those of the trailing axes that the operands share."""
+    if count(a) == 1 or count(b) == 1:
+        return count(y)
+    run = 1
+    for m, n in zip(reversed(a.static_shape), reversed(b.static_shape)):
+        if m != n:
+            break
+        run *= n
+    return run
+
+
+def _write_c(w: Writing, node: Node) -> None:
+    a, b = node.operands(2)
+    y, space = node.outputs[0], broadcast_space(w, node, (a, b))
+    if is_f32(a, b, y):
+        fields = {"space": space, "function": f"BITLITE_{_C_FUNCTIONS[node.op]}"}
+        float_step(w, node, "binary_f32", [real_operand(w, a), real_operand(w, b)], fields | bounds(node))
+    elif not is_s8(a, b, y) or node.op in ("Div", "SquaredDifference"):
+        refuse_types(w, node)
+    elif node.op in ("Maximum", "Minimum"):
+        if not (same_codes(a, b) and same_codes(a, y)):
+            refuse_types(w, node)
+        w.node(f"{node.op.lower()}_s8", node, [a, b], fields={"space": space})
+    else:
+        fields = {"space": space, "a_zero": zero(a), "b_zero": zero(b), "out": codes(w, node)}
+        if node.op == "Mul":
+            factor = scale(a) * scale(b) / scale(y)
+            if gemmlowp(w):
+                factor = float(
+                    np.float32(float(np.float32(scale(a)) * np.float32(scale(b))) / float(np.float32(scale(y))))
+                )
+            w.node("mul_s8", node, [a, b], fields=fields | {"scale": multiplier(factor, gemmlowp(w))})
+        else:
+            w.node("add_s8", node, [a, b], fields=fields | _sum_fields(w, node))
+
+
 for _row in _ROWS:
     op(
         _row.name,
@@ -287,3 +359,5 @@ for _row in _ROWS:
     if _row.ms:
         reads("ms", _row.ms)(_read_ms(_row))
         writes("ms", _row.name)(_write_ms(_row))
+    if _row.name in _C_FUNCTIONS:
+        writes("c", _row.name)(_write_c)

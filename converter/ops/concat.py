@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import Setting
-from ..ir import Node, Tensor
+from ..ir import Node, Tensor, is_quantized
 from ..numeric.qparams import activation_range, foldable, requantize_rne_f32
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import act_from, apply_act, no_act_in_mslite
+from ._support.c_steps import codes, copy, is_s8, ratio, refuse_types, same_codes, zero
 from ._support.channels import channel_by_channel
 from ._support.integer import per_tensor
 from ._support.layout import remap_axis
@@ -362,3 +364,37 @@ def write_tflite_split(w: Writing, node: Node) -> None:
 def write_onnx_split(w: Writing, node: Node) -> None:
     sizes = write_ints(w, node, node.attrs["sizes"], "sizes")
     w.node("Split", node, [node.inputs[0], sizes], fields={"axis": node.attrs["axis"]})
+
+
+@writes("c", "Concat")
+def write_c_concat(w: Writing, node: Node) -> None:
+    """Each input to its place: moved, or brought to the output's parameters on the way."""
+    y = node.outputs[0]
+    shape, axis = y.static_shape, node.attrs["axis"] % y.known_rank
+    rows, row, at = math.prod(shape[:axis]), math.prod(shape[axis:]), 0
+    act = node.attrs["act"]
+    for x in node.operands():
+        run = math.prod(x.static_shape[axis:])
+        if is_s8(x, y) and not (same_codes(x, y) and act == "none"):
+            w.node("requantize_s8", node, [x], fields={
+                "rows": rows, "run": run, "x_row": run, "y_row": row, "x_zero": zero(x),
+                "same": int(same_codes(x, y)), "x_flip": 0, "y_flip": 0, "scale": ratio(x, y), "out": codes(w, node),
+            }, into=at)  # fmt: skip
+        elif x.dtype == y.dtype and act == "none" and (not is_quantized(y) or same_codes(x, y)):
+            copy(w, node, x, y, [rows, run], [run, 1], [row, 1], 0, at)
+        else:
+            refuse_types(w, node)
+        at += run
+
+
+@writes("c", "Split")
+def write_c_split(w: Writing, node: Node) -> None:
+    x, at = node.required(0), 0
+    shape, axis = x.static_shape, node.attrs["axis"] % x.known_rank
+    rows, row = math.prod(shape[:axis]), math.prod(shape[axis:])
+    for y in node.outputs:
+        run = math.prod(y.static_shape[axis:])
+        if is_quantized(x) and not same_codes(x, y):
+            refuse_types(w, node)
+        copy(w, node, x, y, [rows, run], [row, 1], [run, 1], at, 0)
+        at += run

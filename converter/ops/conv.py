@@ -15,6 +15,7 @@ from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import apply_act, fused_activation, read_act
+from ._support.c_steps import layer, lifted, window
 from ._support.integer import weighted_sum
 from ._support.layout import last_perm
 from ._support.mindir import mindir_window, needs_nchw
@@ -304,3 +305,9 @@ def write_onnx_conv(w: Writing, node: Node) -> None:
     mode, (x, _) = node.attrs["pad_mode"], shapes(node)
     at_run_time = mode.startswith("same") and None in x[1:-1]
     write_onnx_window(w, node, "Conv", {"pads": None, "auto_pad": mode.upper()} if at_run_time else {})
+
+
+@writes("c", "Conv")
+def write_c_conv(w: Writing, node: Node) -> None:
+    win = window(w, node, node.required(1).static_shape[1:-1])
+    layer(w, node, win, lifted(node.required(1).value), node.attrs["group"])

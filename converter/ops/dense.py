@@ -13,6 +13,7 @@ from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import apply_act, fused_activation, read_act
+from ._support.c_steps import count, layer, matrix
 from ._support.integer import is_dynamic, weighted_sum
 from ._support.types import broadcast, fail, joint_dtype, known_size, need
 from ._support.writers import need_constants, write_fused, write_onnx, write_transposed
@@ -406,3 +407,19 @@ def _flipped(w: Writing, node: Node, t: Tensor) -> Tensor:
     if t.is_const:
         return w.permuted(t, perm)
     return write_transposed(w, node, t, perm)
+
+
+@writes("c", "FullyConnected")
+def write_c_fully_connected(w: Writing, node: Node) -> None:
+    n, k = node.required(1).static_shape
+    layer(w, node, matrix(count(node.required(0)) // k, k, n))
+
+
+@writes("c", "MatMul")
+def write_c_matmul(w: Writing, node: Node) -> None:
+    a, b = node.required(0), node.required(1)
+    if not b.is_const or b.rank != 2 or (node.attrs["transpose_a"] and a.known_rank > 1):
+        w.refuse(node, "it multiplies by what is no constant matrix")
+    weights = b.value if node.attrs["transpose_b"] else np.ascontiguousarray(b.value.T)
+    n, k = weights.shape
+    layer(w, node, matrix(count(a) // k, k, n), weights)

@@ -12,6 +12,7 @@ from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import read_act
+from ._support.c_steps import bounds, broadcast_space, is_f32, refuse_types
 from ._support.layout import first_perm, last_perm, permuted_shape
 from ._support.norm_steps import write_decomposed
 from ._support.types import fail, need
@@ -320,3 +321,16 @@ def write_ms_channel_norm(w: Writing, node: Node) -> None:
 
 
 writes("tflite", "InstanceNorm", "GroupNorm")(write_decomposed)
+
+
+@writes("c", "BatchNorm")
+def write_c_batch_norm(w: Writing, node: Node) -> None:
+    """x · factor + term."""
+    x, y = node.required(0), node.outputs[0]
+    if not is_f32(x, y):
+        refuse_types(w, node)
+    factor, term = _folded(w, node)
+    product = w.between(y, name=f"{y.name}/product")
+    for function, a, b, out in (("BITLITE_MUL", x, factor, product), ("BITLITE_ADD", product, term, y)):
+        fields = {"space": broadcast_space(w, node, (a, b)), "function": function} | bounds(node)
+        w.node("binary_f32", node, [a, b], [out], fields=fields)

@@ -12,6 +12,7 @@ from ..numeric.qparams import requantize_rne_f32
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.c_steps import copy, count, is_f32, is_s8, refuse_types, same_codes, scale, strides_of, zero
 from ._support.integer import per_tensor, rescaled
 from ._support.layout import moved_entries
 from ._support.mindir import operand, pairs_of
@@ -291,3 +292,25 @@ def write_onnx_pad(w: Writing, node: Node) -> None:
     if node.attrs["mode"] == "constant" and (node.input(2) is not None or node.attrs["value"] != 0):
         ins.append(node.input(2) or w.constant(node.attrs["value"], x.dtype, f"{node.name}/value"))
     w.node("Pad", node, ins, fields={"mode": node.attrs["mode"]})
+
+
+@writes("c", "Pad")
+def write_c_pad(w: Writing, node: Node) -> None:
+    """The value everywhere, then the data in their place."""
+    x, y, pads, fill = node.required(0), node.outputs[0], const_ints(node.input(1)), node.input(2)
+    if pads is None or node.attrs["mode"] != "constant" or (fill is not None and not fill.is_const):
+        w.refuse(node, "C kernels pad by constant sizes with a constant")
+    value = float(node.attrs["value"] if fill is None else fill.real().reshape(-1)[0])
+    before = pads[0::2]
+    if is_s8(x, y) and same_codes(x, y):
+        code = int(np.clip(np.rint(value / scale(x)) + zero(x), -128, 127))
+        w.node("fill_s8", node, [], fields={"count": count(y), "value": code})
+    elif is_f32(x, y):
+        w.node("fill_f32", node, [], fields={"count": count(y), "value": np.float32(value)})
+    else:
+        refuse_types(w, node)
+    xs, ys = strides_of(x.static_shape), strides_of(y.static_shape)
+    inside = [min(n, m - b) - max(-b, 0) for n, m, b in zip(x.static_shape, y.static_shape, before)]
+    starts = [(max(-b, 0), max(b, 0)) for b in before]
+    x_at = sum(s * a for s, (a, _) in zip(xs, starts))
+    copy(w, node, x, y, inside, xs, ys, x_at, sum(s * b for s, (_, b) in zip(ys, starts)))

@@ -18,7 +18,8 @@ from ..numeric.qparams import quantize as quantize_codes
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
-from ._support.integer import rescaled
+from ._support.c_steps import codes, count, gemmlowp, ratio, refuse_types, same_codes, scale, zero
+from ._support.integer import per_tensor, rescaled
 from ._support.layout import same_layout
 from ._support.types import dtype_number, fail
 from .qparam_views import as_codes, as_plain, typed
@@ -410,3 +411,38 @@ def write_onnx_linear(w: Writing, node: Node) -> None:
 @writes("onnx", "DynamicQuantizeLinear")
 def write_onnx_dynamic(w: Writing, node: Node) -> None:
     w.node("DynamicQuantizeLinear", node, node.inputs)
+
+
+def _flip(t: Tensor) -> int:
+    """What turns codes of t into int8 ones: uint8 ones are those with the highest bit turned."""
+    return 128 if t.dtype == np.uint8 else 0
+
+
+@writes("c", "Quantize")
+def write_c_quantize(w: Writing, node: Node) -> None:
+    x, y = node.required(0), node.outputs[0]
+    if not per_tensor(y) or not (per_tensor(x) or (x.dtype == np.float32 and x.quant is None)):
+        refuse_types(w, node)
+    out, flip = codes(w, node), _flip(y)
+    out = {key: value - flip for key, value in out.items()}
+    if is_quantized(x):
+        n = count(x)
+        w.node("requantize_s8", node, [x], fields={
+            "rows": 1, "run": n, "x_row": n, "y_row": n, "x_zero": zero(x) - _flip(x),
+            "same": int(same_codes(x, y)), "x_flip": _flip(x), "y_flip": flip, "scale": ratio(x, y), "out": out,
+        })  # fmt: skip
+        return
+    one_step = gemmlowp(w) and y.dtype == np.int8
+    inverse = np.float32(1) / np.float32(scale(y)) if one_step else np.float32(1 / scale(y))
+    if gemmlowp(w) and not one_step:
+        w.refuse(node, "uint8 codes of a model that rounds as MindSpore Lite does", hint="an int8 or float input")
+    w.node("quantize_s8", node, [x], fields={"count": count(x), "y_flip": flip, "inverse": inverse, "out": out})
+
+
+@writes("c", "Dequantize")
+def write_c_dequantize(w: Writing, node: Node) -> None:
+    x, y = node.required(0), node.outputs[0]
+    if not per_tensor(x):
+        refuse_types(w, node)
+    fields = {"count": count(y), "x_zero": zero(x) - _flip(x), "x_flip": _flip(x), "scale": np.float32(scale(x))}
+    w.node("dequantize_s8", node, [x], fields=fields)

@@ -11,6 +11,7 @@ from ..ir import Node, Tensor, is_quantized
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.c_steps import codes, is_f32, is_s8, outer_n_inner, refuse_types, same_codes, scale, zero
 from ._support.channels import channel_by_channel
 from ._support.integer import averaged, per_tensor, rescaled
 from ._support.layout import remap_axes
@@ -374,3 +375,30 @@ def write_onnx_reduce(w: Writing, node: Node) -> None:
         fields=fields,
     )
     emit_cast(w, node, reduced, y)
+
+
+_C_MODES = {"mean": "BITLITE_SUM", "sum": "BITLITE_SUM", "max": "BITLITE_LARGEST", "min": "BITLITE_SMALLEST"}
+
+
+@writes("c", "Reduce")
+def write_c_reduce(w: Writing, node: Node) -> None:
+    x, y, mode = node.required(0), node.outputs[0], node.attrs["mode"]
+    shape, given = x.static_shape, node.attrs["axes"] if node.input(1) is None else const_ints(node.input(1))
+    if node.input(1) is not None and given is None:
+        w.refuse(node, "its axes are computed at run time")
+    axes = sorted({a % len(shape) for a in _chosen(given, len(shape), node.attrs["noop_if_empty"])})
+    between = [d for d in range(axes[0], axes[-1]) if d not in axes and shape[d] != 1] if axes else [0]
+    if mode not in _C_MODES or between:
+        w.refuse(
+            node, f"{mode} along the axes {axes} of {shape}; C kernels take {', '.join(_C_MODES)} along neighbours"
+        )
+    fields = outer_n_inner(shape, axes[0], axes[-1]) | {"mode": _C_MODES[mode]}
+    counted = fields["n"] if mode == "mean" else 1
+    if is_s8(x, y):
+        factor = np.float32(scale(x) / (scale(y) * counted))
+        fields |= {"x_zero": zero(x), "same": int(same_codes(x, y)), "scale": factor, "out": codes(w, node)}
+        w.node("reduce_s8", node, [x], fields=fields)
+    elif is_f32(x, y):
+        w.node("reduce_f32", node, [x], fields=fields | {"scale": np.float32(1 / counted)})
+    else:
+        refuse_types(w, node)

@@ -407,3 +407,12 @@ def write_onnx_axes(w: Writing, node: Node) -> None:
     if axes is None and node.attrs["axes"] is not None:
         axes = write_ints(w, node, node.attrs["axes"], "axes")
     w.node(kind, node, [node.inputs[0], write_param(w, node, axes, "axes")] if axes is not None else [node.inputs[0]])
+
+
+@writes("c", "Reshape", "Squeeze", "ExpandDims")
+def write_c_reshape(w: Writing, node: Node) -> None:
+    """The same memory."""
+    x, y = node.required(0), node.outputs[0]
+    if x.quant != y.quant:
+        w.refuse(node, "its output has other quantization parameters than its input")
+    w.node("view", node, [x])

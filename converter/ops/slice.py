@@ -12,6 +12,7 @@ from ..ir import Node, Tensor
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.c_steps import copy, strides_of
 from ._support.integer import same_codes
 from ._support.layout import moved_axis
 from ._support.mindir import numbers_or_tensor
@@ -362,3 +363,18 @@ def write_tflite_slice(w: Writing, node: Node) -> None:
 def write_onnx_slice(w: Writing, node: Node) -> None:
     ins = [write_param(w, node, t, k) for t, k in zip(node.inputs[1:], ("starts", "ends", "axes", "steps"))]
     w.node("Slice", node, [node.inputs[0], *ins])
+
+
+@writes("c", "Slice")
+def write_c_slice(w: Writing, node: Node) -> None:
+    x, y = node.required(0), node.outputs[0]
+    params = [t for t in node.inputs[1:] if t is not None]
+    if any(not t.is_const for t in params) or x.quant != y.quant:
+        w.refuse(node, "C kernels cut at constant places, and keep the quantization parameters")
+    strides, at = strides_of(x.static_shape), 0
+    steps = list(strides)
+    begin, end, axes, step = (None if t is None else t.value for t in (node.input(i) for i in range(1, 5)))
+    for axis, b, e, s in _ranges(x.known_rank, begin, end, axes, step):
+        at += _range(x.static_shape[axis], b, e, s)[0] * strides[axis]
+        steps[axis] = s * strides[axis]
+    copy(w, node, x, y, y.static_shape, steps, strides_of(y.static_shape), at)

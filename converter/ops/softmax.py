@@ -13,6 +13,7 @@ from ..numeric.qparams import code_range
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.c_steps import codes, is_f32, is_s8, outer_n_inner, refuse_types, scale
 from ._support.integer import per_tensor
 from ._support.layout import remap_axis
 from ._support.types import fail, known_size, need, normal_axis, value_dtype
@@ -207,3 +208,16 @@ def write_onnx_softmax(w: Writing, node: Node) -> None:
         w.node("Mul", node, [x, w.constant(beta, x.dtype, f"{node.name}/beta")], [scaled])
         x = scaled
     w.node(node.op, node, [x], fields={"axis": node.attrs["axis"]})
+
+
+@writes("c", "Softmax")
+def write_c_softmax(w: Writing, node: Node) -> None:
+    x, y, axis = node.required(0), node.outputs[0], node.attrs["axis"] % node.required(0).known_rank
+    rows = outer_n_inner(x.static_shape, axis, axis)
+    if is_s8(x, y) and node.attrs["beta"] >= 0:
+        power = exp_table(node).astype(np.int32)
+        w.node("softmax_s8", node, [x], fields=rows | {"y_scale": scale(y), "out": codes(w, node), "power": power})
+    elif is_f32(x, y):
+        w.node("softmax_f32", node, [x], fields=rows | {"beta": np.float32(node.attrs["beta"])})
+    else:
+        refuse_types(w, node)

@@ -10,6 +10,7 @@ from ..ir import Node, Tensor, is_quantized
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.c_steps import copy, strides_of
 from ._support.integer import same_codes
 from ._support.layout import remap_axes
 from ._support.params import write_ints
@@ -171,3 +172,12 @@ def write_onnx_reverse(w: Writing, node: Node) -> None:
     n = len(axes)
     parts = {"starts": [-1] * n, "ends": [-(2**63)] * n, "axes": axes, "steps": [-1] * n}
     w.node("Slice", node, [node.inputs[0], *(write_ints(w, node, v, k) for k, v in parts.items())])
+
+
+@writes("c", "Transpose")
+def write_c_transpose(w: Writing, node: Node) -> None:
+    x, y = node.required(0), node.outputs[0]
+    if x.quant != y.quant:
+        w.refuse(node, "its output has other quantization parameters than its input")
+    strides = strides_of(x.static_shape)
+    copy(w, node, x, y, y.static_shape, [strides[p] for p in node.attrs["perm"]], strides_of(y.static_shape))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,12 +12,14 @@ import numpy as np
 
 from ..ir import Node, Tensor
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
+from ..schema.op import row as row_of
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.c_steps import count, is_f32, is_s8, refuse_types, unary
 from ._support.channels import channel_by_channel
 from ._support.layout import same_layout
 from ._support.ms_activation import write_in_parts
-from ._support.tables import SCALARS, by_table
+from ._support.tables import SCALARS, by_table, table_s8
 from ._support.types import need, value_dtype
 
 
@@ -91,6 +94,60 @@ def declare(row: Unary, kernel: str | None = None) -> None:
         if name:
             reads(container, name)(_reader(row.name))
             writes(container, row.name)(_writer(name))
+
+    writes("c", row.name)(_write_c)
+
+
+# The kernel's function, and the attributes that are its parameters.
+_C_FUNCTIONS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        [
+            "Abs",
+            "Ceil",
+            "Cos",
+            "Erf",
+            "Exp",
+            "Floor",
+            "HardSwish",
+            "Log",
+            "Neg",
+            "Reciprocal",
+            "Rsqrt",
+            "Sigmoid",
+            "Sin",
+            "Softplus",
+            "Sqrt",
+            "Square",
+            "Swish",
+            "Tanh",
+        ],
+        (),
+    ),
+    "Elu": ("alpha",),
+    "HardSigmoid": ("alpha", "beta"),
+    "LeakyRelu": ("alpha",),
+}
+_C_CLAMPS = {"Relu": (0.0, None), "Relu6": (0.0, 6.0)}
+
+
+def _write_c(w: Writing, node: Node) -> None:
+    """Of codes a table, of float32 a function or a clamp."""
+    x, y, attrs = node.required(0), node.outputs[0], node.attrs
+    if is_s8(x, y) and row_of(node.op).integer is by_table:
+        w.node("lookup_s8", node, [x], fields={"count": count(y), "table": table_s8(node)})
+    elif not is_f32(x, y):
+        refuse_types(w, node)
+    elif node.op in _C_CLAMPS or node.op == "Clip":
+        low, high = _C_CLAMPS.get(node.op) or (attrs["min"], attrs["max"])
+        ends = {"low": -math.inf if low is None else low, "high": math.inf if high is None else high}
+        w.node("clip_f32", node, [x], fields={"count": count(y)} | {k: np.float32(v) for k, v in ends.items()})
+    elif node.op == "Gelu":
+        w.node("unary_f32", node, [x], fields=unary("GELU_TANH" if attrs["approximate"] else "GELU", y))
+    elif node.op in _C_FUNCTIONS:
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", node.op).upper()
+        w.node("unary_f32", node, [x], fields=unary(name, y, *(attrs[key] for key in _C_FUNCTIONS[node.op])))
+    else:
+        w.refuse(node, f"{node.op} of float32 has no C kernel")
 
 
 def _reader(name: str) -> Callable[[Reading], Tensor]:

@@ -102,6 +102,12 @@ _TARGETS: dict[str, tuple[Pass, ...]] = {
         split_hard_sigmoid,
         remove_dead_code,
     ),
+    "c": (
+        absorb_input_layout,
+        absorb_output_layout,
+        cancel_transposes,
+        remove_dead_code,
+    ),
     "onnx": (
         unroll_sequence_lstm,
         split_svdf,
@@ -129,7 +135,7 @@ _ONNX_WEIGHTS: dict[str, dict[Pass, tuple[Pass, ...]]] = {
 def for_target(
     target: str, input_layout: str = "NHWC", output_layout: str = "", onnx_weights: str = "auto"
 ) -> tuple[Pass, ...]:
-    """The passes for "none" and "general", or what a container ("ms", "tflite", "onnx") needs when it is written.
+    """The passes for "none" and "general", or what a container ("ms", "tflite", "onnx", "c") needs when it is written.
 
     Args:
         input_layout, output_layout: of 4-D inputs and outputs of a .ms, "NHWC", "NCHW" or "" for the source's own; the

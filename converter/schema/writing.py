@@ -46,17 +46,21 @@ class Emitted:
 
 @dataclass(frozen=True)
 class Written:
-    """A file that was written: its bytes, and per stored constant the form it took and the bytes of its value."""
+    """A file that was written: its bytes, and per stored constant the form it took and the bytes of its value.
+
+    note: what else its user wants to know.
+    """
 
     bytes: int
     tensors: dict[str, tuple[str, int]]
+    note: str = ""
 
 
 class Writing:
     """Collects a container's operators while rows write their nodes.
 
     Attributes:
-        container: "ms", "tflite" or "onnx". emitted: what has been written so far, in execution order.
+        container: "ms", "tflite", "onnx" or "c". emitted: what has been written so far, in execution order.
         options: what the target was asked for ("opset", …).
     """
 
@@ -65,6 +69,7 @@ class Writing:
         self.emitted: list[Emitted] = []
         self._names = NameScope(t.name for t in graph.tensors())
         self._permuted: dict[tuple[Tensor, tuple[int, ...]], Tensor] = {}
+        self._producers: dict[Tensor, Node] | None = None
 
     def node(
         self,
@@ -98,6 +103,12 @@ class Writing:
             None,
             like.quant,
         )
+
+    def producer(self, x: Tensor) -> Node | None:
+        """The node that computes x; None for inputs and constants."""
+        if self._producers is None:
+            self._producers = {t: node for node in self.graph.nodes for t in node.outputs}
+        return self._producers.get(x)
 
     def permuted(self, x: Tensor, perm: Sequence[int]) -> Tensor:
         """The constant x with its axes reordered for this container: one tensor per (x, perm), so ties survive."""

@@ -26,7 +26,7 @@ def test_a_supported_model(capsys):
     assert "13 operators" in out and "BatchNormalization" in out
     assert "CHECK RESULT: supported" in out
     conv = next(line for line in out.splitlines() if line.startswith("Conv ") and "kernel" in line)
-    assert "int8" in conv and "quantized" in conv and conv.count("yes") == 3
+    assert "int8" in conv and "quantized" in conv and conv.count("yes") == 4
 
 
 def test_every_operator_that_is_not_read_is_listed(tmp_path, capsys):

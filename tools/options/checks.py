@@ -47,11 +47,30 @@ def _validate_output(options: ConvertOptions) -> None:
         path = options.output_path(fmt)
         if os.path.exists(path) and os.path.exists(options.model_file) and os.path.samefile(path, options.model_file):
             raise UsageError(f"{where}={options.output_file} would overwrite the model {options.model_file}")
-        if os.path.isdir(path):
+        if fmt != "C" and os.path.isdir(path):
             raise UsageError(f"{where}: {path} is a directory")
+    _validate_c(options)
     if options.onnx_weights != "auto" and "ONNX" not in options.output_format:
         raise UsageError(
             f"{options.where('onnx_weights')} has no effect without a .onnx", hint=Setting("output_format", "ONNX")
+        )
+
+
+def _validate_c(options: ConvertOptions) -> None:
+    about = [name for name in ("save_path", "project_name") if options.given(name)]
+    if "C" not in options.output_format:
+        if about:
+            raise UsageError(
+                f"{options.where(about[0])} has no effect without C code", hint=Setting("output_format", "C")
+            )
+        return
+    if os.path.basename(options.project_name) != options.project_name or options.project_name in (".", ".."):
+        raise UsageError(f"{options.where('project_name')}={options.project_name} is no name of a folder")
+    if options.quant_type in ("WeightQuant", "DynamicQuant") or options.fp16:
+        kind = options.where("quant_type" if options.quant_type else "fp16")
+        raise UsageError(
+            f"{kind}: C kernels take int8 weights with int8 values, or float32 ones",
+            hint=(Setting("quant_type", "PostTraining"), ", or none"),
         )
 
 

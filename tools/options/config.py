@@ -22,6 +22,7 @@ from .convert import (
     DYNAMIC,
     FLAT,
     FULL,
+    MICRO,
     MIXED,
     MIXED_BIT,
     REGISTRY,
@@ -33,7 +34,7 @@ from .convert import (
 from .flags import Given, Row, fields_of, read_value
 from .types import Choice, Int, Listed, OptionType, Real, Shape, Switch, Text
 
-SECTIONS = (FLAT, COMMON, MIXED, FULL, WEIGHT, DATA, DYNAMIC, TRANSFORM, REGISTRY)
+SECTIONS = (FLAT, COMMON, MIXED, FULL, WEIGHT, DATA, DYNAMIC, TRANSFORM, REGISTRY, MICRO)
 MAX_BYTES = 1 << 20
 
 
@@ -123,6 +124,18 @@ _OTHER_NAMES: tuple[Key, ...] = (
         refused="ACWL (per-channel activations) is not there; ALWC is", harmless=("ALWC",)),
     Key(TRANSFORM, "export_precision_mode", type=Choice(("QUANT", "FLOAT32")),
         refused="models that come quantized are kept quantized", harmless=("QUANT",)),
+    Key(MICRO, "enable_micro", "output_format", Choice({"true": ("C",), "false": None})),
+    Key(MICRO, "target", type=Choice(("Cortex-M", "x86", "ARM32", "ARM64")), note="the C code is the same for all"),
+    Key(MICRO, "codegen_mode", type=Choice(("Inference", "Train")), refused="nothing is trained here",
+        harmless=("Inference",)),
+    Key(MICRO, "support_parallel", type=Switch(), refused="the C code runs on one core", harmless=(False,)),
+    Key(MICRO, "debug_mode", type=Switch(), refused="the C code prints no tensors; `make test` compares its outputs",
+        harmless=(False,)),
+    Key(MICRO, "keep_original_weight", type=Switch(), refused="weights are written as the kernels take them",
+        harmless=(False,)),
+    Key(MICRO, "changeable_weights_name", refused="weights are constants in flash"),
+    Key(MICRO, "inputs_shape", refused="--inputShape gives sizes; C code has fixed ones"),
+    Key(MICRO, "dynamic_dim_params", refused="C code has fixed sizes; --inputShape gives them"),
     Key(REGISTRY, "disable_fusion", "optimize", Choice({"off": "general", "on": "none"})),
     Key(REGISTRY, "plugin_path", refused="plugins are C++ libraries for the other tool and cannot be loaded"),
     Key(REGISTRY, "fusion_blacklists", refused="names fusions of the other tool; see --skipPass for those of this one"),
@@ -134,7 +147,6 @@ KEYS: tuple[Key, ...] = (
 )
 
 REFUSED_SECTIONS = {
-    "micro_param": "C code generation for microcontrollers is not there",
     "cpu_option_cfg_param": "belongs to code generation; bitlite chooses CPU instructions at run time",
     "ascend_context": "Ascend devices are not a target",
     "acl_option_cfg_param": "Ascend devices are not a target",
@@ -283,7 +295,7 @@ def _apply(key: Key, value: str, here: str, given: Given) -> None:
         raise
     if key.note:
         given.notes.append(f"{here}: {key.name}: {key.note}")
-    if not key.option or not value:
+    if not key.option or not value or result is None:
         return
     where = f"{here} {key.name}"
     if key.option in given.values and given.values[key.option] != result:

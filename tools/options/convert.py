@@ -9,6 +9,7 @@ ones beside them.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -30,6 +31,7 @@ DATA = "data_preprocess_param"
 DYNAMIC = "dynamic_quant_param"
 TRANSFORM = "transform_quant_param"
 REGISTRY = "registry"
+MICRO = "micro_param"
 
 MODEL, QUANT, CALIB, IMAGE, GRAPH, RUN = "Model", "Quantization", "Calibration", "Images", "Graph", "Run and report"
 
@@ -38,6 +40,7 @@ _UNRECORDED = (
     "dump_ir",
 )  # fmt: skip
 ENDINGS = {"MS": ".ms", "TFLITE": ".tflite", "ONNX": ".onnx"}
+FORMATS = (*ENDINGS, "C")
 MIXED_BIT = "bit 0, mixed bit widths found without data, is not there; mixed=true finds them on calibration data"
 _NOT_READ = {
     "CAFFE": "CAFFE models are not read yet: bitlite reads TFLITE, ONNX, MINDIR and MSLITE",
@@ -168,10 +171,28 @@ class ConvertOptions:
     )
     output_format: tuple[str, ...] = flag(
         "outputFormat",
-        Listed(Choice(tuple(ENDINGS)), "MS,TFLITE,ONNX"),
+        Listed(Choice(FORMATS), "MS,TFLITE,ONNX,C"),
         ("MS",),
-        "formats to write, one file each: MS, TFLITE, ONNX",
+        "formats to write, one file each: MS, TFLITE, ONNX; and C, a folder of C99 for microcontrollers",
         group=MODEL,
+    )
+    save_path: str = flag(
+        "savePath",
+        Text("DIR"),
+        "",
+        "of C code, where its folder is made; that of outputFile by default",
+        group=MODEL,
+        advanced=True,
+        sections=(MICRO,),
+    )
+    project_name: str = flag(
+        "projectName",
+        Text("NAME"),
+        "",
+        "of C code, its folder, and what its functions begin with; that of outputFile by default",
+        group=MODEL,
+        advanced=True,
+        sections=(MICRO,),
     )
     save_type: str = flag(
         "saveType",
@@ -513,8 +534,11 @@ class ConvertOptions:
     spell: Callable[[Setting], str] = field(default=str, repr=False, compare=False)
 
     def output_path(self, fmt: str = "MS") -> str:
-        """Returns the file to write for one format: the ending is appended unless it is there."""
+        """Returns the file to write for one format: the ending is appended unless it is there; C is a folder."""
         stem = self.output_file
+        if fmt == "C":
+            folder, name = os.path.split(stem)
+            return os.path.join(self.save_path or folder, self.project_name or name)
         for ending in ENDINGS.values():
             if stem.lower().endswith(ending) and (len(self.output_format) > 1 or ending == ENDINGS[fmt]):
                 stem = stem[: -len(ending)]

@@ -109,7 +109,9 @@ def test_an_empty_quant_type_means_none():
         ("[common_quant_para]", 1, "try [common_quant_param]"),
         ("[common_quant_param", 1, "section header"),
         ("[]", 1, "not a known section"),
-        ("[micro_param]\nenable_micro=true", 1, "microcontrollers"),
+        ("[micro_param]\ncodegen_mode=Train", 2, "trained"),
+        ("[micro_param]\nsupport_parallel=true", 2, "one core"),
+        ("[micro_param]\nenable_micro=maybe", 2, "true"),
         ("[common_quant_param]\n[common_quant_param]", 2, "already opened in line 1"),
         ("[common_quant_param]\nimage_path=a", 2, "file without [sections]"),
         ("[common_quant_param]\ncalibrate_size=1", 2, "it belongs in [data_preprocess_param]"),
@@ -273,3 +275,10 @@ def test_pieces_in_any_order_give_a_result_or_an_error(data):
 def test_any_value_gives_a_result_or_an_error(key, value):
     head = f"[{key.section}]\n" if key.section else ""
     check((head + f"{key.name}={value}").encode("utf-8", "surrogatepass"))
+
+
+def test_micro_param_asks_for_c_code():
+    given = parse_config("[micro_param]\nenable_micro=true\ntarget=Cortex-M\nproject_name=net\nsave_path=out", "c.cfg")
+    assert given.values == {"output_format": ("C",), "project_name": "net", "save_path": "out"}
+    assert "same for all" in given.notes[0]
+    assert parse_config("[micro_param]\nenable_micro=false", "c.cfg").values == {}

@@ -1,0 +1,102 @@
+"""Flash and RAM of a generated model, told before a linker does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .program import Program
+
+_POINTER = 4  # bytes of a pointer, int or float of a 32-bit core
+_CALL = 22  # bytes of code that a step takes in the function that calls it
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes on a 32-bit core; code as gcc -O2 makes it for a Cortex-M4 with its float unit, libc and libgcc apart.
+
+    buffers: inputs and outputs, which the caller holds.
+    """
+
+    weights: int
+    arguments: int
+    code: int
+    arena: int
+    buffers: int
+
+    @property
+    def flash(self) -> int:
+        return self.weights + self.arguments + self.code
+
+    def __str__(self) -> str:
+        return (
+            f"flash {self.flash:,} bytes (weights {self.weights:,}, code and tables about"
+            f" {self.arguments + self.code:,}), RAM {self.arena:,} bytes, and {self.buffers:,} of inputs and outputs"
+        )
+
+    def table(self) -> str:
+        """The figures as Markdown."""
+        rows = [
+            ("flash", "weights", self.weights), ("flash", "tables of arguments", self.arguments),
+            ("flash", "code, about (gcc -O2, Cortex-M4)", self.code), ("RAM", "arena", self.arena),
+            ("RAM", "inputs and outputs, the caller's", self.buffers),
+        ]  # fmt: skip
+        return "\n".join(["| | | bytes |", "|---|---|---|", *(f"| {a} | {b} | {n:,} |" for a, b, n in rows)])
+
+
+def footprint(program: Program) -> Footprint:
+    """What the program takes."""
+    code = _CALL * sum(step.op != "view" for step in program.steps)
+    gemmlowp = program.rounding == "gemmlowp"
+    code += sum(KERNEL_BYTES[kernel][gemmlowp] for kernel in program.kernels)
+    ports = {port.tensor for port in (*program.inputs, *program.outputs)}
+    return Footprint(
+        weights=sum(-(-values.nbytes // _POINTER) * _POINTER for values in program.constants.values()),
+        arguments=sum(_leaves(arguments) for arguments in program.arguments),
+        code=code,
+        arena=program.memory.size,
+        buffers=sum(t.nbytes for t in ports),
+    )
+
+
+def _leaves(value: Any) -> int:
+    if isinstance(value, Mapping):
+        return sum(map(_leaves, value.values()))
+    if isinstance(value, (list, tuple)):
+        return sum(map(_leaves, value))
+    return 8 if isinstance(value, float) and not isinstance(value, np.float32) else _POINTER
+
+
+# Code of each kernel, by rounding profile: rne_f32, gemmlowp.
+KERNEL_BYTES: dict[str, tuple[int, int]] = {
+    "add_s8": (336, 1352),
+    "average_pool_f32": (736, 736),
+    "average_pool_s8": (832, 912),
+    "binary_f32": (404, 404),
+    "clip_f32": (60, 60),
+    "conv_f32": (732, 732),
+    "conv_s8": (1700, 1836),
+    "conv_s8_f32": (1812, 1812),
+    "copy": (212, 212),
+    "depthwise_f32": (776, 776),
+    "depthwise_s8": (892, 1060),
+    "dequantize_s8": (84, 84),
+    "fill_f32": (24, 24),
+    "fill_s8": (12, 12),
+    "lookup_s8": (48, 48),
+    "max_pool_f32": (548, 548),
+    "max_pool_s8": (600, 600),
+    "maximum_s8": (152, 152),
+    "minimum_s8": (152, 152),
+    "mul_s8": (300, 536),
+    "quantize_s8": (196, 184),
+    "reduce_f32": (152, 152),
+    "reduce_s8": (512, 512),
+    "requantize_s8": (240, 240),
+    "softmax_f32": (292, 292),
+    "softmax_s8": (348, 348),
+    "unary_f32": (888, 888),
+}
