@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from typing import Any
 
 # Control characters act on a terminal; bidirectional ones and separators of lines show one name as another.
@@ -37,6 +38,16 @@ def _cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return printable("'" + value if value.startswith(_FORMULA) else value)
+
+
+def html_table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table for a notebook; nothing of its text acts as markup."""
+
+    def line(tag: str, cells: Sequence[Any]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(one_line(str(cell)))}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(line("td", row) for row in rows)
+    return f"<table><caption>{escape(one_line(caption))}</caption>{line('th', columns)}{body}</table>"
 
 
 def unquote(text: str) -> str:

@@ -15,6 +15,7 @@ from ..converter.ir import Graph, Node, Tensor
 from ..converter.ir.limits import TENSOR, size_of
 from ..converter.numeric.qparams import QuantParam
 from ..converter.schema.builder import specialize
+from ..converter.text import html_table
 from .plan import Plan
 
 _PLANS_KEPT = 8
@@ -77,6 +78,14 @@ class Session:
     def __repr__(self) -> str:
         ends = (", ".join(f"{p.name}: {p.dtype}{_shown(p)}" for p in ports) for ports in (self.inputs, self.outputs))
         return f"Session({self.graph.name!r}, {' → '.join(ends)}, threads={self.threads})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: inputs and outputs, then operators and how many of them run through numpy."""
+        ports = [("input", p) for p in self.inputs] + [("output", p) for p in self.outputs]
+        rows = [(kind, p.name, p.dtype, _shown(p), p.layout) for kind, p in ports]
+        slow = len(self.refusals)
+        caption = f"{self.graph.name}: {len(self.graph.nodes)} operators{f', {slow} through numpy' if slow else ''}"
+        return html_table(f"{caption}, {self.threads} threads", ("", "name", "type", "shape", "layout"), rows)
 
     @property
     def refusals(self) -> dict[str, str]:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ..converter.formats.outputs import write_atomic
-from ..converter.text import csv_text, printable
+from ..converter.text import csv_text, html_table, printable
 from .outcome import Outcome
 
 if TYPE_CHECKING:
@@ -56,6 +56,17 @@ class Report(Outcome):
             lines.append(f"{r.pass_name}: {r.node}: {r.what if isinstance(r, Change) else f'left alone: {r.reason}'}")
         lines += self.runs
         return "\n".join(lines) + "\n"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: files, outputs against float, notes, and the layers as the command prints them."""
+        from html import escape
+
+        from .tables import quality_table, weight_table
+
+        rows = list(self.rows())
+        tables = [quality_table(self.quality)] if self.quality else [weight_table(rows, narrow=True)] if rows else []
+        lines = "".join(f"<p>{escape(printable(line))}</p>" for line in str(self).splitlines())
+        return lines + "".join(html_table(self.verdict, columns, cells) for columns, cells in tables)
 
     def save(self, path: str) -> None:
         """Writes the report: .json, .csv or .html by its ending, text otherwise. Raises OutputError."""

@@ -83,7 +83,12 @@ class Profile:
         """The real tool's two tables and its last line; `wall` is a run's mean without profiling."""
         nodes = sorted(self.nodes, key=lambda row: -row[2])
         return [
-            *_table("opName", [(name, spent, calls) for name, _, spent, calls in nodes], self.total, self.loops),
+            *_table(
+                "opName",
+                [(name.partition(";")[0], spent, calls) for name, _, spent, calls in nodes],
+                self.total,
+                self.loops,
+            ),
             *_table("opType", self.by_type(), self.total, self.loops),
             f"total time :     {wall:.5f} ms,  kernel cost : {self.total / self.loops:.5f} ms",
         ]

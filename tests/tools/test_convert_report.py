@@ -96,6 +96,15 @@ def test_what_a_conversion_cost_is_in_the_report_when_nothing_is_printed(tmp_pat
     assert told["held_back"] and told["samples"] == 4 and told["outputs"][0]["sqnr"] > 20
 
 
+def test_a_notebook_shows_tables_of_report_and_session(report, tmp_path):
+    shown = report._repr_html_()
+    assert shown.count("<table>") == 1 and "<td>conv3</td>" in shown and "weights quantized" in shown
+    session = bitlite.load(str(DIGITS))
+    session.graph.name = "<b>"
+    shown = session._repr_html_()
+    assert "&lt;b&gt;: " in shown and "<td>image</td><td>float32</td>" in shown and "<td>logits</td>" in shown
+
+
 def test_text_names_what_the_passes_did(report, tmp_path):
     report.save(str(tmp_path / "r.txt"))
     assert "fold_batch_norm" in (tmp_path / "r.txt").read_text()

@@ -35,7 +35,13 @@ function scaled(value, units, step) {
 const bytes = (value) => scaled(value, [" B", " KB", " MB", " GB"], 1000);
 const count = (value) => scaled(value, ["", " k", " M", " G"], 1000);
 const decibels = (value) => (known(value) ? `${value.toFixed(1)} dB` : "");
-const milliseconds = (value) => (known(value) ? `${value < 0.1 ? value.toFixed(4) : value.toFixed(3)} ms` : "");
+
+/** Milliseconds as such, or as microseconds where they are few. */
+function milliseconds(value) {
+  if (!known(value)) return "";
+  return value < 0.1 ? `${(1000 * value).toFixed(1)} µs` : `${value.toFixed(value < 10 ? 3 : 1)} ms`;
+}
+
 const percent = (value) => (known(value) ? `${(100 * value).toFixed(value < 0.1 ? 1 : 0)} %` : "");
 const sizes = (shape) => (shape ? shape.map((d) => d ?? "?").join("×") : "?");
 
