@@ -1,0 +1,85 @@
+"""Real Dask processes on loopback: a scheduler and three workers."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import shard_tasks
+from bitlite.converter.errors import ClusterError, DataError
+from bitlite.quant.cluster.dask_cluster import DaskCluster, DaskOptions
+from bitlite.quant.cluster.pool import WorkerPool
+
+WORKERS = 3
+
+
+def start(command, *arguments):
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
+    line = [sys.executable, "-m", "distributed.cli.dask_" + command, *arguments, "--host=127.0.0.1", "--no-dashboard"]
+    return subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    file = tmp_path_factory.mktemp("dask") / "scheduler.json"
+    processes = [start("scheduler", "--port=0", f"--scheduler-file={file}")]
+    while not file.exists():
+        assert processes[0].poll() is None
+        time.sleep(0.05)
+    place = json.loads(file.read_text())["address"]
+    processes += [start("worker", place, "--nthreads=1", "--no-nanny") for _ in range(WORKERS)]
+    yield place
+    for process in processes[::-1]:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def pool(address):
+    cluster = DaskCluster(DaskOptions(address, timeout=60))
+    cluster._client.wait_for_workers(WORKERS, timeout=60)
+    with WorkerPool(cluster) as pool:
+        yield pool
+
+
+def shards(count):
+    return ((k,) for k in range(count))
+
+
+def test_results_come_in_the_order_of_shards_whoever_is_first(pool):
+    state = pool.state(shard_tasks.text, b"n")
+    assert list(pool.each(shard_tasks.late_first, state, shards(20))) == [f"n{k}" for k in range(20)]
+
+
+def test_an_error_keeps_its_kind_and_hint(pool):
+    results = pool.each(shard_tasks.refuse, pool.state(shard_tasks.text, b"n"), shards(9))
+    with pytest.raises(DataError, match=r"^sample2.bin: is damaged; try another$"):
+        list(results)
+
+
+def test_a_conversion_has_the_same_bytes_also_when_a_worker_is_killed(pool, network, samples, tmp_path):
+    from bitlite.quant.calibrate.data import Dataset, DataSpec, InputSpec
+    from bitlite.quant.ptq.post_training import quantize_graph
+    from bitlite.quant.ptq.settings import Settings
+
+    data = Dataset(DataSpec(source=samples.rows, count=24), [InputSpec("x", (1, 8, 8, 3), np.dtype(np.float32))])
+
+    def constants(pool):
+        result = quantize_graph(network(), data, Settings(measure=True, pool=pool))
+        return [t.data.tobytes() for t in result.graph.constants()], result.rows
+
+    expected = constants(None)
+    assert constants(pool) == expected
+    state = pool.state(shard_tasks.text, b"n")
+    tasks = ((k, str(tmp_path / "killed")) for k in range(9))
+    assert list(pool.each(shard_tasks.die_once, state, tasks)) == [f"n{k}" for k in range(9)]
+    assert (tmp_path / "killed").exists()
+    assert constants(pool) == expected
+
+
+def test_an_address_where_nobody_is_has_a_line():
+    with pytest.raises(ClusterError, match=r"^cluster tcp://127.0.0.1:9: no scheduler answers within 0.5 s"):
+        DaskCluster(DaskOptions("tcp://127.0.0.1:9", timeout=0.5))
