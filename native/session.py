@@ -57,7 +57,7 @@ class Session:
     def __init__(self, graph: Graph, threads: int = 1, isa: str = "", keep_packed: bool = False) -> None:
         if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024:
             raise DataError(f"threads={threads!r}, allowed are 1 to 1024")
-        self.graph, self.threads, self._isa, self._keep_packed = graph, threads, isa, keep_packed
+        self.graph, self.threads, self._isa, self.keep_packed = graph, threads, isa, keep_packed
         states = graph.state_pairs
         self.inputs = tuple(Port.of(t) for t in graph.inputs[: len(graph.inputs) - len(states)])
         self.outputs = tuple(Port.of(t) for t in graph.outputs[: len(graph.outputs) - len(states)])
@@ -220,7 +220,7 @@ class Session:
                 try:
                     fixed = specialize(self.graph, {t.name: s for t, s in zip(self.graph.inputs, shapes)})
                     meta = self.graph.meta
-                    plan = Plan(fixed, self.threads, meta.get("rounding", "rne_f32"), self._isa, self._keep_packed)
+                    plan = Plan(fixed, self.threads, meta.get("rounding", "rne_f32"), self._isa, self.keep_packed)
                 except GraphError as error:
                     given = ", ".join(f"{t.name} {list(s)}" for t, s in zip(self.graph.inputs, shapes))
                     raise DataError(f"the graph cannot run with {given}: {error}") from error

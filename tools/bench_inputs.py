@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,10 @@ from ..converter.errors import DataError, UsageError
 from ..converter.numeric.qparams import dequantize, quantize
 from ..native.session import Port, Session
 from .options.benchmark import BenchOptions
+
+if TYPE_CHECKING:
+    from ..quant.calibrate.data import Dataset
+    from ..quant.calibrate.fit import InputSpec
 
 Feed = dict[str, np.ndarray]
 _OTHER = {"NHWC": "NCHW", "NCHW": "NHWC"}
@@ -61,12 +66,21 @@ def sample_files(options: BenchOptions) -> list[str]:
 
 
 def file_feeds(options: BenchOptions, ports: Sequence[Port]) -> Iterator[Feed]:
-    """One feed per sample of the files or directories given; images may be in either layout where their sizes tell.
+    """One feed per sample of the files or directories given.
 
     Raises:
         DataError: a file is missing, or does not fit its input; names the file, its size and what is wanted.
     """
-    from ..quant.calibrate.data import Dataset, DataSpec, InputSpec
+    return (as_declared(sample, ports) for sample in file_samples(options, ports))
+
+
+def file_samples(options: BenchOptions, ports: Sequence[Port]) -> Dataset:
+    """The samples of the files or directories given; images may be in either layout where their sizes tell.
+
+    Raises:
+        DataError: a file is missing, or does not fit its input; names the file, its size and what is wanted.
+    """
+    from ..quant.calibrate.data import Dataset, DataSpec
 
     paths = options.in_data_file
     whole = len(paths) == 1 and os.path.isdir(paths[0])  # perhaps of .npz files that hold every input
@@ -78,10 +92,20 @@ def file_feeds(options: BenchOptions, ports: Sequence[Port]) -> Iterator[Feed]:
             hint="one file for each, in this order",
         )
     spec = DataSpec(dict(enumerate(paths)), count=10**9, where="--inDataFile")
-    inputs = [InputSpec(p.name, p.shape or (), p.dtype, p.layout, _OTHER.get(p.layout, "")) for p in ports]
-    back = {item.name: np.argsort(item.turn) for item in inputs if item.turn is not None}
-    for sample in Dataset(spec, inputs):
-        yield {n: np.ascontiguousarray(a.transpose(back[n])) if n in back else a for n, a in sample.items()}
+    return Dataset(spec, list(map(_either_layout, ports)))
+
+
+def as_declared(sample: Mapping[str, np.ndarray], ports: Sequence[Port]) -> Feed:
+    """A sample of `file_samples` in the layout that the ports declare."""
+    turns = {p.name: _either_layout(p).turn for p in ports}
+    back = {name: np.argsort(turn) for name, turn in turns.items() if turn is not None}
+    return {n: np.ascontiguousarray(a.transpose(back[n])) if n in back else a for n, a in sample.items()}
+
+
+def _either_layout(port: Port) -> InputSpec:
+    from ..quant.calibrate.fit import InputSpec
+
+    return InputSpec(port.name, port.shape or (), port.dtype, port.layout, _OTHER.get(port.layout, ""))
 
 
 def typed_feed(feed: Mapping[str, np.ndarray], ports: Sequence[Port]) -> Feed:

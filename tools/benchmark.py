@@ -217,20 +217,22 @@ class Benchmark:
         """A directory: every sample through the model, and through the other one."""
         import numpy as np
 
-        from .bench_inputs import feed_for, file_feeds, outputs_like, random_feed, real_outputs, sample_files
+        from .bench_inputs import as_declared, file_samples, sample_files
+        from .evaluation import Models, run_samples
+        from .options.workers import open_pool
         from .progress import track
 
         options, session, other = self.options, self.session, self.other
         names = sample_files(options)
         mine: list[dict[str, np.ndarray]] = []
         theirs: list[dict[str, np.ndarray]] = []
-        self.feed = random_feed(session.inputs, options.seed)
-        for feed in track(file_feeds(options, session.inputs), "samples", len(names), options.quiet):
-            self.feed = feed if not mine else self.feed
-            mine.append(real_outputs(session.run(feed), session.outputs))
-            if other is not None:
-                results = other.run(feed_for(feed, session.inputs, other.inputs))
-                theirs.append(outputs_like(results, other.outputs, session.outputs))
+        samples = file_samples(options, session.inputs)
+        self.feed = as_declared(next(samples.only([0])), session.inputs)
+        with open_pool(options) as pool:
+            outputs = run_samples(Models(session, other), samples, pool)
+            for own, others in track(outputs, "samples", len(samples), options.quiet):
+                mine.append(own)
+                theirs += [others] if other is not None else []
         self._time()
         self.say(f"Samples: {len(mine)}")
         stacked = {p.name: np.concatenate([m[p.name] for m in mine]) for p in session.outputs}

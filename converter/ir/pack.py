@@ -7,7 +7,7 @@ version.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -134,6 +134,25 @@ def unpack(data: bytes | memoryview) -> Graph:
     ]
     ends = [tensors[k] for k in head["inputs"]], [tensors[k] for k in head["outputs"]]
     return Graph(head["name"], nodes, *ends, head["meta"])
+
+
+def pack_all(graphs: Sequence[Graph]) -> bytes:
+    """Several graphs, one behind the other."""
+    return b"".join(_block(len(data)) + data + bytes(-len(data) % _ALIGN) for data in map(pack, graphs))
+
+
+def unpack_all(data: bytes | memoryview) -> list[Graph]:
+    """What `pack_all` was given."""
+    graphs, view = list[Graph](), memoryview(data)
+    while len(view):
+        size = int.from_bytes(view[:8], "little")
+        graphs.append(unpack(view[_ALIGN : _ALIGN + size]))
+        view = view[_ALIGN + size + -size % _ALIGN :]
+    return graphs
+
+
+def _block(size: int) -> bytes:
+    return size.to_bytes(8, "little") + bytes(_ALIGN - 8)
 
 
 def fields_of(quant: QuantParam) -> dict[str, Any]:

@@ -11,6 +11,14 @@ from typing import Any
 from ...converter.errors import UsageError
 from .flags import Given, Row, flag, help_page, read_args, read_kwargs
 from .types import Choice, Int, Listed, OptionType, Paired, Real, Shape, Switch, Text
+from .workers import (
+    check_workers,
+    cluster_flag,
+    cluster_memory_flag,
+    cluster_timeout_flag,
+    cluster_tls_flag,
+    workers_flag,
+)
 
 MODEL, TIME, ACCURACY, RUN = "Model and data", "Time", "Accuracy", "Run"
 
@@ -122,6 +130,12 @@ class BenchOptions:
         group=ACCURACY,
     )
     save_output: str = flag("saveOutput", Text("FILE"), "", "write the outputs as a benchmarkDataFile", group=ACCURACY)
+
+    workers: int = workers_flag()
+    cluster: str = cluster_flag()
+    cluster_tls: tuple[str, ...] = cluster_tls_flag()
+    cluster_memory: str = cluster_memory_flag()
+    cluster_timeout: float = cluster_timeout_flag()
 
     seed: int = flag("seed", Int(0), 0, "seed of random inputs", group=RUN)
     verify: bool = flag(
@@ -256,6 +270,9 @@ def _validate(options: BenchOptions) -> None:
     directory = len(options.in_data_file) > 0 and all(os.path.isdir(path) for path in options.in_data_file)
     if options.labels_file and not directory:
         raise UsageError("--labelsFile needs a directory of samples", hint="--inDataFile=DIR")
+    check_workers(options)
+    if (options.workers or options.cluster) and not directory:
+        raise UsageError("workers run a directory of samples", hint="--inDataFile=DIR")
     if options.labels_file and options.benchmark_data_file:
         raise UsageError("--labelsFile and --benchmarkDataFile: one run takes labels or expected outputs, not both")
 
