@@ -26,7 +26,7 @@ from .convert_report import Report
 from .onnx_products import products_note
 from .options.convert import ConvertOptions
 from .options.read import options_of_kwargs
-from .read_back import Original, check_written
+from .read_back import Original, check_written, why_too_large
 
 if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
@@ -73,16 +73,18 @@ def run(options: ConvertOptions) -> Report:
     if options.quant_type == "PostTraining":
         report.notes += come_quantized(graph, options)
     samples = open_samples(graph, options, report)
-    report.original = graph.copy() if options.report and options.quant_type else None
+    weighs = _weighs(graph, options, report)
+    before = graph.copy() if weighs or (options.report and options.quant_type) else None
+    report.original = before if options.report else None
     targets = _quantized(graph, options, report, samples)
     del graph  # the float weights, where no target shares them
-    wanted = samples is not None and (options.read_back or "C" in options.output_format)
-    sample = next(samples.only([len(samples) // 2])) if samples is not None and wanted else None
-    originals: dict[int, Original] = {}
+    runs = options.read_back or weighs or "C" in options.output_format
+    sample = next(samples.only([len(samples) // 2])) if samples is not None and runs else None
+    originals = {id(t): Original(t, options.threads or 1, sample) for t in targets.values()}
     with Staging() as staging:
         for container, target in targets.items():
             path = options.output_path(container.upper())
-            original = originals.setdefault(id(target), Original(target, options.threads or 1, sample))
+            original = originals[id(target)]
             if container == "c":
                 staged = staging.place_folder(path, c.MARK)
                 report.files[path] = _write(target, container, staged, options, report, original)
@@ -94,6 +96,8 @@ def run(options: ConvertOptions) -> Report:
                 report.notes += map(staging.in_place, filter(None, [check_written(staged, original)]))
                 let_go()
         report.seconds = time.perf_counter() - start
+        if before is not None and weighs:
+            report.weigh(before, next(iter(originals.values())))
         if options.report:
             report.look(next(iter(targets.values())), samples, options)
         if options.infer or options.verify:
@@ -125,6 +129,15 @@ def _check_targets(options: ConvertOptions) -> None:
         if (real := os.path.realpath(path)) in seen:
             raise UsageError(f"{path} would be written twice", hint="another name for one of the outputs")
         seen.add(real)
+
+
+def _weighs(graph: Graph, options: ConvertOptions, report: Report) -> bool:
+    """Whether the quantization's cost is measured; a note says why not."""
+    if not options.cost or not options.quant_type:
+        return False
+    if why := why_too_large(graph):
+        report.notes.append(f"cost: not measured: {why}")
+    return not why
 
 
 def _check_states(graph: Graph, options: ConvertOptions) -> None:

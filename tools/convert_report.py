@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
     from ..quant.ptq.result import Result
     from .options.convert import ConvertOptions
+    from .read_back import Original
 
 
 class Report(Outcome):
@@ -24,6 +25,17 @@ class Report(Outcome):
 
     original: Graph | None = None
     calibrated: Result | None = None
+
+    def weigh(self, before: Graph, original: Original) -> None:
+        """Measures what the quantization cost; a note says why where it cannot be."""
+        from .cost import measure
+
+        measured = measure(before, original)
+        if isinstance(measured, str):
+            self.notes.append(f"cost: not measured: {measured}")
+            return
+        self.run_time, outputs = measured
+        self.fidelity = self.fidelity or outputs
 
     def look(self, quantized: Graph, samples: Dataset | None, options: ConvertOptions) -> None:
         """Fills `view` with what `quantized` does beside the original, and lets go of both."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..quant.calibrate.data_lint import LintReport
     from ..quant.ptq.fidelity import Fidelity
     from ..quant.weights.weight_quant import WeightRow
+    from .cost import RunTime
 
 
 @dataclass
@@ -23,7 +24,8 @@ class Outcome:
         quality: of an int8 graph, a row per layer (range, scale, SQNR …) where that was measured.
         passes: what the passes changed and refused. notes: what a user should know. seconds: the whole conversion.
         runs: what `infer` and `verify` found. data: the calibration data as they were fed, when there were any.
-        fidelity: what the quantized graph's outputs have in common with the float ones, where there were data.
+        fidelity: what the quantized graph's outputs have in common with the float ones, on data or on random inputs.
+        run_time: of one run before and after. Both are None where they were not measured, which a note says.
         reasons: node → why it computes in float. diagnosis: what is known of the layers that lose most, one dict each
         with layer and, where they are known, cause, cure and gain (dB). view: nodes, times and memory
         (`report.view.conversion_view`), where a report was asked for.
@@ -41,14 +43,19 @@ class Outcome:
     runs: list[str] = field(default_factory=list)
     data: LintReport | None = None
     fidelity: Fidelity | None = None
+    run_time: RunTime | None = None
     reasons: dict[str, str] = field(default_factory=dict)
     diagnosis: list[dict[str, Any]] = field(default_factory=list)
     view: dict[str, Any] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
-        """A word on the outputs: "exact", "faithful", "usable" or "poor", "" where they were not compared."""
-        return self.fidelity.verdict if self.fidelity else ""
+        """A word on the outputs: "exact", "faithful", "usable" or "poor", "" where they were not compared on data."""
+        return self.fidelity.verdict if self.fidelity and not self.fidelity.random else ""
+
+    def cost(self) -> list[str]:
+        """The lines that end a conversion: what the outputs have left of float's, and how long a run takes."""
+        return [part.text() for part in (self.fidelity, self.run_time) if part is not None]
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One dict per weight: layer, op, shape, bits, form, bytes_before, bytes_after, why."""
@@ -75,6 +82,7 @@ class Outcome:
             "layers": list(self.rows()),
             "quality": self.quality,
             "fidelity": self.fidelity.as_dict() if self.fidelity else None,
+            "run_time": self.run_time.as_dict() if self.run_time else None,
             "verdict": self.verdict,
             "diagnosis": self.diagnosis,
             "data": self.data.as_dict() if self.data else None,
@@ -89,7 +97,5 @@ class Outcome:
         quantized = sum(not layer.reason for layer in self.layers)
         if self.layers:
             lines.append(f"{quantized} of {len(self.layers)} weights quantized")
-        lines += self.notes
-        if self.fidelity:
-            lines.append(self.fidelity.text())
+        lines += [*self.notes, *self.cost()]
         return "\n".join(lines)

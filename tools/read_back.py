@@ -19,7 +19,7 @@ from .last_bits import rounding_bounds
 from .stored_weights import check_weights
 
 LARGEST = 128 << 20
-"""Bytes of constants beyond which a file is read back, but not run."""
+"""Bytes of constants beyond which a conversion runs no graph to check it."""
 _FLOAT_TOLERANCE = 1e-3  # of the range; files keep scales in float32, and operators may be stored in parts
 _INT8_SQNR = 20.0  # dB: the last bits of an int8 network may differ, where a scale was rounded
 
@@ -41,16 +41,16 @@ class Original:
 
     def __init__(self, graph: Graph, threads: int = 1, sample: Feed | None = None) -> None:
         self.graph, self.threads, self.sample = _stepwise(graph.copy()), threads, sample
+        self.session: Session | None = None
         self._run: Run | None = None
         self._bounds: Feed | None = None
-        size = sum(t.data.nbytes for t in graph.constants() if t.data is not None)
-        self.why = f"{size >> 20} MB of constants, a run is tried up to {LARGEST >> 20}" if size > LARGEST else ""
+        self.why = why_too_large(graph)
 
     def run(self) -> Run | None:
         """Its run; None where it cannot be run."""
         if self._run is None and not self.why:
             try:
-                session = Session(self.graph.copy(), self.threads)
+                self.session = session = Session(self.graph.copy(), self.threads)
                 known = [p for p in session.inputs if p.name in (self.sample or {})]
                 rest = [p for p in session.inputs if p not in known]
                 feed = typed_feed(self.sample or {}, known) | random_feed(rest, 1)
@@ -65,6 +65,12 @@ class Original:
             assert self._run is not None
             self._bounds = rounding_bounds(self.graph, *self._run[:2], self.threads)
         return self._bounds
+
+
+def why_too_large(graph: Graph) -> str:
+    """Why a check does not run the graph, "" where it does."""
+    size = sum(t.data.nbytes for t in graph.constants() if t.data is not None)
+    return f"{size >> 20} MB of constants, a run is tried up to {LARGEST >> 20}" if size > LARGEST else ""
 
 
 def check_written(path: str, original: Original) -> str:

@@ -86,8 +86,8 @@ def print_report(report: Outcome) -> None:
     for path, size in report.files.items():
         share = f", {size / report.source_bytes:.1%} of {report.source}" if report.source_bytes else ""
         print(f"{path}: {size:,} bytes{share} ({report.source_bytes:,}); {report.seconds:.2f} s")
-    if report.fidelity:
-        print(report.fidelity.text())
+    for line in report.cost():
+        print(line)
 
 
 def data_table(data: LintReport) -> tuple[str, Sequence[str], list[tuple[str, ...]]]:

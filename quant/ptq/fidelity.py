@@ -42,11 +42,12 @@ class Output:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """All float outputs. held_back: neither codes nor biases were fitted to these samples."""
+    """All float outputs. held_back: neither codes nor biases were fitted to these samples. random: one random input."""
 
     outputs: tuple[Output, ...]
     samples: int
     held_back: bool
+    random: bool = False
 
     @property
     def worst(self) -> Output:
@@ -55,9 +56,10 @@ class Fidelity:
     def text(self) -> str:
         """The line that ends a conversion."""
         where = "that it was not fitted to" if self.held_back else "that it was fitted to, too few to hold some back"
+        samples = "a random input, there are no data" if self.random else f"{self.samples} samples {where}"
         worst = self.worst
         which = f"worst of {len(self.outputs)} outputs {worst.name!r}" if len(self.outputs) > 1 else "output"
-        return f"against float: {which} {worst.text()}; on {self.samples} samples {where}"
+        return f"against float: {which} {worst.text()}; on {samples}"
 
     @property
     def verdict(self) -> str:
@@ -72,7 +74,7 @@ class Fidelity:
              "same_class": o.same_class}
             for o in self.outputs
         ]  # fmt: skip
-        return {"samples": self.samples, "held_back": self.held_back, "outputs": rows}
+        return {"samples": self.samples, "held_back": self.held_back, "random": self.random, "outputs": rows}
 
 
 def spread(total: int, count: int) -> list[int]:
@@ -126,7 +128,10 @@ class Reference:
 
     def outputs_of(self, graph: Graph) -> list[Output]:
         """How `graph`, another form of the same, does."""
-        return [self._judge(name, k, want, got) for name, k, want, got in self._pairs(graph)]
+        return [
+            compared(name, want, got, k < len(self._scored) and self._scored[k])
+            for name, k, want, got in self._pairs(graph)
+        ]
 
     def noise(self, graph: Graph, watched: Sequence[Tensor | None] = ()) -> float:
         """The largest share of an output's, or watched tensor's, energy that is lost, aside from what the mean of each
@@ -169,21 +174,26 @@ class Reference:
             return True
         return all(v.size == v.shape[-1] for v in values) and len({int(v.argmax()) for v in values}) > 1
 
-    def _judge(self, name: str, k: int, wanted: Sequence[np.ndarray], actual: Sequence[np.ndarray]) -> Output:
-        signal = noise = other = product = 0.0
-        same = rows = 0
-        for want, got in zip(wanted, actual):
-            want, got = want.astype(np.float64), got.astype(np.float64)
-            if not np.isfinite(got).all():
-                return Output(name, _FLOOR, 0.0, None)
-            signal, other = signal + float(np.square(want).sum()), other + float(np.square(got).sum())
-            noise, product = noise + float(np.square(want - got).sum()), product + float((want * got).sum())
-            if k < len(self._scored) and self._scored[k]:
-                equal = want.argmax(axis=-1) == got.argmax(axis=-1)
-                same, rows = same + int(equal.sum()), rows + equal.size
-        norm = math.sqrt(signal * other)
-        cosine = round(product / norm, 6) if norm else float(noise == 0)
-        return Output(name, _decibels(signal, noise), cosine, round(same / rows, 6) if rows else None)
+
+def compared(name: str, wanted: Sequence[np.ndarray], actual: Sequence[np.ndarray], classes: bool = False) -> Output:
+    """What an output's values, one array a sample, have in common with those that are wanted.
+
+    classes: the last axis is one of scores; rows with the largest in the same place are counted.
+    """
+    signal = noise = other = product = 0.0
+    same = rows = 0
+    for want, got in zip(wanted, actual):
+        want, got = want.astype(np.float64), got.astype(np.float64)
+        if not np.isfinite(got).all():
+            return Output(name, _FLOOR, 0.0, None)
+        signal, other = signal + float(np.square(want).sum()), other + float(np.square(got).sum())
+        noise, product = noise + float(np.square(want - got).sum()), product + float((want * got).sum())
+        if classes:
+            equal = want.argmax(axis=-1) == got.argmax(axis=-1)
+            same, rows = same + int(equal.sum()), rows + equal.size
+    norm = math.sqrt(signal * other)
+    cosine = round(product / norm, 6) if norm else float(noise == 0)
+    return Output(name, _decibels(signal, noise), cosine, round(same / rows, 6) if rows else None)
 
 
 def _scatter(wanted: Sequence[np.ndarray], actual: Sequence[np.ndarray]) -> float:

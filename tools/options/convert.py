@@ -512,6 +512,13 @@ class ConvertOptions:
         "read what was written and compare it with its source, on a calibration sample or random input",
         group=RUN,
     )
+    cost: bool = flag(
+        "cost",
+        Switch(),
+        True,
+        "end a quantization with what it cost: outputs against float, on a random input without data; time of a run",
+        group=RUN,
+    )
     infer: bool = flag("infer", Switch(), False, "run the written model once on random input", group=RUN)
     report: tuple[str, ...] = flag(
         "report",
