@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test test-cpus test-browser lint docs build setup clean bench test-arm
+.PHONY: demo test test-torch test-cpus test-browser lint docs build setup clean bench test-arm
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.tools
@@ -42,6 +42,12 @@ demo: $(VENV)/.built
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS)
+
+# Training with quantization needs torch, which nothing else does: without it `make test` leaves these out.
+test-torch: $(VENV)/.test
+	@echo "== torch for CPUs"
+	@$(PIP) install --extra-index-url https://download.pytorch.org/whl/cpu --no-build-isolation -e '.[torch]'
+	$(BIN)/python -m pytest -n $(JOBS) tests/qat
 
 # The tests of integers, on each instruction set that this machine has; and, where onnxruntime's integer products are exact,
 # with onnxruntime on an emulated CPU whose products saturate (Debian's qemu-user).
@@ -80,7 +86,7 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	find native \( -name '*.cc' -o -name '*.h' -o -name '*.inc' \) -print0 | xargs -0 $(BIN)/clang-format --dry-run -Werror
 	@rm -rf build/typed && mkdir -p build/typed/bitlite
-	@cp -r python/bitlite/. converter quant native tools build/typed/bitlite
+	@cp -r python/bitlite/. converter quant native tools qat build/typed/bitlite
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # Speed beside LiteRT, onnxruntime, OpenVINO and MindSpore Lite; EVAL holds models and images, PEERS the runtimes

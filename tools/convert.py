@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..converter.errors import GraphError, ModelError, Setting, UnsupportedError, UsageError, bugs_named
@@ -57,7 +58,7 @@ def run(options: ConvertOptions) -> Report:
     start = time.perf_counter()
     if options.check not in ("", "false"):
         raise UsageError("check: a conversion writes a model", hint="the command: converter_lite --check=MODEL")
-    _check_targets(options)
+    check_targets(options)
     graph = _read(options)
     source_bytes = sum(map(os.path.getsize, (options.model_file, *graph.meta.get("external", ()))))
     report = Report(options.model_file, source_bytes, notes=list(options.notes))
@@ -82,19 +83,7 @@ def run(options: ConvertOptions) -> Report:
     sample = next(samples.only([len(samples) // 2])) if samples is not None and runs else None
     originals = {id(t): Original(t, options.threads or 1, sample) for t in targets.values()}
     with Staging() as staging:
-        for container, target in targets.items():
-            path = options.output_path(container.upper())
-            original = originals[id(target)]
-            if container == "c":
-                staged = staging.place_folder(path, c.MARK)
-                report.files[path] = _write(target, container, staged, options, report, original)
-                continue
-            staged = staging.place(path, sources=(options.model_file,))
-            report.files[path] = _write(target, container, staged, options, report)
-            let_go()
-            if options.read_back:
-                report.notes += map(staging.in_place, filter(None, [check_written(staged, original)]))
-                let_go()
+        write_targets(targets, originals, staging, options, report)
         report.seconds = time.perf_counter() - start
         if before is not None and weighs:
             report.weigh(before, next(iter(originals.values())))
@@ -110,7 +99,30 @@ def run(options: ConvertOptions) -> Report:
     return report
 
 
-def _check_targets(options: ConvertOptions) -> None:
+def write_targets(
+    targets: Mapping[str, Graph],
+    originals: Mapping[int, Original],
+    staging: Staging,
+    options: ConvertOptions,
+    report: Report,
+) -> None:
+    """Stages one file per format and reads it back. originals: what a graph, by its id, computes."""
+    for container, target in targets.items():
+        path = options.output_path(container.upper())
+        original = originals[id(target)]
+        if container == "c":
+            staged = staging.place_folder(path, c.MARK)
+            report.files[path] = _write(target, container, staged, options, report, original)
+            continue
+        staged = staging.place(path, sources=(options.model_file,))
+        report.files[path] = _write(target, container, staged, options, report)
+        let_go()
+        if options.read_back:
+            report.notes += map(staging.in_place, filter(None, [check_written(staged, original)]))
+            let_go()
+
+
+def check_targets(options: ConvertOptions) -> None:
     """Raises OutputError or UsageError, before any work, for what could not be written."""
     models = [*map(options.output_path, options.output_format), *options.report]
     for path in models:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("converter", "quant", "native", "tools", "python", "tests", "benchmarks", "fuzz")
+FOLDERS = ("converter", "quant", "native", "tools", "qat", "python", "tests", "benchmarks", "fuzz")
 SOURCES = [
     path
     for folder in FOLDERS

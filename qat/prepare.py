@@ -1,0 +1,139 @@
+"""From a model to a module in training: captured, calibrated, its integer graph laid out."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ..converter.errors import UnsupportedError, UsageError
+from ..converter.ir import Graph, Node
+from ..quant.calibrate.data import Dataset, DataSpec
+from ..quant.calibrate.first_layer import input_specs
+from ..quant.ptq.calibration import calibration_statistics
+from ..quant.ptq.integer_forms import IntegerForms, placement
+from ..quant.ptq.prepare import prepare as prepare_graph
+from ..quant.ptq.result import Result
+from ..quant.ptq.settings import Settings, no_progress
+from ..quant.selection import select
+from ..quant.selectors import Selector, parse_selector
+from ..quant.weights.weight_quant import WeightSettings, quantize_graph_weights
+from .capture import capture
+from .module import QatModule
+from .skeleton import skeleton_of
+
+Names = str | Sequence[str]
+
+
+def prepare(
+    model: nn.Module,
+    example: Any,
+    *,
+    data: Any = None,
+    weights: int | Mapping[str, int] = 8,
+    activations: int = 8,
+    keep_float: Names = (),
+    freeze_norms_after: int | None = None,
+    method: Names = "AUTO",
+    calibrate_size: int = 100,
+) -> QatModule:
+    """A module that computes what the integer graph of `model` will, and trains like any other.
+
+    Args:
+        model: left as it is. example: its positional inputs, a float32 tensor or a tuple of them.
+        data: calibration samples, as `bitlite.convert` takes them (arrays, a DataLoader, a function); the example
+            where none are given. calibrate_size: how many of them are taken.
+        weights: bits, 2 to 8; or bits by selector (a layer's name, "type:Conv", "re:…"), "" for all others.
+        activations: bits, 8.
+        keep_float: selectors of layers that stay in float.
+        freeze_norms_after: training steps after which BatchNorms keep their statistics; None: never in training.
+        method: how the first ranges are chosen, an activation_quant_method of `bitlite.convert`.
+    Raises:
+        UnsupportedError: control flow depends on values, or an operator is not read or cannot be trained.
+        UsageError: bits out of range, a selector that names nothing. DataError: samples that do not fit.
+    """
+    _check_activations(activations)
+    chosen: dict[str, Any] = {}
+
+    def finish(graph: Graph) -> None:
+        kept = select(graph, _selectors("keep_float", keep_float))
+        prepare_graph(graph, kept)
+        chosen["kept"] = kept
+
+    captured = capture(model, example, finish)
+    captured.graph.name = type(model).__name__
+    names = [n.name for n in chosen["kept"]]
+    kept = {n for n in captured.graph.nodes if n.name in names}
+    result = laid_out(captured.graph, example if data is None else data, weights, kept, method, calibrate_size)
+    free = {name: t.value for t in captured.graph.constants() if (name := t.name) in captured.free}
+    skeleton = skeleton_of(result, captured.constants, free)
+    return QatModule(copy.deepcopy(model), skeleton, freeze_norms_after)
+
+
+def laid_out(
+    graph: Graph,
+    data: Any,
+    weights: int | Mapping[str, int],
+    kept: Iterable[Node],
+    method: Names = "AUTO",
+    calibrate_size: int = 100,
+) -> Result:
+    """The integer graph of a prepared float one as PostTraining makes it, with calibrated scales and nothing fitted."""
+    bits, by_node = _bits(graph, weights)
+    samples = Dataset(DataSpec(source=_unwrapped(data), count=calibrate_size, where="data"), input_specs(graph))
+    settings = Settings(
+        methods=(method,) if isinstance(method, str) else tuple(method),
+        bits=bits,
+        layer_bits=by_node,
+        kept=frozenset(kept),
+        equalize=False,
+        threads=os.cpu_count() or 1,
+    )
+    graph.meta["rounding"] = "rne_f32"
+    plan = placement(graph, settings)
+    statistics = calibration_statistics(graph, plan, samples, settings, no_progress)
+    result = IntegerForms(graph, samples, settings, statistics).form(plan)
+    in_float = {result.quantized.node[n] for n in kept if n in result.quantized.node}
+    # Symmetric, without corrections: what every format can say.
+    quantize_graph_weights(result.graph, WeightSettings(bits=bits, correction=False, container="tflite"), in_float)
+    return result
+
+
+def _check_activations(bits: int) -> None:
+    if bits == 16:
+        raise UnsupportedError("activations=16: layers of an integer graph read codes of 8 bits", hint="activations=8")
+    if bits != 8:
+        raise UsageError(f"activations={bits!r}, allowed is 8")
+
+
+def _selectors(option: str, names: Names) -> list[Selector]:
+    found = []
+    for text in [names] if isinstance(names, str) else names:
+        try:
+            found.append(parse_selector(text))
+        except ValueError as error:
+            raise UsageError(f"{option}: {text!r} {error}") from None
+    return found
+
+
+def _bits(graph: Graph, weights: int | Mapping[str, int]) -> tuple[int, dict[Node, int]]:
+    by_name = dict(weights) if isinstance(weights, Mapping) else {"": weights}
+    for name, bits in by_name.items():
+        if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or not 2 <= bits <= 8:
+            where = f" of {name!r}" if name else ""
+            raise UsageError(f"weights{where}: {bits!r} bits, allowed are 2 to 8")
+    rest = by_name.pop("", 8)
+    found: dict[Node, int] = {}
+    for name, bits in by_name.items():
+        found |= dict.fromkeys(select(graph, _selectors("weights", name)), bits)
+    return int(rest), found
+
+
+def _unwrapped(data: Any) -> Any:
+    import torch
+
+    return data.detach().cpu().numpy() if isinstance(data, torch.Tensor) else data
