@@ -1,11 +1,11 @@
 """Seeded mutations of models and config files: whatever the bytes, a `bitlite.Error` or a valid result.
 
-    python fuzz/mutate.py tflite|onnx|ms|mindir|config [--count 100000] [--first 0] [--seed 1] [--jobs 1]
+    python fuzz/mutate.py tflite|onnx|ms|mindir|caffe|config [--count 100000] [--first 0] [--seed 1] [--jobs 1]
 
 Mutation i of a kind and a seed is the same bytes each time. A finding is another exception, a crash, more than 5
 seconds or more than 1 GB; each is printed as the line that repeats it. Seeds are every example of every operator's row
 in the container's own form, quantized models among them, and for ONNX the control flow cases of onnx's own tests; of
-MINDIR, which is not written here, the networks that the tests have.
+MINDIR and Caffe, which are not written here, networks of the tests; a Caffe seed is text and weights.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from typing import Any
 
 import bitlite
 import numpy as np
-from networks import FILE_NAME, networks
+from networks import FILE_NAME, WEIGHTS, caffe_networks, networks
 
-KINDS = ("tflite", "onnx", "ms", "mindir", "config")
+KINDS = ("tflite", "onnx", "ms", "mindir", "caffe", "config")
 _EXPORTED = Path(__file__).parent.parent / "tests" / "models" / "mindir"
 SECONDS, MEMORY = 5, 1 << 30
 _NUMBERS = (0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 65535, 65536, 1 << 20, 1 << 28, (1 << 31) - 1, 1 << 31, (1 << 32) - 1)
@@ -65,6 +65,8 @@ def seeds(kind: str) -> list[bytes]:
         return list(CONFIGS)
     if kind == "mindir":
         return [p.read_bytes() for p in sorted(_EXPORTED.glob("*.mindir")) if p.stat().st_size <= 20_000]
+    if kind == "caffe":
+        return list(caffe_networks())
     found: dict[bytes, None] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "seed"
@@ -160,8 +162,12 @@ def mutated(sources: list[bytes], kind: str, seed: int, index: int) -> bytes:
 
 def attempt(kind: str, data: bytes, path: str) -> bool:
     """Loads and runs the file; False where it is refused. Raises whatever is a finding."""
+    text, _, weights = data.partition(WEIGHTS) if kind == "caffe" else (data, b"", b"")
     with open(path, "wb") as out:
-        out.write(data)
+        out.write(text)
+    if kind == "caffe":
+        with open(path + ".caffemodel", "wb") as out:
+            out.write(weights)
     if kind == "config":
         from bitlite.tools.options.read import options_of_kwargs
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +16,8 @@ import numpy as np
 
 FILE_NAME = "m"
 """The name under which the bytes are read: ONNX seeds name it as external data, the one file that is beside them."""
+WEIGHTS = b"\n# weights\n"
+"""What parts a Caffe network's text from its weights."""
 _ENDINGS = {"tflite": ".tflite", "onnx": ".onnx", "ms": ".ms"}
 
 
@@ -274,3 +279,27 @@ def _tflite(graphs: list[tuple[list[Any], list[Any], list[int], list[int]]], buf
     model = {"version": 3, "operator_codes": codes, "subgraphs": subgraphs}
     model["buffers"] = [{}, *({"data": b} for b in buffers)]
     return b"".join(bytes(part) for part in encode(model, SCHEMA))
+
+
+def caffe_networks() -> Iterator[bytes]:
+    """The networks of the tests of Caffe's layers, each as its text, `WEIGHTS`, and its weights."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "converter"))
+    try:
+        layers, whole = (importlib.import_module(f"test_caffe{part}") for part in ("_layers", ""))
+        written = importlib.import_module("caffe_networks")
+    finally:
+        del sys.path[0]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (more, blobs, _) in layers.CASES.items():
+            both = name.split()[0] in ("Eltwise", "Concat")
+            text = written.inputs(layers.X.shape, *([layers.X.shape] if both else []))
+            text += written.layer(name.split()[0], more, "x y" if both else "x")
+            yield _joined(written.write(Path(folder), text, {"l": blobs}))
+        yield _joined(written.write(Path(folder), whole.NEW, {"conv": [whole.W]}))
+        yield _joined(written.write(Path(folder), whole.OLD, {"conv": [whole.W]}, older=True, legacy=True))
+        data = whole.DATA + written.layer("Convolution", whole.CONV, "x", "y", "conv") + whole.ENDS
+        yield _joined(written.write(Path(folder), data, {"conv": [whole.W]}))
+
+
+def _joined(path: Path) -> bytes:
+    return path.read_bytes() + WEIGHTS + path.with_suffix(".caffemodel").read_bytes()

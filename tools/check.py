@@ -42,7 +42,7 @@ def check(options: ConvertOptions) -> Check:
         report.problems.append(f"not read: {', '.join(unread)}")
         return report
     try:
-        graph = read_model(options.model_file, options.input_shape)
+        graph = read_model(options.model_file, options.input_shape, weights=options.weight_file or None)
     except UnsupportedError as error:
         report.problems.append(error.line(options.spell))
         return report

@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
     from ..quant.ptq.fidelity import Fidelity
 
-_CONTAINERS = {"TFLITE": "tflite", "ONNX": "onnx", "MSLITE": "ms", "MINDIR": "mindir", "": None}
+_CONTAINERS = {"TFLITE": "tflite", "ONNX": "onnx", "MSLITE": "ms", "MINDIR": "mindir", "CAFFE": "caffe", "": None}
 
 
 def convert(model_file: str | os.PathLike[str], output_file: str | os.PathLike[str], **options: Any) -> Report:
     """Converts, and on request quantizes, a model.
 
     Args:
-        model_file: .tflite, .onnx, .mindir or .ms. output_file: what to write; the format's ending is appended.
+        model_file: .tflite, .onnx, .mindir, .prototxt or .ms. output_file: what to write; its ending is appended.
         options: the command line's flags in snake_case: quant_type="WeightQuant", bit_num=4, config_file=…, and
             calibration_data: an iterable of arrays or dicts, or a function that returns one.
     Returns:
@@ -182,7 +182,9 @@ def _check_formats(graph: Graph, options: ConvertOptions) -> None:
 
 def _read(options: ConvertOptions) -> Graph:
     try:
-        return read_model(options.model_file, options.input_shape, _CONTAINERS[options.fmk])
+        return read_model(
+            options.model_file, options.input_shape, _CONTAINERS[options.fmk], options.weight_file or None
+        )
     except (ModelError, UnsupportedError, GraphError) as error:
         if not options.input_shape:
             raise

@@ -41,6 +41,9 @@ gives 0.
 """
 
 
+_READ_FROM = {"tflite": "TFLite", "onnx": "ONNX", "ms": "MindSpore Lite", "mindir": "MINDIR", "caffe": "Caffe"}
+
+
 def page(parts: Mapping[str, str] | None = None) -> str:
     """The whole page, around the measured tables: name → text without its markers."""
     from ..converter.ir import limits
@@ -58,7 +61,7 @@ def page(parts: Mapping[str, str] | None = None) -> str:
     from ..converter.ops import READERS
     from ..converter.ops.recurrent.unroll_limits import MOST_BYTES, MOST_STEPS
 
-    for container, title in (("tflite", "TFLite"), ("onnx", "ONNX"), ("ms", "MindSpore Lite"), ("mindir", "MINDIR")):
+    for container, title in _READ_FROM.items():
         names = sorted(READERS[container])
         lines += [f"{title}, {len(names)}: {', '.join(names)}.", ""]
     lines.append(

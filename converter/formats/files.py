@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import re
 import stat
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,7 @@ T = TypeVar("T")
 _ONNX_FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
 _MINDIR_FIELDS = {**dict.fromkeys((*range(1, 10), 11, 12, 14), 2), 10: 0, 13: 0}
 _ENCRYPTED_MINDIR = {bytes((n, 0x5E, 0x3A, 0x7F)) for n in (0xD8, 0xD9, 0xDA)}
+_NETWORK = re.compile(rb"(name|state|layers?|input|input_shape|input_dim|force_backward|debug_info)\s*[:{]")
 _SWEPT = 64 << 20
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 _FLATBUFFERS = {b"TFL3": "tflite", b"MSL2": "ms", b"MSL1": "ms", b"MSL0": "ms"}
@@ -80,7 +82,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def sniff(path: str | os.PathLike[str]) -> str | None:
-    """The format by contents: "tflite", "ms", "onnx", "mindir", or None. A truncated file still has its format.
+    """The format by contents: "tflite", "ms", "onnx", "mindir", "caffe", or None. A cut file still has its own.
 
     Raises:
         ModelError: as `map_file`.
@@ -91,7 +93,16 @@ def sniff(path: str | os.PathLike[str]) -> str | None:
             return known
         if _is_protobuf(view, _ONNX_FIELDS):
             return "onnx"
+        if _is_network(view):
+            return "caffe"
         return "mindir" if view[:4] in _ENCRYPTED_MINDIR or _is_protobuf(view, _MINDIR_FIELDS) else None
+
+
+def _is_network(view: mmap.mmap) -> bool:
+    """Whether the file is a Caffe network in text: behind comments it begins with a field of one."""
+    lines = (line.strip() for line in view[:65536].split(b"\n"))
+    first = next((line for line in lines if line and not line.startswith(b"#")), b"")
+    return _NETWORK.match(first.removeprefix(b"\xef\xbb\xbf")) is not None
 
 
 def _is_protobuf(view: mmap.mmap, fields: dict[int, int]) -> bool:

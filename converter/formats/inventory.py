@@ -86,4 +86,10 @@ def _mindir(path: str) -> Iterator[str]:
     return operator_names(path)
 
 
-_NAMES = {"tflite": _tflite, "onnx": _onnx, "ms": _ms, "mindir": _mindir}
+def _caffe(path: str) -> Iterator[str]:
+    from .caffe import operator_names
+
+    return operator_names(path)
+
+
+_NAMES = {"tflite": _tflite, "onnx": _onnx, "ms": _ms, "mindir": _mindir, "caffe": _caffe}

@@ -13,6 +13,7 @@ from ..schema.op import OPS, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import clip_attrs
+from ._support.caffe import param
 from ._support.ms_activation import write_in_parts
 from .unary import Unary, declare
 
@@ -313,6 +314,34 @@ def read_mindir_softplus(r: Reading) -> Tensor:
         return r.emit("Softplus", r.input(0))
     x = r.input(0)
     return r.emit("Div", r.emit("Softplus", r.emit("Mul", x, r.constant(beta, x.dtype))), r.constant(beta, x.dtype))
+
+
+# Caffe's layer → (IR operator, attributes from its parameters).
+_CAFFE: dict[str, tuple[str, Callable[[Reading], dict[str, Any]]]] = {
+    "ReLU6": ("Relu6", lambda r: {}),
+    "Sigmoid": ("Sigmoid", lambda r: {}),
+    "TanH": ("Tanh", lambda r: {}),
+    "BNLL": ("Softplus", lambda r: {}),
+    "HardSwish": ("HardSwish", lambda r: {}),
+    "ELU": ("Elu", lambda r: {"alpha": param(r, "elu_param").alpha}),
+}
+for _layer, (_name, _attrs) in _CAFFE.items():
+    reads("caffe", _layer)(lambda r, name=_name, attrs=_attrs: r.emit(name, r.input(0), **attrs(r)))
+
+
+@reads("caffe", "ReLU")
+def read_caffe_relu(r: Reading) -> Tensor:
+    slope = param(r, "relu_param").negative_slope
+    return r.emit("LeakyRelu", r.input(0), alpha=slope) if slope else r.emit("Relu", r.input(0))
+
+
+@reads("caffe", "Swish")
+def read_caffe_swish(r: Reading) -> Tensor:
+    """x · sigmoid(beta · x)."""
+    x, beta = r.input(0), param(r, "swish_param").beta
+    if beta == 1:
+        return r.emit("Swish", x)
+    return r.emit("Mul", x, r.emit("Sigmoid", r.emit("Mul", x, r.constant(beta, x.dtype))))
 
 
 @writes("tflite", "LeakyRelu")

@@ -11,6 +11,7 @@ from ..ir import Node, Tensor
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.caffe import axis_of, param
 from ._support.integer import per_tensor
 from ._support.layout import moved_axis
 from ._support.mindir import mindir_dtype
@@ -129,6 +130,27 @@ def read_mindir_arg(r: Reading) -> list[Tensor]:
     if valued and len(r.outputs) > 1:
         outputs.append(r.emit("Reduce", x, mode="max" if name == "ArgMax" else "min", axes=[axis], keep_dims=keep))
     return outputs
+
+
+@reads("caffe", "ArgMax")
+def read_caffe_arg_max(r: Reading) -> Tensor:
+    """Positions of the largest values as floats: along an axis, or of each sample's elements, [N, 1, top_k]."""
+    p, x = param(r, "argmax_param"), r.input(0)
+    if p.top_k != 1:
+        r.refuse(f"top_k {p.top_k}, read is 1")
+    alone = not p.HasField("axis")
+    axis = 1 if alone else axis_of(r, x, p.axis)
+    if p.out_max_val and not alone:
+        return r.emit("Reduce", x, mode="max", axes=[axis], keep_dims=True)
+    if alone:
+        x = r.emit("Reshape", x, r.constant([0, -1], np.int64, f"{r.name}/rows"), zero_copies=True)
+    at = r.emit("Cast", r.emit("ArgMax", x, axis=axis, keep_dims=True, dtype="int64"), dtype="float32")
+    if not alone:
+        return at
+    if p.out_max_val:
+        at = r.emit("Concat", at, r.emit("Reduce", x, mode="max", axes=[1], keep_dims=True), axis=1)
+        return r.emit("ExpandDims", at, axes=[2])
+    return r.emit("ExpandDims", at, axes=[1])
 
 
 @writes("tflite", "ArgMax", "ArgMin")

@@ -8,6 +8,7 @@ from ..ir import Node, Tensor
 from ..schema.op import reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.caffe import param, scalar, scaled
 from ._support.mindir import needs_nchw, operands
 from ._support.types import known_size, value_dtype
 
@@ -224,3 +225,29 @@ def write_onnx_not_equal(w: Writing, node: Node) -> None:
 @writes("onnx", "ShiftLeft", "ShiftRight")
 def write_onnx_shift(w: Writing, node: Node) -> None:
     w.node("BitShift", node, node.inputs, fields={"direction": "LEFT" if node.op == "ShiftLeft" else "RIGHT"})
+
+
+@reads("caffe", "Eltwise")
+def read_caffe_eltwise(r: Reading) -> Tensor:
+    p = param(r, "eltwise_param")
+    name = {0: "Mul", 1: "Add", 2: "Maximum"}[p.operation]
+    if p.coeff:
+        if name != "Add" or len(p.coeff) != len(r.inputs):
+            r.refuse(f"{len(p.coeff)} coefficients for {len(r.inputs)} inputs of {name}")
+        r.inputs[:] = [scaled(r, r.input(k), c, 0.0) for k, c in enumerate(p.coeff)]
+    return _chain(name)(r)
+
+
+@reads("caffe", "Power")
+def read_caffe_power(r: Reading) -> Tensor:
+    """(shift + scale · x) ^ power."""
+    p = param(r, "power_param")
+    x = scaled(r, r.input(0), p.scale, p.shift)
+    return x if p.power == 1 else _power(r, x, scalar(r, x, p.power))
+
+
+@reads("caffe", "Threshold")
+def read_caffe_threshold(r: Reading) -> Tensor:
+    x = r.input(0)
+    above = r.emit("Greater", x, scalar(r, x, param(r, "threshold_param").threshold))
+    return r.emit("Cast", above, dtype=x.dtype.name)

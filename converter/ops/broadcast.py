@@ -9,6 +9,7 @@ from ..ir import Node, Tensor
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.caffe import axis_of, param
 from ._support.integer import same_codes
 from ._support.layout import remap_const
 from ._support.mindir import numbers_or_tensor
@@ -89,6 +90,14 @@ def read_mindir_broadcast_to(r: Reading) -> Tensor:
 @reads("mindir", "Tile")
 def read_mindir_tile(r: Reading) -> Tensor:
     return r.emit("Tile", r.input(0), numbers_or_tensor(r, 1, "multiples", "repeats"))
+
+
+@reads("caffe", "Tile")
+def read_caffe_tile(r: Reading) -> Tensor:
+    p, x = param(r, "tile_param"), r.input(0)
+    repeats = [1] * r.rank(x)
+    repeats[axis_of(r, x, p.axis)] = p.tiles
+    return r.emit("Tile", x, r.constant(repeats, np.int64, f"{r.name}/repeats"))
 
 
 @writes("tflite", "BroadcastTo")

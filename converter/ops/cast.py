@@ -92,6 +92,17 @@ def read_mindir_dropout(r: Reading) -> Tensor:
     return r.input(0)
 
 
+@reads("caffe", "Dropout")
+def read_caffe_dropout(r: Reading) -> Tensor:
+    """At inference: the input."""
+    return r.input(0)
+
+
+@reads("caffe", "Split")
+def read_caffe_split(r: Reading) -> list[Tensor]:
+    return [r.input(0)] * len(r.outputs)
+
+
 @writes("ms", "Cast")
 @writes("tflite", "Cast")
 @writes("onnx", "Cast")

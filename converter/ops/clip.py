@@ -13,6 +13,7 @@ from ..schema.op import reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import clip_attrs
+from ._support.caffe import param
 from ._support.types import value_dtype
 from .activation import bound
 
@@ -56,6 +57,12 @@ def read_mindir_clamp(r: Reading) -> Tensor:
     names = ("min_val", "max_val") if "anh" in r.op else ("min", "max")
     low, high = (1.0, 1.0) if "anh" in r.op else (math.inf, math.inf)
     return clipped(r, r.input(0), r.real(1, names[0], -low), r.real(2, names[1], high))
+
+
+@reads("caffe", "Clip")
+def read_caffe_clip(r: Reading) -> Tensor:
+    p = param(r, "clip_param")
+    return clipped(r, r.input(0), p.min, p.max)
 
 
 @writes("onnx", "Relu6", "Clip")

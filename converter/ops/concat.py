@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import act_from, apply_act, no_act_in_mslite
 from ._support.c_steps import codes, copy, is_s8, ratio, refuse_types, same_codes, zero
+from ._support.caffe import axis_of, param, sizes_of
 from ._support.channels import channel_by_channel
 from ._support.integer import per_tensor
 from ._support.layout import remap_axis
@@ -174,6 +176,26 @@ def read_mindir_split_sizes(r: Reading) -> list[Tensor]:
 @reads("mindir", "Unstack", "Unpack")
 def read_mindir_unstack(r: Reading) -> list[Tensor]:
     return _unstacked(r, r.input(0), r.whole(None, "axis", 0), r.whole(None, "num", 0) or len(r.outputs))
+
+
+@reads("caffe", "Concat")
+def read_caffe_concat(r: Reading) -> Tensor:
+    p = param(r, "concat_param")
+    axis = axis_of(r, r.input(0), p.concat_dim if p.HasField("concat_dim") else p.axis)
+    return r.emit_many("Concat", _all(r), axis=axis)[0]
+
+
+@reads("caffe", "Slice")
+def read_caffe_slice(r: Reading) -> list[Tensor]:
+    """Pieces between the slice points; equal ones without."""
+    p, x = param(r, "slice_param"), r.input(0)
+    axis = axis_of(r, x, p.slice_dim if p.HasField("slice_dim") else p.axis)
+    if not p.slice_point:
+        return _pieces(r, x, axis, _even(r, x, axis, len(r.outputs)))
+    if len(p.slice_point) != len(r.outputs) - 1:
+        r.refuse(f"{len(p.slice_point)} slice points for {len(r.outputs)} outputs")
+    ends = [0, *p.slice_point, sizes_of(r, x)[axis]]
+    return _pieces(r, x, axis, [b - a for a, b in itertools.pairwise(ends)])
 
 
 @writes("ms", "Concat")

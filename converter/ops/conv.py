@@ -16,6 +16,7 @@ from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import apply_act, fused_activation, read_act
 from ._support.c_steps import layer, lifted, window
+from ._support.caffe import blob, caffe_window, flat_blob, param
 from ._support.integer import weighted_sum
 from ._support.layout import last_perm
 from ._support.mindir import mindir_window, needs_nchw
@@ -245,6 +246,17 @@ def read_mindir_depthwise(r: Reading) -> Tensor:
     flat = r.constant(w.data.transpose(1, 0, 2, 3).reshape(many * channels, high, wide, 1), name=w.name)
     attrs = mindir_window(r, 2) | {"group": channels}
     return r.channels_first(r.emit("Conv", r.channels_last(r.input(0)), flat, **attrs))
+
+
+@reads("caffe", "Convolution", "ConvolutionDepthwise", "DepthwiseConvolution")
+def read_caffe_conv(r: Reading) -> Tensor:
+    p, x, w = param(r, "convolution_param"), r.input(0), blob(r, 0)
+    if p.axis != 1 or r.rank(x) != 4 or r.rank(w) != 4:
+        r.refuse(f"axis {p.axis} of shape {x.shape}: only convolutions over two axes are read")
+    group = int(p.group) if r.op == "Convolution" else int(p.num_output)
+    bias = flat_blob(r, 1) if p.bias_term else None
+    w = r.permuted(w, last_perm(4))
+    return r.channels_first(r.emit("Conv", r.channels_last(x), w, bias, **caffe_window(r, p), group=group))
 
 
 @writes("ms", "Conv")

@@ -13,6 +13,7 @@ from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import apply_act, read_act
+from ._support.caffe import blob, caffe_window, flat_blob, param
 from ._support.integer import weighted_sum
 from ._support.mindir import mindir_window, needs_nchw
 from ._support.spatial import check_pixels, check_window, pad_spatial, per_axis, same_pads
@@ -217,6 +218,17 @@ def read_mindir_conv_transpose(r: Reading) -> Tensor:
         extra.append(size[2 + i] - reach + attrs["pad"][2 * i] + attrs["pad"][2 * i + 1])
     attrs |= {"pad_mode": "explicit", "output_padding": extra, "group": r.whole(None, "group", 1)}
     return r.channels_first(r.emit("ConvTranspose", r.channels_last(x), w, **attrs))
+
+
+@reads("caffe", "Deconvolution")
+def read_caffe_deconvolution(r: Reading) -> Tensor:
+    p, x, w = param(r, "convolution_param"), r.input(0), blob(r, 0)
+    if p.axis != 1 or r.rank(x) != 4 or r.rank(w) != 4:
+        r.refuse(f"axis {p.axis} of shape {x.shape}: only convolutions over two axes are read")
+    bias = flat_blob(r, 1) if p.bias_term else None
+    attrs = caffe_window(r, p) | {"output_padding": [0, 0], "group": int(p.group)}
+    w = r.permuted(w, [0, 2, 3, 1])
+    return r.channels_first(r.emit("ConvTranspose", r.channels_last(x), w, bias, **attrs))
 
 
 @writes("ms", "ConvTranspose")

@@ -14,6 +14,7 @@ from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import apply_act, fused_activation, read_act
 from ._support.c_steps import count, layer, matrix
+from ._support.caffe import axis_of, blob, flat_blob, param
 from ._support.integer import is_dynamic, weighted_sum
 from ._support.types import broadcast, fail, joint_dtype, known_size, need
 from ._support.writers import need_constants, write_fused, write_onnx, write_transposed
@@ -286,6 +287,24 @@ def read_mindir_matmul(r: Reading) -> Tensor:
 @reads("mindir", "Dense")
 def read_mindir_dense(r: Reading) -> Tensor:
     return r.emit("FullyConnected", r.input(0), r.input(1), r.optional(2))
+
+
+@reads("caffe", "InnerProduct")
+def read_caffe_inner_product(r: Reading) -> Tensor:
+    """The axes from `axis` on are one row; older files have a weight of 1 x 1 x N x K."""
+    p, x, w = param(r, "inner_product_param"), r.input(0), blob(r, 0)
+    axis = axis_of(r, x, p.axis)
+    if r.rank(w) == 4:
+        w = r.constant(w.value.reshape(w.value.shape[2:]), name=w.name)
+    if r.rank(w) != 2:
+        r.refuse(f"a weight of shape {w.shape}")
+    w = r.permuted(w, [1, 0]) if p.transpose else w
+    if axis != r.rank(x) - 1:
+        head = x.known_shape[:axis]
+        if None in head[1:]:
+            r.refuse(f"the shape of {x.name!r} is not known", hint=Setting("input_shape"))
+        x = r.emit("Reshape", x, r.constant([-1, *head[1:], w.size(1)], np.int64, f"{r.name}/shape"))
+    return r.emit("FullyConnected", x, w, flat_blob(r, 1) if p.bias_term else None)
 
 
 @writes("ms", "FullyConnected")

@@ -11,6 +11,7 @@ from ..ir import Node, Tensor
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.caffe import blob, flat_blob, param
 from ._support.integer import same_codes
 from ._support.mindir import numbers_or_tensor
 from ._support.params import write_cast
@@ -149,6 +150,14 @@ def read_mindir_one_hot(r: Reading) -> Tensor:
         r.optional(k) or r.constant(r.real(k, key), np.float32) for k, key in ((2, "on_value"), (3, "off_value"))
     )
     return r.emit("OneHot", r.input(0), depth, on, off, axis=r.whole(4, "axis", -1))
+
+
+@reads("caffe", "Embed")
+def read_caffe_embed(r: Reading) -> Tensor:
+    """Indices come as floats."""
+    at, p = r.emit("Cast", r.input(0), dtype="int64"), param(r, "embed_param")
+    y = r.emit("Gather", blob(r, 0), at)
+    return r.emit("Add", y, flat_blob(r, 1)) if p.bias_term else y
 
 
 @writes("tflite", "Gather")

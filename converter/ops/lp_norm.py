@@ -9,6 +9,7 @@ from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import apply_act, read_act
+from ._support.caffe import flat_blob, param
 from ._support.layout import remap_axes
 from ._support.norm_steps import Chain
 from ._support.types import fail, normal_axes
@@ -73,6 +74,15 @@ def read_mindir_l2_norm(r: Reading) -> Tensor:
     if axes == [1] and r.rank(x) > 2:
         return r.channels_first(r.emit("LpNorm", r.channels_last(x), axes=[-1], **attrs))
     return r.emit("LpNorm", x, axes=axes, **attrs)
+
+
+@reads("caffe", "Normalize")
+def read_caffe_normalize(r: Reading) -> Tensor:
+    """x / sqrt(Σ x² + eps) over channels, or over positions, too, times a scale of one value or one per channel."""
+    p, x = param(r, "norm_param"), r.channels_last(r.input(0))
+    axes = list(range(1, r.rank(x))) if p.across_spatial else [-1]
+    y = r.emit("LpNorm", x, axes=axes, p=2, epsilon=p.eps**0.5)
+    return r.channels_first(r.emit("Mul", y, flat_blob(r, 0)))
 
 
 @writes("onnx", "LpNorm")

@@ -8,6 +8,7 @@ from ..ir import Node, Tensor
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.caffe import param, scalar, scaled
 from ._support.types import fail
 from ._support.writers import write_onnx
 from .norm import float_input
@@ -67,6 +68,22 @@ def read_mindir_lrn(r: Reading) -> Tensor:
     attrs = {k: r.real(None, k, d) for k, d in (("alpha", 1.0), ("beta", 0.5), ("bias", 1.0))}
     size = 2 * r.whole(None, "depth_radius", 5) + 1
     return r.channels_first(r.emit("Lrn", r.channels_last(r.input(0)), size=size, **attrs))
+
+
+@reads("caffe", "LRN")
+def read_caffe_lrn(r: Reading) -> Tensor:
+    """Across channels, or within one: there over a square, pads counted, with 1 in place of k."""
+    p, x = param(r, "lrn_param"), r.channels_last(r.input(0))
+    size = int(p.local_size)
+    if not size % 2:
+        r.refuse(f"local_size {size} must be odd")
+    if p.norm_region == 0:
+        attrs = {"size": size, "alpha": p.alpha / size, "beta": p.beta, "bias": p.k}
+        return r.channels_first(r.emit("Lrn", x, **attrs))
+    window = {"kernel": [size, size], "stride": [1, 1], "dilation": [1, 1], "pad": [size // 2] * 4}
+    mean = r.emit("AveragePool", r.emit("Square", x), **window, count_include_pad=True)
+    base = scaled(r, mean, p.alpha, 1.0)
+    return r.channels_first(r.emit("Mul", x, r.emit("Pow", base, scalar(r, x, -p.beta))))
 
 
 @writes("ms", "Lrn")

@@ -13,6 +13,7 @@ from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import read_act
 from ._support.c_steps import bounds, broadcast_space, is_f32, refuse_types
+from ._support.caffe import axis_of, blob, flat_blob, param, spread
 from ._support.layout import first_perm, last_perm, permuted_shape
 from ._support.norm_steps import write_decomposed
 from ._support.types import fail, need
@@ -263,6 +264,60 @@ def read_mindir_group_norm(r: Reading) -> Tensor:
     parameters = [t or r.constant(np.full(channels, v), x.dtype) for t, v in ((r.optional(2), 1), (r.optional(3), 0))]
     attrs = {"groups": r.whole(1, "num_groups"), "epsilon": r.real(4, "eps", 1e-5)}
     return r.channels_first(r.emit("GroupNorm", r.channels_last(x), *parameters, **attrs))
+
+
+@reads("caffe", "BatchNorm")
+def read_caffe_batch_norm(r: Reading) -> Tensor:
+    """Mean and variance are stored times a factor, the third weight; 0 makes them 0."""
+    p, x = param(r, "batch_norm_param"), r.input(0)
+    if p.HasField("use_global_stats") and not p.use_global_stats:
+        r.refuse("use_global_stats: false takes the statistics of each batch, which are not stored")
+    mean, variance = flat_blob(r, 0).value, flat_blob(r, 1).value
+    stored = float(flat_blob(r, 2).value[0]) if len(r.options["blobs"]) > 2 else 1.0
+    factor = np.float32(0 if stored == 0 else 1 / stored)
+    ends = [np.ones_like(mean), np.zeros_like(mean), mean * factor, variance * factor]
+    parameters = [r.constant(v, np.float32) for v in ends]
+    return r.channels_first(r.emit("BatchNorm", r.channels_last(x), *parameters, epsilon=p.eps))
+
+
+@reads("caffe", "Scale", "Bias")
+def read_caffe_scale(r: Reading) -> Tensor:
+    """Products with, and sums of, a weight or the second input, whose axes are those of x from `axis` on."""
+    p, x = param(r, "scale_param" if r.op == "Scale" else "bias_param"), r.input(0)
+    axis = axis_of(r, x, p.axis)
+    other, first = r.optional(1), 0
+    if other is None:
+        other, first = spread(r, x, blob(r, 0), axis, p.num_axes), 1
+    else:
+        behind = r.rank(x) - axis - r.rank(other)
+        if behind < 0:
+            r.refuse(f"an input of shape {other.shape} does not fit {x.shape} from axis {axis} on")
+        axes = [r.rank(other) + i for i in range(behind)]
+        other = r.emit("ExpandDims", other, axes=axes) if axes else other
+    y = _along_channels(r, "Mul" if r.op == "Scale" else "Add", x, other, axis)
+    if r.op == "Scale" and p.bias_term:
+        y = _along_channels(r, "Add", y, spread(r, x, blob(r, first), axis, p.num_axes), axis)
+    return y
+
+
+def _along_channels(r: Reading, name: str, x: Tensor, other: Tensor, axis: int) -> Tensor:
+    """x and one value per channel, channels last, where convolutions have them."""
+    if axis != 1 or r.rank(x) < 3 or other.data is None or other.data.size != other.known_shape[0]:
+        return r.emit(name, x, other)
+    flat = r.constant(other.data.reshape(-1), name=other.name)
+    return r.channels_first(r.emit(name, r.channels_last(x), flat))
+
+
+@reads("caffe", "MVN")
+def read_caffe_mvn(r: Reading) -> Tensor:
+    """(x - mean) / (deviation + eps), over the positions of each channel, or over all channels, too."""
+    p, x = param(r, "mvn_param"), r.input(0)
+    axes = list(range(1 if p.across_channels else 2, r.rank(x)))
+    centred = r.emit("Sub", x, r.emit("Reduce", x, mode="mean", axes=axes, keep_dims=True))
+    if not p.normalize_variance:
+        return centred
+    variance = r.emit("Reduce", r.emit("Mul", centred, centred), mode="mean", axes=axes, keep_dims=True)
+    return r.emit("Div", centred, r.emit("Add", r.emit("Sqrt", variance), r.constant(p.eps, x.dtype)))
 
 
 @writes("ms", "BatchNorm")

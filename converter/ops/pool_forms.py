@@ -1,4 +1,4 @@
-"""Pools as MINDIR says them."""
+"""Pools as MINDIR and Caffe say them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ..errors import Setting
 from ..ir import Tensor
 from ..schema.op import reads
 from ..schema.reading import Reading
+from ._support.caffe import pair, param, sizes_of
 from ._support.mindir import edges, needs_nchw, spatial
 from ._support.spatial import per_axis
 
@@ -77,3 +78,31 @@ def read_mindir_adaptive_pool(r: Reading) -> Tensor:
 
 def _pool(r: Reading, name: str, attrs: dict[str, Any]) -> Tensor:
     return r.channels_first(r.emit(name, r.channels_last(r.input(0)), **attrs))
+
+
+@reads("caffe", "Pooling")
+def read_caffe_pool(r: Reading) -> Tensor:
+    """Sizes are rounded up, and a mean counts pads but not what rounding adds."""
+    p, x = param(r, "pooling_param"), r.input(0)
+    if r.rank(x) != 4:
+        r.refuse(f"shape {x.shape}: only pools over two axes are read")
+    if p.pool not in (0, 1):
+        r.refuse("a stochastic pool is not read")
+    most = p.pool == 0
+    if p.global_pooling:
+        return r.emit("Reduce", x, mode="max" if most else "mean", axes=[2, 3], keep_dims=True)
+    kernel, stride, pads = pair(r, p, "kernel_size", None, "kernel"), pair(r, p, "stride", 1), pair(r, p, "pad", 0)
+    ceil = p.round_mode == 0 and p.ceil_mode
+    if ceil and any(s > k for s, k in zip(stride, kernel)):
+        sizes = sizes_of(r, x)[2:]
+        starts = [-(-(n + 2 * q - k) // s) * s for n, k, s, q in zip(sizes, kernel, stride, pads)]
+        if any(at >= n + q for at, n, q in zip(starts, sizes, pads)):
+            r.refuse(f"a window of {kernel} by steps of {stride} stands outside of {sizes}")
+    attrs = {
+        "kernel": kernel,
+        "stride": stride,
+        "dilation": [1, 1],
+        "pad": [pads[0], pads[0], pads[1], pads[1]],
+        "ceil_mode": bool(ceil),
+    }
+    return _pool(r, "MaxPool" if most else "AveragePool", attrs | ({} if most else {"count_include_pad": True}))

@@ -12,6 +12,7 @@ from ..numeric.qparams import code_range, requantize_rne_f32
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.caffe import flat_blob
 from ._support.integer import centred, is_byte, per_tensor
 from ._support.layout import same_layout
 from ._support.types import broadcasts_to, fail, joint_dtype, need
@@ -82,6 +83,11 @@ def read_ms_prelu(r: Reading) -> Tensor:
 @reads("mindir", "PReLU")
 def read_mindir_prelu(r: Reading) -> Tensor:
     return r.channels_first(r.emit("PRelu", r.channels_last(r.input(0)), r.input(1)))
+
+
+@reads("caffe", "PReLU")
+def read_caffe_prelu(r: Reading) -> Tensor:
+    return r.channels_first(r.emit("PRelu", r.channels_last(r.input(0)), flat_blob(r, 0)))
 
 
 @writes("ms", "PRelu")

@@ -12,6 +12,7 @@ from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.c_steps import codes, is_f32, is_s8, outer_n_inner, refuse_types, same_codes, scale, zero
+from ._support.caffe import axis_of, param, scaled
 from ._support.channels import channel_by_channel
 from ._support.integer import averaged, per_tensor, rescaled
 from ._support.layout import remap_axes
@@ -306,6 +307,15 @@ def _read_mindir(mode: str) -> Callable[[Reading], Tensor]:
 
 for _mode, _primitives in _MINDIR.items():
     reads("mindir", *_primitives)(_read_mindir(_mode))
+
+
+@reads("caffe", "Reduction")
+def read_caffe_reduction(r: Reading) -> Tensor:
+    """All axes from `axis` on."""
+    p, x = param(r, "reduction_param"), r.input(0)
+    mode = {1: "sum", 2: "l1", 3: "sum_square", 4: "mean"}[p.operation]
+    axes = list(range(axis_of(r, x, p.axis), r.rank(x)))
+    return scaled(r, r.emit("Reduce", x, mode=mode, axes=axes, keep_dims=False), p.coeff, 0.0)
 
 
 @writes("ms", "Reduce")

@@ -11,6 +11,7 @@ from ..ir import Node, Shape, Tensor, is_quantized
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.caffe import axis_of, param, sizes_of
 from ._support.channels import with_same_last_axis
 from ._support.integer import same_codes
 from ._support.params import int64_param, write_ints, write_param
@@ -277,6 +278,36 @@ def read_mindir_squeeze(r: Reading) -> Tensor:
 @reads("mindir", "ExpandDims", "Unsqueeze")
 def read_mindir_expand_dims(r: Reading) -> Tensor:
     return r.emit("ExpandDims", r.input(0), axes=r.wholes(1, "axis"))
+
+
+@reads("caffe", "Flatten")
+def read_caffe_flatten(r: Reading) -> Tensor:
+    """The axes from `axis` to `end_axis` become one."""
+    p, x = param(r, "flatten_param"), r.input(0)
+    first, last = axis_of(r, x, p.axis), axis_of(r, x, p.end_axis)
+    if (first, last) == (1, r.rank(x) - 1):
+        return _flatten(r, x, 1)
+    sizes = sizes_of(r, x)
+    return reshaped(r, x, [*sizes[:first], -1, *sizes[last + 1 :]])
+
+
+@reads("caffe", "Reshape")
+def read_caffe_reshape(r: Reading) -> Tensor:
+    """`num_axes` axes from `axis` on become those of `shape`, where 0 copies a size and -1 is what is left."""
+    p, x = param(r, "reshape_param"), r.input(0)
+    rank = r.rank(x)
+    first = axis_of(r, x, p.axis, extra=1)
+    end = rank if p.num_axes == -1 else first + p.num_axes
+    if not first <= end <= rank:
+        r.refuse(f"{p.num_axes} axes from {first} on of a tensor of rank {rank}")
+    wanted = [int(d) for d in p.shape.dim]
+    if any(d == 0 and first + k >= rank for k, d in enumerate(wanted)):
+        r.refuse(f"shape {wanted} copies a size that {x.shape} does not have")
+    whole = [*x.known_shape[:first], *(x.known_shape[first + k] if d == 0 else d for k, d in enumerate(wanted))]
+    whole += x.known_shape[end:]
+    if whole.count(None) + whole.count(-1) > 1:
+        r.refuse(f"the shape of {x.name!r} is not known", hint=Setting("input_shape"))
+    return reshaped(r, x, [-1 if d is None else d for d in whole])
 
 
 @writes("ms", "Reshape")

@@ -13,7 +13,6 @@ from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.integer import per_tensor, same_codes
-from ._support.mindir import numbers_or_tensor
 from ._support.params import write_ints
 from ._support.resample import (
     check_modes,
@@ -325,20 +324,6 @@ _NEAREST = {
     ("align_corners", "round_prefer_ceil"): 1,
     ("tf_half_pixel_for_nn", "floor"): 2,
 }
-
-
-@reads("mindir", "ResizeBilinear", "ResizeBilinearV2", "ResizeNearestNeighbor", "ResizeNearestNeighborV2")
-def read_mindir_resize(r: Reading) -> Tensor:
-    """The size is an attribute, or input 1; so are the flags, behind it."""
-    size = numbers_or_tensor(r, 1, "size", "size")
-    align, half = (bool(r.arg(k, key, False)) for k, key in ((2, "align_corners"), (3, "half_pixel_centers")))
-    x = r.channels_last(r.input(0))
-    mode = "align_corners" if align else "half_pixel" if half else "asymmetric"
-    if "Bilinear" in r.op:
-        return r.channels_first(r.emit("Resize", x, size, method="linear", coordinate_mode=mode, multiply=True))
-    mode = "align_corners" if align else "tf_half_pixel_for_nn" if half else "asymmetric"
-    attrs = {"coordinate_mode": mode, "nearest_mode": "round_prefer_ceil" if align else "floor", "multiply": True}
-    return r.channels_first(r.emit("Resize", x, size, method="nearest", **attrs))
 
 
 @writes("ms", "Resize")

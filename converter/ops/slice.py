@@ -13,6 +13,7 @@ from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.c_steps import copy, strides_of
+from ._support.caffe import axis_of, param, sizes_of
 from ._support.integer import same_codes
 from ._support.layout import moved_axis
 from ._support.mindir import numbers_or_tensor
@@ -307,6 +308,22 @@ def read_mindir_slice(r: Reading) -> Tensor:
 def read_mindir_narrow(r: Reading) -> Tensor:
     axis, start, length = (r.whole(k, key) for k, key in ((1, "dim"), (2, "start"), (3, "length")))
     return sliced(r, r.input(0), [start], [start + length], [axis], [1])
+
+
+@reads("caffe", "Crop")
+def read_caffe_crop(r: Reading) -> Tensor:
+    """The sizes of the second input from `axis` on, at an offset for all of these axes or one for each."""
+    p, x, like = param(r, "crop_param"), r.input(0), sizes_of(r, r.input(1))
+    axes = list(range(axis_of(r, x, p.axis), r.rank(x)))
+    offsets = [int(o) for o in p.offset] or [0]
+    offsets = offsets * len(axes) if len(offsets) == 1 else offsets
+    if len(offsets) != len(axes) or len(like) != r.rank(x):
+        r.refuse(f"{len(offsets)} offsets for {len(axes)} axes, or inputs of different ranks")
+    sizes = sizes_of(r, x)
+    if any(o + like[a] > sizes[a] for a, o in zip(axes, offsets)):
+        r.refuse(f"sizes {like} at {offsets} are outside of {sizes}")
+    ends = [o + like[a] for a, o in zip(axes, offsets)]
+    return sliced(r, x, offsets, ends, axes, [1] * len(axes))
 
 
 @writes("ms", "Slice")

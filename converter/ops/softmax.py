@@ -14,6 +14,7 @@ from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.c_steps import codes, is_f32, is_s8, outer_n_inner, refuse_types, scale
+from ._support.caffe import axis_of, param
 from ._support.integer import per_tensor
 from ._support.layout import remap_axis
 from ._support.types import fail, known_size, need, normal_axis, value_dtype
@@ -161,6 +162,11 @@ def read_mindir_softmax(r: Reading) -> Tensor:
     if len(axes) != 1:
         r.refuse(f"several axes {axes} are not read")
     return r.emit(r.op, r.input(0), axis=axes[0])
+
+
+@reads("caffe", "Softmax")
+def read_caffe_softmax(r: Reading) -> Tensor:
+    return r.emit("Softmax", r.input(0), axis=axis_of(r, r.input(0), param(r, "softmax_param").axis))
 
 
 @writes("ms", "Softmax")

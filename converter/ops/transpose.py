@@ -11,6 +11,7 @@ from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.c_steps import copy, strides_of
+from ._support.caffe import axis_of, param, sizes_of
 from ._support.integer import same_codes
 from ._support.layout import remap_axes
 from ._support.params import write_ints
@@ -88,6 +89,33 @@ def read_mindir_transpose(r: Reading) -> Tensor:
 @reads("mindir", "ReverseV2")
 def read_mindir_reverse(r: Reading) -> Tensor:
     return r.emit("Reverse", r.input(0), axes=r.wholes(1, "axis"))
+
+
+@reads("caffe", "Permute")
+def read_caffe_permute(r: Reading) -> Tensor:
+    """Axes that `order` does not name follow in their own order."""
+    rank, order = r.rank(r.input(0)), [int(a) for a in param(r, "permute_param").order]
+    if len(set(order)) != len(order) or any(a >= rank for a in order):
+        r.refuse(f"order {order} of a tensor of rank {rank}")
+    return r.emit("Transpose", r.input(0), perm=[*order, *(a for a in range(rank) if a not in order)])
+
+
+@reads("caffe", "ShuffleChannel")
+def read_caffe_shuffle(r: Reading) -> Tensor:
+    """Channels as a matrix of `group` rows, transposed."""
+    x, group = r.input(0), int(param(r, "shuffle_channel_param").group)
+    sizes = sizes_of(r, x)
+    if group < 1 or len(sizes) < 2 or sizes[1] % group:
+        r.refuse(f"{group} groups of shape {sizes}")
+    parts = [sizes[0], group, sizes[1] // group, *sizes[2:]]
+    split = r.emit("Reshape", x, r.constant(parts, np.int64, f"{r.name}/parts"))
+    turned = r.emit("Transpose", split, perm=[0, 2, 1, *range(3, len(parts))])
+    return r.emit("Reshape", turned, r.constant(sizes, np.int64, f"{r.name}/shape"))
+
+
+@reads("caffe", "Reverse")
+def read_caffe_reverse(r: Reading) -> Tensor:
+    return r.emit("Reverse", r.input(0), axes=[axis_of(r, r.input(0), param(r, "reverse_param").axis)])
 
 
 @writes("ms", "Transpose")

@@ -16,6 +16,7 @@ from ..schema.op import row as row_of
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.c_steps import count, is_f32, is_s8, refuse_types, unary
+from ._support.caffe import param, scaled
 from ._support.channels import channel_by_channel
 from ._support.layout import same_layout
 from ._support.ms_activation import write_in_parts
@@ -266,6 +267,21 @@ _MINDIR = {
 }
 for _name, _primitives in _MINDIR.items():
     reads("mindir", *_primitives)(_reader(_name))
+
+
+@reads("caffe", "Exp", "Log")
+def read_caffe_exp(r: Reading) -> Tensor:
+    """base ^ (shift + scale · x), and the logarithm of shift + scale · x to the base; a base of -1 is e."""
+    p = param(r, "exp_param" if r.op == "Exp" else "log_param")
+    if p.base != -1 and p.base <= 0:
+        r.refuse(f"base {p.base} is not positive")
+    factor = 1.0 if p.base == -1 else math.log(p.base)
+    if r.op == "Exp":
+        return r.emit("Exp", scaled(r, r.input(0), p.scale * factor, p.shift * factor))
+    return scaled(r, r.emit("Log", scaled(r, r.input(0), p.scale, p.shift)), 1 / factor, 0.0)
+
+
+reads("caffe", "AbsVal")(_reader("Abs"))
 
 
 @writes("onnx", "IsInf")

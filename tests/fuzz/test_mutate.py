@@ -21,7 +21,7 @@ def mutate():
 
 
 @pytest.mark.parametrize(
-    ("kind", "count"), [("tflite", 600), ("onnx", 600), ("ms", 600), ("mindir", 600), ("config", 2000)]
+    ("kind", "count"), [("tflite", 600), ("onnx", 600), ("ms", 600), ("mindir", 600), ("caffe", 600), ("config", 2000)]
 )
 def test_a_mutated_file_is_refused_or_valid(mutate, kind, count, capfd):
     sources = mutate.seeds(kind)

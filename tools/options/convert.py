@@ -37,13 +37,12 @@ MODEL, QUANT, CALIB, IMAGE, GRAPH, RUN = "Model", "Quantization", "Calibration",
 
 _UNRECORDED = (
     "model_file", "output_file", "config_file", "calibrate_path", "dump_dist", "load_dist", "debug_info_save_path",
-    "dump_ir",
+    "dump_ir", "weight_file",
 )  # fmt: skip
 ENDINGS = {"MS": ".ms", "TFLITE": ".tflite", "ONNX": ".onnx"}
 FORMATS = (*ENDINGS, "C")
 MIXED_BIT = "bit 0, mixed bit widths found without data, is not there; mixed=true finds them on calibration data"
 _NOT_READ = {
-    "CAFFE": "CAFFE models are not read yet: bitlite reads TFLITE, ONNX, MINDIR and MSLITE",
     "TF": "frozen TensorFlow graphs are not read: make ONNX of it by `python -m tf2onnx.convert --graphdef m.pb"
     " --inputs x:0 --outputs y:0 --output m.onnx`",
     "PYTORCH": 'PyTorch files are not read: make ONNX of it by `python -c "import torch;'
@@ -108,7 +107,7 @@ class ConvertOptions:
         "modelFile",
         Text("FILE"),
         "",
-        "the model to convert: .tflite, .onnx, .mindir or .ms",
+        "the model to convert: .tflite, .onnx, .mindir, .prototxt or .ms",
         group=MODEL,
         aliases=("modelPath",),
         required=True,
@@ -119,8 +118,8 @@ class ConvertOptions:
     fmk: str = flag(
         "fmk",
         Choice(
-            {"": "", "TFLITE": "TFLITE", "ONNX": "ONNX", "MINDIR": "MINDIR", "MSLITE": "MSLITE"},
-            {"CAFFE": "CAFFE", "TF": "TF", "MS": "MINDIR", "PYTORCH": "PYTORCH", "OM": "OM"},
+            {"": "", "TFLITE": "TFLITE", "ONNX": "ONNX", "CAFFE": "CAFFE", "MINDIR": "MINDIR", "MSLITE": "MSLITE"},
+            {"TF": "TF", "MS": "MINDIR", "PYTORCH": "PYTORCH", "OM": "OM"},
         ),
         "",
         "what the model file is; told from the file when not given",
@@ -131,10 +130,8 @@ class ConvertOptions:
         "weightFile",
         Text("FILE"),
         "",
-        "weights of a CAFFE model",
+        "weights of a CAFFE model, a .caffemodel; the one beside the .prototxt when not given",
         group=MODEL,
-        advanced=True,
-        refused={...: "weightFile belongs to CAFFE models, which are not read yet"},
     )
     config_file: str = flag(
         "configFile",
