@@ -54,10 +54,10 @@ def measure(before: Graph, original: Original) -> tuple[RunTime, Fidelity | None
         session = Session(before, original.threads)
         feed = feed_for(run.feed, run.inputs_as, session.inputs)
         outputs = real_outputs(session.run(feed), session.outputs)
-        least = _least((session, feed), (original.session, run.feed))
+        before_seconds, after_seconds = _least((session, feed), (original.session, run.feed))
     except Error as error:
         return error.message
-    time_of_run = RunTime(*least, original.threads)
+    time_of_run = RunTime(before_seconds, after_seconds, original.threads)
     if original.sample is not None:
         return time_of_run, None
     quantized = real_outputs(run.outputs, run.outputs_as)
