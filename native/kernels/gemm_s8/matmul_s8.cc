@@ -35,19 +35,21 @@ class MatMulS8 final : public Step {
   bool computed_, dynamic_, has_residual_;
   std::vector<PackedGemmS8> layers_;  // by matrix of b; one when computed
   DynamicInput input_;
-  int64_t row_bytes_;  // of a row in the kernel's form
+  const bool apart_;         // rows are copied one by one
+  const int64_t row_bytes_;  // of a row in the kernel's form
   int64_t band_rows_, bands_, chunks_;
   int64_t row_pointer_bytes_, sum_bytes_, bias_bytes_ = 0;
 };
 
 MatMulS8::MatMulS8(PlanContext& plan, const MatMulGeometry& g, const RequantEpilogue& out,
                    bool computed)
-    : kernel_(SelectGemmS8(plan.isa)),
+    : kernel_(SelectGemvS8(plan.isa, g.m)),
       g_(g),
       computed_(computed),
       dynamic_(plan.In(0).dtype == DType::kF32),
       has_residual_(out.residual),
-      row_bytes_(g.k * kernel_.act_bytes()) {
+      apart_(kernel_.lhs_packing == LhsPacking::kNibbles),
+      row_bytes_(apart_ ? kernel_.run_bytes(g.k) : g.k * kernel_.act_bytes()) {
   const int64_t matrices = static_cast<int64_t>(g.a_of.size());
   bands_ = std::max<int64_t>(1, CeilDiv(g.m * row_bytes_, kBandBytes));
   chunks_ = 1;
@@ -107,8 +109,14 @@ PackedGemmS8::Weights MatMulS8::WeightsOf(const void* b, int64_t matrix, uint8_t
 
 void MatMulS8::CopyRows(const int8_t* a, int64_t first, int64_t rows,
                         uint8_t* image) const noexcept {
-  if (!g_.transpose_a) {
+  if (!g_.transpose_a && !apart_) {
     kernel_.load(image, a + first * g_.k, rows * g_.k);
+    return;
+  }
+  if (!g_.transpose_a) {
+    for (int64_t r = 0; r < rows; ++r) {
+      kernel_.load(image + r * row_bytes_, a + (first + r) * g_.k, g_.k);
+    }
     return;
   }
   int8_t* line = reinterpret_cast<int8_t*>(image + band_rows_ * row_bytes_ + kSlackS8);

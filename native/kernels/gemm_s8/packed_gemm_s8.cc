@@ -101,7 +101,8 @@ PackedGemmS8::PackedGemmS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vec
   int64_t column = 0, at = 0;
   for (int nv : BlockWidths(CeilDiv(n, kernel.lanes), kernel.max_nv, options.min_blocks)) {
     const int width = nv * kernel.lanes;
-    blocks_.push_back({nv, static_cast<int32_t>(std::min<int64_t>(width, n - column)), column, at});
+    blocks_.push_back(
+        {nv, static_cast<int32_t>(std::min<int64_t>(width, n - column)), column, at, 0});
     column += width;
     // Blocks start on cache lines.
     at += CeilDiv(segments_ * steps_ * kernel.kstep * width, 64) * 64;
@@ -121,7 +122,12 @@ PackedGemmS8::PackedGemmS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vec
   if (options.computed) return;
   w_.Reset(packed_bytes_);
   bias_.Reset(column);
-  for (int64_t b = 0; b < blocks(); ++b) PackBlock(weights, b, w_.data(), bias_.data());
+  for (int64_t b = 0; b < blocks(); ++b) {
+    PackBlock(weights, b, w_.data(), bias_.data());
+    if (kernel.narrow_steps == nullptr || segments_ > 1) continue;
+    Block& block = blocks_[b];
+    block.narrow_steps = kernel.narrow_steps(w_.data() + block.at, steps_, block.nv);
+  }
   if (!dynamic_) return;
   column_sums_.resize(n);
   for (int64_t o = 0; o < n; ++o) column_sums_[o] = SumColumn(weights, o);

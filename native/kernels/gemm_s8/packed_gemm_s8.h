@@ -82,6 +82,7 @@ class PackedGemmS8 {
     int32_t n;
     int64_t column;  // first column, also in the arrays below
     int64_t at;      // of its weights
+    int narrow_steps = 0;
   };
   GemmS8Tile Epilogue() const noexcept;
   void ScalarEpilogue(const GemmS8Tile& tile, const Block& block, int mr, const int32_t* acc,

@@ -114,6 +114,7 @@ void PackedGemmS8::Run(const IndirectionBuffer& rows, int64_t first, int64_t las
       tile.multiplier = dynamic_multiplier;
     }
     tile.n = block.n;
+    tile.narrow_steps = block.narrow_steps;
     const int64_t tiles = CeilDiv(rows.m, kernel_.max_mr[block.nv]);
     for (int64_t t = 0, m = 0; t < tiles; ++t) {
       const int64_t end = rows.m * (t + 1) / tiles;
