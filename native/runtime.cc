@@ -11,10 +11,6 @@
 namespace bitlite {
 namespace {
 
-// Below this a barrier costs more than the second thread brings: handing over a job and seeing it
-// done take some 700 ns, and a second thread saves half of the step.
-constexpr double kMinParallelNs = 1500;
-
 // A part of less than this is not worth its own claim.
 constexpr double kMinPartNs = 1000;
 

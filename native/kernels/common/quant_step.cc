@@ -70,7 +70,7 @@ bool RoundsAsGemmlowp(const StepSpec& spec) {
 
 int64_t ItemsWanted(double cost_ns, int threads) {
   constexpr double kItemNs = 4000, kMostPerThread = 4;
-  if (threads <= 1) return 1;
+  if (threads <= 1 || cost_ns < kMinParallelNs) return 1;
   const double each = std::clamp(cost_ns / threads / kItemNs, 1.0, kMostPerThread);
   return threads * static_cast<int64_t>(each);
 }

@@ -36,7 +36,7 @@ Range OutputRange(const StepSpec& spec, const TensorSpec& y);
 bool RoundsAsGemmlowp(const StepSpec& spec);
 
 // Into how many items a step of that cost is cut for `threads`: a few each, of some microseconds,
-// so that a thread that starts late leaves work to the others.
+// so that a thread that starts late leaves work to the others. 1 where it is not shared.
 int64_t ItemsWanted(double cost_ns, int threads);
 
 inline int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }

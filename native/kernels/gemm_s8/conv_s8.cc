@@ -83,8 +83,7 @@ ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g,
       g.kernel[kAxisH] * g.kernel[kAxisW] * group_in;
   cost_ns = macs / kernel_.macs_per_ns +
             static_cast<double>(g.batch * g.out[kAxisH] * g.out[kAxisW] * g.out_channels) / 20;
-  if (plan.threads > 1) {
-    const int64_t parts = ItemsWanted(cost_ns, plan.threads);
+  if (const int64_t parts = ItemsWanted(cost_ns, plan.threads); parts > 1) {
     const int64_t wanted =
         CeilDiv(CeilDiv(images * bands_, parts) * parts, std::max<int64_t>(1, images));
     const int64_t pixels = pointwise_ ? lines / wanted : lines / wanted * g.out[kAxisW];

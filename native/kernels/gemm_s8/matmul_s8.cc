@@ -57,8 +57,7 @@ MatMulS8::MatMulS8(PlanContext& plan, const MatMulGeometry& g, const RequantEpil
             (static_cast<double>(g.k) / kernel_.macs_per_ns + 0.05);
   // A few rows: the time goes into reading the weights.
   if (g.m < 4) cost_ns = std::max(cost_ns, static_cast<double>(matrices * g.n * g.k) / 60);
-  if (plan.threads > 1) {
-    const int64_t parts = ItemsWanted(cost_ns, plan.threads);
+  if (const int64_t parts = ItemsWanted(cost_ns, plan.threads); parts > 1) {
     const int64_t wanted =
         CeilDiv(CeilDiv(matrices * bands_, parts) * parts, std::max<int64_t>(1, matrices));
     if (g.m / wanted >= 16) {

@@ -60,8 +60,7 @@ WinogradStepS8::WinogradStepS8(const PlanContext& plan, const ConvGeometry& g,
   const double products = static_cast<double>(g.batch * lines_ * across_ * kWinogradPoints) *
                           static_cast<double>(channels_ * Blocks(g.out_channels) * kBlock);
   cost_ns = products / SelectGemmS8(plan.isa).macs_per_ns;
-  if (plan.threads > 1) {
-    const int64_t parts = ItemsWanted(cost_ns, plan.threads);
+  if (const int64_t parts = ItemsWanted(cost_ns, plan.threads); parts > 1) {
     const int64_t wanted = CeilDiv(CeilDiv(g.batch * lines_, band_lines_), parts) * parts;
     if (g.batch * lines_ >= 2 * wanted) {
       band_lines_ = std::min(band_lines_, CeilDiv(g.batch * lines_, wanted));
