@@ -115,15 +115,17 @@ def quantize_by_output(
 ) -> list[WeightRow]:
     """Gives weights, in place, the codes that keep what layers give on the samples. Raises DataError before any file is
     written."""
+    from ..quant.cluster.pool import Workforce
     from ..quant.weights import output_rounding
+    from .options.workers import open_pool
 
     threads = options.threads or os.cpu_count() or 1
-    with options.blame("calibrate_path"):
+    with open_pool(options) as pool, options.blame("calibrate_path"):
         layers, report.fidelity = output_rounding.quantize_by_output(
             graph,
             settings,
             samples,
-            threads,
+            Workforce(threads, pool),
             lambda items, label: _track(items, label, options),
             correct_biases=options.bias_correction != "off",
         )

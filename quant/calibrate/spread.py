@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Protocol
+
+import numpy as np
 
 from ...converter.ir import Graph, Tensor
 from ...converter.ir.pack import pack, unpack
@@ -19,7 +21,30 @@ class Sharded(Protocol):
     """Samples of which parts are handed to other processes; `data.Dataset` is one."""
 
     def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]: ...
     def shards(self, parts: Iterable[Sequence[int]]) -> Iterator[Shard]: ...
+
+
+class Chooses(Sharded, Protocol):
+    """Samples of which some are read without the others."""
+
+    def only(self, rows: Collection[int]) -> Iterator[dict[str, np.ndarray]]: ...
+
+
+class Chosen:
+    """Some of the samples, of numbers that rise."""
+
+    def __init__(self, samples: Chooses, rows: Sequence[int]) -> None:
+        self._samples, self._rows = samples, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return self._samples.only(self._rows)
+
+    def shards(self, parts: Iterable[Sequence[int]]) -> Iterator[Shard]:
+        return self._samples.shards([self._rows[k] for k in part] for part in parts)
 
 
 def shard_rows(total: int) -> list[range]:

@@ -45,16 +45,20 @@ class DaskCluster:
             self._ends.close()
             raise
         self._any = self._executor()
-        threads = sorted(self._client.nthreads().items())
-        self._lanes = [self._executor(address) for address, count in threads for _ in range(count)]
+        self._lanes = self._places()
+        self._by_worker: dict[str, Executor] = {}
 
     @property
     def slots(self) -> int:
         return max(1, sum(self._client.nthreads().values()))
 
     def submit(self, task: Callable[..., Any], *args: Any, lane: int | None = None) -> Future[Any]:
-        executor = self._any if lane is None else self._lanes[lane % len(self._lanes)]
-        return executor.submit(task, *args)
+        if lane is None:
+            return self._any.submit(task, *args)
+        worker = self._lanes[lane % len(self._lanes)]
+        if worker not in self._by_worker:
+            self._by_worker[worker] = self._executor(worker)
+        return self._by_worker[worker].submit(task, *args)
 
     def keep(self, data: bytes) -> Any:
         """A Dask future: the scheduler has the bytes, whatever worker ends, and workers pass them on."""
@@ -63,9 +67,15 @@ class DaskCluster:
         with config.set({_SPEC_BYTES: max(2 * len(data), 10_000_000)}):
             return self._client.submit(bytes, data, pure=False)
 
+    def renew(self) -> None:
+        places = self._places()
+        for lane, worker in enumerate(self._lanes):
+            if places and worker not in places:
+                self._lanes[lane] = min(places, key=self._lanes.count)
+
     def close(self) -> None:
         self._any.shutdown(wait=False)
-        for executor in self._lanes:
+        for executor in self._by_worker.values():
             executor.shutdown(wait=False)
         self._ends.close()
 
@@ -83,6 +93,10 @@ class DaskCluster:
         if isinstance(error, (CancelledError, CommClosedError)):
             return ClusterError(f"the cluster at {address}: the scheduler has gone")
         return None
+
+    def _places(self) -> list[str]:
+        """A worker for each thread that there is."""
+        return [worker for worker, count in sorted(self._client.nthreads().items()) for _ in range(count)]
 
     def _executor(self, worker: str = "") -> Executor:
         where = {"workers": [worker], "allow_other_workers": True} if worker else {}

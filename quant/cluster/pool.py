@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -22,14 +22,15 @@ _TRIES = 4  # of a task whose process ended
 
 class Backend(Protocol):
     """Where tasks run. slots: how many at once. submit: `lane` names a shard whose tasks had better run in one process.
-    keep: makes bytes known to workers; returns what stands for them among a task's arguments. explain: the line for a
-    failure that is the backend's own, None for any other."""
+    renew: looks for lanes' processes that have gone. keep: makes bytes known to workers; returns what stands for them
+    among a task's arguments. explain: the line for a failure that is the backend's own, None for any other."""
 
     @property
     def slots(self) -> int: ...
     def submit(self, task: Callable[..., Any], *args: Any, lane: int | None = None) -> Future[Any]: ...
     def keep(self, data: bytes) -> Any: ...
     def explain(self, error: BaseException) -> Error | None: ...
+    def renew(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -79,12 +80,12 @@ class WorkerPool:
             self._states[key] = State(key, opener, self._backend.keep(data))
         return self._states[key]
 
-    def forget(self, state: State) -> None:
-        """Lets go of the state's bytes."""
-        self._states.pop(state.key, None)
+    def renew(self) -> None:
+        """Gives lanes whose process has gone another one."""
+        self._backend.renew()
 
     def each(
-        self, work: Work, state: State, shards: Iterable[tuple[Any, ...]], *, lanes: bool = False
+        self, work: Work, state: State, shards: Iterable[tuple[Any, ...]], *, lanes: Sequence[int] | None = None
     ) -> Iterator[Any]:
         """Yields work(state's object, *shard) of each shard, in order.
 
@@ -92,7 +93,8 @@ class WorkerPool:
         elsewhere.
 
         Args:
-            work: a function of a module. lanes: the k-th shard of every call had better run where the k-th ran before.
+            work: a function of a module. lanes: a number for each shard: those of one number had better run in
+                one process.
         Raises:
             Error: what `work` raised. ClusterError: shards end one worker after the other.
         """
@@ -100,7 +102,7 @@ class WorkerPool:
         flight: deque[tuple[int, tuple[Any, ...], Future[Any]]] = deque()
 
         def submit(number: int, shard: tuple[Any, ...]) -> Future[Any]:
-            lane = number if lanes else None
+            lane = None if lanes is None else lanes[number]
             return self._backend.submit(run_task, work, state.opener, state.key, state.kept, shard, lane=lane)
 
         try:

@@ -54,6 +54,9 @@ class Processes:
     def explain(self, error: BaseException) -> Error | None:
         return None
 
+    def renew(self) -> None:
+        """Nothing: `submit` does."""
+
     def close(self) -> None:
         for executor in self._executors:
             executor.shutdown(wait=False, cancel_futures=True)

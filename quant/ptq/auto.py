@@ -19,7 +19,7 @@ from ..calibrate.thresholds import Range
 from ..parallel import Workers
 from .groups import Groups
 from .placement import Placement, data_inputs, preserves_qparams
-from .prefix_runner import Single
+from .prefix_part import Single
 
 _SMALL = 1e-30
 

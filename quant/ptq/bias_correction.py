@@ -6,15 +6,16 @@ have done, so errors do not add up. lockstep: each layer by itself, on its float
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
 
 from ...converter.ir import Node, Tensor
-from ...converter.numeric.qparams import INT32_MAX, fake_quantize, quantize_f32
+from ...converter.numeric.qparams import INT32_MAX, QuantParam, fake_quantize, quantize_f32
 from .emit import Layer
-from .prefix_runner import QuantizedPrefixRunner, isa_of
+from .prefix_part import PrefixPart, isa_of
+from .prefix_runner import QuantizedPrefixRunner
 
 _LIMIT = 0.6 * INT32_MAX  # the real tool's: the rest is left to the sum of products
 
@@ -25,51 +26,71 @@ def correct(runner: QuantizedPrefixRunner, node: Node, rounds: int = 2) -> np.nd
     want = runner.means.of(node.outputs[0])
     total = np.zeros_like(want)
     for _ in range(rounds):
-        run = runner.single([layer.node], isa_of(layer.node))
-        have, live = _layer_mean(runner, lambda k, run=run: run(partial(runner.codes.get, sample=k))[0], run.outputs[0])
+        have, live = _layer_mean(runner, node)
         total += add_to_bias(layer, (want - have) / np.maximum(live, 0.25))
     return total
 
 
 def correct_lockstep(runner: QuantizedPrefixRunner, node: Node) -> None:
     """Corrects the layer's bias on its float inputs quantized: MindSpore Lite's way, for convolutions there."""
-    layer = runner.layers[node]
-    source = {runner.quantized.quantized_of[t]: t for t in node.inputs if t in runner.quantized.quantized_of}
-    run = runner.single([layer.node], isa_of(layer.node))
-    reals = {t: node.required(i) for i, t in enumerate(layer.node.inputs) if t is not None and t.dtype.kind == "f"}
-
-    def fed(t: Tensor, sample: int) -> np.ndarray:
-        if t in source:
-            return quantize_f32(runner.real.get(source[t], sample), t.qparams, t.dtype)
-        x = reals[t]
-        if node in runner.quantized.stored:
-            return runner.real.get(x, sample)
-        # A last layer reads its codes through a cast.
-        q = runner.quantized.quantized_of[x].qparams
-        return fake_quantize(runner.real.get(x, sample), q)
-
-    want = runner.means.of(node.outputs[0])
-    have, _ = _layer_mean(runner, lambda k: run(partial(fed, sample=k))[0], run.outputs[0])
-    add_to_bias(layer, want - have)
+    layer, quantized_of = runner.layers[node], runner.quantized.quantized_of
+    reals = {quantized_of[t]: t for t in node.inputs if t in quantized_of}
+    inputs = [(i, t) for i, t in enumerate(layer.node.inputs) if t is not None and not t.is_const]
+    reals |= {t: node.required(i) for i, t in inputs if t.dtype.kind == "f"}
+    # A last layer reads its codes through a cast; one whose weight alone is in codes reads reals.
+    stored = node in runner.quantized.stored
+    fed = {
+        t.name: (x.name, None if stored and t.dtype.kind == "f" else quantized_of[x].qparams)
+        for t, x in reals.items()
+        if not x.is_const
+    }
+    have, _ = _layer_mean(runner, node, fed)
+    add_to_bias(layer, runner.means.of(node.outputs[0]) - have)
 
 
-def _layer_mean(
-    runner: QuantizedPrefixRunner, value: Callable[[int], np.ndarray], t: Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    """Real mean per channel of what `value` gives for each sample, and the share of elements that are not at an end of
-    the codes (where a shift is felt)."""
+def channel_sums(
+    part: PrefixPart, name: str, fed: Mapping[str, tuple[str, QuantParam | None]] | None = None
+) -> Callable[[int], tuple[np.ndarray, np.ndarray | None, int]]:
+    """An operation: of what the layer gives, per channel the sum and, of codes, how many are at an end; and the rows.
+
+    fed: input → what it is fed from: a tensor of the float graph, in codes of these parameters; None: all as the
+    integer graph has it.
+    """
     from ... import _native
 
-    def look(k: int) -> tuple[np.ndarray, np.ndarray | None, int]:
-        a = value(k)
+    node = part.node("codes", name)
+    run = part.single(node, isa_of(node))
+
+    def value(t: Tensor, sample: int) -> np.ndarray:
+        if fed is None:
+            return part.get("codes", t.name, sample)
+        x, quant = fed[t.name]
+        real = part.get("real", x, sample)
+        if quant is None:
+            return real
+        return fake_quantize(real, quant) if t.dtype.kind == "f" else quantize_f32(real, quant, t.dtype)
+
+    def look(sample: int) -> tuple[np.ndarray, np.ndarray | None, int]:
+        a = run(partial(value, sample=sample))[0]
         channels = a.shape[-1]
         rows = a.size // channels
         if a.dtype.kind == "f":
             return _native.observe_channels(a, channels)[2], None, rows
         return *_native.observe_codes(a, channels), rows
 
+    return look
+
+
+def _layer_mean(
+    runner: QuantizedPrefixRunner, node: Node, fed: Mapping[str, tuple[str, QuantParam | None]] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Real mean per channel of the layer's output, and the share of elements that are not at an end of the codes (where
+    a shift is felt)."""
+    layer = runner.layers[node].node
+    t = layer.outputs[0]
     total = ends = rows = 0
-    for part, least, count in runner.each(look):
+    runner.changed(node)
+    for part, least, count in runner.each(channel_sums, layer.name, fed):
         total, rows = total + part, rows + count
         ends = ends if least is None else ends + least
     mean, live = np.asarray(total) / rows, (rows - np.asarray(ends)) / rows

@@ -11,7 +11,6 @@ from ...converter.ir import Graph, Tensor
 from ..calibrate.observe import ChannelExtremes, Histograms, Observer
 from ..calibrate.spread import observe_all
 from ..calibrate.statistics import Statistics, check_statistics
-from ..cluster.pool import Workforce
 from .equalize import equalize, scalable, scale_channels
 from .placement import Placement, tensors_in_codes
 from .settings import Progress, Samples, Settings
@@ -33,10 +32,9 @@ def calibration_statistics(
         return settings.statistics
     if samples is None:
         raise DataError("there are neither samples nor saved statistics")
-    workers = Workforce(settings.threads, settings.pool)
 
     def see(wanted: Sequence[Tensor], observer: Observer, label: str) -> None:
-        observe_all(graph, samples, wanted, observer, workers, lambda items: progress(items, label))
+        observe_all(graph, samples, wanted, observer, settings.workforce, lambda items: progress(items, label))
 
     factors: dict[str, np.ndarray] = {}
     if settings.equalize:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ...converter.ir import Node
-from ..calibrate.observe import Sample
+from ..calibrate.spread import Chosen
 from .bias_correction import correct, correct_lockstep
 from .prefix_runner import QuantizedPrefixRunner
 from .quality import measure
@@ -14,10 +12,10 @@ from .rounding import refine
 from .settings import Progress, Settings
 
 
-def correct_layers(result: Result, samples: Sequence[Sample], settings: Settings, progress: Progress) -> None:
+def correct_layers(result: Result, samples: Chosen, settings: Settings, progress: Progress) -> None:
     """Fits codes and biases of the result's layers to the samples, in place, and fills its figures of layers."""
     floats = settings.measure or settings.bias_correction == "lockstep"
-    runner = QuantizedPrefixRunner(result.source, result.quantized, samples, settings.threads, floats=floats)
+    runner = QuantizedPrefixRunner(result.source, result.quantized, samples, settings.workforce, floats=floats)
     steps = iter(progress(range(len(runner.layers)), "correcting layers"))
     on_codes = result.quantized.weighted_layers
 

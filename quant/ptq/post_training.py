@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ...converter.ir import Graph, Node
+from ..calibrate.spread import Chosen
 from ..weights.weight_quant import WeightSettings, quantize_graph_weights
 from .calibration import calibration_statistics
 from .emit import QuantizedGraph, note_stored
@@ -82,7 +83,7 @@ def _corrected_form(
     fitted, _ = _shares(forms, samples, result.quantized)
     layers = result.quantized.weighted_layers or result.quantized.stored
     if layers and (settings.bias_correction != "off" or settings.measure):
-        correct_layers(result, list(samples.only(fitted)), settings, progress)
+        correct_layers(result, Chosen(samples, fitted), settings, progress)
     result.fidelity = _fidelity(forms, samples, result.quantized, result.graph)
     return result
 

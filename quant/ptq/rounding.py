@@ -23,6 +23,7 @@ from ..calibrate.ranges import ends
 from .grid import Grid
 from .paired_weights import addends
 from .placement import quant_spec
+from .prefix_part import PrefixPart
 from .prefix_runner import QuantizedPrefixRunner
 
 WHOLE = 4608  # inputs (512 of a 3×3 kernel) of which all products are taken, 170 MB of them
@@ -116,12 +117,12 @@ def descend(
 class Rows:
     """A layer's centred inputs in units of codes, from at most ROWS of its outputs.
 
-    count: samples that they come from. rows(sample): int16 [rows, taps, C]. by_channel: each channel by itself.
+    count: samples that they come from. of_layer: what `layer_rows` takes. by_channel: each channel by itself.
     """
 
     runner: QuantizedPrefixRunner
     count: int
-    rows: Callable[[int], np.ndarray]
+    of_layer: tuple[str, str, QuantParam, int]
     by_channel: bool
 
     @classmethod
@@ -135,28 +136,43 @@ class Rows:
             return None
         count = min(runner.count, limit)
         x, quant = _read(runner, node, count)
-        zero = int(quant.zero_point[0])
-        per_sample = limit // count
-        indices: dict[tuple[int, ...], Im2colIndices] = {}
-
-        def rows(sample: int) -> np.ndarray:
-            a = runner.codes.get(x, sample)
-            if a.shape not in indices:
-                indices[a.shape] = Im2colIndices.of(node, a.shape, per_sample)
-            return indices[a.shape].rows(quantize_f32(a, quant) if a.dtype.kind == "f" else a, zero)
-
-        return cls(runner, count, rows, group != 1)
+        return cls(runner, count, (runner.layers[node].node.name, x.name, quant, limit // count), group != 1)
 
     def gram(self, part: slice = slice(None)) -> np.ndarray:
         """X'X of some of the inputs, float64 [batch, K, K]."""
         if self.by_channel:
-            return _gram_by_channel(self.runner.each(self.rows, self.count))
+            return _gram_by_channel(self.runner.each(layer_rows, *self.of_layer, count=self.count))
+        columns = part.start, part.stop
+        rows = list(self.runner.each(layer_rows, *self.of_layer, columns, count=self.count))
+        return _gram(np.concatenate(rows), self.runner.threads)
 
-        def flat(sample: int) -> np.ndarray:
-            rows = self.rows(sample)
-            return np.ascontiguousarray(rows.reshape(len(rows), -1)[:, part])
 
-        return _gram(np.concatenate(list(self.runner.each(flat, self.count))), self.runner.threads)
+def layer_rows(
+    part: PrefixPart,
+    node: str,
+    x: str,
+    quant: QuantParam,
+    limit: int,
+    columns: tuple[int | None, int | None] | None = None,
+) -> Callable[[int], np.ndarray]:
+    """An operation: the inputs of at most `limit` of the layer's outputs, int16 [rows, taps, C]; with `columns`, first
+    and end, those of each output side by side, int16 [rows, columns]."""
+    indices: dict[tuple[int, ...], Im2colIndices] = {}
+    zero = int(quant.zero_point[0])
+
+    def rows(sample: int) -> np.ndarray:
+        a = part.get("codes", x, sample)
+        if a.shape not in indices:
+            indices[a.shape] = Im2colIndices.of(part.node("codes", node), a.shape, limit)
+        found = indices[a.shape].rows(quantize_f32(a, quant) if a.dtype.kind == "f" else a, zero)
+        return found if columns is None else np.ascontiguousarray(found.reshape(len(found), -1)[:, slice(*columns)])
+
+    return rows
+
+
+def extremes(part: PrefixPart, x: str) -> Callable[[int], tuple[float, float]]:
+    """An operation: the least and the largest value of a tensor."""
+    return lambda sample: ends(part.get("codes", x, sample))
 
 
 def _read(runner: QuantizedPrefixRunner, node: Node, count: int) -> tuple[Tensor, QuantParam]:
@@ -165,7 +181,7 @@ def _read(runner: QuantizedPrefixRunner, node: Node, count: int) -> tuple[Tensor
         x = runner.quantized.quantized_of[node.required(0)]
         return x, x.qparams
     x = runner.layers[node].node.required(0)
-    bounds = list(runner.each(lambda k: ends(runner.codes.get(x, k)), count))
+    bounds = list(runner.each(extremes, x.name, count=count))
     return x, choose_asymmetric(min(low for low, _ in bounds), max(high for _, high in bounds))
 
 

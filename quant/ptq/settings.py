@@ -12,7 +12,7 @@ from ...converter.ir import Node
 from ..calibrate.data import Shard
 from ..calibrate.histogram import DEFAULT_BINS
 from ..calibrate.statistics import Statistics
-from ..cluster.pool import WorkerPool
+from ..cluster.pool import WorkerPool, Workforce
 from ..weights.weight_quant import WeightSettings
 
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
@@ -62,3 +62,7 @@ class Settings:
     measure: bool = False
     pairs: bool = False
     float_weights: WeightSettings | None = None
+
+    @property
+    def workforce(self) -> Workforce:
+        return Workforce(self.threads, self.pool)

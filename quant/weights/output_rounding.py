@@ -8,6 +8,8 @@ activations in float: the codes by descent on the layer's output and each channe
 from __future__ import annotations
 
 from ...converter.ir import Graph, Node
+from ..calibrate.spread import Chosen
+from ..cluster.pool import Workforce
 from ..ptq.bias_correction import correct
 from ..ptq.emit import QuantizedGraph, note_stored
 from ..ptq.fidelity import Fidelity, Reference, hold_back
@@ -26,7 +28,7 @@ def quantize_by_output(
     graph: Graph,
     settings: WeightSettings,
     samples: Samples,
-    threads: int,
+    workers: Workforce,
     progress: Progress = no_progress,
     *,
     correct_biases: bool = True,
@@ -48,7 +50,7 @@ def quantize_by_output(
     note_stored(quantized, every=True)
     fitted, held = hold_back(len(samples), _most_samples(source))
     if quantized.stored:
-        runner = QuantizedPrefixRunner(source, quantized, list(samples.only(fitted)), threads)
+        runner = QuantizedPrefixRunner(source, quantized, Chosen(samples, fitted), workers)
         steps = iter(progress(range(len(quantized.stored)), "rounding weights"))
 
         def improve(prefix: QuantizedPrefixRunner, node: Node) -> None:
@@ -61,7 +63,7 @@ def quantize_by_output(
 
         runner.run(improve)
         next(steps, None)
-    judge = Reference(source, list(samples.only(held)), threads)
+    judge = Reference(source, list(samples.only(held)), workers.threads)
     return layers, judge.fidelity(graph, held_back=held != fitted)
 
 

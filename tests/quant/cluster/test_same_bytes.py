@@ -1,5 +1,7 @@
 """What workers find is what threads find, bit by bit."""
 
+import multiprocessing
+
 import numpy as np
 import pytest
 from bitlite.converter.errors import DataError
@@ -8,6 +10,9 @@ from bitlite.quant.calibrate.observe import ChannelExtremes, ChannelMeans, Histo
 from bitlite.quant.calibrate.spread import observe_all, shard_rows
 from bitlite.quant.cluster.pool import WorkerPool, Workforce
 from bitlite.quant.cluster.processes import Processes
+from bitlite.quant.ptq.post_training import quantize_graph
+from bitlite.quant.ptq.settings import Settings
+from bitlite.quant.ptq.spread_prefix import SpreadPrefix
 
 INPUTS = [InputSpec("x", (1, 8, 8, 3), np.dtype(np.float32))]
 
@@ -63,6 +68,38 @@ def test_a_sample_that_makes_a_tensor_infinite_has_its_number(network, folder, p
     samples = Dataset(DataSpec({0: str(folder)}, count=20), INPUTS)
     with pytest.raises(DataError, match=r"^sample 12: tensor 'first"):
         found(network(), samples, Workforce(1, pool))
+
+
+def converted(network, samples, pool, **settings):
+    result = quantize_graph(network(), samples, Settings(pool=pool, **settings))
+    return [t.value.tobytes() for t in result.graph.constants()], result.rows
+
+
+@pytest.mark.parametrize("how", ["sequential", "lockstep", "off"])
+@pytest.mark.parametrize("measure", [False, True])
+def test_layers_rounded_corrected_and_measured_by_two_processes(network, folder, pool, how, measure):
+    samples = Dataset(DataSpec({0: str(folder)}, count=20), INPUTS)
+    settings = {"bias_correction": how, "measure": measure, "bits": 4}
+    assert converted(network, samples, pool, **settings) == converted(network, samples, None, **settings)
+
+
+def test_a_walk_whose_workers_are_killed_goes_on_elsewhere(network, folder, pool, tmp_path, monkeypatch):
+    """Between the calls for two layers, every process that keeps a part is killed."""
+    samples = Dataset(DataSpec({0: str(folder)}, count=20), INPUTS)
+    expected = converted(network, samples, None, measure=True)
+    calls, each = [], SpreadPrefix.each
+
+    def killing(self, *arguments):
+        calls.append(arguments)
+        if len(calls) in (5, 11):
+            for process in multiprocessing.active_children():
+                process.kill()
+                process.join()
+        return each(self, *arguments)
+
+    monkeypatch.setattr(SpreadPrefix, "each", killing)
+    assert converted(network, samples, pool, measure=True) == expected
+    assert len(calls) > 11
 
 
 @pytest.mark.parametrize("total", [1, 4, 100, 50_000, 10**8])

@@ -6,11 +6,14 @@ from bitlite.converter.ir import Tensor
 from bitlite.converter.numeric.qparams import INT32_MAX, QuantParam, dequantize
 from bitlite.native.session import Session
 from bitlite.quant.calibrate.statistics import Statistics
+from bitlite.quant.cluster.pool import Workforce
+from bitlite.quant.ptq import prefix_part
 from bitlite.quant.ptq.bias_correction import add_to_bias, correct
 from bitlite.quant.ptq.emit import Layer, note_stored
 from bitlite.quant.ptq.integer_forms import IntegerForms
 from bitlite.quant.ptq.post_training import quantize_graph
-from bitlite.quant.ptq.prefix_runner import QuantizedPrefixRunner, Store
+from bitlite.quant.ptq.prefix_part import Store
+from bitlite.quant.ptq.prefix_runner import QuantizedPrefixRunner
 from bitlite.quant.ptq.rounding import refine
 from bitlite.quant.ptq.settings import Settings
 from bitlite.quant.weights.weight_quant import WeightSettings, quantize_graph_weights
@@ -51,7 +54,7 @@ def test_layers_in_float_with_weights_in_codes_are_rounded_and_corrected_too(net
         )
         note_stored(result.quantized)
         assert not result.quantized.weighted_layers and len(result.quantized.stored) == 5
-        QuantizedPrefixRunner(graph, result.quantized, list(samples), 1).run(fit)
+        QuantizedPrefixRunner(graph, result.quantized, list(samples), Workforce(1)).run(fit)
         return result.graph
 
     def both(runner, node):
@@ -102,11 +105,9 @@ def test_a_store_gives_back_what_it_took_and_spills_what_is_too_much():
 
 
 def test_a_spilled_walk_computes_the_same(network, samples, monkeypatch):
-    import bitlite.quant.ptq.prefix_runner as prefix_runner
-
     results = [quantize_graph(network(), samples, Settings())]
-    monkeypatch.setattr(prefix_runner, "_SMALL", 0)
-    monkeypatch.setattr(prefix_runner.Store.__init__, "__defaults__", (0,))
+    monkeypatch.setattr(prefix_part, "_SMALL", 0)
+    monkeypatch.setitem(QuantizedPrefixRunner.__init__.__kwdefaults__, "budget", 0)
     results.append(quantize_graph(network(), samples, Settings(measure=True)))
     for a, b in zip(*(m.graph.constants() for m in results)):
         assert np.array_equal(a.data, b.data)

@@ -101,12 +101,13 @@ def layer_on(codes, name):
     attrs = {} if stride is None else {"stride": list(stride), "dilation": list(dilation), "pad": list(pad)}
     node = Node("FullyConnected" if stride is None else "Conv", "n", [x, w], [], attrs | {"group": group})
     twin = Tensor("q", np.dtype(np.int8), x.shape, None, QuantParam(np.ones(1), np.array([ZERO], np.int32), None, 8))
+    part = SimpleNamespace(get=lambda side, name, k: codes[k], node=lambda side, name: node)
     runner = SimpleNamespace(
         quantized=SimpleNamespace(quantized_of={x: twin}, weighted_layers={node}),
+        layers={node: SimpleNamespace(node=node)},
         count=len(codes),
         threads=2,
-        codes=SimpleNamespace(get=lambda t, k: codes[k]),
-        each=lambda one, count: map(one, range(count)),
+        each=lambda operation, *arguments, count: map(operation(part, *arguments), range(count)),
     )
     return runner, node
 

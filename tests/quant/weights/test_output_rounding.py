@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
+from bitlite.quant.cluster.pool import Workforce
 from bitlite.quant.weights.output_rounding import quantize_by_output
 from bitlite.quant.weights.weight_quant import WeightSettings, quantize_graph_weights
 
@@ -57,7 +58,7 @@ def test_outputs_are_nearer_than_with_each_weight_rounded_by_itself():
     fresh, graph, alone = samples(32, seed=7), network(), network()
     want = outputs(graph, fresh)
     quantize_graph_weights(alone, SETTINGS)
-    rows, fidelity = quantize_by_output(graph, SETTINGS, samples(), threads=1)
+    rows, fidelity = quantize_by_output(graph, SETTINGS, samples(), Workforce(1))
     assert {row.bits for row in rows} == {4} and fidelity.held_back
     assert sqnr(want, outputs(graph, fresh)) > sqnr(want, outputs(alone, fresh)) + 4
 
@@ -65,7 +66,9 @@ def test_outputs_are_nearer_than_with_each_weight_rounded_by_itself():
 @pytest.mark.parametrize("container", ["onnx", "tflite"])
 def test_other_formats_keep_symmetric_codes(container):
     graph = network()
-    quantize_by_output(graph, WeightSettings(4, min_channels=0, gain_gate=False, container=container), samples(), 1)
+    quantize_by_output(
+        graph, WeightSettings(4, min_channels=0, gain_gate=False, container=container), samples(), Workforce(1)
+    )
     for node in graph.nodes:
         w = node.input(1)
         if w is not None and w.quant is not None:
@@ -75,7 +78,7 @@ def test_other_formats_keep_symmetric_codes(container):
 def test_threads_do_not_change_the_codes():
     def stored(threads):
         graph = network()
-        quantize_by_output(graph, SETTINGS, samples(), threads)
+        quantize_by_output(graph, SETTINGS, samples(), Workforce(threads))
         return [t.data.tobytes() + (b"" if t.quant is None else t.quant.scale.tobytes()) for t in graph.constants()]
 
     assert stored(1) == stored(3)
@@ -84,10 +87,10 @@ def test_threads_do_not_change_the_codes():
 def test_a_layer_kept_in_float_takes_up_what_comes_before_it():
     graph = network()
     before = {n.name: n.inputs[2].data.copy() for n in graph.nodes if n.op == "Conv"}
-    quantize_by_output(graph, SETTINGS, samples(), 1)
+    quantize_by_output(graph, SETTINGS, samples(), Workforce(1))
     kept = network()
     rows, _ = quantize_by_output(
-        kept, WeightSettings(4, min_channels=0, gain_gate=False, layer_bits=(("first", 2),)), samples(), 1
+        kept, WeightSettings(4, min_channels=0, gain_gate=False, layer_bits=(("first", 2),)), samples(), Workforce(1)
     )
     assert next(row.bits for row in rows if row.layer == "first") == 2
     assert all((n.inputs[2].data != before[n.name]).any() for n in kept.nodes if n.op == "Conv")
@@ -96,7 +99,7 @@ def test_a_layer_kept_in_float_takes_up_what_comes_before_it():
 def test_biases_stay_on_request():
     graph = network()
     before = {n.name: n.inputs[2].data.copy() for n in graph.nodes if n.op == "Conv"}
-    quantize_by_output(graph, SETTINGS, samples(), 1, correct_biases=False)
+    quantize_by_output(graph, SETTINGS, samples(), Workforce(1), correct_biases=False)
     assert all((n.inputs[2].data == before[n.name]).all() for n in graph.nodes if n.op == "Conv")
 
 
