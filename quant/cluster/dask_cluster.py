@@ -156,7 +156,7 @@ def _local(options: DaskOptions) -> dict[str, Any]:
         "n_workers": options.workers,
         "threads_per_worker": 1,
         "host": "127.0.0.1",
-        "dashboard_address": None,
+        "dashboard_address": "127.0.0.1:0",
         "memory_limit": options.memory or "auto",
         "silence_logs": logging.CRITICAL,
     }

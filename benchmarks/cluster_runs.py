@@ -1,0 +1,94 @@
+"""The same conversion by one thread, two processes and a Dask cluster, and settings tried by two workers.
+
+    python benchmarks/cluster_runs.py MODEL SAMPLES [--settings]
+
+Prints for PostTraining of MODEL, calibrated on the directory SAMPLES: seconds with one thread, two threads, two
+processes, and a Dask scheduler with three workers (its start apart), whether the files are equal byte for byte, and
+the Dask run against two threads. --settings: twelve conversions of MODEL one after the other on one thread, and by two
+workers of one thread each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import bitlite
+from bitlite.quant.cluster.dask_cluster import DaskCluster, DaskOptions
+from bitlite.quant.cluster.pool import WorkerPool
+from bitlite.quant.cluster.processes import Processes
+
+METHODS = ("MAX_MIN", "MSE", "KL", "PERCENTILE", "ACIQ", "OCTAV")
+
+
+def converted(model: str, samples: str, **options: Any) -> tuple[float, str]:
+    """Seconds, and the digest of the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        report = bitlite.convert(
+            model, f"{folder}/m", quant_type="PostTraining", calibration_data=samples, output_format="TFLITE", **options
+        )
+        seconds = time.perf_counter() - start
+        return seconds, hashlib.sha256(Path(next(iter(report.files))).read_bytes()).hexdigest()[:16]
+
+
+def trial(state: bytes, model: str, samples: str, options: dict[str, Any]) -> str:
+    return converted(model, samples, threads=1, **options)[1]
+
+
+@contextmanager
+def dask_cluster(workers: int) -> Iterator[str]:
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        with WorkerPool(DaskCluster(DaskOptions(cluster.scheduler_address, timeout=60))) as pool:
+            list(pool.each(sorted, pool.state(bytes, b"x"), [()] * workers))
+        yield cluster.scheduler_address
+
+
+def compare_runs(model: str, samples: str) -> None:
+    one = converted(model, samples, threads=1)
+    two = converted(model, samples, threads=2)
+    processes = converted(model, samples, threads=2, workers=2)
+    start = time.perf_counter()
+    with dask_cluster(3) as address:
+        began = time.perf_counter() - start
+        dask = converted(model, samples, threads=2, cluster=address)
+    for name, (seconds, digest) in (
+        ("1 thread", one),
+        ("2 threads", two),
+        ("2 processes", processes),
+        ("Dask, 3 workers", dask),
+    ):
+        print(f"{name:16} {seconds:7.2f} s  {digest}")
+    print(f"start of Dask    {began:7.2f} s")
+    print(
+        f"equal: {len({digest for _, digest in (one, two, processes, dask)}) == 1}; Dask / 2 threads: {dask[0] / two[0]:.2f}"
+    )
+
+
+def compare_settings(model: str, samples: str) -> None:
+    options = [{"activation_quant_method": m, "bit_num": bits} for m in METHODS for bits in (8, 4)]
+    start = time.perf_counter()
+    alone = [converted(model, samples, threads=1, **o)[1] for o in options]
+    middle = time.perf_counter()
+    with WorkerPool(Processes(2)) as pool:
+        state = pool.state(bytes, b"")
+        list(pool.each(len, state, [()] * 2))
+        begin = time.perf_counter()
+        spread = list(pool.each(trial, state, ((model, samples, o) for o in options)))
+        end = time.perf_counter()
+    print(f"12 settings: {middle - start:.2f} s one after the other, {end - begin:.2f} s by 2 workers:", end=" ")
+    print(f"{(middle - start) / (end - begin):.2f}x; equal: {alone == spread}")
+
+
+if __name__ == "__main__":
+    (compare_settings if "--settings" in sys.argv else compare_runs)(*sys.argv[1:3])
