@@ -62,17 +62,12 @@ def compare_runs(model: str, samples: str) -> None:
     with dask_cluster(3) as address:
         began = time.perf_counter() - start
         dask = converted(model, samples, threads=2, cluster=address)
-    for name, (seconds, digest) in (
-        ("1 thread", one),
-        ("2 threads", two),
-        ("2 processes", processes),
-        ("Dask, 3 workers", dask),
-    ):
+    runs = {"1 thread": one, "2 threads": two, "2 processes": processes, "Dask, 3 workers": dask}
+    for name, (seconds, digest) in runs.items():
         print(f"{name:16} {seconds:7.2f} s  {digest}")
     print(f"start of Dask    {began:7.2f} s")
-    print(
-        f"equal: {len({digest for _, digest in (one, two, processes, dask)}) == 1}; Dask / 2 threads: {dask[0] / two[0]:.2f}"
-    )
+    equal = len({digest for _, digest in runs.values()}) == 1
+    print(f"equal: {equal}; Dask / 2 threads: {dask[0] / two[0]:.2f}")
 
 
 def compare_settings(model: str, samples: str) -> None:

@@ -1,4 +1,4 @@
-"""How the time of calibration falls with workers: a simulation from costs measured here, to 1,000 workers and 10^8 samples.
+"""How the time of calibration falls with workers: a simulation, from costs measured here, to 1,000 of them.
 
     python benchmarks/cluster_scaling.py [MODEL.tflite|.onnx|.ms]
 
