@@ -63,8 +63,9 @@ def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, r
     report.quality = result.rows
     report.fidelity = result.fidelity
     report.reasons = {node.name: why for node, why in result.plan.why.items()}
+    report.calibrated = result if options.report or options.dump_stages else None
     if options.report:
-        report.original, report.calibrated = result.source, result
+        report.original = result.source
     if options.debug_info_save_path:
         save_tables(options.debug_info_save_path, result.rows)
     return result.graph

@@ -62,11 +62,15 @@ def run(options: ConvertOptions) -> Report:
     graph = _read(options)
     source_bytes = sum(map(os.path.getsize, (options.model_file, *graph.meta.get("external", ()))))
     report = Report(options.model_file, source_bytes, notes=list(options.notes))
-    dump = options.dump_ir or None
+    dump, stages = options.dump_ir or None, dict[str, Graph]()
+    if options.dump_stages:
+        stages["original"] = graph.copy()
     passes = for_target("none" if options.optimize == "none" else "general")
     report.passes = run_passes(graph, passes, skip=options.skip_pass, dump_dir=dump)
     report.notes += [r.note for r in report.passes if isinstance(r, Change) and r.note]
     graph.meta |= {"bitlite": __version__, "options": options.as_dict(), "encode": options.enable_encode}
+    if options.dump_stages:
+        stages["optimized"] = graph.copy()
     if options.quant_type:
         _check_states(graph, options)
         check_finite(graph, _check_selections(graph, options))
@@ -78,6 +82,8 @@ def run(options: ConvertOptions) -> Report:
     before = graph.copy() if weighs or (options.report and options.quant_type) else None
     report.original = before if options.report else None
     targets = _quantized(graph, options, report, samples)
+    if stages and options.quant_type:
+        stages |= {"quantized": next(iter(targets.values()))} | report.calibrated_stage()
     del graph  # the float weights, where no target shares them
     runs = options.read_back or weighs or "C" in options.output_format
     sample = next(samples.only([len(samples) // 2])) if samples is not None and runs else None
@@ -94,6 +100,8 @@ def run(options: ConvertOptions) -> Report:
 
             for path in staging.staged():
                 report.runs += map(staging.in_place, run_written(path, options))
+        if stages:
+            report.notes += _write_stages(stages, next(iter(targets)), samples, staging, options)
         for path in options.report:
             report.save(staging.place(path, sources=(options.model_file,)))
     return report
@@ -133,9 +141,10 @@ def check_targets(options: ConvertOptions) -> None:
     if options.dump_dist:
         with options.blame("dump_dist"):
             check_target(options.dump_dist, sources=(options.model_file,))
-    if options.debug_info_save_path:
-        with options.blame("debug_info_save_path"):
-            check_folder(options.debug_info_save_path)
+    for name in ("debug_info_save_path", "dump_stages"):
+        if folder := getattr(options, name):
+            with options.blame(name):
+                check_folder(folder)
     seen: set[str] = set()
     for path in (*models, *filter(None, [options.dump_dist])):
         if (real := os.path.realpath(path)) in seen:
@@ -150,6 +159,26 @@ def _weighs(graph: Graph, options: ConvertOptions, report: Report) -> bool:
     if why := why_too_large(graph):
         report.notes.append(f"cost: not measured: {why}")
     return not why
+
+
+def _write_stages(
+    stages: dict[str, Graph], container: str, samples: Dataset | None, staging: Staging, options: ConvertOptions
+) -> list[str]:
+    """Writes what `dump_stages` asks for. Returns a line per stage."""
+    from ..quant.ptq.fidelity import spread
+    from .report.view import SAMPLES
+    from .stages import write_stages
+
+    with options.blame("dump_stages"):
+        lines = write_stages(
+            options.dump_stages,
+            stages,
+            "onnx" if container == "c" else container,
+            list(samples.only(spread(len(samples), SAMPLES))) if samples is not None else [],
+            staging,
+            lambda graph, kind, path: _write(graph, kind, path, options, Report(options.model_file, 0)),
+        )
+    return [staging.in_place(line) for line in lines]
 
 
 def _check_states(graph: Graph, options: ConvertOptions) -> None:

@@ -37,6 +37,12 @@ class Report(Outcome):
         self.run_time, outputs = measured
         self.fidelity = self.fidelity or outputs
 
+    def calibrated_stage(self) -> dict[str, Graph]:
+        """The stage of a PostTraining between float and integers, by its name; of others none."""
+        from .stages import calibrated
+
+        return {"calibrated": calibrated(self.calibrated)} if self.calibrated is not None else {}
+
     def look(self, quantized: Graph, samples: Dataset | None, options: ConvertOptions) -> None:
         """Fills `view` with what `quantized` does beside the original, and lets go of both."""
         from ..quant.ptq.fidelity import spread

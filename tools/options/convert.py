@@ -37,7 +37,7 @@ MODEL, QUANT, CALIB, IMAGE, GRAPH, RUN = "Model", "Quantization", "Calibration",
 
 _UNRECORDED = (
     "model_file", "output_file", "config_file", "calibrate_path", "dump_dist", "load_dist", "debug_info_save_path",
-    "dump_ir", "weight_file",
+    "dump_ir", "dump_stages", "weight_file",
 )  # fmt: skip
 ENDINGS = {"MS": ".ms", "TFLITE": ".tflite", "ONNX": ".onnx"}
 FORMATS = (*ENDINGS, "C")
@@ -492,6 +492,13 @@ class ConvertOptions:
         "skipPass", Listed(Text("PASS")), (), "passes to leave out, by name", group=GRAPH, joins=True
     )
     dump_ir: str = flag("dumpIR", Text("DIR"), "", "write the graph as text before and after each pass", group=GRAPH)
+    dump_stages: str = flag(
+        "dumpStages",
+        Text("DIR"),
+        "",
+        "write the model after each stage (original, optimized, calibrated, quantized) as files that run, and samples",
+        group=GRAPH,
+    )
 
     check: str = flag(
         "check", Text("[=FILE]"), "", "convert nothing; list what is supported of the model", group=RUN, bare="true"

@@ -43,7 +43,8 @@ function headline({ report }) {
   if (report.verdict) tiles.push(tile("Verdict", report.verdict, "of the worst output: faithful from 30 dB, usable from 20", VERDICTS[report.verdict]));
   if (report.memory) tiles.push(tile("Peak memory", bytes(report.memory.peak + report.memory.constants), `${bytes(report.memory.peak)} of activations, forecast`));
   const warnings = (report.notes ?? []).filter((note) => note.startsWith("warning: "));
-  return [h("div", { class: "tiles" }, tiles.filter(Boolean)), ...warnings.map((note) => h("p", { class: "warning" }, note))];
+  const unmeasured = report.trace?.samples === 0 ? [h("p", {}, `Losses and times were not measured: ${report.trace.of.replace(/^none: /, "")}.`)] : [];
+  return [h("div", { class: "tiles" }, tiles.filter(Boolean)), ...unmeasured, ...warnings.map((note) => h("p", { class: "warning" }, note))];
 }
 
 function where(node) {

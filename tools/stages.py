@@ -1,0 +1,118 @@
+"""The model after each stage of a conversion, as files that run: `dumpStages`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..converter.errors import DataError, OutputError
+from ..converter.formats.outputs import Staging
+from ..converter.ir import Graph, NameScope, Node, Tensor
+from ..converter.schema.node import make_node
+from ..native.load import load
+from ..native.session import Port, Session
+from .accuracy import compare
+from .bench_inputs import Feed, feed_for, outputs_like
+from .report.view import seeded_sample
+
+if TYPE_CHECKING:
+    from ..quant.ptq.result import Result
+
+ORDER = ("original", "optimized", "calibrated", "quantized")
+SAMPLES = "samples"
+Write = Callable[[Graph, str, str], Any]
+
+
+def calibrated(result: Result) -> Graph:
+    """The float graph of a PostTraining with each activation cast to its codes and back: weights stay as they are, so
+    what it loses against the float graph is what ranges and codes of activations cost."""
+    graph = result.source.copy()
+    params = {
+        t.name: c.quant for t, c in result.quantized.quantized_of.items() if not t.is_const and c.quant is not None
+    }
+    names = NameScope(item.name for group in (graph.tensors(), graph.nodes) for item in group)
+    nodes: list[Node] = []
+
+    def cast(t: Tensor) -> None:
+        quant = params.get(t.name)
+        if quant is None or t.dtype.kind != "f":
+            return
+        codes = Tensor(names.take(f"{t.name}/int8"), np.dtype(np.int8), t.shape, None, quant, t.layout)
+        back = Tensor(names.take(f"{t.name}/real"), t.dtype, t.shape, None, None, t.layout)
+        graph.replace(t, back)
+        if back in graph.outputs:
+            t.name, back.name = back.name, t.name
+        for op, x, y in (("Quantize", t, codes), ("Dequantize", codes, back)):
+            attrs = {"dtype": "int8"} if op == "Quantize" else {}
+            nodes.append(make_node(op, [x], attrs, name=names.take(f"{y.name}/{op}"), outputs=[y]))
+
+    for t in list(graph.inputs):
+        cast(t)
+    for node in list(graph.nodes):
+        nodes.append(node)
+        for t in node.outputs:
+            cast(t)
+    graph.nodes = nodes
+    return graph
+
+
+def write_stages(
+    folder: str,
+    stages: Mapping[str, Graph],
+    container: str,
+    samples: Sequence[Mapping[str, np.ndarray]],
+    staging: Staging,
+    write: Write,
+) -> list[str]:
+    """Writes each stage into `folder`, float ones as .onnx and the quantized one in `container`, and the samples that
+    they were run on as `samples/*.npz`, one each in the form that the original takes.
+
+    Args:
+        stages: name → graph. samples: as the graphs take them; none: a seeded one. write: graph, format and path → a
+            file.
+    Returns:
+        A line per stage: its file, and how far its outputs are from the original's.
+    Raises:
+        OutputError, or UnsupportedError where a stage has an operator that its format lacks.
+    """
+    try:
+        os.makedirs(os.path.join(folder, SAMPLES), exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot be written: {error.strerror}", file=folder) from error
+    there, paths = [name for name in ORDER if name in stages], dict[str, str]()
+    for k, name in enumerate(there, 1):
+        kind = container if name == "quantized" else "onnx"
+        paths[name] = staging.place(os.path.join(folder, f"{k}_{name}.{kind}"))
+        write(stages[name], kind, paths[name])
+    sessions = {name: load(path) for name, path in paths.items()}
+    first, real = sessions["original"], stages["original"]
+    try:
+        fed = list(samples) or [seeded_sample(real, 0)]
+        feeds = [feed_for(dict(sample), list(map(Port.of, real.inputs)), first.inputs) for sample in fed]
+        for k, feed in enumerate(feeds):
+            with open(staging.place(os.path.join(folder, SAMPLES, f"{k}.npz")), "wb") as file:
+                np.savez(file, **feed)  # pyright: ignore[reportArgumentType]
+        wanted = _outputs(first, first, feeds)
+        return [_line(paths[name], _outputs(sessions[name], first, feeds), wanted) for name in there]
+    except DataError as error:
+        return [f"{path}: not run: {error.message}" for path in paths.values()]
+
+
+def _outputs(session: Session, first: Session, feeds: Sequence[Feed]) -> Feed:
+    """What a stage gives on all feeds of the original, one behind the other, as the original gives it."""
+    rows = []
+    for feed in feeds:
+        session.reset()
+        run = session.run(feed_for(feed, first.inputs, session.inputs))
+        rows.append(outputs_like(run, session.outputs, first.outputs))
+    return {p.name: np.concatenate([row[p.name].ravel() for row in rows]) for p in first.outputs}
+
+
+def _line(path: str, outputs: Feed, wanted: Feed) -> str:
+    worst = min(compare(outputs, wanted).nodes, key=lambda node: node.sqnr)
+    if not np.isfinite(worst.sqnr):
+        return f"{path}: as the original"
+    return f"{path}: {worst.sqnr:.1f} dB against the original, at {worst.name!r}"
