@@ -30,7 +30,8 @@ function accuracyTiles(report) {
   if (!outputs?.length) return tiles;
   const worst = outputs.reduce((a, b) => ((a.sqnr ?? Infinity) <= (b.sqnr ?? Infinity) ? a : b));
   const same = known(worst.same_class) ? `, same class ${percent(worst.same_class)}` : "";
-  const on = report.fidelity ? `; ${report.fidelity.samples} samples${report.fidelity.held_back ? " held back" : ", fitted to"}` : "";
+  const { samples, held_back: heldBack, random } = report.fidelity ?? {};
+  const on = random ? "; on a random input, there are no data" : samples ? `; ${samples} samples${heldBack ? " held back" : ", fitted to"}` : "";
   tiles.push(tile("Against float", known(worst.sqnr) ? decibels(worst.sqnr) : "exact", `cosine ${number(worst.cosine, 6)}${same}${on}`));
   return tiles;
 }
