@@ -114,12 +114,13 @@ void PyGramByChannel(const Rows& x, py::array_t<int32_t, py::array::c_style>& pr
   GramByChannel(x.data(), x.shape(0), x.shape(1), x.shape(2), to, total);
 }
 
-// In place on q [batch, k, columns]; see Descend. Each call takes columns begin..end of every
-// batch.
-void PyDescend(const py::array_t<double, py::array::c_style>& gram,
-               const py::array_t<double, py::array::c_style>& real,
-               py::array_t<double, py::array::c_style>& q, int64_t begin, int64_t end, double low,
-               double high, double pair, int sweeps) {
+struct ProblemSize {
+  int64_t batch, k, columns;
+};
+
+ProblemSize Problem(const py::array_t<double, py::array::c_style>& gram,
+                    const py::array_t<double, py::array::c_style>& real,
+                    const py::array_t<double, py::array::c_style>& q, int64_t begin, int64_t end) {
   if (gram.ndim() != 3 || q.ndim() != 3 || real.ndim() != 3) {
     throw std::invalid_argument("gram, real and q have three axes");
   }
@@ -130,11 +131,47 @@ void PyDescend(const py::array_t<double, py::array::c_style>& gram,
     throw std::invalid_argument(
         "gram [b, k, k], real and q [b, k, n] and columns within n are needed");
   }
+  return {batch, k, columns};
+}
+
+// In place on q [batch, k, columns]; see Descend. Each call takes columns begin..end of every
+// batch.
+void PyDescend(const py::array_t<double, py::array::c_style>& gram,
+               const py::array_t<double, py::array::c_style>& real,
+               py::array_t<double, py::array::c_style>& q, int64_t begin, int64_t end, double low,
+               double high, double pair, int sweeps) {
+  const auto [batch, k, columns] = Problem(gram, real, q, begin, end);
   double* const codes = q.mutable_data();
   py::gil_scoped_release release;
   for (int64_t b = 0; b < batch; ++b) {
     Descend(gram.data() + b * k * k, real.data() + b * k * columns, codes + b * k * columns, k,
             columns, begin, end, low, high, pair, sweeps);
+  }
+}
+
+// In place on matrix [batch, k, k]; see Factor.
+void PyFactor(py::array_t<double, py::array::c_style>& matrix) {
+  if (matrix.ndim() != 3 || matrix.shape(1) != matrix.shape(2)) {
+    throw std::invalid_argument("a matrix [b, k, k] is needed");
+  }
+  const int64_t batch = matrix.shape(0), k = matrix.shape(1);
+  double* const out = matrix.mutable_data();
+  py::gil_scoped_release release;
+  for (int64_t b = 0; b < batch; ++b) Factor(out + b * k * k, k);
+}
+
+// In place on q [batch, k, columns]; see Eliminate. Each call takes columns begin..end of every
+// batch.
+void PyEliminate(const py::array_t<double, py::array::c_style>& factor,
+                 const py::array_t<double, py::array::c_style>& real,
+                 py::array_t<double, py::array::c_style>& q, int64_t begin, int64_t end, double low,
+                 double high) {
+  const auto [batch, k, columns] = Problem(factor, real, q, begin, end);
+  double* const codes = q.mutable_data();
+  py::gil_scoped_release release;
+  for (int64_t b = 0; b < batch; ++b) {
+    Eliminate(factor.data() + b * k * k, real.data() + b * k * columns, codes + b * k * columns, k,
+              columns, begin, end, low, high);
   }
 }
 
@@ -151,6 +188,10 @@ void DefineCalibration(py::module_& m) {
   m.def("descend", &PyDescend, py::arg("gram").noconvert(), py::arg("real").noconvert(),
         py::arg("q").noconvert(), py::arg("begin"), py::arg("end"), py::arg("low"), py::arg("high"),
         py::arg("pair"), py::arg("sweeps"));
+  m.def("factor", &PyFactor, py::arg("matrix").noconvert());
+  m.def("eliminate", &PyEliminate, py::arg("factor").noconvert(), py::arg("real").noconvert(),
+        py::arg("q").noconvert(), py::arg("begin"), py::arg("end"), py::arg("low"),
+        py::arg("high"));
   m.def("count_bins", &PyCountBins, py::arg("x").noconvert(), py::arg("factor"), py::arg("base"),
         py::arg("bins"));
 }

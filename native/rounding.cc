@@ -100,4 +100,20 @@ void Descend(const double* gram, const double* real, double* q, int64_t k, int64
   }
 }
 
+void Factor(double* matrix, int64_t k) {
+  std::vector<double> scratch(2 * k * kMostColumns);
+  Kernels().factor(matrix, k, scratch.data());
+}
+
+void Eliminate(const double* factor, const double* real, double* q, int64_t k, int64_t columns,
+               int64_t begin, int64_t end, double low, double high) {
+  const StatisticsKernel& kernel = Kernels();
+  std::vector<double> scratch(2 * k * kMostColumns);
+  const int64_t width = kernel.descent;
+  for (int64_t c = begin; c < end; c += width) {
+    kernel.eliminate({factor, real + c, q + c, scratch.data(), k, columns, std::min(width, end - c),
+                      low, high, 0.0, 0});
+  }
+}
+
 }  // namespace bitlite

@@ -25,4 +25,14 @@ void GramByChannel(const int16_t* x, int64_t rows, int64_t taps, int64_t channel
 void Descend(const double* gram, const double* real, double* q, int64_t k, int64_t columns,
              int64_t begin, int64_t end, double low, double high, double pair, int sweeps);
 
+// The Cholesky factor C of a positive definite matrix [k, k] in place, C C' = matrix: C on and
+// below the diagonal, its mirror image above.
+void Factor(double* matrix, int64_t k);
+
+// Codes q [k, columns] for real ones, from the last row to the first, each of which gives what it
+// loses to those still to come in proportion to the factor of X'X: the nearest plane of Babai,
+// which is GPTQ. As with Descend, columns may be parted among calls.
+void Eliminate(const double* factor, const double* real, double* q, int64_t k, int64_t columns,
+               int64_t begin, int64_t end, double low, double high);
+
 }  // namespace bitlite

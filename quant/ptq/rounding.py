@@ -3,8 +3,10 @@
 X are the codes that reach the layer through the already quantized prefix; of a layer in float whose weight is in codes,
 its input in codes of its range. The mean is left out (the bias corrects it),
 and a ridge keeps ŵ near w where the rows say nothing. Each step sets one input's weight, in all output channels at
-once, to the best code given the others (as COMQ, Zhang et al. 2024). X'X is a sum of integers, exact in any order, and
-the rest elementwise float64 in a fixed order: the same codes on every instruction set, for any number of threads.
+once, to the best code given the others (as COMQ, Zhang et al. 2024). Below 8 bits it starts from codes of GPTQ, whose
+inputs make up for each other's errors: descent alone ends above them where many inputs say nearly the same. X'X is a
+sum of integers, exact in any order, and the rest elementwise float64 in a fixed order: the same codes on every
+instruction set, for any number of threads.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from .prefix_runner import QuantizedPrefixRunner
 WHOLE = 4608  # inputs (512 of a 3×3 kernel) of which all products are taken, 170 MB of them
 BLOCK = 2048
 ROWS = 2048  # at most 2^15, whose products of 9-bit numbers int32 holds
+ROWS_OF_FEW_BITS = 8192  # below 8 bits, where what the rows leave out is felt
 SWEEPS = 3
 RIDGE = 0.01
 
@@ -54,7 +57,9 @@ def refine(
     w, codes, quant = node.inputs[1], layer.weight.data, layer.weight.quant
     if w is None or w.data is None or codes is None or quant is None or quant.axis not in (0, None):
         return
-    if layer.weight in runner.quantized.shared or (rows := Rows.of(runner, node)) is None:
+    few = quant.bits < 8
+    limit = ROWS_OF_FEW_BITS if few else ROWS
+    if layer.weight in runner.quantized.shared or (rows := Rows.of(runner, node, limit)) is None:
         return
     channels = w.data.shape[0]
     batch = channels if rows.by_channel else 1
@@ -71,7 +76,10 @@ def refine(
         q = np.ascontiguousarray(rounded[:, :, part].transpose(0, 2, 1), np.float64)
         weights = np.ascontiguousarray(real[:, :, part].transpose(0, 2, 1), np.float64)
         gram = rows.gram(part)
-        descend(gram, grid.wanted(weights), q, grid.limits, ridge, sweeps, runner.threads, most)
+        _damp(gram, ridge)
+        if few:
+            eliminate(gram, grid.wanted(weights), q, grid.limits, runner.threads)
+        descend(gram, grid.wanted(weights), q, grid.limits, 0.0, sweeps, runner.threads, most)
         for _ in range(refits if len(parts) == 1 and quant.axis == 0 else 0):
             grid = grid.fitted(gram, weights, q)
             descend(gram, grid.wanted(weights), q, grid.limits, 0.0, sweeps, runner.threads, most)
@@ -101,21 +109,44 @@ def descend(
     """Improves codes q [batch, K, O] for real ones, in place; gram [batch, K, K] gets the ridge."""
     from ... import _native
 
-    diagonal = np.einsum("bkk->bk", gram)
-    diagonal += ridge * diagonal.mean(axis=1, keepdims=True) + 1e-9
+    _damp(gram, ridge)
     if (q == real).all():
         return
-    columns = q.shape[2]
-    share = -(-columns // (32 * threads)) * 32  # what a kernel takes at once is 32 or less
-    parts = [(begin, min(begin + share, columns)) for begin in range(0, columns, share)]
     low, high = limits
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        list(pool.map(lambda part: _native.descend(gram, real, q, part[0], part[1], low, high, pair, sweeps), parts))
+        parts = _column_parts(q.shape[2], threads)
+        list(pool.map(lambda part: _native.descend(gram, real, q, *part, low, high, pair, sweeps), parts))
+
+
+def _damp(gram: np.ndarray, ridge: float) -> None:
+    diagonal = np.einsum("bkk->bk", gram)
+    diagonal += ridge * diagonal.mean(axis=1, keepdims=True) + 1e-9
+
+
+def eliminate(gram: np.ndarray, real: np.ndarray, q: np.ndarray, limits: tuple[float, float], threads: int = 1) -> None:
+    """Codes q [batch, K, O] for real ones, in place, one input after the other from the one that says most, each of
+    which leaves its error to those that follow (GPTQ, Frantar et al. 2022); gram [batch, K, K] positive definite."""
+    from ... import _native
+
+    order = np.argsort(np.einsum("bkk->bk", gram), axis=1, kind="stable")  # the last one is taken first
+    factor = np.take_along_axis(np.take_along_axis(gram, order[:, :, None], axis=1), order[:, None, :], axis=2)
+    _native.factor(factor)
+    sorted_real, codes = np.take_along_axis(real, order[:, :, None], axis=1), np.empty_like(q)
+    low, high = limits
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        parts = _column_parts(q.shape[2], threads)
+        list(pool.map(lambda part: _native.eliminate(factor, sorted_real, codes, *part, low, high), parts))
+    np.put_along_axis(q, order[:, :, None], codes, axis=1)
+
+
+def _column_parts(columns: int, threads: int) -> list[tuple[int, int]]:
+    share = -(-columns // (32 * threads)) * 32  # what a kernel takes at once is 32 or less
+    return [(begin, min(begin + share, columns)) for begin in range(0, columns, share)]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A layer's centred inputs in units of codes, from at most ROWS of its outputs.
+    """A layer's centred inputs in units of codes, from at most `limit` of its outputs.
 
     count: samples that they come from. of_layer: what `layer_rows` takes. by_channel: each channel by itself.
     """

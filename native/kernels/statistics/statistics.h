@@ -44,6 +44,10 @@ struct StatisticsKernel {
                               int64_t channels, int32_t* sum);
   // As Descend in rounding.h, of the columns 0 .. args.columns <= descent.
   void (*descend)(const DescendArgs& args);
+  // As Factor in rounding.h; scratch [2, k, kMostColumns].
+  void (*factor)(double* matrix, int64_t k, double* scratch);
+  // As Eliminate in rounding.h, of the columns 0 .. args.columns <= descent; gram is the factor.
+  void (*eliminate)(const DescendArgs& args);
   int descent;
 };
 

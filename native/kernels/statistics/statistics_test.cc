@@ -186,6 +186,58 @@ void CheckDescent(const char* symbol, const StatisticsKernel& kernel) {
   }
 }
 
+// Plain elimination of one column: what a row loses goes to the rows before it.
+std::vector<double> Eliminated(const std::vector<double>& factor, const std::vector<double>& real,
+                               int k, int stride, int column, double low, double high) {
+  std::vector<double> sums(static_cast<size_t>(k), 0.0), q(static_cast<size_t>(k));
+  for (int i = k - 1; i >= 0; --i) {
+    const double value = real[i * stride + column];
+    const double wish = value + sums[i] / factor[i * k + i];
+    q[i] = std::nearbyint(std::min(std::max(wish, low), high));
+    for (int j = 0; j < i; ++j) sums[j] += factor[i * k + j] * (value - q[i]);
+  }
+  return q;
+}
+
+void CheckElimination(const char* symbol, const StatisticsKernel& kernel) {
+  Random random(5);
+  for (int k : {1, 9, 31, 32, 33, 70}) {
+    std::vector<double> matrix(static_cast<size_t>(k * k)), plain(matrix.size(), 0.0);
+    const std::vector<int16_t> x = Centred(random, 90 * k);
+    for (int i = 0; i < k; ++i) {
+      for (int j = 0; j < k; ++j) {
+        for (int r = 0; r < 90; ++r) matrix[i * k + j] += x[r * k + i] * x[r * k + j];
+      }
+    }
+    for (int j = 0; j < k; ++j) {
+      for (int i = j; i < k; ++i) {
+        double sum = 0.0;
+        for (int s = 0; s < j; ++s) sum += plain[s * k + i] * plain[s * k + j];
+        const double rest = matrix[j * k + i] - sum;
+        plain[j * k + i] = plain[i * k + j] = i == j ? std::sqrt(rest) : rest / plain[j * k + j];
+      }
+    }
+    std::vector<double> scratch(static_cast<size_t>(2 * k * kMostColumns));
+    kernel.factor(matrix.data(), k, scratch.data());
+    CHECK(matrix == plain) << symbol << " factor, k " << k;
+    for (int columns : {1, kernel.descent - 1, kernel.descent}) {
+      const int stride = columns + 1;
+      std::vector<double> real(static_cast<size_t>(k * stride)), q(real.size(), 99.0);
+      for (double& v : real) v = static_cast<int32_t>(random()) * 4e-9;
+      kernel.eliminate(
+          {plain.data(), real.data(), q.data(), scratch.data(), k, stride, columns, -7, 7, 0.0, 0});
+      for (int c = 0; c < stride; ++c) {
+        const std::vector<double> want = c < columns
+                                             ? Eliminated(plain, real, k, stride, c, -7, 7)
+                                             : std::vector<double>(static_cast<size_t>(k), 99.0);
+        for (int i = 0; i < k; ++i) {
+          CHECK(q[i * stride + c] == want[i]) << symbol << " k " << k << " column " << c;
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 
 template <>
@@ -194,6 +246,7 @@ void TestKernel(const Kernel<statistics>& entry) {
   CheckCodes(entry.symbol, entry.fn());
   CheckProducts(entry.symbol, entry.fn());
   CheckDescent(entry.symbol, entry.fn());
+  CheckElimination(entry.symbol, entry.fn());
 }
 
 // Times of the statistics kernels, on the sizes of a MobileNet.
@@ -232,6 +285,17 @@ void TimeKernel(const Kernel<statistics>& entry) {
                                      columns, -127.0, 127.0, 254.0, 1});
                    }),
                    4.0 * k * k * static_cast<double>(columns), 0);
+  benching::Report(symbol + ": elimination", benching::Time([&] {
+                     kernel.eliminate({gram.data(), real.data(), q.data(), scratch.data(), k,
+                                       columns, columns, -7.0, 7.0, 0.0, 0});
+                   }),
+                   1.0 * k * k * static_cast<double>(columns), 0);
+  std::vector<double> matrix(gram.size());
+  benching::Report(symbol + ": factor", benching::Time([&] {
+                     matrix = gram;
+                     kernel.factor(matrix.data(), k, scratch.data());
+                   }),
+                   1.0 / 3 * k * k * k, 0);
 }
 
 }  // namespace bitlite

@@ -9,7 +9,7 @@ from bitlite.converter.numeric.qparams import QuantParam
 from bitlite.converter.ops._support.spatial import pad_spatial, windows
 from bitlite.quant.ptq import rounding
 from bitlite.quant.ptq.post_training import quantize_graph
-from bitlite.quant.ptq.rounding import Rows, descend
+from bitlite.quant.ptq.rounding import Rows, descend, eliminate
 from bitlite.quant.ptq.settings import Settings
 
 
@@ -35,6 +35,30 @@ def test_every_column_gets_better(batch):
     after = cost(exact, real, q)
     assert (after <= before * (1 + 1e-9)).all() and after.sum() < 0.6 * before.sum()
     assert np.abs(q).max() <= 7 and (q == np.rint(q)).all()
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_elimination_is_gptq_with_the_largest_input_first(batch):
+    gram, real, _ = problem(8, batch, columns=35)
+    q = np.empty_like(real)
+    eliminate(gram, real, q, (-7.0, 7.0), threads=2)
+    for g, w, codes in zip(gram, real.copy(), q):
+        order = np.argsort(np.diag(g), kind="stable")[::-1]
+        upper = np.linalg.cholesky(np.linalg.inv(g[np.ix_(order, order)])).T
+        rest, want = w[order], np.empty_like(w)
+        for k, row in enumerate(upper):
+            want[order[k]] = np.clip(np.rint(rest[k]), -7, 7)
+            rest[k:] -= np.outer(row[k:], (rest[k] - want[order[k]]) / row[k])
+        assert np.array_equal(codes, want)
+
+
+def test_descent_ends_lower_from_elimination_than_from_nearest_codes():
+    gram, real, nearest = problem(9, columns=200)
+    exact, started = gram.copy(), np.empty_like(real)
+    eliminate(gram, real, started, (-7.0, 7.0))
+    for q in (nearest, started):
+        descend(gram.copy(), real, q, (-7.0, 7.0), ridge=0.0)
+    assert cost(exact, real, started).sum() < 0.9 * cost(exact, real, nearest).sum()
 
 
 def test_neighbours_stay_within_their_sum_and_every_column_gets_better():
@@ -80,6 +104,10 @@ def test_shapes_must_fit():
         _native.descend(gram[:, :-1], real, q, 0, 3, -7.0, 7.0, 14.0, 1)
     with pytest.raises(ValueError):
         _native.descend(gram, real, q, 0, 99, -7.0, 7.0, 14.0, 1)
+    with pytest.raises(ValueError):
+        _native.eliminate(gram, real[:, :-1], q, 0, 3, -7.0, 7.0)
+    with pytest.raises(ValueError):
+        _native.factor(gram[:, :-1])
 
 
 ZERO = -7
@@ -146,7 +174,8 @@ def test_products_and_codes_are_the_same_bits_on_every_instruction_set(monkeypat
         grams = [Rows.of(*layer_on(codes, name), 24).gram() for name in ("3x3", "depthwise")]
         gram, real, q = problem(7, columns=37)
         descend(gram, real, q, (-7.0, 7.0))
-        return [*grams, q]
+        eliminate(gram, real, started := np.empty_like(q), (-7.0, 7.0))
+        return [*grams, q, started]
 
     monkeypatch.setenv("BITLITE_ISA", "scalar")
     expected = results()
