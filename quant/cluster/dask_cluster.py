@@ -62,9 +62,9 @@ class DaskCluster:
 
     def keep(self, data: bytes) -> Any:
         """A Dask future: the scheduler has the bytes, whatever worker ends, and workers pass them on."""
-        from dask import config
+        import dask.config
 
-        with config.set({_SPEC_BYTES: max(2 * len(data), 10_000_000)}):
+        with dask.config.set({_SPEC_BYTES: max(2 * len(data), 10_000_000)}):
             return self._client.submit(bytes, data, pure=False)
 
     def renew(self) -> None:
