@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test test-torch test-cpus test-browser lint docs build setup clean bench test-arm
+.PHONY: demo test test-torch test-cpus test-browser lint docs build setup clean bench test-arm test-micro
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.tools
@@ -105,6 +105,12 @@ bench: $(VENV)/.built
 # The kernels' tests on 64-bit Arm, emulated.
 test-arm:
 	native/tests/run_arm.sh
+
+# Generated C on Cortex-M cores, emulated (Debian's gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm).
+test-micro: $(VENV)/.test
+	@command -v arm-none-eabi-gcc qemu-system-arm >/dev/null || { echo "make test-micro: install gcc-arm-none-eabi \
+	libnewlib-arm-none-eabi qemu-system-arm" >&2; exit 2; }
+	$(BIN)/python -m pytest -n $(JOBS) tests/micro
 
 # The pages that are written from tables; tests compare them with what this would write.
 docs: $(VENV)/.built

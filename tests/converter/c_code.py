@@ -25,10 +25,11 @@ def library(folders, path, flags=("-O1", *SANITIZED)):
     sources, weights = {}, []
     for folder in folders:
         files = {file.name: file for file in Path(folder).glob("*.c") if file.name != "main.c"}
-        weights += [files.pop(name) for name in list(files) if name.endswith("_weights.c")]
+        if len(folders) > 1:
+            weights += [files.pop(name) for name in list(files) if name.endswith("_weights.c")]
         sources |= files
     together = Path(f"{path}_weights.c")  # one compilation for all
-    together.write_text("".join(f'#include "{file}"\n' for file in weights))
+    together.write_text("".join(f'#include "{file}"\n' for file in weights) or "typedef int none;\n")
     command = ["gcc", "-pipe", *STRICT, *flags, "-fPIC", "-shared", str(together), *map(str, sources.values())]
     command += ["-lm", "-o", str(path)]
     done = subprocess.run(command, capture_output=True, text=True)

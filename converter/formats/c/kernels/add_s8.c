@@ -11,12 +11,10 @@ static int32_t rescale_in_vector(int32_t acc, bitlite_scale scale) {
   const int32_t right = scale.exponent > 0 ? 0 : -scale.exponent;
   const int32_t shifted = left < 32 ? bitlite_wrap((uint32_t)acc << left) : 0;
   const int64_t product = (int64_t)shifted * scale.mantissa + ((int64_t)1 << 30);
-  const int64_t high = product / ((int64_t)1 << 31);
-  const int64_t divisor = (int64_t)1 << right;
-  int64_t rest = high % divisor, quotient = high < 0 ? -(-high / divisor) - 1 : high / divisor;
-  if (rest < 0) rest += divisor;
-  rest -= high < 0 ? 1 : 0;
-  return (int32_t)(quotient + (rest > ((divisor - 1) >> 1) ? 1 : 0));
+  const int64_t high = product / ((int64_t)1 << 31), mask = ((int64_t)1 << right) - 1;
+  const int64_t quotient = high < 0 ? -(-high >> right) - 1 : high >> right;
+  const int64_t rest = (high < 0 ? (mask + 1 - (-high & mask)) & mask : high & mask) - (high < 0 ? 1 : 0);
+  return (int32_t)(quotient + (rest > (mask >> 1) ? 1 : 0));
 }
 
 void bitlite_add_s8(const bitlite_add_s8_args *args, const int8_t *a, const int8_t *b, int8_t *y) {

@@ -16,14 +16,10 @@ static inline int32_t bitlite_rescale(int32_t acc, bitlite_scale scale) {
   const int32_t left = scale.exponent > 0 ? scale.exponent : 0;
   const int32_t right = scale.exponent > 0 ? 0 : -scale.exponent;
   const int32_t shifted = left < 32 ? bitlite_wrap((uint32_t)acc << left) : 0;
-  const int64_t high = bitlite_high_mul(shifted, scale.mantissa);
-  const int64_t divisor = (int64_t)1 << right;
-  int64_t quotient = high / divisor, rest = high % divisor;
-  if (rest < 0) {
-    rest += divisor;
-    quotient -= 1;
-  }
-  return (int32_t)(quotient + (rest > ((divisor - 1) >> 1) + (high < 0 ? 1 : 0) ? 1 : 0));
+  const int32_t high = bitlite_high_mul(shifted, scale.mantissa);
+  const uint32_t mask = ((uint32_t)1 << right) - 1, rest = (uint32_t)high & mask;
+  const int32_t quotient = high < 0 ? ~(~high >> right) : high >> right; /* rounded down */
+  return quotient + (rest > (mask >> 1) + (high < 0 ? 1 : 0) ? 1 : 0);
 }
 
 static inline int32_t bitlite_requantize(int32_t acc, bitlite_scale scale, const bitlite_codes *out) {
