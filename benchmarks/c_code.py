@@ -20,28 +20,7 @@ import bitlite
 import numpy as np
 
 CORE = ("-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
-TIMED = """
-#include <stdio.h>
-#include <time.h>
-#include "net.h"
-#include "net_example.h"
-static int8_t output[NET_OUTPUT_SIZE];
-int main(void) {
-  double least = 1e9, spent = 0;
-  while (spent < 1.0) {
-    struct timespec a, b;
-    double ms;
-    clock_gettime(CLOCK_MONOTONIC, &a);
-    net_run(example_input, output);
-    clock_gettime(CLOCK_MONOTONIC, &b);
-    ms = (double)(b.tv_sec - a.tv_sec) * 1e3 + (double)(b.tv_nsec - a.tv_nsec) / 1e6;
-    spent += ms / 1e3;
-    least = ms < least ? ms : least;
-  }
-  printf("%.4f\\n", least);
-  return 0;
-}
-"""
+TIMED = Path(__file__).with_name("c_code_timed.c")
 MICRO = """
 import sys, time, numpy
 from tflite_micro import runtime
@@ -72,7 +51,7 @@ def converted(model: Path, folder: Path) -> str:
 def timed(folder: Path) -> float:
     """Milliseconds of a run of the C code."""
     source = folder / "net" / "timed.c"
-    source.write_text(TIMED)
+    source.write_text(TIMED.read_text())
     files = [file for file in (folder / "net").glob("*.c") if file.name != "main.c"]
     subprocess.run(["gcc", "-O2", "-std=gnu99", *files, "-lm", "-o", folder / "timed"], check=True)
     source.unlink()
