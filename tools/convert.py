@@ -26,6 +26,7 @@ from .calibrate import come_quantized, open_samples
 from .convert_report import Report
 from .onnx_products import products_note
 from .options.convert import ConvertOptions
+from .options.data_layer import with_data_layer
 from .options.read import options_of_kwargs
 from .read_back import Original, check_written, why_too_large
 
@@ -71,6 +72,7 @@ def run(options: ConvertOptions) -> Report:
     graph.meta |= {"bitlite": __version__, "options": options.as_dict(), "encode": options.enable_encode}
     if options.dump_stages:
         stages["optimized"] = graph.copy()
+    options = with_data_layer(options, graph)
     if options.quant_type:
         _check_states(graph, options)
         check_finite(graph, _check_selections(graph, options))

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...converter.errors import DataError, Setting
 from ...converter.formats.files import open_regular
-from . import images
+from . import images, lmdb_files
 from .fit import InputSpec, convert, fit, samples_in, show_shape
 from .images import ImageSpec
 
@@ -54,6 +54,8 @@ class FileFormat:
         if self.form == "IMAGE":
             _image_shape(images.probe(file, self.image), self.item.own(), file)
             return 1
+        if os.path.basename(file) == lmdb_files.NAME:
+            return lmdb_files.count(file)
         if file.endswith(".npy"):
             with _opened(file) as stream:
                 shape, _, dtype = _npy_header(stream, file)
@@ -98,6 +100,13 @@ class FileFormat:
             pixels = images.load(file, self.image)
             pixels = np.rint(pixels) if item.dtype.kind in "iu" else pixels
             yield _shaped_image(convert(pixels, item.dtype, file), item.own(), file)
+        elif os.path.basename(file) == lmdb_files.NAME:
+            for here, value in lmdb_files.records(file):
+                array = lmdb_files.sample(value, item, self.image, here)
+                if len(item.shape) == 4:
+                    yield fit(_shaped_image(array, item.own(), here), item.own(), here)
+                else:
+                    yield fit(array, item, here)
         elif file.endswith(".npy"):
             yield from _read_npy(file, item)
         elif file.endswith(".npz"):
@@ -173,6 +182,8 @@ def list_files(path: str, where: str) -> list[str]:
         entries = sorted(os.scandir(path), key=lambda entry: os.fsencode(entry.name))
         visible = [entry for entry in entries if not entry.name.startswith(".")]
         files = [entry.path for entry in visible if entry.is_file()]
+        # The other file of a database holds its locks.
+        files = [f for f in files if os.path.basename(f) == lmdb_files.NAME] or files
     except (OSError, ValueError) as error:
         lost = isinstance(error, FileNotFoundError) and not os.path.isabs(path)
         hint = "a path from the folder where the command runs" if lost else ""

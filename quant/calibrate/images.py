@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -84,15 +84,15 @@ def probe(path: str, spec: ImageSpec) -> tuple[int, int, int]:
     return (*spec.size_of(height, width), spec.channels)
 
 
-def load(path: str, spec: ImageSpec) -> np.ndarray:
-    """Returns the preprocessed image, float32 [H, W, C].
+def load(path: str, spec: ImageSpec, stream: BinaryIO | None = None) -> np.ndarray:
+    """Returns the preprocessed image, float32 [H, W, C]; of `stream` where it is given, then `path` is its name.
 
     Raises:
         DataError: not an image, truncated, or normalize_mean/std do not fit its channels.
     """
     image_module, ops = _pillow()
     try:
-        with image_module.open(path) as opened:
+        with image_module.open(stream or path) as opened:
             image = ops.exif_transpose(opened)
             if image.mode.startswith("I"):  # 16-bit grey: keep the upper byte, as OpenCV does
                 grey = (np.asarray(image, np.int64) >> 8).clip(0, 255).astype(np.uint8)
@@ -103,6 +103,15 @@ def load(path: str, spec: ImageSpec) -> np.ndarray:
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if spec.to_format == "BGR":
         pixels = pixels[..., ::-1]
+    return prepared(pixels, spec)
+
+
+def prepared(pixels: np.ndarray, spec: ImageSpec) -> np.ndarray:
+    """Returns pixels [H, W, C] with their channels in order after the other steps, float32.
+
+    Raises:
+        DataError: normalize_mean/std do not fit its channels.
+    """
 
     def real(part: np.ndarray) -> np.ndarray:
         return normalize(part.astype(np.float32), spec.mean, spec.std)

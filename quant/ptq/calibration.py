@@ -12,6 +12,7 @@ from ..calibrate.observe import ChannelExtremes, Histograms, Observer
 from ..calibrate.spread import observe_all
 from ..calibrate.statistics import Statistics, check_statistics
 from .equalize import equalize, scalable, scale_channels
+from .layer_ranges import fix_ranges
 from .placement import Placement, tensors_in_codes
 from .settings import Progress, Samples, Settings
 
@@ -29,6 +30,7 @@ def calibration_statistics(
         sizes = {t.name: t.shape[-1] if t.shape else None for t in tensors}
         check_statistics(settings.statistics, sizes)
         scale_channels(graph, plan.int8_nodes, settings.statistics.factors)
+        fix_ranges(graph, settings.statistics.histograms, settings.layer_ranges, settings.methods)
         return settings.statistics
     if samples is None:
         raise DataError("there are neither samples nor saved statistics")
@@ -45,4 +47,6 @@ def calibration_statistics(
         factors = equalize(graph, extremes.low, extremes.high, plan.int8_nodes)
     histograms = Histograms(settings.bins)
     see(tensors, histograms, "collecting statistics")
-    return Statistics({t.name: histograms.of[t] for t in tensors}, factors)
+    of = {t.name: histograms.of[t] for t in tensors}
+    fix_ranges(graph, of, settings.layer_ranges, settings.methods)
+    return Statistics(of, factors)

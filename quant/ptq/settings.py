@@ -14,6 +14,7 @@ from ..calibrate.histogram import DEFAULT_BINS
 from ..calibrate.statistics import Statistics
 from ..cluster.pool import WorkerPool, Workforce
 from ..weights.weight_quant import WeightSettings
+from .layer_ranges import LayerRange
 
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
 """Wraps an iteration, with a label."""
@@ -40,7 +41,7 @@ class Settings:
     that the corrections on the quantized prefix take. statistics: saved ones, instead of running the model for them.
     measure: fill `Result.rows`. pairs: keep weights within what onnxruntime adds exactly on every CPU. float_weights:
     how weights of layers left in float, but for those of `kept`, become codes; None leaves them. pool: workers that
-    read samples and run layers on them, instead of threads.
+    read samples and run layers on them, instead of threads. layer_ranges: layer → what it asks of its output's range.
     """
 
     methods: tuple[str, ...] = ("AUTO",)
@@ -62,6 +63,7 @@ class Settings:
     measure: bool = False
     pairs: bool = False
     float_weights: WeightSettings | None = None
+    layer_ranges: Mapping[str, LayerRange] = field(default_factory=dict)
 
     @property
     def workforce(self) -> Workforce:

@@ -161,7 +161,8 @@ def _validate_data(options: ConvertOptions) -> None:
             f"{options.where('weight_rounding')}: rounds by what layers give on calibration data, and there are none",
             hint=("image_path (or calibrate_path) in the config file, or ", Setting("calibrate_path", "DIR")),
         )
-    if options.quant_type == "PostTraining" and not data and not options.load_dist:
+    says_itself = options.model_file.endswith(".prototxt")  # its data layer may name a database
+    if options.quant_type == "PostTraining" and not data and not options.load_dist and not says_itself:
         kind = options.spell(Setting("quant_type", "PostTraining"))
         raise UsageError(
             f"{kind} needs calibration data, and neither a config file nor a flag names any",

@@ -17,6 +17,7 @@ from .flags import fields_of
 
 if TYPE_CHECKING:
     from ...quant.calibrate.statistics import Statistics
+    from ...quant.ptq.layer_ranges import LayerRange
     from ...quant.ptq.settings import Settings
 
 T = TypeVar("T")
@@ -62,7 +63,20 @@ def post_training_settings(graph: Graph, options: ConvertOptions, statistics: St
         pairs="ONNX" in options.output_format and options.onnx_weights == "auto",
         measure=bool(options.debug_info_save_path or options.report),
         float_weights=stored,
+        layer_ranges=_layer_ranges(graph),
     )
+
+
+def _layer_ranges(graph: Graph) -> dict[str, LayerRange]:
+    """What layers of a Caffe network say of their thresholds."""
+    from ...quant.ptq.layer_ranges import LayerRange
+
+    methods = {"USE_KL": "KL", "USE_MAX": "MAX_MIN"}
+    return {
+        s["name"]: LayerRange(methods.get(s.get("th_strategy", ""), ""), s.get("th_scale", 1.0), s.get("threshold"))
+        for s in graph.meta.get("layer_settings", ())
+        if s.keys() & {"th_strategy", "th_scale", "threshold"}
+    }
 
 
 def _bits_by_node(graph: Graph, options: ConvertOptions) -> dict[Node, int]:
