@@ -18,7 +18,8 @@ if importlib.util.find_spec("torch") is None:
     raise UsageError("bitlite.qat needs torch, which is not installed", hint="pip install 'bitlite[torch]'")
 
 from .export import Verification, export, verify
+from .finetune import finetune, from_file
 from .module import QatModule
 from .prepare import prepare
 
-__all__ = ["QatModule", "Verification", "export", "prepare", "verify"]
+__all__ = ["QatModule", "Verification", "export", "finetune", "from_file", "prepare", "verify"]

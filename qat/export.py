@@ -107,7 +107,8 @@ def compare(module: QatModule, graph: Graph, inputs: Any) -> Verification:
     session, found = Session(view), Verification(tensors=list(pairs))
     layouts = [t.layout for t in module.skeleton.graph.inputs]
     counts, device = dict.fromkeys(pairs, 0), module.bitlite.steps.device
-    for sample in each(inputs):
+    rows = session.inputs[0].shape[0] if session.inputs[0].shape else None
+    for sample in each(inputs, rows):
         arrays = [value.detach().cpu().numpy() for value in sample]
         feeds = {p.name: _turned(a, had, p.layout) for p, a, had in zip(session.inputs, arrays, layouts)}
         mine, other = module.codes(*(value.to(device) for value in sample)), session.run(feeds)
@@ -159,9 +160,12 @@ def _turned(array: np.ndarray, had: str, wanted: str) -> np.ndarray:
     return np.ascontiguousarray(array.transpose((0, 2, 3, 1) if wanted == "NHWC" else (0, 3, 1, 2)))
 
 
-def each(inputs: Any) -> Iterable[tuple[torch.Tensor, ...]]:
-    """The positional inputs of each run; labels that a loader gives along are not among them."""
-    if isinstance(inputs, torch.Tensor):
-        inputs = [inputs]
-    for sample in inputs:
-        yield tuple(t for t in sample if t.is_floating_point()) if isinstance(sample, (tuple, list)) else (sample,)
+def each(inputs: Any, rows: int | None = None) -> Iterable[tuple[torch.Tensor, ...]]:
+    """The positional inputs of each run, of `rows` samples where the graph takes so many; labels that a loader gives
+    along are not among them."""
+    for sample in [inputs] if isinstance(inputs, torch.Tensor) else inputs:
+        whole = tuple(t for t in sample if t.is_floating_point()) if isinstance(sample, (tuple, list)) else (sample,)
+        if rows is None or len(whole[0]) % rows:
+            yield whole
+        else:
+            yield from zip(*(t.split(rows) for t in whole))

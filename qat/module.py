@@ -16,6 +16,7 @@ from ..converter.execute import execute
 from ..converter.ir import Graph, Node, Tensor, is_quantized
 from ..converter.numeric.qparams import QuantParam, activation_range, bias_safe_scale
 from .codes import CODES, last_layer, sums
+from .distillation import Teacher
 from .float_ops import FLOAT, act, products, refuse
 from .scales import Scales
 from .skeleton import Skeleton
@@ -53,7 +54,13 @@ class QatModule(nn.Module):
     exact, and the codes of every tensor are those that a `Session` computes on what `export` writes.
     """
 
-    def __init__(self, model: nn.Module, skeleton: Skeleton, freeze_norms_after: int | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        skeleton: Skeleton,
+        freeze_norms_after: int | None = None,
+        teacher: Teacher | None = None,
+    ) -> None:
         super().__init__()
         for name, child in model.named_children():
             self.add_module(name, child)
@@ -68,7 +75,8 @@ class QatModule(nn.Module):
         own.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         own.free = nn.ParameterList(nn.Parameter(torch.from_numpy(np.array(a))) for a in skeleton.free.values())
         self.bitlite = own
-        self.skeleton, self.freeze_norms_after = skeleton, freeze_norms_after
+        self.skeleton, self.freeze_norms_after, self.teacher = skeleton, freeze_norms_after, teacher
+        self.distillation_loss: Values | None = None
         self._given = Parameters(self)
         self._place = {slot: k for k, slot in enumerate(skeleton.weights)}
 
@@ -94,6 +102,8 @@ class QatModule(nn.Module):
         if self.training:
             self.bitlite.steps += 1
         outputs = Pass(self, exact=not self.training).run(inputs)
+        if self.training and self.teacher is not None:
+            self.distillation_loss = self.teacher.loss(inputs, outputs)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def codes(self, *inputs: Values) -> dict[str, np.ndarray]:

@@ -23,6 +23,7 @@ from ..quant.selection import select
 from ..quant.selectors import Selector, parse_selector
 from ..quant.weights.weight_quant import WeightSettings, quantize_graph_weights
 from .capture import capture
+from .distillation import Teacher
 from .module import QatModule
 from .skeleton import skeleton_of
 
@@ -40,6 +41,7 @@ def prepare(
     freeze_norms_after: int | None = None,
     method: Names = "AUTO",
     calibrate_size: int = 100,
+    teacher: nn.Module | None = None,
 ) -> QatModule:
     """A module that computes what the integer graph of `model` will, and trains like any other.
 
@@ -51,16 +53,18 @@ def prepare(
         activations: bits, 8.
         keep_float: selectors of layers that stay in float.
         freeze_norms_after: training steps after which BatchNorms keep their statistics; None: never in training.
+        teacher: a float model; after each forward in training, `distillation_loss` says how far the outputs are from
+            its own, to be added to the loss.
         method: how the first ranges are chosen, an activation_quant_method of `bitlite.convert`.
     Raises:
         UnsupportedError: control flow depends on values, or an operator is not read or cannot be trained.
         UsageError: bits out of range, a selector that names nothing. DataError: samples that do not fit.
     """
-    _check_activations(activations)
+    check_activations(activations)
     chosen: dict[str, Any] = {}
 
     def finish(graph: Graph) -> None:
-        kept = select(graph, _selectors("keep_float", keep_float))
+        kept = select(graph, selectors("keep_float", keep_float))
         prepare_graph(graph, kept)
         chosen["kept"] = kept
 
@@ -71,7 +75,8 @@ def prepare(
     result = laid_out(captured.graph, example if data is None else data, weights, kept, method, calibrate_size)
     free = {name: t.value for t in captured.graph.constants() if (name := t.name) in captured.free}
     skeleton = skeleton_of(result, captured.constants, free)
-    return QatModule(copy.deepcopy(model), skeleton, freeze_norms_after)
+    taught = None if teacher is None else Teacher(teacher)
+    return QatModule(copy.deepcopy(model), skeleton, freeze_norms_after, taught)
 
 
 def laid_out(
@@ -103,14 +108,14 @@ def laid_out(
     return result
 
 
-def _check_activations(bits: int) -> None:
+def check_activations(bits: int) -> None:
     if bits == 16:
         raise UnsupportedError("activations=16: layers of an integer graph read codes of 8 bits", hint="activations=8")
     if bits != 8:
         raise UsageError(f"activations={bits!r}, allowed is 8")
 
 
-def _selectors(option: str, names: Names) -> list[Selector]:
+def selectors(option: str, names: Names) -> list[Selector]:
     found = []
     for text in [names] if isinstance(names, str) else names:
         try:
@@ -129,7 +134,7 @@ def _bits(graph: Graph, weights: int | Mapping[str, int]) -> tuple[int, dict[Nod
     rest = by_name.pop("", 8)
     found: dict[Node, int] = {}
     for name, bits in by_name.items():
-        found |= dict.fromkeys(select(graph, _selectors("weights", name)), bits)
+        found |= dict.fromkeys(select(graph, selectors("weights", name)), bits)
     return int(rest), found
 
 

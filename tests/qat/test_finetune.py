@@ -1,0 +1,84 @@
+"""A file becomes a module, learns from itself in float, and is written again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from bitlite import Session, convert, load, qat
+from bitlite.converter.errors import DataError, UnsupportedError
+from torch import nn
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A float .onnx of an untrained network with a fixed batch of 1, and inputs for it."""
+    torch.manual_seed(2)
+    net = nn.Sequential(
+        nn.Conv2d(2, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(),
+        nn.Linear(256, 6), nn.Softmax(1),
+    )  # fmt: skip
+    path = str(tmp_path_factory.mktemp("source") / "net.onnx")
+    torch.onnx.export(net.eval(), (torch.randn(1, 2, 8, 8),), path, dynamo=False)
+    return path, np.random.default_rng(0).normal(size=(128, 2, 8, 8)).astype(np.float32)
+
+
+def error(graph_or_path, source, x) -> float:
+    session = Session(graph_or_path) if not isinstance(graph_or_path, str) else load(graph_or_path)
+    plain = load(source)
+    pairs = [
+        (next(iter(session.run(x[k : k + 1]).values())), next(iter(plain.run(x[k : k + 1]).values())))
+        for k in range(32)
+    ]
+    return float(np.mean([np.abs(a - b).mean() for a, b in pairs]))
+
+
+def test_low_bits_come_nearer_to_float_than_where_they_begin(source):
+    path, x = source
+    before = error(qat.from_file(path, x, weights=2).graph(), path, x)
+    module = qat.finetune(path, x, weights=2, steps=60, batch=32)
+    assert error(module.graph(), path, x) < 0.7 * before
+    assert qat.verify(module, [(torch.from_numpy(x[k : k + 1]),) for k in range(8)]).other == {}
+
+
+def test_what_is_written_is_what_was_trained(source, tmp_path):
+    path, x = source
+    module = qat.finetune(path, x, weights=4, steps=5)
+    written = str(tmp_path / "net.tflite")
+    qat.export(module, written, verify=torch.from_numpy(x[:4]))
+    assert qat.verify(module, [(torch.from_numpy(x[:1]),)], written).other == {}
+
+
+def test_the_same_seed_gives_the_same_codes(source):
+    path, x = source
+    first, second = (qat.finetune(path, x, weights=4, steps=3).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_an_integer_model_is_refused(source, tmp_path):
+    path, x = source
+    out = str(tmp_path / "int8.onnx")
+    convert(path, out, quant_type="PostTraining", calibration_data=x, output_format=["ONNX"])
+    with pytest.raises(UnsupportedError, match="computes on codes already"):
+        qat.finetune(out, x)
+
+
+def test_no_data_is_one_line(source):
+    with pytest.raises(DataError, match=r"inputs of \[0\] samples"):
+        qat.finetune(source[0], source[1][:0])
+
+
+def test_a_teacher_adds_its_distance(trained):
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4)), torch.randn(32, 6)
+    student = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4))
+    module = qat.prepare(student, x, weights=4, teacher=net).train()
+    optimizer, losses = torch.optim.Adam(module.parameters(), 1e-2), []
+    for _ in range(60):
+        module(x)
+        optimizer.zero_grad()
+        module.distillation_loss.backward()
+        optimizer.step()
+        losses.append(float(module.distillation_loss.detach()))
+    assert losses[-1] < 0.5 * losses[0]
+    assert not any(name.startswith("teacher") for name in module.state_dict())
