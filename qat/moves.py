@@ -89,7 +89,7 @@ def _gather(node: Node, x: Tensor, index: Tensor) -> Tensor:
     at = index.long()
     at = torch.where(at < 0, at + x.shape[axis], at)
     y = x.index_select(axis, at.reshape(-1))
-    return y.reshape(*x.shape[:axis], *at.shape, *x.shape[axis + 1 :])
+    return y.reshape((*x.shape[:axis], *at.shape, *x.shape[axis + 1 :]))
 
 
 @named("Pad")
