@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,8 +11,13 @@ import numpy as np
 import pytest
 import shard_tasks
 from bitlite.converter.errors import ClusterError, DataError
+from bitlite.quant.calibrate.data import Dataset, DataSpec, InputSpec
 from bitlite.quant.cluster.dask_cluster import DaskCluster, DaskOptions
 from bitlite.quant.cluster.pool import WorkerPool
+from bitlite.quant.ptq.post_training import quantize_graph
+from bitlite.quant.ptq.settings import Settings
+from bitlite.quant.ptq.spread_prefix import SpreadPrefix
+from distributed import Client
 
 WORKERS = 3
 
@@ -60,24 +66,32 @@ def test_an_error_keeps_its_kind_and_hint(pool):
         list(results)
 
 
-def test_a_conversion_has_the_same_bytes_also_when_a_worker_is_killed(pool, network, samples, tmp_path):
-    from bitlite.quant.calibrate.data import Dataset, DataSpec, InputSpec
-    from bitlite.quant.ptq.post_training import quantize_graph
-    from bitlite.quant.ptq.settings import Settings
-
+def test_a_conversion_has_the_same_bytes_also_when_a_worker_is_killed_in_the_middle(
+    pool, address, network, samples, monkeypatch
+):
     data = Dataset(DataSpec(source=samples.rows, count=24), [InputSpec("x", (1, 8, 8, 3), np.dtype(np.float32))])
 
     def constants(pool):
         result = quantize_graph(network(), data, Settings(measure=True, pool=pool))
-        return [t.data.tobytes() for t in result.graph.constants()], result.rows
+        return [t.value.tobytes() for t in result.graph.constants()], result.rows
 
     expected = constants(None)
     assert constants(pool) == expected
-    state = pool.state(shard_tasks.text, b"n")
-    tasks = ((k, str(tmp_path / "killed")) for k in range(9))
-    assert list(pool.each(shard_tasks.die_once, state, tasks)) == [f"n{k}" for k in range(9)]
-    assert (tmp_path / "killed").exists()
-    assert constants(pool) == expected
+    calls, each = [], SpreadPrefix.each
+    with Client(address, set_as_default=False) as client:
+        processes = client.run(os.getpid)
+        assert len(processes) == WORKERS
+
+        def killing(self, *arguments):
+            calls.append(arguments)
+            if len(calls) == 5:
+                os.kill(min(processes.values()), signal.SIGKILL)
+            return each(self, *arguments)
+
+        monkeypatch.setattr(SpreadPrefix, "each", killing)
+        assert constants(pool) == expected
+        assert len(calls) > 5
+        assert len(client.nthreads()) == WORKERS - 1
 
 
 def test_an_address_where_nobody_is_has_a_line():
