@@ -3,8 +3,9 @@
     python benchmarks/weight_rounding.py EVAL [--models resnet8_cifar10.tflite …] [--bits 6 4 3 2] [--threads 2]
 
 EVAL holds `models/` and `evalpack.py` (calibration and evaluation images). A cell: same class as float, SQNR of the
-outputs, change of top-1 with the standard error of the paired difference; bytes of the .ms, and seconds of the
-conversion with data.
+outputs, change of top-1 with the standard error of the paired difference. Bytes of the .ms at this width and
+seconds of the conversion with data; then the bits of each layer chosen for no more bytes (target_size, fp16), and its
+seconds.
 """
 
 from __future__ import annotations
@@ -50,20 +51,31 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     eval_pack = pack(str(args.eval))
-    print("| model | bits | without data | with 100 samples | bytes | s |\n|---|---|---|---|---|---|")
+    print("| model | bits | without data | with 100 samples | bytes | s | bits chosen | s |")
+    print("|---|---|---|---|---|---|---|---|")
     for file in args.models:
         source, name = str(args.eval / "models" / file), Path(file).stem
         reference = eval_pack.outputs(name, runner(source, args.threads))[0]
         data = [x[None] for x in eval_pack.calibration(name)]
+
+        def judged(
+            source: str = source, name: str = name, reference: Any = reference, **options: Any
+        ) -> tuple[str, int, float]:
+            with tempfile.TemporaryDirectory() as folder:
+                path, start = os.path.join(folder, "m.ms"), time.perf_counter()
+                bitlite.convert(source, path, quant_type="WeightQuant", threads=args.threads, cost=False, **options)
+                seconds = time.perf_counter() - start
+                figures = eval_pack.evaluate(name, runner(path, args.threads), reference)
+                return cell(figures), os.path.getsize(path), seconds
+
         for bits in args.bits:
-            cells, size, seconds = [], 0, 0.0
-            for given in ({}, {"calibration_data": data}):
-                with tempfile.TemporaryDirectory() as folder:
-                    path, start = os.path.join(folder, "m.ms"), time.perf_counter()
-                    bitlite.convert(source, path, quant_type="WeightQuant", bit_num=bits, threads=args.threads, **given)
-                    seconds, size = time.perf_counter() - start, os.path.getsize(path)
-                    cells.append(cell(eval_pack.evaluate(name, runner(path, args.threads), reference)))
-            print(f"| {name} | {bits} | {' | '.join(cells)} | {size:,} | {seconds:.1f} |", flush=True)
+            nearest, _, _ = judged(bit_num=bits)
+            rounded, size, seconds = judged(bit_num=bits, calibration_data=data)
+            chosen, _, longer = judged(target_size=size, fp16=True, calibration_data=data)
+            print(
+                f"| {name} | {bits} | {nearest} | {rounded} | {size:,} | {seconds:.1f} | {chosen} | {longer:.1f} |",
+                flush=True,
+            )
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,6 @@ from .progress import track
 
 if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
-    from ..quant.weights.weight_quant import WeightRow, WeightSettings
 
 _IMAGE_OPTIONS = (
     "input_type", "image_to_format", "normalize_mean", "normalize_std", "resize_width", "resize_height",
@@ -36,7 +34,7 @@ def open_samples(graph: Graph, options: ConvertOptions, report: Report) -> Datas
 
     with options.blame("calibrate_path", *_IMAGE_OPTIONS):
         dataset = Dataset(data_spec(options), input_specs(graph, options.input_data_format or "NHWC"))
-        looked = lint(dataset, first_layers(graph), lambda items: _track(items, "looking at the data", options))
+        looked = lint(dataset, first_layers(graph), lambda items: tracked(items, "looking at the data", options))
     report.data = looked
     report.notes += [*dict.fromkeys((*looked.notes, *dataset.notes)), *(f"warning: {text}" for text in looked.warnings)]
     return dataset
@@ -55,7 +53,7 @@ def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, r
     settings = post_training_settings(graph, options, loaded)
     with open_pool(options) as pool, options.blame("load_dist" if loaded is not None else "calibrate_path"):
         settings = replace(settings, pool=pool)
-        result = quantize_graph(graph, samples, settings, lambda items, label: _track(items, label, options))
+        result = quantize_graph(graph, samples, settings, lambda items, label: tracked(items, label, options))
     if options.dump_dist:
         save_statistics(options.dump_dist, result.statistics)
     report.notes += _notes(result, settings, options)
@@ -69,68 +67,6 @@ def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, r
     if options.debug_info_save_path:
         save_tables(options.debug_info_save_path, result.rows)
     return result.graph
-
-
-def quantize_mixed(
-    graph: Graph, settings: WeightSettings, samples: Dataset, options: ConvertOptions, report: Report
-) -> list[WeightRow]:
-    """Gives weights, in place, the bits that mixed=true finds, and judges the outputs by samples that did not choose
-    them. Raises DataError or UsageError before any file is written."""
-    from ..quant.ptq.fidelity import Reference, hold_back
-    from ..quant.weights.mixed_bits import SAMPLES, choose_bits
-    from ..quant.weights.weight_quant import quantize_graph_weights
-
-    threshold, threads = options.mean_error_threshold, options.threads or os.cpu_count() or 1
-    fitted, held = hold_back(len(samples), SAMPLES)
-    picked = list(samples.only(fitted))
-    with options.blame("mixed"):
-        choice = choose_bits(
-            graph,
-            picked,
-            settings,
-            threshold,
-            threads,
-            lambda items, label: _track(items, label, options),
-        )
-    file = f" (.{settings.container or 'ms'})" if len(options.output_format) > 1 else ""
-    judged = f"on {len(picked)} samples, {threshold:g} allowed"
-    if choice.start > threshold:
-        report.notes.append(
-            f"warning: mixed{file}: 8 bits for every layer cost a mean relative error of {choice.start:.3g} ({judged}),"
-            " so no layer got fewer; a larger mean_error_threshold would let some"
-        )
-    else:
-        fewer = sum(bits < 8 for bits in choice.bits.values())
-        report.notes.append(
-            f"mixed{file}: {fewer} of {len(choice.bits)} layers below 8 bits; mean relative error of the outputs"
-            f" {choice.error:.3g} ({judged}; 8 bits everywhere: {choice.start:.3g})"
-        )
-    judge = Reference(graph, list(samples.only(held)), threads)
-    rows = quantize_graph_weights(graph, replace(settings, chosen=choice.bits, alone=True))
-    report.fidelity = judge.fidelity(graph, held_back=held != fitted)
-    return rows
-
-
-def quantize_by_output(
-    graph: Graph, settings: WeightSettings, samples: Dataset, options: ConvertOptions, report: Report
-) -> list[WeightRow]:
-    """Gives weights, in place, the codes that keep what layers give on the samples. Raises DataError before any file is
-    written."""
-    from ..quant.cluster.pool import Workforce
-    from ..quant.weights import output_rounding
-    from .options.workers import open_pool
-
-    threads = options.threads or os.cpu_count() or 1
-    with open_pool(options) as pool, options.blame("calibrate_path"):
-        layers, report.fidelity = output_rounding.quantize_by_output(
-            graph,
-            settings,
-            samples,
-            Workforce(threads, pool),
-            lambda items, label: _track(items, label, options),
-            correct_biases=options.bias_correction != "off",
-        )
-    return layers
 
 
 def make_dynamic(graph: Graph, options: ConvertOptions, report: Report) -> None:
@@ -162,7 +98,7 @@ def come_quantized(graph: Graph, options: ConvertOptions) -> list[str]:
     return [f"{len(there)} operators come quantized and keep their own scales: {names}"]
 
 
-def _track(items: Iterable[Any], label: str, options: ConvertOptions) -> Iterable[Any]:
+def tracked(items: Iterable[Any], label: str, options: ConvertOptions) -> Iterable[Any]:
     return track(items, label, quiet=options.quiet)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import tempfile
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,12 @@ from ..converter.version import __version__
 from ..quant.finite import check_finite
 from ..quant.selection import select
 from ..quant.selectors import parse_selector
-from ..quant.weights.weight_quant import WeightRow, keep_float16
+from ..quant.weights.weight_quant import WeightRow, keep_float16, store_float16
 from .c_example import example_of
 from .calibrate import come_quantized, open_samples
 from .convert_report import Report
 from .onnx_products import products_note
-from .options.convert import ConvertOptions
+from .options.convert import ENDINGS, ConvertOptions
 from .options.data_layer import with_data_layer
 from .options.read import options_of_kwargs
 from .read_back import Original, check_written, why_too_large
@@ -187,7 +188,7 @@ def _check_states(graph: Graph, options: ConvertOptions) -> None:
     """Raises UnsupportedError where calibration would have to keep states from sample to sample."""
     from .options.samples import uses_samples
 
-    if graph.states and (options.quant_type == "PostTraining" or options.mixed or uses_samples(options)):
+    if graph.states and (options.quant_type == "PostTraining" or uses_samples(options)):
         name = graph.state_pairs[0][0].name
         raise UnsupportedError(
             f"{options.model_file}: it keeps states from run to run ({name!r} first), which calibration does not",
@@ -256,8 +257,8 @@ def _quantized(graph: Graph, options: ConvertOptions, report: Report, samples: D
 def quantize(
     graph: Graph, options: ConvertOptions, report: Report, samples: Dataset | None = None, container: str = "ms"
 ) -> Graph:
-    """The graph with the quantization that the options ask for; `container` is what keeps the weights. Weights change
-    in place, PostTraining builds a graph of its own."""
+    """The graph with the quantization that the options ask for; `container` is what keeps the weights. Where it is not
+    a graph of its own, weights change in place."""
     if options.quant_type == "WeightQuant":
         from ..quant.weights.weight_quant import quantize_graph_weights
         from .options.settings import weight_settings
@@ -268,15 +269,12 @@ def quantize(
             correction=_corrects(options, report, container),
             container="" if container == "ms" else container,
         )
-        if options.mixed:
-            from .calibrate import quantize_mixed
+        if samples is not None:
+            from .weights_on_data import quantize_on_data
 
-            assert samples is not None
-            report.layers = quantize_mixed(graph, settings, samples, options, report)
-        elif samples is not None:
-            from .calibrate import quantize_by_output
-
-            report.layers = quantize_by_output(graph, settings, samples, options, report)
+            graph = quantize_on_data(
+                graph, settings, samples, options, report, lambda graph: _written_bytes(graph, container, options)
+            )
         else:
             report.layers = quantize_graph_weights(graph, settings)
         if not any(not row.reason for row in report.layers):
@@ -291,8 +289,6 @@ def quantize(
 
         make_dynamic(graph, options, report)
     if options.fp16:
-        from ..quant.weights.weight_quant import store_float16
-
         report.notes += store_float16(graph)
     return graph
 
@@ -307,6 +303,15 @@ def _corrects(options: ConvertOptions, report: Report, container: str) -> bool:
             )
         report.notes.append(f"no weight correction: a .{container} cannot hold it")
     return options.weight_correction and container == "ms"
+
+
+def _written_bytes(graph: Graph, container: str, options: ConvertOptions) -> int:
+    """What a file takes that holds `graph`, with the rest of what the options ask for."""
+    target = graph.copy()
+    if options.fp16:
+        store_float16(target)
+    with tempfile.TemporaryDirectory(prefix="bitlite-") as folder:
+        return _write(target, container, os.path.join(folder, "m" + ENDINGS[container.upper()]), options, Report("", 0))
 
 
 def _write(

@@ -14,20 +14,19 @@ as the bound of every layer, the last one spends it all: on ResNet-8 at T = 0.1,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...converter.errors import DataError, UsageError
-from ...converter.ir import Graph, Tensor
-from ..calibrate.observe import Runner, Sample
+from ...converter.ir import Graph
+from ..calibrate.observe import Sample
 from ..parallel import Workers
-from .weight_quant import WIDTHS, WeightSettings, named_widths, quantize_graph_weights
+from .weight_quant import WIDTHS, WeightSettings, named_widths
+from .weight_trials import WeightTrials, codes_by_layer
 
 BITS = range(2, 9)
 SAMPLES = 16  # that a width is judged by
-_HELD = 256 << 20  # bytes of activations kept where a layer begins
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,9 @@ def choose_bits(
         UsageError: no output is float. DataError: the float model gives NaN or infinity on the samples.
     """
     allowed = WIDTHS.get(settings.container, BITS)
-    forms = {b: _codes(graph, replace(settings, bits=b, alone=True)) for b in BITS if b in allowed}
+    forms = {b: codes_by_layer(graph, replace(settings, bits=b, alone=True)) for b in BITS if b in allowed}
     fixed = {node.name for node in named_widths(graph, settings)}
-    search = _Search(graph, samples, threads)
+    search = WeightTrials(graph, samples, threads)
     for tensors in forms[8].values():
         search.put(tensors)
     layers = [
@@ -96,88 +95,3 @@ def choose_bits(
 def _share(start: float, threshold: float, part: float) -> float:
     """The error allowed once this part of all elements is decided: all of the threshold, no more, at the end."""
     return min(threshold, float(np.sqrt(start**2 + part * (threshold**2 - start**2))))
-
-
-def _codes(graph: Graph, settings: WeightSettings) -> dict[str, list[Tensor]]:
-    """Layer → its weights quantized, where the gates let them through."""
-    trial = graph.copy()
-    rows = quantize_graph_weights(trial, settings)
-    tensors = {t.name: t for t in trial.constants()}
-    by_layer: dict[str, list[Tensor]] = {}
-    for row in rows:
-        if not row.reason:
-            by_layer.setdefault(row.layer, []).append(tensors[row.tensor])
-    return by_layer
-
-
-class _Search:
-    """The model with float weights that are those of some codes, run from where a layer begins."""
-
-    def __init__(self, graph: Graph, samples: Sequence[Sample], threads: int) -> None:
-        self.graph, self.samples, self.threads = graph.copy(), list(samples), threads
-        self.outputs = [t for t in self.graph.outputs if t.dtype.kind == "f"]
-        if not self.outputs:
-            raise UsageError("mixed: no output of the model is float, so there is no error to hold to a threshold")
-        self.constants = {t.name: t for t in self.graph.constants()}
-        self.start, self.border, self.feeds = 0, list(self.graph.inputs), self.samples
-        run = self._runner(self.border, 0, len(self.graph.nodes), self.outputs)
-        self.reference = [run(sample, _copies) for sample in self.samples]
-        self.sizes = [self._size(t) for t in self.outputs]
-
-    def _size(self, t: Tensor) -> float:
-        size = sum(float(np.abs(values[t.name], dtype=np.float64).sum()) for values in self.reference)
-        if not np.isfinite(size):
-            raise DataError(f"mixed: the float model gives NaN or infinity at output {t.name!r} on these samples")
-        return size or 1e-30
-
-    def put(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Gives weights the reals of these; returns what was there."""
-        before = []
-        for quantized in tensors:
-            t = self.constants[quantized.name]
-            before.append(Tensor(t.name, t.dtype, t.shape, t.data))
-            t.data = quantized.real()
-            t.dtype = t.data.dtype
-        return before
-
-    def begin(self, workers: Workers, at: int) -> None:
-        """Runs every sample up to node `at`: trials start there, or at the inputs where that takes too much memory."""
-        behind = self.graph.nodes[at:]
-        produced = {t for n in behind for t in n.outputs}
-        read = [t for n in behind for t in n.inputs if t is not None and not t.is_const]
-        border = [t for t in dict.fromkeys([*read, *self.outputs]) if t not in produced]
-        if sum(t.nbytes for t in border) * len(self.samples) > _HELD:
-            self.start, self.border, self.feeds = 0, list(self.graph.inputs), self.samples
-            return
-        run = self._runner(self.graph.inputs, 0, at, border)
-        self.feeds = list(workers.each(lambda sample: run(sample, _copies), self.samples))
-        self.start, self.border = at, border
-
-    def error(self, workers: Workers, limit: float) -> float:
-        """The outputs' mean relative error with the weights as they are; inf as soon as it is beyond `limit`."""
-        run = self._runner(self.border, self.start, len(self.graph.nodes), self.outputs)
-        feeds, error = self.feeds, 0.0
-
-        def look(k: int) -> np.ndarray:
-            return run(feeds[k], lambda values: self._distances(values, k))
-
-        total = np.zeros(len(self.outputs))
-        for part in workers.each(look, range(len(self.samples))):
-            total += part
-            error = float(np.mean(total / self.sizes))
-            if not error <= limit:
-                return np.inf
-        return error
-
-    def _distances(self, values: Mapping[str, np.ndarray], k: int) -> np.ndarray:
-        want = self.reference[k]
-        apart = [np.abs(values[t.name].astype(np.float64) - want[t.name]).sum() for t in self.outputs]
-        return np.array(apart)
-
-    def _runner(self, inputs: Sequence[Tensor], first: int, last: int, wanted: Sequence[Tensor]) -> Runner:
-        part = Graph(self.graph.name, self.graph.nodes[first:last], list(inputs), [], dict(self.graph.meta))
-        return Runner(part, wanted, max(1, self.threads // len(self.samples)))
-
-
-def _copies(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: np.array(value) for name, value in values.items()}

@@ -48,7 +48,7 @@ def quantize_by_output(
     layers = quantize_graph_weights(graph, settings)
     quantized = _beside(source, graph)
     note_stored(quantized, every=True)
-    fitted, held = hold_back(len(samples), _most_samples(source))
+    fitted, held = parted(source, len(samples))
     if quantized.stored:
         runner = QuantizedPrefixRunner(source, quantized, Chosen(samples, fitted), workers)
         steps = iter(progress(range(len(quantized.stored)), "rounding weights"))
@@ -65,6 +65,11 @@ def quantize_by_output(
         next(steps, None)
     judge = Reference(source, list(samples.only(held)), workers.threads)
     return layers, judge.fidelity(graph, held_back=held != fitted)
+
+
+def parted(graph: Graph, samples: int) -> tuple[list[int], list[int]]:
+    """(samples to fit to, samples to judge by), of so many."""
+    return hold_back(samples, _most_samples(graph))
 
 
 def _most_samples(graph: Graph) -> int:

@@ -107,17 +107,23 @@ def _validate_bits(options: ConvertOptions) -> None:
             )
 
 
-def _validate_mixed(options: ConvertOptions, data: bool) -> None:
-    where = options.where("mixed")
+def _validate_chosen_bits(options: ConvertOptions, data: bool) -> None:
+    by_size = options.target_size is not None
+    where = options.where("target_size" if by_size else "mixed")
     if options.quant_type != "WeightQuant":
         kind = options.quant_type or "no quantization type"
         instead = {
             "PostTraining": "layer_bits to name the bits of layers",
-            "DynamicQuant": "no mixed: its weights have 8 bits",
+            "DynamicQuant": "nothing to choose: its weights have 8 bits",
         }
         raise UsageError(
             f"{where}: chooses the bits of WeightQuant, and there is {kind}",
             hint=instead.get(options.quant_type, Setting("quant_type", "WeightQuant")),
+        )
+    if by_size and options.mixed:
+        raise UsageError(
+            f"{where}: chooses bits by the file's size, {options.where('mixed')} by the outputs' error",
+            hint="one of them",
         )
     if not data:
         raise UsageError(
@@ -136,8 +142,8 @@ def _validate_mixed(options: ConvertOptions, data: bool) -> None:
 
 def _validate_data(options: ConvertOptions) -> None:
     data = bool(options.calibrate_path) or options.calibration_data is not None
-    if options.mixed:
-        _validate_mixed(options, data)
+    if options.chooses_bits:
+        _validate_chosen_bits(options, data)
     if options.calibrate_path and options.calibration_data is not None:
         raise UsageError(f"{options.where('calibrate_path')} and calibration_data are both given", hint="one of them")
     table = fields_of(type(options))
@@ -148,8 +154,8 @@ def _validate_data(options: ConvertOptions) -> None:
             f"{where} has no effect without a quantization type", hint=Setting("quant_type", "PostTraining")
         )
     rounded = options.quant_type == "WeightQuant" and options.weight_rounding == "output" and data
-    if options.mixed or rounded:
-        used = (*_SAMPLES, *(["bias_correction"] if rounded and not options.mixed else []))
+    if options.chooses_bits or rounded:
+        used = (*_SAMPLES, *(["bias_correction"] if rounded else []))
         about_data = [n for n in about_data if table[n].group == "Calibration" and n not in used]
     elif options.given("mean_error_threshold") and options.quant_type:
         about_data.append("mean_error_threshold")

@@ -18,7 +18,7 @@ from ...converter.errors import DataError, OutputError, Setting, UsageError
 from ...quant.calibrate import methods
 from ...quant.selectors import Selector, parse_selector
 from .flags import Row, as_flag, flag, help_page
-from .types import Choice, Int, Listed, OptionType, Paired, PythonOnly, Real, Shape, Switch, Text
+from .types import Choice, Int, Listed, OptionType, Paired, PythonOnly, Real, Shape, Size, Switch, Text
 from .workers import WORKERS, cluster_flag, cluster_memory_flag, cluster_timeout_flag, cluster_tls_flag, workers_flag
 
 # Sections of a config file; "" is the flat file of MindSpore Lite r1.x.
@@ -289,6 +289,15 @@ class ConvertOptions:
         Real(0, 1, open_ends=True),
         0.04,
         "mean relative error of the outputs that mixed may cost",
+        group=QUANT,
+        sections=(FLAT, COMMON),
+    )
+    target_size: float | None = flag(
+        "targetSize",
+        Size(),
+        None,
+        "choose 2 to 8 bits for each layer on calibration data, so that the file has at most these bytes, or this share"
+        " of those of the float model (WeightQuant)",
         group=QUANT,
         sections=(FLAT, COMMON),
     )
@@ -568,6 +577,11 @@ class ConvertOptions:
     def where(self, name: str) -> str:
         """Returns the place to name in an error line about this option."""
         return self.origins.get(name) or self.spell(Setting(name))
+
+    @property
+    def chooses_bits(self) -> bool:
+        """Whether the bits of layers are found on calibration data."""
+        return self.mixed or self.target_size is not None
 
     @contextlib.contextmanager
     def blame(self, *names: str) -> Iterator[None]:

@@ -13,7 +13,7 @@ def uses_samples(options: ConvertOptions) -> bool:
     """Whether calibration data are given to a quantization that reads them."""
     given = bool(options.calibrate_path) or options.calibration_data is not None
     rounded = options.quant_type == "WeightQuant" and options.weight_rounding == "output"
-    return given and (options.quant_type == "PostTraining" or options.mixed or rounded)
+    return given and (options.quant_type == "PostTraining" or options.chooses_bits or rounded)
 
 
 def data_spec(options: ConvertOptions) -> DataSpec:

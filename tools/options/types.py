@@ -174,6 +174,44 @@ class Real(OptionType):
         return f"{value:g}"
 
 
+class Size(OptionType):
+    """Bytes, with or without a unit (kB, MB, GB of 1000, KiB, MiB, GiB of 1024), or a share in (0, 1)."""
+
+    metavar = "BYTES|SHARE"
+    units: ClassVar = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+    def parse(self, text: str) -> float:
+        found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})\s*([a-z]*)", text.strip().lower())
+        if not found or found[2] not in self.units:
+            return self._wrong()
+        number = float(found[1])
+        if not found[2]:
+            return self._allowed(number)
+        size = number * self.units[found[2]]
+        return self._allowed(size) if size >= 1 else self._wrong()
+
+    def check(self, value: Any) -> float:
+        if isinstance(value, str):
+            return self.parse(value)
+        if isinstance(value, bool) or not hasattr(value, "__float__"):
+            self._refuse(value)
+        return self._allowed(float(value))
+
+    def _allowed(self, number: float) -> float:
+        if 0 < number < 1:
+            return number
+        return float(math.floor(number)) if math.isfinite(number) and number >= 1 else self._wrong()
+
+    def _wrong(self) -> float:
+        raise ValueError("must be bytes (2282508, 2.2MB, 850kB) or a share in (0, 1)")
+
+    def describe(self) -> str:
+        return "bytes, 2.2MB, or a share in (0, 1)"
+
+    def show(self, value: Any) -> str:
+        return f"{value:g}" if value < 1 else f"{value:.0f}"
+
+
 class Choice(OptionType):
     """One of a few words, in their own letter case first and any case second.
 

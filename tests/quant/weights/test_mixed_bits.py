@@ -7,9 +7,9 @@ from bitlite.converter.errors import DataError, UsageError
 from bitlite.converter.formats.onnx import write
 from bitlite.native.session import Session
 from bitlite.quant.calibrate.observe import float_isa
-from bitlite.quant.ptq.fidelity import hold_back
-from bitlite.quant.weights import mixed_bits
+from bitlite.quant.weights import mixed_bits, weight_trials
 from bitlite.quant.weights.mixed_bits import choose_bits
+from bitlite.quant.weights.output_rounding import parted
 from bitlite.quant.weights.weight_quant import WeightSettings, quantize_graph_weights
 
 FREE = WeightSettings(min_channels=0, gain_gate=False)
@@ -94,7 +94,7 @@ def test_the_choice_is_the_same_for_any_number_of_threads(network, samples):
 def test_the_choice_does_not_depend_on_where_trials_start(network, samples, monkeypatch):
     graph = network()
     cached = choose_bits(graph, samples.rows, FREE, 0.05)
-    monkeypatch.setattr(mixed_bits, "_HELD", 0)
+    monkeypatch.setattr(weight_trials, "_HELD", 0)
     assert choose_bits(graph, samples.rows, FREE, 0.05) == cached
 
 
@@ -144,9 +144,9 @@ def model(network, tmp_path):
     return path
 
 
-def test_a_conversion_shows_bits_and_error(model, samples, tmp_path, sqnr):
+def test_a_conversion_shows_bits_and_error(model, network, samples, tmp_path, sqnr):
     arrays = [row["x"] for row in samples.rows]
-    judging = [arrays[k] for k in hold_back(len(arrays), mixed_bits.SAMPLES)[1]]
+    judging = [arrays[k] for k in parted(network(softmax=False), len(arrays))[1]]
     options = {"quant_type": "WeightQuant", "quant_weight_channel": 0, "gain_gate": False, "calibration_data": arrays}
     mixed = bitlite.convert(model, tmp_path / "mixed", mixed=True, mean_error_threshold=0.2, **options)
     plain = bitlite.convert(
@@ -185,7 +185,7 @@ def test_a_config_file_asks_for_it(model, samples, tmp_path):
     "options, words",
     [
         ({"quant_type": "PostTraining"}, "try layer_bits"),
-        ({"quant_type": "DynamicQuant"}, "try no mixed"),
+        ({"quant_type": "DynamicQuant"}, "try nothing to choose"),
         ({}, "quant_type='WeightQuant'"),
         ({"quant_type": "WeightQuant", "bit_num": 4}, "asks for 4"),
         ({"quant_type": "WeightQuant", "enable_encode": False}, "enable_encode"),

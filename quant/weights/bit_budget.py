@@ -1,0 +1,188 @@
+"""Bits of layers within a number of bytes: those with which the model's outputs are off least.
+
+What a layer costs at each width is measured, on its float input: the energy D(b) that its own outputs are off. What
+that does to the model is measured at one width r, with all other layers in float: E(r), the square of the outputs'
+mean relative error. Between the two lies the rest of the network, which small errors cross alike: E(b) = E(r) D(b) /
+D(r). Errors of layers add up in squares, so the sum of E is what a knapsack over real bytes keeps small: from the
+smallest file on, the step that takes most off it for a byte, as long as one fits.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...converter.errors import Setting, UsageError
+from ...converter.ir import Graph, Tensor
+from ...converter.numeric.packing import packed_size
+from ...converter.numeric.sparse import encoded_size
+from ..calibrate.observe import Sample
+from ..parallel import Workers
+from .mixed_bits import BITS
+from .weight_quant import WIDTHS, WeightSettings, named_widths
+from .weight_trials import WeightTrials, codes_by_layer
+
+SAMPLES = 8  # that layers are measured on
+_MEASURED = 4  # the width at which the outputs are looked at: all formats have it
+_TRIES = 8  # of meeting the target by what a file really takes
+
+
+@dataclass(frozen=True)
+class Width:
+    """What a layer takes at a width: bytes of codes, and its share of the outputs' squared error."""
+
+    bytes: float
+    error: float
+
+
+@dataclass(frozen=True)
+class BitBudget:
+    """Measured layers.
+
+    widths: node name → bits → cost. sized: the file's bytes with these bits, codes as without data.
+    """
+
+    widths: dict[str, dict[int, Width]]
+    sized: Callable[[Mapping[str, int]], int]
+
+    def choose(self, target: int) -> tuple[dict[str, int], int]:
+        """The bits of each layer, and the bytes of a file with them.
+
+        Raises:
+            UsageError: a file of the fewest bits is larger.
+        """
+        least = knapsack(self.widths, 0)
+        size = self.sized(least)
+        if size > target:
+            raise UsageError(
+                f"the smallest file has {size:,} bytes, with {min(least.values(), default=2)} bits in every layer that"
+                f" the gates let through, and {target:,} are asked for",
+                hint=(
+                    "a larger one, ",
+                    Setting("fp16", True),
+                    " for what stays float, or the gates (quant_weight_channel)",
+                ),
+            )
+        best, reached = least, size
+        room = target - size + self._bytes(least)
+        for _ in range(_TRIES):
+            bits = knapsack(self.widths, room)
+            size = self.sized(bits)
+            if size <= target and size >= reached:
+                best, reached = bits, size
+            if bits == best and size <= target and target - size < 64:
+                break
+            room += target - size
+        return best, reached
+
+    def _bytes(self, bits: Mapping[str, int]) -> float:
+        return sum(self.widths[name][b].bytes for name, b in bits.items())
+
+
+def knapsack(layers: Mapping[str, Mapping[int, Width]], room: float) -> dict[str, int]:
+    """The width of each layer that keeps the sum of errors small, with no more bytes than `room` where the smallest
+    widths leave any. Ties go to what comes first."""
+    bits = {name: min(widths, key=lambda b: (widths[b].bytes, widths[b].error)) for name, widths in layers.items()}
+    room -= sum(layers[name][b].bytes for name, b in bits.items())
+    steps: list[tuple[float, int, str, int]] = []
+    order = {name: k for k, name in enumerate(layers)}
+
+    def offer(name: str) -> None:
+        widths = layers[name]
+        at = widths[bits[name]]
+        better = [b for b, w in widths.items() if w.error < at.error and w.bytes - at.bytes <= room]
+        if better:
+            gain = {b: (at.error - widths[b].error) / max(widths[b].bytes - at.bytes, 1e-9) for b in better}
+            best = max(better, key=lambda b: gain[b])
+            heapq.heappush(steps, (-gain[best], order[name], name, best))
+
+    for name in layers:
+        offer(name)
+    while steps:
+        _, _, name, b = heapq.heappop(steps)
+        more = layers[name][b].bytes - layers[name][bits[name]].bytes
+        if more <= room:
+            room -= more
+            bits[name] = b
+        offer(name)
+    return bits
+
+
+def measure(
+    graph: Graph,
+    samples: Sequence[Sample],
+    settings: WeightSettings,
+    size_of: Callable[[Graph], int],
+    threads: int = 1,
+    *,
+    float_bytes: int = 4,
+    track: Callable[[Iterable[tuple[int, str]], str], Iterable[tuple[int, str]]] = lambda items, label: items,
+) -> BitBudget:
+    """Measures each layer that settings.layer_bits does not name; the graph stays as it is.
+
+    size_of: bytes of the file that holds a graph; float_bytes: those of an element that stays float. What is found does
+    not depend on `threads`.
+
+    Raises:
+        UsageError: no output is float. DataError: the float model gives NaN or infinity on the samples.
+    """
+    allowed = [b for b in BITS if b in WIDTHS.get(settings.container, BITS)]
+    forms = {b: codes_by_layer(graph, replace(settings, bits=b, alone=True)) for b in allowed}
+    fixed = {node.name for node in named_widths(graph, settings)}
+    names = [(at, n.name) for at, n in enumerate(graph.nodes) if any(n.name in form for form in forms.values())]
+    names = [(at, name) for at, name in names if name not in fixed]
+
+    def quantized(bits: Mapping[str, int]) -> Graph:
+        trial = graph.copy()
+        constants = {t.name: t for t in trial.constants()}
+        named = {name: form for name, form in forms[allowed[0]].items() if name in fixed}
+        for tensors in (*named.values(), *(forms[b].get(name, ()) for name, b in bits.items())):
+            for t in tensors:
+                constants[t.name].data, constants[t.name].dtype, constants[t.name].quant = t.data, t.dtype, t.quant
+        return trial
+
+    def sized(bits: Mapping[str, int]) -> int:
+        return size_of(quantized(bits))
+
+    rows = 0.0  # bytes of a file for a channel's scale and what goes with it: of all layers in codes, and of none
+    whole = [t for _, name in names for t in forms[max(allowed)].get(name, ())]
+    if whole:
+        more = sized(dict.fromkeys((name for _, name in names), max(allowed))) - sized({})
+        saved = sum(float_bytes * t.value.size - _bytes(t, settings.container) for t in whole)
+        rows = max(0.0, more + saved) / sum(map(_rows, whole))
+    trials = WeightTrials(graph, samples, threads)
+    widths: dict[str, dict[int, Width]] = {}
+    with Workers(threads) as workers:
+        for at, name in track(names, "measuring layers"):
+            there = [b for b in allowed if name in forms[b]]
+            trials.begin(workers, at)
+            noise = dict(zip(there, trials.layer_noise(workers, at, [forms[b][name] for b in there])))
+            middle = min(there, key=lambda b: abs(b - _MEASURED))
+            before = trials.put(forms[middle][name])
+            felt = trials.error(workers, np.inf) ** 2
+            trials.put(before)
+            widths[name] = {
+                b: Width(
+                    sum(_bytes(t, settings.container) + rows * _rows(t) for t in forms[b][name]),
+                    felt * noise[b] / noise[middle] if noise[middle] else 0.0,
+                )
+                for b in there
+            }
+            stays = [b for b in allowed if b not in there]  # where the gates leave it in float
+            size = float_bytes * sum(t.value.size for t in before)
+            widths[name] |= {b: Width(size, 0.0) for b in stays[-1:]}
+    return BitBudget(widths, sized)
+
+
+def _bytes(t: Tensor, container: str) -> int:
+    q = t.qparams
+    if container:
+        return packed_size(t.value.size, q.bits)
+    return encoded_size(t.value, q.bits, q.zero_point, q.axis)
+
+
+def _rows(t: Tensor) -> int:
+    return len(t.qparams.scale)

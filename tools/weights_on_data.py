@@ -1,0 +1,152 @@
+"""WeightQuant on calibration data: bits of layers by error or by bytes, then codes that keep what layers give."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..converter.errors import UsageError
+from ..converter.ir import Graph
+from .calibrate import tracked
+from .convert_report import Report
+from .options.convert import ConvertOptions
+
+if TYPE_CHECKING:
+    from ..quant.calibrate.data import Dataset
+    from ..quant.calibrate.observe import Sample
+    from ..quant.weights.weight_quant import WeightSettings
+
+SizeOf = Callable[[Graph], int]
+_TRIES = 3  # codes by output are up to a percent larger than those without data, where these are SPARSE or INDEXING
+
+
+def quantize_on_data(
+    graph: Graph, settings: WeightSettings, samples: Dataset, options: ConvertOptions, report: Report, size_of: SizeOf
+) -> Graph:
+    """The graph with weights in codes; size_of: bytes of the file that holds a graph.
+
+    Raises DataError or UsageError before any file is written.
+    """
+    if options.target_size is not None:
+        return _within_bytes(graph, settings, samples, options, report, size_of)
+    if options.mixed:
+        bits = _bits_by_error(graph, settings, samples, options, report)
+        settings = replace(settings, chosen=bits, alone=True)
+    return _quantize(graph, settings, samples, options, report)
+
+
+def _quantize(
+    graph: Graph, settings: WeightSettings, samples: Dataset, options: ConvertOptions, report: Report
+) -> Graph:
+    """In place: codes by what layers give, or each weight by itself; and the outputs judged by samples that codes are
+    not fitted to."""
+    threads = options.threads or os.cpu_count() or 1
+    if options.weight_rounding == "output":
+        from ..quant.cluster.pool import Workforce
+        from ..quant.weights.output_rounding import quantize_by_output
+        from .options.workers import open_pool
+
+        with open_pool(options) as pool, options.blame("calibrate_path"):
+            report.layers, report.fidelity = quantize_by_output(
+                graph,
+                settings,
+                samples,
+                Workforce(threads, pool),
+                lambda items, label: tracked(items, label, options),
+                correct_biases=options.bias_correction != "off",
+            )
+        return graph
+    from ..quant.ptq.fidelity import Reference
+    from ..quant.weights.output_rounding import parted
+    from ..quant.weights.weight_quant import quantize_graph_weights
+
+    fitted, held = parted(graph, len(samples))
+    judge = Reference(graph, list(samples.only(held)), threads)
+    report.layers = quantize_graph_weights(graph, settings)
+    report.fidelity = judge.fidelity(graph, held_back=held != fitted)
+    return graph
+
+
+def _bits_by_error(
+    graph: Graph, settings: WeightSettings, samples: Dataset, options: ConvertOptions, report: Report
+) -> dict[str, int]:
+    """What mixed=true finds."""
+    from ..quant.weights.mixed_bits import SAMPLES, choose_bits
+
+    threshold, threads = options.mean_error_threshold, options.threads or os.cpu_count() or 1
+    picked = _picked(graph, samples, SAMPLES)
+    with options.blame("mixed"):
+        choice = choose_bits(
+            graph,
+            picked,
+            settings,
+            threshold,
+            threads,
+            lambda items, label: tracked(items, label, options),
+        )
+    judged = f"on {len(picked)} samples, {threshold:g} allowed"
+    if choice.start > threshold:
+        report.notes.append(
+            f"warning: mixed{_file(settings, options)}: 8 bits for every layer cost a mean relative error of"
+            f" {choice.start:.3g} ({judged}), so no layer got fewer; a larger mean_error_threshold would let some"
+        )
+    else:
+        fewer = sum(bits < 8 for bits in choice.bits.values())
+        report.notes.append(
+            f"mixed{_file(settings, options)}: {fewer} of {len(choice.bits)} layers below 8 bits; mean relative error"
+            f" of the outputs {choice.error:.3g} ({judged}; 8 bits everywhere: {choice.start:.3g})"
+        )
+    return choice.bits
+
+
+def _within_bytes(
+    graph: Graph, settings: WeightSettings, samples: Dataset, options: ConvertOptions, report: Report, size_of: SizeOf
+) -> Graph:
+    """A graph whose file has at most target_size bytes, or this share of the float graph's file."""
+    from ..quant.weights import bit_budget
+
+    asked = options.target_size or 0.0
+    target = int(asked if asked >= 1 else asked * report.source_bytes)
+    picked = _picked(graph, samples, bit_budget.SAMPLES)
+    threads = options.threads or os.cpu_count() or 1
+    with options.blame("target_size"):
+        budget = bit_budget.measure(
+            graph,
+            picked,
+            settings,
+            size_of,
+            threads,
+            float_bytes=2 if options.fp16 else 4,
+            track=lambda items, label: tracked(items, label, options),
+        )
+        room = target
+        for _ in range(_TRIES):
+            bits, _ = budget.choose(room)
+            trial = _quantize(graph.copy(), replace(settings, chosen=bits, alone=True), samples, options, report)
+            if (size := size_of(trial)) <= target:
+                break
+            room -= size - target
+        else:
+            raise UsageError(f"{target:,} bytes: codes that keep the outputs take {size:,}", hint="a larger size")
+    counts = Counter(bits.values())
+    by_bits = ", ".join(f"{counts[b]} of {b}" for b in sorted(counts))
+    report.notes.append(
+        f"target_size{_file(settings, options)}: {size:,} of {target:,} bytes; layers by bits: {by_bits}"
+    )
+    return trial
+
+
+def _picked(graph: Graph, samples: Dataset, count: int) -> list[Sample]:
+    """Some of the samples that codes are fitted to: those that judge choose nothing."""
+    from ..quant.ptq.fidelity import spread
+    from ..quant.weights.output_rounding import parted
+
+    fitted, _ = parted(graph, len(samples))
+    return list(samples.only([fitted[k] for k in spread(len(fitted), count)]))
+
+
+def _file(settings: WeightSettings, options: ConvertOptions) -> str:
+    return f" (.{settings.container or 'ms'})" if len(options.output_format) > 1 else ""
