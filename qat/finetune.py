@@ -100,7 +100,7 @@ def finetune(
         picked = rows.to(device)
         outputs = module(*(x[picked] for x in inputs))
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        loss = sum((distance(y, w[picked]) for y, w in zip(outputs, wanted)), torch.zeros((), device=device))
+        loss = torch.stack([distance(y, w[picked]) for y, w in zip(outputs, wanted)]).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

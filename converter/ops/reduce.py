@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -403,7 +404,7 @@ def write_c_reduce(w: Writing, node: Node) -> None:
             node, f"{mode} along the axes {axes} of {shape}; C kernels take {', '.join(_C_MODES)} along neighbours"
         )
     fields = outer_n_inner(shape, axes[0], axes[-1]) | {"mode": _C_MODES[mode]}
-    counted = fields["n"] if mode == "mean" else 1
+    counted = math.prod(shape[axes[0] : axes[-1] + 1]) if mode == "mean" else 1
     if is_s8(x, y):
         factor = np.float32(scale(x) / (scale(y) * counted))
         fields |= {"x_zero": zero(x), "same": int(same_codes(x, y)), "scale": factor, "out": codes(w, node)}

@@ -77,6 +77,14 @@ def descend(
 ) -> None:
     """Coordinate descent over weight codes q, in place, for output channels begin..end; see native/rounding.h."""
 
+def factor(matrix: np.ndarray) -> None:
+    """Factors float64 matrices [batch, K, K], in place, in one order of operations; see native/rounding.h."""
+
+def eliminate(
+    factor: np.ndarray, real: np.ndarray, q: np.ndarray, begin: int, end: int, low: float, high: float
+) -> None:
+    """Rounds weights to codes q, in place, each leaving its error to those that follow; see native/rounding.h."""
+
 def isa() -> str:
     """The instruction set that a new program uses (after BITLITE_ISA)."""
 

@@ -115,7 +115,7 @@ def descend(
     low, high = limits
     with ThreadPoolExecutor(max_workers=threads) as pool:
         parts = _column_parts(q.shape[2], threads)
-        list(pool.map(lambda part: _native.descend(gram, real, q, *part, low, high, pair, sweeps), parts))
+        list(pool.map(lambda part: _native.descend(gram, real, q, part[0], part[1], low, high, pair, sweeps), parts))
 
 
 def _damp(gram: np.ndarray, ridge: float) -> None:
@@ -135,7 +135,7 @@ def eliminate(gram: np.ndarray, real: np.ndarray, q: np.ndarray, limits: tuple[f
     low, high = limits
     with ThreadPoolExecutor(max_workers=threads) as pool:
         parts = _column_parts(q.shape[2], threads)
-        list(pool.map(lambda part: _native.eliminate(factor, sorted_real, codes, *part, low, high), parts))
+        list(pool.map(lambda part: _native.eliminate(factor, sorted_real, codes, part[0], part[1], low, high), parts))
     np.put_along_axis(q, order[:, :, None], codes, axis=1)
 
 

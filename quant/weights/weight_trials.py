@@ -92,10 +92,14 @@ class WeightTrials:
         outputs = [t for t in self.graph.nodes[at].outputs if t.dtype.kind == "f"]
 
         def run_of(tensors: Sequence[Tensor]) -> Runner:
-            before = self.put(tensors)
-            run = self._runner(self.border, self.start, at + 1, outputs)  # a session holds the weights of its making
-            self.put(before)
-            return run
+            nodes = self.graph.nodes[self.start : at + 1]
+            part = Graph(self.graph.name, nodes, list(self.border), list(outputs), dict(self.graph.meta)).copy()
+            constants = {t.name: t for t in part.constants()}  # a session reads weights when it first runs
+            for quantized in tensors:
+                t = constants[quantized.name]
+                t.data = quantized.real()
+                t.dtype = t.data.dtype
+            return Runner(part, part.outputs, max(1, self.threads // len(self.samples)))
 
         float_run, runs = run_of(()), [run_of(tensors) for tensors in forms]
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from .program import Program
+from .values import is_single
 
 _POINTER = 4  # bytes of a pointer, int or float of a 32-bit core
 _CALL = 22  # bytes of code that a step takes in the function that calls it
@@ -71,7 +70,7 @@ def _leaves(value: Any) -> int:
         return sum(map(_leaves, value.values()))
     if isinstance(value, (list, tuple)):
         return sum(map(_leaves, value))
-    return 8 if isinstance(value, float) and not isinstance(value, np.float32) else _POINTER
+    return 8 if isinstance(value, float) and not is_single(value) else _POINTER
 
 
 # Code of each kernel, by rounding profile (rne_f32, gemmlowp), and what kernels take of libgcc and libm, each once:

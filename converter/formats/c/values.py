@@ -10,12 +10,16 @@ import numpy as np
 _LINE = 118
 
 
+def is_single(value: Any) -> bool:
+    return isinstance(value, np.floating) and value.dtype == np.float32
+
+
 def number(value: Any) -> str:
     """An int, float32, float64 or name as a constant expression."""
     if isinstance(value, str):
         return value
-    if isinstance(value, (np.float32, float)):
-        suffix = "f" if isinstance(value, np.float32) else ""
+    if isinstance(value, (np.floating, float)):
+        suffix = "f" if is_single(value) else ""
         if math.isinf(value):
             return "INFINITY" if value > 0 else "-INFINITY"
         if math.isnan(value):

@@ -1,6 +1,7 @@
 """target_size: bits of layers within a number of bytes, where they keep the outputs, the same every time."""
 
 import itertools
+from pathlib import Path
 
 import bitlite
 import numpy as np
@@ -174,3 +175,10 @@ def test_sizes_are_read(text, value):
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(ValueError, match="must be bytes"):
         Size().parse(text)
+
+
+def test_a_model_of_open_sizes_is_measured_like_any_other(tmp_path):
+    demo = Path(__file__).parents[3] / "demo" / "digits.onnx"
+    data = [np.random.default_rng(k).random((1, 1, 8, 8), np.float32) for k in range(20)]
+    report = bitlite.convert(demo, tmp_path / "m", quant_type="WeightQuant", target_size=39000, calibration_data=data)
+    assert 0.9 * 39000 < sum(report.files.values()) <= 39000
