@@ -17,7 +17,7 @@ from bitlite.tools.converter_lite import main
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("micro", "converter")]
 import c_code  # noqa: E402
-from networks import NETWORKS, Net, samples  # noqa: E402
+from c_networks import NETWORKS, Net, samples  # noqa: E402
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None or shutil.which("make") is None, reason="no gcc or make")
 PTQ = {"quant_type": "PostTraining"}
