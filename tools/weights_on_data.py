@@ -122,7 +122,7 @@ def _within_bytes(
             float_bytes=2 if options.fp16 else 4,
             track=lambda items, label: tracked(items, label, options),
         )
-        room = target
+        room, size = target, 0
         for _ in range(_TRIES):
             bits, _ = budget.choose(room)
             trial = _quantize(graph.copy(), replace(settings, chosen=bits, alone=True), samples, options, report)
