@@ -14,7 +14,8 @@ import importlib.util
 
 from ..converter.errors import UsageError
 
-if importlib.util.find_spec("torch") is None:
+if (_torch := importlib.util.find_spec("torch")) is None or _torch.origin is None:
+    # Where there is no origin it is a folder of that name on the path.
     raise UsageError("bitlite.qat needs torch, which is not installed", hint="pip install 'bitlite[torch]'")
 
 from .export import Verification, export, verify

@@ -6,9 +6,10 @@ import importlib.util
 
 import pytest
 
-collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["test_*.py"]
+_TORCH = importlib.util.find_spec("torch")
+collect_ignore_glob = [] if _TORCH is not None and _TORCH.origin else ["test_*.py"]
 
-if importlib.util.find_spec("torch"):
+if not collect_ignore_glob:
     import torch
 
     torch.set_num_threads(1)
