@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from ..quant.weights.weight_quant import WeightSettings
 
 SizeOf = Callable[[Graph], int]
-_TRIES = 3  # codes by output are up to a percent larger than those without data, where these are SPARSE or INDEXING
+_MARGINS = (10, 8, 6, 5)
+"""Of a try each: codes by output are larger than those without data where these are SPARSE or INDEXING, and each try
+that is too large leaves them a larger part, 1/2^margin, of the bytes."""
 
 
 def quantize_on_data(
@@ -123,12 +125,12 @@ def _within_bytes(
             track=lambda items, label: tracked(items, label, options),
         )
         room, size = target, 0
-        for _ in range(_TRIES):
+        for margin in _MARGINS:
             bits, _ = budget.choose(room)
             trial = _quantize(graph.copy(), replace(settings, chosen=bits, alone=True), samples, options, report)
             if (size := size_of(trial)) <= target:
                 break
-            room -= size - target
+            room -= size - target + (target >> margin)
         else:
             raise UsageError(f"{target:,} bytes: codes that keep the outputs take {size:,}", hint="a larger size")
     counts = Counter(bits.values())

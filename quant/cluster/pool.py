@@ -131,8 +131,7 @@ class WorkerPool:
                 if tries == _TRIES:
                     raise ClusterError(
                         f"{_TRIES} worker processes ended on one task",
-                        hint="fewer workers where memory is short; a script of your own starts its work under"
-                        " if __name__ == '__main__':",
+                        hint="fewer workers where memory is short",
                     ) from error
                 tries, future = tries + 1, again()
             except Exception as error:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import threading
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from ...converter.errors import Error
+
+_STARTING = threading.Lock()
 
 
 class Processes:
@@ -33,11 +38,12 @@ class Processes:
             running -= {future for future in running if future.done()}
         loads = [len(running) for running in self._running]
         place = loads.index(min(loads)) if lane is None else lane % self.slots
-        try:
-            future = self._executors[place].submit(task, *args)
-        except BrokenExecutor:
-            self._executors[place] = _executor()
-            future = self._executors[place].submit(task, *args)
+        with _main_left_alone():
+            try:
+                future = self._executors[place].submit(task, *args)
+            except BrokenExecutor:
+                self._executors[place] = _executor()
+                future = self._executors[place].submit(task, *args)
         self._running[place].add(future)
         return future
 
@@ -68,6 +74,19 @@ class Processes:
 def _executor() -> ProcessPoolExecutor:
     # Not forked: threads of this process may hold locks.
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_begin)
+
+
+@contextmanager
+def _main_left_alone() -> Iterator[None]:
+    """Starts processes that do not run the user's script again: no task is defined there, and a script without a guard
+    would convert once more in each."""
+    with _STARTING:
+        script = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = script
 
 
 def _begin() -> None:

@@ -79,6 +79,11 @@ def cluster_timeout_flag() -> Any:
 def check_workers(options: WorkerOptions) -> None:
     """Raises UsageError for options that contradict each other."""
     local = options.cluster == "local"
+    if options.cluster and not local and not options.cluster.startswith(("tcp://", "tls://")):
+        raise UsageError(
+            f"{options.where('cluster')}: {options.cluster!r} is no address",
+            hint="tcp://HOST:8786, tls://HOST:8786 or local",
+        )
     if options.workers and options.cluster and not local:
         raise UsageError(
             f"{options.where('workers')}: the cluster at {options.cluster} has its own",

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 
+import bitlite
 import numpy as np
 import pytest
 import shard_tasks
-from bitlite.converter.errors import ClusterError, DataError
+from bitlite.converter.errors import ClusterError, DataError, UsageError
 from bitlite.quant.calibrate.data import Dataset, DataSpec, InputSpec
 from bitlite.quant.cluster.dask_cluster import DaskCluster, DaskOptions
 from bitlite.quant.cluster.pool import WorkerPool
@@ -97,3 +98,9 @@ def test_a_conversion_has_the_same_bytes_also_when_a_worker_is_killed_in_the_mid
 def test_an_address_where_nobody_is_has_a_line():
     with pytest.raises(ClusterError, match=r"^cluster tcp://127.0.0.1:9: no scheduler answers within 0.5 s"):
         DaskCluster(DaskOptions("tcp://127.0.0.1:9", timeout=0.5))
+
+
+@pytest.mark.parametrize("address", ["foo", "localhost:8786", "http://localhost:8786"])
+def test_what_is_no_address_is_refused_before_dask_is_asked(tmp_path, address):
+    with pytest.raises(UsageError, match="is no address"):
+        bitlite.convert("m.onnx", tmp_path / "m", cluster=address)

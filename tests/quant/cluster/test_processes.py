@@ -1,12 +1,17 @@
 """Worker processes: results in order, whatever ends first and whatever is killed; nothing is left of them."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import shard_tasks
 from bitlite.converter.errors import ClusterError, DataError
 from bitlite.quant.cluster.pool import WorkerPool
 from bitlite.quant.cluster.processes import Processes
+
+DEMO = str(Path(__file__).parents[3] / "demo" / "digits.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +57,17 @@ def test_tasks_of_a_lane_run_in_one_process(pool):
     assert first == second
     assert len(set(first)) == 2
     assert os.getpid() not in first
+
+
+def test_a_script_without_a_guard_runs_once(tmp_path):
+    script = tmp_path / "convert.py"
+    script.write_text(
+        "import bitlite, numpy as np\n"
+        "print('begins')\n"
+        "data = [np.full((1, 1, 8, 8), k, 'f4') for k in range(8)]\n"
+        f"bitlite.convert({DEMO!r}, 'm', quant_type='PostTraining', calibration_data=data, workers=2, quiet=True)\n"
+        "print('ends')\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.stdout.split() == ["begins", "ends"], done.stderr
+    assert not done.stderr and (tmp_path / "m.ms").exists()

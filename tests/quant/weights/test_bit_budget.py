@@ -10,6 +10,7 @@ from bitlite.converter.errors import UsageError
 from bitlite.converter.formats.onnx import write
 from bitlite.quant.weights.bit_budget import BitBudget, Width, knapsack, measure
 from bitlite.quant.weights.weight_quant import WeightSettings, quantize_graph_weights
+from bitlite.tools import weights_on_data
 from bitlite.tools.options.types import Size
 
 FREE = WeightSettings(min_channels=0, gain_gate=False)
@@ -182,3 +183,23 @@ def test_a_model_of_open_sizes_is_measured_like_any_other(tmp_path):
     data = [np.random.default_rng(k).random((1, 1, 8, 8), np.float32) for k in range(20)]
     report = bitlite.convert(demo, tmp_path / "m", quant_type="WeightQuant", target_size=39000, calibration_data=data)
     assert 0.9 * 39000 < sum(report.files.values()) <= 39000
+
+
+@pytest.mark.parametrize("more", [1.001, 1.004, 1.015])
+def test_codes_that_take_more_than_measured_get_less_room(model, samples, tmp_path, monkeypatch, more):
+    rooms = []
+
+    def choose(budget, room):
+        rooms.append(room)
+        return dict.fromkeys(budget.widths, 4), room
+
+    def size_of(graph):
+        return int(rooms[-1] * more) if rooms else 1
+
+    monkeypatch.setattr(BitBudget, "choose", choose)
+    whole = weights_on_data._within_bytes
+    monkeypatch.setattr(weights_on_data, "_within_bytes", lambda *args: whole(*args[:-1], size_of))
+    data = [row["x"] for row in samples.rows]
+    given = {"quant_type": "WeightQuant", "quant_weight_channel": 0, "gain_gate": False, "read_back": False}
+    bitlite.convert(model, tmp_path / "m", target_size=0.3, calibration_data=data, **given)
+    assert int(rooms[0] * more) > rooms[0] >= int(rooms[-1] * more)
