@@ -41,15 +41,12 @@ class Captured:
     free: list[str]
 
 
-def capture(
-    model: nn.Module, example: Any, finish: Callable[[Graph], None], bounds: Mapping[str, float] | None = None
-) -> Captured:
+def capture(model: nn.Module, example: Any, finish: Callable[[Graph], None]) -> Captured:
     """The graph that `model` computes, in evaluation mode, for inputs like `example`.
 
     Args:
         example: the positional inputs: a tensor, or a tuple of tensors. The first axis may have another size later.
         finish: what else is done to each graph that is read.
-        bounds: parameter name → the magnitude that a first stage has kept it in.
     Raises:
         UnsupportedError: control flow depends on data, or an operator is not read; the line names it.
     """
@@ -64,8 +61,7 @@ def capture(
     proto = _exported(marked, args)
     sources: dict[str, Source] = {}
     for item in proto.graph.initializer:
-        bound = (bounds or {}).get(item.name)
-        sources[item.name] = Given(item.name, bound) if item.name in given else Fixed(_array(item))
+        sources[item.name] = Given(item.name) if item.name in given else Fixed(_array(item))
     for node in proto.graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
             sources.setdefault(node.output[0], Fixed(_array(node.attribute[0].t)))

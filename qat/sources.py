@@ -22,14 +22,12 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Given:
-    """A parameter as it is; `bound` keeps it in ±bound where a first stage has trained it so."""
+    """A parameter as it is."""
 
     name: str
-    bound: float | None = None
 
     def value(self, given: Values) -> Tensor:
-        x = given[self.name]
-        return x if self.bound is None else x.clamp(-self.bound, self.bound)
+        return given[self.name]
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError, Setting, UnsupportedError
+from ..errors import ModelError, Setting
 from ..ir import Graph, Tensor
 from ..ir.limits import check_rank
-from ..ops import reader
+from ..ops import reader, unread
 from ..schema.builder import Builder
 from ..schema.reading import InputShapes, Reading, name_outputs, read_operator, undefined
 from . import caffe_schema as schema
@@ -68,12 +68,7 @@ def parsed(path: str) -> Any:
     for layer in layers(network):
         type_of(layer, path)
         if reader("caffe", type_of(layer, path)) is None and not _own(type_of(layer, path)):
-            raise UnsupportedError(
-                f"layer type {type_of(layer, path)} is not read",
-                file=path,
-                node=layer.name,
-                hint=(Setting("check"), ", which lists every operator"),
-            )
+            raise unread(f"layer type {type_of(layer, path)}", file=path, node=layer.name)
     try:
         return text_format.Parse(text, schema.text_message()())
     except text_format.ParseError as error:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError, Setting, UnsupportedError
+from ..errors import ModelError, UnsupportedError
 from ..ir import Graph, Tensor
 from ..ir.limits import check_rank
-from ..ops import reader
+from ..ops import reader, unread
 from ..schema.builder import Builder
 from ..schema.reading import InputShapes, Reading, name_outputs, read_operator, undefined
 from . import mindir_schema as schema
@@ -271,12 +271,7 @@ class _Reader:
             return self._item(name, inputs)
         function = reader("mindir", op)
         if function is None:
-            raise UnsupportedError(
-                f"operator {op} is not read",
-                file=self.path,
-                node=name,
-                hint=(Setting("check"), ", which lists every operator"),
-            )
+            raise unread(f"operator {op}", file=self.path, node=name)
         several, count = _declared(node)
         names = [name if k == 0 else f"{name}:{k}" for k in range(max(min(count, wanted), 1))]
         outputs = [Tensor(n, np.dtype("f4")) for n in names]

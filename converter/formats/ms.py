@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import Error, ModelError, Setting, UnsupportedError
+from ..errors import Error, ModelError, UnsupportedError
 from ..ir import Graph, Node, Tensor, is_quantized
 from ..ir.limits import FreeCodes
 from ..numeric.qparams import QuantParam
-from ..ops import reader, row
+from ..ops import reader, row, unread
 from ..schema.builder import Builder
 from ..schema.loops import LOOP, Found
 from ..schema.reading import InputShapes, Reading, name_outputs, read_operator, undefined
@@ -94,12 +94,7 @@ def read(path: str, shapes: Mapping[str | int, Sequence[int]] | None = None) -> 
     def become(op: str, name: str, ins: Sequence[int], outs: Sequence[int], options: dict[str, Any]) -> None:
         function = reader("ms", op)
         if function is None:
-            raise UnsupportedError(
-                f"operator {op} is not read",
-                file=path,
-                node=name,
-                hint=(Setting("check"), ", which lists every operator"),
-            )
+            raise unread(f"operator {op}", file=path, node=name)
         reading = Reading(op, name, [value(i) for i in ins], [declare(i) for i in outs], options, build, file=path)
         first = len(graph.nodes)
         for i, tensor in zip(outs, read_operator(reading, function)):

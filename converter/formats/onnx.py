@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError, Setting, UnsupportedError
+from ..errors import ModelError, UnsupportedError
 from ..ir import Graph, Tensor
 from ..ir.limits import check_rank
-from ..ops import reader
+from ..ops import reader, unread
 from ..schema.builder import Builder
 from ..schema.reading import InputShapes, Reading, name_outputs, read_operator, undefined
 from .beside import Beside
@@ -243,12 +243,7 @@ class _Reader:
             inputs = [self._value(i, scope) if i else None for i in node.input]
             if function is None:
                 if not self._expand(node, name, inputs, scope):
-                    raise UnsupportedError(
-                        f"operator {op} is not read",
-                        file=self.path,
-                        node=name,
-                        hint=(_HINTS.get(domain, ""), Setting("check"), ", which lists every operator"),
-                    )
+                    raise unread(f"operator {op}", file=self.path, node=name, hint=_HINTS.get(domain, ""))
                 continue
             outputs = [Tensor(o, np.dtype("f4")) for o in node.output]
             while outputs and not outputs[-1].name:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError, Setting, UnsupportedError
+from ..errors import ModelError, UnsupportedError
 from ..ir import Graph, Tensor
 from ..ir.limits import check_rank, size_of
 from ..numeric.packing import from_unsigned
 from ..numeric.qparams import QuantParam
-from ..ops import reader
+from ..ops import reader, unread
 from ..schema.builder import Builder
 from ..schema.reading import InputShapes, Reading, name_outputs, read_operator, undefined
 from ..schema.variables import close_variables
@@ -121,12 +121,7 @@ class _Subgraphs:
             name = outputs[0].name if outputs else f"{op}_{position}"
             function = reader("tflite", op)
             if function is None:
-                raise UnsupportedError(
-                    f"operator {op} is not read",
-                    file=self.path,
-                    node=name,
-                    hint=(Setting("check"), ", which lists every operator"),
-                )
+                raise unread(f"operator {op}", file=self.path, node=name)
             options = _options(operator)
             if operator.intermediates is not None:
                 options["intermediates"] = [declare(i).quant for i in _ints(operator.intermediates)]

@@ -3,10 +3,10 @@
 import importlib
 import pkgutil
 
-from ..schema.op import OPS, READERS, evaluate, infer, reader, row
+from ..schema.op import OPS, READERS, evaluate, infer, reader, row, unread
 
 for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
     if "._" not in _module.name.removeprefix(__name__):
         importlib.import_module(_module.name)
 
-__all__ = ["OPS", "READERS", "evaluate", "infer", "reader", "row"]
+__all__ = ["OPS", "READERS", "evaluate", "infer", "reader", "row", "unread"]

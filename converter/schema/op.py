@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import GraphError
+from ..errors import GraphError, Setting, UnsupportedError
 from ..ir import Graph, Node, Shape, Tensor
 
 REQUIRED: Any = object()
@@ -291,6 +291,13 @@ def row(name: str) -> Op:
 def reader(container: str, name: str) -> Callable[..., Any] | None:
     """What reads a container's operator, None where nothing does."""
     return READERS[container].get(name)
+
+
+def unread(what: str, *, file: str, node: str, hint: str = "") -> UnsupportedError:
+    """The error of a file whose operator no row reads. what: "operator Foo"."""
+    return UnsupportedError(
+        f"{what} is not read", file=file, node=node, hint=(hint, Setting("check"), ", which lists every operator")
+    )
 
 
 def infer(node: Node) -> Inferred:

@@ -143,3 +143,16 @@ def conv_case(rng, case, n=1):
         return conv_acc(x, weights, zx, zw, stride, dilation, pad, group)
 
     return x, weights, attrs, acc
+
+
+def biased_conv(case, zx, spread):
+    """Of a convolution with a bias: inputs of its step, attributes, exact sums, weight scales, and the output's scale,
+    which `spread` of the largest sum takes."""
+    rng = np.random.default_rng(1)
+    x, w, attrs, acc = conv_case(rng, case, n=2)
+    bias = rng.integers(-20000, 20000, w.shape[0]).astype(np.int32)
+    sw = rng.uniform(0.001, 0.01, w.shape[0])
+    sums = acc(zx) + bias
+    sy = float(np.abs(sums).max() * 0.02 * sw.max() / spread)
+    inputs = [T(x, 0.02, zx), const(w, sw, np.zeros(len(sw), int), 0), const(bias)]
+    return inputs, attrs, sums, sw, sy

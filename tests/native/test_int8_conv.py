@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from int8_steps import SIZES, THREADS, T, check, codes, const, conv_acc, conv_case, dynamic_params, gemmlowp, requantize
+from int8_steps import (
+    SIZES,
+    THREADS,
+    T,
+    biased_conv,
+    check,
+    codes,
+    const,
+    conv_acc,
+    conv_case,
+    dynamic_params,
+    gemmlowp,
+    requantize,
+)
 
 CONV_CASES = [
     # h, w, c, o, (kh, kw), stride, dilation, pad, group
@@ -27,17 +40,9 @@ CONV_CASES = [
 @pytest.mark.parametrize("case", CONV_CASES, ids=str)
 @pytest.mark.parametrize("zx,zy", [(-128, 127), (127, -128), (3, -5)])
 def test_conv_matches_integer_reference(case, zx, zy):
-    rng = np.random.default_rng(1)
-    x, w, attrs, acc = conv_case(rng, case, n=2)
-    bias = rng.integers(-20000, 20000, w.shape[0]).astype(np.int32)
-    sw = rng.uniform(0.001, 0.01, w.shape[0])
-    sums = acc(zx) + bias
-    sy = float(np.abs(sums).max() * 0.02 * sw.max() / 100)
+    inputs, attrs, sums, sw, sy = biased_conv(case, zx, 100)
     expected = requantize(sums, 0.02 * sw / sy, zy)
-    y = T(expected, sy, zy)
-    check(
-        "conv", [T(x, 0.02, zx), const(w, sw, np.zeros(len(sw), int), 0), const(bias)], [y], attrs, [expected], THREADS
-    )
+    check("conv", inputs, [T(expected, sy, zy)], attrs, [expected], THREADS)
 
 
 @pytest.mark.parametrize("channels", SIZES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from int8_steps import SIZES, THREADS, T, check, codes, const, conv_acc, conv_case, gemmlowp, requantize
+from int8_steps import SIZES, THREADS, T, biased_conv, check, codes, const, conv_acc, conv_case, gemmlowp, requantize
 
 DEPTHWISE_CASES = [
     (7, 8, 16, 16, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 16),
@@ -25,14 +25,8 @@ DEPTHWISE_CASES = [
 @pytest.mark.parametrize("case", DEPTHWISE_CASES, ids=str)
 @pytest.mark.parametrize("zx,zy", [(-128, 127), (127, -128), (3, -5)])
 def test_depthwise_matches_integer_reference(case, zx, zy):
-    rng = np.random.default_rng(1)
-    x, w, attrs, acc = conv_case(rng, case, n=2)
-    bias = rng.integers(-20000, 20000, w.shape[0]).astype(np.int32)
-    sw = rng.uniform(0.001, 0.01, w.shape[0])
-    sums = acc(zx) + bias
-    sy = float(np.abs(sums).max() * 0.02 * sw.max() / 150)
+    inputs, attrs, sums, sw, sy = biased_conv(case, zx, 150)
     expected = requantize(sums, 0.02 * sw / sy, zy)
-    inputs = [T(x, 0.02, zx), const(w, sw, np.zeros(len(sw), int), 0), const(bias)]
     check("conv", inputs, [T(expected, sy, zy)], attrs, [expected], THREADS)
     expected = gemmlowp(sums, 0.02, sw, sy, zy)
     check("conv", inputs, [T(expected, sy, zy)], attrs | {"rounding": "gemmlowp"}, [expected], (1, 2))
