@@ -16,6 +16,6 @@ int main(void) {
     spent += ms / 1e3;
     least = ms < least ? ms : least;
   }
-  printf("%.4f\\n", least);
+  printf("%.4f\n", least);
   return 0;
 }

@@ -7,8 +7,9 @@ PLAN.json: {"runtimes": {"litert": ["/env/bin/python"], "mslite": ["env", "LD_PR
             "note": "what the page says before the table"}
 
 Each runtime runs in a process of its own (`latency_worker.py`); one after another they run for a slice of time, round
-after round, so that drift of the machine's speed falls on all alike. Printed: the median over rounds of each round's
-median, and the ratio bitlite / peer as the median of the rounds' ratios. All take and give numpy arrays.
+after round, int8 and float of a network together, so that drift of the machine's speed falls on all alike. Printed:
+the median over rounds of each round's median, and the ratio bitlite / peer as the median of the rounds' ratios. All
+take and give numpy arrays.
 
 --write puts the table, with a chart, into the page as that section of the instruction set's part (`speed_page.py`) and
 keeps the rest. BITLITE_ISA=avx2 on a CPU that has more limits bitlite and OpenVINO alike; int8 is then compared with
@@ -22,6 +23,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from typing import IO
 
 import numpy as np
@@ -70,22 +72,28 @@ class Worker:
         self.process.wait()
 
 
-def measure(files: dict[str, str], runtimes: dict[str, list[str]], threads: int, rounds: int) -> dict[str, np.ndarray]:
-    """runtime → each round's median seconds."""
-    workers: dict[str, Worker] = {}
-    for runtime, path in files.items():
-        try:
-            command = runtimes.get(runtime, [sys.executable])
-            workers[runtime] = Worker(command, runtime.partition(" ")[0], path, threads)
-        except (RuntimeError, OSError, ValueError) as error:
-            print(f"  {runtime}: left out, {error}", file=sys.stderr)
-    medians: dict[str, list[float]] = {runtime: [] for runtime in workers}
+Rounds = dict[str, np.ndarray]  # runtime → each round's median seconds
+
+
+def measure(
+    networks: dict[str, dict[str, str]], runtimes: dict[str, list[str]], threads: int, rounds: int
+) -> dict[str, Rounds]:
+    """network → its rounds; the runtimes of all these networks take turns."""
+    workers: dict[tuple[str, str], Worker] = {}
+    for name, files in networks.items():
+        for runtime, path in files.items():
+            try:
+                command = runtimes.get(runtime, [sys.executable])
+                workers[name, runtime] = Worker(command, runtime.partition(" ")[0], path, threads)
+            except (RuntimeError, OSError, ValueError) as error:
+                print(f"  {runtime}: left out, {error}", file=sys.stderr)
+    medians: dict[tuple[str, str], list[float]] = {key: [] for key in workers}
     for _ in range(rounds):
-        for runtime, worker in workers.items():
-            medians[runtime].append(float(np.median(worker.run())))
+        for key, worker in workers.items():
+            medians[key].append(float(np.median(worker.run())))
     for worker in workers.values():
         worker.close()
-    return {runtime: np.array(times) for runtime, times in medians.items()}
+    return {name: {r: np.array(t) for (n, r), t in medians.items() if n == name} for name in networks}
 
 
 def limited(plan: dict) -> dict:
@@ -105,25 +113,50 @@ def table(plan: dict, threads: list[int], rounds: int) -> tuple[list[str], list[
         "| model | threads | bitlite µs | " + " | ".join(f"{p} µs (ratio)" for p in peers) + " | bitlite / best peer |",
         "|---|---|---|" + "---|" * (len(peers) + 1),
     ]
-    best: list[tuple[str, float]] = []
-    seconds: dict[str, dict[str, float]] = {}
-    for name, files in plan["models"].items():
+    models: dict[str, dict[str, str]] = plan["models"]
+    rows: dict[tuple[str, int], tuple[str, float]] = {}
+    gains: list[str] = []
+    for pair in pairs(models):
         for count in threads:
-            times_of = measure(files, plan.get("runtimes", {}), count, rounds)
-            seconds[f"{name}, {count}"] = {r: float(np.median(t)) for r, t in times_of.items() if r not in _NO_RIVALS}
-            ours = times_of.pop("bitlite")
-            ratios = {p: float(np.median(ours / times)) for p, times in times_of.items()}
-            cells = [f"{1e6 * np.median(times_of[p]):.0f} ({ratios[p]:.2f})" if p in times_of else "" for p in peers]
-            rivals = {p: r for p, r in ratios.items() if p not in _NO_RIVALS}
-            worst = max(rivals.values()) if rivals else float("nan")
-            best.append((f"{name}, {count}", worst))
-            lines.append(
-                f"| {name} | {count} | {1e6 * np.median(ours):.0f} | " + " | ".join(cells) + f" | **{worst:.2f}** |"
-            )
-            print(lines[-1], flush=True)
-    closing = [line for part in (summary(best), gains(seconds)) for text in part for line in ("", text)]
+            measured = measure({name: models[name] for name in pair}, plan.get("runtimes", {}), count, rounds)
+            for name, rounds_of in measured.items():
+                rows[name, count] = line, _ = line_of(name, count, rounds_of, peers)
+                print(line, flush=True)
+            if len(pair) == 2:
+                gains.append(f"{network_of(pair[0])}, {count}: {gain(*(measured[name] for name in pair)):.2f}")
+    ordered = [(name, count) for name in models for count in threads]
+    best = [(f"{name}, {count}", rows[name, count][1]) for name, count in ordered]
+    said = [f"int8 over the fastest float (network, threads): {', '.join(gains)}"] if gains else []
+    closing = [line for text in summary(best) + said for line in ("", text)]
     print("\n".join(closing))
-    return lines + closing, best
+    return lines + [rows[key][0] for key in ordered] + closing, best
+
+
+def network_of(name: str) -> str:
+    return name.removesuffix("int8").removesuffix("float").rstrip(" ,")
+
+
+def pairs(models: Iterable[str]) -> list[list[str]]:
+    """The names of a network together, int8 before float."""
+    together: dict[str, list[str]] = {}
+    for name in models:
+        together.setdefault(network_of(name), []).append(name)
+    return [sorted(names, key=kind_of, reverse=True) for names in together.values()]
+
+
+def line_of(name: str, count: int, rounds_of: Rounds, peers: list[str]) -> tuple[str, float]:
+    """The table's line, and bitlite / best peer."""
+    ours = rounds_of["bitlite"]
+    ratios = {p: float(np.median(ours / times)) for p, times in rounds_of.items() if p != "bitlite"}
+    cells = [f"{1e6 * np.median(rounds_of[p]):.0f} ({ratios[p]:.2f})" if p in ratios else "" for p in peers]
+    worst = max((r for p, r in ratios.items() if p not in _NO_RIVALS), default=float("nan"))
+    middle = " | ".join([name, str(count), f"{1e6 * np.median(ours):.0f}", *cells])
+    return f"| {middle} | **{worst:.2f}** |", worst
+
+
+def gain(int8: Rounds, float_: Rounds) -> float:
+    """bitlite's int8 time over that of the fastest float runtime, by the rounds' ratios."""
+    return max(float(np.median(int8["bitlite"] / times)) for r, times in float_.items() if r not in _NO_RIVALS)
 
 
 def kind_of(label: str) -> str:
@@ -140,20 +173,6 @@ def summary(best: list[tuple[str, float]]) -> list[str]:
                 f"{kind}: geometric mean of bitlite / best peer {mean:.2f}, largest {ratios.max():.2f}, n={len(ratios)}"
             )
     return lines
-
-
-def gains(fastest: dict[str, dict[str, float]]) -> list[str]:
-    """int8 against float: bitlite's int8 time over the least float time of any runtime."""
-    rows = {}
-    for label, times in fastest.items():
-        float_label = label.replace("int8", "float")
-        if kind_of(label) == "int8" and float_label in fastest:
-            rows[label] = times["bitlite"] / min(fastest[float_label].values())
-    if not rows:
-        return []
-    named = {label.replace(", int8", "").replace(" int8", ""): ratio for label, ratio in rows.items()}
-    said = ", ".join(f"{label}: {ratio:.2f}" for label, ratio in named.items())
-    return [f"int8 over the fastest float (network, threads): {said}"]
 
 
 def chart(best: list[tuple[str, float]]) -> str:
