@@ -24,7 +24,7 @@ _IMAGE_OPTIONS = (
 
 def open_samples(graph: Graph, options: ConvertOptions, report: Report) -> Dataset | None:
     """The calibration data, looked at; None where none are used. Raises DataError before any file is written."""
-    from .options.samples import data_spec, uses_samples
+    from .options.samples import data_spec, scoring_of, uses_samples
 
     if not uses_samples(options):
         return None
@@ -34,6 +34,7 @@ def open_samples(graph: Graph, options: ConvertOptions, report: Report) -> Datas
 
     with options.blame("calibrate_path", *_IMAGE_OPTIONS):
         dataset = Dataset(data_spec(options), input_specs(graph, options.input_data_format or "NHWC"))
+        dataset.scoring = scoring_of(options, dataset)
         looked = lint(dataset, first_layers(graph), lambda items: tracked(items, "looking at the data", options))
     report.data = looked
     report.notes += [*dict.fromkeys((*looked.notes, *dataset.notes)), *(f"warning: {text}" for text in looked.warnings)]
@@ -52,7 +53,7 @@ def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, r
         loaded = load_statistics(options.load_dist) if options.load_dist else None
     settings = post_training_settings(graph, options, loaded)
     with open_pool(options) as pool, options.blame("load_dist" if loaded is not None else "calibrate_path"):
-        settings = replace(settings, pool=pool)
+        settings = replace(settings, pool=pool, scoring=samples.scoring if samples is not None else None)
         result = quantize_graph(graph, samples, settings, lambda items, label: tracked(items, label, options))
     if options.dump_dist:
         save_statistics(options.dump_dist, result.statistics)

@@ -59,14 +59,15 @@ def _quantize(
                 Workforce(threads, pool),
                 lambda items, label: tracked(items, label, options),
                 correct_biases=options.bias_correction != "off",
+                scoring=samples.scoring,
             )
         return graph
-    from ..quant.ptq.fidelity import Reference
+    from ..quant.ptq.fidelity import judge_of
     from ..quant.weights.output_rounding import parted
     from ..quant.weights.weight_quant import quantize_graph_weights
 
-    fitted, held = parted(graph, len(samples))
-    judge = Reference(graph, list(samples.only(held)), threads)
+    fitted, held = parted(graph, len(samples), scored=samples.scoring is not None)
+    judge = judge_of(graph, samples, held, samples.scoring, threads)
     report.layers = quantize_graph_weights(graph, settings)
     report.fidelity = judge.fidelity(graph, held_back=held != fitted)
     return graph

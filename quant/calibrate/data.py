@@ -15,6 +15,7 @@ import numpy as np
 
 from ...converter.errors import DataError
 from ...converter.text import nearest
+from ..score import Scoring
 from .data_files import Column, ColumnPart, FileColumn, open_columns, read_part
 from .fit import InputSpec, fit, samples_in, split_stack
 from .images import ImageSpec
@@ -58,7 +59,8 @@ class Dataset:
     """Samples for the inputs of a model.
 
     Iterating yields {input name: array in the model's shape and dtype}; a free batch dimension becomes 1. `notes` holds
-    plain sentences a user should know (fewer samples than asked, files left out).
+    plain sentences a user should know (fewer samples than asked, files left out). `scoring` is what outputs on the
+    samples are scored by, where there are labels or a metric.
 
     Raises:
         DataError: on construction and while iterating; file, what is wrong, what the model wants.
@@ -69,6 +71,7 @@ class Dataset:
             raise DataError(f"{spec.where}: the model has no inputs to calibrate")
         self.spec, self.inputs = spec, tuple(inputs)
         self.notes: list[str] = []
+        self.scoring: Scoring | None = None
         self._length: int | None = None
         self._passes: Callable[[], Iterator[dict[str, np.ndarray]]]
         self._keep: Any = None
@@ -94,6 +97,13 @@ class Dataset:
         if number == 0:
             raise DataError(f"{self.spec.where}: holds no samples")
         self._length = number
+
+    def file_names(self) -> list[str]:
+        """Of the samples of the first input, where each is a file; else none."""
+        column = self._columns[0] if self._columns else None
+        if column is None or len(column.files) != len(column):
+            return []
+        return [os.path.basename(file) for file in column.files[: len(self)]]
 
     def only(self, rows: Collection[int]) -> Iterator[dict[str, np.ndarray]]:
         """Yields the samples of these numbers, in order."""

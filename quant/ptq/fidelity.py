@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from ...converter.ir import Graph, Tensor
 from ...converter.numeric.qparams import dequantize, quantize_f32
 from ..calibrate.observe import Runner, Sample
 from ..parallel import Workers
+from ..score import Outputs, Score, Scoring
+from .settings import Samples
 
 POOR = 20.0  # dB: below it a note says so, and what was tried
 GOOD = 30.0  # dB that outputs of values should have
@@ -42,12 +44,14 @@ class Output:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """All float outputs. held_back: neither codes nor biases were fitted to these samples. random: one random input."""
+    """All float outputs. held_back: neither codes nor biases were fitted to these samples. random: one random input.
+    score: by labels or a metric, where there are any."""
 
     outputs: tuple[Output, ...]
     samples: int
     held_back: bool
     random: bool = False
+    score: Score | None = None
 
     @property
     def worst(self) -> Output:
@@ -74,7 +78,10 @@ class Fidelity:
              "same_class": o.same_class}
             for o in self.outputs
         ]  # fmt: skip
-        return {"samples": self.samples, "held_back": self.held_back, "random": self.random, "outputs": rows}
+        score = self.score.as_dict() if self.score else None
+        return {
+            "samples": self.samples, "held_back": self.held_back, "random": self.random, "outputs": rows, "score": score
+        }  # fmt: skip
 
 
 def spread(total: int, count: int) -> list[int]:
@@ -82,17 +89,17 @@ def spread(total: int, count: int) -> list[int]:
     return [(2 * i + 1) * total // (2 * count) for i in range(count)] if count < total else list(range(total))
 
 
-def hold_back(total: int, fitted: int) -> tuple[list[int], list[int]]:
+def hold_back(total: int, fitted: int, *, scored: bool = False) -> tuple[list[int], list[int]]:
     """(samples to fit to, samples to judge by): at most `fitted` of `total`, so that a tenth of all, at least four, is
-    left; of the others as many as there are up to 32, or a tenth of all. Of fewer than 20 none is spared: then both are
-    the same."""
+    left; of the others as many as there are up to 32, or a tenth of all, or all where they are `scored`, which takes
+    many to tell something. Of fewer than 20 none is spared: then both are the same."""
     held = max(_LEAST_HELD, total // 10)
     if total < 5 * _LEAST_HELD:
         chosen = spread(total, fitted)
         return chosen, chosen
     chosen = spread(total, min(fitted, total - held))
     rest = sorted(set(range(total)) - set(chosen))
-    return chosen, [rest[k] for k in spread(len(rest), max(held, _MOST_HELD))]
+    return chosen, [rest[k] for k in spread(len(rest), len(rest) if scored else max(held, _MOST_HELD))]
 
 
 def scores_of(graph: Graph) -> list[Tensor]:
@@ -114,46 +121,65 @@ def scores_of(graph: Graph) -> list[Tensor]:
 class Reference:
     """A float graph's outputs on samples, to compare other forms of the graph with.
 
-    watched: further tensors of the graph, judged as outputs are. Nothing here depends on `threads`.
+    watched: further tensors of the graph, judged as outputs are. scoring: of these samples. Nothing here depends on
+    `threads`.
     """
 
-    def __init__(self, graph: Graph, samples: Sequence[Sample], threads: int, watched: Iterable[Tensor] = ()) -> None:
-        self.samples, self.threads, self.inputs = samples, threads, list(graph.inputs)
+    def __init__(
+        self,
+        graph: Graph,
+        samples: Sequence[Sample],
+        threads: int,
+        watched: Iterable[Tensor] = (),
+        scoring: Scoring | None = None,
+    ) -> None:
+        self.samples, self.threads, self.inputs, self.scoring = samples, threads, list(graph.inputs), scoring
         produced = {t for n in graph.nodes for t in n.outputs}
         self.places = [k for k, t in enumerate(graph.outputs) if t.dtype.kind == "f" and t in produced]
         self.outputs = [graph.outputs[k] for k in self.places]
         self.watched = [t for t in watched if t not in self.outputs]
-        self._values = self._run(graph, [*self.outputs, *self.watched], graph.inputs)
-        self._scored = [self._scores(k) for k in range(len(self.outputs))]
+        self.values = self._run(graph, [*self.outputs, *self.watched], graph.inputs)
+        self.classes = [self._scores(k) for k in range(len(self.outputs))]
+
+    def values_of(self, graph: Graph) -> list[list[np.ndarray]]:
+        """By sample, the outputs of `graph`, another form of the same."""
+        return self._run(graph, [graph.outputs[k] for k in self.places], graph.inputs)
+
+    def named(self, values: Sequence[Sequence[np.ndarray]]) -> list[Outputs]:
+        """Values by sample and output, as a metric takes them."""
+        return [{t.name: value for t, value in zip(self.outputs, row)} for row in values]
+
+    def compare(self, values: Sequence[Sequence[np.ndarray]]) -> list[Output]:
+        """How outputs of another form, by sample, do."""
+        return [
+            compared(t.name, [row[k] for row in self.values], [row[k] for row in values], self.classes[k])
+            for k, t in enumerate(self.outputs)
+        ]
 
     def outputs_of(self, graph: Graph) -> list[Output]:
         """How `graph`, another form of the same, does."""
-        return [
-            compared(name, want, got, k < len(self._scored) and self._scored[k])
-            for name, k, want, got in self._pairs(graph)
-        ]
+        return self.compare(self.values_of(graph))
 
     def noise(self, graph: Graph, watched: Sequence[Tensor | None] = ()) -> float:
         """The largest share of an output's, or watched tensor's, energy that is lost, aside from what the mean of each
-        channel is off: correcting biases mends that."""
-        return max((_scatter(want, got) for _, _, want, got in self._pairs(graph, watched)), default=0.0)
-
-    def fidelity(self, graph: Graph, held_back: bool) -> Fidelity | None:
-        """None: no output is float."""
-        outputs = tuple(self.outputs_of(graph))
-        return Fidelity(outputs, len(self.samples), held_back) if outputs and self.samples else None
-
-    def _pairs(
-        self, graph: Graph, watched: Sequence[Tensor | None] = ()
-    ) -> Iterator[tuple[str, int, list[np.ndarray], list[np.ndarray]]]:
-        """(name, number, values here, values in `graph`) of each output, then of the tensors that stand for the
-        watched ones (None: it has no such)."""
+        channel is off: correcting biases mends that. watched: what stands for the watched ones, None where it has no
+        such."""
         tensors = [*(graph.outputs[k] for k in self.places), *watched]
         there = [k for k, t in enumerate(tensors) if t is not None]
         runs = self._run(graph, [t for t in tensors if t is not None], graph.inputs)
-        names = [t.name for t in (*self.outputs, *self.watched)]
-        for at, k in enumerate(there):
-            yield names[k], k, [row[k] for row in self._values], [row[at] for row in runs]
+        pairs = (([row[k] for row in self.values], [row[at] for row in runs]) for at, k in enumerate(there))
+        return max((_scatter(want, got) for want, got in pairs), default=0.0)
+
+    def fidelity(self, graph: Graph, held_back: bool) -> Fidelity | None:
+        """None: no output is float. Raises DataError: labels or the metric do not fit the outputs."""
+        return self.fidelity_of(self.values_of(graph), held_back)
+
+    def fidelity_of(self, values: Sequence[Sequence[np.ndarray]], held_back: bool) -> Fidelity | None:
+        """The same of outputs that another form gave."""
+        if not self.outputs or not self.samples:
+            return None
+        score = self.scoring.compare(self.named(self.values), self.named(values)) if self.scoring else None
+        return Fidelity(tuple(self.compare(values)), len(self.samples), held_back, score=score)
 
     def _run(self, graph: Graph, tensors: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[list[np.ndarray]]:
         run = Runner(graph, tensors, max(1, self.threads // max(len(self.samples), 1)))
@@ -167,12 +193,17 @@ class Reference:
 
     def _scores(self, k: int) -> bool:
         """Whether the output looks like classes: rows of probabilities, or one row of which the best varies."""
-        values = [row[k] for row in self._values]
+        values = [row[k] for row in self.values]
         if any(v.ndim < 1 or v.shape[-1] < 2 for v in values):
             return False
         if all((v >= 0).all() and (np.abs(v.sum(axis=-1) - 1) < _SUM).all() for v in values):
             return True
         return all(v.size == v.shape[-1] for v in values) and len({int(v.argmax()) for v in values}) > 1
+
+
+def judge_of(graph: Graph, samples: Samples, rows: Sequence[int], scoring: Scoring | None, threads: int) -> Reference:
+    """The float graph's outputs on the samples of these numbers; scoring: of all samples."""
+    return Reference(graph, list(samples.only(rows)), threads, scoring=scoring.only(rows) if scoring else None)
 
 
 def compared(name: str, wanted: Sequence[np.ndarray], actual: Sequence[np.ndarray], classes: bool = False) -> Output:

@@ -23,7 +23,7 @@ from ..calibrate.spread import Chosen
 from ..weights.weight_quant import WeightSettings, quantize_graph_weights
 from .calibration import calibration_statistics
 from .emit import QuantizedGraph, note_stored
-from .fidelity import POOR, Fidelity, Reference, hold_back, spread
+from .fidelity import POOR, Fidelity, Reference, hold_back, judge_of, spread
 from .integer_forms import IntegerForms, placement
 from .layer_correction import correct_layers
 from .pair_channels import pair_channels
@@ -111,10 +111,11 @@ def _weights_only(forms: IntegerForms, samples: Samples, quantized: QuantizedGra
 def _fidelity(forms: IntegerForms, samples: Samples, quantized: QuantizedGraph, graph: Graph) -> Fidelity | None:
     """How near a form of the graph comes on the samples that `quantized` is not fitted to."""
     fitted, held = _shares(forms, samples, quantized)
-    judge = Reference(forms.graph, list(samples.only(held)), forms.settings.threads)
+    judge = judge_of(forms.graph, samples, held, forms.settings.scoring, forms.settings.threads)
     return judge.fidelity(graph, held_back=held != fitted)
 
 
 def _shares(forms: IntegerForms, samples: Samples, quantized: QuantizedGraph) -> tuple[list[int], list[int]]:
     """The samples to fit layers to, and those to judge by."""
-    return hold_back(len(samples), subset_size(forms.graph, quantized, forms.settings.subset))
+    fitted = subset_size(forms.graph, quantized, forms.settings.subset)
+    return hold_back(len(samples), fitted, scored=forms.settings.scoring is not None)

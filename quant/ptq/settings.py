@@ -13,6 +13,7 @@ from ..calibrate.data import Shard
 from ..calibrate.histogram import DEFAULT_BINS
 from ..calibrate.statistics import Statistics
 from ..cluster.pool import WorkerPool, Workforce
+from ..score import Scoring
 from ..weights.weight_quant import WeightSettings
 from .layer_ranges import LayerRange
 
@@ -42,6 +43,7 @@ class Settings:
     measure: fill `Result.rows`. pairs: keep weights within what onnxruntime adds exactly on every CPU. float_weights:
     how weights of layers left in float, but for those of `kept`, become codes; None leaves them. pool: workers that
     read samples and run layers on them, instead of threads. layer_ranges: layer → what it asks of its output's range.
+    scoring: of all samples, where there are labels or a metric.
     """
 
     methods: tuple[str, ...] = ("AUTO",)
@@ -64,6 +66,7 @@ class Settings:
     pairs: bool = False
     float_weights: WeightSettings | None = None
     layer_ranges: Mapping[str, LayerRange] = field(default_factory=dict)
+    scoring: Scoring | None = None
 
     @property
     def workforce(self) -> Workforce:

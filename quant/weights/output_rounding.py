@@ -12,10 +12,11 @@ from ..calibrate.spread import Chosen
 from ..cluster.pool import Workforce
 from ..ptq.bias_correction import correct
 from ..ptq.emit import QuantizedGraph, note_stored
-from ..ptq.fidelity import Fidelity, Reference, hold_back
+from ..ptq.fidelity import Fidelity, hold_back, judge_of
 from ..ptq.prefix_runner import QuantizedPrefixRunner
 from ..ptq.rounding import refine
 from ..ptq.settings import Progress, Samples, no_progress
+from ..score import Scoring
 from .weight_quant import WeightRow, WeightSettings, quantize_graph_weights
 
 SAMPLES = 128
@@ -32,11 +33,13 @@ def quantize_by_output(
     progress: Progress = no_progress,
     *,
     correct_biases: bool = True,
+    scoring: Scoring | None = None,
 ) -> tuple[list[WeightRow], Fidelity | None]:
     """Replaces weights by their codes, in place.
 
     Args:
-        samples: a tenth of them, which nothing is fitted to, judge the outputs.
+        samples: a tenth of them, which nothing is fitted to, judge the outputs; all that are left where there is a
+            scoring, which is of all samples.
         progress: wraps the iteration over layers, with a label.
         correct_biases: let each layer's bias take up the mean of what is left, of float layers, too.
     Returns:
@@ -48,7 +51,7 @@ def quantize_by_output(
     layers = quantize_graph_weights(graph, settings)
     quantized = _beside(source, graph)
     note_stored(quantized, every=True)
-    fitted, held = parted(source, len(samples))
+    fitted, held = parted(source, len(samples), scored=scoring is not None)
     if quantized.stored:
         runner = QuantizedPrefixRunner(source, quantized, Chosen(samples, fitted), workers)
         steps = iter(progress(range(len(quantized.stored)), "rounding weights"))
@@ -63,13 +66,13 @@ def quantize_by_output(
 
         runner.run(improve)
         next(steps, None)
-    judge = Reference(source, list(samples.only(held)), workers.threads)
+    judge = judge_of(source, samples, held, scoring, workers.threads)
     return layers, judge.fidelity(graph, held_back=held != fitted)
 
 
-def parted(graph: Graph, samples: int) -> tuple[list[int], list[int]]:
+def parted(graph: Graph, samples: int, *, scored: bool = False) -> tuple[list[int], list[int]]:
     """(samples to fit to, samples to judge by), of so many."""
-    return hold_back(samples, _most_samples(graph))
+    return hold_back(samples, _most_samples(graph), scored=scored)
 
 
 def _most_samples(graph: Graph) -> int:

@@ -74,7 +74,7 @@ def _validate_c(options: ConvertOptions) -> None:
         )
 
 
-_SAMPLES = ("calibrate_path", "calibrate_size", "calibration_data")
+_SAMPLES = ("calibrate_path", "calibrate_size", "calibration_data", "labels", "metric")
 _BITS = {"": (1, 16), "WeightQuant": (1, 16), "PostTraining": (1, 8), "DynamicQuant": (8, 8)}
 
 
@@ -144,6 +144,13 @@ def _validate_data(options: ConvertOptions) -> None:
     data = bool(options.calibrate_path) or options.calibration_data is not None
     if options.chooses_bits:
         _validate_chosen_bits(options, data)
+    says_itself = options.model_file.endswith(".prototxt")  # its data layer may name a database
+    if options.scores and options.quant_type and not data and not says_itself:
+        about = "labels" if options.labels is not None else "metric"
+        raise UsageError(
+            f"{options.where(about)}: of calibration samples, and there are none",
+            hint=("image_path (or calibrate_path) in the config file, or ", Setting("calibrate_path", "DIR")),
+        )
     if options.calibrate_path and options.calibration_data is not None:
         raise UsageError(f"{options.where('calibrate_path')} and calibration_data are both given", hint="one of them")
     table = fields_of(type(options))
@@ -154,7 +161,7 @@ def _validate_data(options: ConvertOptions) -> None:
             f"{where} has no effect without a quantization type", hint=Setting("quant_type", "PostTraining")
         )
     rounded = options.quant_type == "WeightQuant" and options.weight_rounding == "output" and data
-    if options.chooses_bits or rounded:
+    if options.chooses_bits or rounded or (options.scores and options.quant_type == "WeightQuant"):
         used = (*_SAMPLES, *(["bias_correction"] if rounded else []))
         about_data = [n for n in about_data if table[n].group == "Calibration" and n not in used]
     elif options.given("mean_error_threshold") and options.quant_type:
@@ -167,7 +174,6 @@ def _validate_data(options: ConvertOptions) -> None:
             f"{options.where('weight_rounding')}: rounds by what layers give on calibration data, and there are none",
             hint=("image_path (or calibrate_path) in the config file, or ", Setting("calibrate_path", "DIR")),
         )
-    says_itself = options.model_file.endswith(".prototxt")  # its data layer may name a database
     if options.quant_type == "PostTraining" and not data and not options.load_dist and not says_itself:
         kind = options.spell(Setting("quant_type", "PostTraining"))
         raise UsageError(

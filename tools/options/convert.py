@@ -18,7 +18,21 @@ from ...converter.errors import DataError, OutputError, Setting, UsageError
 from ...quant.calibrate import methods
 from ...quant.selectors import Selector, parse_selector
 from .flags import Row, as_flag, flag, help_page
-from .types import Choice, Int, Listed, OptionType, Paired, PythonOnly, Real, Shape, Size, Switch, Text
+from .types import (
+    Choice,
+    Function,
+    Int,
+    Labels,
+    Listed,
+    OptionType,
+    Paired,
+    PythonOnly,
+    Real,
+    Shape,
+    Size,
+    Switch,
+    Text,
+)
 from .workers import WORKERS, cluster_flag, cluster_memory_flag, cluster_timeout_flag, cluster_tls_flag, workers_flag
 
 # Sections of a config file; "" is the flat file of MindSpore Lite r1.x.
@@ -37,7 +51,7 @@ MODEL, QUANT, CALIB, IMAGE, GRAPH, RUN = "Model", "Quantization", "Calibration",
 
 _UNRECORDED = (
     "model_file", "output_file", "config_file", "calibrate_path", "dump_dist", "load_dist", "debug_info_save_path",
-    "dump_ir", "dump_stages", "weight_file",
+    "dump_ir", "dump_stages", "weight_file", "labels",
 )  # fmt: skip
 ENDINGS = {"MS": ".ms", "TFLITE": ".tflite", "ONNX": ".onnx"}
 FORMATS = (*ENDINGS, "C")
@@ -373,6 +387,23 @@ class ConvertOptions:
     calibration_data: Any = flag(
         "", PythonOnly(), None, "iterable of arrays, lists or dicts, or a function that returns one", group=CALIB
     )
+    labels: Any = flag(
+        "labels",
+        Labels(),
+        None,
+        "class numbers from 0 of the calibration samples, which then also give top-1 before and after: a file of one a"
+        ' line in the order of the samples, or of "file-name label"; in Python a sequence',
+        group=CALIB,
+        sections=(FLAT, DATA),
+    )
+    metric: Any = flag(
+        "",
+        Function(),
+        None,
+        "instead of top-1, a function of (outputs, labels), lists of a {name: array} and a label for each sample, that"
+        " returns a number, the larger the better, or one for each sample",
+        group=CALIB,
+    )
     activation_quant_method: tuple[str, ...] = flag(
         "activationQuantMethod",
         Listed(Method(), "METHOD,..."),
@@ -582,6 +613,11 @@ class ConvertOptions:
     def chooses_bits(self) -> bool:
         """Whether the bits of layers are found on calibration data."""
         return self.mixed or self.target_size is not None
+
+    @property
+    def scores(self) -> bool:
+        """Whether outputs are scored, by labels or a metric."""
+        return self.labels is not None or self.metric is not None
 
     @contextlib.contextmanager
     def blame(self, *names: str) -> Iterator[None]:

@@ -1,19 +1,21 @@
-"""The calibration options as what the data are read by."""
+"""The calibration options as what the data are read and their outputs scored by."""
 
 from __future__ import annotations
 
 import os
 
-from ...quant.calibrate.data import DataSpec
+from ...converter.errors import DataError
+from ...quant.calibrate.data import Dataset, DataSpec
 from ...quant.calibrate.images import ImageSpec
+from ...quant.score import Scoring
 from .convert import ConvertOptions
 
 
 def uses_samples(options: ConvertOptions) -> bool:
     """Whether calibration data are given to a quantization that reads them."""
     given = bool(options.calibrate_path) or options.calibration_data is not None
-    rounded = options.quant_type == "WeightQuant" and options.weight_rounding == "output"
-    return given and (options.quant_type == "PostTraining" or options.chooses_bits or rounded)
+    weights = options.quant_type == "WeightQuant" and (options.weight_rounding == "output" or options.scores)
+    return given and (options.quant_type == "PostTraining" or options.chooses_bits or weights)
 
 
 def data_spec(options: ConvertOptions) -> DataSpec:
@@ -33,6 +35,27 @@ def data_spec(options: ConvertOptions) -> DataSpec:
     return DataSpec(
         paths, source, options.calibrate_size, strict, options.input_type, image_spec(options), where, count_where
     )
+
+
+def scoring_of(options: ConvertOptions, samples: Dataset) -> Scoring | None:
+    """How outputs on the samples are scored; None where there are neither labels nor a metric.
+
+    Raises:
+        DataError: labels of another number than the samples, or a file that holds none.
+    """
+    if not options.scores:
+        return None
+    labels: tuple[object, ...] = ()
+    if isinstance(options.labels, str):
+        from ..classification import read_labels
+
+        labels = tuple(int(label) for label in read_labels(options.labels, samples.file_names()))
+    elif options.labels is not None:
+        labels = tuple(options.labels)
+    count = len(samples)
+    if options.labels is not None and (len(labels) < count or (len(labels) > count and count < samples.spec.count)):
+        raise DataError(f"{options.where('labels')}: {len(labels)} labels are given for {count} samples")
+    return Scoring(labels[:count], options.metric)
 
 
 def image_spec(options: ConvertOptions) -> ImageSpec:

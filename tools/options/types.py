@@ -365,6 +365,28 @@ class PythonOnly(OptionType):
         return value
 
 
+class Function(PythonOnly):
+    """A function, which only Python code can give."""
+
+    def check(self, value: Any) -> Any:
+        return value if callable(value) else self._refuse(value)
+
+
+class Labels(Text):
+    """A file; from Python also a sequence with a label for each sample."""
+
+    def __init__(self) -> None:
+        super().__init__("FILE")
+
+    def check(self, value: Any) -> Any:
+        if isinstance(value, (str, os.PathLike)) or not (hasattr(value, "__len__") and hasattr(value, "__getitem__")):
+            return super().check(value)
+        return [value[k] for k in range(len(value))]
+
+    def show(self, value: Any) -> str:
+        return value if isinstance(value, str) else f"{len(value)} labels"
+
+
 def split_quoted(text: str, separator: str) -> list[str]:
     """Splits at `separator` outside single quotes and strips blanks; the quotes stay (see `unquote`)."""
     parts, current, quoted = [], "", False
