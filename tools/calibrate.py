@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _IMAGE_OPTIONS = (
     "input_type", "image_to_format", "normalize_mean", "normalize_std", "resize_width", "resize_height",
-    "resize_method", "center_crop_width", "center_crop_height",
+    "resize_method", "resize_mode", "resize_pad", "center_crop_width", "center_crop_height", "sample_stage",
+    "pixel_format", "pixel_layout", "image_size",
 )  # fmt: skip
 
 
@@ -32,7 +33,7 @@ def open_samples(graph: Graph, options: ConvertOptions, report: Report) -> Datas
     from ..quant.calibrate.data_lint import lint
     from ..quant.calibrate.first_layer import first_layers, input_specs
 
-    with options.blame("calibrate_path", *_IMAGE_OPTIONS):
+    with options.blame("calibrate_path", "fuse_preprocess", *_IMAGE_OPTIONS):
         dataset = Dataset(data_spec(options), input_specs(graph, options.input_data_format or "NHWC"))
         dataset.scoring = scoring_of(options, dataset)
         looked = lint(dataset, first_layers(graph), lambda items: tracked(items, "looking at the data", options))

@@ -30,6 +30,7 @@ from .options.convert import ENDINGS, ConvertOptions
 from .options.data_layer import with_data_layer
 from .options.read import options_of_kwargs
 from .read_back import Original, check_written, why_too_large
+from .surgery import changes_inputs, operate, with_inputs
 
 if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
@@ -62,8 +63,9 @@ def run(options: ConvertOptions) -> Report:
         raise UsageError("check: a conversion writes a model", hint="the command: converter_lite --check=MODEL")
     check_targets(options)
     graph = _read(options)
+    operated = operate(graph, options)
     source_bytes = sum(map(os.path.getsize, (options.model_file, *graph.meta.get("external", ()))))
-    report = Report(options.model_file, source_bytes, notes=list(options.notes))
+    report = Report(options.model_file, source_bytes, notes=[*options.notes, *operated])
     dump, stages = options.dump_ir or None, dict[str, Graph]()
     if options.dump_stages:
         stages["original"] = graph.copy()
@@ -88,8 +90,12 @@ def run(options: ConvertOptions) -> Report:
     if stages and options.quant_type:
         stages |= {"quantized": next(iter(targets.values()))} | report.calibrated_stage()
     del graph  # the float weights, where no target shares them
+    fed = samples
+    if changes_inputs(options):
+        targets, before = _with_inputs(targets, before, options, report)
+        fed = None
     runs = options.read_back or weighs or "C" in options.output_format
-    sample = next(samples.only([len(samples) // 2])) if samples is not None and runs else None
+    sample = next(fed.only([len(fed) // 2])) if fed is not None and runs else None
     originals = {id(t): Original(t, options.threads or 1, sample) for t in targets.values()}
     with Staging() as staging:
         write_targets(targets, originals, staging, options, report)
@@ -97,7 +103,7 @@ def run(options: ConvertOptions) -> Report:
         if before is not None and weighs:
             report.weigh(before, next(iter(originals.values())))
         if options.report:
-            report.look(next(iter(targets.values())), samples, options)
+            report.look(next(iter(targets.values())), fed, options)
         if options.infer or options.verify:
             from .infer import run_written
 
@@ -108,6 +114,18 @@ def run(options: ConvertOptions) -> Report:
         for path in options.report:
             report.save(staging.place(path, sources=(options.model_file,)))
     return report
+
+
+def _with_inputs(
+    targets: Mapping[str, Graph], before: Graph | None, options: ConvertOptions, report: Report
+) -> tuple[dict[str, Graph], Graph | None]:
+    """The graphs, and those in float that they are compared with, with the inputs that the written model has."""
+    changed = {id(graph): with_inputs(graph, options) for graph in targets.values()}
+    report.notes += next(iter(changed.values()))[1]
+    if report.original is not None:
+        report.original = with_inputs(report.original, options)[0]
+    float_graph = with_inputs(before, options)[0] if before is not None else None
+    return {container: changed[id(graph)][0] for container, graph in targets.items()}, float_graph
 
 
 def write_targets(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .native.load import load
     from .native.session import Session
     from .tools.convert import Report, convert
+    from .tools.models import read, write
 
 _HOMES = {
     "Error": "converter.errors",
@@ -44,6 +45,8 @@ _HOMES = {
     "Session": "native.session",
     "convert": "tools.convert",
     "Report": "tools.convert",
+    "read": "tools.models",
+    "write": "tools.models",
 }
 __all__ = [
     "DataError",
@@ -60,6 +63,8 @@ __all__ = [
     "__version__",
     "convert",
     "load",
+    "read",
+    "write",
 ]
 
 

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from ...converter.errors import DataError
+from ...converter.surgery.image_steps import ImageSpec, Pixels
 from ...converter.text import nearest
 from ..score import Scoring
-from .data_files import Column, ColumnPart, FileColumn, open_columns, read_part
+from .data_files import Column, ColumnPart, FileColumn, ImageSteps, open_columns, read_part, unsaid
 from .fit import InputSpec, fit, samples_in, split_stack
-from .images import ImageSpec
+from .pixels import PixelArrays, pixel_arrays
 
 __all__ = ["DataSpec", "Dataset", "InputSpec"]
 
@@ -38,8 +39,15 @@ class DataSpec:
     strict: bool = False
     input_type: str = ""
     image: ImageSpec = field(default_factory=ImageSpec)
+    stage: str = ""
+    pixels: Pixels = field(default_factory=Pixels)
     where: str = "calibration data"
     count_where: str = "calibrate_size"
+
+    @property
+    def steps(self) -> ImageSteps:
+        """What is done to images, and to arrays of pixels; see `ImageSteps`."""
+        return ImageSteps(self.image, self.input_type, self.stage, self.pixels)
 
 
 Shard = Mapping[str, ColumnPart] | Sequence[dict[str, np.ndarray]]
@@ -76,7 +84,9 @@ class Dataset:
         self._passes: Callable[[], Iterator[dict[str, np.ndarray]]]
         self._keep: Any = None
         self._columns: list[FileColumn] = []
+        self._raw: dict[str, PixelArrays] = {}
         if spec.source is not None:
+            self._find_raw()
             self._open_source(spec.source)
         else:
             self._open_paths()
@@ -148,7 +158,7 @@ class Dataset:
 
     def _open_paths(self) -> None:
         spec = self.spec
-        columns = self._columns = open_columns(self._paths_by_input(), spec.input_type, spec.image, spec.where)
+        columns = self._columns = open_columns(self._paths_by_input(), spec.steps, spec.where)
         counts = [len(column) for column in columns]
         for column, other in zip(columns[1:], self.inputs[1:]):
             if len(column) != counts[0]:
@@ -201,6 +211,24 @@ class Dataset:
             )
         return [(item, paths[item.name]) for item in self.inputs]
 
+    def _find_raw(self) -> None:
+        """Which inputs get pixels from Python."""
+        steps = self.spec.steps
+        pixels = steps.pixels if steps.stage in ("raw", "unsaid") else None
+        raw = {item.name: pixel_arrays(item, steps.image, pixels) for item in self.inputs}
+        self._raw = {name: arrays for name, arrays in raw.items() if arrays is not None}
+        if self._raw and steps.stage == "unsaid":
+            raise unsaid(self.spec.where)
+
+    def _taken(self) -> dict[str, InputSpec]:
+        """What an array from Python holds for each input."""
+        return {t.name: self._raw[t.name].stored if t.name in self._raw else t for t in self.inputs}
+
+    def _ready(self, row: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if not self._raw:
+            return row
+        return {n: self._raw[n].ready(a, f"{self.spec.where}, {n!r}") if n in self._raw else a for n, a in row.items()}
+
     def _open_source(self, source: Any) -> None:
         """Sets up Python data: a stacked array, a dict of them, an iterable, a one-shot iterator, a function."""
         names = [item.name for item in self.inputs]
@@ -208,13 +236,13 @@ class Dataset:
             source = {names[0]: source} if len(names) == 1 else [source]
         if isinstance(source, Mapping):
             stacks = self._by_name(source, "calibration_data")
-            split = {item.name: split_stack(stacks[item.name], item, f"calibration_data[{item.name!r}]")
-                     for item in self.inputs}  # fmt: skip
+            split = {n: split_stack(stacks[n], t, f"calibration_data[{n!r}]") for n, t in self._taken().items()}
             counts = {name: len(parts) for name, parts in split.items()}
             if len(set(counts.values())) > 1:
                 raise DataError(f"calibration_data: the inputs have different numbers of samples: {counts}")
             self._size(next(iter(counts.values())))
-            self._passes = lambda: (dict(zip(names, row)) for row in zip(*(split[name] for name in names)))
+            rows = lambda: (dict(zip(names, row)) for row in zip(*(split[name] for name in names)))  # noqa: E731
+            self._passes = lambda: map(self._ready, rows())
             return
         if callable(getattr(source, "get_next", None)):  # onnxruntime's CalibrationDataReader
             source = iter(source.get_next, None)
@@ -250,7 +278,7 @@ class Dataset:
         counts = set()
         for item in self.inputs:
             try:
-                counts.add(samples_in(np.shape(arrays[item.name]), item, here))
+                counts.add(samples_in(np.shape(arrays[item.name]), self._taken()[item.name], here))
             except (DataError, ValueError, TypeError):
                 return 1
         return counts.pop() if len(counts) == 1 else 1
@@ -262,11 +290,13 @@ class Dataset:
             here = f"calibration_data, sample {number}"
             arrays = self._by_name(sample, here)
             if self._rows(arrays, here) == 1:
-                yield {item.name: fit(arrays[item.name], item, f"{here}, input {item.name!r}") for item in self.inputs}
+                yield self._ready(
+                    {n: fit(arrays[n], item, f"{here}, input {n!r}") for n, item in self._taken().items()}
+                )
                 continue
-            stacks = [split_stack(arrays[item.name], item, f"{here}, input {item.name!r}") for item in self.inputs]
+            stacks = [split_stack(arrays[n], item, f"{here}, input {n!r}") for n, item in self._taken().items()]
             for row in zip(*stacks):
-                yield dict(zip((item.name for item in self.inputs), row))
+                yield self._ready(dict(zip((item.name for item in self.inputs), row)))
 
     def _note(self, text: str) -> None:
         if text not in self.notes:

@@ -8,7 +8,7 @@ import zipfile
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, islice
 from typing import Any, Protocol
 
@@ -16,9 +16,10 @@ import numpy as np
 
 from ...converter.errors import DataError, Setting
 from ...converter.formats.files import open_regular
+from ...converter.surgery.image_steps import ImageSpec, Pixels
 from . import images, lmdb_files
 from .fit import InputSpec, convert, fit, samples_in, show_shape
-from .images import ImageSpec
+from .pixels import PixelArrays, is_planar, pixel_arrays
 
 
 class Column(Protocol):
@@ -31,23 +32,44 @@ class Column(Protocol):
 
 
 def open_columns(
-    paths: Sequence[tuple[InputSpec, str | tuple[str, ...]]], input_type: str, image: ImageSpec, where: str
+    paths: Sequence[tuple[InputSpec, str | tuple[str, ...]]], steps: ImageSteps, where: str
 ) -> list[FileColumn]:
     """Finds and checks the files of every input without reading their data.
 
     Raises:
         DataError: missing or empty directory, wrong size, shape or type of any file.
     """
-    return [FileColumn(item, path, input_type, image, where) for item, path in paths]
+    return [FileColumn(item, path, steps, where) for item, path in paths]
+
+
+@dataclass(frozen=True)
+class ImageSteps:
+    """What is done to the samples, and to which.
+
+    input_type: "IMAGE", "BIN", or "" where the files tell. stage: "raw" where arrays are pixels to which the steps are
+    still done, "preprocessed" where everything is ready, "" where images and records of Caffe are raw and arrays ready,
+    "unsaid" where arrays may be either. pixels: how raw arrays hold them.
+    """
+
+    image: ImageSpec = field(default_factory=ImageSpec)
+    input_type: str = ""
+    stage: str = ""
+    pixels: Pixels = field(default_factory=Pixels)
 
 
 @dataclass(frozen=True)
 class FileFormat:
-    """How the files of one input are read. form: "IMAGE" or "BIN"."""
+    """How the files of one input are read. form: "IMAGE" or "BIN". raw: where arrays hold pixels."""
 
     item: InputSpec
     form: str
     image: ImageSpec
+    raw: PixelArrays | None = None
+
+    @property
+    def stored(self) -> InputSpec:
+        """What one array of a file holds."""
+        return self.raw.stored if self.raw is not None else self.item
 
     def probe(self, file: str) -> int:
         """Returns how many samples a file holds, from its header or size alone."""
@@ -62,15 +84,15 @@ class FileFormat:
                 missing = math.prod(shape) * dtype.itemsize - (os.path.getsize(file) - stream.tell())
                 if missing > 0:
                     raise DataError(f"{file}: is cut off: {missing} bytes of {dtype} {show_shape(shape)} are missing")
-                return samples_in(shape, self.item, file)
+                return samples_in(shape, self.stored, file)
         if file.endswith(".npz"):
             with _npz_stream(file, self.item) as stream:
-                return samples_in(_npy_header(stream, file)[0], self.item, file)
+                return samples_in(_npy_header(stream, file)[0], self.stored, file)
         self._check_size(file)
         return 1
 
     def _check_size(self, file: str) -> None:
-        shape, item = self._raw_shape(file), self.item
+        shape, item = self._raw_shape(file), self.stored
         size, wanted = os.path.getsize(file), int(np.prod(shape)) * item.dtype.itemsize
         if size == wanted:
             return
@@ -86,13 +108,13 @@ class FileFormat:
         raise DataError(f"{file}: file_size: {size} {shown}", hint=hint)
 
     def _raw_shape(self, file: str) -> tuple[int, ...]:
-        shape = self.item.fixed_shape
-        if shape is None:
+        item = self.stored
+        if item.fixed_shape is None:
+            size = Setting("image_size", "H,W") if self.raw else Setting("input_shape", f"{item.name}:...")
             raise DataError(
-                f"{file}: raw data have no shape, and input {self.item.name!r} is {self.item}",
-                hint=(Setting("input_shape", f"{self.item.name}:..."), " or .npy files"),
+                f"{file}: raw data have no shape, and input {item.name!r} is {item}", hint=(size, " or .npy files")
             )
-        return shape
+        return item.fixed_shape
 
     def read(self, file: str) -> Iterator[np.ndarray]:
         item = self.item
@@ -102,12 +124,18 @@ class FileFormat:
             yield _shaped_image(convert(pixels, item.dtype, file), item.own(), file)
         elif os.path.basename(file) == lmdb_files.NAME:
             for here, value in lmdb_files.records(file):
-                array = lmdb_files.sample(value, item, self.image, here)
+                array = lmdb_files.sample(value, item, self.image, here, ready=self.raw is None)
                 if len(item.shape) == 4:
                     yield fit(_shaped_image(array, item.own(), here), item.own(), here)
                 else:
                     yield fit(array, item, here)
-        elif file.endswith(".npy"):
+        else:
+            for array in self._arrays(file):
+                yield array if self.raw is None else self.raw.ready(array, file)
+
+    def _arrays(self, file: str) -> Iterator[np.ndarray]:
+        item = self.stored
+        if file.endswith(".npy"):
             yield from _read_npy(file, item)
         elif file.endswith(".npz"):
             yield from _read_npz(file, item)
@@ -141,13 +169,12 @@ def read_part(part: ColumnPart) -> Iterator[np.ndarray]:
 class FileColumn:
     """The files of one directory (or one file, or those listed) as samples of one input."""
 
-    def __init__(
-        self, item: InputSpec, path: str | tuple[str, ...], input_type: str, image: ImageSpec, where: str
-    ) -> None:
+    def __init__(self, item: InputSpec, path: str | tuple[str, ...], steps: ImageSteps, where: str) -> None:
         self.path = path if isinstance(path, str) else f"{len(path)} files"
         given = (path,) if isinstance(path, str) else path
         self.files = [file for part in given for file in list_files(part, where)]
-        self._format = FileFormat(item, _form_of(self.files, input_type, where), image)
+        form = _form_of(self.files, steps.input_type, where)
+        self._format = FileFormat(item, form, *_stage_of(item, form, steps, where))
         self._ends = list(accumulate(map(self._format.probe, self.files)))
 
     def __len__(self) -> int:
@@ -209,11 +236,30 @@ def _form_of(files: Sequence[str], input_type: str, where: str) -> str:
     return "IMAGE"
 
 
+def _stage_of(item: InputSpec, form: str, steps: ImageSteps, where: str) -> tuple[ImageSpec, PixelArrays | None]:
+    """What is done to the files of an input, and how its arrays hold pixels."""
+    if form == "IMAGE":
+        if steps.stage == "preprocessed":
+            raise DataError(f"{where}: images are pixels, not preprocessed", hint=Setting("sample_stage", "raw"))
+        return steps.image, None
+    raw = pixel_arrays(item, steps.image, steps.pixels if steps.stage in ("raw", "unsaid") else None)
+    if raw is not None and steps.stage == "unsaid":
+        raise unsaid(where)
+    return (ImageSpec() if steps.stage == "preprocessed" else steps.image), raw
+
+
+def unsaid(where: str) -> DataError:
+    return DataError(
+        f"{where}: the samples may come before or after the preprocessing that goes into the model",
+        hint=(Setting("sample_stage", "raw"), " for pixels, ", Setting("sample_stage", "preprocessed")),
+    )
+
+
 def _image_shape(shape: tuple[int, int, int], item: InputSpec, file: str) -> None:
     """Checks that an image [H, W, C] fits the input in its layout."""
     height, width, channels = shape
     wanted = item.shape
-    planar = _planar(item)
+    planar = is_planar(item)
     fits = {
         4: (channels, height, width) if planar else (height, width, channels),
         3: (height, width),
@@ -232,7 +278,7 @@ def _image_hint(shape: tuple[int, int, int], item: InputSpec) -> str:
     if len(item.shape) != 4:
         return ""
     _, *rest = item.shape
-    channels, height, width = rest if _planar(item) else (rest[2], rest[0], rest[1])
+    channels, height, width = rest if is_planar(item) else (rest[2], rest[0], rest[1])
     if channels not in (None, shape[2]):
         return "image_to_format=GRAY" if channels == 1 else "image_to_format=RGB" if channels == 3 else ""
     if (height, width) != shape[:2] and height and width:
@@ -240,18 +286,11 @@ def _image_hint(shape: tuple[int, int, int], item: InputSpec) -> str:
     return ""
 
 
-def _planar(item: InputSpec) -> bool:
-    """True when channels come before the pixels; told from the sizes when the model does not say."""
-    if item.layout:
-        return item.layout == "NCHW"
-    return len(item.shape) == 4 and item.shape[1] in (1, 3) and item.shape[3] not in (1, 3)
-
-
 def _shaped_image(pixels: np.ndarray, item: InputSpec, file: str) -> np.ndarray:
     _image_shape((pixels.shape[0], pixels.shape[1], pixels.shape[2]), item, file)
     if len(item.shape) == 3:
         return np.ascontiguousarray(pixels[None, :, :, 0])
-    return np.ascontiguousarray((pixels.transpose(2, 0, 1) if _planar(item) else pixels)[None])
+    return np.ascontiguousarray((pixels.transpose(2, 0, 1) if is_planar(item) else pixels)[None])
 
 
 def _opened(file: str) -> Any:

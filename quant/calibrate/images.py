@@ -8,49 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from ...converter.errors import DataError
+from ...converter.surgery.colors import recolored_pixels
+from ...converter.surgery.image_steps import ImageSpec
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".webp")
 _CUBIC_A = -0.75  # OpenCV's constant of the cubic kernel
-
-
-@dataclass(frozen=True)
-class ImageSpec:
-    """What is done to an image: the [data_preprocess_param] keys. Sizes are None when that step is left out."""
-
-    to_format: str = "BGR"
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    resize: tuple[int, int] | None = None  # height, width
-    method: str = "LINEAR"
-    crop: tuple[int, int] | None = None  # height, width
-
-    @property
-    def channels(self) -> int:
-        return 1 if self.to_format == "GRAY" else 3
-
-    def size_of(self, height: int, width: int) -> tuple[int, int]:
-        """Returns (height, width) that an image of that size has after the steps."""
-        return self.crop or self.resize or (height, width)
-
-    def __str__(self) -> str:
-        steps = [self.to_format]
-        if self.mean or self.std:
-            steps.append(f"(x - {_show(self.mean or (0.0,))}) / {_show(self.std or (1.0,))}")
-        if self.resize:
-            steps.append(f"resize {self.resize[1]}x{self.resize[0]} {self.method.lower()}")
-        if self.crop:
-            steps.append(f"centre crop {self.crop[1]}x{self.crop[0]}")
-        return ", ".join(steps)
-
-
-def _show(values: tuple[float, ...]) -> str:
-    return "[" + ", ".join(f"{value:g}" for value in values) + "]"
 
 
 def _pillow() -> Any:
@@ -75,12 +42,8 @@ def probe(path: str, spec: ImageSpec) -> tuple[int, int, int]:
                 width, height = height, width
     except Exception as error:
         raise _unreadable(path, error) from None
-    before_crop = spec.resize or (height, width)
-    if spec.crop and (spec.crop[0] > before_crop[0] or spec.crop[1] > before_crop[1]):
-        raise DataError(
-            f"{path}: is {before_crop[1]}x{before_crop[0]} before the centre crop to {spec.crop[1]}x{spec.crop[0]}",
-            hint="a larger resize_width and resize_height",
-        )
+    if why := spec.lacks(height, width):
+        raise DataError(f"{path}: {why}", hint="a larger resize_width and resize_height")
     return (*spec.size_of(height, width), spec.channels)
 
 
@@ -97,13 +60,10 @@ def load(path: str, spec: ImageSpec, stream: BinaryIO | None = None) -> np.ndarr
             if image.mode.startswith("I"):  # 16-bit grey: keep the upper byte, as OpenCV does
                 grey = (np.asarray(image, np.int64) >> 8).clip(0, 255).astype(np.uint8)
                 image = image_module.fromarray(grey)
-            pixels = np.asarray(image.convert("RGB").convert("L") if spec.to_format == "GRAY" else image.convert("RGB"))
+            pixels = np.asarray(image.convert("RGB"))
     except Exception as error:
         raise _unreadable(path, error) from None
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    if spec.to_format == "BGR":
-        pixels = pixels[..., ::-1]
-    return prepared(pixels, spec)
+    return prepared(recolored_pixels(pixels, "RGB", spec.to_format), spec)
 
 
 def prepared(pixels: np.ndarray, spec: ImageSpec) -> np.ndarray:
@@ -116,11 +76,17 @@ def prepared(pixels: np.ndarray, spec: ImageSpec) -> np.ndarray:
     def real(part: np.ndarray) -> np.ndarray:
         return normalize(part.astype(np.float32), spec.mean, spec.std)
 
-    if spec.resize:
-        pixels = resize(pixels, *spec.resize, spec.method, real)
+    high, wide = spec.resized(*pixels.shape[:2])
+    above, below, left, right = spec.margins(high, wide)
+    pixels = resize(pixels, high, wide, spec.method, real)
+    if above or below or left or right:
+        rim = normalize(np.full((1, 1, pixels.shape[2]), spec.pad, np.float32), spec.mean, spec.std)
+        whole = np.broadcast_to(rim, (high + above + below, wide + left + right, pixels.shape[2])).copy()
+        whole[above : above + high, left : left + wide] = pixels
+        pixels = whole
     if spec.crop:
         pixels = center_crop(pixels, *spec.crop)
-    return np.ascontiguousarray(pixels if spec.resize else real(pixels))
+    return np.ascontiguousarray(pixels)
 
 
 def _unreadable(path: str, error: Exception) -> DataError:
@@ -145,7 +111,7 @@ def normalize(pixels: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...
 
 def center_crop(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Returns the middle [height, width] of [H, W, C]; an odd remainder goes to the far side."""
-    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    top, left = ImageSpec(crop=(height, width)).cropped(*pixels.shape[:2])
     return pixels[top : top + height, left : left + width]
 
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from ...converter.errors import DataError
 from ...converter.formats.protobuf import messages
+from ...converter.surgery.image_steps import ImageSpec
 from . import images
 from .fit import InputSpec, convert, show_shape
-from .images import ImageSpec
 
 NAME = "data.mdb"
 """The file of a database; its folder is the database."""
@@ -54,15 +54,17 @@ def _opened(file: str) -> Any:
         raise DataError(f"{file}: is no LMDB: {error}") from None
 
 
-def sample(value: bytes, item: InputSpec, image: ImageSpec, here: str) -> np.ndarray:
+def sample(value: bytes, item: InputSpec, image: ImageSpec, here: str, ready: bool = True) -> np.ndarray:
     """A record as an image [H, W, C] that is ready, or as the input itself where that has not four axes.
+
+    ready: whether raw values of the input, to which nothing is done, are among the records.
 
     Raises:
         DataError: it is none of the kinds of records, or its sizes do not fit.
     """
     shape = item.own().fixed_shape
     own = int(np.prod(shape)) * item.dtype.itemsize if shape is not None else -1
-    if len(value) == own and shape is not None:
+    if len(value) == own and shape is not None and ready:
         raw = np.frombuffer(value, item.dtype)
         planar = _planar(item, shape)
         return raw.reshape(shape) if planar is None else raw.reshape(planar).transpose(1, 2, 0)

@@ -14,7 +14,20 @@ ROOT = Path(__file__).parents[2]
 LAYERS = ("converter", "native", "quant", "tools", "qat")
 """From bottom to top: a layer imports from itself and from those before it."""
 
-ROOMS = ("text", "errors", "version", "numeric", "ir", "schema", "execute", "ops", "examples", "formats", "passes")
+ROOMS = (
+    "text",
+    "errors",
+    "version",
+    "numeric",
+    "ir",
+    "schema",
+    "execute",
+    "ops",
+    "examples",
+    "formats",
+    "passes",
+    "surgery",
+)
 """Of the converter, from bottom to top: a room imports from itself and from those before it."""
 
 HEAVY = {

@@ -28,6 +28,7 @@ def validate(options: ConvertOptions) -> None:
     if not checking:
         _validate_output(options)
     _validate_bits(options)
+    _validate_preprocessing(options)
     _validate_data(options)
     check_workers(options)
 
@@ -72,6 +73,33 @@ def _validate_c(options: ConvertOptions) -> None:
             f"{kind}: C kernels take int8 weights with int8 values, or float32 ones",
             hint=(Setting("quant_type", "PostTraining"), ", or none"),
         )
+
+
+def _validate_preprocessing(options: ConvertOptions) -> None:
+    raw = options.sample_stage == "raw"
+    for name in ("pixel_format", "pixel_layout", "image_size", "pixel_range", "roi_input"):
+        if options.given(name) and not options.fuse_preprocess and (not raw or name == "roi_input"):
+            raise UsageError(
+                f"{options.where(name)} has no effect without preprocessing inside the model",
+                hint=Setting("fuse_preprocess", True),
+            )
+    if options.separate_batch and options.input_batch is None:
+        raise UsageError(
+            f"{options.where('separate_batch')}: the number of samples is missing", hint=Setting("input_batch", 4)
+        )
+    if not options.fuse_preprocess:
+        return
+    here = options.where("fuse_preprocess")
+    if not options.given("image_to_format") and not options.model_file.endswith(".prototxt"):
+        raise UsageError(
+            f"{here}: the model does not say which order of colours it was trained on",
+            hint=(Setting("image_to_format", "RGB"), ", BGR, GRAY or YUV444"),
+        )
+    if options.input_data_type not in ("DEFAULT", "UINT8"):
+        raise UsageError(f"{options.where('input_data_type')}: with {here} the model takes pixels as uint8")
+    options.input_data_type = "DEFAULT"
+    if options.roi_input and options.input_batch not in (None, 1):
+        raise UsageError(f"{options.where('roi_input')}: one region belongs to one image, not to a batch")
 
 
 _SAMPLES = ("calibrate_path", "calibrate_size", "calibration_data", "labels", "metric")
@@ -154,7 +182,8 @@ def _validate_data(options: ConvertOptions) -> None:
     if options.calibrate_path and options.calibration_data is not None:
         raise UsageError(f"{options.where('calibrate_path')} and calibration_data are both given", hint="one of them")
     table = fields_of(type(options))
-    about_data = [name for name in options.origins if table[name].group in ("Calibration", "Images")]
+    groups = ("Calibration",) if options.fuse_preprocess else ("Calibration", "Images")
+    about_data = [name for name in options.origins if table[name].group in groups]
     if about_data and not options.quant_type:
         where = options.where(about_data[0])
         raise UsageError(

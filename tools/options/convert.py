@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ...converter.errors import DataError, OutputError, Setting, UsageError
+from ...converter.surgery.image_steps import PIXEL_FORMATS, RESIZE_MODES
+from ...converter.text import unquote
 from ...quant.calibrate import methods
 from ...quant.selectors import Selector, parse_selector
 from .flags import Row, as_flag, flag, help_page
@@ -32,6 +34,7 @@ from .types import (
     Size,
     Switch,
     Text,
+    split_quoted,
 )
 from .workers import WORKERS, cluster_flag, cluster_memory_flag, cluster_timeout_flag, cluster_tls_flag, workers_flag
 
@@ -51,7 +54,7 @@ MODEL, QUANT, CALIB, IMAGE, GRAPH, RUN = "Model", "Quantization", "Calibration",
 
 _UNRECORDED = (
     "model_file", "output_file", "config_file", "calibrate_path", "dump_dist", "load_dist", "debug_info_save_path",
-    "dump_ir", "dump_stages", "weight_file", "labels",
+    "dump_ir", "dump_stages", "weight_file", "labels", "sample_stage",
 )  # fmt: skip
 ENDINGS = {"MS": ".ms", "TFLITE": ".tflite", "ONNX": ".onnx"}
 FORMATS = (*ENDINGS, "C")
@@ -99,6 +102,40 @@ class Selection(OptionType):
 
     def check(self, value: Any) -> Selector:
         return value if isinstance(value, Selector) else super().check(value)
+
+
+class Words(Listed):
+    """Names, between commas or, as Horizon's yaml has them, semicolons; single quotes protect either."""
+
+    def __init__(self, metavar: str) -> None:
+        super().__init__(Text("NAME"), metavar)
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        parts = [word for part in split_quoted(text, ";") for word in split_quoted(part, ",")]
+        return tuple(unquote(word) for word in parts if word)
+
+
+class Cut(OptionType):
+    """The tensors between which a model is cut out: names, a colon, names."""
+
+    metavar = "IN,...:OUT,..."
+
+    def parse(self, text: str) -> Any:
+        sides = split_quoted(text, ":")
+        if len(sides) != 2 or not any(sides):
+            raise ValueError(f"must read {self.metavar}; a name with a colon stands in single quotes")
+        words = Words("NAME")
+        return self.check(tuple(words.parse(side) for side in sides))
+
+    def check(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.parse(value)
+        if not isinstance(value, (tuple, list)) or len(value) != 2:
+            raise ValueError("must be two lists of names, of inputs and of outputs")
+        return tuple(Words("NAME").check(side) for side in value)
+
+    def show(self, value: Any) -> str:
+        return ":".join(",".join(side) for side in value)
 
 
 _IO_TYPES = Choice(("DEFAULT", "FLOAT", "INT8", "UINT8"), {"FLOAT32": "FLOAT"})
@@ -470,11 +507,10 @@ class ConvertOptions:
     )
     image_to_format: str = flag(
         "imageToFormat",
-        Choice(("BGR", "RGB", "GRAY")),
+        Choice(("BGR", "RGB", "GRAY", "YUV444")),
         "BGR",
         "channel order fed to the model",
         group=IMAGE,
-        advanced=True,
         sections=(FLAT, DATA),
     )
     normalize_mean: tuple[float, ...] = flag(
@@ -517,6 +553,122 @@ class ConvertOptions:
         "centerCropHeight", _SIZE, None, "height cut from the centre", group=IMAGE, advanced=True, sections=(FLAT, DATA)
     )
 
+    resize_mode: str = flag(
+        "resizeMode",
+        Choice(RESIZE_MODES),
+        "WARP",
+        "what becomes of proportions: WARP drops them, FIT_SMALL_SIZE covers the size, FIT_LARGE_SIZE_AND_PAD stays"
+        " inside it, centred",
+        group=IMAGE,
+        advanced=True,
+        sections=(FLAT, DATA),
+    )
+    resize_pad: float = flag(
+        "resizePad",
+        Real(0, 255),
+        0.0,
+        "value of the pixels around an image that FIT_LARGE_SIZE_AND_PAD pads",
+        group=IMAGE,
+        advanced=True,
+        sections=(FLAT, DATA),
+    )
+    sample_stage: str = flag(
+        "sampleStage",
+        Choice({"": "", "raw": "raw", "preprocessed": "preprocessed"}),
+        "",
+        "whether arrays (.bin, .npy, .npz, LMDB, Python) are pixels or behind these steps; preprocessed when not given,"
+        " to be given with fusePreprocess",
+        group=IMAGE,
+        sections=(FLAT, DATA),
+    )
+    fuse_preprocess: bool = flag(
+        "fusePreprocess",
+        Switch(),
+        False,
+        "put these steps into the model, which takes pixels as uint8",
+        group=IMAGE,
+        sections=(FLAT, DATA),
+    )
+    pixel_format: str = flag(
+        "pixelFormat",
+        Choice((*PIXEL_FORMATS, "NV12")),
+        "RGB",
+        "what pixels are: of raw arrays, and of what the model takes with fusePreprocess (NV12 as inputs _y and _uv)",
+        group=IMAGE,
+        sections=(FLAT, DATA),
+    )
+    pixel_layout: str = flag(
+        "pixelLayout",
+        Choice(("NHWC", "NCHW")),
+        "NHWC",
+        "order of the axes of pixels",
+        group=IMAGE,
+        sections=(FLAT, DATA),
+    )
+    pixel_range: str = flag(
+        "pixelRange",
+        Choice(("full", "video")),
+        "full",
+        "range of YUV pixels by BT.601: 0..255, or 16..235",
+        group=IMAGE,
+        sections=(FLAT, DATA),
+    )
+    image_size: tuple[int, ...] = flag(
+        "imageSize",
+        Listed(_SIZE, "H,W", length=(2,)),
+        (),
+        "height and width of pixels, where resizing or cropping changes them",
+        group=IMAGE,
+        sections=(FLAT, DATA),
+    )
+    roi_input: bool = flag(
+        "roiInput",
+        Switch(),
+        False,
+        "with fusePreprocess, one more input, _roi: left, top, right, bottom of what is cut out and resized",
+        group=IMAGE,
+        sections=(FLAT, DATA),
+    )
+
+    cut: tuple[tuple[str, ...], tuple[str, ...]] | tuple[()] = flag(
+        "cut",
+        Cut(),
+        (),
+        "keep what lies between tensors: those that become inputs, a colon, those that become outputs; either side may"
+        " be empty",
+        group=GRAPH,
+    )
+    remove_node: tuple[str, ...] = flag(
+        "removeNode",
+        Words("NAME,..."),
+        (),
+        "nodes to remove from the ends of the model, by name, in order",
+        group=GRAPH,
+    )
+    remove_node_type: tuple[str, ...] = flag(
+        "removeNodeType",
+        Words("OP,..."),
+        (),
+        "operators to remove from the ends of the model, in order: Quantize, Transpose, Dequantize, Cast, Reshape,"
+        " Softmax, or another",
+        group=GRAPH,
+    )
+    add_output: tuple[str, ...] = flag(
+        "addOutput", Words("NAME,..."), (), "tensors, or nodes, that become outputs, too", group=GRAPH
+    )
+    rename: dict[str, str] = flag(
+        "rename",
+        Paired(Text("NAME"), "OLD:NEW,...", ",", named=True),
+        {},
+        "other names of inputs and outputs",
+        group=GRAPH,
+    )
+    input_batch: int | None = flag(
+        "inputBatch", Int(1, 65535), None, "samples of one run of the written model", group=GRAPH
+    )
+    separate_batch: bool = flag(
+        "separateBatch", Switch(), False, "an input per sample of inputBatch, _0, _1, …", group=GRAPH
+    )
     optimize: str = flag(
         "optimize",
         Choice(("general", "none"), {"gpu_oriented": "gpu_oriented", "ascend_oriented": "ascend_oriented"}),

@@ -31,9 +31,9 @@ def with_data_layer(options: ConvertOptions, graph: Graph) -> ConvertOptions:
             f"{kind} needs calibration data, and no data layer names any",
             hint=Setting("calibrate_path", "DIR"),
         )
-    if layer is None or options.quant_type != "PostTraining":
+    if layer is None or (options.quant_type != "PostTraining" and not options.fuse_preprocess):
         return replace(options, **given)
-    if not options.calibrate_path and options.calibration_data is None and layer["source"]:
+    if options.quant_type == "PostTraining" and not named and layer["source"]:
         if layer["backend"] != "LMDB":
             raise UnsupportedError(
                 f"its database is a {layer['backend']}",
@@ -42,6 +42,7 @@ def with_data_layer(options: ConvertOptions, graph: Graph) -> ConvertOptions:
                 hint="backend: LMDB",
             )
         given["calibrate_path"] = {layer["input"]: _beside(layer["source"], options.model_file)}
+        given["sample_stage"] = options.sample_stage or ("raw" if layer["steps"] and options.fuse_preprocess else "")
     if not any(f.metadata["row"].group == IMAGE and options.given(f.name) for f in fields(options) if f.metadata):
         given |= _image_options(layer, options.model_file)
     return replace(options, **given)

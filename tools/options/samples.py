@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from ...converter.errors import DataError
+from ...converter.surgery.image_steps import ImageSpec, Pixels
 from ...quant.calibrate.data import Dataset, DataSpec
-from ...quant.calibrate.images import ImageSpec
 from ...quant.score import Scoring
 from .convert import ConvertOptions
 
@@ -33,7 +33,16 @@ def data_spec(options: ConvertOptions) -> DataSpec:
     strict = options.given("calibrate_size") and "batch" not in count_where.lower() and source is None
     where = options.where("calibrate_path") if source is None else "calibration_data"
     return DataSpec(
-        paths, source, options.calibrate_size, strict, options.input_type, image_spec(options), where, count_where
+        paths,
+        source,
+        options.calibrate_size,
+        strict,
+        options.input_type,
+        image_spec(options),
+        options.sample_stage or ("unsaid" if options.fuse_preprocess else ""),
+        pixels(options),
+        where,
+        count_where,
     )
 
 
@@ -66,4 +75,19 @@ def image_spec(options: ConvertOptions) -> ImageSpec:
     if options.center_crop_height and options.center_crop_width:
         crop = (options.center_crop_height, options.center_crop_width)
     mean, std = options.normalize_mean, options.normalize_std
-    return ImageSpec(options.image_to_format, mean, std, resize, options.resize_method, crop)
+    return ImageSpec(
+        options.image_to_format,
+        mean,
+        std,
+        resize,
+        options.resize_method,
+        crop,
+        options.resize_mode,
+        options.resize_pad,
+    )
+
+
+def pixels(options: ConvertOptions) -> Pixels:
+    """What pixels are, in arrays and as the model takes them."""
+    size = (options.image_size[0], options.image_size[1]) if options.image_size else None
+    return Pixels(options.pixel_format, options.pixel_layout, size, options.pixel_range == "video", options.roi_input)

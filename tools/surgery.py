@@ -1,0 +1,49 @@
+"""What the options change of a model: its ends before anything else, preprocessing and batch when it is ready."""
+
+from __future__ import annotations
+
+from ..converter.ir import Graph
+from ..converter.surgery.batch import change_batch, split_batch
+from ..converter.surgery.cut import add_outputs, cut, rename_ends
+from ..converter.surgery.preprocess import put_preprocessing
+from ..converter.surgery.remove import remove_node_types, remove_nodes
+from .options.convert import ConvertOptions
+
+
+def operate(graph: Graph, options: ConvertOptions) -> list[str]:
+    """Changes the model that was read, in place: cuts, then removes nodes, adds outputs, and names ends. Returns a line
+    per change. Raises UsageError where a name is none of the model's."""
+    lines: list[str] = []
+    for name, change in (
+        ("cut", lambda: cut(graph, *options.cut)),
+        ("remove_node", lambda: remove_nodes(graph, options.remove_node)),
+        ("remove_node_type", lambda: remove_node_types(graph, options.remove_node_type)),
+        ("add_output", lambda: add_outputs(graph, options.add_output)),
+        ("rename", lambda: rename_ends(graph, options.rename)),
+    ):
+        if getattr(options, name):
+            with options.blame(name):
+                lines += change()
+    return lines
+
+
+def changes_inputs(options: ConvertOptions) -> bool:
+    """Whether the written model takes something else than what calibration feeds."""
+    return options.fuse_preprocess or options.input_batch is not None
+
+
+def with_inputs(graph: Graph, options: ConvertOptions) -> tuple[Graph, list[str]]:
+    """A copy as it is written: preprocessing inside, then the batch. Returns a line per input that takes pixels."""
+    from .options.samples import image_spec, pixels
+
+    graph, lines = graph.copy(), list[str]()
+    if options.fuse_preprocess:
+        with options.blame("fuse_preprocess"):
+            lines += put_preprocessing(graph, image_spec(options), pixels(options))
+    if options.input_batch is not None:
+        with options.blame("input_batch"):
+            change = split_batch if options.separate_batch else change_batch
+            graph = change(graph, options.input_batch)
+        shown = ", ".join(f"{t.name!r} {t.type_text()}" for t in graph.inputs)
+        lines.append(f"batch of {options.input_batch}: {shown}")
+    return graph, lines
