@@ -181,8 +181,8 @@ class Plan:
         for segment in reversed(self.segments):
             if isinstance(segment, ReferenceSegment):
                 wanted.update(t for t in segment.node.inputs if t is not None)
+            if not isinstance(segment, NativeSegment):
                 continue
-            assert isinstance(segment, NativeSegment)
             computed = {t for s in segment.steps for t in s.outputs}
             read = dict.fromkeys(t for s in segment.steps for t in s.inputs if t is not None and t.data is None)
             outside = [t for t in read if t not in computed]

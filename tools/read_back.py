@@ -60,10 +60,10 @@ class Original:
         return self._run
 
     def bounds(self) -> Feed:
-        """What the last bits move each output by; see `last_bits`."""
+        """What the last bits move each output by, nothing where it cannot be run; see `last_bits`."""
+        run = self.run()
         if self._bounds is None:
-            assert self._run is not None
-            self._bounds = rounding_bounds(self.graph, *self._run[:2], self.threads)
+            self._bounds = {} if run is None else rounding_bounds(self.graph, run.feed, run.outputs, self.threads)
         return self._bounds
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError, Setting
+from ..errors import ModelError, Setting, UnsupportedError
 from ..ir import Graph, Tensor
 from ..ir.limits import check_rank
 from ..ops import reader, unread
@@ -68,11 +68,15 @@ def parsed(path: str) -> Any:
     for layer in layers(network):
         type_of(layer, path)
         if reader("caffe", type_of(layer, path)) is None and not _own(type_of(layer, path)):
-            raise unread(f"layer type {type_of(layer, path)}", file=path, node=layer.name)
+            raise _unread_layer(layer, path)
     try:
         return text_format.Parse(text, schema.text_message()())
     except text_format.ParseError as error:
         raise ModelError(f"holds a field that is not known: {error}", file=path) from error
+
+
+def _unread_layer(layer: Any, path: str) -> UnsupportedError:
+    return unread(f"layer type {type_of(layer, path)}", file=path, node=layer.name)
 
 
 def _own(kind: str) -> bool:
@@ -212,7 +216,8 @@ class _Reader:
             outputs = [Tensor(top, np.dtype("f4")) for top in tops]
             reading = Reading(kind, layer.name, inputs, outputs, self._options(layer), self.build, file=self.path)
             function = reader("caffe", kind)
-            assert function is not None  # `parsed` has looked
+            if function is None:
+                raise _unread_layer(layer, self.path)
             for top, tensor in zip(layer.top, read_operator(reading, function)):
                 scope[top] = tensor
                 unread[top] = None

@@ -32,7 +32,7 @@ class _Writer:
         self.nodes: dict[Any, Node] = {}  # by content
         self.records: dict[int, tuple[Any, Node]] = {}  # by identity; the value is held so that its id stays its own
         self.pools: dict[tuple[str, tuple[str, ...]], Pool] = {}
-        self.payloads: list[Node] = []
+        self.payloads: list[tuple[Node, np.ndarray]] = []
         self.large: dict[Any, list[Node]] = {}  # candidates for sharing a payload
 
     def table(self, name: str, value: Any) -> Node:
@@ -182,7 +182,7 @@ class _Writer:
                 return known
         node = Node(U32.pack(array.nbytes // size), align)
         node.payload = raw
-        self.payloads.append(node)
+        self.payloads.append((node, raw))
         candidates.append(node)
         return node
 

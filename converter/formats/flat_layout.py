@@ -112,7 +112,7 @@ def vtable_bytes(offsets: Mapping[int, int], size: int) -> bytes:
 
 
 def chunks(
-    root: Node, pools: Iterable[Pool], payloads: list[Node], identifier: bytes
+    root: Node, pools: Iterable[Pool], payloads: list[tuple[Node, np.ndarray]], identifier: bytes
 ) -> Iterator[bytes | bytearray | np.ndarray]:
     """The file in pieces: the structure, then each large vector with the word (and padding) before it."""
     pools = [pool for pool in pools if pool.count]
@@ -127,10 +127,9 @@ def chunks(
     for pool in pools:
         at = pool.place(at)
     structure = end = at
-    for node in payloads:
+    for node, payload in payloads:
         node.at = end + -(end + 4) % node.align
-        assert node.payload is not None
-        end = node.at + 4 + node.payload.nbytes
+        end = node.at + 4 + payload.nbytes
         end += -end % 4
     if end > MAX_BYTES:
         raise OutputError(
@@ -158,11 +157,10 @@ def chunks(
         pool.fill(out, vtables)
     yield out
     end = structure
-    for node in payloads:
-        assert node.payload is not None
+    for node, payload in payloads:
         yield bytes(node.at - end) + node.data
-        yield np.ascontiguousarray(node.payload).reshape(-1).view(np.uint8)
-        end = node.at + 4 + node.payload.nbytes
+        yield np.ascontiguousarray(payload).reshape(-1).view(np.uint8)
+        end = node.at + 4 + payload.nbytes
     yield bytes(-end % 4)
 
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 import numpy as np
 
 from ..errors import Hint, Setting, UnsupportedError
-from ..ir import Graph, Tensor, is_quantized
+from ..ir import Graph, Node, Tensor, is_quantized
 from ..schema.writing import Emitted, Writing
 from .ms_layouts import turn_images
 from .ms_tensors import NUMBERS
@@ -94,10 +94,8 @@ def _narrow(graph: Graph, writing: Writing) -> None:
     last: list[Emitted] = []
     anchor = writing.emitted[0].source if writing.emitted else None
 
-    def cast(x: Tensor, y: Tensor, source: Emitted | None) -> Emitted:
+    def cast(x: Tensor, y: Tensor, node: Node) -> Emitted:
         to = writing.constant([NUMBERS[y.dtype.newbyteorder("<")]], np.int32, f"{x.name}/dtype")
-        node = anchor if source is None else source.source
-        assert node is not None
         return Emitted("Cast", writing.name(f"{y.name}/Cast"), [x, to], [y], {}, node)
 
     def narrowed(t: Tensor) -> Tensor:
@@ -107,8 +105,8 @@ def _narrow(graph: Graph, writing: Writing) -> None:
 
     reads = {t for operator in writing.emitted for t in operator.inputs if t is not None}
     for t in graph.inputs:
-        if t.dtype == _INT64 and t.quant is None and t in reads:
-            first.append(cast(t, narrowed(t), None))
+        if anchor is not None and t.dtype == _INT64 and t.quant is None and t in reads:
+            first.append(cast(t, narrowed(t), anchor))
     kept: list[Emitted] = []
     for operator in writing.emitted:
         operator.inputs = [t if t is None or t.is_const or t.dtype != _INT64 else narrowed(t) for t in operator.inputs]
@@ -117,7 +115,7 @@ def _narrow(graph: Graph, writing: Writing) -> None:
             if x is not None and x.dtype == _INT32:
                 # The cast to int64 is nothing; an output still gets one.
                 if y in graph.outputs:
-                    last.append(cast(x, y, operator))
+                    last.append(cast(x, y, operator.source))
                 small.setdefault(y, x)
                 continue
             operator.inputs[1] = writing.constant([NUMBERS[_INT32]], np.int32, f"{operator.name}/dtype")
@@ -125,7 +123,7 @@ def _narrow(graph: Graph, writing: Writing) -> None:
         for t in operator.outputs:
             if t.dtype == _INT64 and t.quant is None:
                 if t in graph.outputs:
-                    last.append(cast(narrowed(t), t, operator))
+                    last.append(cast(narrowed(t), t, operator.source))
                 t = narrowed(t)
             outputs.append(t)
         operator.outputs = outputs
@@ -188,7 +186,9 @@ def _check(operator: Emitted) -> None:
         mode = operator.fields["mode"]
         allowed = {t for t, modes in ((_INT32, _REDUCES_INT32), (_BOOL, _REDUCES_BOOL)) if mode in modes} | {_FLOAT}
     if operator.op == "Where":
-        _check_type(operator, operator.inputs[1], {_FLOAT, _INT32})
+        for t in operator.inputs[1:2]:
+            if t is not None:
+                _check_type(operator, t, {_FLOAT, _INT32})
         allowed = {_BOOL}
     dtype = _check_type(operator, data, allowed)
     if dtype != _FLOAT and operator.fields.get("activation_type") and operator.op != "MulFusion":
@@ -198,8 +198,7 @@ def _check(operator: Emitted) -> None:
             _refuse(operator, f"its {operator.op} has no kernel for {t.dtype} ({t.name!r})")
 
 
-def _check_type(operator: Emitted, t: Tensor | None, allowed: set[np.dtype]) -> np.dtype:
-    assert t is not None
+def _check_type(operator: Emitted, t: Tensor, allowed: set[np.dtype]) -> np.dtype:
     dtype = _stored(t)
     if dtype not in allowed:
         declared = operator.op == "Transpose" and t.layout  # only ends of the graph say their layout

@@ -57,7 +57,6 @@ def read_onnx_if(r: Reading) -> list[Tensor]:
     Of two branches one may be made for other sizes than the inputs have: then the other is computed, and a run whose
     condition asks for the one that does not fit fails.
     """
-    assert r.subgraph is not None
     condition = r.input(0)
     known = _truth(condition)
     if known is not None:
@@ -83,7 +82,6 @@ def read_onnx_if(r: Reading) -> list[Tensor]:
 
 def _branch(r: Reading, proto: Any) -> Any:
     """What the branch gives, or the error that says why it cannot be read."""
-    assert r.subgraph is not None
     try:
         with r.build.attempt():
             return r.subgraph(proto)
@@ -136,7 +134,6 @@ def _stacked(r: Reading, parts: list[Tensor], axis: int = 0) -> Tensor:
 def read_onnx_loop(r: Reading) -> list[Tensor]:
     """Inputs: the most rounds, the first condition, the carried values. Body: (round, condition, values) → (condition,
     values, what is collected). Both the count and every condition must be known while reading."""
-    assert r.subgraph is not None
     body: Any = r.attr("body")
     most, condition = r.optional(0), r.optional(1)
     if most is not None and most.data is None:
@@ -163,7 +160,6 @@ def read_onnx_loop(r: Reading) -> list[Tensor]:
 @reads("onnx", "Scan")
 def read_onnx_scan(r: Reading) -> list[Tensor]:
     """Inputs: carried values, then what is cut into an entry per round. Body: (values, entries) → (values, entries)."""
-    assert r.subgraph is not None
     if r.version < 9:
         r.refuse("Scan of opset 8 (with a batch axis) is not read")
     body: Any = r.attr("body")

@@ -48,7 +48,6 @@ def read_tflite_assign_variable(r: Reading) -> tuple[Tensor, ...]:
 @reads("tflite", "CALL_ONCE")
 def read_tflite_call_once(r: Reading) -> tuple[Tensor, ...]:
     """The subgraph that gives variables their first values."""
-    assert r.subgraph is not None
     r.subgraph(r.attr("init_subgraph_index"))
     settle(list(r.build.variables.values()), r.file, r.name)
     return ()

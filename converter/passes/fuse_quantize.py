@@ -10,6 +10,7 @@ import numpy as np
 from ..ir import Graph, Node, Tensor, is_quantized
 from ..numeric.qparams import foldable, quantize, quantize_bias
 from ..ops import row
+from ..schema.op import quant_spec
 from .edit import Edit
 from .record import Change, Record, Refusal
 
@@ -130,8 +131,7 @@ def _source(edit: Edit, t: Tensor | None) -> Tensor | None:
 
 
 def _refusal(edit: Edit, node: Node, y: Tensor) -> str:
-    cell = row(node.op).quant
-    assert cell is not None
+    cell = quant_spec(node)
     if y.dtype != np.int8:
         return f"its codes are {y.dtype}"
     if not foldable(node.attrs.get("act", "none")):
@@ -154,11 +154,9 @@ def _refusal(edit: Edit, node: Node, y: Tensor) -> str:
 
 
 def _fuse(edit: Edit, node: Node, cast: Node) -> None:
-    cell = row(node.op).quant
-    assert cell is not None
+    cell = quant_spec(node)
     inputs = [_source(edit, t) or t for t in node.inputs]
-    x, y = inputs[0], cast.outputs[0]
-    assert x is not None
+    x, y = inputs[0] or node.required(0), cast.outputs[0]
     at = cell.bias if cell.bias is not None and cell.bias < len(inputs) else None
     b = None if at is None else inputs[at]
     w = inputs[cell.weights[0]] if b is not None and cell.weights else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,7 +99,7 @@ def permuted_node(node: Node, perm: Perm) -> Permuted | None:
         attrs, inputs = permuted
         return Permuted(attrs, inputs, [inverse(perm)] * len(node.outputs))
     if node.attrs.get("keep_dims") is False:
-        return _reduced_through(node, perm)
+        return _reduced_through(node, function, perm)
     return None
 
 
@@ -138,10 +138,8 @@ def _batch_open(node: Node) -> tuple[Shape, Shape] | None:
     return (x.shape, y.shape) if shape is None or None not in shape else ((None, *x.shape[1:]), shape)
 
 
-def _reduced_through(node: Node, perm: Perm) -> Permuted | None:
+def _reduced_through(node: Node, function: Callable[..., Any], perm: Perm) -> Permuted | None:
     """A reduction that drops its axes: the axes that stay are in another order."""
-    function = row(node.op).permute
-    assert function is not None
     trial = Node(node.op, node.name, node.inputs, node.outputs, own_attrs(node.attrs) | {"keep_dims": True})
     permuted = function(trial, list(perm))
     x = node.inputs[0]

@@ -87,6 +87,13 @@ class Quant:
     def weights(self) -> tuple[int, ...]:
         return () if self.weight is None else self.weight if isinstance(self.weight, tuple) else (self.weight,)
 
+    @property
+    def bias_index(self) -> int:
+        """Index of the bias input. Raises GraphError where the row names none."""
+        if self.bias is None:
+            raise GraphError("an operator with a quantized weight and no input for a bias")
+        return self.bias
+
     def channel_axis(self, node: Node) -> int | None:
         """The weight's output-channel axis at this node, counted from the front; None per tensor."""
         axis = self.axis(node) if callable(self.axis) else self.axis
@@ -298,6 +305,11 @@ def unread(what: str, *, file: str, node: str, hint: str = "") -> UnsupportedErr
     return UnsupportedError(
         f"{what} is not read", file=file, node=node, hint=(hint, Setting("check"), ", which lists every operator")
     )
+
+
+def quant_spec(node: Node) -> Quant:
+    """How the node is quantized; that of an operator which never is where its row has no such cell."""
+    return row(node.op).quant or Quant(int8=False)
 
 
 def infer(node: Node) -> Inferred:

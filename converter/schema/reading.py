@@ -26,6 +26,7 @@ class Reading:
         numbers: inputs that are no tensors, by position: a number, a text, None, or a list of such or of tensors.
         options: attribute name → value as the container stores it.
         version: opset (ONNX) or operator version (TFLite).
+        subgraph: reads a graph that the operator holds (a body, a branch), → its outputs.
         build: the graph's builder.
     """
 
@@ -44,8 +45,12 @@ class Reading:
         numbers: Mapping[int, Any] | None = None,
     ) -> None:
         self.op, self.name, self.inputs, self.outputs = op, name, list(inputs), list(outputs)
-        self.options, self.build, self.file, self.version, self.subgraph = options, build, file, version, subgraph
+        self.options, self.build, self.file, self.version = options, build, file, version
+        self.subgraph: Callable[..., Any] = subgraph or self._no_subgraph
         self.numbers = dict(numbers or {})
+
+    def _no_subgraph(self, *_: Any, **__: Any) -> NoReturn:
+        self.refuse("operators of this container hold no graphs")
 
     def input(self, index: int) -> Tensor:
         """A required input."""

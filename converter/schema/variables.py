@@ -51,12 +51,11 @@ def settle(variables: Sequence[Variable], file: str, node: str) -> None:
 def close_variables(build: Builder, file: str) -> None:
     """Ends the graph: a variable that is assigned after it was read is a state, one that is only read a constant."""
     graph, states = build.graph, []
-    read = {v.before: v for v in build.variables.values() if v.before is not None}
+    read = {v.before: (v, v.first) for v in build.variables.values() if v.before is not None and v.first is not None}
     for before in [t for t in graph.inputs if t in read]:
-        variable = read[before]
-        after, first = variable.now, variable.first
-        assert after is not None and first is not None
-        if after is before:
+        variable, first = read[before]
+        after = variable.now
+        if after is None or after is before:
             graph.inputs.remove(before)
             if before in graph.outputs:
                 at = graph.outputs.index(before)

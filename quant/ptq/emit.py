@@ -14,9 +14,10 @@ import numpy as np
 from ...converter.ir import Graph, NameScope, Node, Tensor
 from ...converter.numeric.qparams import QuantParam, bias_safe_scale, quantize, quantize_bias
 from ...converter.schema.node import make_node
+from ...converter.schema.op import quant_spec
 from ...converter.schema.verify import verify
 from .groups import Groups
-from .placement import Placement, data_inputs, quant_spec, weight_index
+from .placement import Placement, data_inputs, weight_index
 from .weight_codes import WeightCodes
 
 
@@ -271,11 +272,10 @@ class _Emitter:
         """Gives `fresh` its int8 weight and its bias."""
         cell = quant_spec(node)
         w, x = node.required(weight), node.required(data_inputs(node)[0])
-        assert cell.bias is not None
-        axis = cell.channel_axis(node)
+        bias_index, axis = cell.bias_index, cell.channel_axis(node)
         quant = self.weights.params(node, w.value, axis)
         channels = node.outputs[0].size(-1)
-        b = node.input(cell.bias)
+        b = node.input(bias_index)
         bias = np.zeros(channels, np.float32) if b is None or b.data is None else b.data.reshape(-1)
         input_scale = float(self.params[x].scale[0])
         if not last:
@@ -297,9 +297,9 @@ class _Emitter:
             value,
             bias_quant,
         )
-        while len(fresh.inputs) <= cell.bias:
+        while len(fresh.inputs) <= bias_index:
             fresh.inputs.append(None)
-        fresh.inputs[weight], fresh.inputs[cell.bias] = stored, held
+        fresh.inputs[weight], fresh.inputs[bias_index] = stored, held
         self.quantized.weighted_layers[node] = Layer(node, fresh, stored, held, last)
 
     def _stored(self, node: Node, w: Tensor, quant: QuantParam) -> Tensor:

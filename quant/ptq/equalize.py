@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...converter.ir import Graph, Node, Tensor
-from .placement import quant_spec, weight_index
+from ...converter.schema.op import quant_spec
+from .placement import weight_index
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 MAX_FACTOR = 256.0

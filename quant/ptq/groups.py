@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ...converter.ir import Graph, Node, Tensor
-from .placement import Placement, data_inputs, preserves_qparams, quant_spec, tensors_in_codes
+from ...converter.schema.op import quant_spec
+from .placement import Placement, data_inputs, preserves_qparams, tensors_in_codes
 
 
 @dataclass

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...converter.ir import Node
-from .placement import quant_spec, weight_index
+from ...converter.schema.op import quant_spec
+from .placement import weight_index
 
 FAULT = 0.1  # of an output's energy
 _ELEMENT = 8.0  # multiplications that an element of an operator without a weight is worth

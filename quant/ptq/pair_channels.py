@@ -14,8 +14,8 @@ import numpy as np
 
 from ...converter.ir import Graph, Node, Tensor
 from ...converter.numeric.pairs import MOST
+from ...converter.schema.op import quant_spec
 from .equalize import Channels, by_input, like, link_channels, mixes
-from .placement import quant_spec
 
 _MOST_SUMS = 1 << 29  # of two weights; a larger matrix keeps its order
 _SWEEPS = 8

@@ -14,7 +14,7 @@ import numpy as np
 from ...converter.ir import Node
 from ...converter.numeric.pairs import MOST, largest_sum, rounded, saturate
 from ...converter.numeric.qparams import QuantParam, along, quantize
-from .placement import quant_spec
+from ...converter.schema.op import quant_spec
 
 _PARTS = np.linspace(0.0, 1.0, 9)  # of the way to the scale at which no pair exceeds
 _LIMIT = 127

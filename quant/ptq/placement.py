@@ -15,7 +15,7 @@ import numpy as np
 from ...converter.ir import Graph, Node, Tensor
 from ...converter.numeric.qparams import foldable
 from ...converter.ops import row
-from ...converter.schema.op import Quant
+from ...converter.schema.op import quant_spec
 from .masks import mask_carriers
 
 LOSSY = "codes there cost the outputs too much"
@@ -35,10 +35,6 @@ class Placement:
     @property
     def int8_nodes(self) -> set[Node]:
         return self.integer | self.last
-
-
-def quant_spec(node: Node) -> Quant:
-    return row(node.op).quant or Quant(int8=False)
 
 
 def weight_index(node: Node) -> int | None:

@@ -21,10 +21,10 @@ import numpy as np
 from ...converter.ir import Node, Tensor
 from ...converter.numeric.pairs import MOST
 from ...converter.numeric.qparams import QuantParam, choose_asymmetric, quantize_f32
+from ...converter.schema.op import quant_spec
 from ..calibrate.ranges import ends
 from .grid import Grid
 from .paired_weights import addends
-from .placement import quant_spec
 from .prefix_part import PrefixPart
 from .prefix_runner import QuantizedPrefixRunner
 
