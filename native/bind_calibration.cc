@@ -149,15 +149,48 @@ void PyDescend(const py::array_t<double, py::array::c_style>& gram,
   }
 }
 
-// In place on matrix [batch, k, k]; see Factor.
-void PyFactor(py::array_t<double, py::array::c_style>& matrix) {
+// In place on matrix [batch, k, k]; whether all of them are positive definite; see Factor.
+bool PyFactor(py::array_t<double, py::array::c_style>& matrix) {
   if (matrix.ndim() != 3 || matrix.shape(1) != matrix.shape(2)) {
     throw std::invalid_argument("a matrix [b, k, k] is needed");
   }
   const int64_t batch = matrix.shape(0), k = matrix.shape(1);
   double* const out = matrix.mutable_data();
   py::gil_scoped_release release;
-  for (int64_t b = 0; b < batch; ++b) Factor(out + b * k * k, k);
+  bool positive = true;
+  for (int64_t b = 0; b < batch; ++b) positive &= Factor(out + b * k * k, k);
+  return positive;
+}
+
+// Fills the part of cross [k, k] of rows x and y [n, k]; see Cross.
+void PyCross(const Rows& x, const Rows& y, py::array_t<double, py::array::c_style>& cross, int part,
+             int parts) {
+  const bool fit = x.ndim() == 2 && y.ndim() == 2 && cross.ndim() == 2 &&
+                   x.shape(0) == y.shape(0) && x.shape(1) == y.shape(1) &&
+                   cross.shape(0) == x.shape(1) && cross.shape(1) == x.shape(1) &&
+                   x.shape(0) >= 1 && x.shape(0) <= kMostGramRows;
+  if (!fit || parts < 1 || part < 0 || part >= parts) {
+    throw std::invalid_argument("1 to " + std::to_string(kMostGramRows) +
+                                " rows x and y [n, k], cross [k, k] and a part of the parts");
+  }
+  double* const out = cross.mutable_data();
+  py::gil_scoped_release release;
+  Cross(x.data(), y.data(), x.shape(0), x.shape(1), part, parts, out);
+}
+
+// Columns begin..end of q [batch, k, columns] by `function`; see Multiply and Solve.
+template <void (*function)(const double*, const double*, double*, int64_t, int64_t, int64_t,
+                           int64_t)>
+void PyByColumns(const py::array_t<double, py::array::c_style>& matrix,
+                 const py::array_t<double, py::array::c_style>& real,
+                 py::array_t<double, py::array::c_style>& q, int64_t begin, int64_t end) {
+  const auto [batch, k, columns] = Problem(matrix, real, q, begin, end);
+  double* const out = q.mutable_data();
+  py::gil_scoped_release release;
+  for (int64_t b = 0; b < batch; ++b) {
+    function(matrix.data() + b * k * k, real.data() + b * k * columns, out + b * k * columns, k,
+             columns, begin, end);
+  }
 }
 
 // In place on q [batch, k, columns]; see Eliminate. Each call takes columns begin..end of every
@@ -189,6 +222,12 @@ void DefineCalibration(py::module_& m) {
         py::arg("q").noconvert(), py::arg("begin"), py::arg("end"), py::arg("low"), py::arg("high"),
         py::arg("pair"), py::arg("sweeps"));
   m.def("factor", &PyFactor, py::arg("matrix").noconvert());
+  m.def("cross", &PyCross, py::arg("x").noconvert(), py::arg("y").noconvert(),
+        py::arg("cross").noconvert(), py::arg("part"), py::arg("parts"));
+  m.def("multiply", &PyByColumns<Multiply>, py::arg("matrix").noconvert(),
+        py::arg("real").noconvert(), py::arg("q").noconvert(), py::arg("begin"), py::arg("end"));
+  m.def("solve", &PyByColumns<Solve>, py::arg("factor").noconvert(), py::arg("real").noconvert(),
+        py::arg("q").noconvert(), py::arg("begin"), py::arg("end"));
   m.def("eliminate", &PyEliminate, py::arg("factor").noconvert(), py::arg("real").noconvert(),
         py::arg("q").noconvert(), py::arg("begin"), py::arg("end"), py::arg("low"),
         py::arg("high"));

@@ -27,35 +27,53 @@ void Pack(const int16_t* x, int64_t rows, int64_t k, int64_t first, int32_t* pan
   }
 }
 
+// All columns of x [rows, k] packed, with their sums and the sums' shares in a row.
+struct Panels {
+  Panels(const int16_t* x, int64_t rows, int64_t k)
+      : stride((rows + 1) / 2 * kPanel),
+        packed((k + kPanel - 1) / kPanel * stride),
+        total(k, 0.0),
+        share(k) {
+    for (int64_t p = 0; p * kPanel < k; ++p) {
+      Pack(x, rows, k, p * kPanel, packed.data() + p * stride);
+    }
+    std::vector<int64_t> sums(k, 0);
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t i = 0; i < k; ++i) sums[i] += x[r * k + i];
+    }
+    for (int64_t i = 0; i < k; ++i) {
+      total[i] = static_cast<double>(sums[i]);
+      share[i] = total[i] / static_cast<double>(rows);
+    }
+  }
+  // Where the pairs of a column begin.
+  const int32_t* At(int64_t column) const {
+    return packed.data() + column / kPanel * stride + column % kPanel;
+  }
+
+  const int64_t stride;
+  std::vector<int32_t> packed;
+  std::vector<double> total, share;
+};
+
 }  // namespace
 
 void Gram(const int16_t* x, int64_t rows, int64_t k, int part, int parts, double* gram) {
   const StatisticsKernel& kernel = Kernels();
   const int64_t pairs = (rows + 1) / 2, panels = (k + kPanel - 1) / kPanel;
-  std::vector<int32_t> packed(panels * pairs * kPanel);
-  std::vector<int64_t> sums(k, 0);
-  for (int64_t p = 0; p < panels; ++p) {
-    Pack(x, rows, k, p * kPanel, packed.data() + p * pairs * kPanel);
-  }
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t i = 0; i < k; ++i) sums[i] += x[r * k + i];
-  }
-  std::vector<double> total(sums.begin(), sums.end()), share(k);
-  for (int64_t i = 0; i < k; ++i) share[i] = total[i] / static_cast<double>(rows);
+  const Panels columns(x, rows, k);
   int32_t tile[kTileRows * kPanel];
   // Tiles on and above the diagonal; the rest is their mirror image.
   for (int64_t p = part; p < panels; p += parts) {
-    const int32_t* right = packed.data() + p * pairs * kPanel;
     const int64_t most = std::min(k, (p + 1) * kPanel);
     for (int64_t i = 0; i < most; i += kTileRows) {
-      const int32_t* left = packed.data() + i / kPanel * pairs * kPanel + i % kPanel;
-      kernel.products(left, right, pairs, tile);
+      kernel.products(columns.At(i), columns.At(p * kPanel), pairs, tile);
       for (int64_t a = i; a < std::min(most, i + kTileRows); ++a) {
         const int32_t* product = tile + (a - i) * kPanel;
         for (int64_t b = p * kPanel; b < most; ++b) {
           const double sum = product[b - p * kPanel];
-          gram[a * k + b] = sum - total[a] * share[b];
-          gram[b * k + a] = sum - total[b] * share[a];
+          gram[a * k + b] = sum - columns.total[a] * columns.share[b];
+          gram[b * k + a] = sum - columns.total[b] * columns.share[a];
         }
       }
     }
@@ -100,9 +118,53 @@ void Descend(const double* gram, const double* real, double* q, int64_t k, int64
   }
 }
 
-void Factor(double* matrix, int64_t k) {
+bool Factor(double* matrix, int64_t k) {
   std::vector<double> scratch(2 * k * kMostColumns);
-  Kernels().factor(matrix, k, scratch.data());
+  return Kernels().factor(matrix, k, scratch.data());
+}
+
+void Cross(const int16_t* x, const int16_t* y, int64_t rows, int64_t k, int part, int parts,
+           double* cross) {
+  const StatisticsKernel& kernel = Kernels();
+  const int64_t pairs = (rows + 1) / 2, panels = (k + kPanel - 1) / kPanel;
+  const Panels left(x, rows, k), right(y, rows, k);
+  int32_t tile[kTileRows * kPanel];
+  for (int64_t p = part; p < panels; p += parts) {
+    const int64_t most = std::min(k, (p + 1) * kPanel);
+    for (int64_t i = 0; i < k; i += kTileRows) {
+      kernel.products(left.At(i), right.At(p * kPanel), pairs, tile);
+      for (int64_t a = i; a < std::min(k, i + kTileRows); ++a) {
+        const int32_t* product = tile + (a - i) * kPanel;
+        for (int64_t b = p * kPanel; b < most; ++b) {
+          cross[a * k + b] = product[b - p * kPanel] - left.total[a] * right.share[b];
+        }
+      }
+    }
+  }
+}
+
+namespace {
+
+void ByColumns(void (*function)(const DescendArgs&), const double* matrix, const double* real,
+               double* q, int64_t k, int64_t columns, int64_t begin, int64_t end) {
+  std::vector<double> scratch(2 * k * kMostColumns);
+  const int64_t width = Kernels().descent;
+  for (int64_t c = begin; c < end; c += width) {
+    function({matrix, real + c, q + c, scratch.data(), k, columns, std::min(width, end - c), 0.0,
+              0.0, 0.0, 0});
+  }
+}
+
+}  // namespace
+
+void Multiply(const double* matrix, const double* real, double* q, int64_t k, int64_t columns,
+              int64_t begin, int64_t end) {
+  ByColumns(Kernels().multiply, matrix, real, q, k, columns, begin, end);
+}
+
+void Solve(const double* factor, const double* real, double* q, int64_t k, int64_t columns,
+           int64_t begin, int64_t end) {
+  ByColumns(Kernels().solve, factor, real, q, k, columns, begin, end);
 }
 
 void Eliminate(const double* factor, const double* real, double* q, int64_t k, int64_t columns,

@@ -26,8 +26,20 @@ void Descend(const double* gram, const double* real, double* q, int64_t k, int64
              int64_t begin, int64_t end, double low, double high, double pair, int sweeps);
 
 // The Cholesky factor C of a positive definite matrix [k, k] in place, C C' = matrix: C on and
-// below the diagonal, its mirror image above.
-void Factor(double* matrix, int64_t k);
+// below the diagonal, its mirror image above. False, the matrix spoilt, where it is not positive
+// definite in double.
+bool Factor(double* matrix, int64_t k);
+
+// As Gram, of the columns of x and those of y: (x - mean x)' y, cross [k of x, k of y].
+void Cross(const int16_t* x, const int16_t* y, int64_t rows, int64_t k, int part, int parts,
+           double* cross);
+
+// Columns begin .. end of q [k, columns]: matrix' real, and the solution of C C' q = real for a
+// factor C. As with Descend, columns may be parted among calls.
+void Multiply(const double* matrix, const double* real, double* q, int64_t k, int64_t columns,
+              int64_t begin, int64_t end);
+void Solve(const double* factor, const double* real, double* q, int64_t k, int64_t columns,
+           int64_t begin, int64_t end);
 
 // Codes q [k, columns] for real ones, from the last row to the first, each of which gives what it
 // loses to those still to come in proportion to the factor of X'X: the nearest plane of Babai,

@@ -50,6 +50,11 @@ class Grid:
         shifted = weights if self.mean is None else weights - self.mean
         return shifted / self.scale + self.zero_point
 
+    def reals(self, q: np.ndarray) -> np.ndarray:
+        """What codes q [batch, K, channels] stand for."""
+        real = (q - self.zero_point) * self.scale
+        return real if self.mean is None else real + self.mean
+
     def fitted(self, gram: np.ndarray, weights: np.ndarray, q: np.ndarray) -> Grid:
         """The grid that codes q [batch, K, channels] stand for these weights by, gram [batch, K, K] their inputs'."""
         whole = np.rint(gram * (2.0**_GRAM_BITS / np.abs(gram).max()))

@@ -4,15 +4,15 @@ X are the codes that reach the layer through the already quantized prefix; of a 
 its input in codes of its range. The mean is left out (the bias corrects it),
 and a ridge keeps ŵ near w where the rows say nothing. Each step sets one input's weight, in all output channels at
 once, to the best code given the others (as COMQ, Zhang et al. 2024). Below 8 bits it starts from codes of GPTQ, whose
-inputs make up for each other's errors: descent alone ends above them where many inputs say nearly the same. X'X is a
+inputs make up for each other's errors: descent alone ends above them where many inputs say nearly the same; with
+`upstream`, where samples that codes are not fitted to say that this holds for them, too. X'X is a
 sum of integers, exact in any order, and the rest elementwise float64 in a fixed order: the same codes on every
 instruction set, for any number of threads.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -27,6 +27,9 @@ from .grid import Grid
 from .paired_weights import addends
 from .prefix_part import PrefixPart
 from .prefix_runner import QuantizedPrefixRunner
+from .products import column_parts, damp, factored, gram_by_channel
+from .products import gram as gram_of
+from .upstream import toward_float
 
 WHOLE = 4608  # inputs (512 of a 3×3 kernel) of which all products are taken, 170 MB of them
 BLOCK = 2048
@@ -34,6 +37,7 @@ ROWS = 2048  # at most 2^15, whose products of 9-bit numbers int32 holds
 ROWS_OF_FEW_BITS = 8192  # below 8 bits, where what the rows leave out is felt
 SWEEPS = 3
 RIDGE = 0.01
+RIDGE_UPSTREAM = 0.1  # where weights move by more than their rounding
 
 
 def refine(
@@ -44,6 +48,7 @@ def refine(
     ridge: float = RIDGE,
     sweeps: int = SWEEPS,
     refits: int = 0,
+    upstream: bool = False,
 ) -> None:
     """Replaces the codes of the layer's weight, in place; what has no rows (transposed convolutions) stays, and so does
     what other layers read as well, whose inputs are not those of this one.
@@ -51,7 +56,8 @@ def refine(
     A weight of more than WHOLE inputs is rounded BLOCK of them at a time, as if blocks had nothing to do with each
     other: memory does not grow with the square of the inputs. pairs: neighbours among codes that onnxruntime adds in
     pairs stay within `pairs.MOST`. refits: how often each channel's grid is fitted to its codes and the codes are
-    rounded again; 0 leaves the grids.
+    rounded again; 0 leaves the grids. upstream: below 8 bits, weights to round to make up for the layers before
+    (`upstream`); the runner has the float values, too.
     """
     layer = runner.layers[node]
     w, codes, quant = node.inputs[1], layer.weight.data, layer.weight.quant
@@ -72,21 +78,45 @@ def refine(
         runner.quantized.notes.append(
             f"{node.name}: its {shape[2]} inputs are rounded in {len(parts)} blocks, each on its own"
         )
+    rounder = _Rounder(sweeps, refits if len(parts) == 1 and quant.axis == 0 else 0, most, runner.threads)
     for part in parts:
         q = np.ascontiguousarray(rounded[:, :, part].transpose(0, 2, 1), np.float64)
         weights = np.ascontiguousarray(real[:, :, part].transpose(0, 2, 1), np.float64)
         gram = rows.gram(part)
-        _damp(gram, ridge)
-        if few:
-            eliminate(gram, grid.wanted(weights), q, grid.limits, runner.threads)
-        descend(gram, grid.wanted(weights), q, grid.limits, 0.0, sweeps, runner.threads, most)
-        for _ in range(refits if len(parts) == 1 and quant.axis == 0 else 0):
-            grid = grid.fitted(gram, weights, q)
-            descend(gram, grid.wanted(weights), q, grid.limits, 0.0, sweeps, runner.threads, most)
+        if few and upstream and len(parts) == 1 and not rows.by_channel:
+            target = toward_float(*rows.both(), weights, RIDGE_UPSTREAM, runner.threads)
+            damp(gram, RIDGE_UPSTREAM)
+            found = [rounder.codes(gram, grid, target.weights, q.copy(), start) for start in (True, False)]
+            q, grid = min(found, key=lambda codes: target.error(codes[1].reals(codes[0])))
+        else:
+            damp(gram, ridge)
+            q, grid = rounder.codes(gram, grid, weights, q, few)
         rounded[:, :, part] = q.transpose(0, 2, 1)
     layer.weight.data = rounded.reshape(codes.shape)
     if refits:
         layer.weight.quant = grid.stored(quant)
+
+
+@dataclass(frozen=True)
+class _Rounder:
+    """How codes are found. most: of neighbours' sums."""
+
+    sweeps: int
+    refits: int
+    most: float
+    threads: int
+
+    def codes(
+        self, gram: np.ndarray, grid: Grid, weights: np.ndarray, q: np.ndarray, start: bool
+    ) -> tuple[np.ndarray, Grid]:
+        """Codes for the weights, from those that elimination gives or from q, which is overwritten; and their grid."""
+        if start:
+            eliminate(gram, grid.wanted(weights), q, grid.limits, self.threads)
+        descend(gram, grid.wanted(weights), q, grid.limits, self.sweeps, self.threads, self.most)
+        for _ in range(self.refits):
+            grid = grid.fitted(gram, weights, q)
+            descend(gram, grid.wanted(weights), q, grid.limits, self.sweeps, self.threads, self.most)
+        return q, grid
 
 
 def blocks(inputs: int) -> list[slice]:
@@ -101,26 +131,19 @@ def descend(
     real: np.ndarray,
     q: np.ndarray,
     limits: tuple[float, float],
-    ridge: float = RIDGE,
     sweeps: int = SWEEPS,
     threads: int = 1,
     pair: float = np.inf,
 ) -> None:
-    """Improves codes q [batch, K, O] for real ones, in place; gram [batch, K, K] gets the ridge."""
+    """Improves codes q [batch, K, O] for real ones, in place; gram [batch, K, K] has a diagonal above 0."""
     from ... import _native
 
-    _damp(gram, ridge)
     if (q == real).all():
         return
     low, high = limits
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        parts = _column_parts(q.shape[2], threads)
+        parts = column_parts(q.shape[2], threads)
         list(pool.map(lambda part: _native.descend(gram, real, q, part[0], part[1], low, high, pair, sweeps), parts))
-
-
-def _damp(gram: np.ndarray, ridge: float) -> None:
-    diagonal = np.einsum("bkk->bk", gram)
-    diagonal += ridge * diagonal.mean(axis=1, keepdims=True) + 1e-9
 
 
 def eliminate(gram: np.ndarray, real: np.ndarray, q: np.ndarray, limits: tuple[float, float], threads: int = 1) -> None:
@@ -130,30 +153,27 @@ def eliminate(gram: np.ndarray, real: np.ndarray, q: np.ndarray, limits: tuple[f
 
     order = np.argsort(np.einsum("bkk->bk", gram), axis=1, kind="stable")  # the last one is taken first
     factor = np.take_along_axis(np.take_along_axis(gram, order[:, :, None], axis=1), order[:, None, :], axis=2)
-    _native.factor(factor)
+    factor = factored(factor)
     sorted_real, codes = np.take_along_axis(real, order[:, :, None], axis=1), np.empty_like(q)
     low, high = limits
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        parts = _column_parts(q.shape[2], threads)
+        parts = column_parts(q.shape[2], threads)
         list(pool.map(lambda part: _native.eliminate(factor, sorted_real, codes, part[0], part[1], low, high), parts))
     np.put_along_axis(q, order[:, :, None], codes, axis=1)
-
-
-def _column_parts(columns: int, threads: int) -> list[tuple[int, int]]:
-    share = -(-columns // (32 * threads)) * 32  # what a kernel takes at once is 32 or less
-    return [(begin, min(begin + share, columns)) for begin in range(0, columns, share)]
 
 
 @dataclass(frozen=True)
 class Rows:
     """A layer's centred inputs in units of codes, from at most `limit` of its outputs.
 
-    count: samples that they come from. of_layer: what `layer_rows` takes. by_channel: each channel by itself.
+    count: samples that they come from. of_layer, of_float: what `layer_rows` takes, behind the prefix and in float.
+    by_channel: each channel by itself.
     """
 
     runner: QuantizedPrefixRunner
     count: int
-    of_layer: tuple[str, str, QuantParam, int]
+    of_layer: tuple[str, str, str, QuantParam, int]
+    of_float: tuple[str, str, str, QuantParam, int]
     by_channel: bool
 
     @classmethod
@@ -167,19 +187,28 @@ class Rows:
             return None
         count = min(runner.count, limit)
         x, quant = _read(runner, node, count)
-        return cls(runner, count, (runner.layers[node].node.name, x.name, quant, limit // count), group != 1)
+        how = quant, limit // count
+        of_layer = "codes", runner.layers[node].node.name, x.name, *how
+        return cls(runner, count, of_layer, ("real", node.name, node.required(0).name, *how), group != 1)
 
     def gram(self, part: slice = slice(None)) -> np.ndarray:
         """X'X of some of the inputs, float64 [batch, K, K]."""
         if self.by_channel:
-            return _gram_by_channel(self.runner.each(layer_rows, *self.of_layer, count=self.count))
-        columns = part.start, part.stop
-        rows = list(self.runner.each(layer_rows, *self.of_layer, columns, count=self.count))
-        return _gram(np.concatenate(rows), self.runner.threads)
+            return gram_by_channel(self.runner.each(layer_rows, *self.of_layer, count=self.count))
+        return gram_of(np.concatenate(self._read(self.of_layer, (part.start, part.stop))), self.runner.threads)
+
+    def both(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """By sample, the rows behind the prefix and those of the float graph, int16 [rows, K]."""
+        every = (None, None)
+        return self._read(self.of_layer, every), self._read(self.of_float, every)
+
+    def _read(self, which: tuple[object, ...], columns: tuple[int | None, int | None]) -> list[np.ndarray]:
+        return list(self.runner.each(layer_rows, *which, columns, count=self.count))
 
 
 def layer_rows(
     part: PrefixPart,
+    side: str,
     node: str,
     x: str,
     quant: QuantParam,
@@ -187,14 +216,14 @@ def layer_rows(
     columns: tuple[int | None, int | None] | None = None,
 ) -> Callable[[int], np.ndarray]:
     """An operation: the inputs of at most `limit` of the layer's outputs, int16 [rows, taps, C]; with `columns`, first
-    and end, those of each output side by side, int16 [rows, columns]."""
+    and end, those of each output side by side, int16 [rows, columns]. side: of the runner's graphs."""
     indices: dict[tuple[int, ...], Im2colIndices] = {}
     zero = int(quant.zero_point[0])
 
     def rows(sample: int) -> np.ndarray:
-        a = part.get("codes", x, sample)
+        a = part.get(side, x, sample)
         if a.shape not in indices:
-            indices[a.shape] = Im2colIndices.of(part.node("codes", node), a.shape, limit)
+            indices[a.shape] = Im2colIndices.of(part.node(side, node), a.shape, limit)
         found = indices[a.shape].rows(quantize_f32(a, quant) if a.dtype.kind == "f" else a, zero)
         return found if columns is None else np.ascontiguousarray(found.reshape(len(found), -1)[:, slice(*columns)])
 
@@ -214,32 +243,6 @@ def _read(runner: QuantizedPrefixRunner, node: Node, count: int) -> tuple[Tensor
     x = runner.layers[node].node.required(0)
     bounds = list(runner.each(extremes, x.name, count=count))
     return x, choose_asymmetric(min(low for low, _ in bounds), max(high for _, high in bounds))
-
-
-def _gram(x: np.ndarray, threads: int) -> np.ndarray:
-    """The centred product of int16 [rows, K], float64 [1, K, K]."""
-    from ... import _native
-
-    gram = np.empty((x.shape[1], x.shape[1]))
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        list(pool.map(lambda part: _native.gram(x, gram, part, threads), range(threads)))
-    return gram[None]
-
-
-def _gram_by_channel(samples: Iterable[np.ndarray]) -> np.ndarray:
-    """The centred product within each channel of int16 [rows, taps, C], float64 [C, taps, taps]."""
-    from ... import _native
-
-    rest = iter(samples)
-    first = next(rest)
-    taps, channels = first.shape[1:]
-    products, sums = np.zeros((channels, taps, taps), np.int32), np.zeros((channels, taps), np.int32)
-    count = 0
-    for x in itertools.chain((first,), rest):
-        _native.gram_by_channel(x, products, sums)
-        count += len(x)
-    total = sums.astype(np.float64)
-    return products - total[:, :, None] * (total[:, None, :] / count)
 
 
 @dataclass(frozen=True)

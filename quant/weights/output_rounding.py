@@ -53,14 +53,14 @@ def quantize_by_output(
     note_stored(quantized, every=True)
     fitted, held = parted(source, len(samples), scored=scoring is not None)
     if quantized.stored:
-        runner = QuantizedPrefixRunner(source, quantized, Chosen(samples, fitted), workers)
+        runner = QuantizedPrefixRunner(source, quantized, Chosen(samples, fitted), workers, floats=True)
         steps = iter(progress(range(len(quantized.stored)), "rounding weights"))
 
         def improve(prefix: QuantizedPrefixRunner, node: Node) -> None:
             next(steps, None)
             quant = prefix.layers[node].weight.quant
             if quant is not None and quant.bits <= _MOST_BITS:
-                refine(prefix, node, refits=_REFITS)
+                refine(prefix, node, refits=_REFITS, upstream=True)
             if correct_biases:
                 correct(prefix, node, rounds=1)
 

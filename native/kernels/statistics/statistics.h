@@ -45,9 +45,12 @@ struct StatisticsKernel {
   // As Descend in rounding.h, of the columns 0 .. args.columns <= descent.
   void (*descend)(const DescendArgs& args);
   // As Factor in rounding.h; scratch [2, k, kMostColumns].
-  void (*factor)(double* matrix, int64_t k, double* scratch);
+  bool (*factor)(double* matrix, int64_t k, double* scratch);
   // As Eliminate in rounding.h, of the columns 0 .. args.columns <= descent; gram is the factor.
   void (*eliminate)(const DescendArgs& args);
+  // As Multiply and Solve in rounding.h, of the columns 0 .. args.columns <= descent.
+  void (*multiply)(const DescendArgs& args);
+  void (*solve)(const DescendArgs& args);
   int descent;
 };
 

@@ -218,7 +218,7 @@ void CheckElimination(const char* symbol, const StatisticsKernel& kernel) {
       }
     }
     std::vector<double> scratch(static_cast<size_t>(2 * k * kMostColumns));
-    kernel.factor(matrix.data(), k, scratch.data());
+    CHECK(kernel.factor(matrix.data(), k, scratch.data())) << symbol << " factor, k " << k;
     CHECK(matrix == plain) << symbol << " factor, k " << k;
     for (int columns : {1, kernel.descent - 1, kernel.descent}) {
       const int stride = columns + 1;
@@ -238,10 +238,61 @@ void CheckElimination(const char* symbol, const StatisticsKernel& kernel) {
   }
 }
 
+// Products with a matrix and solutions of a factor, against plain loops in the kernels' order.
+void CheckSystems(const char* symbol, const StatisticsKernel& kernel) {
+  Random random(6);
+  for (int k : {1, 9, 32, 33, 70}) {
+    std::vector<double> factor(static_cast<size_t>(k * k));
+    for (int i = 0; i < k; ++i) {
+      for (int j = 0; j <= i; ++j) {
+        factor[i * k + j] = factor[j * k + i] =
+            i == j ? 3.0 : static_cast<int32_t>(random()) * 1e-11;
+      }
+    }
+    std::vector<double> scratch(static_cast<size_t>(2 * k * kMostColumns));
+    for (int columns : {1, kernel.descent}) {
+      const int stride = columns + 1;
+      std::vector<double> real(static_cast<size_t>(k * stride)), product(real.size(), 99.0);
+      std::vector<double> solved = product;
+      for (double& v : real) v = static_cast<int32_t>(random()) * 4e-9;
+      kernel.multiply({factor.data(), real.data(), product.data(), scratch.data(), k, stride,
+                       columns, 0.0, 0.0, 0.0, 0});
+      kernel.solve({factor.data(), real.data(), solved.data(), scratch.data(), k, stride, columns,
+                    0.0, 0.0, 0.0, 0});
+      for (int c = 0; c < columns; ++c) {
+        std::vector<double> want(static_cast<size_t>(k));
+        for (int i = 0; i < k; ++i) {
+          double sum = 0.0, gone = 0.0;
+          for (int j = 0; j < k; ++j) sum += real[j * stride + c] * factor[j * k + i];
+          for (int j = 0; j < i; ++j) gone += want[j] * factor[j * k + i];
+          want[i] = (real[i * stride + c] - gone) / factor[i * k + i];
+          CHECK(product[i * stride + c] == sum) << symbol << " product, k " << k;
+        }
+        for (int i = k - 1; i >= 0; --i) {
+          double gone = 0.0;
+          for (int j = k - 1; j > i; --j) gone += want[j] * factor[j * k + i];
+          want[i] = (want[i] - gone) / factor[i * k + i];
+          CHECK(solved[i * stride + c] == want[i]) << symbol << " solution, k " << k;
+        }
+        CHECK(solved[columns] == 99.0 && product[columns] == 99.0) << symbol << " wrote beyond";
+      }
+    }
+  }
+}
+
+void CheckIndefinite(const char* symbol, const StatisticsKernel& kernel) {
+  std::vector<double> matrix = {1.0, 2.0, 2.0, 1.0};
+  std::vector<double> scratch(static_cast<size_t>(4 * kMostColumns));
+  CHECK(!kernel.factor(matrix.data(), 2, scratch.data()))
+      << symbol << " factors what is indefinite";
+}
+
 }  // namespace
 
 template <>
 void TestKernel(const Kernel<statistics>& entry) {
+  CheckSystems(entry.symbol, entry.fn());
+  CheckIndefinite(entry.symbol, entry.fn());
   CheckFloats(entry.symbol, entry.fn());
   CheckCodes(entry.symbol, entry.fn());
   CheckProducts(entry.symbol, entry.fn());

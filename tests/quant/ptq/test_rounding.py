@@ -9,6 +9,7 @@ from bitlite.converter.numeric.qparams import QuantParam
 from bitlite.converter.ops._support.spatial import pad_spatial, windows
 from bitlite.quant.ptq import rounding
 from bitlite.quant.ptq.post_training import quantize_graph
+from bitlite.quant.ptq.products import damp
 from bitlite.quant.ptq.rounding import Rows, descend, eliminate
 from bitlite.quant.ptq.settings import Settings
 
@@ -31,7 +32,7 @@ def cost(gram, real, q):
 def test_every_column_gets_better(batch):
     gram, real, q = problem(1, batch)
     before, exact = cost(gram, real, q), gram.copy()
-    descend(gram, real, q, (-7.0, 7.0), ridge=0.0)
+    descend(gram, real, q, (-7.0, 7.0))
     after = cost(exact, real, q)
     assert (after <= before * (1 + 1e-9)).all() and after.sum() < 0.6 * before.sum()
     assert np.abs(q).max() <= 7 and (q == np.rint(q)).all()
@@ -57,7 +58,7 @@ def test_descent_ends_lower_from_elimination_than_from_nearest_codes():
     exact, started = gram.copy(), np.empty_like(real)
     eliminate(gram, real, started, (-7.0, 7.0))
     for q in (nearest, started):
-        descend(gram.copy(), real, q, (-7.0, 7.0), ridge=0.0)
+        descend(gram.copy(), real, q, (-7.0, 7.0))
     assert cost(exact, real, started).sum() < 0.9 * cost(exact, real, nearest).sum()
 
 
@@ -65,7 +66,7 @@ def test_neighbours_stay_within_their_sum_and_every_column_gets_better():
     gram, real, q = problem(5, k=25)
     q = rounded_pairs(q, 9)
     before, exact = cost(gram, real, q), gram.copy()
-    descend(gram, real, q, (-7.0, 7.0), ridge=0.0, pair=9.0)
+    descend(gram, real, q, (-7.0, 7.0), pair=9.0)
     after = cost(exact, real, q)
     assert (after <= before * (1 + 1e-9)).all() and after.sum() < 0.8 * before.sum()
     assert np.abs(q).max() <= 7 and np.array_equal(q, rounded_pairs(q, 9))
@@ -92,7 +93,8 @@ def test_threads_do_not_matter():
 def test_a_strong_ridge_keeps_plain_rounding():
     gram, real, q = problem(3)
     plain = q.copy()
-    descend(gram, real, q, (-7.0, 7.0), ridge=1e6)
+    damp(gram, 1e6)
+    descend(gram, real, q, (-7.0, 7.0))
     assert np.array_equal(q, plain)
 
 

@@ -1,0 +1,85 @@
+"""Products of the rows that reach a layer, and what is solved with them: native, in one order of sums, so the same bits
+on every instruction set, for any number of threads."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+
+def gram(x: np.ndarray, threads: int) -> np.ndarray:
+    """The centred product of int16 [rows, K], float64 [1, K, K]."""
+    from ... import _native
+
+    out = np.empty((x.shape[1], x.shape[1]))
+    _shared(threads, lambda part: _native.gram(x, out, part, threads))
+    return out[None]
+
+
+def cross(x: np.ndarray, y: np.ndarray, threads: int) -> np.ndarray:
+    """The product x'y of int16 [rows, K], both centred, float64 [1, K, K]."""
+    from ... import _native
+
+    out = np.empty((x.shape[1], x.shape[1]))
+    _shared(threads, lambda part: _native.cross(x, y, out, part, threads))
+    return out[None]
+
+
+def _shared(threads: int, one: Callable[[int], None]) -> None:
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        list(pool.map(one, range(threads)))
+
+
+def gram_by_channel(samples: Iterable[np.ndarray]) -> np.ndarray:
+    """The centred product within each channel of int16 [rows, taps, C], float64 [C, taps, taps]."""
+    from ... import _native
+
+    rest = iter(samples)
+    first = next(rest)
+    taps, channels = first.shape[1:]
+    products, sums = np.zeros((channels, taps, taps), np.int32), np.zeros((channels, taps), np.int32)
+    count = 0
+    for x in itertools.chain((first,), rest):
+        _native.gram_by_channel(x, products, sums)
+        count += len(x)
+    total = sums.astype(np.float64)
+    return products - total[:, :, None] * (total[:, None, :] / count)
+
+
+def damp(matrix: np.ndarray, ridge: float) -> None:
+    """Adds the ridge, a share of the mean of its diagonal, to each of [batch, K, K], in place: a diagonal above 0."""
+    diagonal = np.einsum("bkk->bk", matrix)
+    diagonal += ridge * diagonal.mean(axis=1, keepdims=True) + 1e-9
+
+
+def factored(matrix: np.ndarray, ridge: float = 0.01) -> np.ndarray:
+    """The Cholesky factors of [batch, K, K], with as much more of a ridge as it takes for them to be there."""
+    from ... import _native
+
+    more = 0.0
+    while True:
+        factor = matrix.copy()
+        if more:
+            damp(factor, more)
+        # Beyond K times its mean diagonal any finite one is positive definite.
+        if _native.factor(factor) or more > matrix.shape[1]:
+            return factor
+        more = max(10 * more, ridge)
+
+
+def by_columns(function: Callable[..., None], matrix: np.ndarray, real: np.ndarray, threads: int) -> np.ndarray:
+    """What a native function of columns makes of `real` [batch, K, O] with matrices [batch, K, K]."""
+    out = np.empty_like(real)
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        parts = column_parts(real.shape[2], threads)
+        list(pool.map(lambda part: function(matrix, real, out, *part), parts))
+    return out
+
+
+def column_parts(columns: int, threads: int) -> list[tuple[int, int]]:
+    """Columns from and to, of what each thread takes."""
+    share = -(-columns // (32 * threads)) * 32  # what a kernel takes at once is 32 or less
+    return [(begin, min(begin + share, columns)) for begin in range(0, columns, share)]
