@@ -14,14 +14,14 @@ from ..converter.formats import c, read_model
 from ..converter.formats.files import let_go
 from ..converter.formats.operators import write_operators
 from ..converter.formats.outputs import Staging, check_folder, check_own_folder, check_target
-from ..converter.ir import Graph, Node, is_quantized
+from ..converter.ir import Graph, Node, Tensor, is_quantized
 from ..converter.passes import Change, Pass, for_target, run_passes
 from ..converter.schema.writing import NEWEST_OPSET
 from ..converter.version import __version__
 from ..quant.finite import check_finite
 from ..quant.selection import select
 from ..quant.selectors import parse_selector
-from ..quant.weights.weight_quant import WeightRow, keep_float16, store_float16
+from ..quant.weights.weight_quant import WeightRow, WeightSettings, keep_float16, store_float16
 from .c_example import example_of
 from .calibrate import come_quantized, open_samples
 from .convert_report import Report
@@ -293,6 +293,10 @@ def quantize(
             graph = quantize_on_data(
                 graph, settings, samples, options, report, lambda graph: _written_bytes(graph, container, options)
             )
+        elif (image := _noise_input(graph, settings, options)) is not None:
+            from .weights_on_data import correct_on_noise
+
+            correct_on_noise(graph, settings, image, options, report)
         else:
             report.layers = quantize_graph_weights(graph, settings)
         if not any(not row.reason for row in report.layers):
@@ -309,6 +313,15 @@ def quantize(
     if options.fp16:
         report.notes += store_float16(graph)
     return graph
+
+
+def _noise_input(graph: Graph, settings: WeightSettings, options: ConvertOptions) -> Tensor | None:
+    """The input that takes images, where biases are to keep what layers make of noise."""
+    from ..quant.calibrate.noise import image_input
+    from ..quant.weights.output_rounding import NOISE_BITS
+
+    least = min([settings.bits, *(bits for _, bits in settings.layer_bits)])
+    return image_input(graph) if least in NOISE_BITS and options.weight_rounding == "output" else None
 
 
 def _corrects(options: ConvertOptions, report: Report, container: str) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..converter.errors import UsageError
-from ..converter.ir import Graph
+from ..converter.errors import DataError, GraphError, UsageError
+from ..converter.ir import Graph, Tensor
 from .calibrate import tracked
 from .convert_report import Report
 from .options.convert import ConvertOptions
@@ -38,6 +38,29 @@ def quantize_on_data(
         bits = _bits_by_error(graph, settings, samples, options, report)
         settings = replace(settings, chosen=bits, alone=True)
     return _quantize(graph, settings, samples, options, report)
+
+
+def correct_on_noise(
+    graph: Graph, settings: WeightSettings, image: Tensor, options: ConvertOptions, report: Report
+) -> None:
+    """Weights in codes and biases that make up for them, in place, of a model of images without data."""
+    from ..quant.weights import output_rounding
+    from ..quant.weights.weight_quant import quantize_graph_weights
+
+    before = graph.copy()
+    try:
+        report.layers = output_rounding.correct_on_noise(
+            graph,
+            settings,
+            image,
+            options.threads or os.cpu_count() or 1,
+            lambda items, label: tracked(items, label, options),
+        )
+        report.notes.append("no calibration data: biases keep the means of layers on images of noise")
+    except (DataError, GraphError) as error:
+        graph.nodes, graph.inputs, graph.outputs = before.nodes, before.inputs, before.outputs
+        report.layers = quantize_graph_weights(graph, settings)
+        report.notes.append(f"no calibration data, and none of noise: {error.message}")
 
 
 def _quantize(

@@ -2,12 +2,16 @@
 
 Codes start where they are without data (`weight_quant`). Then, layer by layer on the already quantized prefix, with
 activations in float: the codes by descent on the layer's output and each channel's grid by least squares, in turns
-(`ptq/rounding`, `ptq/grid`), and the mean of the output back to the float one (`ptq/bias_correction`).
+(`ptq/rounding`, `ptq/grid`), and the mean of the output back to the float one (`ptq/bias_correction`). Without data
+images of noise say what that mean is, as far as it is the network's own making.
 """
 
 from __future__ import annotations
 
-from ...converter.ir import Graph, Node
+from collections.abc import Callable
+
+from ...converter.ir import Graph, Node, Tensor
+from ..calibrate.noise import noise_images
 from ..calibrate.spread import Chosen
 from ..cluster.pool import Workforce
 from ..ptq.bias_correction import correct
@@ -22,6 +26,7 @@ from .weight_quant import WeightRow, WeightSettings, quantize_graph_weights
 SAMPLES = 128
 _REFITS = 3
 _BUDGET = 1 << 30  # bytes of activations kept at a time, most of them in a temporary file
+NOISE_BITS = (4, 5)  # with more there is little to correct, with fewer little that noise knows of
 _MOST_BITS = 8  # at more, rounding is not what is lost
 
 
@@ -49,25 +54,70 @@ def quantize_by_output(
     """
     source = graph.copy()
     layers = quantize_graph_weights(graph, settings)
-    quantized = _beside(source, graph)
-    note_stored(quantized, every=True)
     fitted, held = parted(source, len(samples), scored=scoring is not None)
-    if quantized.stored:
-        runner = QuantizedPrefixRunner(source, quantized, Chosen(samples, fitted), workers, floats=True)
-        steps = iter(progress(range(len(quantized.stored)), "rounding weights"))
 
-        def improve(prefix: QuantizedPrefixRunner, node: Node) -> None:
-            next(steps, None)
-            quant = prefix.layers[node].weight.quant
-            if quant is not None and quant.bits <= _MOST_BITS:
-                refine(prefix, node, refits=_REFITS, upstream=True)
-            if correct_biases:
-                correct(prefix, node, rounds=1)
+    def improve(prefix: QuantizedPrefixRunner, node: Node) -> None:
+        quant = prefix.layers[node].weight.quant
+        if quant is not None and quant.bits <= _MOST_BITS:
+            refine(prefix, node, refits=_REFITS, upstream=True)
+        if correct_biases:
+            correct(prefix, node, rounds=1)
 
-        runner.run(improve)
-        next(steps, None)
+    _walk(source, graph, Chosen(samples, fitted), workers, progress, improve, floats=True)
     judge = judge_of(source, samples, held, scoring, workers.threads)
     return layers, judge.fidelity(graph, held_back=held != fitted)
+
+
+def correct_on_noise(
+    graph: Graph, settings: WeightSettings, image: Tensor, threads: int, progress: Progress = no_progress
+) -> list[WeightRow]:
+    """Replaces weights by their codes, in place, where there are no data: each by itself, and biases keep the means of
+    layers on images of noise. (Codes do not: rounded for noise they lose more on photographs than each by itself.)
+
+    Args:
+        image: the input that takes them.
+    Returns:
+        One row per weight, in graph order.
+    Raises:
+        UsageError: as above. DataError: the float model gives NaN or infinity on noise.
+    """
+    source = graph.copy()
+    layers = quantize_graph_weights(graph, settings)
+    noise = noise_images(image)
+
+    chosen = Chosen(noise, range(len(noise)))
+    _walk(source, graph, chosen, Workforce(threads), progress, _keep_mean)
+    return layers
+
+
+def _keep_mean(prefix: QuantizedPrefixRunner, node: Node) -> None:
+    correct(prefix, node, rounds=1)
+
+
+def _walk(
+    source: Graph,
+    graph: Graph,
+    samples: Chosen,
+    workers: Workforce,
+    progress: Progress,
+    improve: Callable[[QuantizedPrefixRunner, Node], None],
+    *,
+    floats: bool = False,
+) -> None:
+    """Calls `improve` for each layer of the float graph once the quantized one's values are there that it reads."""
+    quantized = _beside(source, graph)
+    note_stored(quantized, every=True)
+    if not quantized.stored:
+        return
+    runner = QuantizedPrefixRunner(source, quantized, samples, workers, floats=floats)
+    steps = iter(progress(range(len(quantized.stored)), "rounding weights"))
+
+    def one(prefix: QuantizedPrefixRunner, node: Node) -> None:
+        next(steps, None)
+        improve(prefix, node)
+
+    runner.run(one)
+    next(steps, None)
 
 
 def parted(graph: Graph, samples: int, *, scored: bool = False) -> tuple[list[int], list[int]]:

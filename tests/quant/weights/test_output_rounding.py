@@ -142,3 +142,47 @@ def test_a_model_that_keeps_states_is_refused_with_data(tmp_path, monkeypatch):
         bitlite.convert(source, tmp_path / "m", calibration_data=list(samples()), **given)
     assert not (tmp_path / "m.ms").exists()
     assert bitlite.convert(source, tmp_path / "m", read_back=False, **given).files
+
+
+def image_network(poison=False):
+    """conv → depthwise → conv → mean on an image; poison: of values that no float holds."""
+    rng = np.random.default_rng(3)
+    graph = Graph("net")
+    build = Builder(graph)
+    y = build.input("x", np.float32, (1, 24, 24, 3))
+    window = {"stride": [2, 2], "dilation": [1, 1], "pad": [1, 1, 1, 1], "group": 1}
+    for name, shape in (("a", (24, 3, 3, 3)), ("b", (32, 3, 3, 24)), ("c", (32, 3, 3, 32))):
+        w = build.constant(rng.normal(0.05, 1e15 if poison else 0.2, shape).astype(np.float32), f"{name}/w")
+        b = build.constant(rng.normal(0, 0.3, shape[0]).astype(np.float32), f"{name}/b")
+        y = build.emit("Conv", [y, w, b], {"act": "relu", **window}, name=name)[0]
+    graph.outputs = build.emit("Reduce", [y], {"axes": [1, 2], "mode": "mean", "keep_dims": False}, name="mean")
+    return graph
+
+
+def written(tmp_path, graph):
+    from bitlite.converter.formats.onnx import write
+
+    source = tmp_path / "m.onnx"
+    write(graph, str(source))
+    return source
+
+
+def test_without_data_biases_keep_means_on_noise_at_four_bits(tmp_path):
+    source = written(tmp_path, image_network())
+    given = {"quant_type": "WeightQuant", "bit_num": 4}
+    corrected = bitlite.convert(source, tmp_path / "noise", **given)
+    alone = bitlite.convert(source, tmp_path / "alone", weight_rounding="nearest", **given)
+    eight = bitlite.convert(source, tmp_path / "eight", quant_type="WeightQuant")
+    assert any("images of noise" in note for note in corrected.notes)
+    assert not any("noise" in note for report in (alone, eight) for note in report.notes)
+    sessions = [bitlite.load(str(path)) for path in (source, tmp_path / "noise.ms", tmp_path / "alone.ms")]
+    rng = np.random.default_rng(4)
+    images = [np.clip(rng.normal(0.1, 0.4, (1, 24, 24, 3)), -1, 1).astype(np.float32) for _ in range(20)]
+    want, near, far = (np.concatenate([s.run({"x": x})["mean"].copy() for x in images]) for s in sessions)
+    assert np.abs(near.mean(0) - want.mean(0)).sum() < 0.5 * np.abs(far.mean(0) - want.mean(0)).sum()
+
+
+def test_a_model_that_noise_overflows_is_rounded_without_it(tmp_path):
+    source = written(tmp_path, image_network(poison=True))
+    report = bitlite.convert(source, tmp_path / "m", quant_type="WeightQuant", bit_num=4, read_back=False, cost=False)
+    assert any("none of noise" in note for note in report.notes)
