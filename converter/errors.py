@@ -30,6 +30,13 @@ class Setting:
 
 Hint = str | Setting | tuple[str | Setting, ...]
 
+
+def spelled(hint: Hint, spell: Callable[[Setting], str] = str) -> str:
+    """The hint as text, its settings as `spell` writes them."""
+    parts = hint if isinstance(hint, tuple) else (hint,)
+    return "".join(part if isinstance(part, str) else spell(part) for part in parts)
+
+
 TRACE = "BITLITE_TRACE"
 """Set to 1, this environment variable makes the commands show the traceback of an error."""
 
@@ -53,8 +60,7 @@ class Error(Exception):
 
     def line(self, spell: Callable[[Setting], str] = str) -> str:
         """Returns message and hint, whose settings `spell` writes."""
-        parts = self.hint if isinstance(self.hint, tuple) else (self.hint,)
-        hint = "".join(part if isinstance(part, str) else spell(part) for part in parts)
+        hint = spelled(self.hint, spell)
         return f"{self.message}; try {printable(hint)}" if hint else self.message
 
     def reworded(self, message: str) -> Error:

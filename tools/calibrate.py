@@ -63,7 +63,7 @@ def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, r
     report.quality = result.rows
     report.fidelity = result.fidelity
     report.reasons = {node.name: why for node, why in result.plan.why.items()}
-    report.calibrated = result if options.report or options.dump_stages else None
+    report.calibrated = result
     if options.report:
         report.original = result.source
     if options.debug_info_save_path:

@@ -89,6 +89,8 @@ def run(options: ConvertOptions) -> Report:
     targets = _quantized(graph, options, report, samples)
     if stages and options.quant_type:
         stages |= {"quantized": next(iter(targets.values()))} | report.calibrated_stage()
+    if not (weighs or stages or options.report):
+        report.calibrated = None
     del graph  # the float weights, where no target shares them
     fed = samples
     if changes_inputs(options):
@@ -102,6 +104,7 @@ def run(options: ConvertOptions) -> Report:
         report.seconds = time.perf_counter() - start
         if before is not None and weighs:
             report.weigh(before, next(iter(originals.values())))
+            report.explain(before, samples, options)
         if options.report:
             report.look(next(iter(targets.values())), fed, options)
         if options.infer or options.verify:

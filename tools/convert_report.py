@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class Report(Outcome):
     """The result of `bitlite.convert`; see `Outcome` for what it holds.
 
-    original: the float graph to compare with, while a report is wanted. calibrated: how PostTraining came about.
+    original: the float graph to compare with, while a report is wanted. calibrated: how PostTraining came
+    about, as long as something asks for it.
     """
 
     original: Graph | None = None
@@ -36,6 +37,15 @@ class Report(Outcome):
             return
         self.run_time, outputs = measured
         self.fidelity = self.fidelity or outputs
+
+    def explain(self, before: Graph, samples: Dataset | None, options: ConvertOptions) -> None:
+        """Fills `diagnosis` with the causes of what a PostTraining lost, each with a cure that was tried."""
+        if self.calibrated is None or samples is None or options.diagnose == "off" or self.run_time is None:
+            return
+        from .diagnose import diagnose
+
+        self.diagnosis, notes = diagnose(before, samples, options, self.calibrated, self.run_time.before)
+        self.notes += notes
 
     def calibrated_stage(self) -> dict[str, Graph]:
         """The stage of a PostTraining between float and integers, by its name; of others none."""

@@ -29,21 +29,33 @@ def width() -> int:
         return _PIPED_WIDTH
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str] = ()) -> None:
-    """Prints rows under their columns, one line each. Those named in `right` hold numbers and are never cut.
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    right: Sequence[str] = (),
+    whole: Sequence[str] = (),
+) -> None:
+    """Prints rows under their columns, one line each. Those named in `right` hold numbers and are never cut, nor are
+    those in `whole`.
 
     What does not fit is cut: the first column in its middle, where long names differ least, others at their end.
     """
-    print("\n".join(table_lines(title, columns, rows, right, width())))
+    print("\n".join(table_lines(title, columns, rows, right, width(), whole)))
 
 
 def table_lines(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str], limit: int
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    right: Sequence[str],
+    limit: int,
+    whole: Sequence[str] = (),
 ) -> list[str]:
-    """The lines of `print_table`, none longer than `limit` unless the numbers alone are."""
+    """The lines of `print_table`, none longer than `limit` unless what is never cut is."""
     cells = [[one_line(str(cell)) for cell in row] for row in rows]
     widths = [max([len(name), *(len(row[k]) for row in cells)]) for k, name in enumerate(columns)]
-    soft = [k for k, name in enumerate(columns) if name not in right]
+    soft = [k for k, name in enumerate(columns) if name not in (*right, *whole)]
     while sum(widths) + 2 * (len(widths) - 1) > limit:
         widest = max(soft, key=lambda k: widths[k], default=-1)
         if widest < 0 or widths[widest] <= _LEAST:
@@ -88,6 +100,9 @@ def print_report(report: Outcome) -> None:
         print(f"{path}: {size:,} bytes{share} ({report.source_bytes:,}); {report.seconds:.2f} s")
     for line in report.cost():
         print(line)
+    if report.diagnosis:
+        print()
+        print_table(*diagnosis_table(report.diagnosis), right=("gain",), whole=("tried",))
 
 
 def data_table(data: LintReport) -> tuple[str, Sequence[str], list[tuple[str, ...]]]:
@@ -95,6 +110,16 @@ def data_table(data: LintReport) -> tuple[str, Sequence[str], list[tuple[str, ..
     from ..quant.calibrate.data_lint import COLUMNS
 
     return f"calibration data: {data.samples} samples", COLUMNS, data.cells()
+
+
+def diagnosis_table(rows: Sequence[dict[str, Any]]) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
+    """Title, columns and cells of `Outcome.diagnosis`."""
+    cells = []
+    for r in rows:
+        more = f" and {len(r['layers']) - 1} more" if len(r["layers"]) > 1 else ""
+        cells.append((r["layer"].partition(";")[0] + more, r["cause"], f"{r['gain']:+.1f} dB", r["cure"]))
+    title = f"causes of what is lost, and what their cures gain, tried one by one from {rows[0]['before']:.1f} dB:"
+    return title, ("layer", "cause", "gain", "tried"), cells
 
 
 def quality_table(rows: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:

@@ -43,6 +43,9 @@ class Chosen:
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         return self._samples.only(self._rows)
 
+    def only(self, rows: Collection[int]) -> Iterator[dict[str, np.ndarray]]:
+        return self._samples.only([self._rows[k] for k in sorted(rows)])
+
     def shards(self, parts: Iterable[Sequence[int]]) -> Iterator[Shard]:
         return self._samples.shards([self._rows[k] for k in part] for part in parts)
 

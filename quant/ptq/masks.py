@@ -18,10 +18,10 @@ _MASK = "carries a mask to Softmax"
 _INFINITE = "its input may be infinite"
 
 
-def mask_carriers(graph: Graph, is_layer: Callable[[Node], bool]) -> dict[Node, str]:
+def mask_carriers(graph: Graph, is_layer: Callable[[Node], bool], least: float = LARGE) -> dict[Node, str]:
     """The nodes that must compute in float, and why.
 
-    From a constant beyond ±LARGE to the Softmax that it reaches without passing a layer; from an infinite one to what
+    From a constant beyond ±`least` to the Softmax that it reaches without passing a layer; from an infinite one to what
     bounds its values. A layer's weights are no masks, and NaN is none.
     """
     large, infinite = set[Tensor](), set[Tensor]()
@@ -30,7 +30,7 @@ def mask_carriers(graph: Graph, is_layer: Callable[[Node], bool]) -> dict[Node, 
     for node in graph.nodes:
         inputs = [t for t in node.inputs if t is not None]
         extremes = [] if is_layer(node) else [_extreme(t) for t in inputs]
-        masked = not is_layer(node) and (any(e >= LARGE for e in extremes) or not large.isdisjoint(inputs))
+        masked = not is_layer(node) and (any(e >= least for e in extremes) or not large.isdisjoint(inputs))
         endless = any(np.isinf(e) for e in extremes) or not infinite.isdisjoint(inputs)
         if endless:
             reasons[node] = _INFINITE

@@ -27,6 +27,7 @@ from .fidelity import POOR, Fidelity, Reference, hold_back, judge_of, spread
 from .integer_forms import IntegerForms, placement
 from .layer_correction import correct_layers
 from .pair_channels import pair_channels
+from .placement import LOSSY
 from .prefix_runner import subset_size
 from .prepare import prepare
 from .result import Result
@@ -57,11 +58,20 @@ def quantize_graph(
     forms = IntegerForms(graph, samples, settings, statistics)
     result = _corrected_form(forms, samples, progress)
     if samples is not None:
+        result.fidelity = _fidelity(forms, samples, result.quantized, result.graph)
         result = _form_with_islands(forms, samples, progress, result)
         if result.fidelity is not None and result.fidelity.worst.sqnr < POOR:
             result.weights_only = _weights_only(forms, samples, result.quantized)
     result.prepared = prepared
     return result
+
+
+def requantized(result: Result, samples: Samples, settings: Settings, *, same_methods: bool) -> Result:
+    """Another form of what `result` was made of, corrected on `samples`: its statistics and islands, other settings,
+    whose nodes are those of `result.source`. same_methods: each range is by the method that it was by."""
+    forms = IntegerForms(result.source, samples, settings, result.statistics)
+    islands = frozenset(node for node, why in result.plan.why.items() if why == LOSSY)
+    return _corrected_form(forms, samples, no_progress, islands, methods_of(result) if same_methods else None)
 
 
 def _corrected_form(
@@ -71,7 +81,7 @@ def _corrected_form(
     lossy: frozenset[Node] = frozenset(),
     known: Mapping[str, str] | None = None,
 ) -> Result:
-    """The integer graph with `lossy` nodes in float, corrected and judged. known: tensor → method of its range."""
+    """The integer graph with `lossy` nodes in float, corrected. known: tensor → method of its range."""
     settings = forms.settings
     result = forms.form(forms.placement(lossy), known)
     if settings.float_weights is not None:
@@ -84,7 +94,6 @@ def _corrected_form(
     layers = result.quantized.weighted_layers or result.quantized.stored
     if layers and (settings.bias_correction != "off" or settings.measure):
         correct_layers(result, Chosen(samples, fitted), settings, progress)
-    result.fidelity = _fidelity(forms, samples, result.quantized, result.graph)
     return result
 
 
@@ -94,6 +103,7 @@ def _form_with_islands(forms: IntegerForms, samples: Samples, progress: Progress
     if islands is None or not islands.kept:
         return replace(first, islands=islands)
     other = _corrected_form(forms, samples, progress, islands.kept, methods_of(first))
+    other.fidelity = _fidelity(forms, samples, other.quantized, other.graph)
     picked = list(samples.only(spread(len(samples), JUDGES)))
     judge = Reference(forms.graph, picked, forms.settings.threads)
     if improves(judge.outputs_of(other.graph), judge.outputs_of(first.graph), len(picked)):

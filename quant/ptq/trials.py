@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 
 from ...converter.ir import Node
-from .fidelity import GOOD, POOR, Output, Reference, scores_of, spread
+from .fidelity import GOOD, POOR, Fidelity, Output, Reference, scores_of, spread
 from .integer_forms import IntegerForms
 from .islands import Islands, Limits, find_islands, work_of
 from .result import Result
@@ -27,10 +27,7 @@ _SURE = 1.5  # standard errors of the difference of two shares of lost classes, 
 
 
 def choose_islands(forms: IntegerForms, samples: Samples, first: Result) -> Islands | None:
-    """What had better be in float; None where AUTO is not to choose or the outputs are what they should be.
-
-    At 20 dB classes are mostly the same; of other outputs, and where looking costs little, the figures are wanted.
-    """
+    """What had better be in float; None where AUTO is not to choose or the outputs are what they should be."""
     graph, settings, fidelity = forms.graph, forms.settings, first.fidelity
     widths = {settings.bits, *settings.layer_bits.values()}
     if fidelity is None or "AUTO" not in settings.methods or min(widths) < 8:
@@ -38,8 +35,7 @@ def choose_islands(forms: IntegerForms, samples: Samples, first: Result) -> Isla
     nodes = [n for n in graph.nodes if n in first.plan.int8_nodes]
     total = sum(map(work_of, nodes))
     poor = fidelity.worst.sqnr < POOR
-    wanted = [GOOD if o.same_class is None or total < _SMALL else POOR for o in fidelity.outputs]
-    if not nodes or all(o.sqnr >= least for o, least in zip(fidelity.outputs, wanted)):
+    if not nodes or not lacking(fidelity, total):
         return None
     count = min(_MOST_SAMPLES, max(_LEAST_SAMPLES, int(_WORK / max(total, 1))))
     picked = list(samples.only(spread(len(samples), count)))
@@ -62,6 +58,15 @@ def choose_islands(forms: IntegerForms, samples: Samples, first: Result) -> Isla
         trials=48 if poor else 16,
     )
     return find_islands(nodes, noise, limits)
+
+
+def lacking(fidelity: Fidelity, work: float) -> bool:
+    """Whether outputs are less than they should be.
+
+    At 20 dB classes are mostly the same; of other outputs, and where looking costs little, the figures are wanted.
+    work: multiplications of the network.
+    """
+    return any(o.sqnr < (GOOD if o.same_class is None or work < _SMALL else POOR) for o in fidelity.outputs)
 
 
 def methods_of(result: Result) -> dict[str, str]:

@@ -716,6 +716,14 @@ class ConvertOptions:
         "end a quantization with what it cost: outputs against float, on a random input without data; time of a run",
         group=RUN,
     )
+    diagnose: str = flag(
+        "diagnose",
+        Choice(("auto", "full", "off")),
+        "auto",
+        "where a PostTraining loses too much, look for the causes and try the cure of each: as many as a few seconds"
+        " allow, all (full), or none (off)",
+        group=RUN,
+    )
     infer: bool = flag("infer", Switch(), False, "run the written model once on random input", group=RUN)
     report: tuple[str, ...] = flag(
         "report",
