@@ -98,7 +98,7 @@ class Lowering:
         if (
             x is None
             or q is None
-            or x.dtype != np.int8
+            or not (x.dtype == np.int8 or (x.dtype == np.int16 and cell.int16))
             or weight.dtype != np.int8
             or q.var_corr is not None
             or not is_quantized(x)

@@ -41,6 +41,7 @@ bool Reads(const PlanContext& plan, DType dtype) {
 bool Any(const StepSpec&, const PlanContext&) { return true; }
 bool Float32(const StepSpec&, const PlanContext& plan) { return Reads(plan, DType::kF32); }
 bool Int8(const StepSpec&, const PlanContext& plan) { return Reads(plan, DType::kI8); }
+bool Int16(const StepSpec&, const PlanContext& plan) { return Reads(plan, DType::kI16); }
 // Float32 that is quantized while running.
 bool Dynamic(const StepSpec& spec, const PlanContext& plan) {
   return Reads(plan, DType::kF32) && spec.Bool("dynamic", false);
@@ -50,6 +51,13 @@ bool DepthwiseInt8(const StepSpec& spec, const PlanContext& plan) {
   const int64_t group = spec.Int("group", 1);
   return Reads(plan, DType::kI8) && plan.Out(0).dtype == DType::kI8 && !plan.Has(3) && group > 1 &&
          plan.In(0).rank() > 0 && group == plan.In(0).shape.back();
+}
+// The same on int16, without a multiplier.
+bool DepthwiseInt16(const StepSpec& spec, const PlanContext& plan) {
+  const int64_t group = spec.Int("group", 1);
+  return Reads(plan, DType::kI16) && plan.Out(0).dtype == DType::kI16 && group > 1 &&
+         plan.In(0).rank() > 0 && plan.Out(0).rank() > 0 && group == plan.In(0).shape.back() &&
+         group == plan.Out(0).shape.back();
 }
 // Inputs of other scales than the output's, or clamped: codes that change.
 bool RescaledInt8(const StepSpec& spec, const PlanContext& plan) {

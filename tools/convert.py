@@ -248,9 +248,11 @@ def _check_selections(graph: Graph, options: ConvertOptions) -> set[Node]:
     """The nodes that are kept in float. Raises UsageError where a selection names nothing of the model."""
     with options.blame("keep_float"):
         kept = select(graph, options.keep_float)
-    with options.blame("layer_bits"):
-        for text in options.layer_bits:
-            select(graph, (parse_selector(text),))
+    for name in ("layer_bits", "activation_bits"):
+        with options.blame(name):
+            for text in getattr(options, name):
+                if isinstance(text, str):
+                    select(graph, (parse_selector(text),))
     return kept
 
 

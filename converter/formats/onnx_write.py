@@ -74,8 +74,8 @@ def _emitted(graph: Graph, opset: int | None) -> tuple[list[Emitted], int]:
     problem = UnsupportedError("no opset has all operators")
     for version in _OPSETS if opset is None else (opset,):
         try:
-            if version < 21 and any(_packs(t) or t.dtype == np.int16 for t in graph.constants() if is_quantized(t)):
-                raise UnsupportedError("4- and 16-bit weights need opset 21", hint=Setting("opset", 21))
+            if version < 21 and any(_packs(t) or t.dtype == np.int16 for t in graph.tensors() if is_quantized(t)):
+                raise UnsupportedError("codes of 4 and 16 bits need opset 21", hint=Setting("opset", 21))
             writing = write_operators(graph, "onnx", opset=version)
             return _with_real_weights(writing), version
         except UnsupportedError as error:

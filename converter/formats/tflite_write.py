@@ -63,6 +63,7 @@ def to_record(graph: Graph) -> tuple[Record, dict[str, tuple[str, int]]]:
             )
     writing = write_operators(graph, "tflite")
     packed = _with_real_constants(writing)
+    _fit_wide_operators(writing)
     numbers: dict[Tensor, int] = {}
     tensors: list[dict[str, Any]] = []
     buffers: list[dict[str, Any]] = [{}]
@@ -157,6 +158,22 @@ def _with_real_constants(writing: Writing) -> set[Tensor]:
     # In front, so that those which XNNPACK leaves alone do not part what it takes.
     writing.emitted = first + writing.emitted
     return packed
+
+
+def _fit_wide_operators(writing: Writing) -> None:
+    """On codes of 16 bits LiteRT's layers take biases of 64 bits, and sums say that scales are no powers of two."""
+    wide: dict[Tensor, Tensor] = {}
+    for item in writing.emitted:
+        x = item.inputs[0] if item.inputs else None
+        if x is None or x.dtype != np.int16 or not is_quantized(x):
+            continue
+        if item.op in ("ADD", "SUB"):
+            item.fields["pot_scale_int16"] = False
+        for i, t in enumerate(item.inputs):
+            if t is not None and t.is_const and t.dtype == np.int32 and is_quantized(t):
+                if t not in wide:
+                    wide[t] = Tensor(t.name, np.dtype(np.int64), t.shape, t.value.astype(np.int64), t.quant)
+                item.inputs[i] = wide[t]
 
 
 def _dense(item: Emitted) -> Tensor:

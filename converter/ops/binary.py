@@ -32,7 +32,7 @@ from ._support.c_steps import (
     zero,
 )
 from ._support.channels import of_equal_shapes
-from ._support.integer import per_tensor
+from ._support.integer import one_scale
 from ._support.layout import same_layout
 from ._support.types import broadcast, joint_dtype, need, value_dtype
 from ._support.writers import write_fused, write_onnx
@@ -96,7 +96,7 @@ def _mslite_add(node: Node) -> str:
 
 
 _NUMBERS, _FLOAT = "iuf", Quant(int8=False)
-_MUL = Quant(mslite=no_act_in_mslite, clamps=True, rounds=True)
+_MUL = Quant(int16=True, mslite=no_act_in_mslite, clamps=True, rounds=True)
 _SUB = replace(_MUL, passes_channels=of_equal_shapes)
 _ADD = replace(_SUB, mslite=_mslite_add)
 _ROWS = [
@@ -149,7 +149,8 @@ def _infer(row: _Row) -> Callable[[Node], Inferred]:
 
 
 def _byte_operands(node: Node) -> bool:
-    return per_tensor(node.inputs[0]) and per_tensor(node.inputs[1]) and per_tensor(node.outputs[0])
+    ends = (*node.operands(2), node.outputs[0])
+    return all(map(one_scale, ends)) and len({t.dtype.itemsize for t in ends}) == 1
 
 
 def _centred(node: Node, arrays: Sequence[Any], i: int) -> np.ndarray:

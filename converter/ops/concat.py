@@ -19,7 +19,7 @@ from ._support.acts import act_from, apply_act, no_act_in_mslite
 from ._support.c_steps import codes, copy, is_s8, ratio, refuse_types, same_codes, zero
 from ._support.caffe import axis_of, param, sizes_of
 from ._support.channels import channel_by_channel
-from ._support.integer import per_tensor
+from ._support.integer import one_scale, per_tensor
 from ._support.layout import remap_axis
 from ._support.params import write_ints
 from ._support.types import fail, joint_dtype, normal_axis, value_dtype
@@ -55,7 +55,7 @@ def infer_concat(node: Node) -> Inferred:
 def _concat_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     """Each input requantized to the output's parameters (a copy where they are equal), then joined."""
     y, act = node.outputs[0], node.attrs["act"]
-    if not per_tensor(y) or not foldable(act) or not all(per_tensor(t) for t in node.inputs):
+    if not one_scale(y) or not foldable(act) or not all(one_scale(t) for t in node.inputs):
         return None
     qy = y.qparams
     qmin, qmax = activation_range(act, qy, y.dtype)

@@ -94,6 +94,7 @@ def _mixes_channels(node: Node) -> str:
         axis=0,
         bias=2,
         conv_family=True,
+        int16=True,
         mslite=_mslite,
         addends=_addends,
         clamps=True,

@@ -63,7 +63,14 @@ def _mixes_channels(node: Node) -> str:
     arity=(2, 3),
     kernel="fully_connected",
     quant=Quant(
-        weight=1, axis=0, bias=2, mslite="", addends=lambda node, w: w, clamps=True, mixes_channels=_mixes_channels
+        int16=True,
+        weight=1,
+        axis=0,
+        bias=2,
+        mslite="",
+        addends=lambda node, w: w,
+        clamps=True,
+        mixes_channels=_mixes_channels,
     ),
     integer=_integer_fc,
     cases=[

@@ -13,7 +13,7 @@ from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.c_steps import copy, count, is_f32, is_s8, refuse_types, same_codes, scale, strides_of, zero
-from ._support.integer import per_tensor, rescaled
+from ._support.integer import one_scale, rescaled
 from ._support.layout import moved_entries
 from ._support.mindir import operand, pairs_of
 from ._support.params import int64_param, write_ints
@@ -74,7 +74,7 @@ def _pad(x: np.ndarray, pads: np.ndarray, fill: Any, mode: str) -> np.ndarray:
 def _pad_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     """The padding value's code in the input's parameters (0.0 is the zero point), then as other moves."""
     x, value = node.required(0), node.input(2)
-    if not per_tensor(x) or not per_tensor(node.outputs[0]):
+    if not one_scale(x) or not one_scale(node.outputs[0]):
         return None
     info, zero = np.iinfo(x.dtype), int(x.qparams.zero_point[0])
     fill = zero

@@ -15,7 +15,7 @@ from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import apply_act, no_act_in_mslite, read_act
 from ._support.channels import channel_by_channel
-from ._support.integer import averaged, is_byte, rescaled
+from ._support.integer import averaged, one_scale, rescaled
 from ._support.spatial import check_window, onnx_pads, pad_spatial, per_axis, resolve_pads, window_output, windows
 from ._support.windowed import onnx_window, tflite_padded, tflite_padding, tflite_window, write_lifted
 from ._support.writers import need_opset, write_fused, write_onnx
@@ -99,7 +99,7 @@ def lowest_value(dtype: np.dtype) -> Any:
 
 
 def _integer_max(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
-    if not is_byte(node.inputs[0]):
+    if not one_scale(node.inputs[0]):
         return None
     codes = max_pool(arrays[0], **(node.attrs | {"act": "none"}))
     y = node.outputs[0]
@@ -141,7 +141,7 @@ def max_pool(x: np.ndarray, *, act: str, **a: Any) -> np.ndarray:
 
 def _integer_average(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     x = node.inputs[0]
-    if not is_byte(x) or len(x.qparams.scale) != 1:
+    if not one_scale(x):
         return None
     a = own_pads({k: v for k, v in node.attrs.items() if k not in ("act", "count_include_pad")})
     view = window_views(arrays[0].astype(np.int32) - x.qparams.zero_point, a, 0)
@@ -162,7 +162,14 @@ def _mslite_average(node: Node) -> str:
     kernel="average_pool",
     foldable=False,
     # A window's mean is in the range of its values, and MindSpore Lite's kernel wants one scale for both.
-    quant=Quant(output="within", mslite=_mslite_average, clamps=True, rounds=True, passes_channels=channel_by_channel),
+    quant=Quant(
+        output="within",
+        int16=True,
+        mslite=_mslite_average,
+        clamps=True,
+        rounds=True,
+        passes_channels=channel_by_channel,
+    ),
     integer=_integer_average,
     cases=[
         *POOL_CASES,

@@ -15,7 +15,7 @@ from ..schema.writing import Writing
 from ._support.c_steps import codes, is_f32, is_s8, outer_n_inner, refuse_types, same_codes, scale, zero
 from ._support.caffe import axis_of, param, scaled
 from ._support.channels import channel_by_channel
-from ._support.integer import averaged, per_tensor, rescaled
+from ._support.integer import averaged, one_scale, rescaled
 from ._support.layout import remap_axes
 from ._support.params import emit_cast, int64_param, write_ints, write_param
 from ._support.types import const_ints, fail, length, need, normal_axes, value_dtype
@@ -126,7 +126,7 @@ def _chosen(axes: Sequence[int] | None, rank: int, noop: bool) -> list[int]:
 
 def _reduce_codes(node: Node, arrays: Sequence[Any]) -> np.ndarray | None:
     mode, keep, x = node.attrs["mode"], node.attrs["keep_dims"], node.required(0)
-    if mode not in ("mean", "sum", "max", "min") or not per_tensor(x) or not per_tensor(node.outputs[0]):
+    if mode not in ("mean", "sum", "max", "min") or not one_scale(x) or not one_scale(node.outputs[0]):
         return None
     codes = arrays[0]
     given = node.attrs["axes"] if len(arrays) < 2 or arrays[1] is None else np.reshape(arrays[1], -1).tolist()
@@ -166,6 +166,7 @@ def _passes_channels(node: Node) -> list[int] | None:
     quant=Quant(
         output=lambda node: "within" if node.attrs["mode"] in ("max", "min") else "own",
         no_int8_form=_no_int8_form,
+        int16=True,
         mslite="the real kernel rounds a mean twice, or its zero point",
         mslite_close=True,
         mslite_static=True,

@@ -47,6 +47,7 @@ class Quant:
             node where attributes decide.
         fixed: (scale, zero_point) of an int8 output whose range is known, as for softmax.
         int8: there is an int8 meaning; False keeps the node in float between casts.
+        int16: it has kernels on codes of 16 bits, too, which LiteRT has as well; what only moves codes needs none.
         no_int8_form: why a node has none though its operator has; "" where it has one.
         clamps: the int8 kernel computes codes and clamps them to the bits that its output has; others move or look up
             codes that are in range already.
@@ -72,6 +73,7 @@ class Quant:
     output: str | Callable[[Node], str] = "own"
     fixed: tuple[float, int] | None = None
     int8: bool = True
+    int16: bool = False
     no_int8_form: Callable[[Node], str] | None = None
     table: bool = False
     clamps: bool = False

@@ -9,12 +9,14 @@ import numpy as np
 
 from ...converter.errors import DataError
 from ...converter.ir import Node, Tensor
-from ...converter.numeric.qparams import QuantParam, choose_asymmetric
+from ...converter.numeric.qparams import QuantParam, choose_asymmetric, choose_symmetric
 from ..ptq.groups import Group, Groups
 from .histogram import Histogram
 from .thresholds import Range, choose
 
 ACTIVATION_BITS = 8
+WIDE_BITS = 16
+_WIDE_ROOM = 2.0  # over all that was seen: a bit of 16, and nothing is ever clipped
 # What AUTO chooses from; more candidates are more chances to fit the few samples that judge them.
 AUTO_METHODS = ("MSE", "MAX_MIN")
 
@@ -68,7 +70,11 @@ def group_range(group: Group, stats: Mapping[Tensor, Histogram], method: str) ->
 
 
 def parameters(group: Group, bounds: Range) -> QuantParam:
-    """The group's parameters for a range; the scale is one that float32 holds."""
+    """The group's parameters for a range; the scale is one that float32 holds. Of 16 bits the zero point is 0, as
+    LiteRT wants it."""
+    if group.bits == WIDE_BITS:
+        q = choose_symmetric(_WIDE_ROOM * max(-bounds[0], bounds[1]), WIDE_BITS)
+        return QuantParam(q.scale.astype(np.float32).astype(np.float64), q.zero_point, None, WIDE_BITS)
     if group.fixed is not None:
         return QuantParam(np.array([group.fixed[0]]), np.array([group.fixed[1]], np.int32), None, ACTIVATION_BITS)
     q = choose_asymmetric(*bounds, ACTIVATION_BITS)

@@ -76,6 +76,10 @@ def channel_sums(
         rows = a.size // channels
         if a.dtype.kind == "f":
             return _native.observe_channels(a, channels)[2], None, rows
+        if a.dtype.itemsize > 1:
+            values = a.reshape(rows, channels)
+            least, most = values.min(axis=0), values.max(axis=0)
+            return values.sum(axis=0, dtype=np.int64), ((values == least) & (least < most)).sum(axis=0), rows
         return *_native.observe_codes(a, channels), rows
 
     return look

@@ -26,10 +26,11 @@ def calibration_statistics(
         DataError: there are neither samples nor statistics, or these are of another model.
     """
     tensors = [t for t in tensors_in_codes(graph, plan) if not t.is_const]
+    narrow = plan.int8_nodes - plan.wide  # codes of 16 bits have room for channels of all sizes
     if settings.statistics is not None:
         sizes = {t.name: t.shape[-1] if t.shape else None for t in tensors}
         check_statistics(settings.statistics, sizes)
-        scale_channels(graph, plan.int8_nodes, settings.statistics.factors)
+        scale_channels(graph, narrow, settings.statistics.factors)
         fix_ranges(graph, settings.statistics.histograms, settings.layer_ranges, settings.methods)
         return settings.statistics
     if samples is None:
@@ -40,11 +41,11 @@ def calibration_statistics(
 
     factors: dict[str, np.ndarray] = {}
     if settings.equalize:
-        extremes, free = ChannelExtremes(), scalable(graph, plan.int8_nodes)
+        extremes, free = ChannelExtremes(), scalable(graph, narrow)
         asked = [t for t in tensors if t in free]
         if asked:
             see(asked, extremes, "looking at channels")
-        factors = equalize(graph, extremes.low, extremes.high, plan.int8_nodes)
+        factors = equalize(graph, extremes.low, extremes.high, narrow)
     histograms = Histograms(settings.bins)
     see(tensors, histograms, "collecting statistics")
     of = {t.name: histograms.of[t] for t in tensors}

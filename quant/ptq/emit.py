@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ...converter.ir import Graph, NameScope, Node, Tensor
+from ...converter.numeric.packing import storage_dtype
 from ...converter.numeric.qparams import QuantParam, bias_safe_scale, quantize, quantize_bias
 from ...converter.schema.node import make_node
 from ...converter.schema.op import quant_spec
 from ...converter.schema.verify import verify
 from .groups import Groups
-from .placement import Placement, data_inputs, weight_index
+from .placement import Placement, data_inputs, preserves_qparams, weight_index
 from .weight_codes import WeightCodes
 
 
@@ -58,16 +60,17 @@ def emit(
     params: Mapping[Tensor, QuantParam],
     weights: WeightCodes,
     *,
+    crossings: Mapping[Tensor, QuantParam] | None = None,
     input_type: str = "DEFAULT",
     output_type: str = "DEFAULT",
 ) -> QuantizedGraph:
     """Rewrites `graph` (left as it is; constants that stay float are shared).
 
     Args:
-        params: float tensor → parameters of its codes.
+        params: float tensor → parameters of its codes. crossings: of tensors that nodes of the other width read.
         input_type, output_type: "INT8" and "UINT8" make graph inputs and outputs codes, where they exist as such.
     """
-    return _Emitter(graph, plan, groups, params, weights, input_type, output_type).run()
+    return _Emitter(graph, plan, groups, params, crossings or {}, weights, input_type, output_type).run()
 
 
 def note_stored(quantized: QuantizedGraph, every: bool = False) -> None:
@@ -100,8 +103,10 @@ def note_stored(quantized: QuantizedGraph, every: bool = False) -> None:
 
 class _Emitter:
     def __init__(self, graph: Graph, plan: Placement, groups: Groups, params: Mapping[Tensor, QuantParam],
-                 weights: WeightCodes, input_type: str, output_type: str) -> None:  # fmt: skip
+                 crossings: Mapping[Tensor, QuantParam], weights: WeightCodes, input_type: str,
+                 output_type: str) -> None:  # fmt: skip
         self.source, self.plan, self.groups, self.params = graph, plan, groups, params
+        self.crossings = crossings
         self.weights = weights
         self.input_type, self.output_type = input_type, output_type
         self.graph = Graph(graph.name, [], [], [], dict(graph.meta))
@@ -131,7 +136,7 @@ class _Emitter:
         return self.quantized
 
     def _input(self, t: Tensor) -> None:
-        wanted = self.input_type in ("INT8", "UINT8") and t in self.params
+        wanted = self.input_type in ("INT8", "UINT8") and t in self.params and self.params[t].bits == 8
         if self.input_type in ("INT8", "UINT8") and not wanted:
             self.quantized.notes.append(f"input {t.name!r} stays {t.dtype}: no int8 operator reads it")
         if not wanted:
@@ -163,7 +168,7 @@ class _Emitter:
         return codes
 
     def _cast(
-        self, op: str, x: Tensor, dtype: type, quant: QuantParam | None, name: str, origin: tuple[str, ...]
+        self, op: str, x: Tensor, dtype: DTypeLike, quant: QuantParam | None, name: str, origin: tuple[str, ...]
     ) -> Tensor:
         attrs = {"dtype": np.dtype(dtype).name} if op == "Quantize" else {}
         y = Tensor(self.names.take(name), np.dtype(dtype), x.shape, None, quant, x.layout)
@@ -194,13 +199,14 @@ class _Emitter:
         if t in known:
             return known[t]
         quant = self.params[t]
+        dtype = storage_dtype(quant.bits)
         if t.is_const and t.data is not None:
-            data = quantize(t.data, quant, np.int8)
-            known[t] = Tensor(self.names.take(f"{t.name}/int8"), data.dtype, data.shape, data, quant)
+            data = quantize(t.data, quant, dtype)
+            known[t] = Tensor(self.names.take(f"{t.name}/{dtype}"), data.dtype, data.shape, data, quant)
             return known[t]
         source = self.decoded.get(t, self.real[t])
-        same = source.dtype == np.int8 and source.quant == quant
-        known[t] = source if same else self._cast("Quantize", source, np.int8, quant, f"{t.name}/int8", (t.name,))
+        same = source.dtype == dtype and source.quant == quant
+        known[t] = source if same else self._cast("Quantize", source, dtype, quant, f"{t.name}/{dtype}", (t.name,))
         return known[t]
 
     def _operand(self, node: Node, index: int) -> Tensor:
@@ -208,11 +214,12 @@ class _Emitter:
         codes = self.as_codes(t)
         if (node, index) not in self.groups.requantize:
             return codes
-        wanted = self.params[node.outputs[0]]
+        wanted = self.params[node.outputs[0]] if preserves_qparams(node) else self.crossings[t]
         if (t, wanted) not in self.requantized:
-            self.quantized.notes.append(f"{node.name}: input {t.name!r} has a fixed range and is requantized")
+            if wanted.bits == codes.qparams.bits:
+                self.quantized.notes.append(f"{node.name}: input {t.name!r} has a fixed range and is requantized")
             self.requantized[t, wanted] = self._cast(
-                "Quantize", codes, np.int8, wanted, f"{t.name}/{node.name}", (t.name,)
+                "Quantize", codes, storage_dtype(wanted.bits), wanted, f"{t.name}/{node.name}", (t.name,)
             )
         return self.requantized[t, wanted]
 
@@ -226,7 +233,7 @@ class _Emitter:
         if weight is not None:
             self._attach_weight_and_bias(node, fresh, weight, last=False)
         for t in node.outputs:
-            codes = Tensor(t.name, np.dtype(np.int8), t.shape, None, self.params[t], t.layout)
+            codes = Tensor(t.name, storage_dtype(self.params[t].bits), t.shape, None, self.params[t], t.layout)
             self.quantized.quantized_of[t] = codes
             fresh.outputs.append(codes)
         self.graph.nodes.append(fresh)
@@ -277,7 +284,8 @@ class _Emitter:
         channels = node.outputs[0].size(-1)
         b = node.input(bias_index)
         bias = np.zeros(channels, np.float32) if b is None or b.data is None else b.data.reshape(-1)
-        input_scale = float(self.params[x].scale[0])
+        read = self.params[x] if last else fresh.required(data_inputs(node)[0]).qparams
+        input_scale = float(read.scale[0])
         if not last:
             safe = bias_safe_scale(
                 bias, input_scale, quant.scale if len(quant.scale) == len(bias) else quant.scale.repeat(len(bias))

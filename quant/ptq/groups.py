@@ -7,21 +7,23 @@ out and an explicit requantization is inserted on the edge.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ...converter.ir import Graph, Node, Tensor
 from ...converter.schema.op import quant_spec
-from .placement import Placement, data_inputs, preserves_qparams, tensors_in_codes
+from .placement import Placement, activation_bits, data_inputs, preserves_qparams
 
 
 @dataclass
 class Group:
-    """Tensors of one scale, in graph order. sources: whose values decide the range. fixed: (scale, zero_point)."""
+    """Tensors of one scale, in graph order. sources: whose values decide the range. fixed: (scale, zero_point). bits:
+    of their codes."""
 
     members: list[Tensor]
     sources: list[Tensor]
     fixed: tuple[float, int] | None = None
+    bits: int = 8
 
     @property
     def name(self) -> str:
@@ -30,7 +32,8 @@ class Group:
 
 @dataclass
 class Groups:
-    """All groups; `of` finds a tensor's. requantize: (node, input index) pairs with an explicit requantization."""
+    """All groups; `of` finds a tensor's. requantize: (node, input index) pairs with an explicit requantization, to the
+    output's parameters where these are the inputs', else to codes of another width."""
 
     groups: list[Group]
     requantize: dict[tuple[Node, int], Tensor] = field(default_factory=dict)
@@ -39,18 +42,24 @@ class Groups:
 
 def make_groups(graph: Graph, plan: Placement, seen: Callable[[Tensor], tuple[float, float]]) -> Groups:
     """Groups the tensors that exist as codes. seen: a tensor's observed (low, high)."""
-    ties = _Ties(tensors_in_codes(graph, plan), seen)
+    bits = activation_bits(graph, plan)
+    ties = _Ties(list(bits), seen, bits)
     for node in graph.nodes:
-        if node in plan.integer and (kind := quant_spec(node).fixed) is not None:
+        if node in plan.integer - plan.wide and (kind := quant_spec(node).fixed) is not None:
             ties.kind[node.outputs[0]] = kind
-    ties.kind.update((t, kind) for t, kind in known_codes(graph).items() if t in ties.parent)
+    ties.kind.update((t, kind) for t, kind in known_codes(graph).items() if bits.get(t) == 8)
     apart: dict[tuple[Node, int], Tensor] = {}
     for node in graph.nodes:
-        if node not in plan.integer or not preserves_qparams(node):
+        if node not in plan.integer:
+            continue
+        if not preserves_qparams(node):
+            wanted = 16 if node in plan.wide else 8
+            operands = ((i, node.required(i)) for i in data_inputs(node))
+            apart |= {(node, i): t for i, t in operands if bits[t] != wanted}
             continue
         inputs = [(i, t) for i in data_inputs(node) if (t := node.inputs[i]) is not None]
         joined = list(node.outputs)
-        lone = len({ties.root(t) for _, t in inputs}) == 1
+        lone = len({ties.root(t) for _, t in inputs}) == 1 and all(bits[t] == bits[joined[0]] for _, t in inputs)
         # What has no fixed range comes first: it is what the fixed ones must hold.
         for i, t in sorted(inputs, key=lambda item: ties.root(item[1]) in ties.kind):
             if lone or all(ties.fit(t, other) for other in joined):
@@ -66,7 +75,7 @@ def make_groups(graph: Graph, plan: Placement, seen: Callable[[Tensor], tuple[fl
     result = Groups([], apart)
     for tensors in members.values():
         sources = [t for t in tensors if t not in moved]
-        group = Group(tensors, sources or tensors[:1], ties.kind.get(ties.root(tensors[0])))
+        group = Group(tensors, sources or tensors[:1], ties.kind.get(ties.root(tensors[0])), bits[tensors[0]])
         result.groups.append(group)
         result.of.update(dict.fromkeys(tensors, group))
     return result
@@ -98,7 +107,10 @@ def _byte_kind(t: Tensor | None) -> tuple[float, int] | None:
 class _Ties:
     """Union-find over tensors; a root knows what its class has been seen to hold, and its fixed range if it has one."""
 
-    def __init__(self, tensors: list[Tensor], seen: Callable[[Tensor], tuple[float, float]]) -> None:
+    def __init__(
+        self, tensors: list[Tensor], seen: Callable[[Tensor], tuple[float, float]], bits: Mapping[Tensor, int]
+    ) -> None:
+        self.bits = bits
         self.parent = {t: t for t in tensors}
         self.reach = {t: seen(t) for t in tensors}
         self.kind: dict[Tensor, tuple[float, int]] = {}
@@ -112,6 +124,8 @@ class _Ties:
     def fit(self, a: Tensor, b: Tensor) -> bool:
         """Whether one class of both would clip nothing."""
         a, b = self.root(a), self.root(b)
+        if self.bits[a] != self.bits[b]:
+            return False
         kinds = [self.kind[t] for t in (a, b) if t in self.kind]
         if not kinds or len(set(kinds)) > 1:
             return not kinds

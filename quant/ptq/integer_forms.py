@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...converter.ir import Graph, Node
-from ..calibrate.ranges import extent
+from ..calibrate.ranges import WIDE_BITS, extent
 from ..calibrate.statistics import Statistics
+from ..selection import select
+from ..selectors import parse_selector
 from .emit import emit
 from .groups import make_groups
 from .placement import Placement, place, tensors_in_codes
@@ -23,7 +25,20 @@ from .weight_codes import WeightCodes
 def placement(graph: Graph, settings: Settings, lossy: frozenset[Node] = frozenset()) -> Placement:
     """Where integers may be, with `lossy` nodes in float."""
     integer_output = settings.output_type in ("INT8", "UINT8")
-    return place(graph, settings.kept, lossy, target=settings.target, integer_output=integer_output)
+    wide = wide_nodes(graph, settings.activation_bits)
+    return place(graph, settings.kept, lossy, wide=wide, target=settings.target, integer_output=integer_output)
+
+
+def wide_nodes(graph: Graph, bits: Mapping[str | int, int]) -> set[Node]:
+    """The nodes whose activations have 16 bits. bits: selector → 8 or 16; a number in place of a selector: all nodes.
+
+    Raises UsageError where a selector names nothing.
+    """
+    wide: set[Node] = set()
+    for key, wanted in bits.items():
+        meant = select(graph, (parse_selector(key),)) if isinstance(key, str) else set(graph.nodes)
+        wide = wide | meant if wanted == WIDE_BITS else wide - meant
+    return wide
 
 
 class IntegerForms:
@@ -53,6 +68,7 @@ class IntegerForms:
         seen = {t: histograms[t.name] for t in tensors_in_codes(graph, plan) if not t.is_const}
         groups = make_groups(graph, plan, lambda t: extent(t) if t.is_const else (seen[t].low, seen[t].high))
         params, methods = self.ranges.params(plan, groups, seen, known)
+        crossings = self.ranges.crossings(plan, groups, seen)
         ends = {"input_type": settings.input_type, "output_type": settings.output_type}
-        quantized = emit(graph, plan, groups, params, self.weights, **ends)
+        quantized = emit(graph, plan, groups, params, self.weights, crossings=crossings, **ends)
         return Result(quantized, plan, groups, graph, self.statistics, methods)

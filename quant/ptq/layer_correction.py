@@ -14,7 +14,7 @@ from .settings import Progress, Settings
 
 def correct_layers(result: Result, samples: Chosen, settings: Settings, progress: Progress) -> None:
     """Fits codes and biases of the result's layers to the samples, in place, and fills its figures of layers."""
-    floats = settings.measure or settings.bias_correction == "lockstep"
+    floats = settings.measure or settings.bias_correction == "lockstep" or bool(settings.activation_bits)
     runner = QuantizedPrefixRunner(result.source, result.quantized, samples, settings.workforce, floats=floats)
     steps = iter(progress(range(len(runner.layers)), "correcting layers"))
     on_codes = result.quantized.weighted_layers
@@ -23,7 +23,7 @@ def correct_layers(result: Result, samples: Chosen, settings: Settings, progress
         next(steps, None)
         if settings.bias_correction == "sequential":
             if settings.round_by_output:
-                refine(runner, node, pairs=settings.pairs and node in on_codes)
+                refine(runner, node, pairs=settings.pairs and node in on_codes, upstream=bool(settings.activation_bits))
             correct(runner, node)
         elif settings.bias_correction == "lockstep":
             correct_lockstep(runner, node)

@@ -1,8 +1,8 @@
 """Which nodes compute on int8 codes, which stay in float, and why.
 
 Everything with an int8 meaning computes on codes. Two exceptions: the layer that produces a graph output takes codes
-and gives float (its accumulator is never rounded to 8 bits, so logits do not tie and nothing is clipped), and what only
-moves or rescales values behind it (Softmax, Reshape) runs in float.
+and gives float (its accumulator is never rounded to 8 bits, so logits do not tie and nothing is clipped; codes of 16
+bits are fine enough and have room), and what only moves or rescales values behind it (Softmax, Reshape) runs in float.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ LOSSY = "codes there cost the outputs too much"
 class Placement:
     """The decision for every node of a graph.
 
-    integer: codes in, codes out. last: codes in, float out. why: the reason of every other node.
+    integer: codes in, codes out. last: codes in, float out. wide: of integer, those whose codes have 16 bits. why: the
+    reason of every other node.
     """
 
     integer: set[Node] = field(default_factory=set)
     last: set[Node] = field(default_factory=set)
+    wide: set[Node] = field(default_factory=set)
     why: dict[Node, str] = field(default_factory=dict)
 
     @property
@@ -66,15 +68,18 @@ def place(
     kept: Iterable[Node] = (),
     lossy: Iterable[Node] = (),
     *,
+    wide: Iterable[Node] = (),
     target: str = "bitlite",
     integer_output: bool = False,
 ) -> Placement:
     """Decides for every node. kept: nodes that a user wants in float. lossy: those that codes would cost the outputs
-    too much. integer_output: outputs are codes too."""
-    plan, kept, lossy = Placement(), set(kept), set(lossy)
+    too much. wide: those whose activations have 16 bits. integer_output: outputs are codes too."""
+    plan, kept, lossy = Placement(wide=set(wide)), set(kept), set(lossy)
     masks = mask_carriers(graph, lambda node: bool(quant_spec(node).weights))
     for node in graph.nodes:
         reason = "kept in float on request" if node in kept else _obstacle(node, target) or masks.get(node, "")
+        if not reason and node in plan.wide and not _has_wide_form(node):
+            reason = "no int16 form"
         if not reason and node in lossy:
             reason = LOSSY
         if reason:
@@ -84,7 +89,13 @@ def place(
     if not integer_output:
         _end_in_float(graph, plan)
     _leave_idle_moves(graph, plan)
+    plan.wide &= plan.integer
     return plan
+
+
+def _has_wide_form(node: Node) -> bool:
+    cell = quant_spec(node)
+    return cell.int16 or cell.output_of(node) == "same"
 
 
 def _obstacle(node: Node, target: str) -> str:
@@ -153,7 +164,7 @@ def _end_in_float(graph: Graph, plan: Placement) -> None:
                 plan.integer.discard(node)
                 plan.why[node] = "after the last layer, whose output is float"
             pending += [x for x in node.inputs if x is not None and not x.is_const]
-        elif node in plan.integer:
+        elif node in plan.integer and node not in plan.wide:
             plan.integer.discard(node)
             plan.last.add(node)
 
@@ -194,3 +205,12 @@ def tensors_in_codes(graph: Graph, plan: Placement) -> list[Tensor]:
         if node in plan.integer:
             tensors.update(dict.fromkeys(node.outputs))
     return list(tensors)
+
+
+def activation_bits(graph: Graph, plan: Placement) -> dict[Tensor, int]:
+    """The width of every tensor in codes: that of what makes it, else 16 where any node reads it so."""
+    producers = graph.producers()
+    made = {t for node in plan.wide for t in node.outputs}
+    read = {node.required(i) for node in plan.wide for i in data_inputs(node)}
+    wide = made | {t for t in read if producers.get(t) not in plan.integer}
+    return {t: 16 if t in wide else 8 for t in tensors_in_codes(graph, plan)}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...converter.ir import Graph, Tensor
 from ...converter.numeric.qparams import QuantParam
 from ..calibrate.histogram import Histogram
 from ..calibrate.ranges import (
+    ACTIVATION_BITS,
+    WIDE_BITS,
     WIDENED,
     by_hand,
     candidates,
@@ -21,10 +24,11 @@ from ..calibrate.thresholds import Range
 from .auto import best_ranges
 from .fidelity import spread
 from .groups import Group, Groups
-from .placement import Placement
+from .placement import Placement, preserves_qparams
 from .settings import Samples, Settings
 
 AUTO_SAMPLES = 8
+_ALL, _CROSSING = "MAX_MIN", "MSE"
 
 
 class RangeChoice:
@@ -60,8 +64,20 @@ class RangeChoice:
         methods |= dict.fromkeys(set_by_hand, "by hand")
         return params, methods | {g.name: "fixed" for g in groups.groups if g.fixed is not None}
 
+    def crossings(self, plan: Placement, groups: Groups, seen: Mapping[Tensor, Histogram]) -> dict[Tensor, QuantParam]:
+        """Of tensors that a node of the other width reads: the parameters of codes of that width."""
+        readers = {t: node for (node, _), t in groups.requantize.items() if not preserves_qparams(node)}
+        params: dict[Tensor, QuantParam] = {}
+        for t, node in readers.items():
+            wide = node in plan.wide
+            group = replace(groups.of[t], bits=WIDE_BITS if wide else ACTIVATION_BITS, fixed=None)
+            params[t] = parameters(group, self._range(group, seen, _ALL if wide else _CROSSING))
+        return params
+
     def _candidates(self, group: Group, known: Mapping[str, str] | None, *, fed: bool) -> tuple[str, ...]:
         """The methods among which the group's is. fed: a graph input is in it."""
+        if group.bits == WIDE_BITS:
+            return (_ALL,)
         if known is None:
             return (*self.names, WIDENED) if fed and "AUTO" in self.settings.methods else self.names
         method = known.get(group.name, self.names[0])

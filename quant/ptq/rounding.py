@@ -20,7 +20,7 @@ import numpy as np
 
 from ...converter.ir import Node, Tensor
 from ...converter.numeric.pairs import MOST
-from ...converter.numeric.qparams import QuantParam, choose_asymmetric, quantize_f32
+from ...converter.numeric.qparams import QuantParam, choose_asymmetric, dequantize, quantize_f32
 from ...converter.schema.op import quant_spec
 from ..calibrate.ranges import ends
 from .grid import Grid
@@ -63,7 +63,7 @@ def refine(
     w, codes, quant = node.inputs[1], layer.weight.data, layer.weight.quant
     if w is None or w.data is None or codes is None or quant is None or quant.axis not in (0, None):
         return
-    few = quant.bits < 8
+    few = quant.bits < 8 or upstream
     limit = ROWS_OF_FEW_BITS if few else ROWS
     if layer.weight in runner.quantized.shared or (rows := Rows.of(runner, node, limit)) is None:
         return
@@ -83,7 +83,7 @@ def refine(
         q = np.ascontiguousarray(rounded[:, :, part].transpose(0, 2, 1), np.float64)
         weights = np.ascontiguousarray(real[:, :, part].transpose(0, 2, 1), np.float64)
         gram = rows.gram(part)
-        if few and upstream and len(parts) == 1 and not rows.by_channel:
+        if upstream and len(parts) == 1 and not rows.by_channel:
             target = toward_float(*rows.both(), weights, RIDGE_UPSTREAM, runner.threads)
             damp(gram, RIDGE_UPSTREAM)
             found = [rounder.codes(gram, grid, target.weights, q.copy(), start) for start in (True, False)]
@@ -221,7 +221,7 @@ def layer_rows(
     zero = int(quant.zero_point[0])
 
     def rows(sample: int) -> np.ndarray:
-        a = part.get(side, x, sample)
+        a = _values(part, side, x, sample)
         if a.shape not in indices:
             indices[a.shape] = Im2colIndices.of(part.node(side, node), a.shape, limit)
         found = indices[a.shape].rows(quantize_f32(a, quant) if a.dtype.kind == "f" else a, zero)
@@ -232,15 +232,22 @@ def layer_rows(
 
 def extremes(part: PrefixPart, x: str) -> Callable[[int], tuple[float, float]]:
     """An operation: the least and the largest value of a tensor."""
-    return lambda sample: ends(part.get("codes", x, sample))
+    return lambda sample: ends(_values(part, "codes", x, sample))
+
+
+def _values(part: PrefixPart, side: str, x: str, sample: int) -> np.ndarray:
+    """Codes of 8 bits as they are, all else as reals."""
+    a = part.get(side, x, sample)
+    return a if a.dtype.kind == "f" or a.dtype.itemsize == 1 else dequantize(a, part.tensor(side, x).qparams)
 
 
 def _read(runner: QuantizedPrefixRunner, node: Node, count: int) -> tuple[Tensor, QuantParam]:
-    """What the layer reads, and the parameters of its codes: where it reads reals, those of their range."""
+    """What the layer reads, and parameters of codes of 8 bits for it: where it reads others, those of their range."""
+    x = runner.layers[node].node.required(0)
     if node in runner.quantized.weighted_layers:
         x = runner.quantized.quantized_of[node.required(0)]
-        return x, x.qparams
-    x = runner.layers[node].node.required(0)
+        if x.qparams.bits <= 8:
+            return x, x.qparams
     bounds = list(runner.each(extremes, x.name, count=count))
     return x, choose_asymmetric(min(low for low, _ in bounds), max(high for _, high in bounds))
 

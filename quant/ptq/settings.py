@@ -38,17 +38,19 @@ class Samples(Protocol):
 class Settings:
     """What `quantize_graph` is asked for; the fields are those of `ConvertOptions`.
 
-    bits, layer_bits: of weights; activations are always int8. kept: nodes that stay float. subset: the most samples
-    that the corrections on the quantized prefix take. statistics: saved ones, instead of running the model for them.
-    measure: fill `Result.rows`. pairs: keep weights within what onnxruntime adds exactly on every CPU. float_weights:
-    how weights of layers left in float, but for those of `kept`, become codes; None leaves them. pool: workers that
-    read samples and run layers on them, instead of threads. layer_ranges: layer → what it asks of its output's range.
-    scoring: of all samples, where there are labels or a metric.
+    bits, layer_bits: of weights. activation_bits: selector → 8 or 16, a number for all nodes. kept: nodes that stay
+    float. subset: the most samples that the corrections on the quantized prefix take. statistics: saved ones,
+    instead of running the model for them. measure: fill `Result.rows`. pairs: keep weights within what onnxruntime
+    adds exactly on every CPU. float_weights: how weights of layers left in float, but for those of `kept`, become
+    codes; None leaves them. pool: workers that read samples and run layers on them, instead of threads.
+    layer_ranges: layer → what it asks of its output's range. scoring: of all samples, where there are labels or a
+    metric.
     """
 
     methods: tuple[str, ...] = ("AUTO",)
     bits: int = 8
     layer_bits: Mapping[Node, int] = field(default_factory=dict)
+    activation_bits: Mapping[str | int, int] = field(default_factory=dict)
     kept: frozenset[Node] = frozenset()
     per_channel: bool = True
     bias_correction: str = "sequential"

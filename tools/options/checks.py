@@ -10,6 +10,8 @@ from .convert import ConvertOptions
 from .flags import fields_of
 from .workers import check_workers
 
+_WIDE = 16  # bits of activations
+
 
 def validate(options: ConvertOptions) -> None:
     """Checks the options against each other; may fill `model_file` from `check` and add to `notes`.
@@ -28,6 +30,7 @@ def validate(options: ConvertOptions) -> None:
     if not checking:
         _validate_output(options)
     _validate_bits(options)
+    _validate_activation_bits(options)
     _validate_preprocessing(options)
     _validate_data(options)
     check_workers(options)
@@ -73,6 +76,30 @@ def _validate_c(options: ConvertOptions) -> None:
             f"{kind}: C kernels take int8 weights with int8 values, or float32 ones",
             hint=(Setting("quant_type", "PostTraining"), ", or none"),
         )
+
+
+def _validate_activation_bits(options: ConvertOptions) -> None:
+    if not options.activation_bits:
+        return
+    here = options.where("activation_bits")
+    if options.quant_type != "PostTraining":
+        kind = options.quant_type or "no quantization type"
+        raise UsageError(
+            f"{here}: of PostTraining, and there is {kind}, whose activations are float",
+            hint=Setting("quant_type", "PostTraining"),
+        )
+    if _WIDE not in options.activation_bits.values():
+        return
+    if options.target == "mslite":
+        raise UsageError(
+            f"{here}: MindSpore Lite has no kernels on codes of 16 bits",
+            hint=(Setting("target", "bitlite"), ", or ", Setting("keep_float", "NAME"), " for what 8 bits cost"),
+        )
+    if "C" in options.output_format:
+        raise UsageError(f"{here}: C kernels take int8 and float32", hint=Setting("keep_float", "NAME"))
+    ends = [name for name in ("input_data_type", "output_data_type") if getattr(options, name) in ("INT8", "UINT8")]
+    if ends and options.activation_bits.get(0) == _WIDE:
+        raise UsageError(f"{options.where(ends[0])}: {here} gives all activations 16 bits", hint="FLOAT")
 
 
 def _validate_preprocessing(options: ConvertOptions) -> None:

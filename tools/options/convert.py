@@ -68,6 +68,16 @@ _NOT_READ = {
 }
 
 
+class ActivationBits(Choice):
+    """8 or 16, as a word or a number."""
+
+    def __init__(self) -> None:
+        super().__init__({"8": 8, "16": 16})
+
+    def check(self, value: Any) -> int:
+        return super().check(str(value) if type(value) is int else value)
+
+
 class Method(Choice):
     """A threshold method; PERCENTILE takes its value after a colon (50..100, default 99.99)."""
 
@@ -325,6 +335,14 @@ class ConvertOptions:
         "bits of single layers, names as in keepFloat",
         group=QUANT,
         sections=(FLAT, COMMON),
+        joins=True,
+    )
+    activation_bits: dict[str | int, int] = flag(
+        "activationBits",
+        Paired(ActivationBits(), "BITS,NAME:BITS,...", ","),
+        {},
+        "8 or 16 bits of activations: of all layers, of single ones, names as in keepFloat (PostTraining)",
+        group=QUANT,
         joins=True,
     )
     mixed: bool = flag(

@@ -60,7 +60,9 @@ def post_training_settings(graph: Graph, options: ConvertOptions, statistics: St
         bins=options.th_binnum,
         threads=options.threads or os.cpu_count() or 1,
         statistics=statistics,
-        pairs="ONNX" in options.output_format and options.onnx_weights == "auto",
+        pairs="ONNX" in options.output_format
+        and options.onnx_weights == "auto"
+        and options.activation_bits.get(0, 8) == 8,
         measure=bool(options.debug_info_save_path or options.report),
         float_weights=stored,
         layer_ranges=_layer_ranges(graph),

@@ -1,8 +1,8 @@
-"""Integer references that the families share: what the int8 kernels compute, bit for bit (profile rne_f32).
+"""Integer references that the families share: what the kernels on codes compute, bit for bit (profile rne_f32).
 
 Accumulators are exact: products of 8-bit codes are summed in float64, where every partial sum is an integer below 2^53,
-and then, where codes come of them, wrap to int32 as the kernels' do. So any order of summation, and BLAS, gives the
-same bits.
+and then, where codes of 8 bits come of them, wrap to int32 as the kernels' do; those of 16 bits do not. So any order of
+summation, and BLAS, gives the same bits.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ def per_tensor(tensor: Tensor | None) -> TypeGuard[Tensor]:
     return is_byte(tensor) and len(tensor.qparams.scale) == 1
 
 
+def one_scale(tensor: Tensor | None) -> TypeGuard[Tensor]:
+    """Codes of 8 or 16 bits with one scale and no correction."""
+    return is_quantized(tensor) and tensor.dtype.itemsize <= 2 and len(tensor.qparams.scale) == 1
+
+
 def centred(q: np.ndarray, quant: QuantParam) -> np.ndarray:
     """q - zero_point as float64 integers."""
     return q.astype(np.float64) - along(quant.zero_point, quant.axis, q.ndim)
@@ -36,6 +41,11 @@ def centred(q: np.ndarray, quant: QuantParam) -> np.ndarray:
 def wrapped(acc: np.ndarray) -> np.ndarray:
     """Exact integers in float64 → int32, modulo 2^32."""
     return acc.astype(np.int64).astype(np.int32)
+
+
+def accumulated(acc: np.ndarray, x: Tensor) -> np.ndarray:
+    """Exact sums of codes of x as kernels have them: of 8 bits modulo 2^32."""
+    return wrapped(acc) if x.dtype.itemsize == 1 else acc
 
 
 def weighted_sum(
@@ -52,19 +62,19 @@ def weighted_sum(
     act = node.attrs.get("act", "none")
     if is_dynamic(node, axis):
         return _dynamic_sum(node, arrays, sums)
-    if not (per_tensor(x) and is_byte(w) and per_tensor(y) and foldable(act)):
+    if not (one_scale(x) and is_byte(w) and one_scale(y) and x.dtype.itemsize == y.dtype.itemsize and foldable(act)):
         return None
     qx, qw, qy = x.qparams, w.qparams, y.qparams
     if (len(qw.scale) > 1 and qw.axis != axis) or qw.var_corr is not None or qw.mean_corr is not None:
         return None
-    if bias is not None and bias.dtype != np.int32:
+    if bias is not None and bias.dtype not in (np.int32, np.int64):
         return None
     acc = sums(centred(arrays[0], qx), centred(arrays[1], qw))
     if bias is not None:
         acc = acc + arrays[2]
     qmin, qmax = activation_range(act, qy, y.dtype)
     multiplier = qx.scale * qw.scale / qy.scale
-    return requantize_rne_f32(wrapped(acc), multiplier, int(qy.zero_point[0]), qmin, qmax, y.dtype)
+    return requantize_rne_f32(accumulated(acc, x), multiplier, int(qy.zero_point[0]), qmin, qmax, y.dtype)
 
 
 def is_dynamic(node: Node, axis: int) -> bool:
@@ -97,7 +107,7 @@ def rescaled(node: Node, codes: np.ndarray) -> np.ndarray | None:
     """Codes of input 0 as codes of the output: a copy when parameters are equal, else a requantization; act clamps."""
     x, y = node.inputs[0], node.outputs[0]
     act = node.attrs.get("act", "none")
-    if not (per_tensor(x) and per_tensor(y) and foldable(act)):
+    if not (one_scale(x) and one_scale(y) and foldable(act)):
         return None
     qx, qy = x.qparams, y.qparams
     qmin, qmax = activation_range(act, qy, y.dtype)
@@ -111,12 +121,12 @@ def averaged(node: Node, sums: np.ndarray, count: Any) -> np.ndarray | None:
     """Means: clamp(rne(float32(Σ (x - zx)) · float32(sx/(sy·n))) + zy) from exact sums and the elements counted."""
     x, y = node.inputs[0], node.outputs[0]
     act = node.attrs.get("act", "none")
-    if not (per_tensor(x) and per_tensor(y) and foldable(act)):
+    if not (one_scale(x) and one_scale(y) and foldable(act)):
         return None
     qx, qy = x.qparams, y.qparams
     qmin, qmax = activation_range(act, qy, y.dtype)
     multiplier = qx.scale / (qy.scale * np.asarray(count, np.float64))
-    return requantize_rne_f32(wrapped(sums), multiplier, int(qy.zero_point[0]), qmin, qmax, y.dtype)
+    return requantize_rne_f32(accumulated(sums, x), multiplier, int(qy.zero_point[0]), qmin, qmax, y.dtype)
 
 
 def same_codes(reference: Callable[..., Any]) -> Callable[[Node, Sequence[Any]], Any]:
@@ -130,6 +140,6 @@ def same_codes(reference: Callable[..., Any]) -> Callable[[Node, Sequence[Any]],
         same = x.dtype == y.dtype and (y.quant is None or x.quant == y.quant)
         if same and node.attrs.get("act", "none") == "none":
             return reference(*arrays, **attrs)
-        return rescaled(node, reference(*arrays, **attrs)) if per_tensor(x) and per_tensor(y) else None
+        return rescaled(node, reference(*arrays, **attrs)) if one_scale(x) and one_scale(y) else None
 
     return integer

@@ -6,7 +6,8 @@ ConvGeometry ConvGeometryOf(const StepSpec& spec, const PlanContext& plan) {
   const TensorSpec& x = plan.In(0);
   const TensorSpec& w = plan.In(1);
   const TensorSpec& y = plan.Out(0);
-  Require(x.dtype == DType::kI8 || x.dtype == DType::kF32, "input is not int8");
+  Require(x.dtype == DType::kI8 || x.dtype == DType::kI16 || x.dtype == DType::kF32,
+          "input is not int8 or int16");
   Require(w.constant && (w.dtype == DType::kI8 || w.dtype == DType::kU8),
           "weights are not an int8 or uint8 constant");
   Require(w.rank() >= 3 && w.rank() == x.rank(), "weights do not have the input's rank");

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/common/broadcast.h"
 #include "kernels/common/kernels.h"
 #include "kernels/common/quant_step.h"
 #include "requant.h"
@@ -25,56 +26,11 @@ struct PairTables {
   RoundingTieBand tie_band;  // covers every pair whose real value rounds to another code
 };
 
-// The common index space with neighbouring dimensions merged where both operands allow it.
-struct Broadcast {
-  std::vector<int64_t> extents, a_strides, b_strides;  // outermost first; the last one is the run
-};
-
-Broadcast Merge(const Shape& a, const Shape& b, const Shape& y) {
-  const size_t rank = y.size();
-  std::vector<int64_t> sa(rank, 0), sb(rank, 0);
-  const auto strides = [&](const Shape& shape, std::vector<int64_t>& s) {
-    Require(shape.size() <= rank, "the output has fewer dimensions than an operand");
-    int64_t stride = 1;
-    for (size_t i = 0; i < shape.size(); ++i) {
-      const size_t d = shape.size() - 1 - i, to = rank - 1 - i;
-      Require(shape[d] == y[to] || shape[d] == 1, "operands do not broadcast to the output");
-      s[to] = shape[d] == 1 ? 0 : stride;
-      stride *= shape[d];
-    }
-  };
-  strides(a, sa);
-  strides(b, sb);
-  for (size_t d = 0; d < rank; ++d) {
-    Require(sa[d] != 0 || sb[d] != 0 || y[d] == 1 || CountOf(y) == 0,
-            "the output is larger than its operands");
-  }
-  Broadcast m;
-  for (size_t d = 0; d < rank; ++d) {
-    if (y[d] == 1) continue;
-    if (!m.extents.empty() && m.a_strides.back() == sa[d] * y[d] &&
-        m.b_strides.back() == sb[d] * y[d]) {
-      m.extents.back() *= y[d];
-      m.a_strides.back() = sa[d];
-      m.b_strides.back() = sb[d];
-    } else {
-      m.extents.push_back(y[d]);
-      m.a_strides.push_back(sa[d]);
-      m.b_strides.push_back(sb[d]);
-    }
-  }
-  if (m.extents.empty()) {
-    m.extents = {1};
-    m.a_strides = m.b_strides = {1};
-  }
-  return m;
-}
-
 class BinaryS8 final : public Step {
  public:
   enum class Op { kAdd, kMul, kPRelu, kMaximum, kMinimum, kTable };
 
-  BinaryS8(Op op, const Broadcast& space, const BinaryS8Args& args, int64_t count, IsaMask isa)
+  BinaryS8(Op op, const BroadcastSpace& space, const BinaryS8Args& args, int64_t count, IsaMask isa)
       : op_(op), space_(space), args_(args), kernel_(SelectKernel<vector_s8>(isa).fn()) {
     if (space_.extents.size() == 1) {
       space_.extents.insert(space_.extents.begin(), 1);
@@ -230,7 +186,7 @@ class BinaryS8 final : public Step {
   }
 
   const Op op_;
-  Broadcast space_;  // of at least two dimensions
+  BroadcastSpace space_;  // of at least two dimensions
   const BinaryS8Args args_;
   const VectorS8Kernel& kernel_;
   size_t last_;  // the dimension of the runs
@@ -345,7 +301,7 @@ std::unique_ptr<Step> MakeBinaryS8(const StepSpec& spec, PlanContext& plan) {
     Require(t->dtype == DType::kI8 || IsShifted(*t), "an operand is not int8");
   }
   Require(y.dtype == DType::kI8, "the output is not int8");
-  const Broadcast space = Merge(a.shape, b.shape, y.shape);
+  const BroadcastSpace space = MergeBroadcast(a.shape, b.shape, y.shape);
   BinaryS8Args args{};
   BinaryS8::Op op = BinaryS8::Op::kAdd;
   if (spec.op == "maximum" || spec.op == "minimum") {

@@ -115,6 +115,31 @@ class LookupS8 final : public Elementwise {
   alignas(64) int8_t table_[256];
 };
 
+// int16 with the zero point 0, from and to float32 and itself.
+template <typename X, typename Y>
+class ConvertS16 final : public Elementwise {
+ public:
+  ConvertS16(int64_t count, IsaMask isa, float m, Range range)
+      : Elementwise(count, 0.15),
+        kernel_(SelectKernel<vector_s16>(isa).fn()),
+        m_(m),
+        clamp_{static_cast<float>(range.qmin), static_cast<float>(range.qmax)} {}
+
+ private:
+  void Convert(const StepArgs& args, int64_t at, int64_t n) const noexcept override {
+    if constexpr (std::is_same_v<X, float>) {
+      kernel_.quantize(args.In<float>(0) + at, args.Out<int16_t>(0) + at, n, m_, clamp_);
+    } else if constexpr (std::is_same_v<Y, float>) {
+      kernel_.dequantize(args.In<int16_t>(0) + at, args.Out<float>(0) + at, n, m_);
+    } else {
+      kernel_.requantize(args.In<int16_t>(0) + at, args.Out<int16_t>(0) + at, n, m_, clamp_);
+    }
+  }
+  const VectorS16Kernel& kernel_;
+  const float m_;
+  const ClampS16 clamp_;
+};
+
 // Types other than int8, at the borders of a graph.
 template <typename X, typename Y>
 class ConvertCodes final : public Elementwise {
@@ -186,6 +211,9 @@ std::unique_ptr<Step> MakeQuantize(const StepSpec& spec, PlanContext& plan) {
     if (y.dtype == DType::kI8) {
       return std::make_unique<QuantizeS8>(x.count, plan.isa, inverse, fused, out);
     }
+    if (y.dtype == DType::kI16 && out.zero_point == 0) {
+      return std::make_unique<ConvertS16<float, int16_t>>(x.count, plan.isa, inverse, range);
+    }
     return MakeFrom<float>(y.dtype, x.count, 0, inverse, out.zero_point, range);
   }
   const double scale = ScaleOf(x) / ScaleOf(y);
@@ -202,6 +230,9 @@ std::unique_ptr<Step> MakeQuantize(const StepSpec& spec, PlanContext& plan) {
   }
   if (x.dtype == DType::kU8) {
     return MakeFrom<uint8_t>(y.dtype, x.count, x_zero, m, out.zero_point, range);
+  }
+  if (y.dtype == DType::kI16 && x_zero == 0 && out.zero_point == 0) {
+    return std::make_unique<ConvertS16<int16_t, int16_t>>(x.count, plan.isa, m, range);
   }
   return MakeFrom<int16_t>(y.dtype, x.count, x_zero, m, out.zero_point, range);
 }
@@ -227,6 +258,9 @@ std::unique_ptr<Step> MakeDequantize(const StepSpec&, PlanContext& plan) {
     case DType::kI16: {
       const int32_t zero_point = ZeroPointOf(x);
       if (plan.check_only) return nullptr;
+      if (zero_point == 0) {
+        return std::make_unique<ConvertS16<int16_t, float>>(x.count, plan.isa, scale, Range{});
+      }
       return std::make_unique<ConvertCodes<int16_t, float>>(x.count, zero_point, scale, 0, Range{});
     }
     case DType::kI32: {

@@ -7,6 +7,7 @@
 
 #include "kernels/common/kernels.h"
 #include "kernels/common/quant_step.h"
+#include "kernels/common/reduced_axes.h"
 #include "requant.h"
 
 namespace bitlite {
@@ -121,41 +122,15 @@ std::unique_ptr<Step> MakeReduceS8(const StepSpec& spec, PlanContext& plan) {
   const TensorSpec& x = plan.In(0);
   const TensorSpec& y = plan.Out(0);
   Require(y.dtype == DType::kI8, "output is not int8");
-  const std::string mode = spec.Str("mode", "mean");
-  const bool mean = mode == "mean";
-  Require(mean || mode == "sum" || mode == "max" || mode == "min",
-          "mode is not mean, sum, max, min");
-  spec.Ignore("keep_dims");
-  std::vector<int64_t> axes = spec.Ints("axes", {});
-  const bool keep_all = spec.Bool("noop_if_empty", false);
-  Require(!axes.empty() || !keep_all, "no axis is reduced");
-  if (axes.empty()) {
-    for (int d = 0; d < x.rank(); ++d) axes.push_back(d);
-  }
-  for (int64_t& a : axes) a += a < 0 ? x.rank() : 0;
-  std::sort(axes.begin(), axes.end());
-  int64_t outer = 1, n = 1, inner = 1;
-  for (int d = 0; d < x.rank(); ++d) {
-    if (!axes.empty() && d >= axes.front() && d <= axes.back()) {
-      // An axis of 1 between the others is as good as reduced.
-      Require(std::binary_search(axes.begin(), axes.end(), d) || x.shape[d] == 1,
-              "axes are not neighbours");
-      n *= x.shape[d];
-    } else {
-      (axes.empty() || d < axes.front() ? outer : inner) *= x.shape[d];
-    }
-  }
-  Require(y.count == outer * inner && n > 0, "the output's shape does not fit");
+  const ReducedAxes axes = ReducedAxesOf(spec, x, y);
   const Range range = OutputRange(spec, y);
   ScaleOf(x);
   ZeroPointOf(x);
   if (x.constant) plan.KeepConstant(0);
   if (plan.check_only) return nullptr;
-  return std::make_unique<ReduceS8>(plan,
-                                    mode == "max"   ? Mode::kMax
-                                    : mode == "min" ? Mode::kMin
-                                                    : Mode::kSum,
-                                    outer, n, inner, mean ? static_cast<double>(n) : 1.0, range);
+  const Mode mode = axes.mode == "max" ? Mode::kMax : axes.mode == "min" ? Mode::kMin : Mode::kSum;
+  return std::make_unique<ReduceS8>(plan, mode, axes.outer, axes.n, axes.inner,
+                                    axes.mode == "mean" ? static_cast<double>(axes.n) : 1.0, range);
 }
 
 }  // namespace bitlite

@@ -1,0 +1,39 @@
+#include "gemm_s16.h"
+#include "requant_s16.h"
+
+namespace bitlite {
+namespace {
+
+constexpr int kMaxMr = 4;
+
+template <int MR>
+void Tile(const GemmS16Tile& t) {
+  int64_t acc[MR][kColumnsS16];
+  for (int r = 0; r < MR; ++r) {
+    for (int c = 0; c < kColumnsS16; ++c) acc[r][c] = t.bias[c];
+  }
+  const int8_t* w = t.w;
+  for (int s = 0; s < t.segment_count; ++s) {
+    for (int p = 0; p < t.segment_pairs; ++p, w += 2 * kColumnsS16) {
+      for (int r = 0; r < MR; ++r) {
+        const int16_t* x = t.rows[r] + t.segments[s] + 2 * p;
+        for (int c = 0; c < kColumnsS16; ++c) acc[r][c] += x[0] * w[2 * c] + x[1] * w[2 * c + 1];
+      }
+    }
+  }
+  for (int r = 0; r < MR; ++r) StoreS16(t, acc[r], r);
+}
+
+GemmS16TileFn GetTile(int mr) {
+  constexpr GemmS16TileFn kTiles[] = {nullptr, Tile<1>, Tile<2>, Tile<3>, Tile<4>};
+  return kTiles[mr];
+}
+
+}  // namespace
+
+const GemmS16Kernel& gemm_s16_scalar() {
+  static constexpr GemmS16Kernel kKernel = {kMaxMr, GetTile, 1};
+  return kKernel;
+}
+
+}  // namespace bitlite

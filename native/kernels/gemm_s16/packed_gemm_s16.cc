@@ -1,0 +1,142 @@
+#include "packed_gemm_s16.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+
+namespace bitlite {
+namespace {
+
+constexpr int64_t kLargestCode = 32768;
+constexpr int32_t kExactPairs = 255;  // of products of at most 2^22 each
+
+}  // namespace
+
+OutputsS16 OutputsS16Of(const StepSpec& spec, PlanContext& plan, int64_t channels) {
+  const TensorSpec& x = plan.In(0);
+  const TensorSpec& w = plan.In(1);
+  const TensorSpec& y = plan.Out(0);
+  Require(x.dtype == DType::kI16, "input is not int16");
+  Require(w.constant && w.dtype == DType::kI8, "weights are not an int8 constant");
+  Require(w.quantized() && (w.scale.size() == 1 || w.axis == 0),
+          "weights are not quantized along their outputs");
+  Require(y.dtype == DType::kI16 || y.dtype == DType::kF32, "output is not int16 or float32");
+  Require(!RoundsAsGemmlowp(spec), "rounding is not rne_f32");
+  Require(ZeroPointOf(x) == 0, "the input's zero point is not 0");
+  for (int64_t z : w.zero_point) Require(z == 0, "a weight's zero point is not 0");
+  OutputsS16 out;
+  out.real = y.dtype == DType::kF32;
+  if (out.real) {
+    const Clamp clamp = ClampOf(spec);
+    out.low = static_cast<float>(clamp.low);
+    out.high = static_cast<float>(clamp.high);
+  } else {
+    Require(ZeroPointOf(y) == 0, "the output's zero point is not 0");
+    const Range range = OutputRange(spec, y);
+    out.low = static_cast<float>(range.qmin);
+    out.high = static_cast<float>(range.qmax);
+  }
+  const double sx = ScaleOf(x), sy = out.real ? 1.0 : ScaleOf(y);
+  const size_t columns = static_cast<size_t>(channels);
+  for (size_t i = 0; i < columns; ++i) {
+    const double sw = w.scale[w.scale.size() == 1 ? 0 : i];
+    if (!(sw > 0) || !std::isfinite(sw)) Refuse(w.name + ": scale is not positive");
+    out.multiplier.push_back(static_cast<float>(sx * sw / sy));
+  }
+  out.bias.assign(columns, 0);
+  out.bias_f32.assign(columns, 0.0f);
+  const TensorSpec* bias = plan.OptionalIn(2);
+  if (bias == nullptr) return out;
+  Require(bias->constant && bias->count == channels, "bias is not a constant of one per channel");
+  const bool whole = bias->dtype == DType::kI32 || bias->dtype == DType::kI64;
+  Require(whole || (out.real && bias->dtype == DType::kF32), "bias is not int32 or int64");
+  if (plan.check_only) return out;
+  for (size_t i = 0; i < columns; ++i) {
+    if (bias->dtype == DType::kF32) {
+      std::memcpy(&out.bias_f32[i], static_cast<const float*>(bias->data) + i, sizeof(float));
+    } else if (bias->dtype == DType::kI32) {
+      int32_t v;
+      std::memcpy(&v, static_cast<const int32_t*>(bias->data) + i, sizeof(v));
+      out.bias[i] = v;
+    } else {
+      std::memcpy(&out.bias[i], static_cast<const int64_t*>(bias->data) + i, sizeof(int64_t));
+    }
+  }
+  return out;
+}
+
+PackedGemmS16::PackedGemmS16(const GemmS16Kernel& kernel, const int8_t* w, int64_t columns,
+                             int64_t segments, int64_t segment_length, const OutputsS16& out,
+                             int64_t first_column)
+    : kernel_(kernel),
+      columns_(columns),
+      segments_(segments),
+      pairs_((segment_length + 1) / 2),
+      real_(out.real),
+      low_(out.low),
+      high_(out.high) {
+  const size_t padded = static_cast<size_t>(blocks() * kColumnsS16);
+  const int64_t block_bytes = segments * pairs_ * 2 * kColumnsS16;
+  bias_.Reset(padded);
+  multiplier_.Reset(padded);
+  bias_f32_.Reset(padded);
+  w_.Reset(static_cast<size_t>(blocks() * block_bytes));
+  std::memset(bias_.data(), 0, padded * sizeof(int64_t));
+  std::memset(multiplier_.data(), 0, padded * sizeof(float));
+  std::memset(bias_f32_.data(), 0, padded * sizeof(float));
+  std::memset(w_.data(), 0, w_.size());
+  for (int64_t o = 0; o < columns; ++o, w += segments * segment_length) {
+    const size_t from = static_cast<size_t>(first_column + o), at = static_cast<size_t>(o);
+    bias_[at] = out.bias[from];
+    multiplier_[at] = out.multiplier[from];
+    bias_f32_[at] = out.bias_f32[from];
+    int8_t* to = w_.data() + o / kColumnsS16 * block_bytes + o % kColumnsS16 * 2;
+    int64_t size = 0;
+    for (int64_t s = 0; s < segments; ++s) {
+      for (int64_t i = 0; i < segment_length; ++i) {
+        const int8_t v = w[s * segment_length + i];
+        to[(s * pairs_ + i / 2) * 2 * kColumnsS16 + i % 2] = v;
+        size += std::abs(int{v});
+      }
+    }
+    constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+    if (bias_[at] > kMost || bias_[at] < -kMost ||
+        size * kLargestCode + std::abs(bias_[at]) > kMost) {
+      exact_pairs_ = kExactPairs;
+    }
+  }
+}
+
+void PackedGemmS16::Run(const int16_t* const* rows, int64_t m, const int32_t* segments,
+                        int64_t first, int64_t last, void* y, int64_t y_stride) const noexcept {
+  GemmS16Tile t{};
+  t.segments = segments;
+  t.segment_count = static_cast<int32_t>(segments_);
+  t.segment_pairs = static_cast<int32_t>(pairs_);
+  t.exact_pairs = exact_pairs_;
+  t.y_stride = y_stride;
+  t.real = real_;
+  t.low = low_;
+  t.high = high_;
+  const size_t size = real_ ? sizeof(float) : sizeof(int16_t);
+  const int64_t tiles = CeilDiv(m, kernel_.max_mr);
+  for (int64_t b = first; b < last; ++b) {
+    const int64_t column = b * kColumnsS16;
+    t.w = w_.data() + column * segments_ * pairs_ * 2;
+    t.bias = bias_.data() + column;
+    t.multiplier = multiplier_.data() + column;
+    t.bias_f32 = bias_f32_.data() + column;
+    t.n = static_cast<int32_t>(std::min<int64_t>(kColumnsS16, columns_ - column));
+    for (int64_t i = 0, row = 0; i < tiles; ++i) {
+      const int64_t end = m * (i + 1) / tiles;
+      t.rows = rows + row;
+      t.y = static_cast<uint8_t*>(y) + (row * y_stride + column) * static_cast<int64_t>(size);
+      kernel_.tile(static_cast<int>(end - row))(t);
+      row = end;
+    }
+  }
+}
+
+}  // namespace bitlite
