@@ -11,6 +11,7 @@ workers of one thread each.
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import tempfile
 import time
@@ -23,6 +24,7 @@ import bitlite
 from bitlite.quant.cluster.dask_cluster import DaskCluster, DaskOptions
 from bitlite.quant.cluster.pool import WorkerPool
 from bitlite.quant.cluster.processes import Processes
+from bitlite.tools.conversions import convert_each
 
 METHODS = ("MAX_MIN", "MSE", "KL", "PERCENTILE", "ACIQ", "OCTAV")
 
@@ -36,10 +38,6 @@ def converted(model: str, samples: str, **options: Any) -> tuple[float, str]:
         )
         seconds = time.perf_counter() - start
         return seconds, hashlib.sha256(Path(next(iter(report.files))).read_bytes()).hexdigest()[:16]
-
-
-def trial(state: bytes, model: str, samples: str, options: dict[str, Any]) -> str:
-    return converted(model, samples, threads=1, **options)[1]
 
 
 @contextmanager
@@ -71,18 +69,30 @@ def compare_runs(model: str, samples: str) -> None:
 
 
 def compare_settings(model: str, samples: str) -> None:
-    options = [{"activation_quant_method": m, "bit_num": bits} for m in METHODS for bits in (8, 4)]
-    start = time.perf_counter()
-    alone = [converted(model, samples, threads=1, **o)[1] for o in options]
-    middle = time.perf_counter()
+    choices = [
+        {"quant_type": "PostTraining", "calibration_data": os.path.abspath(samples), "output_format": "TFLITE"}
+        | {"activation_quant_method": method, "bit_num": bits}
+        for method in METHODS
+        for bits in (8, 4)
+    ]
+
+    def run(pool: WorkerPool | None) -> tuple[float, list[dict[str, bytes]]]:
+        start = time.perf_counter()
+        files = [converted.files for converted in convert_each(model, choices, pool)]
+        return time.perf_counter() - start, files
+
+    run_one(model, choices[0], None)
+    alone, expected = run(None)
     with WorkerPool(Processes(2)) as pool:
-        state = pool.state(bytes, b"")
-        list(pool.each(len, state, [()] * 2))
-        begin = time.perf_counter()
-        spread = list(pool.each(trial, state, ((model, samples, o) for o in options)))
-        end = time.perf_counter()
-    print(f"12 settings: {middle - start:.2f} s one after the other, {end - begin:.2f} s by 2 workers:", end=" ")
-    print(f"{(middle - start) / (end - begin):.2f}x; equal: {alone == spread}")
+        run_one(model, choices[0], pool)
+        spread, found = run(pool)
+    print(f"12 settings: {alone:.2f} s one after the other, {spread:.2f} s by 2 workers:", end=" ")
+    print(f"{alone / spread:.2f}x; equal: {expected == found}")
+
+
+def run_one(model: str, settings: dict[str, Any], pool: WorkerPool | None) -> None:
+    """A conversion in this process, or in each of two workers, which then have imported what it needs."""
+    list(convert_each(model, [settings] * (2 if pool else 1), pool))
 
 
 if __name__ == "__main__":
