@@ -16,31 +16,62 @@ constexpr int64_t kBlock = 32;
 __m256i Load(const int8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 void Store(int8_t* p, __m256i v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
 
-// 8 codes less the zero point.
-__m256 Widen(const int8_t* p, __m256i zero) {
-  const __m128i codes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
-  return _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_cvtepi8_epi32(codes), zero));
-}
+// 32 values, 4 by 4 in the vectors' lower halves, then in their upper ones.
+struct Split32 {
+  __m256 v[4];
+};
+
+// Codes less the zero point, exactly: a byte below the exponent of 2^23 is a float of 2^23 and
+// more.
+struct Widener {
+  explicit Widener(int32_t zero_point)
+      : zero(_mm256_set1_ps(static_cast<float>((1 << 23) + 128 + zero_point))) {}
+  Split32 operator()(const int8_t* p) const {
+    const __m256i x = _mm256_xor_si256(Load(p), _mm256_set1_epi8(-128));
+    const __m256i none = _mm256_setzero_si256();
+    const __m256i first = _mm256_unpacklo_epi8(x, none), second = _mm256_unpackhi_epi8(x, none);
+    const __m256i exponent = _mm256_set1_epi16(0x4B00);
+    const auto less = [&](__m256i v) { return _mm256_sub_ps(_mm256_castsi256_ps(v), zero); };
+    return {{less(_mm256_unpacklo_epi16(first, exponent)),
+             less(_mm256_unpackhi_epi16(first, exponent)),
+             less(_mm256_unpacklo_epi16(second, exponent)),
+             less(_mm256_unpackhi_epi16(second, exponent))}};
+  }
+  __m256 zero;
+};
 
 // As Rounder: what the conversion cannot hold is below every code, which saturates to qmin.
 struct Rounder256 {
   explicit Rounder256(const OutputCodesS8& out)
-      : high(_mm256_set1_ps(static_cast<float>(out.qmax - out.zero_point))),
+      : highest(_mm256_set1_ps(static_cast<float>(out.qmax - out.zero_point))),
         zero_point(_mm256_set1_epi16(static_cast<int16_t>(out.zero_point))),
-        low(_mm256_set1_epi8(static_cast<char>(out.qmin))) {}
-  __m256i Whole(__m256 v) const { return _mm256_cvtps_epi32(_mm256_min_ps(high, v)); }
+        low(_mm256_set1_epi8(static_cast<char>(out.qmin))),
+        high(_mm256_set1_epi8(static_cast<char>(out.qmax))) {}
+  // Vectors in order.
   __m256i operator()(__m256 v0, __m256 v1, __m256 v2, __m256 v3) const {
-    const __m256i a = _mm256_packs_epi32(Whole(v0), Whole(v1));
-    const __m256i b = _mm256_packs_epi32(Whole(v2), Whole(v3));
-    const __m256i codes =
-        _mm256_packs_epi16(_mm256_adds_epi16(a, zero_point), _mm256_adds_epi16(b, zero_point));
+    const auto whole = [&](__m256 v) { return _mm256_cvtps_epi32(_mm256_min_ps(highest, v)); };
+    const __m256i codes = Pack(whole(v0), whole(v1), whole(v2), whole(v3));
     // Packed within halves.
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     return _mm256_max_epi8(_mm256_permutevar8x32_epi32(codes, order), low);
   }
-  __m256 high;
-  __m256i zero_point, low;
+  // Values that the conversion can hold: see Fits.
+  __m256i operator()(const Split32& x) const {
+    const auto whole = [](__m256 v) { return _mm256_cvtps_epi32(v); };
+    const __m256i codes = Pack(whole(x.v[0]), whole(x.v[1]), whole(x.v[2]), whole(x.v[3]));
+    return _mm256_min_epi8(_mm256_max_epi8(codes, low), high);
+  }
+  __m256i Pack(__m256i v0, __m256i v1, __m256i v2, __m256i v3) const {
+    const __m256i a = _mm256_adds_epi16(_mm256_packs_epi32(v0, v1), zero_point);
+    const __m256i b = _mm256_adds_epi16(_mm256_packs_epi32(v2, v3), zero_point);
+    return _mm256_packs_epi16(a, b);
+  }
+  __m256 highest;
+  __m256i zero_point, low, high;
 };
+
+// Whether products of two codes with a scale, and the sum of two such, are within int32.
+bool Fits(float scale) { return scale > -8192.0f && scale < 8192.0f; }
 
 // y[i] from x[i], for x of any type: block(x + i) gives 32 codes.
 template <typename X, typename Block>
@@ -55,19 +86,18 @@ void Map(const X* x, int8_t* y, int64_t n, Block block) {
   std::memcpy(y + i, codes, static_cast<size_t>(n - i));
 }
 
-// value(p, q) of 8 pairs, p = a - a_zero and q = b - b_zero.
+// value(p, q) of 8 pairs, p = a - a_zero and q = b - b_zero, is within int32.
 template <int kAStep, int kBStep, typename Value>
 void Pairs(const BinaryS8Args& t, Value value) {
   const Rounder256 round(t.out);
-  const __m256i a_zero = _mm256_set1_epi32(t.a_zero), b_zero = _mm256_set1_epi32(t.b_zero);
+  const Widener a_values(t.a_zero), b_values(t.b_zero);
   const __m256 a_only = _mm256_set1_ps(static_cast<float>(t.a[0] - t.a_zero));
   const __m256 b_only = _mm256_set1_ps(static_cast<float>(t.b[0] - t.b_zero));
   const auto block = [&](const int8_t* a, const int8_t* b) {
-    const auto eight = [&](int k) {
-      return value(kAStep == 0 ? a_only : Widen(a + k, a_zero),
-                   kBStep == 0 ? b_only : Widen(b + k, b_zero));
-    };
-    return round(eight(0), eight(8), eight(16), eight(24));
+    const Split32 p = kAStep == 0 ? Split32{{a_only, a_only, a_only, a_only}} : a_values(a);
+    const Split32 q = kBStep == 0 ? Split32{{b_only, b_only, b_only, b_only}} : b_values(b);
+    return round(Split32{{value(p.v[0], q.v[0]), value(p.v[1], q.v[1]), value(p.v[2], q.v[2]),
+                          value(p.v[3], q.v[3])}});
   };
   int64_t i = 0;
   for (; i + kBlock <= t.n; i += kBlock) Store(t.y + i, block(t.a + i * kAStep, t.b + i * kBStep));
@@ -88,6 +118,7 @@ void Binary(const BinaryS8Args& t, Value value) {
 }
 
 void Add256(const BinaryS8Args& t) {
+  if (!Fits(t.lhs_scale) || !Fits(t.rhs_scale)) return Add(t);
   const __m256 lhs_scale = _mm256_set1_ps(t.lhs_scale), rhs_scale = _mm256_set1_ps(t.rhs_scale);
   Binary(t, [&](__m256 p, __m256 q) {
     return _mm256_add_ps(_mm256_mul_ps(p, lhs_scale), _mm256_mul_ps(q, rhs_scale));
@@ -96,11 +127,13 @@ void Add256(const BinaryS8Args& t) {
 
 // Products of codes are whole numbers of at most 17 bits, in float as in integers.
 void Mul256(const BinaryS8Args& t) {
+  if (!Fits(t.lhs_scale)) return Mul(t);
   const __m256 m = _mm256_set1_ps(t.lhs_scale);
   Binary(t, [&](__m256 p, __m256 q) { return _mm256_mul_ps(_mm256_mul_ps(p, q), m); });
 }
 
 void PRelu256(const BinaryS8Args& t) {
+  if (!Fits(t.lhs_scale) || !Fits(t.rhs_scale)) return PRelu(t);
   const __m256 lhs_scale = _mm256_set1_ps(t.lhs_scale), rhs_scale = _mm256_set1_ps(t.rhs_scale);
   Binary(t, [&](__m256 p, __m256 q) {
     const __m256 below = _mm256_mul_ps(_mm256_mul_ps(p, q), lhs_scale);
@@ -121,12 +154,15 @@ void Quantize256(const float* x, int8_t* y, int64_t n, float inverse, const Outp
 
 void Requantize256(const int8_t* x, int8_t* y, int64_t n, int32_t x_zero, float m,
                    const OutputCodesS8& out) {
+  if (!Fits(m)) return Requantize(x, y, n, x_zero, m, out);
   const Rounder256 round(out);
-  const __m256i zero = _mm256_set1_epi32(x_zero);
+  const Widener values(x_zero);
   const __m256 factor = _mm256_set1_ps(m);
-  const auto eight = [&](const int8_t* p) { return _mm256_mul_ps(Widen(p, zero), factor); };
-  Map(x, y, n,
-      [&](const int8_t* p) { return round(eight(p), eight(p + 8), eight(p + 16), eight(p + 24)); });
+  Map(x, y, n, [&](const int8_t* p) {
+    Split32 scaled = values(p);
+    for (__m256& v : scaled.v) v = _mm256_mul_ps(v, factor);
+    return round(scaled);
+  });
 }
 
 void RequantizeS32x256(const int32_t* acc, int8_t* y, int64_t n, int32_t subtract, float m,

@@ -46,16 +46,20 @@ float BinaryValue(const BinaryS8Args& t, int op, int64_t i) {
   return static_cast<float>(p * q) * t.lhs_scale;
 }
 
+// Of values within the codes, of those that int32 holds, and beyond.
+constexpr float kScales[][2] = {{0.013f, 0.37f}, {8000.0f, -8000.0f}, {9e7f, -3e8f}};
+
 void CheckBinary(const char* symbol, const VectorS8Kernel& kernel) {
   Random random(1);
   for (int n : kLengths) {
     for (const OutputCodesS8& out : kOutputs) {
-      for (int repeat = 0; repeat < 3; ++repeat) {
+      for (int repeat = 0; repeat < 9; ++repeat) {
+        const auto& scales = kScales[repeat / 3];
         const std::vector<int8_t> a = Codes(random, n), b = Codes(random, n);
         std::vector<int8_t> y(static_cast<size_t>(n));
         std::vector<uint8_t> near_tie(static_cast<size_t>(n));
-        BinaryS8Args t = {a.data(), b.data(), repeat != 1, repeat != 2, y.data(), n,
-                          5,        -90,      0.013f,      0.37f,       out};
+        BinaryS8Args t = {a.data(), b.data(), repeat % 3 != 1, repeat % 3 != 2, y.data(), n,
+                          5,        -90,      scales[0],       scales[1],       out};
         const auto check = [&](const char* what, int op) {
           for (int i = 0; i < n; ++i) {
             CHECK(y[i] == Rounded(BinaryValue(t, op, i), out))
@@ -116,9 +120,11 @@ void CheckConversions(const char* symbol, const VectorS8Kernel& kernel) {
       for (int i = 0; i < n; ++i) {
         CHECK(back[i] == static_cast<float>(codes[i] + 9) * 0.13f) << symbol << " dequantize";
       }
-      kernel.requantize(codes.data(), y.data(), n, -9, 1.3f, out);
-      check("requantize",
-            [&](int i) { return Rounded(static_cast<float>(codes[i] + 9) * 1.3f, out); });
+      for (float m : {1.3f, 8000.0f, 9e7f}) {
+        kernel.requantize(codes.data(), y.data(), n, -9, m, out);
+        check("requantize",
+              [&](int i) { return Rounded(static_cast<float>(codes[i] + 9) * m, out); });
+      }
       kernel.requantize_s32(acc.data(), y.data(), n, 1000, 7e-4f, out);
       const auto requantized = [&](uint32_t sum) {
         return RequantizeRneF32(static_cast<int32_t>(sum - 1000u), 7e-4f, out.zero_point, out.qmin,
