@@ -11,27 +11,31 @@ from .selectors import Selector
 
 
 def select(graph: Graph, selectors: Sequence[Selector]) -> set[Node]:
-    """The nodes meant by any of the selectors. A node answers to its own name, its outputs' names, and those of the
-    source nodes that were fused into it; to the first of several that TFLite has joined by semicolons, too.
+    """The nodes that the selectors mean, one after the other: each adds its own, or takes them out.
+
+    A node answers to its own name, its outputs' names, and those of the source nodes that were fused into it; to the
+    first of several that TFLite has joined by semicolons, too.
 
     Raises:
         UsageError: a selector names nothing, with the nearest name.
     """
     selected: set[Node] = set()
     for selector in selectors:
-        if selector.kind == "stretch":
-            selected |= _stretch(graph, selector)
-            continue
-        meant = {n for n in graph.nodes if any(selector.matches(name, n.op) for name in _names(n))}
-        if not meant and selector.kind == "type":
-            meant = {n for n in graph.nodes if any(selector.matches(n.name, op) for op in _source_ops(graph, n))}
-        if not meant and selector.kind == "type":
-            kinds = sorted({op for n in graph.nodes for op in (n.op, *_source_ops(graph, n))})
-            raise UsageError(f"'{selector}' is no operator of the model", hint=", ".join(kinds))
-        if not meant:
-            raise _unknown(graph, str(selector), selector.first)
-        selected |= meant
+        meant = _stretch(graph, selector) if selector.kind == "stretch" else _named_nodes(graph, selector)
+        selected = selected - meant if selector.excluded else selected | meant
     return selected
+
+
+def _named_nodes(graph: Graph, selector: Selector) -> set[Node]:
+    meant = {n for n in graph.nodes if any(selector.matches(name, n.op) for name in _names(n))}
+    if not meant and selector.kind == "type":
+        meant = {n for n in graph.nodes if any(selector.matches(n.name, op) for op in _source_ops(graph, n))}
+    if not meant and selector.kind == "type":
+        kinds = sorted({op for n in graph.nodes for op in (n.op, *_source_ops(graph, n))})
+        raise UsageError(f"'{selector}' is no operator of the model", hint=", ".join(kinds))
+    if not meant:
+        raise _unknown(graph, str(selector), selector.first)
+    return meant
 
 
 def _names(node: Node) -> Iterable[str]:

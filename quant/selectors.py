@@ -6,6 +6,7 @@ re:block_1[0-9]/.*    every node whose whole name matches; /block_1[0-9]/ finds 
 from a to b           every node on a path from a to b, both included
 from a                a and everything behind it, up to the outputs
 to b                  b and everything before it, from the inputs on
+!…                    not what any of these means: taken out of what stands before it in the list
 """
 
 from __future__ import annotations
@@ -19,11 +20,15 @@ _STRETCH = re.compile(r"from\s+(?P<first>\S.*?)(?:\s+to\s+(?P<last>\S.*))?|to\s+
 
 
 class Selector(NamedTuple):
-    """A parsed selection: `kind` is "name", "type", "regex" or "stretch" (from `first` to `last`, "" = open end)."""
+    """A parsed selection: `kind` is "name", "type", "regex" or "stretch" (from `first` to `last`, "" = open end).
+
+    excluded: what it means is taken out of a selection.
+    """
 
     kind: str
     first: str
     last: str = ""
+    excluded: bool = False
 
     def matches(self, name: str, op: str = "") -> bool:
         """True when one node is meant by itself; a stretch needs the graph and never matches here."""
@@ -34,11 +39,12 @@ class Selector(NamedTuple):
         return self.kind == "regex" and re.search(self.first, name) is not None
 
     def __str__(self) -> str:
+        shown = {"type": f"type:{self.first}", "regex": f"/{self.first}/"}.get(self.kind, self.first)
         if self.kind == "stretch":
-            return " ".join(
+            shown = " ".join(
                 part for part in (self.first and f"from {self.first}", self.last and f"to {self.last}") if part
             )
-        return {"type": f"type:{self.first}", "regex": f"/{self.first}/"}.get(self.kind, self.first)
+        return "!" * self.excluded + shown
 
 
 def parse_selector(text: str) -> Selector:
@@ -50,6 +56,8 @@ def parse_selector(text: str) -> Selector:
     text = unquote(text)
     if not text:
         raise ValueError("is empty")
+    if text.startswith("!"):
+        return parse_selector(text[1:])._replace(excluded=True)
     if text.startswith("type:"):
         if not text[5:].strip():
             raise ValueError("must name an operator type after 'type:'")

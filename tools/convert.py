@@ -13,7 +13,7 @@ from ..converter.errors import GraphError, ModelError, Setting, UnsupportedError
 from ..converter.formats import c, read_model
 from ..converter.formats.files import let_go
 from ..converter.formats.operators import write_operators
-from ..converter.formats.outputs import Staging, check_folder, check_own_folder, check_target
+from ..converter.formats.outputs import Staging, check_folder, check_own_folder, check_target, make_folder
 from ..converter.ir import Graph, Node, Tensor, is_quantized
 from ..converter.passes import Change, Pass, for_target, run_passes
 from ..converter.schema.writing import NEWEST_OPSET
@@ -156,6 +156,9 @@ def write_targets(
 
 def check_targets(options: ConvertOptions) -> None:
     """Raises OutputError or UsageError, before any work, for what could not be written."""
+    if options.working_dir:
+        with options.blame("working_dir"):
+            make_folder(options.working_dir)
     models = [*map(options.output_path, options.output_format), *options.report]
     for path in models:
         if "C" in options.output_format and path == options.output_path("C"):

@@ -9,7 +9,7 @@ _HEAD = """\
 # Flags, keywords and config keys
 
 Written by `python -m bitlite.tools.option_docs docs/options.md` from the tables in `tools/options/convert.py`,
-`tools/options/config.py` and `tools/options/benchmark.py`. Do not edit.
+`tools/options/config.py`, `tools/options/horizon.py` and `tools/options/benchmark.py`. Do not edit.
 
 * A flag is written `--bitNum=4` or `--bitNum 4`; a switch may stand alone (`--fp16`) or be denied (`--no-gainGate`).
 * The Python keyword is the flag in snake_case: `bitlite.convert("m.onnx", "m.ms", bit_num=4)`. The same checks apply.
@@ -22,12 +22,17 @@ _CONFIG = """\
 Two forms are understood and told apart by themselves: the flat `key=value` file of MindSpore Lite r1.x, and the
 `[section]` file of 2.x. Lines that start with `#` or `;` are comments.
 """
+_YAML = """\
+## Horizon's yaml
+
+A file that ends in .yaml or .yml is read as Horizon's; [from_horizon.md](from_horizon.md) says how.
+"""
 
 
 def page() -> str:
     """Returns the whole page."""
     from .options import benchmark as bench_options
-    from .options import config
+    from .options import config, horizon
     from .options.convert import REFUSED, ConvertOptions
     from .options.flags import markdown
 
@@ -38,6 +43,8 @@ def page() -> str:
             markdown(ConvertOptions, config.keys_of(), REFUSED),
             _CONFIG,
             config.markdown(),
+            _YAML,
+            horizon.markdown(),
             "## benchmark\n",
             markdown(bench_options.BenchOptions, refused=bench_options.REFUSED),
         ]

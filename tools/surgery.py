@@ -39,7 +39,7 @@ def with_inputs(graph: Graph, options: ConvertOptions) -> tuple[Graph, list[str]
     graph, lines = graph.copy(), list[str]()
     if options.fuse_preprocess:
         with options.blame("fuse_preprocess"):
-            lines += put_preprocessing(graph, image_spec(options), pixels(options))
+            lines += put_preprocessing(graph, image_spec(options), pixels(options), options.pixel_inputs)
     if options.input_batch is not None:
         with options.blame("input_batch"):
             change = split_batch if options.separate_batch else change_batch

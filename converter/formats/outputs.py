@@ -206,6 +206,13 @@ def check_folder(path: str | os.PathLike[str]) -> None:
         raise OutputError(f"cannot be written: {reason}", file=name)
 
 
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """Makes a folder that is not there, and those around it. Raises OutputError."""
+    check_folder(path)
+    with _blamed(os.fspath(path)):
+        os.makedirs(path, exist_ok=True)
+
+
 def _target(name: str, sources: Iterable[str | os.PathLike[str]]) -> Path:
     """The file that `name` stands for, links followed. Raises OutputError for what cannot be replaced."""
     with _blamed(name, ValueError, RuntimeError):  # a NUL in the name; a loop of links, before Python 3.13

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..errors import DataError, Setting, UsageError
@@ -9,6 +11,7 @@ from ..ir import Graph, NameScope, Tensor
 from ..ops._support.layout import first_perm
 from ..schema.builder import Builder
 from .colors import recolored, swaps
+from .find import unknown
 from .first_layer import fold_affine, fold_swap
 from .image_steps import ImageSpec, Pixels, Size
 from .resampling import cut_out, doubled, sized
@@ -21,8 +24,9 @@ def image_inputs(graph: Graph, spec: ImageSpec) -> list[Tensor]:
     return [t for t in graph.inputs if t.rank == 4 and t.known_shape[1 if _planar(t) else 3] == spec.channels]
 
 
-def put_preprocessing(graph: Graph, spec: ImageSpec, pixels: Pixels) -> list[str]:
-    """Rewrites `graph` in place so that every image input takes pixels, uint8; the input's name stays.
+def put_preprocessing(graph: Graph, spec: ImageSpec, pixels: Pixels, names: Sequence[str] = ()) -> list[str]:
+    """Rewrites `graph` in place so that inputs take pixels, uint8: those of these names, or all that take images of the
+    spec's channels. An input's name stays.
 
     An input of NV12 becomes two, its name with "_y" and "_uv"; with `pixels.roi` there is one more, "_roi". Colour
     order, mean and deviation go into the first layer where that gives the same values, else they are operators.
@@ -30,9 +34,15 @@ def put_preprocessing(graph: Graph, spec: ImageSpec, pixels: Pixels) -> list[str
     Returns:
         A line per input: what it takes, and the steps.
     Raises:
-        UsageError: no input takes such images, or the sizes do not fit. UnsupportedError: colours of grey.
+        UsageError: no input takes such images, or has a name, or the sizes do not fit.
+        UnsupportedError: colours of grey.
     """
     inputs = image_inputs(graph, spec)
+    if names:
+        ends = {t.name: t for t in graph.inputs}
+        if lost := next((name for name in names if name not in ends), ""):
+            raise unknown(lost, "input of the model", ends)
+        inputs = [ends[name] for name in names if ends[name] in inputs]
     if not inputs:
         shown = ", ".join(f"{t.name!r} {t.type_text()}" for t in graph.inputs)
         raise UsageError(

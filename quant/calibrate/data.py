@@ -214,8 +214,7 @@ class Dataset:
     def _find_raw(self) -> None:
         """Which inputs get pixels from Python."""
         steps = self.spec.steps
-        pixels = steps.pixels if steps.stage in ("raw", "unsaid") else None
-        raw = {item.name: pixel_arrays(item, steps.image, pixels) for item in self.inputs}
+        raw = {item.name: pixel_arrays(item, steps.image, steps.pixels, steps.stage) for item in self.inputs}
         self._raw = {name: arrays for name, arrays in raw.items() if arrays is not None}
         if self._raw and steps.stage == "unsaid":
             raise unsaid(self.spec.where)

@@ -47,8 +47,9 @@ class ImageSteps:
     """What is done to the samples, and to which.
 
     input_type: "IMAGE", "BIN", or "" where the files tell. stage: "raw" where arrays are pixels to which the steps are
-    still done, "preprocessed" where everything is ready, "" where images and records of Caffe are raw and arrays ready,
-    "unsaid" where arrays may be either. pixels: how raw arrays hold them.
+    still done, "unnormalized" where only mean and deviation are, "preprocessed" where everything is ready, "" where
+    images and records of Caffe are raw and arrays ready, "unsaid" where arrays may be any. pixels: how raw arrays hold
+    them.
     """
 
     image: ImageSpec = field(default_factory=ImageSpec)
@@ -242,10 +243,14 @@ def _stage_of(item: InputSpec, form: str, steps: ImageSteps, where: str) -> tupl
         if steps.stage == "preprocessed":
             raise DataError(f"{where}: images are pixels, not preprocessed", hint=Setting("sample_stage", "raw"))
         return steps.image, None
-    raw = pixel_arrays(item, steps.image, steps.pixels if steps.stage in ("raw", "unsaid") else None)
+    raw = pixel_arrays(item, steps.image, steps.pixels, steps.stage)
     if raw is not None and steps.stage == "unsaid":
         raise unsaid(where)
-    return (ImageSpec() if steps.stage == "preprocessed" else steps.image), raw
+    done = {
+        "preprocessed": ImageSpec(),
+        "unnormalized": ImageSpec(mean=steps.image.mean, std=steps.image.std),
+    }
+    return done.get(steps.stage, steps.image), raw
 
 
 def unsaid(where: str) -> DataError:

@@ -104,8 +104,8 @@ def _validate_activation_bits(options: ConvertOptions) -> None:
 
 def _validate_preprocessing(options: ConvertOptions) -> None:
     raw = options.sample_stage == "raw"
-    for name in ("pixel_format", "pixel_layout", "image_size", "pixel_range", "roi_input"):
-        if options.given(name) and not options.fuse_preprocess and (not raw or name == "roi_input"):
+    for name in ("pixel_format", "pixel_layout", "image_size", "pixel_range", "roi_input", "pixel_inputs"):
+        if options.given(name) and not options.fuse_preprocess and (not raw or name in ("roi_input", "pixel_inputs")):
             raise UsageError(
                 f"{options.where(name)} has no effect without preprocessing inside the model",
                 hint=Setting("fuse_preprocess", True),

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...converter.errors import UsageError
-from ...converter.formats.files import open_regular
 from ...converter.text import nearest
+from .config_key import Key, config_bytes, table_row
 from .convert import (
     COMMON,
     DATA,
@@ -31,39 +30,10 @@ from .convert import (
     ConvertOptions,
     Method,
 )
-from .flags import Given, Row, fields_of, read_value
-from .types import Choice, Int, Listed, OptionType, Real, Shape, Switch, Text
+from .flags import Given, fields_of, read_value
+from .types import Choice, Int, Listed, Real, Shape, Switch, Text
 
 SECTIONS = (FLAT, COMMON, MIXED, FULL, WEIGHT, DATA, DYNAMIC, TRANSFORM, REGISTRY, MICRO)
-MAX_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Key:
-    """One key of one section: the option it sets (or why it is refused unless the value is `harmless`)."""
-
-    section: str
-    name: str
-    option: str = ""
-    type: OptionType | None = None
-    refused: str = ""
-    harmless: tuple[Any, ...] = ()
-    note: str = ""
-    refused_values: dict[Any, str] = field(default_factory=dict)
-
-    @property
-    def title(self) -> str:
-        return f"[{self.section}] {self.name}" if self.section else self.name
-
-    def row(self) -> Row:
-        """Returns the option's row as this file spells it."""
-        if not self.option:
-            reasons: dict[Any, str] = {...: self.refused} if self.refused else {}
-            default = self.harmless[0] if self.harmless else None
-            reasons.update(dict.fromkeys(self.harmless, ""))
-            return Row(self.name, self.type or Text(), default, self.refused or self.note, refused=reasons)
-        row = fields_of(ConvertOptions)[self.option]
-        return replace(row, type=self.type or row.type, refused={**row.refused, **self.refused_values})
 
 
 class Positions(Listed):
@@ -182,19 +152,7 @@ def read_config(path: str | os.PathLike[str], origin: str = "config_file") -> Gi
     Raises:
         UsageError: "config.cfg:3: ..." with the key, what is wrong, what is allowed.
     """
-    shown = os.fspath(path)
-    try:
-        if os.path.isdir(shown):
-            raise UsageError(f"{origin}: {shown} is a directory")
-        with open_regular(shown) as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{origin}: {shown}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise UsageError(f"{origin}: {shown!r}: {error}") from None
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"{origin}: {shown} is larger than {MAX_BYTES >> 20} MB: not a config file")
-    return parse_config(data, shown)
+    return parse_config(config_bytes(path, origin), os.fspath(path))
 
 
 def parse_config(data: bytes | str, shown: str = "config.cfg") -> Given:
@@ -316,17 +274,7 @@ def markdown() -> str:
     for section, keys in sections().items():
         title = f"[{section}]" if section else "The flat file of r1.x"
         lines += [f"### {title}", "", "| key | values | default | meaning |", "|---|---|---|---|"]
-        for key in keys.values():
-            row = key.row()
-            values = (row.type.describe() or row.type.metavar).replace("|", "\\|")
-            default = "" if row.default in (None, "", (), {}) else row.type.show(row.default)
-            if not key.option and key.refused:
-                default, meaning = "", f"refused: {key.refused}"
-                if key.harmless:
-                    meaning += f" (accepted: {', '.join(row.type.show(value) for value in key.harmless)})"
-            else:
-                meaning = row.help
-            lines.append(f"| `{key.name}` | `{values}` | {default} | {meaning.replace('|', chr(92) + '|')} |")
+        lines += map(table_row, keys.values())
         lines.append("")
     lines += ["### Sections that are refused", ""]
     lines += [f"* `[{name}]`: {reason}" for name, reason in REFUSED_SECTIONS.items()]

@@ -55,6 +55,7 @@ MODEL, QUANT, CALIB, IMAGE, GRAPH, RUN = "Model", "Quantization", "Calibration",
 _UNRECORDED = (
     "model_file", "output_file", "config_file", "calibrate_path", "dump_dist", "load_dist", "debug_info_save_path",
     "dump_ir", "dump_stages", "weight_file", "labels", "sample_stage",
+    "working_dir",
 )  # fmt: skip
 ENDINGS = {"MS": ".ms", "TFLITE": ".tflite", "ONNX": ".onnx"}
 FORMATS = (*ENDINGS, "C")
@@ -198,7 +199,7 @@ class ConvertOptions:
         "configFile",
         Text("FILE"),
         "",
-        "config.cfg, the flat file of r1.x or the sections of 2.x",
+        "config.cfg, the flat file of r1.x or the sections of 2.x; or Horizon's .yaml",
         group=MODEL,
         aliases=("config_file",),
     )
@@ -233,6 +234,14 @@ class ConvertOptions:
         ("MS",),
         "formats to write, one file each: MS, TFLITE, ONNX; and C, a folder of C99 for microcontrollers",
         group=MODEL,
+    )
+    working_dir: str = flag(
+        "workingDir",
+        Text("DIR"),
+        "",
+        "folder that outputFile is written into, made where it is missing",
+        group=MODEL,
+        advanced=True,
     )
     save_path: str = flag(
         "savePath",
@@ -323,7 +332,7 @@ class ConvertOptions:
         "keepFloat",
         Listed(Selection(), "WHAT,..."),
         (),
-        "parts to leave in float: name, /regex/, type:Op, 'from A to B', 'to A', 'from A'",
+        "parts to leave in float: name, /regex/, type:Op, 'from A to B', 'to A', 'from A'; !name takes out again",
         group=QUANT,
         sections=(FLAT, COMMON),
         joins=True,
@@ -593,10 +602,10 @@ class ConvertOptions:
     )
     sample_stage: str = flag(
         "sampleStage",
-        Choice({"": "", "raw": "raw", "preprocessed": "preprocessed"}),
+        Choice({"": "", "raw": "raw", "unnormalized": "unnormalized", "preprocessed": "preprocessed"}),
         "",
-        "whether arrays (.bin, .npy, .npz, LMDB, Python) are pixels or behind these steps; preprocessed when not given,"
-        " to be given with fusePreprocess",
+        "whether arrays (.bin, .npy, .npz, LMDB, Python) are pixels, lack only mean and std, or are behind these steps;"
+        " preprocessed when not given, to be given with fusePreprocess",
         group=IMAGE,
         sections=(FLAT, DATA),
     )
@@ -629,6 +638,14 @@ class ConvertOptions:
         Choice(("full", "video")),
         "full",
         "range of YUV pixels by BT.601: 0..255, or 16..235",
+        group=IMAGE,
+        sections=(FLAT, DATA),
+    )
+    pixel_inputs: tuple[str, ...] = flag(
+        "pixelInputs",
+        Words("NAME,..."),
+        (),
+        "inputs whose preprocessing goes into the model; all that take images when not given",
         group=IMAGE,
         sections=(FLAT, DATA),
     )
@@ -765,7 +782,7 @@ class ConvertOptions:
 
     def output_path(self, fmt: str = "MS") -> str:
         """Returns the file to write for one format: the ending is appended unless it is there; C is a folder."""
-        stem = self.output_file
+        stem = os.path.join(self.working_dir, self.output_file)
         if fmt == "C":
             folder, name = os.path.split(stem)
             return os.path.join(self.save_path or folder, self.project_name or name)

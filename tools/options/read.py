@@ -25,11 +25,21 @@ def options_of_kwargs(model_file: Any, output_file: Any, **options: Any) -> Conv
     return _checked(read_kwargs(ConvertOptions, {"model_file": model_file, "output_file": output_file, **options}), str)
 
 
+def _read_file(path: str, origin: str) -> Given:
+    """What a config file gives: Horizon's yaml by its ending, or one of MindSpore Lite's two forms."""
+    if path.lower().endswith((".yaml", ".yml")):
+        from .config_key import config_bytes
+        from .horizon import read_yaml
+
+        return read_yaml(config_bytes(path, origin), path)
+    from .config import read_config
+
+    return read_config(path, origin)
+
+
 def _checked(given: Given, spell: Callable[[Setting], str]) -> ConvertOptions:
     if given.values.get("config_file"):
-        from .config import read_config
-
-        given = merge(ConvertOptions, given, read_config(given.values["config_file"], given.origins["config_file"]))
+        given = merge(ConvertOptions, given, _read_file(given.values["config_file"], given.origins["config_file"]))
     options = ConvertOptions(**given.values, origins=given.origins, notes=given.notes, spell=spell)
     validate(options)
     return options

@@ -1,0 +1,179 @@
+"""Horizon's yaml: a camera, mean and scale, nodes removed, a batch in parts, to int8."""
+
+from __future__ import annotations
+
+import json
+
+import bitlite
+import numpy as np
+import pytest
+from bitlite.converter import ops  # noqa: F401  (declares the operators that the builder emits)
+from bitlite.converter.ir import Graph
+from bitlite.converter.schema.builder import Builder
+from bitlite.surgery import remove_node_types
+from bitlite.tools.converter_lite import main
+from bitlite.tools.options.read import options_of_args
+
+MEAN, SCALE = np.float32([103.94, 116.78, 123.68]), np.float32(0.017)
+RNG = np.random.default_rng(11)
+J5 = """
+model_parameters:
+  onnx_model: {folder}/m.onnx
+  march: bayes-e
+  output_model_file_prefix: net
+  working_dir: {folder}/model_output
+  remove_node_type: Quantize;Transpose;Dequantize;Cast;Reshape;Softmax
+input_parameters:
+  input_name: image
+  input_type_rt: nv12
+  input_type_train: bgr
+  input_layout_train: NCHW
+  input_shape: 1x3x16x12
+  norm_type: data_mean_and_scale
+  mean_value: 103.94 116.78 123.68
+  scale_value: 0.017
+  input_batch: 2
+  separate_batch: True
+calibration_parameters:
+  cal_data_dir: {folder}/data
+  cal_data_type: float32
+  calibration_type: max
+  max_percentile: 0.9999
+compiler_parameters:
+  compile_mode: latency
+  optimize_level: O3
+  core_num: 1
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A network of BGR images, m.onnx, with a Softmax at its end, and 20 files of pixels that lack mean and scale."""
+    graph = Graph("m")
+    build = Builder(graph)
+    x = build.input("image", np.float32, (1, 3, 16, 12), layout="NCHW")
+    y = build.emit("Transpose", [x], {"perm": [0, 2, 3, 1]}, name="last")[0]
+    for k, (cin, cout) in enumerate(((3, 8), (8, 8))):
+        w = RNG.normal(size=(cout, 3, 3, cin)).astype(np.float32) / 5
+        attrs = {"stride": [2, 2], "dilation": [1, 1], "pad": [1] * 4}
+        bias = build.constant(np.zeros(cout, np.float32), f"b{k}")
+        y = build.emit("Conv", [y, build.constant(w, f"w{k}"), bias], attrs, name=f"conv{k}")[0]
+        y = build.emit("Relu", [y], name=f"relu{k}")[0]
+    y = build.emit("Reduce", [y], {"mode": "mean", "axes": [1, 2]}, name="mean")[0]
+    w = RNG.normal(size=(5, 8)).astype(np.float32)
+    y = build.emit("FullyConnected", [y, build.constant(w, "w")], name="fc", outputs=["scores"])[0]
+    graph.outputs = build.emit("Softmax", [y], {"axis": -1}, name="softmax", outputs=["probabilities"])[:]
+    bitlite.write(graph, tmp_path / "m.onnx")
+    (tmp_path / "data").mkdir()
+    for k in range(20):
+        RNG.integers(0, 256, (1, 3, 16, 12)).astype(np.float32).tofile(tmp_path / "data" / f"{k:02}.bin")
+    return tmp_path
+
+
+def run_yaml(folder, text, *flags):
+    (folder / "x.yaml").write_text(text.format(folder=folder))
+    return main([f"--configFile={folder / 'x.yaml'}", *flags])
+
+
+def test_a_camera_in_a_batch_to_int8(folder, capsys):
+    assert not run_yaml(folder, J5, "--inputDataFormat=NCHW", "--outputFormat=MS,ONNX")
+    printed = capsys.readouterr().out
+    assert "softmax (Softmax) removed" in printed and "march: has no effect" in printed
+    session = bitlite.load(folder / "model_output" / "net.ms")
+    assert [(p.name, p.shape, p.dtype) for p in session.inputs] == [
+        (f"image_{plane}_{k}", shape, np.uint8) for plane, shape in (("y", (1, 16, 12, 1)), ("uv", (1, 8, 6, 2)))
+        for k in (0, 1)
+    ]  # fmt: skip
+    assert any(n.op == "Conv" and n.outputs[0].dtype == np.int8 for n in session.graph.nodes)
+    feed = {p.name: RNG.integers(60, 190, p.shape).astype(np.uint8) for p in session.inputs}
+    got = session.run(feed)["probabilities"]
+    whole = bitlite.read(folder / "m.onnx")
+    remove_node_types(whole, ["Softmax"])
+    bitlite.write(whole, folder / "scores.onnx")
+    network = bitlite.load(folder / "scores.onnx")
+    wanted = []
+    for k in (0, 1):
+        y = feed[f"image_y_{k}"][0, ..., 0].astype(np.float64)
+        u, v = np.moveaxis(feed[f"image_uv_{k}"][0].repeat(2, 0).repeat(2, 1).astype(np.float64) - 128, -1, 0)
+        bgr = np.stack([y + 1.772 * u, y - 0.344136 * u - 0.714136 * v, y + 1.402 * v]).clip(0, 255)
+        x = (bgr - MEAN[:, None, None]) * SCALE
+        wanted.append(network.run({"image": x[None].astype(np.float32)})["probabilities"])
+    wanted = np.concatenate(wanted)
+    assert 10 * np.log10(np.square(wanted).sum() / np.square(got - wanted).sum()) > 25
+    assert (folder / "model_output" / "net.onnx").exists()
+
+
+def test_data_of_j6_are_ready_and_those_of_j5_lack_mean_and_scale(folder):
+    """The same ranges from the same data, given in either form."""
+    assert not run_yaml(folder, J5, "--inputDataFormat=NCHW")
+    first = (folder / "model_output" / "net.ms").read_bytes()
+    for path in (folder / "data").iterdir():
+        x = np.fromfile(path, np.float32).reshape(1, 3, 16, 12)
+        np.save(path.with_suffix(".npy"), (x - MEAN[:, None, None]) / np.float32(1 / 0.017))
+        path.unlink()
+    assert not run_yaml(folder, J5.replace("bayes-e", "nash-e"), "--inputDataFormat=NCHW")
+    assert (folder / "model_output" / "net.ms").read_bytes() == first
+
+
+def test_the_same_options_by_flags(folder):
+    assert not run_yaml(folder, J5, "--inputDataFormat=NCHW")
+    flags = [f"--modelFile={folder / 'm.onnx'}", f"--outputFile={folder / 'flags'}", "--quantType=PostTraining"]
+    flags += ["--removeNodeType=Quantize,Transpose,Dequantize,Cast,Reshape,Softmax", "--fusePreprocess", "--fmk=ONNX"]
+    flags += ["--pixelFormat=NV12", "--imageToFormat=BGR", "--normalizeMean=103.94,116.78,123.68", "--inputBatch=2"]
+    flags += [f"--normalizeStd={1 / 0.017!r}", "--separateBatch", f"--calibratePath={folder / 'data'}"]
+    flags += ["--sampleStage=unnormalized", "--activationQuantMethod=PERCENTILE:99.99", "--inputDataFormat=NCHW"]
+    assert not main([*flags, "--calibrateSize=20"])
+    ports = [bitlite.load(p) for p in (folder / "flags.ms", folder / "model_output" / "net.ms")]
+    feed = {p.name: RNG.integers(0, 256, p.shape).astype(np.uint8) for p in ports[0].inputs}
+    assert np.array_equal(*(s.run(feed)["probabilities"] for s in ports))
+
+
+def test_types_of_the_model_of_operators_and_of_nodes(folder):
+    config = {"model_config": {"all_node_type": "float16"}, "op_config": {"Conv": {"qtype": "int8"}},
+              "node_config": {"conv1/Conv": {"qtype": "float32"}}}  # fmt: skip
+    (folder / "quant.json").write_text(json.dumps(config))
+    text = J5.replace("calibration_type: max", "quant_config: {folder}/quant.json").replace(
+        "  max_percentile: 0.9999\n", ""
+    )
+    assert not run_yaml(folder, text, "--inputDataFormat=NCHW", "--floatWeights=float")
+    graph = bitlite.load(folder / "model_output" / "net.ms").graph
+    layers = [n for n in graph.nodes if n.op in ("Conv", "FullyConnected")]
+    types = {n.name.partition("/")[0]: n.inputs[1].dtype for n in layers if n.name[:2] in ("co", "fc")}
+    types.pop("colours", None)
+    assert types == {"conv0": np.int8, "conv1": np.float32, "fc": np.float32}
+    inline = J5.replace("calibration_type: max", 'quant_config: {{"node_config": {{"conv0": "float32"}}}}')
+    (folder / "x.yaml").write_text(inline.replace("  max_percentile: 0.9999\n", "").format(folder=folder))
+    assert list(map(str, options_of_args([f"--configFile={folder / 'x.yaml'}"]).keep_float)) == ["conv0"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("norm_type: data_mean_and_scale", "norm_typ: data_mean", "in input_parameters; try norm_type"),
+        ("input_parameters:", "input_params:", "x.yaml:8: input_params is not a known section; try input_parameters"),
+        ("input_type_rt: nv12", "input_type_rt: nv21", "x.yaml:10: input_type_rt=nv21: must be rgb"),
+        ("core_num: 1", "core_num: 2", "core_num=2: belongs to the vendor's compiler"),
+        ("calibration_type: max", "calibration_type: skip", "not from random values"),
+        ("scale_value: 0.017", "scale_value: 0.017\n  std_value: 58", "scale_value is given, too"),
+        ("  mean_value: 103.94 116.78 123.68\n", "", "mean_value: is missing with norm_type"),
+        ("march: bayes-e", "set_node_data_type: conv0;int16", "int16 activations are not there"),
+        ("calibration_type: max", "optimization: set_all_nodes_int16", "set_all_nodes_int16 is not there"),
+        ("calibration_type: max", 'quant_config: {{"op_config": {{"Conv": "int16"}}}}', "Conv: int16 is not there"),
+        ("march: bayes-e", "march: [", "is not yaml"),
+        ("  march: bayes-e\n", "", "may come before or after the preprocessing"),
+        ("remove_node_type:", "remove_node_name: conv1 #", "conv1"),
+        ("input_layout_train: NCHW", "input_layout_train: NCHW\n  input_type_train: rgb", "given in line 11"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_line_with_its_place(folder, capsys, old, new, words):
+    assert old in J5
+    assert run_yaml(folder, J5.replace(old, new), "--inputDataFormat=NCHW")
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+
+
+def test_a_file_without_a_camera_is_an_ordinary_quantization(folder):
+    text = J5.replace("nv12", "featuremap").replace("  input_batch: 2\n  separate_batch: True\n", "")
+    assert not run_yaml(folder, text, "--inputDataFormat=NCHW")
+    (port,) = bitlite.load(folder / "model_output" / "net.ms").inputs
+    assert (port.name, port.dtype) == ("image", np.float32)
