@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ..converter.passes import Record
     from ..quant.calibrate.data_lint import LintReport
     from ..quant.ptq.fidelity import Fidelity
+    from ..quant.search.trials import Found
     from ..quant.weights.weight_quant import WeightRow
     from .cost import RunTime
 
@@ -27,7 +28,8 @@ class Outcome:
         fidelity: what the quantized graph's outputs have in common with the float ones, on data or on random inputs.
         run_time: of one run before and after. Both are None where they were not measured, which a note says.
         reasons: node → why it computes in float. diagnosis: what is known of the layers that lose most, one dict each
-        with layer and, where they are known, cause, cure and gain (dB). view: nodes, times and memory
+        with layer and, where they are known, cause, cure and gain (dB). search: the forms that were tried for a
+        goal, where there was one. view: nodes, times and memory
         (`report.view.conversion_view`), where a report was asked for.
     """
 
@@ -46,6 +48,7 @@ class Outcome:
     run_time: RunTime | None = None
     reasons: dict[str, str] = field(default_factory=dict)
     diagnosis: list[dict[str, Any]] = field(default_factory=list)
+    search: Found | None = None
     view: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -85,6 +88,7 @@ class Outcome:
             "run_time": self.run_time.as_dict() if self.run_time else None,
             "verdict": self.verdict,
             "diagnosis": self.diagnosis,
+            "search": self.search.as_dict() if self.search else None,
             "data": self.data.as_dict() if self.data else None,
             "passes": [asdict(r) | {"kind": type(r).__name__.lower()} for r in self.passes],
             "notes": self.notes,

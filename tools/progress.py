@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, TypeVar
 
+from ..converter.text import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -40,6 +42,13 @@ def track(items: Iterable[T], label: str, total: int | None = None, quiet: bool 
                 progress.advance(task)
         finally:
             _live.remove(progress)
+
+
+def say(line: str, *, quiet: bool = False) -> None:
+    """Shows a line of progress that stays, above the bars; on a terminal only."""
+    if quiet or not sys.stderr.isatty():
+        return
+    print(printable(line), file=sys.stderr)
 
 
 def end_bars() -> None:

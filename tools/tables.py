@@ -93,6 +93,9 @@ def print_report(report: Outcome) -> None:
     if report.quality:
         columns, cells = quality_table(report.quality)
         print_table("", columns, cells, right=columns[1:])
+    if report.search is not None and len(report.search.trials) > 1:
+        columns, cells = report.search.table()
+        print_table(f"asked for: {report.search.goal.text()}", columns, cells, right=("bytes", "time"))
     for note in report.notes:
         print(f"note: {note}")
     for path, size in report.files.items():

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..converter.errors import DataError, GraphError, UsageError
+from ..converter.errors import DataError, GraphError
 from ..converter.ir import Graph, Tensor
 from .calibrate import tracked
 from .convert_report import Report
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from ..quant.weights.weight_quant import WeightSettings
 
 SizeOf = Callable[[Graph], int]
-_MARGINS = (10, 8, 6, 5)
-"""Of a try each: codes by output are larger than those without data where these are SPARSE or INDEXING, and each try
-that is too large leaves them a larger part, 1/2^margin, of the bytes."""
 
 
 def quantize_on_data(
@@ -32,8 +28,8 @@ def quantize_on_data(
 
     Raises DataError or UsageError before any file is written.
     """
-    if options.target_size is not None:
-        return _within_bytes(graph, settings, samples, options, report, size_of)
+    if options.searches:
+        return _searched(graph, settings, samples, options, report, size_of)
     if options.mixed:
         bits = _bits_by_error(graph, settings, samples, options, report)
         settings = replace(settings, chosen=bits, alone=True)
@@ -128,41 +124,43 @@ def _bits_by_error(
     return choice.bits
 
 
-def _within_bytes(
+def _searched(
     graph: Graph, settings: WeightSettings, samples: Dataset, options: ConvertOptions, report: Report, size_of: SizeOf
 ) -> Graph:
-    """A graph whose file has at most target_size bytes, or this share of the float graph's file."""
+    """The form of the graph that the goals ask for."""
+    from ..quant.cluster.pool import Workforce
+    from ..quant.ptq.fidelity import spread
+    from ..quant.search.trials import Measures
+    from ..quant.search.weight_family import QuantizedWeights, WeightFamily
     from ..quant.weights import bit_budget
+    from ..quant.weights.output_rounding import most_samples
+    from .options.workers import open_pool
+    from .search import goal_of, open_journal, parts, progress_of, run_search
 
-    asked = options.target_size or 0.0
-    target = int(asked if asked >= 1 else asked * report.source_bytes)
-    picked = _picked(graph, samples, bit_budget.SAMPLES)
-    threads = options.threads or os.cpu_count() or 1
-    with options.blame("target_size"):
-        budget = bit_budget.measure(
+    goal, container = goal_of(options, report.source_bytes), settings.container or "ms"
+    shares = fitted, _ = parts(len(samples), most_samples(graph), goal)
+    journal = open_journal(options, samples, container, report, fitted)
+    picked = list(samples.only([fitted[k] for k in spread(len(fitted), bit_budget.SAMPLES)]))
+    with open_pool(options) as pool, options.blame("calibrate_path"):
+        family = WeightFamily(
             graph,
-            picked,
             settings,
+            samples,
+            fitted,
+            picked,
+            Workforce(options.threads or os.cpu_count() or 1, pool),
+            progress_of(options),
             size_of,
-            threads,
+            journal,
             float_bytes=2 if options.fp16 else 4,
-            track=lambda items, label: tracked(items, label, options),
+            nearest=options.weight_rounding == "nearest",
+            correct_biases=options.bias_correction != "off",
+            floats=goal.max_drop is not None,
         )
-        room, size = target, 0
-        for margin in _MARGINS:
-            bits, _ = budget.choose(room)
-            trial = _quantize(graph.copy(), replace(settings, chosen=bits, alone=True), samples, options, report)
-            if (size := size_of(trial)) <= target:
-                break
-            room -= size - target + (target >> margin)
-        else:
-            raise UsageError(f"{target:,} bytes: codes that keep the outputs take {size:,}", hint="a larger size")
-    counts = Counter(bits.values())
-    by_bits = ", ".join(f"{counts[b]} of {b}" for b in sorted(counts))
-    report.notes.append(
-        f"target_size{_file(settings, options)}: {size:,} of {target:,} bytes; layers by bits: {by_bits}"
-    )
-    return trial
+        made = run_search(family, goal, graph, samples, shares, Measures(size_of), journal, options, report, container)
+    assert isinstance(made, QuantizedWeights)
+    report.layers = made.rows
+    return made.graph
 
 
 def _picked(graph: Graph, samples: Dataset, count: int) -> list[Sample]:

@@ -22,12 +22,13 @@ from ...converter.numeric.sparse import encoded_size
 from ..calibrate.observe import Sample
 from ..parallel import Workers
 from .mixed_bits import BITS
-from .weight_quant import WIDTHS, WeightSettings, named_widths
+from .weight_quant import FLOAT, WIDTHS, WeightSettings, named_widths
 from .weight_trials import WeightTrials, codes_by_layer
 
 SAMPLES = 8  # that layers are measured on
 _MEASURED = 4  # the width at which the outputs are looked at: all formats have it
 _TRIES = 8  # of meeting the target by what a file really takes
+_HALVINGS = 16
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,39 @@ class BitBudget:
             room += target - size
         return best, reached
 
+    @property
+    def least(self) -> float:
+        """Bytes of weights where they are fewest."""
+        return self._bytes(knapsack(self.widths, 0))
+
+    @property
+    def most(self) -> float:
+        """Bytes of weights where the outputs are off least."""
+        return sum(min(ws.values(), key=lambda w: (w.error, w.bytes)).bytes for ws in self.widths.values())
+
+    def within(self, room: float) -> dict[str, int]:
+        """The bits of weights of so many bytes."""
+        return knapsack(self.widths, room)
+
+    def error_of(self, bits: Mapping[str, int]) -> float:
+        """The square of the outputs' mean relative error that is foreseen."""
+        return sum(self.widths[name][b].error for name, b in bits.items())
+
+    def room_for(self, error: float) -> float:
+        """The bytes of weights from which on no more is foreseen."""
+        low, high = self.least, self.most
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.error_of(self.within(middle)) <= error else (middle, high)
+        return high
+
     def _bytes(self, bits: Mapping[str, int]) -> float:
         return sum(self.widths[name][b].bytes for name, b in bits.items())
+
+
+Track = Callable[[Iterable[tuple[int, str]], str], Iterable[tuple[int, str]]]
+Widths = dict[str, dict[int, Width]]
+"""Node name → bits → cost."""
 
 
 def knapsack(layers: Mapping[str, Mapping[int, Width]], room: float) -> dict[str, int]:
@@ -119,12 +151,14 @@ def measure(
     threads: int = 1,
     *,
     float_bytes: int = 4,
-    track: Callable[[Iterable[tuple[int, str]], str], Iterable[tuple[int, str]]] = lambda items, label: items,
+    floats: bool = False,
+    track: Track = lambda items, label: items,
+    remember: Callable[[Callable[[], Widths]], Widths] = lambda measure: measure(),
 ) -> BitBudget:
     """Measures each layer that settings.layer_bits does not name; the graph stays as it is.
 
-    size_of: bytes of the file that holds a graph; float_bytes: those of an element that stays float. What is found does
-    not depend on `threads`.
+    size_of: bytes of the file that holds a graph; float_bytes: those of an element that stays float; floats: a layer
+    may stay so. remember: gives what its argument gives, or gave before. What is found does not depend on `threads`.
 
     Raises:
         UsageError: no output is float. DataError: the float model gives NaN or infinity on the samples.
@@ -132,49 +166,64 @@ def measure(
     allowed = [b for b in BITS if b in WIDTHS.get(settings.container, BITS)]
     forms = {b: codes_by_layer(graph, replace(settings, bits=b, alone=True)) for b in allowed}
     fixed = {node.name for node in named_widths(graph, settings)}
-    names = [(at, n.name) for at, n in enumerate(graph.nodes) if any(n.name in form for form in forms.values())]
-    names = [(at, name) for at, name in names if name not in fixed]
-
-    def quantized(bits: Mapping[str, int]) -> Graph:
-        trial = graph.copy()
-        constants = {t.name: t for t in trial.constants()}
-        named = {name: form for name, form in forms[allowed[0]].items() if name in fixed}
-        for tensors in (*named.values(), *(forms[b].get(name, ()) for name, b in bits.items())):
-            for t in tensors:
-                constants[t.name].data, constants[t.name].dtype, constants[t.name].quant = t.data, t.dtype, t.quant
-        return trial
+    free = {b: {name: form for name, form in forms[b].items() if name not in fixed} for b in allowed}
+    named = {name: form for name, form in forms[allowed[0]].items() if name in fixed}
 
     def sized(bits: Mapping[str, int]) -> int:
-        return size_of(quantized(bits))
+        trial = graph.copy()
+        constants = {t.name: t for t in trial.constants()}
+        chosen = (free[b][name] for name, b in bits.items() if name in free.get(b, {}))
+        for t in (t for tensors in (*named.values(), *chosen) for t in tensors):
+            constants[t.name].data, constants[t.name].dtype, constants[t.name].quant = t.data, t.dtype, t.quant
+        return size_of(trial)
 
+    def bytes_of(t: Tensor) -> float:
+        return _bytes(t, settings.container)
+
+    names = list(dict.fromkeys(name for form in free.values() for name in form))
     rows = 0.0  # bytes of a file for a channel's scale and what goes with it: of all layers in codes, and of none
-    whole = [t for _, name in names for t in forms[max(allowed)].get(name, ())]
+    whole = [t for name in names for t in free[max(allowed)].get(name, ())]
     if whole:
-        more = sized(dict.fromkeys((name for _, name in names), max(allowed))) - sized({})
-        saved = sum(float_bytes * t.value.size - _bytes(t, settings.container) for t in whole)
+        more = sized(dict.fromkeys(names, max(allowed))) - sized({})
+        saved = sum(float_bytes * t.value.size - bytes_of(t) for t in whole)
         rows = max(0.0, more + saved) / sum(map(_rows, whole))
+    widths = remember(
+        lambda: measure_layers(graph, samples, free, lambda t: bytes_of(t) + rows * _rows(t), threads, track)
+    )
+    for name, found in widths.items():
+        size = float_bytes * max(sum(t.value.size for t in form.get(name, ())) for form in free.values())
+        stays = [b for b in allowed if b not in found]  # where the gates leave it in float
+        found |= {b: Width(size, 0.0) for b in (FLOAT,) if floats} | {b: Width(size, 0.0) for b in stays[-1:]}
+    return BitBudget(widths, sized)
+
+
+def measure_layers(
+    graph: Graph,
+    samples: Sequence[Sample],
+    forms: Mapping[int, Mapping[str, Sequence[Tensor]]],
+    bytes_of: Callable[[Tensor], float],
+    threads: int = 1,
+    track: Track = lambda items, label: items,
+) -> Widths:
+    """What each layer costs at the widths that it has.
+
+    forms: bits → node name → its weights in codes. Raises as `measure`.
+    """
     trials = WeightTrials(graph, samples, threads)
-    widths: dict[str, dict[int, Width]] = {}
+    names = [(at, n.name) for at, n in enumerate(graph.nodes) if any(n.name in form for form in forms.values())]
+    widths: Widths = {}
     with Workers(threads) as workers:
         for at, name in track(names, "measuring layers"):
-            there = [b for b in allowed if name in forms[b]]
+            there = [b for b, form in forms.items() if name in form]
             trials.begin(workers, at)
             noise = dict(zip(there, trials.layer_noise(workers, at, [forms[b][name] for b in there])))
             middle = min(there, key=lambda b: abs(b - _MEASURED))
             before = trials.put(forms[middle][name])
             felt = trials.error(workers, np.inf) ** 2
             trials.put(before)
-            widths[name] = {
-                b: Width(
-                    sum(_bytes(t, settings.container) + rows * _rows(t) for t in forms[b][name]),
-                    felt * noise[b] / noise[middle] if noise[middle] else 0.0,
-                )
-                for b in there
-            }
-            stays = [b for b in allowed if b not in there]  # where the gates leave it in float
-            size = float_bytes * sum(t.value.size for t in before)
-            widths[name] |= {b: Width(size, 0.0) for b in stays[-1:]}
-    return BitBudget(widths, sized)
+            share = felt / noise[middle] if noise[middle] else 0.0
+            widths[name] = {b: Width(sum(map(bytes_of, forms[b][name])), share * noise[b]) for b in there}
+    return widths
 
 
 def _bytes(t: Tensor, container: str) -> int:

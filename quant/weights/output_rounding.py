@@ -8,7 +8,7 @@ images of noise say what that mean is, as far as it is the network's own making.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ...converter.ir import Graph, Node, Tensor
 from ..calibrate.noise import noise_images
@@ -52,9 +52,25 @@ def quantize_by_output(
     Raises:
         UsageError: keep_float or layer_bits names nothing in the graph.
     """
+    fitted, held = parted(graph, len(samples), scored=scoring is not None)
+    judge = judge_of(graph, samples, held, scoring, workers.threads)
+    layers = round_by_output(graph, settings, samples, fitted, workers, progress, correct_biases=correct_biases)
+    return layers, judge.fidelity(graph, held_back=held != fitted)
+
+
+def round_by_output(
+    graph: Graph,
+    settings: WeightSettings,
+    samples: Samples,
+    fitted: Sequence[int],
+    workers: Workforce,
+    progress: Progress = no_progress,
+    *,
+    correct_biases: bool = True,
+) -> list[WeightRow]:
+    """The same, by the samples of the numbers `fitted`; nothing is judged."""
     source = graph.copy()
     layers = quantize_graph_weights(graph, settings)
-    fitted, held = parted(source, len(samples), scored=scoring is not None)
 
     def improve(prefix: QuantizedPrefixRunner, node: Node) -> None:
         quant = prefix.layers[node].weight.quant
@@ -64,8 +80,7 @@ def quantize_by_output(
             correct(prefix, node, rounds=1)
 
     _walk(source, graph, Chosen(samples, fitted), workers, progress, improve, floats=True)
-    judge = judge_of(source, samples, held, scoring, workers.threads)
-    return layers, judge.fidelity(graph, held_back=held != fitted)
+    return layers
 
 
 def correct_on_noise(
@@ -122,10 +137,10 @@ def _walk(
 
 def parted(graph: Graph, samples: int, *, scored: bool = False) -> tuple[list[int], list[int]]:
     """(samples to fit to, samples to judge by), of so many."""
-    return hold_back(samples, _most_samples(graph), scored=scored)
+    return hold_back(samples, most_samples(graph), scored=scored)
 
 
-def _most_samples(graph: Graph) -> int:
+def most_samples(graph: Graph) -> int:
     """So many that a node's inputs and outputs, all that is kept of most graphs, fit into the budget; at least 8."""
     at_once = (sum(t.nbytes for t in (*n.outputs, *n.inputs) if t is not None and not t.is_const) for n in graph.nodes)
     return min(SAMPLES, max(8, _BUDGET // max(*at_once, 1, 1)))

@@ -44,6 +44,8 @@ class WeightSettings:
     alone: bool = False
 
 
+FLOAT = 32  # bits of a weight that is left as it is, where bits are chosen
+
 # The widths of constants that other formats hold.
 WIDTHS = {"tflite": (4, 8), "onnx": (4, 8, 16)}
 
@@ -98,6 +100,8 @@ def quantize_graph_weights(
             reason = (
                 "kept in float on request"
                 if node in kept
+                else "in float for the outputs' sake"
+                if bits == FLOAT
                 else gate(
                     w.data.shape,
                     axis,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from ...converter.errors import Setting, UsageError
+from ...quant.search.goal import POINTS
 from ...quant.selectors import parse_selector
 from .convert import ConvertOptions
 from .flags import fields_of
@@ -162,22 +163,34 @@ def _validate_bits(options: ConvertOptions) -> None:
             )
 
 
+_GOALS = ("max_drop", "target_size")
+_SEARCHED = {
+    "mixed": ("WeightQuant",),
+    "max_drop": ("WeightQuant",),
+    "target_size": ("WeightQuant",),
+}
+
+
 def _validate_chosen_bits(options: ConvertOptions, data: bool) -> None:
-    by_size = options.target_size is not None
-    where = options.where("target_size" if by_size else "mixed")
-    if options.quant_type != "WeightQuant":
-        kind = options.quant_type or "no quantization type"
-        instead = {
-            "PostTraining": "layer_bits to name the bits of layers",
-            "DynamicQuant": "nothing to choose: its weights have 8 bits",
-        }
+    asked = [name for name in _GOALS if getattr(options, name) is not None]
+    asked += ["mixed"] if options.mixed else []
+    where = options.where(asked[0])
+    for name in asked:
+        if options.quant_type not in _SEARCHED[name]:
+            kind = options.quant_type or "no quantization type"
+            instead = {
+                "PostTraining": "layer_bits to name the bits of layers",
+                "DynamicQuant": "nothing to choose: its weights have 8 bits",
+                "WeightQuant": Setting("quant_type", "PostTraining"),
+            }
+            wanted = " and ".join(_SEARCHED[name])
+            raise UsageError(
+                f"{options.where(name)}: is for {wanted}, and there is {kind}",
+                hint=instead.get(options.quant_type, Setting("quant_type", _SEARCHED[name][0])),
+            )
+    if options.mixed and len(asked) > 1:
         raise UsageError(
-            f"{where}: chooses the bits of WeightQuant, and there is {kind}",
-            hint=instead.get(options.quant_type, Setting("quant_type", "WeightQuant")),
-        )
-    if by_size and options.mixed:
-        raise UsageError(
-            f"{where}: chooses bits by the file's size, {options.where('mixed')} by the outputs' error",
+            f"{where}: a search chooses bits, and {options.where('mixed')} does by the outputs' error",
             hint="one of them",
         )
     if not data:
@@ -193,12 +206,21 @@ def _validate_chosen_bits(options: ConvertOptions, data: bool) -> None:
         raise UsageError(
             f"{options.where('enable_encode')}: must be true with {where}: only 8 and 16 bits are unpacked"
         )
+    if options.max_drop is not None and options.max_drop.unit == POINTS and not options.scores:
+        raise UsageError(
+            f"{options.where('max_drop')}: points are of top-1 or of a metric, and there are no labels",
+            hint=(Setting("labels", "labels.txt"), "; or 20dB, 1% of classes, 0.99cos, which need none"),
+        )
+    if options.output_format == ("C",):
+        raise UsageError(f"{where}: C code has 8 bits; a search writes a file", hint=Setting("output_format", "MS"))
 
 
 def _validate_data(options: ConvertOptions) -> None:
     data = bool(options.calibrate_path) or options.calibration_data is not None
     if options.chooses_bits:
         _validate_chosen_bits(options, data)
+    elif options.resume:
+        raise UsageError(f"{options.where('resume')} has no effect without a search", hint=Setting("max_drop", "20dB"))
     says_itself = options.model_file.endswith(".prototxt")  # its data layer may name a database
     if options.scores and options.quant_type and not data and not says_itself:
         about = "labels" if options.labels is not None else "metric"

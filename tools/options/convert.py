@@ -18,10 +18,12 @@ from ...converter.errors import DataError, OutputError, Setting, UsageError
 from ...converter.surgery.image_steps import PIXEL_FORMATS, RESIZE_MODES
 from ...converter.text import unquote
 from ...quant.calibrate import methods
+from ...quant.search.goal import MaxDrop
 from ...quant.selectors import Selector, parse_selector
 from .flags import Row, as_flag, flag, help_page
 from .types import (
     Choice,
+    Drop,
     Function,
     Int,
     Labels,
@@ -55,7 +57,7 @@ MODEL, QUANT, CALIB, IMAGE, GRAPH, RUN = "Model", "Quantization", "Calibration",
 _UNRECORDED = (
     "model_file", "output_file", "config_file", "calibrate_path", "dump_dist", "load_dist", "debug_info_save_path",
     "dump_ir", "dump_stages", "weight_file", "labels", "sample_stage",
-    "working_dir",
+    "working_dir", "resume",
 )  # fmt: skip
 ENDINGS = {"MS": ".ms", "TFLITE": ".tflite", "ONNX": ".onnx"}
 FORMATS = (*ENDINGS, "C")
@@ -370,14 +372,31 @@ class ConvertOptions:
         group=QUANT,
         sections=(FLAT, COMMON),
     )
+    max_drop: MaxDrop | None = flag(
+        "maxDrop",
+        Drop(),
+        None,
+        "the most that may be lost on samples held back, for which a search finds the smallest file: points of top-1 by"
+        " labels, or of the metric in its own unit (0.5); share of samples whose class changes (1%); SQNR (20dB) or"
+        " cosine (0.99cos) that the worst output must keep",
+        group=QUANT,
+        sections=(FLAT, COMMON),
+    )
     target_size: float | None = flag(
         "targetSize",
         Size(),
         None,
-        "choose 2 to 8 bits for each layer on calibration data, so that the file has at most these bytes, or this share"
-        " of those of the float model (WeightQuant)",
+        "the most bytes of the file, or share of those of the float model, within which a search loses least",
         group=QUANT,
         sections=(FLAT, COMMON),
+    )
+    resume: bool = flag(
+        "resume",
+        Switch(),
+        False,
+        "go on with the search of the same model, data and options that was interrupted: its journal stands beside the"
+        " output file",
+        group=QUANT,
     )
     per_channel: bool = flag(
         "perChannel",
@@ -808,7 +827,12 @@ class ConvertOptions:
     @property
     def chooses_bits(self) -> bool:
         """Whether the bits of layers are found on calibration data."""
-        return self.mixed or self.target_size is not None
+        return self.mixed or self.searches
+
+    @property
+    def searches(self) -> bool:
+        """Whether forms are tried until a goal is met."""
+        return any(goal is not None for goal in (self.max_drop, self.target_size))
 
     @property
     def scores(self) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from ...converter.text import nearest, unquote
+from ...quant.search.goal import COSINE, DECIBEL, PERCENT, POINTS, MaxDrop, MaxTime
 
 
 class OptionType:
@@ -210,6 +211,69 @@ class Size(OptionType):
 
     def show(self, value: Any) -> str:
         return f"{value:g}" if value < 1 else f"{value:.0f}"
+
+
+class Drop(OptionType):
+    """The most that may be lost: a number of points, or one with %, dB or cos behind it."""
+
+    metavar = "D"
+    _bounds: ClassVar = {POINTS: (0, math.inf), PERCENT: (0, 100), DECIBEL: (0, 120), COSINE: (0, 1)}
+
+    def parse(self, text: str) -> MaxDrop:
+        found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})\s*(points|%|db|cos|)", text.strip().lower())
+        if not found:
+            return self._wrong()
+        units = {unit.lower(): unit for unit in self._bounds} | {"": POINTS}
+        return self._allowed(MaxDrop(float(found[1]), units[found[2]]))
+
+    def check(self, value: Any) -> MaxDrop:
+        if isinstance(value, (str, MaxDrop)):
+            return self.parse(value) if isinstance(value, str) else value
+        if isinstance(value, bool) or not hasattr(value, "__float__"):
+            self._refuse(value)
+        return self._allowed(MaxDrop(float(value)))
+
+    def _allowed(self, drop: MaxDrop) -> MaxDrop:
+        low, high = self._bounds[drop.unit]
+        return drop if low <= drop.value <= high and math.isfinite(drop.value) else self._wrong()
+
+    def _wrong(self) -> MaxDrop:
+        raise ValueError(f"must be {self.describe()}")
+
+    def describe(self) -> str:
+        return "points (0.5), 1% of classes, 20dB or 0.99cos"
+
+    def show(self, value: Any) -> str:
+        return f"{value.value:g}{'' if value.unit == POINTS else value.unit}"
+
+
+class RunTime(OptionType):
+    """Milliseconds, or a share of the float model's time."""
+
+    metavar = "T"
+
+    def parse(self, text: str) -> MaxTime:
+        found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})\s*(ms|)", text.strip().lower())
+        return self._allowed(MaxTime(float(found[1]), found[2] == "ms")) if found else self._wrong()
+
+    def check(self, value: Any) -> MaxTime:
+        if isinstance(value, (str, MaxTime)):
+            return self.parse(value) if isinstance(value, str) else value
+        if isinstance(value, bool) or not hasattr(value, "__float__"):
+            self._refuse(value)
+        return self._allowed(MaxTime(float(value)))
+
+    def _allowed(self, time: MaxTime) -> MaxTime:
+        return time if time.value > 0 and (time.milliseconds or time.value <= 1) else self._wrong()
+
+    def _wrong(self) -> MaxTime:
+        raise ValueError(f"must be {self.describe()}")
+
+    def describe(self) -> str:
+        return "milliseconds (3.5ms) or a share of float's time in (0, 1]"
+
+    def show(self, value: Any) -> str:
+        return f"{value.value:g}{'ms' if value.milliseconds else ''}"
 
 
 class Choice(OptionType):

@@ -1,16 +1,21 @@
 """target_size: bits of layers within a number of bytes, where they keep the outputs, the same every time."""
 
 import itertools
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import bitlite
 import numpy as np
 import pytest
 from bitlite.converter.errors import UsageError
 from bitlite.converter.formats.onnx import write
+from bitlite.quant.search.find import find_form
+from bitlite.quant.search.goal import DECIBEL, Goal
+from bitlite.quant.search.loss import Loss
+from bitlite.quant.search.trials import Trial
 from bitlite.quant.weights.bit_budget import BitBudget, Width, knapsack, measure
 from bitlite.quant.weights.weight_quant import WeightSettings, quantize_graph_weights
-from bitlite.tools import weights_on_data
 from bitlite.tools.options.types import Size
 
 FREE = WeightSettings(min_channels=0, gain_gate=False)
@@ -186,20 +191,18 @@ def test_a_model_of_open_sizes_is_measured_like_any_other(tmp_path):
 
 
 @pytest.mark.parametrize("more", [1.001, 1.004, 1.015])
-def test_codes_that_take_more_than_measured_get_less_room(model, samples, tmp_path, monkeypatch, more):
-    rooms = []
+def test_codes_that_take_more_than_measured_get_less_room(monkeypatch, more):
+    rooms, size = [], 5000
 
     def choose(budget, room):
         rooms.append(room)
-        return dict.fromkeys(budget.widths, 4), room
+        return {"a": len(rooms)}, room
 
-    def size_of(graph):
-        return int(rooms[-1] * more) if rooms else 1
+    def evaluate(form):
+        return Trial(form, int(rooms[-1] * more), Loss(20.0, math.nan, math.nan, 20.0, DECIBEL))
 
     monkeypatch.setattr(BitBudget, "choose", choose)
-    whole = weights_on_data._within_bytes
-    monkeypatch.setattr(weights_on_data, "_within_bytes", lambda *args: whole(*args[:-1], size_of))
-    data = [row["x"] for row in samples.rows]
-    given = {"quant_type": "WeightQuant", "quant_weight_channel": 0, "gain_gate": False, "read_back": False}
-    bitlite.convert(model, tmp_path / "m", target_size=0.3, calibration_data=data, **given)
-    assert int(rooms[0] * more) > rooms[0] >= int(rooms[-1] * more)
+    budget = BitBudget({"a": {2: Width(1, 1.0)}}, len)
+    family = SimpleNamespace(first=lambda: None, budget=lambda form: budget)
+    find_form(family, Goal(size=size), evaluate)
+    assert int(rooms[0] * more) > size == rooms[0] and size >= int(rooms[-1] * more)

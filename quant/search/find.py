@@ -1,0 +1,89 @@
+"""One search for the form that the goals ask for.
+
+What the quantization gives by itself comes first. Where that loses too much, forms with more in float follow, the
+cheapest first; where it loses less than is allowed, or is too large, bits of layers are chosen by the knapsack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from ..weights.bit_budget import BitBudget
+from .goal import Goal
+from .ladder import smallest
+from .trials import Form, Made, Trial
+
+_MARGINS = (10, 8, 6, 5)
+"""Of a try each: codes by output are larger than those without data where these are SPARSE or INDEXING, and each try
+that is too large leaves them a larger part, 1/2^margin, of the bytes."""
+
+
+class Family(Protocol):
+    """Forms of one model by one kind of quantization.
+
+    first: what the quantization chooses by itself; None where that is no form to begin with. settled: a form that was
+    made, with what was chosen in making it by name. repairs: forms that lose less than a trial, those that cost least
+    first. budget: what each layer's bits cost in a form; None where bits change no file.
+    """
+
+    def make(self, form: Form) -> Made: ...
+    def first(self) -> Form | None: ...
+    def settled(self, form: Form) -> Form: ...
+    def repairs(self, trial: Trial) -> Iterator[Form]: ...
+    def budget(self, form: Form) -> BitBudget | None: ...
+
+
+def find_form(family: Family, goal: Goal, evaluate: Callable[[Form], Trial]) -> None:
+    """Tries forms of the family; `evaluate` remembers them.
+
+    Raises:
+        UsageError: a file of the fewest bits is larger than the goal.
+    """
+    base, first = Form(), family.first()
+    if first is not None:
+        trial = evaluate(first)
+        base = family.settled(first)
+        within_size = replace(goal, size=None)
+        if not trial.meets(within_size):
+            base = _repaired(family, trial, base, within_size, evaluate)
+        if goal.size is None and goal.max_drop is None:
+            return
+        if goal.size is None and not evaluate(base).meets(goal):
+            return
+        if goal.size is not None and evaluate(base).bytes <= goal.size:
+            return
+    budget = family.budget(base)
+    if budget is None or not budget.widths:
+        return
+
+    def tried(bits: Mapping[str, int]) -> Trial:
+        return evaluate(replace(base, bits=dict(bits)))
+
+    if goal.size is not None:
+        _within(budget, goal.size, tried)
+    elif goal.max_drop is not None:
+        smallest(budget, goal.max_drop, lambda bits: (tried(bits).loss, tried(bits).meets(goal)))
+
+
+def _repaired(family: Family, trial: Trial, base: Form, goal: Goal, evaluate: Callable[[Form], Trial]) -> Form:
+    """The first form that meets the goal, or the one that loses least."""
+    best, least = base, trial
+    for form in family.repairs(trial):
+        other = evaluate(form)
+        if other.rank(goal) < least.rank(goal):
+            best, least = form, other
+        if other.meets(goal):
+            break
+    return best
+
+
+def _within(budget: BitBudget, size: int, tried: Callable[[Mapping[str, int]], Trial]) -> None:
+    room = size
+    for margin in _MARGINS:
+        bits, _ = budget.choose(room)
+        trial = tried(bits)
+        if trial.bytes <= size:
+            return
+        room -= trial.bytes - size + (size >> margin)

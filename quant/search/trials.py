@@ -1,0 +1,194 @@
+"""Forms that were tried: what each takes and loses, which is the best, and a journal from which a search goes on."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from ...converter.ir import Graph
+from ..ptq.fidelity import Fidelity
+from ..weights.weight_quant import FLOAT
+from .goal import Goal, MaxTime
+from .journal import Journal
+from .loss import Loss, LossJudge
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a model is quantized.
+
+    bits: layer → bits of its weights, where they are chosen (FLOAT: none). floats: operators in float by choice; None
+    where the quantization itself chooses. method: of ranges, "" as the options say.
+    """
+
+    bits: Mapping[str, int] = field(default_factory=dict)
+    floats: tuple[str, ...] | None = None
+    method: str = ""
+
+    @property
+    def key(self) -> str:
+        """The same for the same form."""
+        return json.dumps(asdict(self) | {"bits": sorted(self.bits.items())}, sort_keys=True)
+
+    def text(self) -> str:
+        """In a few words: how many layers have how many bits, how many operators are in float."""
+        counts = Counter(self.bits.values())
+        parts = [f"{counts[b]} of {b} bits" for b in sorted(counts) if b != FLOAT]
+        parts += [f"{counts[FLOAT]} in float"] if FLOAT in counts else []
+        parts += [f"{len(self.floats)} operators in float"] if self.floats else []
+        return ", ".join([*parts, *([self.method] if self.method else [])]) or "as it comes"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """bytes: of the file. seconds: of one run; share: of the float model's; None where time is no goal."""
+
+    form: Form
+    bytes: int
+    loss: Loss
+    seconds: float | None = None
+    share: float | None = None
+
+    def fits(self, goal: Goal) -> bool:
+        """Whether bytes and time are within the goal."""
+        if goal.size is not None and self.bytes > goal.size:
+            return False
+        return goal.time is None or self._time(goal.time) <= goal.time.value
+
+    def _time(self, limit: MaxTime) -> float:
+        """In the unit of the goal."""
+        taken = self.seconds if limit.milliseconds else self.share
+        return math.inf if taken is None else 1e3 * taken if limit.milliseconds else taken
+
+    def meets(self, goal: Goal) -> bool:
+        return self.fits(goal) and (goal.max_drop is None or self.loss.meets(goal.max_drop))
+
+    def rank(self, goal: Goal) -> tuple[float, ...]:
+        """The less the better: what meets the goal first; of that the smallest, or what loses least within a size."""
+        met, smallest = self.meets(goal), goal.size is None and goal.max_drop is not None
+        order = (self.bytes, self.loss.cost) if met and smallest else (self.loss.cost, self.bytes)
+        return (not met, not self.fits(goal), *order)
+
+
+class Made(Protocol):
+    """A form of a model as its family makes it."""
+
+    @property
+    def graph(self) -> Graph: ...
+
+
+@dataclass(frozen=True)
+class Measures:
+    """bytes_of: of the file that holds a graph. time_of: (seconds of one run, share of the float model's); None where
+    time is no goal."""
+
+    bytes_of: Callable[[Graph], int]
+    time_of: Callable[[Graph], tuple[float, float]] | None = None
+
+
+class Trials:
+    """Makes forms, measures and judges them, and keeps the best.
+
+    make: a form's graph, and how it came about. tell: is told of each trial as it is done.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Form], Made],
+        judge: LossJudge,
+        goal: Goal,
+        measures: Measures,
+        journal: Journal,
+        tell: Callable[[Trial], None] = lambda trial: None,
+    ) -> None:
+        self.make, self.judge, self.goal, self.measures = make, judge, goal, measures
+        self.journal, self.tell = journal, tell
+        self.done: dict[str, Trial] = {}
+        self._made: tuple[str, Made, Fidelity] | None = None
+
+    def evaluate(self, form: Form) -> Trial:
+        """Tries a form, or remembers how it did."""
+        if form.key in self.done:
+            return self.done[form.key]
+        known = self.journal.known(form.key)
+        if known is not None:
+            trial = Trial(form, known["bytes"], Loss(**known["loss"]), known["seconds"], known["share"])
+        else:
+            made = self.make(form)
+            loss, fidelity = self.judge.judge(made.graph)
+            seconds, share = self.measures.time_of(made.graph) if self.measures.time_of else (None, None)
+            trial = Trial(form, self.measures.bytes_of(made.graph), loss, seconds, share)
+            self.journal.keep(form.key, {k: v for k, v in asdict(trial).items() if k != "form"})
+        before = self.best
+        self.done[form.key] = trial
+        if known is None and (before is None or trial.rank(self.goal) < before.rank(self.goal)):
+            self._made = form.key, made, fidelity
+        self.tell(trial)
+        return trial
+
+    @property
+    def best(self) -> Trial | None:
+        """Of all that were tried; of equals the first."""
+        return min(self.done.values(), key=lambda t: t.rank(self.goal), default=None)
+
+    def made(self) -> tuple[Made, Fidelity]:
+        """The best form, made once more where only the journal knew it, and how it does. There is one."""
+        best = self.best
+        assert best is not None
+        if self._made is None or self._made[0] != best.form.key:
+            made = self.make(best.form)
+            self._made = best.form.key, made, self.judge.judge(made.graph)[1]
+        return self._made[1:]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to.
+
+    trials: in the order in which they were made; best: of them. interrupted: by the user, before it was at its end.
+    """
+
+    goal: Goal
+    trials: tuple[Trial, ...]
+    best: Trial
+    interrupted: bool = False
+
+    @property
+    def met(self) -> bool:
+        return self.best.meets(self.goal)
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Columns and a row per trial; the best is marked."""
+        timed = any(trial.share is not None for trial in self.trials)
+        rows = [
+            (
+                ("*" if trial is self.best else "") + str(number),
+                f"{trial.bytes:,}",
+                trial.loss.text(),
+                *((f"{trial.share:.2f}",) if timed and trial.share is not None else ("",) if timed else ()),
+                trial.form.text(),
+                "yes" if trial.meets(self.goal) else "no",
+            )
+            for number, trial in enumerate(self.trials, 1)
+        ]
+        return ("trial", "bytes", "loss", *(("time",) if timed else ()), "form", "meets"), rows
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON's form; what is not known is null."""
+        rows = [
+            {
+                "bytes": t.bytes, "loss": _known(t.loss.value), "error": _known(t.loss.error),
+                "expected": _known(t.loss.expected), "sqnr": t.loss.sqnr, "unit": t.loss.unit, "seconds": t.seconds,
+                "share_of_time": t.share, "form": t.form.text(), "meets": t.meets(self.goal), "best": t is self.best,
+            }
+            for t in self.trials
+        ]  # fmt: skip
+        return {"goal": self.goal.text(), "met": self.met, "interrupted": self.interrupted, "trials": rows}
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,88 @@
+"""Forms of WeightQuant: the bits of each layer, rounded by what layers give or each weight by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ...converter.ir import Graph
+from ..calibrate.observe import Sample
+from ..cluster.pool import Workforce
+from ..ptq.settings import Progress, Samples
+from ..weights.bit_budget import BitBudget, measure
+from ..weights.output_rounding import round_by_output
+from ..weights.weight_quant import WeightRow, WeightSettings, quantize_graph_weights
+from .journal import Journal
+from .trials import Form, Trial
+
+
+@dataclass(frozen=True)
+class QuantizedWeights:
+    """rows: one per weight."""
+
+    graph: Graph
+    rows: list[WeightRow]
+
+
+@dataclass(frozen=True)
+class WeightFamily:
+    """Forms of `graph`, which stays as it is.
+
+    fitted: the numbers of the samples that codes are fitted to; picked: samples that layers are measured on. bytes_of:
+    of the file that holds a graph. float_bytes: of an element in float; floats: whether a layer may stay so by choice.
+    nearest: each weight by itself. journal: remembers what was measured.
+    """
+
+    graph: Graph
+    settings: WeightSettings
+    samples: Samples
+    fitted: Sequence[int]
+    picked: Sequence[Sample]
+    workers: Workforce
+    progress: Progress
+    bytes_of: Callable[[Graph], int]
+    journal: Journal
+    float_bytes: int = 4
+    nearest: bool = False
+    correct_biases: bool = True
+    floats: bool = True
+
+    def first(self) -> Form | None:
+        """None: bits are chosen from the outset."""
+        return None
+
+    def settled(self, form: Form) -> Form:
+        return form
+
+    def repairs(self, trial: Trial) -> Iterator[Form]:
+        """None: the knapsack goes up to float."""
+        return iter(())
+
+    def budget(self, form: Form) -> BitBudget:
+        return measure(
+            self.graph,
+            self.picked,
+            self.settings,
+            self.bytes_of,
+            self.workers.threads,
+            float_bytes=self.float_bytes,
+            floats=self.floats,
+            track=self.progress,
+            remember=self.journal.widths,
+        )
+
+    def make(self, form: Form) -> QuantizedWeights:
+        graph = self.graph.copy()
+        settings = replace(self.settings, chosen=form.bits, alone=True)
+        if self.nearest:
+            return QuantizedWeights(graph, quantize_graph_weights(graph, settings))
+        rows = round_by_output(
+            graph,
+            settings,
+            self.samples,
+            self.fitted,
+            self.workers,
+            self.progress,
+            correct_biases=self.correct_biases,
+        )
+        return QuantizedWeights(graph, rows)

@@ -1,0 +1,152 @@
+"""Searches of a conversion: goals as options have them, the best form, and what was tried in the report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..converter.errors import Setting
+from ..converter.ir import Graph
+from ..quant.search.goal import DECIBEL, Goal
+from .calibrate import tracked
+from .convert_report import Report
+from .options.convert import ConvertOptions
+from .progress import say
+
+if TYPE_CHECKING:
+    from ..quant.calibrate.data import Dataset
+    from ..quant.search.find import Family
+    from ..quant.search.journal import Journal
+    from ..quant.search.trials import Found, Made, Measures, Trial
+
+SizeOf = Callable[[Graph], int]
+_BLOCK = 1 << 24
+
+
+def goal_of(options: ConvertOptions, source_bytes: int) -> Goal:
+    """What the options ask for; a share of bytes is one of the float model's."""
+    size = options.target_size
+    if size is not None:
+        size = int(size if size >= 1 else size * source_bytes)
+    return Goal(options.max_drop, size)
+
+
+def parts(total: int, fitted: int, goal: Goal) -> tuple[list[int], list[int]]:
+    """(samples to fit to, samples to judge by): where they decide, those that judge are a third at least."""
+    from ..quant.ptq.fidelity import hold_back
+
+    decide = goal.max_drop is not None
+    return hold_back(total, min(fitted, total - total // 3) if decide else fitted, scored=decide)
+
+
+def open_journal(
+    options: ConvertOptions, samples: Dataset, container: str, report: Report, fitted: Sequence[int]
+) -> Journal:
+    """The journal of this search, beside the file that it is for. Raises DataError where something else is there."""
+    from ..quant.search.journal import Journal
+
+    path = options.output_path(container.upper()) + ".search"
+    with options.blame("resume"):
+        journal = Journal(path, _key(options, samples, fitted), resume=options.resume)
+    if options.resume:
+        known = f"{journal.resumed} steps of {path} are known" if journal.resumed else f"{path} has none of this search"
+        report.notes.append(f"resume: {known}")
+    return journal
+
+
+def run_search(
+    family: Family,
+    goal: Goal,
+    judged: Graph,
+    samples: Dataset,
+    shares: tuple[Sequence[int], Sequence[int]],
+    measures: Measures,
+    journal: Journal,
+    options: ConvertOptions,
+    report: Report,
+    container: str,
+) -> Made:
+    """The best form that the search finds; `report` gets what was tried, and what the best one loses.
+
+    Args:
+        judged: the float graph that forms are compared with. shares: the numbers of the samples that forms are fitted
+            to, and of those that they are judged by.
+    Raises:
+        KeyboardInterrupt: before any form was tried. UsageError: no form can meet the goal on size.
+    """
+    from ..quant.ptq.fidelity import judge_of
+    from ..quant.search.find import find_form
+    from ..quant.search.loss import LossJudge
+    from ..quant.search.trials import Found, Trials
+
+    fitted, held = shares
+    threads = options.threads or os.cpu_count() or 1
+    asked = [name for name in ("max_drop", "target_size") if getattr(options, name) is not None]
+    interrupted = False
+    with options.blame(*asked):
+        unit = goal.max_drop.unit if goal.max_drop is not None else DECIBEL
+        reference = judge_of(judged, samples, held, samples.scoring, threads)
+        judge = LossJudge(reference, unit, held_back=list(held) != list(fitted))
+        trials = Trials(family.make, judge, goal, measures, journal, _teller(goal, options))
+        try:
+            find_form(family, goal, trials.evaluate)
+        except KeyboardInterrupt:
+            if trials.best is None:
+                raise
+            interrupted = True
+        made, report.fidelity = trials.made()
+    assert trials.best is not None
+    found = Found(goal, tuple(trials.done.values()), trials.best, interrupted)
+    report.search = found
+    report.notes += _notes(found, asked, container, options)
+    if not interrupted:
+        journal.end()
+    return made
+
+
+def progress_of(options: ConvertOptions) -> Callable[[Any, str], Any]:
+    return lambda items, label: tracked(items, label, options)
+
+
+def _teller(goal: Goal, options: ConvertOptions) -> Callable[[Trial], None]:
+    def tell(trial: Trial) -> None:
+        meets = "meets the goal" if trial.meets(goal) else "misses it"
+        say(f"{trial.bytes:,} bytes, {trial.loss.text()}: {meets} ({trial.form.text()})", quiet=options.quiet)
+
+    return tell
+
+
+def _notes(found: Found, asked: Sequence[str], container: str, options: ConvertOptions) -> list[str]:
+    best, goal = found.best, found.goal
+    which = f" (.{container})" if len(options.output_format) > 1 else ""
+    size = f"{best.bytes:,} bytes" if goal.size is None else f"{best.bytes:,} of {goal.size:,} bytes"
+    time = "" if best.share is None else f", {best.share:.2f} of float's time"
+    count = len(found.trials)
+    lines = [
+        f"{' and '.join(asked)}{which}: {size}, {best.loss.text()}{time}; layers by bits: {best.form.text()};"
+        f" {count} form{'s' if count > 1 else ''} tried"
+    ]
+    if found.interrupted:
+        goes_on = options.spell(Setting("resume", True))
+        lines.append(f"warning: interrupted: this is the best form so far; {goes_on} goes on from here")
+    elif not found.met:
+        lines.append(f"warning: the goal is missed ({goal.text()}): this is the best form that was found")
+    return lines
+
+
+def _key(options: ConvertOptions, samples: Dataset, fitted: Sequence[int]) -> str:
+    """Of everything that decides how the search goes."""
+    state = hashlib.blake2b(digest_size=16)
+    with open(options.model_file, "rb") as file:
+        while block := file.read(_BLOCK):
+            state.update(block)
+    for sample in samples.only([0, len(samples) - 1]):
+        for name, value in sample.items():
+            state.update(name.encode() + value.tobytes())
+    scoring = samples.scoring
+    scored = () if scoring is None else (scoring.name, [str(label) for label in scoring.labels])
+    state.update(json.dumps([options.as_dict(), list(options.output_format), len(samples), fitted, scored]).encode())
+    return state.hexdigest()
