@@ -30,7 +30,7 @@ from .options.convert import ENDINGS, ConvertOptions
 from .options.data_layer import with_data_layer
 from .options.read import options_of_kwargs
 from .read_back import Original, check_written, why_too_large
-from .surgery import changes_inputs, operate, with_inputs
+from .surgery import changes_inputs, kept_apart, operate, with_inputs
 
 if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
@@ -70,7 +70,8 @@ def run(options: ConvertOptions) -> Report:
     if options.dump_stages:
         stages["original"] = graph.copy()
     passes = for_target("none" if options.optimize == "none" else "general")
-    report.passes = run_passes(graph, passes, skip=options.skip_pass, dump_dir=dump)
+    with kept_apart(graph, options):
+        report.passes = run_passes(graph, passes, skip=options.skip_pass, dump_dir=dump)
     report.notes += [r.note for r in report.passes if isinstance(r, Change) and r.note]
     graph.meta |= {"bitlite": __version__, "options": options.as_dict(), "encode": options.enable_encode}
     if options.dump_stages:

@@ -9,7 +9,8 @@ _HEAD = """\
 # Flags, keywords and config keys
 
 Written by `python -m bitlite.tools.option_docs docs/options.md` from the tables in `tools/options/convert.py`,
-`tools/options/config.py`, `tools/options/horizon.py` and `tools/options/benchmark.py`. Do not edit.
+`tools/options/config.py`, `tools/options/horizon.py`,
+`tools/options/sophgo.py` and `tools/options/benchmark.py`. Do not edit.
 
 * A flag is written `--bitNum=4` or `--bitNum 4`; a switch may stand alone (`--fp16`) or be denied (`--no-gainGate`).
 * The Python keyword is the flag in snake_case: `bitlite.convert("m.onnx", "m.ms", bit_num=4)`. The same checks apply.
@@ -32,7 +33,7 @@ A file that ends in .yaml or .yml is read as Horizon's; [from_horizon.md](from_h
 def page() -> str:
     """Returns the whole page."""
     from .options import benchmark as bench_options
-    from .options import config, horizon
+    from .options import config, horizon, sophgo
     from .options.convert import REFUSED, ConvertOptions
     from .options.flags import markdown
 
@@ -45,6 +46,8 @@ def page() -> str:
             config.markdown(),
             _YAML,
             horizon.markdown(),
+            "## calibration_use_pb\n",
+            markdown(sophgo.SophgoOptions),
             "## benchmark\n",
             markdown(bench_options.BenchOptions, refused=bench_options.REFUSED),
         ]

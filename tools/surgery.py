@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ..converter.ir import Graph
 from ..converter.surgery.batch import change_batch, split_batch
 from ..converter.surgery.cut import add_outputs, cut, rename_ends
+from ..converter.surgery.find import tensor_named
+from ..converter.surgery.padding import set_pad_values
 from ..converter.surgery.preprocess import put_preprocessing
 from ..converter.surgery.remove import remove_node_types, remove_nodes
 from .options.convert import ConvertOptions
@@ -18,6 +23,7 @@ def operate(graph: Graph, options: ConvertOptions) -> list[str]:
         ("cut", lambda: cut(graph, *options.cut)),
         ("remove_node", lambda: remove_nodes(graph, options.remove_node)),
         ("remove_node_type", lambda: remove_node_types(graph, options.remove_node_type)),
+        ("pad_value", lambda: set_pad_values(graph, options.pad_value)),
         ("add_output", lambda: add_outputs(graph, options.add_output)),
         ("rename", lambda: rename_ends(graph, options.rename)),
     ):
@@ -25,6 +31,16 @@ def operate(graph: Graph, options: ConvertOptions) -> list[str]:
             with options.blame(name):
                 lines += change()
     return lines
+
+
+@contextmanager
+def kept_apart(graph: Graph, options: ConvertOptions) -> Iterator[None]:
+    """Passes that run inside merge nothing into the convolutions that `not_merge` names: what is an output stays."""
+    with options.blame("not_merge"):
+        apart = [tensor_named(graph, name) for name in options.not_merge]
+    ends, graph.outputs = graph.outputs, [*graph.outputs, *(t for t in apart if t not in graph.outputs)]
+    yield
+    graph.outputs = graph.outputs[: len(ends)]
 
 
 def changes_inputs(options: ConvertOptions) -> bool:

@@ -339,6 +339,24 @@ class ConvertOptions:
         sections=(FLAT, COMMON),
         joins=True,
     )
+    accuracy_opt: bool = flag(
+        "accuracyOpt",
+        Switch(),
+        False,
+        "leave depthwise convolutions in float (PostTraining)",
+        group=QUANT,
+        advanced=True,
+        sections=(FLAT, COMMON),
+    )
+    conv_group: bool = flag(
+        "convGroup",
+        Switch(),
+        False,
+        "group the channels of activations by their ranges where that makes the outputs better (PostTraining)",
+        group=QUANT,
+        advanced=True,
+        sections=(FLAT, COMMON),
+    )
     layer_bits: dict[str, int] = flag(
         "layerBits",
         Paired(Bits(), "NAME:BITS,...", ",", named=True),
@@ -716,6 +734,20 @@ class ConvertOptions:
         Paired(Text("NAME"), "OLD:NEW,...", ",", named=True),
         {},
         "other names of inputs and outputs",
+        group=GRAPH,
+    )
+    not_merge: tuple[str, ...] = flag(
+        "notMerge",
+        Words("NAME,..."),
+        (),
+        "convolutions into which no scale, bias or activation behind them is merged",
+        group=GRAPH,
+    )
+    pad_value: dict[str, float] = flag(
+        "padValue",
+        Paired(Real(), "NAME:X,...", ",", named=True),
+        {},
+        "what convolutions pad with, instead of 0",
         group=GRAPH,
     )
     input_batch: int | None = flag(

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from ...converter.errors import Setting, UnsupportedError, UsageError
 from ...converter.ir import Graph
 from ...quant.selectors import Selector
-from .convert import IMAGE, ConvertOptions
+from .convert import ConvertOptions
+
+_STEPS = (
+    "image_to_format", "normalize_mean", "normalize_std", "resize_width", "resize_height", "resize_method",
+    "resize_mode", "resize_pad", "center_crop_width", "center_crop_height",
+)  # fmt: skip
+"""Options that replace what the network says of its images."""
 
 
 def with_data_layer(options: ConvertOptions, graph: Graph) -> ConvertOptions:
@@ -43,7 +49,7 @@ def with_data_layer(options: ConvertOptions, graph: Graph) -> ConvertOptions:
             )
         given["calibrate_path"] = {layer["input"]: _beside(layer["source"], options.model_file)}
         given["sample_stage"] = options.sample_stage or ("raw" if layer["steps"] and options.fuse_preprocess else "")
-    if not any(f.metadata["row"].group == IMAGE and options.given(f.name) for f in fields(options) if f.metadata):
+    if not any(map(options.given, _STEPS)):
         given |= _image_options(layer, options.model_file)
     return replace(options, **given)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...converter.errors import Setting
@@ -23,6 +23,15 @@ def options_of_args(argv: Sequence[str]) -> ConvertOptions:
 def options_of_kwargs(model_file: Any, output_file: Any, **options: Any) -> ConvertOptions:
     """The same from Python: `bit_num=4`, `input_shape={"x": (1, 3, 224, 224)}`, `calibration_data=arrays`."""
     return _checked(read_kwargs(ConvertOptions, {"model_file": model_file, "output_file": output_file, **options}), str)
+
+
+def options_of_tool(
+    model_file: str, output_file: str, options: Mapping[str, Any], flags: Mapping[str, str]
+) -> ConvertOptions:
+    """The same of a tool with flags of its own. flags: keyword → how its user spells it, for error lines."""
+    given = read_kwargs(ConvertOptions, {"model_file": model_file, "output_file": output_file, **options})
+    given.origins |= {name: flag for name, flag in flags.items() if name in given.values}
+    return _checked(given, flag_of)
 
 
 def _read_file(path: str, origin: str) -> Given:

@@ -29,8 +29,9 @@ def data_spec(options: ConvertOptions) -> DataSpec:
         paths = {0: tuple(str(os.fspath(p)) for p in source)}
         source = None
     count_where = options.where("calibrate_size")
-    # r1.x takes what there is when batch_count is larger; 2.x stops
-    strict = options.given("calibrate_size") and "batch" not in count_where.lower() and source is None
+    # r1.x's batch_count and Sophgo's iterations take what there is when they are larger; 2.x stops
+    lenient = any(word in count_where.lower() for word in ("batch", "iterations"))
+    strict = options.given("calibrate_size") and not lenient and source is None
     where = options.where("calibrate_path") if source is None else "calibration_data"
     return DataSpec(
         paths,

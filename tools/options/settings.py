@@ -54,7 +54,7 @@ def post_training_settings(graph: Graph, options: ConvertOptions, statistics: St
         methods=options.activation_quant_method,
         bits=options.bit_num,
         layer_bits=_bits_by_node(graph, options),
-        kept=frozenset(select(graph, options.keep_float)),
+        kept=frozenset(select(graph, options.keep_float) | (_depthwise(graph) if options.accuracy_opt else set())),
         input_type=options.input_data_type,
         output_type=options.output_data_type,
         bins=options.th_binnum,
@@ -67,6 +67,10 @@ def post_training_settings(graph: Graph, options: ConvertOptions, statistics: St
         float_weights=stored,
         layer_ranges=_layer_ranges(graph),
     )
+
+
+def _depthwise(graph: Graph) -> set[Node]:
+    return {n for n in graph.nodes if n.op == "Conv" and 1 < n.attrs["group"] == n.required(0).known_shape[-1]}
 
 
 def _layer_ranges(graph: Graph) -> dict[str, LayerRange]:
