@@ -18,9 +18,10 @@ if (_torch := importlib.util.find_spec("torch")) is None or _torch.origin is Non
     # Where there is no origin it is a folder of that name on the path.
     raise UsageError("bitlite.qat needs torch, which is not installed", hint="pip install 'bitlite[torch]'")
 
+from .clamp import clamp
 from .export import Verification, export, verify
 from .finetune import finetune, from_file
 from .module import QatModule
 from .prepare import prepare
 
-__all__ = ["QatModule", "Verification", "export", "finetune", "from_file", "prepare", "verify"]
+__all__ = ["QatModule", "Verification", "clamp", "export", "finetune", "from_file", "prepare", "verify"]

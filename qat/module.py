@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor as Values
 from torch import nn
 
+from ..converter.errors import UsageError
 from ..converter.execute import execute
 from ..converter.ir import Graph, Node, Tensor, is_quantized
 from ..converter.numeric.qparams import QuantParam, activation_range, bias_safe_scale
@@ -97,6 +98,20 @@ class QatModule(nn.Module):
     def freeze_norms(self) -> None:
         """Trains on with the running statistics of the BatchNorms as they are."""
         self.freeze_norms_after = -1
+
+    def take_scales(self, skeleton: Skeleton) -> None:
+        """Begins anew with the scales of another skeleton of the same model, in place: an optimizer keeps them."""
+        own = self.bitlite
+        activations = Scales(*skeleton.activation_scales())
+        weights = [Scales(*slot.initial()) for slot in skeleton.weights.values()]
+        had, new = [own.activations, *own.weights], [activations, *weights]
+        if [s.base.shape for s in had] != [s.base.shape for s in new]:
+            raise UsageError("the scales are those of another model")
+        for mine, other in zip(had, new):
+            mine.take(other)
+        own.zero_points.copy_(torch.tensor(skeleton.zero_points))
+        self.skeleton = skeleton
+        self._place = {slot: k for k, slot in enumerate(skeleton.weights)}
 
     def forward(self, *inputs: Values) -> Any:
         if self.training:

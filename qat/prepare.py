@@ -16,6 +16,7 @@ from ..quant.calibrate.data import Dataset, DataSpec
 from ..quant.calibrate.first_layer import input_specs
 from ..quant.ptq.calibration import calibration_statistics
 from ..quant.ptq.integer_forms import IntegerForms, placement
+from ..quant.ptq.layer_ranges import LayerRange
 from ..quant.ptq.prepare import prepare as prepare_graph
 from ..quant.ptq.result import Result
 from ..quant.ptq.settings import Settings, no_progress
@@ -23,9 +24,11 @@ from ..quant.selection import select
 from ..quant.selectors import Selector, parse_selector
 from ..quant.weights.weight_quant import WeightSettings, quantize_graph_weights
 from .capture import capture
+from .clamp import clamp as clamped
+from .clamp import output_bounds, unclamped
 from .distillation import Teacher
 from .module import QatModule
-from .skeleton import skeleton_of
+from .skeleton import Skeleton, skeleton_of
 
 Names = str | Sequence[str]
 
@@ -42,6 +45,7 @@ def prepare(
     method: Names = "AUTO",
     calibrate_size: int = 100,
     teacher: nn.Module | None = None,
+    clamp: float | None = None,
 ) -> QatModule:
     """A module that computes what the integer graph of `model` will, and trains like any other.
 
@@ -56,11 +60,29 @@ def prepare(
         teacher: a float model; after each forward in training, `distillation_loss` says how far the outputs are from
             its own, to be added to the loss.
         method: how the first ranges are chosen, an activation_quant_method of `bitlite.convert`.
+        clamp: the largest magnitude of weights, biases and outputs of layers, as `qat.clamp(model, clamp)` sets it; a
+            model that has such bounds keeps them without.
     Raises:
         UnsupportedError: control flow depends on values, or an operator is not read or cannot be trained.
         UsageError: bits out of range, a selector that names nothing. DataError: samples that do not fit.
     """
     check_activations(activations)
+    model = model if clamp is None else clamped(model, clamp)
+    skeleton = skeleton_of_model(model, example, data, weights, keep_float, method, calibrate_size)
+    taught = None if teacher is None else Teacher(teacher)
+    return QatModule(copy.deepcopy(model), skeleton, freeze_norms_after, taught)
+
+
+def skeleton_of_model(
+    model: nn.Module,
+    example: Any,
+    data: Any,
+    weights: int | Mapping[str, int],
+    keep_float: Names = (),
+    method: Names = "AUTO",
+    calibrate_size: int = 100,
+) -> Skeleton:
+    """The integer graph of a module with the scales of a calibration; the arguments are those of `prepare`."""
     chosen: dict[str, Any] = {}
 
     def finish(graph: Graph) -> None:
@@ -68,15 +90,15 @@ def prepare(
         prepare_graph(graph, kept)
         chosen["kept"] = kept
 
-    captured = capture(model, example, finish)
+    captured = capture(unclamped(model), example, finish)
     captured.graph.name = type(model).__name__
     names = [n.name for n in chosen["kept"]]
     kept = {n for n in captured.graph.nodes if n.name in names}
-    result = laid_out(captured.graph, example if data is None else data, weights, kept, method, calibrate_size)
+    ranges = {name: LayerRange(most=most) for name, most in output_bounds(model).items()}
+    samples = example if data is None else data
+    result = laid_out(captured.graph, samples, weights, kept, method, calibrate_size, ranges)
     free = {name: t.value for t in captured.graph.constants() if (name := t.name) in captured.free}
-    skeleton = skeleton_of(result, captured.constants, free)
-    taught = None if teacher is None else Teacher(teacher)
-    return QatModule(copy.deepcopy(model), skeleton, freeze_norms_after, taught)
+    return skeleton_of(result, captured.constants, free)
 
 
 def laid_out(
@@ -86,8 +108,12 @@ def laid_out(
     kept: Iterable[Node],
     method: Names = "AUTO",
     calibrate_size: int = 100,
+    ranges: Mapping[str, LayerRange] | None = None,
 ) -> Result:
-    """The integer graph of a prepared float one as PostTraining makes it, with calibrated scales and nothing fitted."""
+    """The integer graph of a prepared float one as PostTraining makes it, with calibrated scales and nothing fitted.
+
+    ranges: by the name of a submodule.
+    """
     bits, by_node = _bits(graph, weights)
     samples = Dataset(DataSpec(source=_unwrapped(data), count=calibrate_size, where="data"), input_specs(graph))
     settings = Settings(
@@ -97,6 +123,7 @@ def laid_out(
         kept=frozenset(kept),
         equalize=False,
         threads=os.cpu_count() or 1,
+        layer_ranges=ranges or {},
     )
     graph.meta["rounding"] = "rne_f32"
     plan = placement(graph, settings)

@@ -40,6 +40,12 @@ class Scales(nn.Module):
             factor = factor * torch.tensor([not f for f in fixed], dtype=torch.float64)
         self.register_buffer("factor", factor.float().clamp(max=1e30), persistent=False)
 
+    @torch.no_grad()
+    def take(self, other: Scales) -> None:
+        """Begins anew where `other` begins."""
+        for mine, value in ((self.base, other.base), (self.ratio, other.ratio), (self.factor, other.factor)):
+            mine.copy_(value)
+
     def forward(self) -> Tensor:
         """The scales, float32 [n]."""
         return self.base * with_gradient_scaled(self.ratio, self.factor).clamp(min=_LEAST)

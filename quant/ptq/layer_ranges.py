@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,11 +14,13 @@ from ..calibrate.thresholds import choose
 @dataclass(frozen=True)
 class LayerRange:
     """What a layer asks for. method: the threshold method of its output, "" for that of all. scale: a factor of the
-    range. threshold: the largest magnitude, in place of a method, before the factor; None without."""
+    range. threshold: the largest magnitude, in place of a method, before the factor; None without. most: what no end of
+    the range is beyond; a range within it is left to the methods of all."""
 
     method: str = ""
     scale: float = 1.0
     threshold: float | None = None
+    most: float = math.inf
 
 
 def fix_ranges(
@@ -33,8 +36,11 @@ def fix_ranges(
         histogram = of.get(node.outputs[0].name) if node.outputs else None
         if rule is None or histogram is None or histogram.fixed is not None or not len(histogram.counts):
             continue
+        if rule == LayerRange(most=rule.most) and -rule.most <= histogram.low and histogram.high <= rule.most:
+            continue
         if rule.threshold is not None:
             low, high = (-rule.threshold if histogram.low < 0 else 0.0), (rule.threshold if histogram.high > 0 else 0.0)
         else:
             low, high = choose(rule.method or common, histogram)
-        histogram.fixed = (low * rule.scale, high * rule.scale)
+        low, high = (min(max(end * rule.scale, -rule.most), rule.most) for end in (low, high))
+        histogram.fixed = (low, high)
