@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..ir import Node, Tensor
+from ..numeric.blocks import block_reals, unpacked_blocks
 from ..numeric.qparams import QuantParam
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
@@ -297,7 +298,8 @@ def read_gather_block_quantized(r: Reading) -> Tensor:
 
 @reads("onnx", "com.microsoft::MatMulNBits")
 def read_matmul_nbits(r: Reading) -> Tensor:
-    """a, b uint8 [N, blocks, bytes], scales, zero points, g_idx, bias: the weight becomes a float constant [N,K]."""
+    """a, b uint8 [N, blocks, bytes], scales, zero points, g_idx, bias: blocks as they are, or, of forms that
+    BlockFullyConnected lacks (2 bits, zero points that are no whole numbers), a float weight [N,K]."""
     k, n, bits, size = (int(r.attr(key)) for key in ("K", "N", "bits", "block_size"))
     if bits not in (2, 4, 8) or size < 16 or k < 1 or n < 1 or n * k > 2**31:
         r.refuse(f"bits={bits}, block_size={size}, K={k}, N={n}")
@@ -307,17 +309,28 @@ def read_matmul_nbits(r: Reading) -> Tensor:
     packed = r.const(1, "the weight").reshape(-1)
     if packed.dtype != np.uint8 or packed.size != n * blocks * (size * bits // 8):
         r.refuse(f"a weight of {packed.size} {packed.dtype} does not hold {n} rows of {blocks} blocks")
-    q = _unpacked(packed.reshape(n * blocks, -1), bits).reshape(n, blocks, size).astype(np.float32)
-    scales = r.const(2, "the scales").astype(np.float32).reshape(n, blocks, 1)
-    zero: np.ndarray | float = float(2 ** (bits - 1))
+    scales = r.const(2, "the scales").astype(np.float32).reshape(n, blocks)
+    half = 2 ** (bits - 1)
+    zero: np.ndarray | None = None
     if r.optional(3) is not None:
         stored = r.const(3, "the zero points")
-        if stored.dtype == np.uint8:
-            zero = _unpacked(stored.reshape(n, -1), bits)[:, :blocks].astype(np.float32)[..., None]
-        else:
-            zero = stored.astype(np.float32).reshape(n, blocks, 1)
-    w = ((q - zero) * scales).reshape(n, -1)[:, :k]
-    return r.emit("FullyConnected", r.input(0), r.constant(w, r.input(0).dtype, r.input(1).name), r.optional(5))
+        whole = stored.dtype == np.uint8
+        zero = (_unpacked(stored.reshape(n, -1), bits)[:, :blocks] if whole else stored).astype(np.float32)
+        zero = zero.reshape(n, blocks) - half
+    name, x, bias = r.input(1).name, r.input(0), r.optional(5)
+    packed = packed.reshape(n, blocks, -1)
+    if bits == 2 or x.dtype != np.float32 or (zero is not None and (zero != np.clip(np.rint(zero), -128, 127)).any()):
+        codes = _unpacked(packed.reshape(n, -1), bits)[:, :k].astype(np.float32) - half
+        return r.emit("FullyConnected", x, r.constant(block_reals(codes, scales, zero, size), x.dtype, name), bias)
+    inputs = [
+        x,
+        r.constant(unpacked_blocks(packed, k, bits), name=name),
+        bias,
+        r.constant(scales, name=f"{name}/scale"),
+    ]
+    if zero is not None:
+        inputs.append(r.constant(zero.astype(np.int8), name=f"{name}/zero_point"))
+    return r.emit("BlockFullyConnected", *inputs, bits=bits, block=size)
 
 
 def _unpacked(codes: np.ndarray, bits: int) -> np.ndarray:

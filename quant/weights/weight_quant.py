@@ -18,6 +18,7 @@ from ...converter.ops import row
 from ..ptq.probe import PROBED_BITS, keep_usable
 from ..selection import select
 from ..selectors import Selector, parse_selector
+from .block_weights import store_in_blocks
 from .symmetric_weights import quantize_symmetric
 from .weight_math import Weight, gate, quantize_weight, quantize_weights
 
@@ -28,7 +29,8 @@ class WeightSettings:
 
     container: what the weights are written to, when that is no .ms: then zero points are 0, without
     a correction, and a width that it cannot hold is refused. chosen: node name → bits, where layer_bits says nothing.
-    alone: a weight's codes do not depend on what other weights have the same width.
+    alone: a weight's codes do not depend on what other weights have the same width. block_size: inputs of a block of
+    matrix products, 0 for one scale per output; block_zero_points: blocks have zero points.
     """
 
     bits: int = 8
@@ -42,6 +44,8 @@ class WeightSettings:
     container: str = ""
     chosen: Mapping[str, int] = field(default_factory=dict)
     alone: bool = False
+    block_size: int = 0
+    block_zero_points: bool = False
 
 
 FLOAT = 32  # bits of a weight that is left as it is, where bits are chosen
@@ -81,9 +85,16 @@ def quantize_graph_weights(
     kept = select(graph, settings.keep_float) if kept is None else kept
     widths = named_widths(graph, settings)
     rows: list[WeightRow] = []
+    blocked: dict[Node, Tensor] = {}
+    if settings.block_size:
+        bits_of = {n: widths.get(n, settings.chosen.get(n.name, settings.bits)) for n in graph.nodes}
+        blocked = store_in_blocks(graph, settings.block_size, settings.block_zero_points, bits_of, kept)
     chosen: dict[int, list[tuple[Tensor, Weight]]] = {}
     users: dict[Tensor, tuple[Node, int | None]] = {}
     for node in graph.nodes:
+        if node in blocked:
+            w = blocked[node]
+            rows.append(WeightRow(node.name, "FullyConnected", w.name, w.static_shape, node.attrs["bits"], w.nbytes))
         cell = row(node.op).quant
         for index in cell.weights if cell is not None else ():
             w = node.input(index)

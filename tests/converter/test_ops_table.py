@@ -128,7 +128,8 @@ def reread(graph, container):
             known = {f.name: f.default for f in MS.fields(e.op)}
             assert fields.keys() <= known.keys(), (e.op, fields.keys() - known.keys())
             fields = known | fields
-        function = reader(container, e.op)
+        domain = e.extra.get("domain", "")
+        function = reader(container, f"{domain}::{e.op}" if domain else e.op)
         assert function is not None, f"{container} {e.op} is written and not read"
         inputs = [None if t is None else value.get(t, t) for t in e.inputs]
         reading = Reading(e.op, e.name, inputs, e.outputs, fields, builder, version=23 if container == "onnx" else 1)

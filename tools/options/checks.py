@@ -32,6 +32,7 @@ def validate(options: ConvertOptions) -> None:
         _validate_output(options)
     _validate_bits(options)
     _validate_activation_bits(options)
+    _validate_blocks(options)
     _validate_preprocessing(options)
     _validate_data(options)
     check_workers(options)
@@ -101,6 +102,31 @@ def _validate_activation_bits(options: ConvertOptions) -> None:
     ends = [name for name in ("input_data_type", "output_data_type") if getattr(options, name) in ("INT8", "UINT8")]
     if ends and options.activation_bits.get(0) == _WIDE:
         raise UsageError(f"{options.where(ends[0])}: {here} gives all activations 16 bits", hint="FLOAT")
+
+
+def _validate_blocks(options: ConvertOptions) -> None:
+    here = options.where("block_size")
+    if options.block_zero_points and not options.block_size:
+        raise UsageError(
+            f"{options.where('block_zero_points')} has no effect without blocks", hint=Setting("block_size", 32)
+        )
+    if not options.block_size:
+        return
+    if options.quant_type != "WeightQuant":
+        kind = options.quant_type or "no quantization type"
+        raise UsageError(f"{here}: of WeightQuant, and there is {kind}", hint=Setting("quant_type", "WeightQuant"))
+    if options.chooses_bits:
+        raise UsageError(
+            f"{here}: {options.where('mixed' if options.mixed else 'target_size')} chooses bits of weights with one"
+            " scale per output",
+            hint="one of them",
+        )
+    foreign = [name for name in options.output_format if name in ("MS", "C")]
+    if foreign:
+        raise UsageError(
+            f"{here}: a .{foreign[0].lower()} has one scale per output of a weight, and none per block",
+            hint=(Setting("output_format", "ONNX"), ", or ", Setting("block_size", 0), " with 6 or 8 bits"),
+        )
 
 
 def _validate_preprocessing(options: ConvertOptions) -> None:

@@ -81,6 +81,16 @@ class ActivationBits(Choice):
         return super().check(str(value) if type(value) is int else value)
 
 
+class BlockSize(Choice):
+    """The sizes that onnxruntime takes."""
+
+    def __init__(self) -> None:
+        super().__init__({str(size): size for size in (0, 16, 32, 64, 128, 256)})
+
+    def check(self, value: Any) -> int:
+        return super().check(str(value) if type(value) is int else value)
+
+
 class Method(Choice):
     """A threshold method; PERCENTILE takes its value after a colon (50..100, default 99.99)."""
 
@@ -432,6 +442,24 @@ class ConvertOptions:
         "how PostTraining stores the weights of layers that compute in float",
         group=QUANT,
         advanced=True,
+    )
+    block_size: int = flag(
+        "blockSize",
+        BlockSize(),
+        0,
+        "weights of 4 and 8 bits of matrix products in blocks of so many inputs, each with a scale; 0: one per output"
+        " (WeightQuant)",
+        group=QUANT,
+        sections=(FLAT, COMMON),
+    )
+    block_zero_points: bool = flag(
+        "blockZeroPoints",
+        Switch(),
+        False,
+        "blocks have zero points, too: their codes span minimum to maximum",
+        group=QUANT,
+        advanced=True,
+        sections=(FLAT, COMMON),
     )
     weight_correction: bool = flag(
         "weightCorrection",

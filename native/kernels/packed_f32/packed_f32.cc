@@ -1,11 +1,14 @@
 // packed_fully_connected: x [...,K] float32, w [O,K] int8 codes of `bits` 8 or 4, bias [O]?,
 // scale [O], offset [O]; y = (x w') * scale + sum(x) * offset + bias. Attrs bits act keep_dims.
+// block_fully_connected: the same with a scale, and a zero point? int8, for each block of `block`
+// of K: [O, blocks].
 // The weights stay packed: memory is a quarter or an eighth of the float weights', and so is what a
 // vector has to read.
 #include "packed_f32.h"
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "kernels/common/activation.h"
 #include "kernels/common/kernels.h"
@@ -21,35 +24,44 @@ int64_t CeilOf(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 class PackedF32 final : public Step {
  public:
-  PackedF32(int64_t m, int64_t n, int64_t k, int bits, const FusedAct& act, const PlanContext& plan)
+  PackedF32(int64_t m, int64_t n, int64_t k, int64_t block, int bits, const FusedAct& act,
+            const PlanContext& plan)
       : m_(m),
         n_(n),
         k_(k),
+        block_(block),
+        of_k_(CeilOf(k, block)),
         bits_(bits),
         act_(act),
         kernel_(SelectKernel<packed_f32>(plan.isa).fn),
         unary_(SelectKernel<unary_f32>(plan.isa).fn),
         row_tiles_(std::max<int64_t>(1, CeilOf(m, kMaxRows))),
         blocks_(std::max<int64_t>(1, CeilOf(n, kBlockColumns))),
-        panel_stride_((bits == 8 ? k : CeilOf(k, 2)) * kPackedPanel) {
+        panel_stride_((bits == 8 ? k : CeilOf(k, 2)) * kPackedPanel),
+        padded_(CeilOf(n, kPackedPanel) * kPackedPanel) {
+    thread_scratch = static_cast<size_t>(kMaxRows * of_k_) * sizeof(float);
     phases = {row_tiles_ * blocks_};
     cost_ns = static_cast<double>(n) * static_cast<double>(k) * static_cast<double>(m) / 20.0;
   }
 
+  // scale, offset: of output j and block b at j * blocks + b.
   void Pack(const int8_t* w, const float* bias, const float* scale, const float* offset) {
-    const int64_t panels = CeilOf(n_, kPackedPanel);
-    const size_t padded = static_cast<size_t>(panels * kPackedPanel);
+    bias_.Reset(static_cast<size_t>(padded_));
+    scale_.Reset(static_cast<size_t>(padded_ * of_k_));
+    offset_.Reset(static_cast<size_t>(padded_ * of_k_));
     for (Aligned<float>* a : {&scale_, &offset_, &bias_}) {
-      a->Reset(padded);
-      std::memset(a->data(), 0, padded * sizeof(float));
+      std::memset(a->data(), 0, a->size() * sizeof(float));
     }
     for (int64_t j = 0; j < n_; ++j) {
-      scale_[j] = scale[j];
-      // The nibbles are stored 8 higher.
-      offset_[j] = bits_ == 8 ? offset[j] : offset[j] - 8.0f * scale[j];
       if (bias != nullptr) bias_[j] = bias[j];
+      for (int64_t b = 0; b < of_k_; ++b) {
+        const int64_t from = j * of_k_ + b, to = b * padded_ + j;
+        scale_[to] = scale[from];
+        // The nibbles are stored 8 higher.
+        offset_[to] = bits_ == 8 ? offset[from] : offset[from] - 8.0f * scale[from];
+      }
     }
-    w_.Reset(static_cast<size_t>(panels * panel_stride_));
+    w_.Reset(static_cast<size_t>(padded_ / kPackedPanel * panel_stride_));
     std::memset(w_.data(), 0, w_.size());
     for (int64_t j = 0; j < n_; ++j) {
       uint8_t* to = w_.data() + j / kPackedPanel * panel_stride_ + j % kPackedPanel;
@@ -67,10 +79,12 @@ class PackedF32 final : public Step {
 
   void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
     const float* rows[kMaxRows];
-    float sums[kMaxRows];
+    float* sums = reinterpret_cast<float*>(args.thread_scratch);
     PackedF32Tile t{};
     t.a = rows;
     t.k = k_;
+    t.block = block_;
+    t.block_stride = padded_;
     t.bits = bits_;
     t.panel_stride = panel_stride_;
     t.row_sums = sums;
@@ -86,7 +100,10 @@ class PackedF32 final : public Step {
       if (summed != tile) {
         for (int r = 0; r < t.rows; ++r) {
           rows[r] = args.In<float>(0) + (first + r) * k_;
-          sums[r] = SumOf(rows[r]);
+          for (int64_t b = 0; b < of_k_; ++b) {
+            const int64_t begin = b * block_;
+            sums[r * of_k_ + b] = SumOf(rows[r] + begin, std::min(block_, k_ - begin));
+          }
         }
         summed = tile;
       }
@@ -104,25 +121,25 @@ class PackedF32 final : public Step {
   }
 
  private:
-  float SumOf(const float* x) const noexcept {
+  static float SumOf(const float* x, int64_t n) noexcept {
     constexpr int kChains = 16;
     float sums[kChains] = {};
     int64_t i = 0;
-    for (; i + kChains <= k_; i += kChains) {
+    for (; i + kChains <= n; i += kChains) {
       for (int c = 0; c < kChains; ++c) sums[c] += x[i + c];
     }
-    for (; i < k_; ++i) sums[0] += x[i];
+    for (; i < n; ++i) sums[0] += x[i];
     float sum = 0;
     for (float s : sums) sum += s;
     return sum;
   }
 
-  const int64_t m_, n_, k_;
+  const int64_t m_, n_, k_, block_, of_k_;  // of_k: blocks of K
   const int bits_;
   const FusedAct act_;
   packed_f32::Fn* const kernel_;
   unary_f32::Fn* const unary_;
-  const int64_t row_tiles_, blocks_, panel_stride_;
+  const int64_t row_tiles_, blocks_, panel_stride_, padded_;
   Aligned<uint8_t> w_;
   Aligned<float> scale_, offset_, bias_;
 };
@@ -138,6 +155,7 @@ const float* FloatsOf(const TensorSpec& t, int64_t n) {
 std::unique_ptr<Step> MakePackedFullyConnected(const StepSpec& spec, PlanContext& plan) {
   const TensorSpec& x = plan.In(0);
   const TensorSpec& w = plan.In(1);
+  const bool blocked = spec.op == "block_fully_connected";
   const int bits = static_cast<int>(spec.Int("bits", 8));
   spec.Ignore("keep_dims");
   Require(bits == 8 || bits == 4, "bits are not 8 or 4");
@@ -146,13 +164,26 @@ std::unique_ptr<Step> MakePackedFullyConnected(const StepSpec& spec, PlanContext
   Require(k > 0 && x.count % k == 0, "input is not made of rows of the weight's K values");
   Require(x.dtype == DType::kF32 && plan.Out(0).dtype == DType::kF32, "operands are not float32");
   Require(plan.Out(0).count == x.count / k * n, "output shape does not follow from the inputs");
+  const int64_t block = blocked ? spec.Int("block", 0) : k;
+  Require(block > 0 && (block % 2 == 0 || block >= k), "blocks are not of an even size");
+  const int64_t scales = n * CeilOf(k, block);
   const float* bias = plan.Has(2) ? FloatsOf(plan.In(2), n) : nullptr;
-  const float* scale = FloatsOf(plan.In(3), n);
-  const float* offset = FloatsOf(plan.In(4), n);
+  const float* scale = FloatsOf(plan.In(3), scales);
+  const float* offset = blocked ? nullptr : FloatsOf(plan.In(4), scales);
+  const TensorSpec* zero = blocked ? plan.OptionalIn(4) : nullptr;
+  Require(zero == nullptr || (zero->constant && zero->dtype == DType::kI8 && zero->count == scales),
+          "zero points are not int8 constants of one per block");
   const FusedAct act = ParseAct(spec);
   if (x.constant) plan.KeepConstant(0);
   if (plan.check_only) return nullptr;
-  auto step = std::make_unique<PackedF32>(x.count / k, n, k, bits, act, plan);
+  std::vector<float> offsets;
+  if (blocked) {
+    offsets.assign(static_cast<size_t>(scales), 0.0f);
+    const int8_t* points = zero == nullptr ? nullptr : static_cast<const int8_t*>(zero->data);
+    for (int64_t i = 0; points != nullptr && i < scales; ++i) offsets[i] = -points[i] * scale[i];
+    offset = offsets.data();
+  }
+  auto step = std::make_unique<PackedF32>(x.count / k, n, k, block, bits, act, plan);
   step->Pack(static_cast<const int8_t*>(w.data), bias, scale, offset);
   return step;
 }

@@ -7,18 +7,12 @@ namespace {
 
 constexpr int kPackedVecs = bitlite::kPackedPanel / Vec::kWidth;
 
-template <int MR, int PANELS>
-inline void PackedBlock(const bitlite::PackedF32Tile& t, int64_t column) {
-  constexpr int NV = PANELS * kPackedVecs;
-  Vec acc[MR][NV];
-#pragma GCC unroll 16
-  for (int r = 0; r < MR; ++r) {
-#pragma GCC unroll 16
-    for (int v = 0; v < NV; ++v) acc[r][v] = Set(0.0f);
-  }
-  const uint8_t* w = t.w + column / bitlite::kPackedPanel * t.panel_stride;
+// acc[r][v] += x * code over k in [first, last); w: where `first` stands in the first panel.
+template <int MR, int NV>
+inline void AddCodes(const bitlite::PackedF32Tile& t, const uint8_t* w, int64_t first, int64_t last,
+                     Vec (&acc)[MR][NV]) {
   if (t.bits == 8) {
-    for (int64_t k = 0; k < t.k; ++k, w += bitlite::kPackedPanel) {
+    for (int64_t k = first; k < last; ++k, w += bitlite::kPackedPanel) {
 #pragma GCC unroll 16
       for (int v = 0; v < NV; ++v) {
         const Vec b = LoadCodes(reinterpret_cast<const int8_t*>(w) +
@@ -28,8 +22,8 @@ inline void PackedBlock(const bitlite::PackedF32Tile& t, int64_t column) {
       }
     }
   } else {
-    for (int64_t k = 0; k < t.k; k += 2, w += bitlite::kPackedPanel) {
-      const bool pair = k + 1 < t.k;
+    for (int64_t k = first; k < last; k += 2, w += bitlite::kPackedPanel) {
+      const bool pair = k + 1 < last;
 #pragma GCC unroll 16
       for (int v = 0; v < NV; ++v) {
         Vec low, high;
@@ -43,16 +37,46 @@ inline void PackedBlock(const bitlite::PackedF32Tile& t, int64_t column) {
       }
     }
   }
+}
+
+template <int MR, int PANELS>
+inline void PackedBlock(const bitlite::PackedF32Tile& t, int64_t column) {
+  constexpr int NV = PANELS * kPackedVecs;
+  const int64_t blocks = (t.k + t.block - 1) / t.block;
+  const uint8_t* w = t.w + column / bitlite::kPackedPanel * t.panel_stride;
+  // What the outputs are so far, or, of one block, not yet anything: it stays in registers.
+  float so_far[MR][NV * Vec::kWidth];
+  Vec acc[MR][NV];
+  const auto scaled = [&](int r, int v, int64_t b) {
+    const int64_t at = column + v * Vec::kWidth, of_block = b * t.block_stride + at;
+    const Vec before = b == 0 ? Load(t.bias + at) : Load(so_far[r] + v * Vec::kWidth);
+    const Vec constant = Fma(Set(t.row_sums[r * blocks + b]), Load(t.offset + of_block), before);
+    return Fma(acc[r][v], Load(t.scale + of_block), constant);
+  };
+  for (int64_t b = 0; b < blocks; ++b) {
+#pragma GCC unroll 16
+    for (int r = 0; r < MR; ++r) {
+#pragma GCC unroll 16
+      for (int v = 0; v < NV; ++v) acc[r][v] = Set(0.0f);
+    }
+    const int64_t first = b * t.block, last = first + t.block < t.k ? first + t.block : t.k;
+    AddCodes<MR, NV>(t, w + (t.bits == 8 ? first : first / 2) * bitlite::kPackedPanel, first, last,
+                     acc);
+    if (b + 1 == blocks) break;
+#pragma GCC unroll 16
+    for (int r = 0; r < MR; ++r) {
+#pragma GCC unroll 16
+      for (int v = 0; v < NV; ++v) Store(so_far[r] + v * Vec::kWidth, scaled(r, v, b));
+    }
+  }
   const Vec lo = Set(t.lo), hi = Set(t.hi);
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r) {
-    const Vec sum = Set(t.row_sums[r]);
 #pragma GCC unroll 16
     for (int v = 0; v < NV; ++v) {
       const int64_t at = column + v * Vec::kWidth, rest = t.n - at;
       if (rest <= 0) break;
-      const Vec constant = Fma(sum, Load(t.offset + at), Load(t.bias + at));
-      const Vec y = Min(hi, Max(lo, Fma(acc[r][v], Load(t.scale + at), constant)));
+      const Vec y = Min(hi, Max(lo, scaled(r, v, blocks - 1)));
       float* to = t.y + r * t.ldy + at;
       if (rest >= Vec::kWidth) {
         Store(to, y);

@@ -15,13 +15,15 @@ namespace bitlite {
 namespace {
 
 // Codes in the panels of packed_f32.h, their values as w: column j is output j.
-void CheckPacked(const Kernel<packed_f32>& entry, int m, int n, int k, int bits) {
+void CheckPacked(const Kernel<packed_f32>& entry, int m, int n, int k, int bits, int block = 0) {
+  if (block == 0) block = k;
+  const int blocks = (k + block - 1) / block;
   Random random(static_cast<uint32_t>(m * 1000 + n * 10 + k + bits));
   const Buffer a = Normal(static_cast<size_t>(m * k), random);
   const int panels = (n + kPackedPanel - 1) / kPackedPanel;
   const int padded = panels * kPackedPanel, lines = bits == 8 ? k : (k + 1) / 2;
-  const Buffer scale = Normal(static_cast<size_t>(padded), random);
-  const Buffer offset = Normal(static_cast<size_t>(padded), random);
+  const Buffer scale = Normal(static_cast<size_t>(padded * blocks), random);
+  const Buffer offset = Normal(static_cast<size_t>(padded * blocks), random);
   const Buffer bias = Normal(static_cast<size_t>(padded), random);
   const Buffer raw = Normal(static_cast<size_t>(n * k), random);
   std::vector<uint8_t> packed(static_cast<size_t>(panels * lines * kPackedPanel));
@@ -40,18 +42,23 @@ void CheckPacked(const Kernel<packed_f32>& entry, int m, int n, int k, int bits)
   std::vector<float> sums;
   for (int r = 0; r < m; ++r) {
     rows.push_back(a.get() + r * k);
-    sums.push_back(std::accumulate(rows[r], rows[r] + k, 0.0f));
+    for (int b = 0; b < blocks; ++b) {
+      const float* begin = rows[r] + b * block;
+      sums.push_back(std::accumulate(begin, begin + std::min(block, k - b * block), 0.0f));
+    }
   }
   const Buffer y(new float[static_cast<size_t>(m * n)]);
   const PackedF32Tile tile = {rows.data(),
                               m,
                               k,
+                              block,
                               bits,
                               packed.data(),
                               int64_t{lines} * kPackedPanel,
                               scale.get(),
                               offset.get(),
                               bias.get(),
+                              padded,
                               sums.data(),
                               y.get(),
                               n,
@@ -61,15 +68,18 @@ void CheckPacked(const Kernel<packed_f32>& entry, int m, int n, int k, int bits)
   entry.fn(tile);
   for (int r = 0; r < m; ++r) {
     for (int j = 0; j < n; ++j) {
-      double sum = 0, size = 1;
-      for (int i = 0; i < k; ++i) {
-        const double part = static_cast<double>(rows[r][i]) * code[j * k + i];
-        sum += part;
-        size += std::abs(part);
+      double want = bias[j], size = 10;
+      for (int b = 0; b < blocks; ++b) {
+        const double s = scale[b * padded + j];
+        for (int i = b * block; i < std::min(k, (b + 1) * block); ++i) {
+          const double part = static_cast<double>(rows[r][i]) * code[j * k + i] * s;
+          want += part;
+          size += std::abs(part);
+        }
+        want += static_cast<double>(sums[r * blocks + b]) * offset[b * padded + j];
       }
-      double want = sum * scale[j] + static_cast<double>(sums[r]) * offset[j] + bias[j];
       want = std::min(500.0, std::max(-500.0, want));
-      CHECK(std::abs(y[r * n + j] - want) <= 1e-5 * (size * std::abs(scale[j]) + 10))
+      CHECK(std::abs(y[r * n + j] - want) <= 1e-5 * size)
           << entry.symbol << " m=" << m << " n=" << n << " k=" << k << " bits=" << bits;
     }
   }
@@ -83,6 +93,8 @@ void TestKernel(const Kernel<packed_f32>& entry) {
     for (int m = 1; m <= entry.mr; ++m) {
       for (int n : kSizes) CheckPacked(entry, m, n, 9, bits);
       CheckPacked(entry, m, 130, 32, bits);
+      for (int n : {3, 16, 70}) CheckPacked(entry, m, n, 75, bits, 16);
+      CheckPacked(entry, m, 20, 128, bits, 32);
     }
   }
 }
@@ -103,12 +115,14 @@ void TimeKernel(const Kernel<packed_f32>& entry) {
       const PackedF32Tile tile = {pointers.data(),
                                   rows,
                                   k,
+                                  k,
                                   bits,
                                   w.data(),
                                   k * kPackedPanel * bits / 8,
                                   columns.data(),
                                   columns.data(),
                                   columns.data(),
+                                  n,
                                   columns.data(),
                                   y.data(),
                                   n,

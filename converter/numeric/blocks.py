@@ -1,0 +1,40 @@
+"""Codes of a matrix in blocks of a row, each with a scale and perhaps a zero point of its own."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def spread(values: NDArray, block: int, inputs: int) -> NDArray:
+    """Of each block [O, blocks] what its elements have, [O, inputs]."""
+    return np.repeat(values, block, axis=1)[:, :inputs]
+
+
+def block_reals(codes: NDArray, scale: NDArray, zero: NDArray | None, block: int) -> NDArray[np.float32]:
+    """(codes - zero) · scale of codes [O, K], float32."""
+    real = codes.astype(np.float32)
+    if zero is not None:
+        real -= spread(zero, block, codes.shape[1])
+    real *= spread(scale, block, codes.shape[1])
+    return real
+
+
+def packed_blocks(codes: NDArray, block: int, bits: int) -> NDArray[np.uint8]:
+    """Signed codes [O, K] of 4 or 8 bits as unsigned ones, [O, blocks, block · bits / 8], the lower half first."""
+    outputs, inputs = codes.shape
+    blocks = -(-inputs // block)
+    half = 2 ** (bits - 1)
+    raised = np.full((outputs, blocks * block), half, np.uint8)
+    np.add(codes.view(np.uint8), np.uint8(half), out=raised[:, :inputs])  # modulo 256
+    if bits == 4:
+        raised = raised[:, 0::2] | (raised[:, 1::2] << 4)
+    return raised.reshape(outputs, blocks, -1)
+
+
+def unpacked_blocks(packed: NDArray[np.uint8], inputs: int, bits: int) -> NDArray[np.int8]:
+    """The inverse of `packed_blocks`."""
+    rows = packed.reshape(len(packed), -1)
+    if bits == 4:
+        rows = np.stack([rows & 15, rows >> 4], axis=2).reshape(len(rows), -1)
+    return (rows[:, :inputs].astype(np.int16) - 2 ** (bits - 1)).astype(np.int8)

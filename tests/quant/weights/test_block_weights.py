@@ -1,0 +1,147 @@
+"""Weights of matrix products in blocks along their inputs."""
+
+import bitlite
+import numpy as np
+import pytest
+from bitlite.converter.formats import onnx, read_model
+from bitlite.converter.ir import Graph
+from bitlite.converter.numeric.blocks import block_reals, packed_blocks, unpacked_blocks
+from bitlite.converter.schema.builder import Builder
+from bitlite.quant.weights.block_weights import block_codes
+
+
+def matrix(seed=0, shape=(24, 100)):
+    """Normal weights with outliers."""
+    rng = np.random.default_rng(seed)
+    w = rng.standard_normal(shape).astype(np.float32)
+    w[rng.random(shape) < 0.01] *= 12
+    return w
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("zero_points", [False, True])
+@pytest.mark.parametrize("block", [16, 32, 128])
+def test_codes_are_within_their_widths_and_near_the_weights(bits, zero_points, block):
+    w = matrix() + np.float32(0.5 if zero_points else 0)
+    codes, scale, zero = block_codes(w, bits, block, zero_points)
+    assert codes.dtype == np.int8 and scale.shape == (24, -(-100 // block)) and (zero is not None) == zero_points
+    half = 2 ** (bits - 1)
+    assert codes.min() >= -half + (not zero_points) and codes.max() <= half - 1
+    error = np.square(block_reals(codes, scale, zero, block) - w).sum() / np.square(w).sum()
+    assert error < {16: 0.03, 32: 0.03, 128: 0.1}[block] / (1 if bits == 4 else 200)
+
+
+def test_smaller_blocks_and_zero_points_lose_less():
+    w = np.abs(matrix(1))
+    errors = {}
+    for block in (16, 64, 256):
+        for zero_points in (False, True):
+            found = block_codes(w, 4, block, zero_points)
+            errors[block, zero_points] = np.square(block_reals(*found, block) - w).sum()
+    assert errors[16, False] < errors[64, False] < errors[256, False]
+    assert all(errors[block, True] < errors[block, False] for block in (16, 64, 256))
+
+
+def test_zeros_stay_zero():
+    codes, scale, zero = block_codes(np.zeros((3, 40), np.float32), 4, 16, True)
+    assert not block_reals(codes, scale, zero, 16).any()
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("inputs", [32, 75])
+def test_packed_codes_come_back(bits, inputs):
+    half = 2 ** (bits - 1)
+    codes = np.random.default_rng(2).integers(-half, half, (5, inputs)).astype(np.int8)
+    packed = packed_blocks(codes, 32, bits)
+    assert packed.shape == (5, -(-inputs // 32), 32 * bits // 8)
+    assert np.array_equal(unpacked_blocks(packed, inputs, bits), codes)
+
+
+def network():
+    """Two matrix products, one with a bias and three dimensions, and a convolution."""
+    rng = np.random.default_rng(3)
+    graph = Graph("net")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (1, 6, 96))
+    b = build.constant(rng.standard_normal(40).astype(np.float32), "b")
+    (y,) = build.emit("FullyConnected", [x, build.constant(matrix(4, (40, 96)), "w"), b], {"act": "relu"}, name="up")
+    (y,) = build.emit("FullyConnected", [y, build.constant(matrix(5, (32, 40)), "v")], name="down")
+    graph.outputs = [y]
+    return graph
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "m.onnx"
+    onnx.write(network(), str(path))
+    return path
+
+
+def converted(source, tmp_path, **options):
+    given = {"quant_type": "WeightQuant", "bit_num": 4, "block_size": 32, "output_format": "ONNX", "cost": False}
+    return bitlite.convert(source, tmp_path / "q", **given | options)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("zero_points", [False, True])
+def test_onnxruntime_and_the_session_compute_the_same(source, tmp_path, bits, zero_points):
+    import onnxruntime
+
+    report = converted(source, tmp_path, bit_num=bits, block_zero_points=zero_points)
+    assert [row.bits for row in report.layers] == [bits, bits]
+    path = str(tmp_path / "q.onnx")
+    assert [n.op for n in read_model(path).nodes].count("BlockFullyConnected") == 2
+    x = np.random.default_rng(6).standard_normal((1, 6, 96)).astype(np.float32)
+    (want,) = onnxruntime.InferenceSession(path).run(None, {"x": x})
+    session = bitlite.load(path)
+    (got,) = session.run({"x": x}).values()
+    assert not session.refusals
+    assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()
+    (real,) = bitlite.load(str(source)).run({"x": x}).values()
+    assert np.square(got - real).sum() < (0.1 if bits == 4 else 1e-3) * np.square(real).sum()
+
+
+def test_blocks_lose_less_than_one_scale_per_output(source, tmp_path):
+    x = np.random.default_rng(7).standard_normal((1, 6, 96)).astype(np.float32)
+    (want,) = bitlite.load(str(source)).run({"x": x}).values()
+    errors = []
+    for size in (0, 16):
+        converted(source, tmp_path, block_size=size)
+        (got,) = bitlite.load(str(tmp_path / "q.onnx")).run({"x": x}).values()
+        errors.append(np.square(got - want).sum())
+    assert errors[1] < 0.6 * errors[0]
+
+
+def test_with_data_biases_take_up_what_blocks_lose(source, tmp_path):
+    rng = np.random.default_rng(8)
+    data = [np.abs(rng.standard_normal((1, 6, 96))).astype(np.float32) for _ in range(16)]
+    found = []
+    for options in ({}, {"calibration_data": data}):
+        converted(source, tmp_path, **options)
+        found.append(bitlite.load(str(tmp_path / "q.onnx")))
+    real = bitlite.load(str(source))
+    off = [
+        sum((s.run({"x": x}).popitem()[1] - real.run({"x": x}).popitem()[1]).mean(axis=(0, 1)) for x in data)
+        for s in found
+    ]
+    assert np.abs(off[1]).sum() < 0.2 * np.abs(off[0]).sum()
+
+
+@pytest.mark.parametrize(
+    "options,text",
+    [
+        ({"output_format": "MS"}, "none per block"),
+        ({"output_format": "C"}, "C kernels"),
+        ({"quant_type": "PostTraining"}, "of WeightQuant, and there is PostTraining"),
+        ({"block_size": 48}, "16|32|64"),
+        ({"block_size": 0, "block_zero_points": True}, "no effect without blocks"),
+        (
+            {"target_size": 0.3, "bit_num": 8, "calibration_data": [np.zeros((1, 6, 96), np.float32)]},
+            "one scale per output",
+        ),
+    ],
+)
+def test_what_blocks_are_not_for_is_refused(source, tmp_path, options, text):
+    with pytest.raises(bitlite.Error) as error:
+        converted(source, tmp_path, **options)
+    assert text in str(error.value)
