@@ -59,6 +59,8 @@ def convert(model_file: str | os.PathLike[str], output_file: str | os.PathLike[s
 def run(options: ConvertOptions) -> Report:
     """`convert` on checked options."""
     start = time.perf_counter()
+    if options.cascade:
+        raise UsageError("cascade: several networks are not one model", hint="bitlite.cascade")
     if options.check not in ("", "false"):
         raise UsageError("check: a conversion writes a model", hint="the command: converter_lite --check=MODEL")
     check_targets(options)

@@ -33,6 +33,16 @@ def _work(argv: Sequence[str]) -> int:
         from .check import check_model
 
         return check_model(options)
+    if options.cascade:
+        from .cascade import cascade
+        from .tables import print_report
+
+        shared = {name: getattr(options, name) for name in options.origins if name != "cascade"}
+        for report in cascade(options.cascade, shared):
+            if not options.quiet:
+                print_report(report)
+        print("CONVERTER RESULT SUCCESS:0")
+        return 0
     from .convert import run
 
     if options.quant_type == "PostTraining":

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .converter.ir import Graph
     from .native.load import load
     from .native.session import Session
+    from .tools.cascade import cascade
     from .tools.convert import Report, convert
     from .tools.models import read, write
 
@@ -45,6 +46,7 @@ _HOMES = {
     "Session": "native.session",
     "convert": "tools.convert",
     "Report": "tools.convert",
+    "cascade": "tools.cascade",
     "read": "tools.models",
     "write": "tools.models",
 }
@@ -61,6 +63,7 @@ __all__ = [
     "UnsupportedError",
     "UsageError",
     "__version__",
+    "cascade",
     "convert",
     "load",
     "read",

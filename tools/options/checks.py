@@ -23,6 +23,8 @@ def validate(options: ConvertOptions) -> None:
     if options.check not in ("", "true", "false"):
         options.model_file = options.model_file or options.check
     checking = options.check not in ("", "false")
+    if options.cascade:
+        return
     if not options.model_file:
         raise UsageError(
             f"{options.where('model_file')} is missing: the model to convert",

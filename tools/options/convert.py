@@ -57,7 +57,7 @@ MODEL, QUANT, CALIB, IMAGE, GRAPH, RUN = "Model", "Quantization", "Calibration",
 _UNRECORDED = (
     "model_file", "output_file", "config_file", "calibrate_path", "dump_dist", "load_dist", "debug_info_save_path",
     "dump_ir", "dump_stages", "weight_file", "labels", "sample_stage",
-    "working_dir", "resume",
+    "working_dir", "resume", "cascade",
 )  # fmt: skip
 ENDINGS = {"MS": ".ms", "TFLITE": ".tflite", "ONNX": ".onnx"}
 FORMATS = (*ENDINGS, "C")
@@ -214,6 +214,13 @@ class ConvertOptions:
         "config.cfg, the flat file of r1.x or the sections of 2.x; or Horizon's .yaml",
         group=MODEL,
         aliases=("config_file",),
+    )
+    cascade: str = flag(
+        "cascade",
+        Text("FILE"),
+        "",
+        "a yaml file of several networks, each calibrated on what the one before it gives; other flags are for all",
+        group=MODEL,
     )
     input_shape: dict[str | int, tuple[int, ...]] = flag(
         "inputShape",
