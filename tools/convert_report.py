@@ -44,7 +44,8 @@ class Report(Outcome):
             return
         from .diagnose import diagnose
 
-        self.diagnosis, notes = diagnose(before, samples, options, self.calibrated, self.run_time.before)
+        rescale = self.data.rescale if self.data is not None else {}
+        self.diagnosis, notes = diagnose(before, samples, options, self.calibrated, rescale, self.run_time.before)
         self.notes += notes
 
     def calibrated_stage(self) -> dict[str, Graph]:

@@ -32,6 +32,11 @@ class Trial:
     cure: Hint
     measure: Callable[[], tuple[float, float]]
 
+    @property
+    def keeps_float(self) -> bool:
+        """Whether the cure costs time: operators in float."""
+        return isinstance(self.cure, Setting) and self.cure.name == "keep_float"
+
 
 class FormTrials:
     """Trials of other forms of what `result` was made of, with the statistics that it was made by.

@@ -80,6 +80,7 @@ class Dataset:
         self.spec, self.inputs = spec, tuple(inputs)
         self.notes: list[str] = []
         self.scoring: Scoring | None = None
+        self.available: int | None = None  # samples there are, where that is known without reading them
         self._length: int | None = None
         self._passes: Callable[[], Iterator[dict[str, np.ndarray]]]
         self._keep: Any = None
@@ -167,7 +168,7 @@ class Dataset:
                     f"{len(column)} for {other.name!r} ({column.path})",
                 )
         _check_pairs(columns, spec.where)
-        available = counts[0]
+        available = self.available = counts[0]
         if available < spec.count:
             text = f"{spec.count_where}: {spec.count} samples are asked for and {columns[0].path} holds {available}"
             if spec.strict:
@@ -257,6 +258,7 @@ class Dataset:
         self._passes = lambda: self._fitted(source() if callable(source) else source)
 
     def _size(self, available: int) -> None:
+        self.available = available
         if available > self.spec.count:
             self.notes.append(f"calibration_data: the first {self.spec.count} of {available} samples are used")
         elif (

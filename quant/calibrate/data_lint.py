@@ -40,6 +40,14 @@ class FirstLayer:
     bias: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class Rescale:
+    """What samples of an input lack: (x - mean) / std is on the scale that the model was made for, as it seems."""
+
+    mean: float
+    std: float
+
+
 @dataclass
 class InputSummary:
     """What was seen of one input; `mean` and `std` per channel where the input has channels, else one value."""
@@ -55,12 +63,14 @@ class InputSummary:
 
 @dataclass
 class LintReport:
-    """Number of samples, one summary per input, warnings and notes (plain sentences)."""
+    """Number of samples, one summary per input, warnings and notes (plain sentences), and the inputs that look as if
+    they were on another scale than the model's."""
 
     samples: int
     inputs: list[InputSummary]
     warnings: list[str]
     notes: list[str]
+    rescale: dict[str, Rescale] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns everything JSON-ready, for the report file."""
@@ -108,7 +118,7 @@ def lint(
         if first != samples:
             repeated.append((first, samples))
         samples += 1
-    warnings, notes = [], list(dataset.notes)
+    warnings, notes, rescale = [], list(dataset.notes), dict[str, Rescale]()
     if repeated:
         first, second = repeated[0]
         warnings.append(f"{len(repeated)} of {samples} samples repeat another one (first: {first} and {second})")
@@ -116,9 +126,11 @@ def lint(
         notes.append(f"{samples} sample(s) are few: ranges of activations vary from sample to sample; 100 are usual")
     for name, watcher in watchers.items():
         warnings += watcher.warnings()
-        warnings += _scale_warnings(watcher, (facts or {}).get(name), notes)
+        if (fault := _scale_fault(watcher, (facts or {}).get(name), notes)) is not None:
+            warnings.append(f"{name}: {fault[0]}")
+            rescale[name] = fault[1]
         warnings += _channel_warnings(watcher, dataset)
-    return LintReport(samples, [watcher.summary() for watcher in watchers.values()], warnings, notes)
+    return LintReport(samples, [watcher.summary() for watcher in watchers.values()], warnings, notes, rescale)
 
 
 class _Watcher:
@@ -233,37 +245,43 @@ def _channel_axis(item: InputSpec) -> int | None:
     return None
 
 
-def _scale_warnings(watcher: _Watcher, layer: FirstLayer | None, notes: list[str]) -> list[str]:
-    """Judges the scale of the input by what is known of the model, or notes raw pixels when nothing is."""
+def _scale_fault(watcher: _Watcher, layer: FirstLayer | None, notes: list[str]) -> tuple[str, Rescale] | None:
+    """What is wrong with the scale of the input by what is known of the model, and what would mend it; where nothing is
+    known, raw pixels are noted."""
     item, fed = watcher.item, f"{watcher.low:.4g} .. {watcher.high:.4g}"
+    pixels = watcher.low >= 0 and 64 < watcher.high <= 255
+    cure = "; raw pixels? try normalize_mean and normalize_std" if pixels else ""
     if not watcher.kept:
-        return []
+        return None
     if layer is not None and layer.low is not None and layer.high is not None and layer.high > layer.low:
         span, wanted = max(abs(watcher.low), abs(watcher.high)), max(abs(layer.low), abs(layer.high))
-        if span > 4 * wanted or span < wanted / 20:
-            made_for = f"{layer.low:.4g} .. {layer.high:.4g}"
-            return [f"{item.name}: is fed {fed}, and the model was made for {made_for}{_cure(watcher)}"]
-        return []
+        if wanted / 20 <= span <= 4 * wanted:
+            return None
+        std = 255 / (layer.high - layer.low) if pixels else span / wanted
+        made_for = f"{layer.low:.4g} .. {layer.high:.4g}"
+        text = f"is fed {fed}, and the model was made for {made_for}{cure}"
+        return text, Rescale(-layer.low * std if pixels else 0.0, std)
     if layer is not None and layer.mean is not None and layer.std is not None:
         away = np.abs(watcher.mean - layer.mean) / np.maximum(layer.std, 1e-12)
-        ratio = np.median(watcher.std / np.maximum(layer.std, 1e-12))
-        if away.max() > 4 or not 0.1 < ratio < 10:
-            seen = f"has mean {_some(watcher.mean)} and std {_some(watcher.std)}"
-            wanted_by = f"the model normalizes by mean {_some(layer.mean)} and std {_some(layer.std)}"
-            return [f"{item.name}: {seen}, and {wanted_by}{_cure(watcher)}"]
-        return []
+        ratio = float(np.median(watcher.std / np.maximum(layer.std, 1e-12)))
+        if away.max() <= 4 and 0.1 < ratio < 10:
+            return None
+        seen = f"has mean {_some(watcher.mean)} and std {_some(watcher.std)}"
+        wanted_by = f"the model normalizes by mean {_some(layer.mean)} and std {_some(layer.std)}"
+        return f"{seen}, and {wanted_by}{cure}", Rescale(0.0, 255.0 if pixels else max(ratio, 1e-12))
     gain = _gain(watcher, layer)
     if gain is not None and gain > GAIN_TOO_LARGE:
         why = f"its outputs vary {gain:.3g} times more than its bias; usual is about 1"
-        return [f"{item.name}: {fed} looks too large for the first layer: {why}{_cure(watcher)}"]
+        return f"{fed} looks too large for the first layer: {why}{cure}", Rescale(0.0, 255.0 if pixels else gain)
     if gain is not None and gain < GAIN_TOO_SMALL:
         why = f"its outputs vary only {gain:.2g} times as much as its bias; usual is about 1"
-        return [f"{item.name}: {fed} looks too small for the first layer: {why}; does the model want 0..255?"]
-    if gain is None and item.dtype.kind == "f" and watcher.whole and 64 < watcher.high <= 255 and watcher.low >= 0:
+        text = f"{fed} looks too small for the first layer: {why}; does the model want 0..255?"
+        return text, Rescale(0.0, max(gain, 1e-12))
+    if gain is None and item.dtype.kind == "f" and watcher.whole and pixels:
         notes.append(
             f"{item.name}: looks like raw pixels ({fed}); a model trained on 0..1 or -1..1 needs normalize_mean/std"
         )
-    return []
+    return None
 
 
 def _gain(watcher: _Watcher, layer: FirstLayer | None) -> float | None:
@@ -275,12 +293,6 @@ def _gain(watcher: _Watcher, layer: FirstLayer | None) -> float | None:
     if outputs is None or reference < 1e-6:
         return None
     return float(np.median(outputs.std(0))) / reference
-
-
-def _cure(watcher: _Watcher) -> str:
-    if watcher.low >= 0 and 64 < watcher.high <= 255:
-        return "; raw pixels? try normalize_mean and normalize_std"
-    return ""
 
 
 def _channel_warnings(watcher: _Watcher, dataset: Dataset) -> list[str]:

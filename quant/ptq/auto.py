@@ -8,14 +8,12 @@ error.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from ...converter.ir import Graph
-from ...converter.numeric.qparams import fake_quantize
 from ..calibrate.observe import Sample
 from ..calibrate.ranges import parameters
 from ..calibrate.thresholds import Range
-from .float_walk import walk
+from .float_walk import in_codes, walk
 from .groups import Groups
 from .placement import Placement, data_inputs, preserves_qparams
 
@@ -36,7 +34,7 @@ def best_ranges(
             group = groups.of.get(t)
             if t.is_const or group is None or len(errors.get(group.name, ())) < 2:
                 continue
-            candidates = [partial(fake_quantize, qp=parameters(group, bounds)) for bounds in errors[group.name]]
+            candidates = [in_codes(parameters(group, bounds)) for bounds in errors[group.name]]
             for bounds, lost in zip(errors[group.name], stop.lost(t, candidates)):
                 errors[group.name][bounds] += lost
     return {name: _best(ranges[name], errors[name]) for name in ranges}

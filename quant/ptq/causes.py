@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from ...converter.numeric.qparams import QuantParam, choose_asymmetric, dequanti
 from ..calibrate.observe import Sample
 from ..calibrate.ranges import extent, group_range, parameters
 from ..weights.symmetric_weights import symmetric
-from .float_walk import Change, Stop, walk
+from .float_walk import Change, Stop, in_codes, walk
 from .masks import mask_carriers
 from .placement import data_inputs, preserves_qparams, quant_spec, weight_index
 from .result import Result
@@ -88,7 +87,7 @@ Cure = Callable[[_Scene, Stop, Tensor], Setting]
 
 
 def _in(codes: QuantParam | None) -> Change | None:
-    return None if codes is None else partial(fake_quantize, qp=codes)
+    return None if codes is None else in_codes(codes)
 
 
 def _unmasked(scene: _Scene, stop: Stop, t: Tensor) -> Change | None:
@@ -214,7 +213,7 @@ def _of_own_scales(scene: _Scene, stop: Stop, t: Tensor) -> Change | None:
 
 
 def _rounded(t: Tensor, axis: int | None, bits: int) -> Change:
-    return partial(fake_quantize, qp=symmetric(t.value, axis, bits))
+    return in_codes(symmetric(t.value, axis, bits))
 
 
 def _more_bits(scene: _Scene, stop: Stop, t: Tensor) -> Setting:
@@ -264,7 +263,7 @@ def _causes_at(scene: _Scene, stop: Stop) -> Iterator[tuple[str, float, Setting]
     for t in dict.fromkeys(node.required(i) for i in data_inputs(node)):
         held = scene.codes(t)
         if not t.is_const and held is not None and (on_codes or scene.is_codes(t)):
-            yield from _first(OF_ACTIVATIONS, scene, stop, t, partial(fake_quantize, qp=held))
+            yield from _first(OF_ACTIVATIONS, scene, stop, t, in_codes(held))
     held = scene.result.quantized.weighted_layers.get(node)
     if index is not None and held is not None:
         now = dequantize(held.weight.value, held.weight.qparams)

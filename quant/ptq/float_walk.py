@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ...converter.ir import Graph, Node, Tensor
+from ...converter.numeric.packing import storage_dtype
+from ...converter.numeric.qparams import QuantParam, fake_quantize
 from ..calibrate.observe import Sample, float_isa
 from ..parallel import Workers
 from .prefix_part import Single
@@ -15,6 +18,11 @@ from .prefix_part import Single
 _SMALL = 1e-30
 Change = Callable[[np.ndarray], np.ndarray]
 """What is read in place of a tensor's value."""
+
+
+def in_codes(codes: QuantParam) -> Change:
+    """The value as codes hold it."""
+    return partial(fake_quantize, qp=codes, dtype=storage_dtype(codes.bits))
 
 
 @dataclass(frozen=True)

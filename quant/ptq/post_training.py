@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ...converter.ir import Graph, Node
+from ...converter.passes import Record
 from ..calibrate.spread import Chosen
 from ..weights.weight_quant import WeightSettings, quantize_graph_weights
 from .calibration import calibration_statistics
@@ -49,13 +50,7 @@ def quantize_graph(
     Raises:
         DataError: the statistics are of another model, or a sample makes a tensor NaN or infinite.
     """
-    prepared = prepare(graph, settings.kept)
-    graph.meta["rounding"] = "gemmlowp" if settings.target == "mslite" else "rne_f32"
-    plan = placement(graph, settings)
-    statistics = calibration_statistics(graph, plan, samples, settings, progress)
-    if settings.pairs:
-        pair_channels(graph, plan.int8_nodes)
-    forms = IntegerForms(graph, samples, settings, statistics)
+    forms, prepared = _forms(graph, samples, settings, progress)
     result = _corrected_form(forms, samples, progress)
     if samples is not None:
         result.fidelity = _fidelity(forms, samples, result.quantized, result.graph)
@@ -64,6 +59,25 @@ def quantize_graph(
             result.weights_only = _weights_only(forms, samples, result.quantized)
     result.prepared = prepared
     return result
+
+
+def quantized_once(graph: Graph, samples: Samples, settings: Settings) -> Result:
+    """As `quantize_graph`, without a judgement and what follows from it."""
+    forms, _ = _forms(graph, samples, settings, no_progress)
+    return _corrected_form(forms, samples, no_progress)
+
+
+def _forms(
+    graph: Graph, samples: Samples | None, settings: Settings, progress: Progress
+) -> tuple[IntegerForms, list[Record]]:
+    """The forms of a graph once it is prepared and calibrated, and what was prepared."""
+    prepared = prepare(graph, settings.kept)
+    graph.meta["rounding"] = "gemmlowp" if settings.target == "mslite" else "rne_f32"
+    plan = placement(graph, settings)
+    statistics = calibration_statistics(graph, plan, samples, settings, progress)
+    if settings.pairs:
+        pair_channels(graph, plan.int8_nodes)
+    return IntegerForms(graph, samples, settings, statistics), prepared
 
 
 def requantized(result: Result, samples: Samples, settings: Settings, *, same_methods: bool) -> Result:
