@@ -184,12 +184,14 @@ def _judgement(result: Any, options: ConvertOptions) -> list[str]:
 
     lines, islands = list[str](), result.islands
     if result.without_islands is not None:
+        weights = f" ({islands.share_of_weights:.1%} of the weights in 16 bits)" if islands.weights else ""
         lines.append(
-            f"{len(islands.kept)} operators, {islands.share:.1%} of the work, are in float for the outputs' sake:"
-            f" the worst goes from {result.without_islands.worst.sqnr:.1f} to {result.fidelity.worst.sqnr:.1f} dB"
+            f"{len(islands.kept)} operators, {islands.share:.1%} of the work, are in float for the outputs' sake"
+            f"{weights}: the worst goes from {result.without_islands.worst.sqnr:.1f} to"
+            f" {result.fidelity.worst.sqnr:.1f} dB"
         )
     if result.fidelity is not None and result.fidelity.worst.sqnr < POOR:
-        looked = f"; {islands.trials} choices of operators in float were tried" if islands else ""
+        looked = f"; {islands.trials} runs looked for what had better be in float" if islands else ""
         other, instead = result.weights_only, ""
         if other is not None and other.worst.sqnr > result.fidelity.worst.sqnr:
             weight_quant = options.spell(Setting("quant_type", "WeightQuant"))

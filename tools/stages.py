@@ -10,8 +10,7 @@ import numpy as np
 
 from ..converter.errors import DataError, OutputError
 from ..converter.formats.outputs import Staging
-from ..converter.ir import Graph, NameScope, Node, Tensor
-from ..converter.schema.node import make_node
+from ..converter.ir import Graph
 from ..native.load import load
 from ..native.session import Port, Session
 from .accuracy import compare
@@ -29,33 +28,15 @@ Write = Callable[[Graph, str, str], Any]
 def calibrated(result: Result) -> Graph:
     """The float graph of a PostTraining with each activation cast to its codes and back: weights stay as they are, so
     what it loses against the float graph is what ranges and codes of activations cost."""
-    graph = result.source.copy()
+    from ..quant.ptq.simulated import with_codes
+
+    source = result.source.copy()
     params = {
         t.name: c.quant for t, c in result.quantized.quantized_of.items() if not t.is_const and c.quant is not None
     }
-    names = NameScope(item.name for group in (graph.tensors(), graph.nodes) for item in group)
-    nodes: list[Node] = []
-
-    def cast(t: Tensor) -> None:
-        quant = params.get(t.name)
-        if quant is None or t.dtype.kind != "f":
-            return
-        codes = Tensor(names.take(f"{t.name}/int8"), np.dtype(np.int8), t.shape, None, quant, t.layout)
-        back = Tensor(names.take(f"{t.name}/real"), t.dtype, t.shape, None, None, t.layout)
-        graph.replace(t, back)
-        if back in graph.outputs:
-            t.name, back.name = back.name, t.name
-        for op, x, y in (("Quantize", t, codes), ("Dequantize", codes, back)):
-            attrs = {"dtype": "int8"} if op == "Quantize" else {}
-            nodes.append(make_node(op, [x], attrs, name=names.take(f"{y.name}/{op}"), outputs=[y]))
-
-    for t in list(graph.inputs):
-        cast(t)
-    for node in list(graph.nodes):
-        nodes.append(node)
-        for t in node.outputs:
-            cast(t)
-    graph.nodes = nodes
+    graph = with_codes(source, {t: params[t.name] for t in source.tensors() if t.name in params})
+    for t, real in zip(source.outputs, graph.outputs):
+        t.name, real.name = real.name, t.name
     return graph
 
 

@@ -160,15 +160,17 @@ class Reference:
         """How `graph`, another form of the same, does."""
         return self.compare(self.values_of(graph))
 
-    def noise(self, graph: Graph, watched: Sequence[Tensor | None] = ()) -> float:
-        """The largest share of an output's, or watched tensor's, energy that is lost, aside from what the mean of each
+    def noise(self, graph: Graph, watched: Sequence[Tensor | None] = ()) -> np.ndarray:
+        """The share of each output's, then watched tensor's, energy that is lost, aside from what the mean of each
         channel is off: correcting biases mends that. watched: what stands for the watched ones, None where it has no
-        such."""
+        such; nothing is lost there."""
         tensors = [*(graph.outputs[k] for k in self.places), *watched]
         there = [k for k, t in enumerate(tensors) if t is not None]
         runs = self._run(graph, [t for t in tensors if t is not None], graph.inputs)
-        pairs = (([row[k] for row in self.values], [row[at] for row in runs]) for at, k in enumerate(there))
-        return max((_scatter(want, got) for want, got in pairs), default=0.0)
+        lost = np.zeros(len(self.outputs) + len(self.watched))
+        for at, k in enumerate(there):
+            lost[k] = _scatter([row[k] for row in self.values], [row[at] for row in runs])
+        return lost
 
     def fidelity(self, graph: Graph, held_back: bool) -> Fidelity | None:
         """None: no output is float. Raises DataError: labels or the metric do not fit the outputs."""

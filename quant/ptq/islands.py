@@ -1,21 +1,15 @@
-"""Islands of float in an int8 graph: the operators that cost the network's outputs more than float costs time.
+"""Islands of float in an int8 graph: the operators and weights that cost the network's outputs more than float costs.
 
-Every figure is a whole run on samples: the share of the worst output's energy that is lost with certain operators in
-float. Errors of operators add up like noise as long as they are small; where one has destroyed an output, nothing is
-seen of the others. So there are two steps:
-
-* `faults`, from the last operator to the first: a stretch joins the int8 ones behind it unless it takes a tenth of
-  the output's energy; then its halves are looked at, and a single operator that does stays in float.
-* `improve`: the stretches whose return to float gives most, halved as long as trials are left, and of those the ones
-  that give most for their work, until the goal is met.
-
-Trials are bounded by their number, never by a clock: the same graph and samples give the same islands.
+What each tensor's and each weight's codes lose at the outputs, alone, is known (`losses`), and adds up. So a choice is
+made without running: whatever gains most for its price in work and bytes goes to float, until the goal is foreseen.
+Then a run of that form says what it really loses; where that is more than was foreseen, the next choice aims lower by
+as much. Choices are bounded by their number, never by a clock: the same graph and samples give the same islands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,39 +17,50 @@ from ...converter.ir import Node
 from ...converter.schema.op import quant_spec
 from .placement import weight_index
 
-FAULT = 0.1  # of an output's energy
 _ELEMENT = 8.0  # multiplications that an element of an operator without a weight is worth
-_LEAST_GAIN = 0.03  # of what is to be gained
-_APART = 0.6  # of a stretch's gain: what halves that do not depend on each other gain
-_NEARLY = 0.9
+_LEAST_PRICE = 0.002  # what is next to nothing is not compared
 _GAINED = 0.9  # of the noise, at most, must be left
-_CHEAP = 0.03  # of the work: where that does, nothing finer is looked for
+_CHOICES = 4  # that are run
 
-Piece = tuple[float, list[Node]]  # what a stretch of operators gains in float
-Noise = Callable[[frozenset[Node]], float]
+
+@dataclass(frozen=True)
+class Codes:
+    """A tensor or weight in codes. nodes: what must be in float for it not to be. loss: share of each output's energy
+    that it costs. size: elements of a weight that is in codes in a float layer, too, unless it is chosen."""
+
+    nodes: frozenset[Node]
+    loss: np.ndarray
+    size: int = 0
 
 
 @dataclass(frozen=True)
 class Limits:
-    """goal: the noise to come down to. floor: the noise that must be had. share: of the work, what may be in float for
-    the goal; most: for the floor. trials: runs."""
+    """Of the worst output. goal: the noise to come down to. floor: the noise that must be had. share, most: of the
+    work, what may be in float for the goal and for the floor; share_of_weights, most_of_weights: of their elements."""
 
     goal: float
     floor: float
     share: float
     most: float
-    trials: int
+    share_of_weights: float
+    most_of_weights: float
 
 
 @dataclass(frozen=True)
 class Islands:
-    """kept: in float. before, after: noise. share: of the work in float. trials: runs that it took."""
+    """kept: in float. weights: those of them whose weights are not in codes either. before, after: noise. share: of the
+    work in float; share_of_weights: of the elements of weights. trials: runs that it took."""
 
-    kept: frozenset[Node]
-    before: float
-    after: float
-    share: float
-    trials: int
+    kept: frozenset[Node] = frozenset()
+    weights: frozenset[Node] = frozenset()
+    before: float = 0.0
+    after: float = 0.0
+    share: float = 0.0
+    share_of_weights: float = 0.0
+    trials: int = 0
+
+
+NONE = Islands()
 
 
 def work_of(node: Node) -> float:
@@ -70,114 +75,77 @@ def work_of(node: Node) -> float:
     return elements * (w.data.size / (w.data.shape[axis] if axis is not None else 1) + _ELEMENT)
 
 
-def find_islands(nodes: Sequence[Node], noise: Noise, limits: Limits) -> Islands:
-    """Looks for islands among `nodes`, in graph order. noise: of the graph with these nodes in float, in [0, inf]."""
-    search = _Search(nodes, noise, limits)
-    before = search.noise(frozenset())
-    kept = search.faults() if before > FAULT else frozenset[Node]()
-    while search.noise(kept) > (limits.goal if search.share(kept) < limits.share else limits.floor):
-        better = search.improve(kept)
-        if better == kept:
+def find_islands(nodes: Sequence[Node], codes: Sequence[Codes], noise: Callable[[Islands], float], limits: Limits,
+                 before: float) -> Islands:  # fmt: skip
+    """Chooses among `nodes`. noise: of the worst output with a choice in float; before: with none."""
+    choice = _Choice(nodes, codes)
+    nothing = replace(NONE, before=before, after=before)
+    best, aim = nothing, 1.0
+    for trial in range(1, _CHOICES + 1):
+        found = choice.made(limits.goal * aim, limits.share, limits.share_of_weights)
+        left = choice.foreseen(found)
+        if limits.most > limits.share and left > limits.floor * aim:
+            found = choice.made(limits.floor * aim, limits.most, limits.most_of_weights)
+        goal = limits.goal if left <= limits.goal * aim else limits.floor
+        if not found.kept or (found.kept, found.weights) == (best.kept, best.weights):
             break
-        kept = better
-    return Islands(kept, before, search.noise(kept), search.share(kept), search.trials)
+        after = noise(found)
+        best = replace(best, trials=trial)
+        if after < best.after:
+            best = replace(found, before=before, after=after, trials=trial)
+        if after <= goal:
+            break
+        aim *= min(0.8, max(0.2, goal / after))
+    return best if best.after <= _GAINED * before else replace(nothing, trials=best.trials)
 
 
-class _Search:
-    def __init__(self, nodes: Sequence[Node], noise: Noise, limits: Limits) -> None:
-        self.nodes, self._noise, self.limits, self.trials = list(nodes), noise, limits, 0
+class _Choice:
+    def __init__(self, nodes: Sequence[Node], codes: Sequence[Codes]) -> None:
+        self.codes = list(codes)
         self.work: Mapping[Node, float] = {n: work_of(n) for n in nodes}
-        self.total = sum(self.work.values())
-        self._known: dict[frozenset[Node], float] = {}
+        self.total = sum(self.work.values()) or 1.0
+        self.elements = float(sum(c.size for c in codes)) or 1.0
+        self.at: dict[Node, list[int]] = {}
+        for k, c in enumerate(self.codes):
+            for node in c.nodes:
+                self.at.setdefault(node, []).append(k)
 
-    def noise(self, kept: frozenset[Node]) -> float:
-        if kept not in self._known:
-            self.trials += 1
-            self._known[kept] = self._noise(kept)
-        return self._known[kept]
+    def foreseen(self, islands: Islands) -> float:
+        left = [c.loss for c in self.codes
+                if not (c.nodes <= islands.kept and (not c.size or c.nodes <= islands.weights))]  # fmt: skip
+        return float(sum(left).max(initial=0.0)) if left else 0.0
 
-    def share(self, kept: frozenset[Node]) -> float:
-        return sum(self.work[n] for n in self.nodes if n in kept) / self.total
-
-    @property
-    def left(self) -> bool:
-        return self.trials < self.limits.trials
-
-    def faults(self) -> frozenset[Node]:
-        kept, now = frozenset(self.nodes), 0.0
-        waiting = [self.nodes]
-        while waiting and self.left:
-            stretch = waiting.pop()
-            trial = kept - set(stretch)
-            after = self.noise(trial)
-            if after - now <= FAULT:
-                kept, now = trial, after
-            elif len(stretch) > 1:
-                half = len(stretch) // 2
-                waiting += [stretch[:half], stretch[half:]]
-        return kept
-
-    def improve(self, kept: frozenset[Node]) -> frozenset[Node]:
-        """More of the nodes in float, by as little work as the limits' goal or floor lets be; the same where a run does
-        not confirm that something is gained."""
-        limits, now = self.limits, self.noise(kept)
-        pieces = self._pieces(kept)
-        for goal, share in ((limits.goal, limits.share), (limits.floor, limits.most)):
-            chosen, _ = self._choose(kept, pieces, goal, share)
-            last = share >= limits.most
-            if chosen != kept and self.noise(chosen) <= (_GAINED * now if last else min(limits.floor, _GAINED * now)):
-                return chosen
-        chosen, _ = self._choose(kept, pieces, limits.goal, limits.share)
-        return chosen if chosen != kept and self.noise(chosen) <= _GAINED * now else kept
-
-    def _pieces(self, kept: frozenset[Node]) -> list[Piece]:
-        goal = self.limits.goal
-        now = self.noise(kept)
-        least = _LEAST_GAIN * (now - goal)
-        most = self.trials + (self.limits.trials - self.trials) * 2 // 3
-        pieces: list[Piece] = []
-        waiting: list[Piece] = [(now, [n for n in self.nodes if n not in kept])]
-        while waiting:
-            gain, stretch = waiting.pop(max(range(len(waiting)), key=lambda k: (waiting[k][0], k)))
-            here = [*pieces, *waiting, (gain, stretch)]
-            enough = self._choose(kept, here, goal, _CHEAP)[1] <= goal
-            if enough or not self.left or self.trials >= most:
-                pieces = here
+    def made(self, goal: float, share: float, share_of_weights: float) -> Islands:
+        """What gains most for its price, one after the other, until no output is foreseen to lose more than the goal,
+        or nothing more may be in float."""
+        kept, weights = set[Node](), set[Node]()
+        left, work, size = dict(enumerate(self.codes)), 0.0, 0
+        total = sum((c.loss for c in self.codes), np.zeros(1))
+        while (total > goal).any():
+            best, most = None, 0.0
+            for k, c in left.items():
+                more = sum(self.work.get(n, 0.0) for n in c.nodes - kept) / self.total
+                if work + more > share or (size + c.size) / self.elements > share_of_weights:
+                    continue
+                freed = self._freed(kept, c.nodes, left, k)
+                after = total - sum(self.codes[i].loss for i in freed)
+                gain = float((np.maximum(total, goal) - np.maximum(after, goal)).sum())
+                price = more / share + c.size / self.elements / share_of_weights + _LEAST_PRICE
+                if gain > most * price:
+                    best, most = (k, freed, after, more), gain / price
+            if best is None:
                 break
-            if len(stretch) == 1:
-                pieces.append((gain, stretch))
-                continue
-            half = len(stretch) // 2
-            parts = [(now - self.noise(kept | set(part)), part) for part in (stretch[:half], stretch[half:])]
-            if sum(max(gained, 0.0) for gained, _ in parts) >= _APART * gain:
-                waiting += [piece for piece in parts if piece[0] > least]
-            else:
-                pieces.append(self._trimmed(kept, (gain, stretch)))
-        return pieces
+            k, freed, total, more = best
+            kept |= self.codes[k].nodes
+            work, size = work + more, size + self.codes[k].size
+            weights |= self.codes[k].nodes if self.codes[k].size else set()
+            for i in freed:
+                del left[i]
+        return Islands(frozenset(kept), frozenset(weights), share=work, share_of_weights=size / self.elements)
 
-    def _trimmed(self, kept: frozenset[Node], piece: Piece) -> Piece:
-        """The stretch without what it gains next to nothing by, on either side: operators in a row that each lose the
-        same, as those between the parts of a normalization, gain only together."""
-        (gain, part), now = piece, self.noise(kept)
-        step = len(part) // 2
-        while step and self.left:
-            for cut in (part[step:], part[:-step]):
-                if cut and (gained := now - self.noise(kept | set(cut))) >= _NEARLY * gain:
-                    gain, part = gained, cut
-                    break
-            else:
-                step //= 2
-        return gain, part
-
-    def _choose(
-        self, kept: frozenset[Node], pieces: list[Piece], goal: float, share: float
-    ) -> tuple[frozenset[Node], float]:
-        """`kept` and the pieces that gain most for their work, and the noise that this should leave."""
-        foreseen, chosen = self.noise(kept), kept
-        least = 0.002 * self.total  # what is next to nothing is not compared
-        for gain, part in sorted(pieces, key=lambda p: -p[0] / (sum(self.work[n] for n in p[1]) + least)):
-            if foreseen <= 0.8 * goal:
-                break
-            if self.share(chosen | set(part)) <= share:
-                chosen, foreseen = chosen | set(part), foreseen - gain
-        return chosen, foreseen
+    def _freed(self, kept: set[Node], nodes: frozenset[Node], left: Mapping[int, Codes], chosen: int) -> list[int]:
+        """What is in codes no longer once `nodes` are in float, too."""
+        near = dict.fromkeys(i for n in nodes - kept for i in self.at[n])
+        now = kept | nodes
+        return [chosen, *(i for i in near if i != chosen and i in left and not self.codes[i].size
+                          and self.codes[i].nodes <= now)]  # fmt: skip

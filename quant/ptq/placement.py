@@ -3,6 +3,8 @@
 Everything with an int8 meaning computes on codes. Two exceptions: the layer that produces a graph output takes codes
 and gives float (its accumulator is never rounded to 8 bits, so logits do not tie and nothing is clipped; codes of 16
 bits are fine enough and have room), and what only moves or rescales values behind it (Softmax, Reshape) runs in float.
+Where operators are in float for the outputs' sake, layers in front of them give float, too: a residual stream then goes
+from product to product in float, and each product reads it in codes of its own.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ LOSSY = "codes there cost the outputs too much"
 class Placement:
     """The decision for every node of a graph.
 
-    integer: codes in, codes out. last: codes in, float out. wide: of integer, those whose codes have 16 bits. why: the
-    reason of every other node.
+    integer: codes in, codes out. last: codes in, float out, for an output or readers in float. wide: of integer, those
+    whose codes have 16 bits. why: the reason of every other node.
     """
 
     integer: set[Node] = field(default_factory=set)
@@ -89,6 +91,8 @@ def place(
     if not integer_output:
         _end_in_float(graph, plan)
     _leave_idle_moves(graph, plan)
+    if lossy and target == "bitlite":
+        _give_float(graph, plan)
     plan.wide &= plan.integer
     return plan
 
@@ -194,6 +198,19 @@ def _leave_idle_moves(graph: Graph, plan: Placement) -> None:
                 plan.integer.discard(node)
                 plan.why[node] = "moves float values between float operators"
                 changed = True
+
+
+def _give_float(graph: Graph, plan: Placement) -> None:
+    """A layer that only operators in float read gives float, as the last one does: its sums are exact, and what they
+    are rounded to would be undone at once. Not for MindSpore Lite, which computes such a layer in float."""
+    consumers = graph.consumers()
+    for node in graph.nodes:
+        readers = [c for t in node.outputs for c in consumers.get(t, ())]
+        if node not in plan.integer or weight_index(node) is None or any(t in graph.outputs for t in node.outputs):
+            continue
+        if readers and node not in plan.wide and plan.int8_nodes.isdisjoint(readers):
+            plan.integer.discard(node)
+            plan.last.add(node)
 
 
 def tensors_in_codes(graph: Graph, plan: Placement) -> list[Tensor]:

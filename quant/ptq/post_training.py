@@ -18,17 +18,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ...converter.ir import Graph, Node
+from ...converter.ir import Graph
 from ...converter.passes import Record
 from ..calibrate.spread import Chosen
-from ..weights.weight_quant import WeightSettings, quantize_graph_weights
+from ..weights.weight_quant import WeightSettings, quantize_graph_weights, store_float16
 from .calibration import calibration_statistics
 from .emit import QuantizedGraph, note_stored
 from .fidelity import POOR, Fidelity, Reference, hold_back, judge_of, spread
 from .integer_forms import IntegerForms, placement
+from .islands import NONE, Islands
 from .layer_correction import correct_layers
 from .pair_channels import pair_channels
-from .placement import LOSSY
+from .placement import LOSSY, weight_index
 from .prefix_runner import subset_size
 from .prepare import prepare
 from .result import Result
@@ -84,7 +85,8 @@ def requantized(result: Result, samples: Samples, settings: Settings, *, same_me
     """Another form of what `result` was made of, corrected on `samples`: its statistics and islands, other settings,
     whose nodes are those of `result.source`. same_methods: each range is by the method that it was by."""
     forms = IntegerForms(result.source, samples, settings, result.statistics)
-    islands = frozenset(node for node, why in result.plan.why.items() if why == LOSSY)
+    lossy = frozenset(node for node, why in result.plan.why.items() if why == LOSSY)
+    islands = replace(NONE, kept=lossy, weights=(result.islands or NONE).weights)
     return _corrected_form(forms, samples, no_progress, islands, methods_of(result) if same_methods else None)
 
 
@@ -92,16 +94,19 @@ def _corrected_form(
     forms: IntegerForms,
     samples: Samples | None,
     progress: Progress,
-    lossy: frozenset[Node] = frozenset(),
+    islands: Islands = NONE,
     known: Mapping[str, str] | None = None,
 ) -> Result:
-    """The integer graph with `lossy` nodes in float, corrected. known: tensor → method of its range."""
+    """The integer graph with islands of float, corrected. known: tensor → method of its range."""
     settings = forms.settings
-    result = forms.form(forms.placement(lossy), known)
+    result = forms.form(forms.placement(islands.kept), known)
     if settings.float_weights is not None:
-        kept = {result.quantized.node[node] for node in settings.kept if node in result.quantized.node}
+        forms_of = result.quantized.node
+        kept = {forms_of[node] for node in settings.kept | islands.weights if node in forms_of}
         result.stored = quantize_graph_weights(result.graph, settings.float_weights, kept)
-        note_stored(result.quantized)
+        wide = (forms_of[n].inputs[weight_index(n) or 0] for n in islands.weights if n in forms_of)
+        store_float16(result.graph, set(wide))
+        note_stored(result.quantized, every=bool(islands.kept))
     if samples is None:
         return result
     fitted, _ = _shares(forms, samples, result.quantized)
@@ -116,13 +121,13 @@ def _form_with_islands(forms: IntegerForms, samples: Samples, progress: Progress
     islands = choose_islands(forms, samples, first)
     if islands is None or not islands.kept:
         return replace(first, islands=islands)
-    other = _corrected_form(forms, samples, progress, islands.kept, methods_of(first))
+    other = _corrected_form(forms, samples, progress, islands, methods_of(first))
     other.fidelity = _fidelity(forms, samples, other.quantized, other.graph)
     picked = list(samples.only(spread(len(samples), JUDGES)))
     judge = Reference(forms.graph, picked, forms.settings.threads)
     if improves(judge.outputs_of(other.graph), judge.outputs_of(first.graph), len(picked)):
         return replace(other, islands=islands, without_islands=first.fidelity)
-    return replace(first, islands=replace(islands, kept=frozenset(), after=islands.before, share=0.0))
+    return replace(first, islands=replace(NONE, before=islands.before, after=islands.before, trials=islands.trials))
 
 
 def _weights_only(forms: IntegerForms, samples: Samples, quantized: QuantizedGraph) -> Fidelity | None:

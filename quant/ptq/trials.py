@@ -1,24 +1,30 @@
 """Whole runs of forms of a graph, to choose what is in float where the outputs ask for it.
 
 A layer's own error says how much is lost there, not what that does to the outputs, which a few operators may carry all
-of. So islands of float are looked for (`islands`) by what is lost at the outputs, and at the scores in front of a last
-Softmax or Sigmoid: where outputs are at the end of their range, those show what these do not. A few undecided samples
-carry most of such an output's error, and a trial has few of them: what it finds has to hold on more (`improves`).
+of. So islands of float are chosen (`islands`) by what each tensor's codes lose at the outputs (`losses`), and at the
+scores in front of a last Softmax or Sigmoid: where outputs are at the end of their range, those show what these do not.
+A few undecided samples carry most of such an output's error, and a trial has few of them: what it finds has to hold on
+more (`improves`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
-from ...converter.ir import Node
+from ...converter.ir import Tensor
 from .fidelity import GOOD, POOR, Fidelity, Output, Reference, scores_of, spread
 from .integer_forms import IntegerForms
-from .islands import Islands, Limits, find_islands, work_of
+from .islands import NONE, Islands, Limits, find_islands, work_of
+from .losses import measure_losses
+from .placement import weight_index
 from .result import Result
 from .settings import Samples
 
-_LEAST_SAMPLES, _MOST_SAMPLES, _WORK = 6, 24, 1e9  # samples of a trial: so many multiplications, roughly
+_LEAST_SAMPLES, _MOST_SAMPLES, _WORK = 6, 16, 3e11  # samples of a trial: so many multiplications of all, roughly
+_LEAST_LOSS = 0.02  # of the noise to come down to
+_FEW_WEIGHTS, _MOST_WEIGHTS = 0.05, 0.2  # of their elements, may keep 16 bits
 _SMALL = 1e8  # multiplications of a network that is quickly tried
 _TINY = 1e6  # multiplications of which half may be in float: next to nothing
 _FREE = 1e7  # multiplications that may be in float whatever their share: a millisecond or less
@@ -37,27 +43,33 @@ def choose_islands(forms: IntegerForms, samples: Samples, first: Result) -> Isla
     poor = fidelity.worst.sqnr < POOR
     if not nodes or not lacking(fidelity, total):
         return None
-    count = min(_MOST_SAMPLES, max(_LEAST_SAMPLES, int(_WORK / max(total, 1))))
-    picked = list(samples.only(spread(len(samples), count)))
-    judge = Reference(graph, picked, settings.threads, scores_of(graph))
+    count = min(_MOST_SAMPLES, max(_LEAST_SAMPLES, int(_WORK / max(total * len(nodes), 1))))
+    judge = Reference(graph, list(samples.only(spread(len(samples), count))), settings.threads, scores_of(graph))
     known = methods_of(first)
-
-    def noise(kept: frozenset[Node]) -> float:
-        plan = forms.placement(kept)
-        if not forms.covered(plan):
-            return math.inf
-        trial = forms.form(plan, known)
-        named = {t.name: t for n in trial.graph.nodes for t in n.outputs}
-        return judge.noise(trial.graph, [named.get(t.name) for t in judge.watched])
-
     limits = Limits(
         goal=10 ** (-(GOOD - 3) / 10),
         floor=10 ** (-(POOR + 2) / 10),
         share=max(0.1, min(0.5, _TINY / max(total, 1))),
         most=max(0.5, min(1.0, _FREE / max(total, 1))) if poor else 0.0,
-        trials=48 if poor else 16,
+        share_of_weights=_FEW_WEIGHTS,
+        most_of_weights=_MOST_WEIGHTS,
     )
-    return find_islands(nodes, noise, limits)
+
+    def noise(choice: Islands) -> float:
+        plan = forms.placement(choice.kept)
+        if not forms.covered(plan):
+            return math.inf
+        trial = forms.form(plan, known)
+        if settings.float_weights is not None:
+            for node, data in forms.weights.rounded(graph, choice.kept - choice.weights).items():
+                w = Tensor(f"{node.name}/rounded", data.dtype, data.shape, data)
+                trial.quantized.node[node].inputs[weight_index(node) or 0] = w
+        named = {t.name: t for n in trial.graph.nodes for t in n.outputs}
+        return float(judge.noise(trial.graph, [named.get(t.name) for t in judge.watched]).max(initial=0.0))
+
+    codes, runs = measure_losses(forms, first, judge, _LEAST_LOSS * limits.goal)
+    islands = find_islands(nodes, codes, noise, limits, noise(NONE))
+    return replace(islands, trials=islands.trials + runs)
 
 
 def lacking(fidelity: Fidelity, work: float) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
-from ...converter.ir import Node
-from ...converter.numeric.qparams import QuantParam, quantize
+from ...converter.ir import Graph, Node
+from ...converter.numeric.qparams import QuantParam, dequantize, quantize
+from ...converter.schema.op import quant_spec
 from ..weights.symmetric_weights import symmetric
 from .paired_weights import paired_codes, paired_scales
+from .placement import weight_index
 from .settings import Settings
 
 
@@ -33,3 +37,14 @@ class WeightCodes:
             pairs = self.settings.pairs
             self._codes[node, quant] = paired_codes(node, w, quant) if pairs else quantize(w, quant, narrow=True)
         return self._codes[node, quant]
+
+    def rounded(self, graph: Graph, nodes: Collection[Node]) -> dict[Node, np.ndarray]:
+        """The reals that the codes of the weights of `nodes` stand for, float32, by node in the order of the graph."""
+        found: dict[Node, np.ndarray] = {}
+        for node in graph.nodes:
+            index = weight_index(node) if node in nodes else None
+            if index is not None:
+                w = node.required(index).value
+                quant = self.params(node, w, quant_spec(node).channel_axis(node))
+                found[node] = dequantize(self.codes(node, w, quant), quant)
+        return found

@@ -185,8 +185,9 @@ def named_widths(graph: Graph, settings: WeightSettings) -> dict[Node, int]:
     return widths
 
 
-def store_float16(graph: Graph) -> list[str]:
-    """Turns the remaining float32 weights and biases into float16, in place. Returns why some stay."""
+def store_float16(graph: Graph, chosen: Collection[Tensor | None] | None = None) -> list[str]:
+    """Turns the remaining float32 weights and biases, or the chosen ones, into float16, in place. Returns why some
+    stay."""
     notes = []
     limit = float(np.finfo(np.float16).max)
     layers, others = _of_layers(graph)
@@ -195,6 +196,8 @@ def store_float16(graph: Graph) -> list[str]:
         notes.append(f"{len(others)} constants stay float32: operands of {ops} are no weights, and have one type")
     for tensor in graph.constants():
         if tensor not in layers or tensor.data is None or tensor.dtype != np.float32 or tensor.quant is not None:
+            continue
+        if chosen is not None and tensor not in chosen:
             continue
         if tensor.data.size and not (np.abs(tensor.data) <= limit).all():
             notes.append(f"{tensor.name} stays float32: it holds values beyond float16's {limit:g}")
