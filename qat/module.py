@@ -22,7 +22,7 @@ from .float_ops import FLOAT, act, products, refuse
 from .scales import Scales
 from .skeleton import Skeleton
 from .sources import Given, Norm
-from .straight_through import requantize, round_within, valued
+from .straight_through import Batch, norm_requantize, requantize, round_within, valued
 
 _INT32_HALF = (2**31 - 1) // 2
 
@@ -338,24 +338,28 @@ class Pass:
         """A layer whose weight holds its BatchNorm's factor, with the statistics of the batch: the factor is taken out
         of the sums again (Krishnamoorthi, 2018), so that its weight is rounded as it will be written."""
         y, w = node.outputs[0], node.required(1)
-        in_codes = is_quantized(y)
         factor = norm.factor(self.given)
         factor = torch.where(factor.abs() < 1e-8, torch.full_like(factor, 1e-8), factor)
-        if in_codes:
-            acc = sums(self, node, arguments[0], arguments[1])
-            u = acc * ((self.scale(node.required(0)) * self._weight_scale(w)).float() / factor)
-        else:
-            weight = self._decoded(w, arguments[1]) if w in self.skeleton.weights else arguments[1]
-            u = products(node, arguments[0], weight) / factor
+        gamma, beta = norm.scale.value(self.given), norm.offset.value(self.given)
         bias = self.skeleton.plain_bias.get(node)
-        u = u if bias is None else u + bias.value(self.given)
+        shift = None if bias is None else bias.value(self.given)
         owner = self.module.get_submodule(norm.name)
         momentum = getattr(owner, "momentum", 0.1)
+        momentum = 0.1 if momentum is None else momentum
         moving = [s.value(self.given) if isinstance(s, Given) else None for s in (norm.mean, norm.variance)]
-        v = F.batch_norm(
-            u.movedim(-1, 1), moving[0], moving[1], norm.scale.value(self.given), norm.offset.value(self.given),
-            True, 0.1 if momentum is None else momentum, norm.epsilon,
-        ).movedim(1, -1)  # fmt: skip
-        if not in_codes:
-            return act(v, node.attrs["act"])
-        return requantize(v, (1.0 / self.scale(y)).float(), *self.bounds(y, node.attrs["act"]))
+        if is_quantized(y):
+            acc = sums(self, node, arguments[0], arguments[1])
+            scale = (self.scale(node.required(0)) * self._weight_scale(w)).float() / factor
+            batch = Batch(norm.epsilon, *self.bounds(y, node.attrs["act"]))
+            codes = norm_requantize(acc, scale, batch, gamma, beta, (1.0 / self.scale(y)).float())
+            # A bias moves the mean and nothing else.
+            found = (batch.mean if shift is None else batch.mean + shift.detach(), batch.variance)
+            for running, value in zip(moving, found):
+                if running is not None:
+                    running.lerp_(value, momentum)
+            return codes
+        weight = self._decoded(w, arguments[1]) if w in self.skeleton.weights else arguments[1]
+        u = products(node, arguments[0], weight) / factor
+        u = u if shift is None else u + shift
+        v = F.batch_norm(u.movedim(-1, 1), *moving, gamma, beta, True, momentum, norm.epsilon).movedim(1, -1)
+        return act(v, node.attrs["act"])

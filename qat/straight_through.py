@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,10 +21,56 @@ class _Requantize(torch.autograd.Function):
         acc, multiplier = ctx.saved_tensors
         low, high = ctx.bounds
         real = acc * multiplier
-        inside = grads[0] * ((real >= low) & (real <= high))
+        inside = torch.ops.aten.hardtanh_backward(grads[0], real, low, high)
         to_acc = inside * multiplier if ctx.needs_input_grad[0] else None
         to_multiplier = _summed_to(inside * acc, multiplier.shape) if ctx.needs_input_grad[1] else None
         return to_acc, to_multiplier, None, None
+
+
+class _NormRequantize(torch.autograd.Function):
+    """Saves the sums alone: what follows of them is an affine function of each channel, computed again going back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, acc: Tensor, scale: Tensor, batch: Batch, gamma: Tensor, beta: Tensor, multiplier: Tensor
+    ) -> Tensor:
+        # torch's own loops over the batch are several times faster than its reductions.
+        mean, variance = torch.batch_norm_update_stats(acc.movedim(-1, 1), None, None, 0.0)
+        inverse = (variance * scale.square() + batch.epsilon).rsqrt()
+        ctx.save_for_backward(acc, scale, gamma, beta, multiplier, mean, inverse)
+        ctx.bounds = batch.low, batch.high
+        count = acc.numel() // acc.shape[-1]
+        batch.mean, batch.variance = mean * scale, variance * scale.square() * (count / max(count - 1, 1))
+        factor = scale * inverse * gamma * multiplier
+        return torch.addcmul(beta * multiplier - mean * factor, acc, factor).round_().clamp_(batch.low, batch.high)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        acc, scale, gamma, beta, multiplier, mean, inverse = ctx.saved_tensors
+        unit = scale * inverse
+        factor = unit * gamma * multiplier
+        real = torch.addcmul(beta * multiplier - mean * factor, acc, factor)
+        inside = torch.ops.aten.hardtanh_backward(grads[0], real, *ctx.bounds)
+        # (acc - mean) · unit · (gamma · multiplier) + beta · multiplier: a BatchNorm of deviation 1 / unit.
+        to_acc, along, total = torch.ops.aten.native_batch_norm_backward(
+            inside.movedim(-1, 1), acc.movedim(-1, 1), gamma * multiplier, None, None, mean, unit, True, 0.0, [True] * 3
+        )
+        to_acc = to_acc.movedim(1, -1)
+        to_scale = (to_acc * acc).sum(list(range(acc.ndim - 1))) / scale if ctx.needs_input_grad[1] else None
+        to_multiplier = _summed_to(gamma * along + beta * total, multiplier.shape)
+        return to_acc, to_scale, None, along * multiplier, total * multiplier, to_multiplier
+
+
+@dataclass
+class Batch:
+    """A BatchNorm on a batch whose result is rounded: bounds of the codes, and what it found, mean and unbiased
+    variance of the batch, [n]."""
+
+    epsilon: float
+    low: float
+    high: float
+    mean: Tensor = field(default_factory=lambda: torch.empty(0))
+    variance: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 class _Round(torch.autograd.Function):
@@ -66,6 +113,14 @@ def requantize(acc: Tensor, multiplier: Tensor, low: float, high: float) -> Tens
     Inside the bounds the gradient of the rounding is 1, outside it is 0.
     """
     return _Requantize.apply(acc, multiplier, low, high)  # pyright: ignore[reportReturnType]
+
+
+def norm_requantize(
+    acc: Tensor, scale: Tensor, batch: Batch, gamma: Tensor, beta: Tensor, multiplier: Tensor
+) -> Tensor:
+    """clamp(rne(BatchNorm(acc · scale) · multiplier), low, high) with the statistics of the batch; gradients as in
+    `requantize`. acc: [..., n]; scale, gamma, beta: [n]; multiplier: [1]."""
+    return _NormRequantize.apply(acc, scale, batch, gamma, beta, multiplier)  # pyright: ignore[reportReturnType]
 
 
 def round_within(x: Tensor, low: float, high: float) -> Tensor:
