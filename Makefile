@@ -114,7 +114,7 @@ test-micro: $(VENV)/.test
 
 # The pages that are written from tables; tests compare them with what this would write.
 docs: $(VENV)/.built
-	$(BIN)/python -m bitlite.tools.option_docs docs/options.md
+	$(BIN)/python -m bitlite.tools.option_docs docs/options.md tools/options/keywords.py
 	$(BIN)/python -m bitlite.tools.pass_docs docs/passes.md
 	$(BIN)/python -m bitlite.tools.operator_docs docs/operators.md
 

@@ -79,6 +79,12 @@ class UsageError(Error):
     exit_code = 168  # RET_INPUT_PARAM_INVALID (-600) as scripts written for MindSpore Lite see it
 
 
+class StrictError(Error):
+    """A warning, where none is to pass; nothing is written."""
+
+    exit_code = 3
+
+
 class ModelError(Error):
     """The model file is not what it says: wrong type, truncated, inconsistent."""
 

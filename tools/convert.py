@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..converter.errors import GraphError, ModelError, Setting, UnsupportedError, UsageError, bugs_named
+from ..converter.errors import GraphError, ModelError, Setting, StrictError, UnsupportedError, UsageError, bugs_named
 from ..converter.formats import c, read_model
 from ..converter.formats.files import let_go
 from ..converter.formats.operators import write_operators
@@ -33,13 +33,18 @@ from .read_back import Original, check_written, why_too_large
 from .surgery import changes_inputs, kept_apart, operate, with_inputs
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from ..quant.calibrate.data import Dataset
     from ..quant.ptq.fidelity import Fidelity
+    from .options.keywords import ConvertKeywords
 
 _CONTAINERS = {"TFLITE": "tflite", "ONNX": "onnx", "MSLITE": "ms", "MINDIR": "mindir", "CAFFE": "caffe", "": None}
 
 
-def convert(model_file: str | os.PathLike[str], output_file: str | os.PathLike[str], **options: Any) -> Report:
+def convert(
+    model_file: str | os.PathLike[str], output_file: str | os.PathLike[str], **options: Unpack[ConvertKeywords]
+) -> Report:
     """Converts, and on request quantizes, a model.
 
     Args:
@@ -95,7 +100,7 @@ def run(options: ConvertOptions) -> Report:
     if not (weighs or stages or options.report):
         report.calibrated = None
     del graph  # the float weights, where no target shares them
-    fed = samples
+    fed, calibrated = samples, before
     if changes_inputs(options):
         targets, before = _with_inputs(targets, before, options, report)
         fed = None
@@ -107,7 +112,8 @@ def run(options: ConvertOptions) -> Report:
         report.seconds = time.perf_counter() - start
         if before is not None and weighs:
             report.weigh(before, next(iter(originals.values())))
-            report.explain(before, samples, options)
+        if calibrated is not None and weighs:
+            report.explain(calibrated, samples, options)
         if options.report:
             report.look(next(iter(targets.values())), fed, options)
         if options.infer or options.verify:
@@ -119,6 +125,11 @@ def run(options: ConvertOptions) -> Report:
             report.notes += _write_stages(stages, next(iter(targets)), samples, staging, options)
         for path in options.report:
             report.save(staging.place(path, sources=(options.model_file,)))
+        if options.strict and report.warnings:
+            first, *more = report.warnings
+            raise StrictError(
+                first + (f" (and {len(more)} more warnings)" if more else ""), hint=Setting("strict", False)
+            )
     return report
 
 

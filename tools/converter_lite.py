@@ -50,10 +50,11 @@ def _work(argv: Sequence[str]) -> int:
 
         share_heap()
     report = run(options)
-    if not options.quiet:
-        from .tables import print_report
+    from .tables import print_report, print_warnings
 
+    if not options.quiet:
         print_report(report)
+    print_warnings(report)
     for line in report.runs:
         print(line)
     print("CONVERTER RESULT SUCCESS:0")

@@ -1,7 +1,11 @@
-"""Writes docs/options.md from the tables of flags and keys: `python -m bitlite.tools.option_docs docs/options.md`."""
+"""Writes docs/options.md, and the keywords of `bitlite.convert`, from the tables of flags and keys:
+
+python -m bitlite.tools.option_docs docs/options.md tools/options/keywords.py
+"""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 
@@ -29,6 +33,25 @@ _YAML = """\
 A file that ends in .yaml or .yml is read as Horizon's; [from_horizon.md](from_horizon.md) says how.
 """
 
+_KEYWORDS = """\
+\"\"\"The keywords of `bitlite.convert`, for editors and type checkers.
+
+Written by `python -m bitlite.tools.option_docs tools/options/keywords.py` from the table in `convert.py`. Do not edit.
+\"\"\"
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+
+class ConvertKeywords(TypedDict, total=False):
+    \"\"\"What each does, its range and default: docs/options.md.\"\"\"
+
+"""
+
+_GIVEN_AS = {"dict[": "Mapping[", "Selector": "str", "MaxDrop | None": "float | str"}
+
 
 def page() -> str:
     """Returns the whole page."""
@@ -54,14 +77,38 @@ def page() -> str:
     )
 
 
+def keywords() -> str:
+    """Returns the module that gives editors and type checkers the keywords of `bitlite.convert`."""
+    from dataclasses import fields
+
+    from .options.convert import ConvertOptions
+    from .options.types import Choice
+
+    lines = []
+    for f in fields(ConvertOptions):
+        row = f.metadata.get("row")
+        if row is None or f.name in ("model_file", "output_file"):
+            continue
+        kind = re.sub(r"tuple\[(\w+), \.\.\.\]", r"Sequence[\1]", str(f.type))
+        for held, given in _GIVEN_AS.items():
+            kind = kind.replace(held, given)
+        if isinstance(row.type, Choice):
+            kind = f"Literal[{', '.join(f'{word!r}' for word in row.type.words)}] | {kind}"
+            kind += " | bool" if "true" in row.type.words else ""
+        if kind.startswith(("Sequence", "Mapping", "tuple")):
+            kind += " | str"
+        lines.append(f"    {f.name}: {kind}".replace("'", '"'))
+    return _KEYWORDS + "\n".join(lines) + "\n"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes the page to the file named, or prints it."""
+    """Writes the page, or the module where a name ends in .py, to the files named; prints the page without."""
     names = sys.argv[1:] if argv is None else argv
-    if names:
-        with open(names[0], "w", encoding="utf-8") as stream:
-            stream.write(page())
-    else:
-        print(page())
+    for name in names:
+        with open(name, "w", encoding="utf-8") as stream:
+            stream.write(keywords() if name.endswith(".py") else page())
+    if not names:
+        print(page(), end="")
     return 0
 
 

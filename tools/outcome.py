@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from ..quant.weights.weight_quant import WeightRow
     from .cost import RunTime
 
+WARNING = "warning: "
+"""How a note begins that a user must not miss."""
+
 
 @dataclass
 class Outcome:
@@ -55,6 +58,11 @@ class Outcome:
     def verdict(self) -> str:
         """A word on the outputs: "exact", "faithful", "usable" or "poor", "" where they were not compared on data."""
         return self.fidelity.verdict if self.fidelity and not self.fidelity.random else ""
+
+    @property
+    def warnings(self) -> list[str]:
+        """The notes that a user must not miss, without their first word."""
+        return [note.removeprefix(WARNING) for note in self.notes if note.startswith(WARNING)]
 
     def cost(self) -> list[str]:
         """The lines that end a conversion: what the outputs have left of float's, and how long a run takes."""

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..converter.text import one_line
+from ..converter.text import one_line, printable
+from .outcome import WARNING
 
 if TYPE_CHECKING:
     from ..quant.calibrate.data_lint import LintReport
@@ -97,7 +98,8 @@ def print_report(report: Outcome) -> None:
         columns, cells = report.search.table()
         print_table(f"asked for: {report.search.goal.text()}", columns, cells, right=("bytes", "time"))
     for note in report.notes:
-        print(f"note: {note}")
+        if not note.startswith(WARNING):
+            print(f"note: {note}")
     for path, size in report.files.items():
         share = f", {size / report.source_bytes:.1%} of {report.source}" if report.source_bytes else ""
         print(f"{path}: {size:,} bytes{share} ({report.source_bytes:,}); {report.seconds:.2f} s")
@@ -106,6 +108,13 @@ def print_report(report: Outcome) -> None:
     if report.diagnosis:
         print()
         print_table(*diagnosis_table(report.diagnosis), right=("gain",), whole=("tried",))
+
+
+def print_warnings(report: Outcome) -> None:
+    """What must be seen, on stderr; in bold on a terminal."""
+    bold, plain = ("\x1b[1m", "\x1b[0m") if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else ("", "")
+    for text in report.warnings:
+        print(f"{bold}WARNING: {printable(text)}{plain}", file=sys.stderr)
 
 
 def data_table(data: LintReport) -> tuple[str, Sequence[str], list[tuple[str, ...]]]:

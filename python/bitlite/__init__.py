@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         InternalError,
         ModelError,
         OutputError,
+        StrictError,
         UnsupportedError,
         UsageError,
     )
@@ -39,6 +40,7 @@ _HOMES = {
     "UnsupportedError": "converter.errors",
     "DataError": "converter.errors",
     "OutputError": "converter.errors",
+    "StrictError": "converter.errors",
     "GraphError": "converter.errors",
     "InternalError": "converter.errors",
     "Graph": "converter.ir",
@@ -60,6 +62,7 @@ __all__ = [
     "OutputError",
     "Report",
     "Session",
+    "StrictError",
     "UnsupportedError",
     "UsageError",
     "__version__",

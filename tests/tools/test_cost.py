@@ -64,3 +64,26 @@ def test_the_command_ends_with_the_cost(tmp_path, capsys):
 def test_a_conversion_without_quantization_costs_nothing(tmp_path):
     report = bitlite.convert(DEMO, tmp_path / "m.ms")
     assert report.fidelity is None and report.run_time is None
+
+
+def dark(tmp_path):
+    """Samples that are all alike, of which the look at the data warns."""
+    return ["--quantType=PostTraining", f"--calibratePath=image:{tmp_path}/x.npy", "--calibrateSize=24"]
+
+
+def test_warnings_stand_out_on_stderr_also_when_nothing_else_is_shown(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.ones((24, 1, 8, 8), np.float32))
+    flags = ["--fmk=ONNX", f"--modelFile={DEMO}", f"--outputFile={tmp_path / 'm'}", *dark(tmp_path)]
+    assert main([*flags, "--quiet"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err.startswith("WARNING: ") and "note: warning" not in shown.out
+    assert main([*flags, "--strict"]) == 3
+    assert capsys.readouterr().err.startswith("ERROR: ")
+
+
+def test_strict_writes_nothing_and_says_the_first_warning(tmp_path):
+    data = [np.ones((1, 1, 8, 8), np.float32)] * 24
+    with pytest.raises(bitlite.StrictError, match=r"repeat another.*more warnings.*strict=False"):
+        bitlite.convert(DEMO, tmp_path / "m.ms", quant_type="PostTraining", calibration_data=data, strict=True)
+    assert not (tmp_path / "m.ms").exists()
+    bitlite.convert(DEMO, tmp_path / "m.ms", quant_type="WeightQuant", strict=True)

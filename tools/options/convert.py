@@ -860,7 +860,14 @@ class ConvertOptions:
     cluster_memory: str = cluster_memory_flag()
     cluster_timeout: float = cluster_timeout_flag()
     seed: int = flag("seed", Int(0), 0, "seed of every random choice", group=RUN)
-    quiet: bool = flag("quiet", Switch(), False, "print errors only", group=RUN)
+    strict: bool = flag(
+        "strict",
+        Switch(),
+        False,
+        "take a warning for an error: nothing is written, and the exit status is 3",
+        group=RUN,
+    )
+    quiet: bool = flag("quiet", Switch(), False, "print errors and warnings only", group=RUN)
 
     origins: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     notes: list[str] = field(default_factory=list, repr=False, compare=False)
