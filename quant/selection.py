@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ..converter.errors import Setting, UsageError
 from ..converter.ir import Graph, Node
+from ..converter.schema.op import quant_spec
 from ..converter.text import nearest
 from .selectors import Selector
 
@@ -44,9 +45,15 @@ def _names(node: Node) -> Iterable[str]:
 
 
 def _source_ops(graph: Graph, node: Node) -> set[str]:
-    """The operators of the source file that the node stands for, as that format names them."""
+    """The operators of the source file that the node stands for, as that format names them; where it has one name for
+    all convolutions, those that tell them apart elsewhere, too: Conv2D, DepthwiseConv2D."""
     known = graph.meta.get("operators", {})
-    return {known[name] for name in (node.name, *node.origin) if name in known}
+    named = {known[name] for name in (node.name, *node.origin) if name in known}
+    cell = quant_spec(node)
+    if named <= {node.op} and cell.conv_family and cell.mixes_channels is not None:
+        depthwise = "Depthwise" if cell.mixes_channels(node) == "each" else ""
+        named = named | {f"{depthwise}{node.op}{len(node.attrs['stride'])}D"}
+    return named
 
 
 def _unknown(graph: Graph, shown: str, word: str) -> UsageError:

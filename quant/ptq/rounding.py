@@ -51,7 +51,8 @@ def refine(
     upstream: bool = False,
 ) -> None:
     """Replaces the codes of the layer's weight, in place; what has no rows (transposed convolutions) stays, and so does
-    what other layers read as well, whose inputs are not those of this one.
+    what other layers read as well, whose inputs are not those of this one, and what is mostly zero: weights that were
+    pruned stay so, and take the few bytes that zeros do.
 
     A weight of more than WHOLE inputs is rounded BLOCK of them at a time, as if blocks had nothing to do with each
     other: memory does not grow with the square of the inputs. pairs: neighbours among codes that onnxruntime adds in
@@ -62,6 +63,8 @@ def refine(
     layer = runner.layers[node]
     w, codes, quant = node.inputs[1], layer.weight.data, layer.weight.quant
     if w is None or w.data is None or codes is None or quant is None or quant.axis not in (0, None):
+        return
+    if 2 * np.count_nonzero(w.data) < w.data.size:
         return
     few = quant.bits < 8 or upstream
     limit = ROWS_OF_FEW_BITS if few else ROWS

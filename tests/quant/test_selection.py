@@ -60,3 +60,17 @@ def test_a_type_may_be_the_name_that_the_file_has_for_it(tmp_path):
     assert len(select(reread, (parse_selector("type:Conv"),))) == 2
     with pytest.raises(UsageError, match="CONV_2D, Conv, DEPTHWISE_CONV_2D"):
         select(reread, (parse_selector("type:Pool"),))
+
+
+def test_a_format_with_one_name_for_all_convolutions_knows_a_depthwise_one():
+    graph = Graph("m")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (1, 8, 8, 4))
+    window = {"stride": [1, 1], "dilation": [1, 1], "pad": [0] * 4}
+    for name, shape, group in (("deep", (4, 3, 3, 1), 4), ("full", (4, 3, 3, 4), 1)):
+        w = build.constant(np.ones(shape, np.float32), name)
+        (x,) = build.emit("Conv", [x, w], window | {"group": group}, name=name)
+    graph.outputs = [x]
+    graph.meta["operators"] = {"deep": "Conv", "full": "Conv"}
+    for word, names in (("DepthwiseConv2D", {"deep"}), ("conv_2d", {"full"}), ("Conv", {"deep", "full"})):
+        assert {n.name for n in select(graph, (parse_selector(f"type:{word}"),))} == names

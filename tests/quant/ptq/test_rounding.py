@@ -234,3 +234,30 @@ def test_rows_must_fit():
         _native.gram(np.ones((1 << 15 | 1, 1), np.int16), np.empty((1, 1)), 0, 1)
     with pytest.raises(ValueError):
         _native.gram_by_channel(x[:, :, None], np.zeros((1, 6, 5), np.int32), np.zeros((1, 6), np.int32))
+
+
+@pytest.mark.parametrize(("zeros", "filled"), [(0.75, False), (0.25, True)])
+def test_what_is_pruned_stays_pruned(zeros, filled):
+    from bitlite.converter.ir import Graph
+    from bitlite.converter.schema.builder import Builder
+
+    rng = np.random.default_rng(4)
+    w = rng.standard_normal((32, 64)).astype(np.float32)
+    w[rng.random(w.shape) < zeros] = 0
+    graph = Graph("net")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (1, 64))
+    (y,) = build.emit("FullyConnected", [x, build.constant(w, "w")], {}, name="pruned")
+    (y,) = build.emit("Relu", [y], {}, name="act")
+    end = build.constant(rng.standard_normal((8, 32)).astype(np.float32), "end")
+    graph.outputs = build.emit("FullyConnected", [y, end], {}, name="end")
+    mix = rng.standard_normal((64, 64))
+
+    class Data(list):
+        def only(self, rows):
+            return (self[k] for k in sorted(rows))
+
+    data = Data({"x": (rng.standard_normal((1, 64)) @ mix).astype(np.float32)} for _ in range(100))
+    result = quantize_graph(graph, data, Settings())
+    codes = next(layer.weight.data for node, layer in result.quantized.weighted_layers.items() if node.name == "pruned")
+    assert codes[w == 0].any() is np.bool_(filled)
