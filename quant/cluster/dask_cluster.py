@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
-from concurrent.futures import CancelledError, Executor, Future
+import os
+import time
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from ...converter.errors import ClusterError, Error, UsageError
-from .tasks import describe_worker
+from .tasks import State, Work, describe_worker, run_opened, run_task
 
+_CALLS = 256  # of lanes that are waited for at once
+_COUNTED = 1.0  # seconds for which the number of workers holds
 _SPEC_BYTES = "distributed.admin.large-graph-warning-threshold"
 
 
@@ -30,6 +34,10 @@ class DaskOptions:
 class DaskCluster:
     """Executors of a `distributed.Client`: one for any worker, one for each worker that prefers it.
 
+    A walk waits for all its lanes after each small step, and what Dask does to place, keep and fetch a task takes
+    longer than most of these. So a lane's worker is called directly, as `Client.run` does, where it has the state open;
+    where it has not, or has gone, a task like any other does the same.
+
     Raises:
         UsageError: Dask is not installed, or an option is none of its.
         ClusterError: nobody answers at the address, or a worker is of another version or kind than this process.
@@ -46,19 +54,31 @@ class DaskCluster:
             raise
         self._any = self._executor()
         self._lanes = self._places()
+        self._slots, self._counted = max(1, len(self._lanes)), time.monotonic()
+        self._calls = ThreadPoolExecutor(_CALLS, "bitlite-lane")
         self._by_worker: dict[str, Executor] = {}
 
     @property
     def slots(self) -> int:
-        return max(1, sum(self._client.nthreads().values()))
+        if time.monotonic() - self._counted > _COUNTED:
+            self._slots, self._counted = max(1, len(self._places())), time.monotonic()
+        return self._slots
 
-    def submit(self, task: Callable[..., Any], *args: Any, lane: int | None = None) -> Future[Any]:
+    def submit(self, work: Work, state: State, shard: tuple[Any, ...], *, lane: int | None = None) -> Future[Any]:
         if lane is None:
-            return self._any.submit(task, *args)
-        worker = self._lanes[lane % len(self._lanes)]
+            return self._any.submit(run_task, work, state.opener, state.key, state.kept, shard)
+        return self._calls.submit(self._call, self._lanes[lane % len(self._lanes)], work, state, shard)
+
+    def _call(self, worker: str, work: Work, state: State, shard: tuple[Any, ...]) -> tuple[bool, Any]:
+        answers = self._client.run(_run_opened, work, state.key, shard, workers=[worker], on_error="return")
+        if isinstance(answer := answers[worker], tuple):
+            return answer
+        if isinstance(answer, BaseException) and not isinstance(answer, OSError):
+            raise answer
         if worker not in self._by_worker:
             self._by_worker[worker] = self._executor(worker)
-        return self._by_worker[worker].submit(task, *args)
+        task = run_task, work, state.opener, state.key, state.kept, shard
+        return self._by_worker[worker].submit(*task).result()
 
     def keep(self, data: bytes) -> Any:
         """A Dask future: the scheduler has the bytes, whatever worker ends, and workers pass them on."""
@@ -77,6 +97,7 @@ class DaskCluster:
         self._any.shutdown(wait=False)
         for executor in self._by_worker.values():
             executor.shutdown(wait=False)
+        self._calls.shutdown(wait=False, cancel_futures=True)
         self._ends.close()
 
     def explain(self, error: BaseException) -> Error | None:
@@ -90,7 +111,7 @@ class DaskCluster:
                 f"the cluster at {address}: one task ended {error.allowed_failures + 1} workers",
                 hint="more memory for workers: the logs of the last one say why it ended",
             )
-        if isinstance(error, (CancelledError, CommClosedError)):
+        if isinstance(error, (CancelledError, CommClosedError)) or self._client.status != "running":
             return ClusterError(f"the cluster at {address}: the scheduler has gone")
         return None
 
@@ -131,6 +152,9 @@ def _client(options: DaskOptions, ends: ExitStack) -> Any:
     security = None
     if options.tls:
         authority, certificate, key = options.tls
+        for path in options.tls:
+            if not os.path.isfile(path):
+                raise UsageError(f"{_cluster(options)}: {path}: no such file", hint="CA, certificate and key")
         security = Security(
             tls_ca_file=authority, tls_client_cert=certificate, tls_client_key=key, require_encryption=True
         )
@@ -148,6 +172,12 @@ def _client(options: DaskOptions, ends: ExitStack) -> Any:
     except (ValueError, TypeError, RuntimeError) as error:
         raise UsageError(f"{_cluster(options)}: {error}", hint="tcp://HOST:8786, tls://HOST:8786 or local") from None
     return ends.enter_context(client)
+
+
+async def _run_opened(work: Work, key: str, shard: tuple[Any, ...], dask_worker: Any) -> tuple[bool, Any] | None:
+    """`run_opened` on a thread that the worker has for tasks."""
+    threads = dask_worker.executors["default"]
+    return await asyncio.get_running_loop().run_in_executor(threads, run_opened, work, key, shard)
 
 
 def _local(options: DaskOptions) -> dict[str, Any]:

@@ -10,24 +10,29 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ...converter.errors import ClusterError, Error
-from .tasks import Opener, Work, run_task
+from .tasks import Opener, State, Work
 
 _AHEAD = 2  # tasks in flight per slot: one runs, one waits
 _TRIES = 4  # of a task whose process ended
 
 
 class Backend(Protocol):
-    """Where tasks run. slots: how many at once. submit: `lane` names a shard whose tasks had better run in one process.
-    renew: looks for lanes' processes that have gone. keep: makes bytes known to workers; returns what stands for them
-    among a task's arguments. explain: the line for a failure that is the backend's own, None for any other."""
+    """Where tasks run.
+
+    slots: how many at once. submit: `tasks.run_task` on a state and a shard; `lane` names a shard whose tasks had
+    better run in one process. renew: looks for lanes' processes that have gone. keep: makes bytes known to workers;
+    returns what stands for them in a State. explain: the line for a failure that is the backend's own, None for any
+    other.
+    """
 
     @property
     def slots(self) -> int: ...
-    def submit(self, task: Callable[..., Any], *args: Any, lane: int | None = None) -> Future[Any]: ...
+    def submit(self, work: Work, state: State, shard: tuple[Any, ...], *, lane: int | None = None) -> Future[Any]: ...
     def keep(self, data: bytes) -> Any: ...
     def explain(self, error: BaseException) -> Error | None: ...
     def renew(self) -> None: ...
@@ -40,15 +45,6 @@ class Workforce:
 
     threads: int = 1
     pool: WorkerPool | None = None
-
-
-@dataclass(frozen=True)
-class State:
-    """Bytes that tasks share, as the backend keeps them; `opener` makes an object of them in each worker."""
-
-    key: str
-    opener: Opener
-    kept: Any
 
 
 class WorkerPool:
@@ -71,18 +67,21 @@ class WorkerPool:
     @property
     def slots(self) -> int:
         """Tasks that run at once."""
-        return self._backend.slots
+        with self._explained():
+            return self._backend.slots
 
     def state(self, opener: Opener, data: bytes) -> State:
         """The state that `opener`, a function of a module, makes of the bytes."""
         key = f"{opener.__module__}.{opener.__qualname__}:{hashlib.blake2b(data, digest_size=16).hexdigest()}"
         if key not in self._states:
-            self._states[key] = State(key, opener, self._backend.keep(data))
+            with self._explained():
+                self._states[key] = State(key, opener, self._backend.keep(data))
         return self._states[key]
 
     def renew(self) -> None:
         """Gives lanes whose process has gone another one."""
-        self._backend.renew()
+        with self._explained():
+            self._backend.renew()
 
     def each(
         self, work: Work, state: State, shards: Iterable[tuple[Any, ...]], *, lanes: Sequence[int] | None = None
@@ -103,7 +102,8 @@ class WorkerPool:
 
         def submit(number: int, shard: tuple[Any, ...]) -> Future[Any]:
             lane = None if lanes is None else lanes[number]
-            return self._backend.submit(run_task, work, state.opener, state.key, state.kept, shard, lane=lane)
+            with self._explained():
+                return self._backend.submit(work, state, shard, lane=lane)
 
         try:
             while True:
@@ -126,7 +126,8 @@ class WorkerPool:
         tries = 1
         while True:
             try:
-                return future.result()
+                with self._explained():
+                    return future.result()
             except BrokenExecutor as error:
                 if tries == _TRIES:
                     raise ClusterError(
@@ -134,8 +135,16 @@ class WorkerPool:
                         hint="fewer workers where memory is short",
                     ) from error
                 tries, future = tries + 1, again()
-            except Exception as error:
-                told = self._backend.explain(error)
-                if told is None:
-                    raise
-                raise told from error
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raises a failure of the backend itself as the line for it."""
+        try:
+            yield
+        except (Error, BrokenExecutor):
+            raise
+        except Exception as error:
+            told = self._backend.explain(error)
+            if told is None:
+                raise
+            raise told from error

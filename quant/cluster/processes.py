@@ -9,12 +9,13 @@ import sys
 import tempfile
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from ...converter.errors import Error
+from .tasks import State, Work, run_task
 
 _STARTING = threading.Lock()
 
@@ -32,18 +33,19 @@ class Processes:
     def slots(self) -> int:
         return len(self._executors)
 
-    def submit(self, task: Callable[..., Any], *args: Any, lane: int | None = None) -> Future[Any]:
+    def submit(self, work: Work, state: State, shard: tuple[Any, ...], *, lane: int | None = None) -> Future[Any]:
         """To the process of the lane, or else the one with least to do."""
         for running in self._running:
             running -= {future for future in running if future.done()}
         loads = [len(running) for running in self._running]
         place = loads.index(min(loads)) if lane is None else lane % self.slots
+        task = run_task, work, state.opener, state.key, state.kept, shard
         with _main_left_alone():
             try:
-                future = self._executors[place].submit(task, *args)
+                future = self._executors[place].submit(*task)
             except BrokenExecutor:
                 self._executors[place] = _executor()
-                future = self._executors[place].submit(task, *args)
+                future = self._executors[place].submit(*task)
         self._running[place].add(future)
         return future
 

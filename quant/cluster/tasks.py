@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ...converter.errors import Error
@@ -17,13 +18,36 @@ Opener = Callable[[memoryview], Any]
 Work = Callable[..., Any]
 
 
+@dataclass(frozen=True)
+class State:
+    """Bytes that tasks share, as the backend keeps them; `opener` makes an object of them in each worker."""
+
+    key: str
+    opener: Opener
+    kept: Any
+
+
 def run_task(work: Work, opener: Opener, key: str, data: bytes | str, args: tuple[Any, ...]) -> tuple[bool, Any]:
     """(True, work(state, *args)), or (False, the Error that it raised), which no retry would mend.
 
     data: the bytes of the state, or the name of a file that holds them; `opener` makes the state of them, once.
     """
+    return _done(work, _state(opener, key, data), args)
+
+
+def run_opened(work: Work, key: str, args: tuple[Any, ...]) -> tuple[bool, Any] | None:
+    """`run_task` on a state that is open in this process; None where it is not."""
+    with _lock:
+        if key not in _states:
+            return None
+        _states.move_to_end(key)
+        state = _states[key]
+    return _done(work, state, args)
+
+
+def _done(work: Work, state: Any, args: tuple[Any, ...]) -> tuple[bool, Any]:
     try:
-        return True, work(_state(opener, key, data), *args)
+        return True, work(state, *args)
     except Error as error:
         return False, error
 

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import bitlite
 import numpy as np
@@ -21,6 +23,8 @@ from bitlite.quant.ptq.spread_prefix import SpreadPrefix
 from distributed import Client
 
 WORKERS = 3
+DEMO = Path(__file__).parents[3] / "demo" / "digits.onnx"
+DIGITS = [np.full((1, 1, 8, 8), k, np.float32) for k in range(8)]
 
 
 def start(command, *arguments):
@@ -29,19 +33,28 @@ def start(command, *arguments):
     return subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+@contextmanager
+def running(folder, workers, *options):
+    """A scheduler and its workers: the address, and the processes, the scheduler's first."""
+    file = folder / "scheduler.json"
+    processes = [start("scheduler", "--port=0", f"--scheduler-file={file}", *options)]
+    try:
+        while not file.exists():
+            assert processes[0].poll() is None
+            time.sleep(0.05)
+        place = json.loads(file.read_text())["address"]
+        processes += [start("worker", place, "--nthreads=1", "--no-nanny", *options) for _ in range(workers)]
+        yield place, processes
+    finally:
+        for process in processes[::-1]:
+            process.terminate()
+            process.wait(20)
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    file = tmp_path_factory.mktemp("dask") / "scheduler.json"
-    processes = [start("scheduler", "--port=0", f"--scheduler-file={file}")]
-    while not file.exists():
-        assert processes[0].poll() is None
-        time.sleep(0.05)
-    place = json.loads(file.read_text())["address"]
-    processes += [start("worker", place, "--nthreads=1", "--no-nanny") for _ in range(WORKERS)]
-    yield place
-    for process in processes[::-1]:
-        process.terminate()
-        process.wait(20)
+    with running(tmp_path_factory.mktemp("dask"), WORKERS) as (place, _):
+        yield place
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +117,61 @@ def test_an_address_where_nobody_is_has_a_line():
 def test_what_is_no_address_is_refused_before_dask_is_asked(tmp_path, address):
     with pytest.raises(UsageError, match="is no address"):
         bitlite.convert("m.onnx", tmp_path / "m", cluster=address)
+
+
+def test_a_worker_of_another_version_is_refused_by_name(address, monkeypatch):
+    monkeypatch.setattr("bitlite.converter.version.__version__", "99")
+    with pytest.raises(ClusterError, match=r"^worker tcp://\S+: bitlite \S+, and 99 here: its results would differ"):
+        DaskCluster(DaskOptions(address, timeout=60))
+
+
+def test_a_scheduler_that_ends_in_the_middle_has_a_line_and_leaves_no_file(tmp_path, monkeypatch):
+    calls, each = [], SpreadPrefix.each
+    with running(tmp_path, 1) as (place, processes):
+        with Client(place, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=60)
+
+        def killing(self, *arguments):
+            calls.append(arguments)
+            if len(calls) == 3:
+                processes[0].kill()
+                processes[0].wait()
+            return each(self, *arguments)
+
+        monkeypatch.setattr(SpreadPrefix, "each", killing)
+        (tmp_path / "out").mkdir()
+        options = {"quant_type": "PostTraining", "calibration_data": DIGITS, "cluster": place, "cluster_timeout": 5}
+        with pytest.raises(ClusterError, match=rf"^the cluster at {place}: the scheduler has gone$"):
+            bitlite.convert(DEMO, tmp_path / "out" / "m", **options)
+    assert len(calls) >= 3
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """(certificate, key), signed by itself."""
+    folder = tmp_path_factory.mktemp("tls")
+    pem, key = str(folder / "cert.pem"), str(folder / "key.pem")
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=bitlite"]
+    subprocess.run([*made, "-out", pem, "-keyout", key], check=True, capture_output=True)
+    return pem, key
+
+
+def test_a_conversion_over_tls_gives_the_same_file_and_nobody_joins_without_a_certificate(tmp_path, certificate):
+    pem, key = certificate
+    options = {"quant_type": "PostTraining", "calibration_data": DIGITS}
+    bitlite.convert(DEMO, tmp_path / "here", **options)
+    tls = f"--tls-ca-file={pem}", f"--tls-cert={pem}", f"--tls-key={key}", "--protocol=tls"
+    with running(tmp_path, 1, *tls) as (place, _):
+        assert place.startswith("tls://")
+        options |= {"cluster": place, "cluster_timeout": 30}
+        bitlite.convert(DEMO, tmp_path / "there", **options, cluster_tls=[pem, pem, key])
+        with pytest.raises((ClusterError, UsageError), match=rf"^cluster {place}: "):
+            bitlite.convert(DEMO, tmp_path / "none", **options | {"cluster_timeout": 1})
+    assert (tmp_path / "there.ms").read_bytes() == (tmp_path / "here.ms").read_bytes()
+    assert not (tmp_path / "none.ms").exists()
+
+
+def test_a_certificate_that_is_not_there_is_named(certificate):
+    with pytest.raises(UsageError, match=r"nowhere\.pem: no such file"):
+        DaskCluster(DaskOptions("tls://127.0.0.1:9", tls=(certificate[0], "nowhere.pem", certificate[1])))
