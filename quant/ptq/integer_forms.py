@@ -49,7 +49,9 @@ class IntegerForms:
 
     def __init__(self, graph: Graph, samples: Samples | None, settings: Settings, statistics: Statistics) -> None:
         self.graph, self.settings, self.statistics = graph, settings, statistics
-        self.ranges, self.weights = RangeChoice(graph, samples, settings), WeightCodes(settings)
+        on_codes = self.placement().int8_nodes
+        self.ranges = RangeChoice(graph, samples, settings)
+        self.weights = WeightCodes(settings, (node for node in graph.nodes if node in on_codes))
 
     def placement(self, lossy: frozenset[Node] = frozenset()) -> Placement:
         return placement(self.graph, self.settings, lossy)

@@ -3,21 +3,30 @@
 A little larger scale, for those output channels alone whose pairs exceed, costs far less than 7 bits for all. The scale
 is the one of the least squared error, between the full one, where the pairs that exceed are cut off, and the one
 at which none does; the descent of `rounding.py` then moves what was cut off to the layer's other codes.
+
+Layers that multiply little may as well keep the codes they have without: the .onnx stores those as uint8
+(`converter/passes/unsigned_weights.py`), exact in a slower kernel. They are the ones that lose most for their share of
+the products: the first layer and the last, as a rule.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 
 from ...converter.ir import Node
 from ...converter.numeric.pairs import MOST, largest_sum, rounded, saturate
-from ...converter.numeric.qparams import QuantParam, along, quantize
+from ...converter.numeric.qparams import QuantParam, along, dequantize, quantize
+from ...converter.schema.macs import macs
 from ...converter.schema.op import quant_spec
 
-_PARTS = np.linspace(0.0, 1.0, 9)  # of the way to the scale at which no pair exceeds
+_PARTS = np.linspace(0.0, 1.0, 17)  # of the way to the scale at which no pair exceeds
 _LIMIT = 127
+_SLOWER = (
+    0.06  # of all products, those that may go to the kernel of uint8 weights, which takes about half as long again
+)
 
 
 def addends(node: Node, w: np.ndarray) -> np.ndarray | None:
@@ -44,12 +53,35 @@ def paired_scales(node: Node, w: np.ndarray, quant: QuantParam) -> QuantParam:
 
 def paired_codes(node: Node, w: np.ndarray, quant: QuantParam) -> np.ndarray:
     """int8 codes of a real weight, no neighbours of which add up to more than `pairs.MOST`."""
-    codes = quantize(w, quant, np.int8, narrow=True)
+    codes = np.ascontiguousarray(quantize(w, quant, np.int8, narrow=True))  # rows are a view
     rows = addends(node, codes)
     if rows is not None and saturate(rows):
         real = w.astype(np.float64) / along(quant.scale, quant.axis, w.ndim)
         rows[...] = rounded(addends(node, real), _LIMIT)  # pyright: ignore[reportArgumentType]
     return codes
+
+
+def without_pairs(layers: Iterable[tuple[Node, np.ndarray, QuantParam]]) -> frozenset[Node]:
+    """The layers that had better not hold pairs. layers: each with its real weight and that one's parameters."""
+    sizes, losses = {}, {}
+    for node, w, quant in layers:
+        sizes[node] = macs(node)
+        held = paired_scales(node, w, quant)
+        loss = _noise(paired_codes(node, w, held), held, w) - _noise(quantize(w, quant, narrow=True), quant, w)
+        if loss > 0:
+            losses[node] = loss
+    left, chosen = _SLOWER * sum(sizes.values()), []
+    for node in sorted(losses, key=lambda node: losses[node] / max(sizes[node], 1), reverse=True):
+        if 0 < sizes[node] <= left:
+            left -= sizes[node]
+            chosen.append(node)
+    return frozenset(chosen)
+
+
+def _noise(codes: np.ndarray, quant: QuantParam, w: np.ndarray) -> float:
+    """The squared error of a weight's codes over the weight's squares."""
+    power = float(np.square(w, dtype=np.float64).sum())
+    return float(np.square(dequantize(codes, quant) - w, dtype=np.float64).sum()) / power if power > 0 else 0.0
 
 
 def _of_channels(values: np.ndarray, quant: QuantParam, reduce: np.ufunc) -> np.ndarray:

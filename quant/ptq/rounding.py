@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...converter.ir import Node, Tensor
-from ...converter.numeric.pairs import MOST
+from ...converter.numeric.pairs import MOST, saturate
 from ...converter.numeric.qparams import QuantParam, choose_asymmetric, dequantize, quantize_f32
 from ...converter.schema.op import quant_spec
 from ..calibrate.ranges import ends
@@ -55,10 +55,10 @@ def refine(
     pruned stay so, and take the few bytes that zeros do.
 
     A weight of more than WHOLE inputs is rounded BLOCK of them at a time, as if blocks had nothing to do with each
-    other: memory does not grow with the square of the inputs. pairs: neighbours among codes that onnxruntime adds in
-    pairs stay within `pairs.MOST`. refits: how often each channel's grid is fitted to its codes and the codes are
-    rounded again; 0 leaves the grids. upstream: below 8 bits, weights to round to make up for the layers before
-    (`upstream`); the runner has the float values, too.
+    other: memory does not grow with the square of the inputs. pairs: codes whose neighbours are within `pairs.MOST`
+    stay so. refits: how often each channel's grid is fitted to its codes and the codes are rounded again; 0 leaves the
+    grids. upstream: below 8 bits, weights to round to make up for the layers before (`upstream`); the runner has the
+    float values, too.
     """
     layer = runner.layers[node]
     w, codes, quant = node.inputs[1], layer.weight.data, layer.weight.quant
@@ -72,7 +72,8 @@ def refine(
         return
     channels = w.data.shape[0]
     batch = channels if rows.by_channel else 1
-    most = MOST if pairs and addends(node, codes) is not None else np.inf
+    sums = addends(node, codes) if pairs else None
+    most = np.inf if sums is None or saturate(sums) else MOST
     grid = Grid.of(quant, (batch, 1, channels // batch))
     shape = (batch, channels // batch, w.data.size // max(channels, 1))
     real, rounded = w.data.reshape(shape), np.array(codes).reshape(shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from ...converter.ir import Graph, Node
 from ...converter.numeric.qparams import QuantParam, dequantize, quantize
 from ...converter.schema.op import quant_spec
 from ..weights.symmetric_weights import symmetric
-from .paired_weights import paired_codes, paired_scales
+from .paired_weights import paired_codes, paired_scales, without_pairs
 from .placement import weight_index
 from .settings import Settings
 
@@ -18,23 +18,28 @@ from .settings import Settings
 class WeightCodes:
     """Parameters and codes of each layer's weight, computed once."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, layers: Iterable[Node]) -> None:
+        """layers: those on codes, in their order, of which with `settings.pairs` some hold none."""
         self.settings = settings
+        weights = [(node, weight_index(node)) for node in layers] if settings.pairs else []
+        given = [(node, node.required(i).value) for node, i in weights if i is not None]
+        self._without_pairs = without_pairs(
+            (node, w, self._plain(node, w, quant_spec(node).channel_axis(node))) for node, w in given
+        )
         self._params: dict[Node, QuantParam] = {}
         self._codes: dict[tuple[Node, QuantParam], np.ndarray] = {}
 
     def params(self, node: Node, w: np.ndarray, axis: int | None) -> QuantParam:
         """The parameters of the node's weight, whose output channels are its dimension `axis`."""
         if node not in self._params:
-            settings = self.settings
-            quant = symmetric(w, axis if settings.per_channel else None, settings.layer_bits.get(node, settings.bits))
-            self._params[node] = paired_scales(node, w, quant) if settings.pairs else quant
+            quant = self._plain(node, w, axis)
+            self._params[node] = paired_scales(node, w, quant) if self._paired(node) else quant
         return self._params[node]
 
     def codes(self, node: Node, w: np.ndarray, quant: QuantParam) -> np.ndarray:
         """int8 codes; the same array for all forms: whoever wants other codes replaces it."""
         if (node, quant) not in self._codes:
-            pairs = self.settings.pairs
+            pairs = self._paired(node)
             self._codes[node, quant] = paired_codes(node, w, quant) if pairs else quantize(w, quant, narrow=True)
         return self._codes[node, quant]
 
@@ -48,3 +53,10 @@ class WeightCodes:
                 quant = self.params(node, w, quant_spec(node).channel_axis(node))
                 found[node] = dequantize(self.codes(node, w, quant), quant)
         return found
+
+    def _paired(self, node: Node) -> bool:
+        return self.settings.pairs and node not in self._without_pairs
+
+    def _plain(self, node: Node, w: np.ndarray, axis: int | None) -> QuantParam:
+        settings = self.settings
+        return symmetric(w, axis if settings.per_channel else None, settings.layer_bits.get(node, settings.bits))

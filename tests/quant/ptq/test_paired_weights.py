@@ -7,7 +7,7 @@ import pytest
 from bitlite.converter.ir import Node, Tensor
 from bitlite.converter.numeric.pairs import MOST, largest_sum
 from bitlite.converter.numeric.qparams import dequantize, quantize
-from bitlite.quant.ptq.paired_weights import paired_codes, paired_scales
+from bitlite.quant.ptq.paired_weights import paired_codes, paired_scales, without_pairs
 from bitlite.quant.weights.symmetric_weights import symmetric
 
 
@@ -69,3 +69,33 @@ def test_a_depthwise_layer_and_fewer_bits_are_left():
     node, w, axis = LAYERS["dense"]
     plain = symmetric(w, axis, 7)
     assert paired_scales(node, w, plain) == plain
+
+
+def test_pairs_hold_in_whatever_order_a_weight_lies_in_memory():
+    node, w, axis = LAYERS["conv"]
+    w = np.asfortranarray(w)
+    plain = symmetric(w, axis, 8)
+    codes = paired_codes(node, w, paired_scales(node, w, plain))
+    assert largest_sum(rows("conv", codes)).max() <= MOST
+
+
+def sized(op, shape, pixels, seed, **attrs):
+    """A layer of as many outputs, and its weight's parameters."""
+    w = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    x = Tensor("x", w.dtype, (1, pixels, 1, shape[-1]))
+    y = Tensor("y", w.dtype, (1, pixels, 1, shape[0]))
+    return Node(op, f"n{seed}", [x, Tensor("w", w.dtype, w.shape, w)], [y], attrs), w, symmetric(w, 0, 8)
+
+
+def test_layers_of_few_products_hold_no_pairs_where_that_costs_them_most():
+    small = sized("Conv", (6, 1, 1, 4), 10, 1, group=1)
+    large = [sized("Conv", (16, 3, 3, 16), 100, seed, group=1) for seed in (2, 3)]
+    assert without_pairs([large[0], small, large[1]]) == {small[0]}
+    assert without_pairs([small]) == frozenset()  # all of the products
+
+
+def test_a_layer_that_loses_nothing_by_pairs_holds_them():
+    node, w, _ = sized("Conv", (6, 1, 1, 4), 10, 1, group=1)
+    w[:, :, :, 1::2] *= 0.001
+    large = sized("Conv", (16, 3, 3, 16), 100, 2, group=1)
+    assert without_pairs([(node, w, symmetric(w, 0, 8)), large]) == frozenset()
