@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import UnsupportedError
 
 _KINDS = ("RESIZE", "CROP", "STAND", "NONE")
+_MODES = {1: "WARP", 2: "FIT_SMALL_SIZE", 3: "FIT_LARGE_SIZE_AND_PAD"}
 _METHODS = {1: "LINEAR", 3: "NEAREST", 4: "CUBIC"}
 
 
@@ -19,8 +20,8 @@ def data_layer(layer: Any, kind: str, path: str) -> dict[str, Any]:
     Returns:
         name and input; source (of a database, "" without); backend, "LMDB" or "LEVELDB"; batch; annotated: whether
         the records are AnnotatedDatum; steps: a list of {"op": "color" | "resize" | "crop" | "stand", …} in order:
-        color: "RGB", "BGR" or "GRAY"; resize: height, width, method; crop (of the centre): height and width, or
-        fraction; stand: (x - mean) · scale, a mean per channel or one.
+        color: "RGB", "BGR" or "GRAY"; resize: height, width, method, mode and pad, as calibration's options have them;
+        crop (of the centre): height and width, or fraction; stand: (x - mean) · scale, a mean per channel or one.
     Raises:
         UnsupportedError: both kinds of transformation, or a step that is not read.
     """
@@ -46,7 +47,7 @@ def data_layer(layer: Any, kind: str, path: str) -> dict[str, Any]:
 def size_of(layer: Any) -> list[int]:
     """Height and width of what a data layer gives; 0 where its steps do not say."""
     t, size = layer.transform_param, [0, 0]
-    if t.resize_param.height and t.resize_param.width:
+    if t.resize_param.height and t.resize_param.width and t.resize_param.resize_mode != 2:
         size = [int(t.resize_param.height), int(t.resize_param.width)]
     if t.crop_size or (t.crop_h and t.crop_w):
         size = [int(t.crop_size or t.crop_h), int(t.crop_size or t.crop_w)]
@@ -75,12 +76,15 @@ def _transform_param(layer: Any, path: str) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = [{"op": "color", "order": "GRAY" if t.force_gray else "BGR"}]
     resize = t.resize_param
     if t.HasField("resize_param") and resize.height and resize.width:
-        if resize.resize_mode != 1:
-            _refuse(layer, path, "resize_param of another mode than WARP is not read")
+        mode, pads = _MODES[resize.resize_mode], resize.resize_mode == 3
+        if pads and (resize.pad_mode != 1 or len(set(resize.pad_value)) > 1):
+            _refuse(layer, path, "resize_param pads by another mode than CONSTANT, or with several values")
         method = _METHODS.get(resize.interp_mode[0] if resize.interp_mode else 1)
         if method is None:
             _refuse(layer, path, "interp_mode is not LINEAR, NEAREST or CUBIC")
-        steps.append({"op": "resize", "height": int(resize.height), "width": int(resize.width), "method": method})
+        size = {"height": int(resize.height), "width": int(resize.width)}
+        pad = float(resize.pad_value[0]) if resize.pad_value else 0.0
+        steps.append({"op": "resize", **size, "method": method, "mode": mode, "pad": pad})
     crop = [int(t.crop_size or t.crop_h or p.crop_size), int(t.crop_size or t.crop_w or p.crop_size)]
     if all(crop):
         steps.append({"op": "crop", "height": crop[0], "width": crop[1]})
@@ -98,10 +102,15 @@ def _transform_ops(layer: Any, path: str) -> list[dict[str, Any]]:
         if t.mean_file:
             _refuse(layer, path, f"mean_file {t.mean_file!r} is not read", "mean_value, one per channel")
         order = "RGB" if t.bgr2rgb else order
+        if t.padding:
+            _refuse(layer, path, f"padding {t.padding:g} of a {kind} is not read")
         if kind == "RESIZE":
-            if t.resize_side or not (t.resize_h and t.resize_w):
-                _refuse(layer, path, "a RESIZE by its side is not read", "resize_h and resize_w")
-            steps.append({"op": "resize", "height": int(t.resize_h), "width": int(t.resize_w), "method": "LINEAR"})
+            high, wide = (t.resize_side, t.resize_side) if t.resize_side else (t.resize_h, t.resize_w)
+            if not (high and wide):
+                _refuse(layer, path, "a RESIZE has no size", "resize_h and resize_w, or resize_side")
+            mode = "FIT_SMALL_SIZE" if t.resize_side else "WARP"
+            steps.append({"op": "resize", "height": int(high), "width": int(wide), "method": "LINEAR", "mode": mode,
+                          "pad": 0.0})  # fmt: skip
         elif kind == "CROP" and t.crop_h and t.crop_w:
             steps.append({"op": "crop", "height": int(t.crop_h), "width": int(t.crop_w)})
         elif kind == "CROP":

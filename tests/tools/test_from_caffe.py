@@ -102,6 +102,29 @@ def test_floats_and_raw_values_need_no_steps(tmp_path):
     np.testing.assert_allclose(ranges[0], [values.min(), values.max()], atol=0.1)
 
 
+@pytest.mark.parametrize(
+    ("transform", "options"),
+    [
+        ("transform_op { op: RESIZE resize_side: 13 } transform_op { op: CROP crop_h: 12 crop_w: 10 }",
+         {"resize_height": 13, "resize_width": 13, "resize_mode": "FIT_SMALL_SIZE", "center_crop_height": 12,
+          "center_crop_width": 10}),
+        ("resize_param { resize_mode: FIT_LARGE_SIZE_AND_PAD height: 12 width: 10 pad_value: 99 }",
+         {"resize_height": 12, "resize_width": 10, "resize_mode": "FIT_LARGE_SIZE_AND_PAD", "resize_pad": 99}),
+    ],
+)  # fmt: skip
+def test_proportions_are_kept_where_the_layer_says_so(tmp_path, transform, options):
+    base = database(tmp_path / "base", [datum(p) for p in IMAGES])
+    path, x = network(tmp_path, transform), RNG.uniform(0, 255, (1, 12, 10, 3)).astype(np.float32)
+    said = quantized(path, tmp_path)[1].run({"x": x})
+    given = quantized(path, tmp_path, calibrate_path={"x": str(base)}, image_to_format="BGR", **options)[1].run(
+        {"x": x}
+    )
+    warped = quantized(path, tmp_path, calibrate_path={"x": str(base)}, image_to_format="BGR", resize_height=12,
+                       resize_width=10)[1].run({"x": x})  # fmt: skip
+    (name,) = said
+    assert np.array_equal(said[name], given[name]) and not np.array_equal(said[name], warped[name])
+
+
 def test_layers_keep_to_float_and_to_their_thresholds(tmp_path):
     database(tmp_path / "base", [datum(p) for p in IMAGES])
     _, session = quantized(network(tmp_path, OPS, relu="threshold: 3"), tmp_path)

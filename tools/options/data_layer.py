@@ -78,6 +78,7 @@ def _image_options(layer: dict[str, Any], model: str) -> dict[str, Any]:
                 _refuse(layer, model, "RESIZE behind another RESIZE or CROP")
             size = [step["height"], step["width"]]
             given |= {"resize_height": size[0], "resize_width": size[1], "resize_method": step["method"]}
+            given |= {"resize_mode": step["mode"], "resize_pad": step["pad"]}
         elif kind == "crop":
             if "center_crop_height" in given or ("fraction" in step and size is None):
                 _refuse(layer, model, "a second CROP, or a crop_fraction of an image of unknown size")
