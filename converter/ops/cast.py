@@ -9,6 +9,7 @@ from ..ir import Node, Tensor
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
+from ._support.c_steps import count, refuse_types
 from ._support.channels import channel_by_channel
 from ._support.integer import same_codes
 from ._support.layout import same_layout
@@ -242,3 +243,14 @@ def write_ms_identity(w: Writing, node: Node) -> None:
         w.refuse(node, "its shape is not known", hint=Setting("input_shape"))
     at = w.constant([-1 if n is None else n for n in y.shape], np.int32, f"{node.name}/shape")
     w.node("Reshape", node, [node.inputs[0], at])
+
+
+@writes("c", "Cast")
+def write_c_cast(w: Writing, node: Node) -> None:
+    """Bytes to float32: codes of scale 1."""
+    x, y = node.required(0), node.outputs[0]
+    if x.dtype.itemsize != 1 or x.dtype.kind not in "iu" or y.dtype != np.float32:
+        refuse_types(w, node)
+    flip = 128 if x.dtype == np.uint8 else 0
+    fields = {"count": count(y), "x_zero": -flip, "x_flip": flip, "scale": np.float32(1)}
+    w.node("dequantize_s8", node, [x], fields=fields)

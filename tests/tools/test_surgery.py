@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import bitlite
@@ -153,3 +155,14 @@ def test_the_same_from_python(model, tmp_path):
         assert np.abs(got - wanted).max() <= 1e-5 * np.ptp(wanted)
     with pytest.raises(bitlite.UsageError, match="names no format"):
         bitlite.write(graph, tmp_path / "m.pb")
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None or shutil.which("make") is None, reason="no gcc or make")
+@pytest.mark.parametrize(
+    "data", [{}, {"quant_type": "PostTraining", "calibration_data": IMAGES, "sample_stage": "raw"}]
+)
+def test_c_code_takes_pixels(model, tmp_path, data):
+    bitlite.convert(model, tmp_path / "net", output_format="C", fuse_preprocess=True, **KEYS, **data)
+    assert "uint8_t" in (tmp_path / "net" / "net.h").read_text()
+    done = subprocess.run(["make", "-C", tmp_path / "net", "test"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
