@@ -66,7 +66,7 @@ def pixels(net, k=3):
 
 
 def db(got, wanted):
-    return 10 * np.log10(np.square(wanted).sum() / np.square(got - wanted).sum())
+    return 10 * np.log10(np.square(wanted).sum() / max(np.square(got - wanted).sum(), 1e-30))
 
 
 def graph_of(path):
