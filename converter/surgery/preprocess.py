@@ -14,7 +14,7 @@ from .colors import recolored, swaps
 from .find import unknown
 from .first_layer import fold_affine, fold_swap
 from .image_steps import ImageSpec, Pixels, Size
-from .resampling import cut_out, doubled, sized
+from .resampling import cut_out, doubled, resized, sized
 
 _CHANNELS = {"RGB": 3, "BGR": 3, "GRAY": 1, "YUV444": 3}
 
@@ -75,9 +75,9 @@ def _put(graph: Graph, x: Tensor, spec: ImageSpec, pixels: Pixels) -> str:
     del graph.inputs[place]
     known, count = list(graph.inputs), len(graph.nodes)
     build = Builder(graph)
-    y = _pixels(build, name, x.known_shape[0], size, target, pixels)
+    y = _pixels(build, name, x.known_shape[0], size, target, spec, pixels)
     y = recolored(build, y, pixels.format.replace("NV12", "YUV444"), spec.to_format, pixels.video)
-    y = sized(build, y, spec, target if pixels.roi else size)
+    y = sized(build, y, spec, target)
     # Behind `recolored` the channels stand in the order of the pixels, until they are turned round.
     y = _standardized(build, y, mean[::-1] if turned else mean, std[::-1] if turned else std)
     if gather:
@@ -107,7 +107,8 @@ def _per_channel(what: str, spec: ImageSpec) -> np.ndarray:
 
 
 def _sizes(x: Tensor, spec: ImageSpec, pixels: Pixels) -> tuple[Size, Size]:
-    """Height and width of the pixels, and of what a region is resized to."""
+    """Height and width of the pixels, and of what they are resized to before their colours are converted: a region, and
+    the planes of NV12, which have half the values then."""
     wanted = tuple(x.known_shape[i] for i in ((2, 3) if _planar(x) else (1, 2)))
     changes = spec.resize is not None or spec.crop is not None or pixels.roi
     size = pixels.size or (None if changes else wanted)
@@ -116,7 +117,13 @@ def _sizes(x: Tensor, spec: ImageSpec, pixels: Pixels) -> tuple[Size, Size]:
             f"input {x.name!r}: the size of the pixels is not known, which preprocessing inside the model needs",
             hint=Setting("image_size", "H,W"),
         )
-    target = spec.resize or wanted if pixels.roi else size
+    planes = (
+        pixels.format == "NV12"
+        and spec.resize is not None
+        and spec.mode == "WARP"
+        and not any(n % 2 for n in spec.resize)
+    )
+    target = (spec.resize or wanted) if pixels.roi or planes else size
     if pixels.roi and (spec.mode != "WARP" or spec.method != "LINEAR" or x.known_shape[0] not in (1, None)):
         raise UsageError(f"input {x.name!r}: a region is resized by WARP and LINEAR, of one image at a time")
     if why := spec.lacks(*target):
@@ -133,8 +140,10 @@ def _sizes(x: Tensor, spec: ImageSpec, pixels: Pixels) -> tuple[Size, Size]:
     return size, target
 
 
-def _pixels(build: Builder, name: str, batch: int | None, size: Size, target: Size, pixels: Pixels) -> Tensor:
-    """The inputs of the pixels, and what they hold as float32 [N, H, W, C]: of a region, resized to `target`."""
+def _pixels(
+    build: Builder, name: str, batch: int | None, size: Size, target: Size, spec: ImageSpec, pixels: Pixels
+) -> Tensor:
+    """The inputs of the pixels, and what they hold as float32 [N, H, W, C], resized to `target`."""
     planar = pixels.layout == "NCHW"
 
     # No layout is declared: pixels come in the order that was asked for, whatever the container prefers.
@@ -148,12 +157,12 @@ def _pixels(build: Builder, name: str, batch: int | None, size: Size, target: Si
         parts = [plane("_y", *size, 1), plane("_uv", size[0] // 2, size[1] // 2, 2)]
     else:
         parts = [plane("", *size, _CHANNELS[pixels.format])]
+    sizes = [target, (target[0] // 2, target[1] // 2)]
     if pixels.roi:
         roi = build.input(f"{name}_roi", np.int32, (1, 4))
-        parts = [
-            cut_out(build, t, roi, 1.0 if k == 0 else 0.5, target if k == 0 else (target[0] // 2, target[1] // 2))
-            for k, t in enumerate(parts)
-        ]
+        parts = [cut_out(build, t, roi, 0.5**k, sizes[k]) for k, t in enumerate(parts)]
+    elif target != size:
+        parts = [resized(build, t, sizes[k], spec.method) for k, t in enumerate(parts)]
     if len(parts) == 1:
         return parts[0]
     return build.emit("Concat", [parts[0], doubled(build, parts[1], target)], {"axis": 3}, name="image/yuv")[0]

@@ -54,6 +54,15 @@ def test_grey_and_yuv_of_nv12(network, run):
         assert np.abs(run(grey, **{t.name: feed[t.name] for t in grey.inputs})[0] - wanted).max() <= 0.01
 
 
+@pytest.mark.parametrize("method", ["LINEAR", "NEAREST"])
+def test_planes_are_resized_before_colours(network, run, method):
+    graph = network(size=(4, 4), conv=False)
+    put_preprocessing(graph, ImageSpec("RGB", resize=(6, 4), method=method, crop=(4, 4)), Pixels("NV12", size=(8, 10)))
+    y, uv = resize(Y[0], 6, 4, method), resize(UV[0], 3, 2, method)
+    got = run(graph, x_y=Y, x_uv=UV)[0][0]
+    assert np.abs(got - rgb(planes(y[None], uv[None]), False)[1:5]).max() <= 1
+
+
 @pytest.mark.parametrize("roi", [(0, 0, 9, 7), (2, 2, 7, 5), (4, 0, 9, 3)])
 @pytest.mark.parametrize("format", ["RGB", "NV12"])
 def test_a_region_is_cut_out_and_resized(network, run, format, roi):
