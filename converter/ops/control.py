@@ -73,11 +73,17 @@ def read_onnx_if(r: Reading) -> list[Tensor]:
         if a.dtype != b.dtype or a.shape is None or None in a.shape or a.shape != b.shape:
             r.refuse(
                 f"its branches give {a.dtype}{a.shape} and {b.dtype}{b.shape}, chosen while running",
-                hint=(Setting("input_shape"), ", if the condition follows from sizes"),
+                hint=(Setting("input_shape"), _sizes_wanted(r)),
             )
     if condition.shape != ():
         condition = r.emit("Reshape", condition, r.constant(np.zeros(0, np.int64)))
     return [r.emit("Where", condition, a, b) for a, b in zip(yes, no)]
+
+
+def _sizes_wanted(r: Reading) -> str:
+    """What a condition may follow from: the open sizes of the model's inputs."""
+    open_ended = [t.type_text() + f" {t.name!r}" for t in r.build.graph.inputs if not t.is_static]
+    return f" with all sizes of {', '.join(open_ended)}" if open_ended else ", if the condition follows from sizes"
 
 
 def _branch(r: Reading, proto: Any) -> Any:

@@ -95,6 +95,25 @@ def test_a_model_of_which_no_branch_fits_names_one(rated):
         bitlite.load(rated, shapes={"x": [2, 5]})
 
 
+BY_SIZE = """agraph (float[N,3] x) => (float[N,K] y) {
+  n = Shape <start = 0, end = 1> (x)
+  c = Equal (n, two)
+  y = If (c) <then_branch = t () => (float[N,3] a) { a = Neg(x) },
+              else_branch = e () => (float[M,6] b) { b = Concat <axis = 1> (x, x) }>
+}"""
+
+
+def test_a_condition_that_follows_from_an_open_size_asks_for_that_size(tmp_path):
+    model = parser.parse_model(HEAD + BY_SIZE)
+    model.graph.initializer.extend([numpy_helper.from_array(np.array([2]), "two")])
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(Error, match=r"try input_shape with all sizes of float32\[\?,3\] 'x'"):
+        bitlite.load(path)
+    [y] = bitlite.load(path, shapes={"x": [2, 3]}).run({"x": X}).values()
+    np.testing.assert_array_equal(y, -X)
+
+
 @pytest.mark.parametrize("container", ["MS", "TFLITE", "ONNX"])
 def test_a_file_without_the_check_says_so(rated, tmp_path, container):
     report = bitlite.convert(rated, tmp_path / "out", output_format=container, input_shape={"x": [2, 3]})
