@@ -58,6 +58,13 @@ def _random(rng: np.random.Generator, port: Port) -> np.ndarray:
     return rng.integers(0, 2, shape).astype(port.dtype)
 
 
+def is_folder(path: str) -> bool:
+    """Whether what is fed is a folder of samples; what is at a URL is taken for one."""
+    from ..quant.calibrate.remote_files import is_url
+
+    return is_url(path) or os.path.isdir(path)
+
+
 def sample_files(options: BenchOptions) -> list[str]:
     """Names of the files of the first inDataFile, in the order in which they are fed."""
     from ..quant.calibrate.data_files import list_files
@@ -83,7 +90,7 @@ def file_samples(options: BenchOptions, ports: Sequence[Port]) -> Dataset:
     from ..quant.calibrate.data import Dataset, DataSpec
 
     paths = options.in_data_file
-    whole = len(paths) == 1 and os.path.isdir(paths[0])  # perhaps of .npz files that hold every input
+    whole = len(paths) == 1 and is_folder(paths[0])  # perhaps of .npz files that hold every input
     if len(paths) > len(ports) or (len(paths) < len(ports) and not whole):
         names = ", ".join(repr(port.name) for port in ports)
         given = f"{len(paths)} file{'s' * (len(paths) != 1)}"

@@ -91,7 +91,7 @@ class Benchmark:
     def run(self) -> None:
         """Does what the options ask for. Raises bitlite.Error, AccuracyError among them."""
         from .affinity import bind
-        from .bench_inputs import load_model
+        from .bench_inputs import is_folder, load_model
 
         options = self.options
         self.say(*options.echo())
@@ -104,7 +104,7 @@ class Benchmark:
             for reason in sorted(set(self.session.dequantized.values())):
                 self.say(f"not kept packed: {reason}")
         self.say(f"PrepareTime = {self.figures['prepare_ms']:.3f} ms ({bound})")
-        if options.in_data_file and os.path.isdir(options.in_data_file[0]):
+        if options.in_data_file and is_folder(options.in_data_file[0]):
             self._samples()
         else:
             self._single()

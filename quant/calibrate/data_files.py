@@ -20,6 +20,7 @@ from ...converter.surgery.image_steps import ImageSpec, Pixels
 from . import images, lmdb_files
 from .fit import InputSpec, convert, fit, samples_in, show_shape
 from .pixels import PixelArrays, is_planar, pixel_arrays
+from .remote_files import is_url, list_urls, local_copy
 
 
 class Column(Protocol):
@@ -73,7 +74,11 @@ class FileFormat:
         return self.raw.stored if self.raw is not None else self.item
 
     def probe(self, file: str) -> int:
-        """Returns how many samples a file holds, from its header or size alone."""
+        """Returns how many samples a file holds, from its header or size alone; of one at a URL, from a copy."""
+        with local_copy(file) as path:
+            return self._count(path)
+
+    def _count(self, file: str) -> int:
         if self.form == "IMAGE":
             _image_shape(images.probe(file, self.image), self.item.own(), file)
             return 1
@@ -118,6 +123,10 @@ class FileFormat:
         return item.fixed_shape
 
     def read(self, file: str) -> Iterator[np.ndarray]:
+        with local_copy(file) as path:
+            yield from self._samples(path)
+
+    def _samples(self, file: str) -> Iterator[np.ndarray]:
         item = self.item
         if self.form == "IMAGE":
             pixels = images.load(file, self.image)
@@ -156,7 +165,8 @@ class ColumnPart:
 
     def placed(self) -> ColumnPart:
         """The same for a process that works in another folder."""
-        return ColumnPart(self.format, [(os.path.abspath(file), numbers) for file, numbers in self.rows])
+        rows = [(file if is_url(file) else os.path.abspath(file), numbers) for file, numbers in self.rows]
+        return ColumnPart(self.format, rows)
 
 
 def read_part(part: ColumnPart) -> Iterator[np.ndarray]:
@@ -204,6 +214,8 @@ class FileColumn:
 
 def list_files(path: str, where: str) -> list[str]:
     """Returns the files of a directory by name (bytewise order, hidden files left out), or the one file."""
+    if is_url(path):
+        return list_urls(path, where)
     try:
         if os.path.isfile(path):
             return [path]

@@ -373,8 +373,20 @@ class Shape(Listed):
         return shape
 
 
+_URL = re.compile(r"(?:^|:)([A-Za-z][A-Za-z0-9+.-]+://)")
+
+
+def _pair(text: str) -> tuple[str, str, str]:
+    """(name, colon, value), as `str.rpartition` gives them, but that colons of a URL belong to it."""
+    url = _URL.search(text)
+    if url is None:
+        return text.rpartition(":")
+    return text[: url.start()], ":" if url.start(1) else "", text[url.start(1) :]
+
+
 class Paired(OptionType):
-    """`name:value` pairs, kept as a dict. A pair splits at its last colon; a pair without one is keyed by its position.
+    """`name:value` pairs, kept as a dict. A pair splits at its last colon, or in front of a URL; a pair without one is
+    keyed by its position.
 
     Args:
         value: type of the right side.
@@ -388,7 +400,7 @@ class Paired(OptionType):
     def parse(self, text: str) -> dict[str | int, Any]:
         pairs: dict[str | int, Any] = {}
         for position, part in enumerate(part for part in split_quoted(text.strip(), self.separator) if part):
-            name, colon, right = part.rpartition(":")
+            name, colon, right = _pair(part)
             key: str | int = name.strip() if colon else position
             if self.named and not colon:
                 raise ValueError(f"must read {self.metavar}, and {part!r} has no colon")
