@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..errors import UsageError
 from ..ir import Graph, Node, Tensor
@@ -50,7 +50,7 @@ def remove_nodes(graph: Graph, names: Sequence[str]) -> list[str]:
     return lines
 
 
-def _of_type(graph: Graph, kind: str):
+def _of_type(graph: Graph, kind: str) -> Iterator[str]:
     wanted = {_plain(kind), _plain(kind) + "linear"}
     for side in ("inputs", "outputs"):
         for k in range(len(getattr(graph, side))):

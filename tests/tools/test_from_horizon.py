@@ -12,6 +12,8 @@ from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
 from bitlite.surgery import remove_node_types
 from bitlite.tools.converter_lite import main
+from bitlite.tools.options.flags import Given
+from bitlite.tools.options.horizon_quant import quant_config
 from bitlite.tools.options.read import options_of_args
 
 MEAN, SCALE = np.float32([103.94, 116.78, 123.68]), np.float32(0.017)
@@ -177,3 +179,42 @@ def test_a_file_without_a_camera_is_an_ordinary_quantization(folder):
     assert not run_yaml(folder, text, "--inputDataFormat=NCHW")
     (port,) = bitlite.load(folder / "model_output" / "net.ms").inputs
     assert (port.name, port.dtype) == ("image", np.float32)
+
+
+def test_the_nearer_word_counts():
+    config = {"subgraph_config": {"s": {"inputs": ["a"], "outputs": ["b", "c"], "qtype": "float32"}},
+              "op_config": {"Conv": "float16"}, "model_config": {"model_output_type": "int8"},
+              "node_config": {"a": "int8"}}  # fmt: skip
+    given = Given()
+    assert quant_config(config, "here", given) == ["type:Conv", "from a to b", "from a to c", "!a"]
+    assert given.values == {"output_data_type": "INT8"}
+    assert quant_config({"x": {"ON": "CPU"}, "y": {"ON": "BPU"}}, "here", given, nodes=True) == ["x", "!y"]
+    with pytest.raises(bitlite.UsageError, match="InputType=int16 is not there; try int8"):
+        quant_config({"x": {"InputType": "int16"}}, "here", given, nodes=True)
+
+
+def test_inputs_between_semicolons_have_values_of_their_own(tmp_path):
+    (tmp_path / "x.yaml").write_text(
+        """
+model_parameters: {onnx_model: m.onnx, march: nash-e}
+input_parameters:
+  input_name: "image;lidar;"
+  input_type_rt: nv12;featuremap
+  input_type_train: rgb;featuremap
+  input_shape: 1x3x64x64;1x10
+  norm_type: data_scale;no_preprocess
+  scale_value: 0.5;1
+calibration_parameters: {cal_data_dir: a;b}
+compiler_parameters:
+  input_source: {image: resizer}
+"""
+    )
+    options = options_of_args([f"--configFile={tmp_path / 'x.yaml'}"])
+    assert options.input_shape == {"image": (1, 3, 64, 64), "lidar": (1, 10)}
+    assert options.calibrate_path == {"image": "a", "lidar": "b"} and options.pixel_inputs == ("image",)
+    assert (options.pixel_format, options.image_to_format, options.normalize_std) == ("NV12", "RGB", (2.0,))
+    assert (
+        options.roi_input
+        and options.sample_stage == "preprocessed"
+        and options.output_path() == "model_output/model.ms"
+    )

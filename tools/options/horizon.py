@@ -11,6 +11,7 @@ from typing import Any
 
 from ...converter.errors import UsageError
 from ...converter.text import nearest
+from ...quant.selectors import parse_selector
 from .config_key import Key, table_row
 from .convert import Words
 from .flags import Given, read_value
@@ -321,15 +322,9 @@ def _calibration(found: _Sections, given: Given) -> None:
     config = found.get(CALIBRATION, "quant_config")
     floats += quant_config(config, found.where(CALIBRATION, "quant_config"), given)
     if floats:
-        keep = [s for text in floats for s in _selectors(text)]
-        given.add("keep_float", tuple(dict.fromkeys(keep)), found.where(CALIBRATION, "quant_config"))
+        keep = tuple(dict.fromkeys(map(parse_selector, floats)))
+        given.add("keep_float", keep, found.where(CALIBRATION, "quant_config"))
     _optimization(found.get(CALIBRATION, "optimization", ()), found.where(CALIBRATION, "optimization"), given)
-
-
-def _selectors(text: str) -> Iterator[Any]:
-    from ...quant.selectors import parse_selector
-
-    yield parse_selector(text)
 
 
 _OPTIMIZATION: dict[str, tuple[str, Any]] = {
