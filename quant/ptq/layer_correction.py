@@ -14,7 +14,9 @@ from .settings import Progress, Settings
 
 def correct_layers(result: Result, samples: Chosen, settings: Settings, progress: Progress) -> None:
     """Fits codes and biases of the result's layers to the samples, in place, and fills its figures of layers."""
-    floats = settings.measure or settings.bias_correction == "lockstep" or bool(settings.activation_bits)
+    # What layers before have lost is noise where activations of 8 bits lose most of it, and else can be made up for.
+    upstream = bool(settings.activation_bits) or min([settings.bits, *settings.layer_bits.values()]) < 8
+    floats = settings.measure or settings.bias_correction == "lockstep" or upstream
     runner = QuantizedPrefixRunner(result.source, result.quantized, samples, settings.workforce, floats=floats)
     steps = iter(progress(range(len(runner.layers)), "correcting layers"))
     on_codes = result.quantized.weighted_layers
@@ -23,7 +25,7 @@ def correct_layers(result: Result, samples: Chosen, settings: Settings, progress
         next(steps, None)
         if settings.bias_correction == "sequential":
             if settings.round_by_output:
-                refine(runner, node, pairs=settings.pairs and node in on_codes, upstream=bool(settings.activation_bits))
+                refine(runner, node, pairs=settings.pairs and node in on_codes, upstream=upstream)
             correct(runner, node)
         elif settings.bias_correction == "lockstep":
             correct_lockstep(runner, node)

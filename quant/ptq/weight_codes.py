@@ -14,6 +14,8 @@ from .paired_weights import paired_codes, paired_scales, without_pairs
 from .placement import weight_index
 from .settings import Settings
 
+_FEW = 9  # weights of a channel
+
 
 class WeightCodes:
     """Parameters and codes of each layer's weight, computed once."""
@@ -35,6 +37,15 @@ class WeightCodes:
             quant = self._plain(node, w, axis)
             self._params[node] = paired_scales(node, w, quant) if self._paired(node) else quant
         return self._params[node]
+
+    def _bits(self, node: Node, w: np.ndarray, axis: int | None) -> int:
+        """The width of the weight; where a channel has so few that hardly a byte is saved, as in 3×3 depthwise layers,
+        at least 8 bits, unless the node is named."""
+        settings = self.settings
+        if node in settings.layer_bits:
+            return settings.layer_bits[node]
+        channels = 1 if axis is None else w.shape[axis]
+        return max(settings.bits, 8) if w.size <= _FEW * channels else settings.bits
 
     def codes(self, node: Node, w: np.ndarray, quant: QuantParam) -> np.ndarray:
         """int8 codes; the same array for all forms: whoever wants other codes replaces it."""
@@ -59,4 +70,4 @@ class WeightCodes:
 
     def _plain(self, node: Node, w: np.ndarray, axis: int | None) -> QuantParam:
         settings = self.settings
-        return symmetric(w, axis if settings.per_channel else None, settings.layer_bits.get(node, settings.bits))
+        return symmetric(w, axis if settings.per_channel else None, self._bits(node, w, axis))

@@ -118,9 +118,9 @@ def _validate_blocks(options: ConvertOptions) -> None:
         kind = options.quant_type or "no quantization type"
         raise UsageError(f"{here}: of WeightQuant, and there is {kind}", hint=Setting("quant_type", "WeightQuant"))
     if options.chooses_bits:
+        goal = next(name for name in ("mixed", "max_drop", "target_size") if getattr(options, name))
         raise UsageError(
-            f"{here}: {options.where('mixed' if options.mixed else 'target_size')} chooses bits of weights with one"
-            " scale per output",
+            f"{here}: {options.where(goal)} chooses bits of weights with one scale per output",
             hint="one of them",
         )
     foreign = [name for name in options.output_format if name in ("MS", "C")]

@@ -256,3 +256,29 @@ def test_what_the_real_kernels_do_wrong_is_left_in_float_for_them(op, inputs, at
     ours, real = (quantize_graph(network(), samples, settings(target=t)) for t in ("bitlite", "mslite"))
     assert not ours.plan.why and foreign_to_mslite(ours.plan) == [op]
     assert [n.name for n in real.plan.why] == ["op"] and not foreign_to_mslite(real.plan)
+
+
+def test_few_bits_are_kept_by_layers_of_more_than_nine_weights_a_channel(network, samples):
+    graph = network()
+    named = {next(n for n in graph.nodes if n.name == "side"): 8}
+    result = quantize_graph(graph, samples, Settings(bits=4, layer_bits=named))
+    bits = {layer.node.name: layer.weight.quant.bits for layer in result.quantized.weighted_layers.values()}
+    assert bits == {"first": 4, "each": 8, "mix": 4, "side": 8, "classify": 4}
+
+
+def test_a_depthwise_layer_that_is_named_gets_its_bits(network, samples):
+    graph = network()
+    named = {next(n for n in graph.nodes if n.name == "each"): 4}
+    result = quantize_graph(graph, samples, Settings(bits=4, layer_bits=named))
+    assert {layer.weight.quant.bits for layer in result.quantized.weighted_layers.values()} == {4}
+
+
+def test_weights_of_four_bits_make_up_for_the_layers_before(network, samples, outputs, sqnr, monkeypatch):
+    from bitlite.quant.ptq import layer_correction
+
+    want = outputs(network(softmax=False))
+    found = outputs(quantize_graph(network(softmax=False), samples, Settings(bits=4)).graph)
+    plain = layer_correction.refine
+    monkeypatch.setattr(layer_correction, "refine", lambda *args, **kw: plain(*args, **{**kw, "upstream": False}))
+    alone = outputs(quantize_graph(network(softmax=False), samples, Settings(bits=4)).graph)
+    assert sqnr(want, found) > sqnr(want, alone)
