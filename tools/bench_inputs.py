@@ -11,6 +11,7 @@ import numpy as np
 from ..converter.errors import DataError, UsageError
 from ..converter.numeric.qparams import dequantize, quantize
 from ..native.session import Port, Session
+from ..quant.calibrate.remote_files import is_folder
 from .options.benchmark import BenchOptions
 
 if TYPE_CHECKING:
@@ -56,13 +57,6 @@ def _random(rng: np.random.Generator, port: Port) -> np.ndarray:
         limits = np.iinfo(port.dtype)
         return rng.integers(limits.min, limits.max, shape, port.dtype, endpoint=True)
     return rng.integers(0, 2, shape).astype(port.dtype)
-
-
-def is_folder(path: str) -> bool:
-    """Whether what is fed is a folder of samples; what is at a URL is taken for one."""
-    from ..quant.calibrate.remote_files import is_url
-
-    return is_url(path) or os.path.isdir(path)
 
 
 def sample_files(options: BenchOptions) -> list[str]:

@@ -90,8 +90,9 @@ class Benchmark:
 
     def run(self) -> None:
         """Does what the options ask for. Raises bitlite.Error, AccuracyError among them."""
+        from ..quant.calibrate.remote_files import is_folder
         from .affinity import bind
-        from .bench_inputs import is_folder, load_model
+        from .bench_inputs import load_model
 
         options = self.options
         self.say(*options.echo())

@@ -19,6 +19,11 @@ def is_url(path: str) -> bool:
     return _URL.match(path) is not None
 
 
+def is_folder(path: str) -> bool:
+    """Whether a path is a folder of samples; what is at a URL is taken for one."""
+    return is_url(path) or os.path.isdir(path)
+
+
 def list_urls(url: str, where: str) -> list[str]:
     """The files of a folder by name, hidden ones left out, or the one file. Raises DataError."""
     try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...converter.errors import UsageError
+from ...quant.calibrate.remote_files import is_folder
 from .flags import Given, Row, flag, help_page, read_args, read_kwargs
 from .types import Choice, Int, Listed, OptionType, Paired, Real, Shape, Switch, Text
 from .workers import (
@@ -267,7 +268,7 @@ def _validate(options: BenchOptions) -> None:
             )
     if options.graph and not options.graph.lower().endswith((".svg", ".html", ".htm")):
         raise UsageError(f"--graph={options.graph}: a graph is drawn as .svg or .html", hint="--graph=graph.svg")
-    directory = len(options.in_data_file) > 0 and all(os.path.isdir(path) for path in options.in_data_file)
+    directory = len(options.in_data_file) > 0 and all(is_folder(path) for path in options.in_data_file)
     if options.labels_file and not directory:
         raise UsageError("--labelsFile needs a directory of samples", hint="--inDataFile=DIR")
     check_workers(options)

@@ -110,8 +110,10 @@ def test_only_the_files_of_chosen_samples_are_read(samples, tmp_path, monkeypatc
     np.save(tmp_path / "b.npy", samples[2:3])
     np.save(tmp_path / "c.npy", samples[3:])
     data = Dataset(DataSpec({0: str(tmp_path)}, count=5), [X])
-    read, of = [], FileFormat.read
-    monkeypatch.setattr(FileFormat, "read", lambda self, file: read.append(file[-5:]) or of(self, file))
+    read, of = [], FileFormat.read_rows
+    monkeypatch.setattr(
+        FileFormat, "read_rows", lambda self, file, rows: read.append(file[-5:]) or of(self, file, rows)
+    )
     np.testing.assert_array_equal(np.concatenate([s["x"] for s in data.only([1, 3])]), samples[[1, 3]])
     assert read == ["a.npy", "c.npy"]
     assert len(list(data.only(range(5)))) == 5

@@ -4,6 +4,7 @@ import fsspec
 import numpy as np
 import pytest
 from bitlite.converter.errors import DataError
+from bitlite.quant.calibrate import data_files
 from bitlite.quant.calibrate.data import Dataset, DataSpec, InputSpec
 from bitlite.quant.calibrate.observe import ChannelExtremes
 from bitlite.quant.calibrate.spread import observe_all
@@ -80,3 +81,13 @@ def test_a_url_that_leads_nowhere_is_named(url):
 )
 def test_a_pair_splits_in_front_of_a_url(text, pairs):
     assert Paired(Text(), "NAME:DIR", ",").parse(text) == pairs
+
+
+def test_of_a_stack_only_the_samples_asked_for_are_read(tmp_path, monkeypatch):
+    stack = np.arange(10 * 192, dtype=np.float32).reshape(10, 8, 8, 3)
+    np.save(tmp_path / "stack.npy", stack)
+    read, fitted = [], data_files.fit
+    monkeypatch.setattr(data_files, "fit", lambda array, *rest: read.append(1) or fitted(array, *rest))
+    got = [sample["x"] for sample in opened(tmp_path / "stack.npy", 10).only([3, 7])]
+    assert (np.concatenate(got) == stack[[3, 7]]).all()
+    assert len(read) == 2
