@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test test-torch test-cpus test-browser lint docs build setup clean bench test-arm test-micro wheel wheel-identifiers
+.PHONY: demo test test-torch test-cpus test-browser lint docs build setup clean bench test-arm test-micro wheel wheel-identifiers site
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.tools
@@ -117,6 +117,13 @@ docs: $(VENV)/.built
 	$(BIN)/python -m bitlite.tools.option_docs docs/options.md tools/options/keywords.py
 	$(BIN)/python -m bitlite.tools.pass_docs docs/passes.md
 	$(BIN)/python -m bitlite.tools.operator_docs docs/operators.md
+
+# docs/ as a site in build/site; the reference reads docstrings from a copy laid out as the wheel is.
+site: $(VENV)/.built
+	@$(PIP) install --no-build-isolation -e '.[docs]'
+	@rm -rf build/typed && mkdir -p build/typed/bitlite
+	@cp -r python/bitlite/. converter quant native tools qat build/typed/bitlite
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 # A wheel for the Python at hand, under the oldest manylinux that its symbols allow (auditwheel).
 WHEELS := dist

@@ -1,0 +1,21 @@
+"""The site has every page of docs/, and its reference names what there is."""
+
+import importlib
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_page_stands_in_the_navigation_once():
+    named = re.findall(r"(\w+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    assert sorted(named) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+
+
+def test_the_reference_names_what_there_is():
+    for name in re.findall(r"^::: (\S+)$", (ROOT / "docs" / "reference.md").read_text(), re.M):
+        module, _, item = name.rpartition(".")
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            assert getattr(importlib.import_module(module), item).__doc__, name
