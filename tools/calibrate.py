@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +44,18 @@ def open_samples(graph: Graph, options: ConvertOptions, report: Report) -> Datas
     return dataset
 
 
-def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, report: Report) -> Graph:
-    """The quantized graph. Raises DataError or UsageError before any file is written."""
+def post_train(
+    graph: Graph,
+    samples: Dataset | None,
+    options: ConvertOptions,
+    report: Report,
+    bytes_of: Callable[[Graph], int],
+    container: str,
+) -> Graph:
+    """The quantized graph; bytes_of: of the file, a `container`, that holds a graph.
+
+    Raises DataError or UsageError before any file is written.
+    """
     from ..quant.calibrate.statistics import load_statistics, save_statistics
     from ..quant.ptq.post_training import quantize_graph
     from ..quant.ptq.quality import save_tables
@@ -60,6 +70,8 @@ def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, r
         def quantized(form: Graph) -> tuple[Result, Settings]:
             settings = post_training_settings(form, options, loaded)
             settings = replace(settings, pool=pool, scoring=samples.scoring if samples is not None else None)
+            if options.searches and samples is not None:
+                return _searched(form, samples, settings, options, report, bytes_of, container), settings
             return quantize_graph(
                 form, samples, settings, lambda items, label: tracked(items, label, options)
             ), settings
@@ -72,7 +84,7 @@ def post_train(graph: Graph, samples: Dataset | None, options: ConvertOptions, r
     report.notes += _notes(result, settings, options)
     report.layers = result.weight_rows()
     report.quality = result.rows
-    report.fidelity = result.fidelity
+    report.fidelity = report.fidelity or result.fidelity
     report.reasons = {node.name: why for node, why in result.plan.why.items()}
     report.calibrated = result
     if options.report:
@@ -109,6 +121,36 @@ def _better(
     kept = "are kept" if taken else "are not kept"
     report.notes.append(f"conv_group: groups {kept}: {figures[1]:.1f} dB with them, {figures[0]:.1f} without")
     return (grouped, other) if taken else (plain, settings)
+
+
+def _searched(
+    graph: Graph,
+    samples: Dataset,
+    settings: Settings,
+    options: ConvertOptions,
+    report: Report,
+    bytes_of: Callable[[Graph], int],
+    container: str,
+) -> Result:
+    """The form of the graph that the goals ask for."""
+    from ..quant.ptq.fidelity import spread
+    from ..quant.ptq.result import Result
+    from ..quant.search.integer_family import IntegerFamily
+    from ..quant.search.trials import Measures
+    from ..quant.weights.bit_budget import SAMPLES
+    from .search import goal_of, open_journal, parts, progress_of, run_search, timer
+
+    goal = goal_of(options, report.source_bytes)
+    shares = fitted, _ = parts(len(samples), settings.subset, goal)
+    journal = open_journal(options, samples, container, report, fitted)
+    picked = list(samples.only([fitted[k] for k in spread(len(fitted), SAMPLES)]))
+    sample = next(samples.only([len(samples) // 2]))
+    measures = Measures(bytes_of, timer(graph, sample, options.threads or 1) if goal.time is not None else None)
+    settings = replace(settings, shares=shares)
+    family = IntegerFamily(graph, settings, samples, picked, progress_of(options), bytes_of, container, journal)
+    made = run_search(family, goal, family.forms.graph, samples, shares, measures, journal, options, report, container)
+    assert isinstance(made, Result)
+    return made
 
 
 def make_dynamic(graph: Graph, options: ConvertOptions, report: Report) -> None:

@@ -282,7 +282,7 @@ def _quantized(graph: Graph, options: ConvertOptions, report: Report, samples: D
     """What each format is written from: weights get the form that it keeps, everything else is decided once."""
     containers = [name.lower() for name in options.output_format]
     if options.quant_type != "WeightQuant" or len(containers) == 1:
-        return dict.fromkeys(containers, quantize(graph, options, report, samples, containers[0]))
+        return dict.fromkeys(containers, quantize(graph, options, report, samples, _measured(containers)))
     targets = {container: graph.copy() for container in containers}
     layers: dict[str, list[WeightRow]] = {}
     fidelity: dict[str, Fidelity | None] = {}
@@ -292,6 +292,11 @@ def _quantized(graph: Graph, options: ConvertOptions, report: Report, samples: D
     report.layers, report.fidelity = layers[containers[0]], fidelity[containers[0]]
     report.notes = list(dict.fromkeys(report.notes))
     return targets
+
+
+def _measured(containers: list[str]) -> str:
+    """The format by whose file sizes are meant: C is a folder."""
+    return next((container for container in containers if container != "c"), containers[0])
 
 
 def quantize(
@@ -327,7 +332,9 @@ def quantize(
     elif options.quant_type == "PostTraining":
         from .calibrate import post_train
 
-        graph = post_train(graph, samples, options, report)
+        graph = post_train(
+            graph, samples, options, report, lambda graph: _written_bytes(graph, container, options), container
+        )
     elif options.quant_type == "DynamicQuant":
         from .calibrate import make_dynamic
 

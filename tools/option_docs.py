@@ -50,7 +50,7 @@ class ConvertKeywords(TypedDict, total=False):
 
 """
 
-_GIVEN_AS = {"dict[": "Mapping[", "Selector": "str", "MaxDrop | None": "float | str"}
+_GIVEN_AS = {"dict[": "Mapping[", "Selector": "str", "MaxDrop | None": "float | str", "MaxTime | None": "float | str"}
 
 
 def page() -> str:

@@ -8,13 +8,13 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..converter.errors import Setting
+from ..converter.errors import Setting, UsageError
 from ..converter.ir import Graph
 from ..quant.search.goal import DECIBEL, Goal
-from .calibrate import tracked
+from .bench_inputs import Feed
 from .convert_report import Report
 from .options.convert import ConvertOptions
-from .progress import say
+from .progress import say, track
 
 if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
@@ -31,7 +31,7 @@ def goal_of(options: ConvertOptions, source_bytes: int) -> Goal:
     size = options.target_size
     if size is not None:
         size = int(size if size >= 1 else size * source_bytes)
-    return Goal(options.max_drop, size)
+    return Goal(options.max_drop, size, options.target_time)
 
 
 def parts(total: int, fitted: int, goal: Goal) -> tuple[list[int], list[int]]:
@@ -84,7 +84,7 @@ def run_search(
 
     fitted, held = shares
     threads = options.threads or os.cpu_count() or 1
-    asked = [name for name in ("max_drop", "target_size") if getattr(options, name) is not None]
+    asked = [name for name in ("max_drop", "target_size", "target_time") if getattr(options, name) is not None]
     interrupted = False
     with options.blame(*asked):
         unit = goal.max_drop.unit if goal.max_drop is not None else DECIBEL
@@ -107,8 +107,24 @@ def run_search(
     return made
 
 
+def timer(before: Graph, sample: Feed, threads: int) -> Callable[[Graph], tuple[float, float]]:
+    """What gives the seconds of one run of a graph, and the share of those of the float graph `before`."""
+    from .cost import measure
+    from .read_back import Original
+
+    before = before.copy()
+
+    def time_of(graph: Graph) -> tuple[float, float]:
+        measured = measure(before, Original(graph, threads, sample))
+        if isinstance(measured, str):
+            raise UsageError(f"the time of a run cannot be measured: {measured}")
+        return measured[0].after, measured[0].after / measured[0].before
+
+    return time_of
+
+
 def progress_of(options: ConvertOptions) -> Callable[[Any, str], Any]:
-    return lambda items, label: tracked(items, label, options)
+    return lambda items, label: track(items, label, quiet=options.quiet)
 
 
 def _teller(goal: Goal, options: ConvertOptions) -> Callable[[Trial], None]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .native.session import Session
     from .tools.cascade import cascade
     from .tools.convert import Report, convert
+    from .tools.goals import Searched, search
     from .tools.models import read, write
 
 _HOMES = {
@@ -48,6 +49,8 @@ _HOMES = {
     "Session": "native.session",
     "convert": "tools.convert",
     "Report": "tools.convert",
+    "Searched": "tools.goals",
+    "search": "tools.goals",
     "cascade": "tools.cascade",
     "read": "tools.models",
     "write": "tools.models",
@@ -61,6 +64,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "Report",
+    "Searched",
     "Session",
     "StrictError",
     "UnsupportedError",
@@ -70,6 +74,7 @@ __all__ = [
     "convert",
     "load",
     "read",
+    "search",
     "write",
 ]
 

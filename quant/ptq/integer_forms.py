@@ -7,6 +7,7 @@ form is kept.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ...converter.ir import Graph, Node
 from ..calibrate.ranges import WIDE_BITS, extent
@@ -48,10 +49,17 @@ class IntegerForms:
     """
 
     def __init__(self, graph: Graph, samples: Samples | None, settings: Settings, statistics: Statistics) -> None:
-        self.graph, self.settings, self.statistics = graph, settings, statistics
+        self.graph, self.samples, self.settings, self.statistics = graph, samples, settings, statistics
         on_codes = self.placement().int8_nodes
         self.ranges = RangeChoice(graph, samples, settings)
         self.weights = WeightCodes(settings, (node for node in graph.nodes if node in on_codes))
+
+    def varied(self, bits: Mapping[str, int], methods: tuple[str, ...] = ()) -> IntegerForms:
+        """The forms with other bits of weights, by node name, where layer_bits says nothing; or by other methods."""
+        settings = self.settings
+        chosen = {n: bits[n.name] for n in self.graph.nodes if n.name in bits}
+        settings = replace(settings, layer_bits=chosen | dict(settings.layer_bits), methods=methods or settings.methods)
+        return IntegerForms(self.graph, self.samples, settings, self.statistics)
 
     def placement(self, lossy: frozenset[Node] = frozenset()) -> Placement:
         return placement(self.graph, self.settings, lossy)

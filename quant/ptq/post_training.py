@@ -15,7 +15,7 @@ emitting on once more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ...converter.ir import Graph
@@ -51,27 +51,22 @@ def quantize_graph(
     Raises:
         DataError: the statistics are of another model, or a sample makes a tensor NaN or infinite.
     """
-    forms, prepared = _forms(graph, samples, settings, progress)
-    result = _corrected_form(forms, samples, progress)
-    if samples is not None:
-        result.fidelity = _fidelity(forms, samples, result.quantized, result.graph)
-        result = _form_with_islands(forms, samples, progress, result)
-        if result.fidelity is not None and result.fidelity.worst.sqnr < POOR:
-            result.weights_only = _weights_only(forms, samples, result.quantized)
+    forms, prepared = open_forms(graph, samples, settings, progress)
+    result = best_form(forms, samples, progress)
     result.prepared = prepared
     return result
 
 
 def quantized_once(graph: Graph, samples: Samples, settings: Settings) -> Result:
     """As `quantize_graph`, without a judgement and what follows from it."""
-    forms, _ = _forms(graph, samples, settings, no_progress)
-    return _corrected_form(forms, samples, no_progress)
+    forms, _ = open_forms(graph, samples, settings, no_progress)
+    return corrected_form(forms, samples, no_progress)
 
 
-def _forms(
-    graph: Graph, samples: Samples | None, settings: Settings, progress: Progress
+def open_forms(
+    graph: Graph, samples: Samples | None, settings: Settings, progress: Progress = no_progress
 ) -> tuple[IntegerForms, list[Record]]:
-    """The forms of a graph once it is prepared and calibrated, and what was prepared."""
+    """The integer forms of the graph, which is used up, and what was rewritten before. Raises as `quantize_graph`."""
     prepared = prepare(graph, settings.kept)
     graph.meta["rounding"] = "gemmlowp" if settings.target == "mslite" else "rne_f32"
     plan = placement(graph, settings)
@@ -81,23 +76,35 @@ def _forms(
     return IntegerForms(graph, samples, settings, statistics), prepared
 
 
+def best_form(forms: IntegerForms, samples: Samples | None, progress: Progress = no_progress) -> Result:
+    """The integer graph, judged, with what had better be in float there."""
+    result = corrected_form(forms, samples, progress)
+    if samples is not None:
+        result.fidelity = _fidelity(forms, samples, result.quantized, result.graph)
+        result = _form_with_islands(forms, samples, progress, result)
+        if result.fidelity is not None and result.fidelity.worst.sqnr < POOR:
+            result.weights_only = _weights_only(forms, samples, result.quantized)
+    return result
+
+
 def requantized(result: Result, samples: Samples, settings: Settings, *, same_methods: bool) -> Result:
     """Another form of what `result` was made of, corrected on `samples`: its statistics and islands, other settings,
     whose nodes are those of `result.source`. same_methods: each range is by the method that it was by."""
     forms = IntegerForms(result.source, samples, settings, result.statistics)
     lossy = frozenset(node for node, why in result.plan.why.items() if why == LOSSY)
     islands = replace(NONE, kept=lossy, weights=(result.islands or NONE).weights)
-    return _corrected_form(forms, samples, no_progress, islands, methods_of(result) if same_methods else None)
+    return corrected_form(forms, samples, no_progress, islands, methods_of(result) if same_methods else None)
 
 
-def _corrected_form(
+def corrected_form(
     forms: IntegerForms,
     samples: Samples | None,
     progress: Progress,
     islands: Islands = NONE,
     known: Mapping[str, str] | None = None,
 ) -> Result:
-    """The integer graph with islands of float, corrected. known: tensor → method of its range."""
+    """The integer graph with islands of float, corrected where there are samples. known: tensor → method of its
+    range."""
     settings = forms.settings
     result = forms.form(forms.placement(islands.kept), known)
     if settings.float_weights is not None:
@@ -121,7 +128,7 @@ def _form_with_islands(forms: IntegerForms, samples: Samples, progress: Progress
     islands = choose_islands(forms, samples, first)
     if islands is None or not islands.kept:
         return replace(first, islands=islands)
-    other = _corrected_form(forms, samples, progress, islands, methods_of(first))
+    other = corrected_form(forms, samples, progress, islands, methods_of(first))
     other.fidelity = _fidelity(forms, samples, other.quantized, other.graph)
     picked = list(samples.only(spread(len(samples), JUDGES)))
     judge = Reference(forms.graph, picked, forms.settings.threads)
@@ -144,7 +151,9 @@ def _fidelity(forms: IntegerForms, samples: Samples, quantized: QuantizedGraph, 
     return judge.fidelity(graph, held_back=held != fitted)
 
 
-def _shares(forms: IntegerForms, samples: Samples, quantized: QuantizedGraph) -> tuple[list[int], list[int]]:
+def _shares(forms: IntegerForms, samples: Samples, quantized: QuantizedGraph) -> tuple[Sequence[int], Sequence[int]]:
     """The samples to fit layers to, and those to judge by."""
+    if forms.settings.shares is not None:
+        return forms.settings.shares
     fitted = subset_size(forms.graph, quantized, forms.settings.subset)
     return hold_back(len(samples), fitted, scored=forms.settings.scoring is not None)

@@ -44,7 +44,8 @@ class Settings:
     adds exactly on every CPU. float_weights: how weights of layers left in float, but for those of `kept`, become
     codes; None leaves them. pool: workers that read samples and run layers on them, instead of threads.
     layer_ranges: layer → what it asks of its output's range. scoring: of all samples, where there are labels or a
-    metric.
+    metric. shares: the numbers of the samples that layers are fitted to, and of those that judge; None: as
+    `fidelity.hold_back` has them.
     """
 
     methods: tuple[str, ...] = ("AUTO",)
@@ -69,6 +70,7 @@ class Settings:
     float_weights: WeightSettings | None = None
     layer_ranges: Mapping[str, LayerRange] = field(default_factory=dict)
     scoring: Scoring | None = None
+    shares: tuple[Sequence[int], Sequence[int]] | None = None
 
     @property
     def workforce(self) -> Workforce:

@@ -43,9 +43,6 @@ def choose_islands(forms: IntegerForms, samples: Samples, first: Result) -> Isla
     poor = fidelity.worst.sqnr < POOR
     if not nodes or not lacking(fidelity, total):
         return None
-    count = min(_MOST_SAMPLES, max(_LEAST_SAMPLES, int(_WORK / max(total * len(nodes), 1))))
-    judge = Reference(graph, list(samples.only(spread(len(samples), count))), settings.threads, scores_of(graph))
-    known = methods_of(first)
     limits = Limits(
         goal=10 ** (-(GOOD - 3) / 10),
         floor=10 ** (-(POOR + 2) / 10),
@@ -54,6 +51,17 @@ def choose_islands(forms: IntegerForms, samples: Samples, first: Result) -> Isla
         share_of_weights=_FEW_WEIGHTS,
         most_of_weights=_MOST_WEIGHTS,
     )
+    return islands_within(forms, samples, first, limits)
+
+
+def islands_within(forms: IntegerForms, samples: Samples, first: Result, limits: Limits) -> Islands:
+    """What had better be in float by these limits. first: the form with nothing in float by choice."""
+    graph, settings = forms.graph, forms.settings
+    nodes = [n for n in graph.nodes if n in first.plan.int8_nodes]
+    total = sum(map(work_of, nodes))
+    count = min(_MOST_SAMPLES, max(_LEAST_SAMPLES, int(_WORK / max(total * len(nodes), 1))))
+    judge = Reference(graph, list(samples.only(spread(len(samples), count))), settings.threads, scores_of(graph))
+    known = methods_of(first)
 
     def noise(choice: Islands) -> float:
         plan = forms.placement(choice.kept)

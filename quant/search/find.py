@@ -24,14 +24,14 @@ class Family(Protocol):
     """Forms of one model by one kind of quantization.
 
     first: what the quantization chooses by itself; None where that is no form to begin with. settled: a form that was
-    made, with what was chosen in making it by name. repairs: forms that lose less than a trial, those that cost least
-    first. budget: what each layer's bits cost in a form; None where bits change no file.
+    made, with what was chosen in making it by name. repairs: forms that lose or take less than a trial, those that cost
+    least first. budget: what each layer's bits cost in a form; None where bits change no file.
     """
 
     def make(self, form: Form) -> Made: ...
     def first(self) -> Form | None: ...
     def settled(self, form: Form) -> Form: ...
-    def repairs(self, trial: Trial) -> Iterator[Form]: ...
+    def repairs(self, trial: Trial, goal: Goal) -> Iterator[Form]: ...
     def budget(self, form: Form) -> BitBudget | None: ...
 
 
@@ -47,12 +47,10 @@ def find_form(family: Family, goal: Goal, evaluate: Callable[[Form], Trial]) -> 
         base = family.settled(first)
         within_size = replace(goal, size=None)
         if not trial.meets(within_size):
-            base = _repaired(family, trial, base, within_size, evaluate)
-        if goal.size is None and goal.max_drop is None:
+            base, trial = _repaired(family, trial, base, within_size, evaluate)
+        if goal.size is None and (goal.max_drop is None or not trial.meets(goal)):
             return
-        if goal.size is None and not evaluate(base).meets(goal):
-            return
-        if goal.size is not None and evaluate(base).bytes <= goal.size:
+        if goal.size is not None and trial.bytes <= goal.size:
             return
     budget = family.budget(base)
     if budget is None or not budget.widths:
@@ -67,16 +65,20 @@ def find_form(family: Family, goal: Goal, evaluate: Callable[[Form], Trial]) -> 
         smallest(budget, goal.max_drop, lambda bits: (tried(bits).loss, tried(bits).meets(goal)))
 
 
-def _repaired(family: Family, trial: Trial, base: Form, goal: Goal, evaluate: Callable[[Form], Trial]) -> Form:
+def _repaired(
+    family: Family, trial: Trial, base: Form, goal: Goal, evaluate: Callable[[Form], Trial]
+) -> tuple[Form, Trial]:
     """The first form that meets the goal, or the one that loses least."""
     best, least = base, trial
-    for form in family.repairs(trial):
+    for form in family.repairs(trial, goal):
         other = evaluate(form)
+        if trial.fits(goal) and not other.fits(goal):
+            break
         if other.rank(goal) < least.rank(goal):
             best, least = form, other
         if other.meets(goal):
             break
-    return best
+    return best, least
 
 
 def _within(budget: BitBudget, size: int, tried: Callable[[Mapping[str, int]], Trial]) -> None:

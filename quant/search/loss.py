@@ -2,8 +2,8 @@
 
 Few samples say little of rare events: 36 images cannot tell half a point of top-1. So beside what is counted stands
 what is expected: each sample's margin (how far the right class is ahead in float) with each sample's change of its
-margin, all pairings, as if changes knew nothing of margins. That decides, unless what is counted is worse by more than
-its standard error.
+margin, all pairings, as if changes knew nothing of margins. That decides, with its standard error on top, unless what
+is counted is worse by more than its own.
 """
 
 from __future__ import annotations
@@ -21,24 +21,28 @@ from ..score import rows_of
 from .goal import COSINE, DECIBEL, ERROR, PERCENT, POINTS, MaxDrop, shown
 
 _LEAST_PROBABILITY = 1e-7
+_NO_MARGINS = (math.nan, 0.0)
 Values = Sequence[Sequence[np.ndarray]]  # by sample, by output
+Measured = tuple[float, float, tuple[float, float]]
+"""A value, its standard error, and what margins expect with the standard error of that."""
 
 
 @dataclass(frozen=True)
 class Loss:
     """value: in the unit. error: its standard error, NaN where it is not known. expected: by margins, NaN where there
-    are none. sqnr: of the worst output, dB."""
+    are none; doubt: its standard error. sqnr: of the worst output, dB."""
 
     value: float
     error: float
     expected: float
     sqnr: float
     unit: str
+    doubt: float = 0.0
 
     def meets(self, limit: MaxDrop) -> bool:
         if math.isnan(self.expected):
             return limit.allows(self.value)
-        return limit.allows(self.expected) and limit.allows(self.value - self.error)
+        return limit.allows(self.expected + self.doubt) and limit.allows(self.value - self.error)
 
     @property
     def cost(self) -> float:
@@ -47,7 +51,7 @@ class Loss:
             return 10 ** (-min(self.value, 120.0) / 10)
         if self.unit == COSINE:
             return max(1 - self.value, 1e-9)
-        return max(self.value if math.isnan(self.expected) else self.expected, 1e-6)
+        return max(self.value if math.isnan(self.expected) else self.expected + self.doubt, 1e-6)
 
     @property
     def smooth(self) -> bool:
@@ -56,7 +60,7 @@ class Loss:
 
     def text(self) -> str:
         sure = "" if math.isnan(self.error) else f" ± {self.error:.2g}"
-        more = "" if math.isnan(self.expected) else f" ({self.expected:.2g} expected by margins)"
+        more = "" if math.isnan(self.expected) else f" ({self.expected:.2g} ± {self.doubt:.2g} expected by margins)"
         return shown(self.value, self.unit) + sure + more
 
 
@@ -80,7 +84,7 @@ class LossJudge:
             )
         if unit == PERCENT and not any(reference.classes):
             raise UsageError("no output of the model looks like classes", hint="20dB or 0.99cos")
-        self._measure: Callable[[Values], tuple[float, float, float]] = {
+        self._measure: Callable[[Values], Measured] = {
             POINTS: self._points,
             PERCENT: self._changed,
             DECIBEL: self._sqnr,
@@ -94,25 +98,25 @@ class LossJudge:
         fidelity = self.reference.fidelity_of(values, held_back=self.held_back)
         assert fidelity is not None
         values = [[np.nan_to_num(a, nan=0.0, posinf=0.0, neginf=0.0) for a in row] for row in values]
-        return Loss(*self._measure(values), fidelity.worst.sqnr, self.unit), fidelity
+        value, error, (expected, doubt) = self._measure(values)
+        return Loss(value, error, expected, fidelity.worst.sqnr, self.unit, doubt), fidelity
 
-    def _points(self, values: Values) -> tuple[float, float, float]:
+    def _points(self, values: Values) -> Measured:
         scoring = self.reference.scoring
         assert scoring is not None
         score = scoring.compare(self.reference.named(self.reference.values), self.reference.named(values))
         if scoring.metric is not None:
-            return score.drop, score.error, math.nan
+            return score.drop, score.error, _NO_MARGINS
         before, after = (
             [rows_of(outputs, label) for outputs, label in zip(self.reference.named(side), scoring.labels)]
             for side in (self.reference.values, values)
         )
         margin = np.concatenate([_margins(scores, wanted) for wanted, scores in before])
         change = np.concatenate([_margins(scores, wanted) for wanted, scores in after]) - margin
-        wrong = _wrong(margin, change)
-        return score.drop, score.unit * score.error, 100.0 * float((wrong - (margin <= 0)).mean())
+        return score.drop, score.unit * score.error, _expected(margin, change)
 
-    def _changed(self, values: Values) -> tuple[float, float, float]:
-        lost, expected, rows = 0.0, 0.0, 0
+    def _changed(self, values: Values) -> Measured:
+        lost, expected, rows = 0.0, (0.0, 0.0), 0
         for k, classes in enumerate(self.reference.classes):
             if not classes:
                 continue
@@ -125,28 +129,28 @@ class LossJudge:
             margin = _margins(before, best)
             change = _margins(after, best) - margin
             lost = max(lost, changed)
-            expected = max(expected, float(_wrong(margin, change).mean()))
+            expected = max(expected, _expected(margin, change))
             rows = len(best)
-        return 100 * lost, 100 * math.sqrt(lost * (1 - lost) / rows), 100 * expected
+        return 100 * lost, 100 * math.sqrt(lost * (1 - lost) / rows), expected
 
-    def _sqnr(self, values: Values) -> tuple[float, float, float]:
-        return min(o.sqnr for o in self.reference.compare(values)), math.nan, math.nan
+    def _sqnr(self, values: Values) -> Measured:
+        return min(o.sqnr for o in self.reference.compare(values)), math.nan, _NO_MARGINS
 
-    def _cosine(self, values: Values) -> tuple[float, float, float]:
-        worst = (1.0, math.nan, math.nan)
+    def _cosine(self, values: Values) -> Measured:
+        worst: Measured = (1.0, math.nan, _NO_MARGINS)
         for k in range(len(self.reference.outputs)):
             each = np.array([_cosine(a[k], b[k]) for a, b in zip(self.reference.values, values)])
             if each.mean() <= worst[0]:
-                worst = float(each.mean()), _standard_error(each), math.nan
+                worst = float(each.mean()), _standard_error(each), _NO_MARGINS
         return worst
 
-    def _relative(self, values: Values) -> tuple[float, float, float]:
+    def _relative(self, values: Values) -> Measured:
         shares = []
         for k in range(len(self.reference.outputs)):
             pairs = [(a[k].astype(np.float64), b[k]) for a, b in zip(self.reference.values, values)]
             size = sum(float(np.abs(a).sum()) for a, _ in pairs)
             shares.append(sum(float(np.abs(a - b).sum()) for a, b in pairs) / (size or 1e-30))
-        return float(np.mean(shares)), math.nan, math.nan
+        return float(np.mean(shares)), math.nan, _NO_MARGINS
 
 
 def _margins(scores: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -161,9 +165,14 @@ def _margins(scores: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return own - table.max(1)
 
 
-def _wrong(margin: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """For each margin the share of the changes that leave nothing of it."""
-    return np.searchsorted(np.sort(change), -margin, side="right") / len(change)
+def _expected(margin: np.ndarray, change: np.ndarray) -> tuple[float, float]:
+    """The percentage of margins that the changes, in all pairings, turn from right to wrong, less that of the reverse;
+    and its standard error."""
+    wrong = np.searchsorted(np.sort(change), -margin, side="right") / len(change)
+    by_change = np.searchsorted(np.sort(margin), -change, side="right") / len(margin)
+    lost = wrong - (margin <= 0)
+    error = math.sqrt((float(lost.var()) + float(by_change.var())) / max(len(margin) - 1, 1))
+    return 100.0 * float(lost.mean()), 100.0 * error
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:

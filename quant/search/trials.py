@@ -21,12 +21,14 @@ from .loss import Loss, LossJudge
 class Form:
     """How a model is quantized.
 
-    bits: layer → bits of its weights, where they are chosen (FLOAT: none). floats: operators in float by choice; None
-    where the quantization itself chooses. method: of ranges, "" as the options say.
+    bits: layer → bits of its weights, where they are chosen (FLOAT: none). floats: operators in float by choice, None
+    where the quantization itself chooses; wide: those of them whose weights are in float, too. method: of ranges, ""
+    as the options say.
     """
 
     bits: Mapping[str, int] = field(default_factory=dict)
     floats: tuple[str, ...] | None = None
+    wide: tuple[str, ...] = ()
     method: str = ""
 
     @property

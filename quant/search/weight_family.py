@@ -12,6 +12,7 @@ from ..ptq.settings import Progress, Samples
 from ..weights.bit_budget import BitBudget, measure
 from ..weights.output_rounding import round_by_output
 from ..weights.weight_quant import WeightRow, WeightSettings, quantize_graph_weights
+from .goal import Goal
 from .journal import Journal
 from .trials import Form, Trial
 
@@ -54,7 +55,7 @@ class WeightFamily:
     def settled(self, form: Form) -> Form:
         return form
 
-    def repairs(self, trial: Trial) -> Iterator[Form]:
+    def repairs(self, trial: Trial, goal: Goal) -> Iterator[Form]:
         """None: the knapsack goes up to float."""
         return iter(())
 

@@ -73,6 +73,40 @@ def test_the_same_bytes_come_of_any_number_of_threads(tmp_path):
     assert files[0] == files[1]
 
 
+INTEGER = {"quant_type": "PostTraining", "calibration_data": DATA}
+
+
+def test_integers_get_fewer_bits_where_the_goal_allows_it_and_meet_it(tmp_path):
+    plain = bitlite.convert(DEMO, tmp_path / "m.ms", **INTEGER)
+    found = bitlite.convert(DEMO, tmp_path / "m.ms", max_drop="15dB", **INTEGER)
+    assert found.search.met and found.fidelity.worst.sqnr >= 15
+    assert min(row.bits for row in found.layers) < 8
+    assert found.search.best.bytes == (tmp_path / "m.ms").stat().st_size < next(iter(plain.files.values()))
+
+
+def test_where_integers_lose_too_much_operators_go_to_float_until_the_goal_is_met(tmp_path):
+    plain = bitlite.convert(DEMO, tmp_path / "m.ms", **INTEGER)
+    wanted = plain.fidelity.worst.sqnr + 6
+    found = bitlite.convert(DEMO, tmp_path / "m.ms", max_drop=f"{wanted:.1f}dB", **INTEGER)
+    assert found.search.met and found.fidelity.worst.sqnr >= wanted - 0.05
+    assert any(trial.form.floats for trial in found.search.trials)
+
+
+def test_integers_within_a_size_and_what_no_file_can_be_is_said(tmp_path):
+    size = next(iter(bitlite.convert(DEMO, tmp_path / "m.ms", **INTEGER).files.values()))
+    found = bitlite.convert(DEMO, tmp_path / "m.ms", target_size=int(0.8 * size), **INTEGER)
+    assert found.search.met and (tmp_path / "m.ms").stat().st_size <= 0.8 * size
+    with pytest.raises(UsageError, match="the smallest file has"):
+        bitlite.convert(DEMO, tmp_path / "n.ms", target_size=1000, **INTEGER)
+
+
+def test_a_time_is_met_or_said_to_be_missed(tmp_path):
+    for time, met in (("10000ms", True), ("0.000001ms", False)):
+        found = bitlite.convert(DEMO, tmp_path / "m.ms", target_time=time, **INTEGER)
+        assert found.search.met is met and found.search.best.seconds > 0
+        assert any("the goal is missed" in note for note in found.notes) is not met
+
+
 class _Interrupts:
     """WeightFamily.make that is interrupted at its n-th call."""
 
@@ -138,9 +172,25 @@ def test_a_journal_of_another_search_is_not_gone_on_with(tmp_path, monkeypatch):
         ({"max_drop": "20dB", "bit_num": 4}, "asks for 4"),
         ({"max_drop": "20dB", "calibration_data": None}, "needs calibration data"),
         ({"resume": True}, "no effect without a search"),
+        ({"target_time": 0.5}, "is for PostTraining"),
+        ({"max_drop": "20dB", "quant_type": "PostTraining", "conv_group": True}, "one of them"),
+        ({"target_time": "fast"}, "must be milliseconds"),
+        ({"max_drop": "20dB", "quant_type": "PostTraining", "output_format": "C"}, "C code"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path, options, words):
     with pytest.raises(UsageError, match=words):
         bitlite.convert(DEMO, tmp_path / "m.ms", **(GIVEN | options))
     assert not (tmp_path / "m.ms").exists()
+
+
+def test_from_python_a_search_gives_its_trials_as_a_table(tmp_path):
+    found = bitlite.search(DEMO, DATA, quant_type="WeightQuant", max_drop="20dB", quant_weight_channel=0)
+    assert found.met and found.best in found.trials and found.report.search is found.found
+    shown = repr(found)
+    assert "WeightQuant, at least 20.0 dB: met" in shown and f"{found.best.bytes:,}" in shown
+    assert "<table" in found._repr_html_()
+    bitlite.search(DEMO, DATA, tmp_path / "m.ms", max_drop="10dB")
+    assert (tmp_path / "m.ms").exists()
+    with pytest.raises(UsageError, match="needs a goal"):
+        bitlite.search(DEMO, DATA)

@@ -191,11 +191,12 @@ def _validate_bits(options: ConvertOptions) -> None:
             )
 
 
-_GOALS = ("max_drop", "target_size")
+_GOALS = ("max_drop", "target_size", "target_time")
 _SEARCHED = {
     "mixed": ("WeightQuant",),
-    "max_drop": ("WeightQuant",),
-    "target_size": ("WeightQuant",),
+    "max_drop": ("WeightQuant", "PostTraining"),
+    "target_size": ("WeightQuant", "PostTraining"),
+    "target_time": ("PostTraining",),
 }
 
 
@@ -238,6 +239,11 @@ def _validate_chosen_bits(options: ConvertOptions, data: bool) -> None:
         raise UsageError(
             f"{options.where('max_drop')}: points are of top-1 or of a metric, and there are no labels",
             hint=(Setting("labels", "labels.txt"), "; or 20dB, 1% of classes, 0.99cos, which need none"),
+        )
+    if options.searches and options.conv_group:
+        raise UsageError(
+            f"{options.where('conv_group')}: compares two forms itself, and {where} searches for one",
+            hint="one of them",
         )
     if options.output_format == ("C",):
         raise UsageError(f"{where}: C code has 8 bits; a search writes a file", hint=Setting("output_format", "MS"))

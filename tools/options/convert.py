@@ -18,7 +18,7 @@ from ...converter.errors import DataError, OutputError, Setting, UsageError
 from ...converter.surgery.image_steps import PIXEL_FORMATS, RESIZE_MODES
 from ...converter.text import unquote
 from ...quant.calibrate import methods
-from ...quant.search.goal import MaxDrop
+from ...quant.search.goal import MaxDrop, MaxTime
 from ...quant.selectors import Selector, parse_selector
 from .flags import Row, as_flag, flag, help_page
 from .types import (
@@ -32,6 +32,7 @@ from .types import (
     Paired,
     PythonOnly,
     Real,
+    RunTime,
     Shape,
     Size,
     Switch,
@@ -422,6 +423,14 @@ class ConvertOptions:
         Size(),
         None,
         "the most bytes of the file, or share of those of the float model, within which a search loses least",
+        group=QUANT,
+        sections=(FLAT, COMMON),
+    )
+    target_time: MaxTime | None = flag(
+        "targetTime",
+        RunTime(),
+        None,
+        "the most time of one run here, or share of the float model's, within which a search stays (PostTraining)",
         group=QUANT,
         sections=(FLAT, COMMON),
     )
@@ -906,7 +915,7 @@ class ConvertOptions:
     @property
     def searches(self) -> bool:
         """Whether forms are tried until a goal is met."""
-        return any(goal is not None for goal in (self.max_drop, self.target_size))
+        return any(goal is not None for goal in (self.max_drop, self.target_size, self.target_time))
 
     @property
     def scores(self) -> bool:

@@ -42,6 +42,7 @@ class ConvertKeywords(TypedDict, total=False):
     mean_error_threshold: float
     max_drop: float | str
     target_size: float | None
+    target_time: float | str
     resume: bool
     per_channel: bool
     float_weights: Literal["int8", "float"] | str

@@ -64,6 +64,8 @@ def test_margins_of_few_samples_tell_what_many_lose_better_than_counting_does(da
     parts = [judged(data, unit, 100, begin, softmax) for begin in range(0, 3000, 100)]
     counted, expected = (np.array([getattr(part, name) for part in parts]) for name in ("value", "expected"))
     assert np.sqrt(np.mean((expected - true) ** 2)) < 0.8 * np.sqrt(np.mean((counted - true) ** 2))
+    doubts = np.array([part.doubt for part in parts])
+    assert 0.6 * expected.std() < doubts.mean() < 2 * expected.std()
     if unit == PERCENT:  # of points 3000 samples have too few for this
         assert expected.mean() == pytest.approx(true, rel=0.15)
 
@@ -90,6 +92,7 @@ def test_what_is_counted_may_be_worse_by_its_standard_error_only():
     assert not Loss(1.0, 0.4, 0.4, 20.0, POINTS).meets(limit)
     assert not Loss(-1.0, 0.6, 0.6, 20.0, POINTS).meets(limit)
     assert not Loss(0.6, 0.6, math.nan, 20.0, POINTS).meets(limit)
+    assert not Loss(0.4, 0.6, 0.4, 20.0, POINTS, doubt=0.2).meets(limit)
 
 
 def test_points_without_labels_are_refused(data):
