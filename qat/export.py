@@ -20,7 +20,7 @@ from ..converter.passes import for_target, run_passes
 from ..native.session import Session
 from ..tools.convert import check_targets, write_targets
 from ..tools.convert_report import Report
-from ..tools.options.convert import ENDINGS
+from ..tools.options.convert_types import ENDINGS
 from ..tools.options.read import options_of_kwargs
 from ..tools.read_back import Original
 from .module import QatModule

@@ -78,16 +78,16 @@ class Scoring:
     def compare(self, before: Sequence[Outputs], after: Sequence[Outputs]) -> Score:
         """Raises DataError: labels that no output has classes for, or what the metric raises or returns."""
         a, b = self.values(before), self.values(after)
-        if isinstance(a, float) or isinstance(b, float):
-            error = self._jackknife(before, after)
+        if self.metric is not None and not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
+            error = self._jackknife(self.metric, before, after)
             return Score(self.name, float(np.mean(a)), float(np.mean(b)), error, len(before))
-        apart = b - a
+        apart = np.asarray(b) - np.asarray(a)
         error = float(apart.std(ddof=1) / math.sqrt(len(apart))) if len(apart) > 1 else math.nan
-        return Score(self.name, float(a.mean()), float(b.mean()), error, len(before))
+        return Score(self.name, float(np.mean(a)), float(np.mean(b)), error, len(before))
 
     def values(self, outputs: Sequence[Outputs]) -> np.ndarray | float:
         """The score of each sample, or of all of them where that is what the metric returns."""
-        return self._right(outputs) if self.metric is None else self._own(outputs, list(self.labels))
+        return self._right(outputs) if self.metric is None else self._own(self.metric, outputs, list(self.labels))
 
     def _right(self, outputs: Sequence[Outputs]) -> np.ndarray:
         right = []
@@ -96,10 +96,9 @@ class Scoring:
             right.append(float(np.mean(scores.argmax(1) == wanted)))
         return np.array(right)
 
-    def _own(self, outputs: Sequence[Outputs], labels: list[Any]) -> np.ndarray | float:
-        assert self.metric is not None
+    def _own(self, metric: Metric, outputs: Sequence[Outputs], labels: list[Any]) -> np.ndarray | float:
         try:
-            value = np.asarray(self.metric(list(outputs), labels), np.float64)
+            value = np.asarray(metric(list(outputs), labels), np.float64)
         except Exception as error:  # the user's function may raise anything
             raise DataError(f"metric {self.name}: {type(error).__name__}: {error}") from error
         if value.size != 1 and value.shape != (len(outputs),):
@@ -111,7 +110,7 @@ class Scoring:
             raise DataError(f"metric {self.name}: returns NaN or infinity")
         return float(value.reshape(())) if value.ndim == 0 or value.shape != (len(outputs),) else value
 
-    def _jackknife(self, before: Sequence[Outputs], after: Sequence[Outputs]) -> float:
+    def _jackknife(self, metric: Metric, before: Sequence[Outputs], after: Sequence[Outputs]) -> float:
         """The standard error of the difference of a metric of all samples, by leaving out a tenth of them at a time."""
         count = min(_GROUPS, len(before))
         if count < 2:
@@ -120,7 +119,7 @@ class Scoring:
         for group in range(count):
             rows = [k for k in range(len(before)) if k % count != group]
             labels = [self.labels[k] for k in rows] if self.labels else []
-            a, b = (np.mean(self._own([side[k] for k in rows], labels)) for side in (before, after))
+            a, b = (np.mean(self._own(metric, [side[k] for k in rows], labels)) for side in (before, after))
             apart.append(float(b - a))
         return math.sqrt((count - 1) * float(np.var(apart)))
 

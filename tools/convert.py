@@ -26,7 +26,8 @@ from .c_example import example_of
 from .calibrate import come_quantized, open_samples
 from .convert_report import Report
 from .onnx_products import products_note
-from .options.convert import ENDINGS, ConvertOptions
+from .options.convert import ConvertOptions
+from .options.convert_types import ENDINGS
 from .options.data_layer import with_data_layer
 from .options.read import options_of_kwargs
 from .read_back import Original, check_written, why_too_large

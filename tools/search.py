@@ -98,8 +98,7 @@ def run_search(
                 raise
             interrupted = True
         made, report.fidelity = trials.made()
-    assert trials.best is not None
-    found = Found(goal, tuple(trials.done.values()), trials.best, interrupted)
+    found = Found(goal, tuple(trials.done.values()), trials.winner, interrupted)
     report.search = found
     report.notes += _notes(found, asked, container, options)
     if not interrupted:

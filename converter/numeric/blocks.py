@@ -28,7 +28,7 @@ def packed_blocks(codes: NDArray, block: int, bits: int) -> NDArray[np.uint8]:
     raised = np.full((outputs, blocks * block), half, np.uint8)
     np.add(codes.view(np.uint8), np.uint8(half), out=raised[:, :inputs])  # modulo 256
     if bits == 4:
-        raised = raised[:, 0::2] | (raised[:, 1::2] << 4)
+        raised = np.bitwise_or(raised[:, 0::2], raised[:, 1::2] << 4, dtype=np.uint8)
     return raised.reshape(outputs, blocks, -1)
 
 

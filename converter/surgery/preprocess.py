@@ -109,10 +109,11 @@ def _per_channel(what: str, spec: ImageSpec) -> np.ndarray:
 def _sizes(x: Tensor, spec: ImageSpec, pixels: Pixels) -> tuple[Size, Size]:
     """Height and width of the pixels, and of what they are resized to before their colours are converted: a region, and
     the planes of NV12, which have half the values then."""
-    wanted = tuple(x.known_shape[i] for i in ((2, 3) if _planar(x) else (1, 2)))
+    height, width = (x.known_shape[i] for i in ((2, 3) if _planar(x) else (1, 2)))
+    wanted = None if height is None or width is None else (height, width)
     changes = spec.resize is not None or spec.crop is not None or pixels.roi
     size = pixels.size or (None if changes else wanted)
-    if size is None or None in size:
+    if size is None:
         raise UsageError(
             f"input {x.name!r}: the size of the pixels is not known, which preprocessing inside the model needs",
             hint=Setting("image_size", "H,W"),
@@ -123,17 +124,17 @@ def _sizes(x: Tensor, spec: ImageSpec, pixels: Pixels) -> tuple[Size, Size]:
         and spec.mode == "WARP"
         and not any(n % 2 for n in spec.resize)
     )
-    target = (spec.resize or wanted) if pixels.roi or planes else size
+    target = (spec.resize or wanted or size) if pixels.roi or planes else size
     if pixels.roi and (spec.mode != "WARP" or spec.method != "LINEAR" or x.known_shape[0] not in (1, None)):
         raise UsageError(f"input {x.name!r}: a region is resized by WARP and LINEAR, of one image at a time")
     if why := spec.lacks(*target):
         raise UsageError(f"input {x.name!r}: an image {why}", hint=Setting("resize_width", spec.crop and spec.crop[1]))
     got = spec.size_of(*target)
-    if any(w is not None and w != g for w, g in zip(wanted, got)):
+    if any(w is not None and w != g for w, g in zip((height, width), got)):
         raise UsageError(
-            f"input {x.name!r} takes images of {wanted[1]}x{wanted[0]}, and pixels of {size[1]}x{size[0]} are"
+            f"input {x.name!r} takes images of {width}x{height}, and pixels of {size[1]}x{size[0]} are"
             f" {got[1]}x{got[0]} behind the steps {spec}",
-            hint=Setting("resize_width", wanted[1]) if spec.resize is None else Setting("center_crop_width", wanted[1]),
+            hint=Setting("resize_width" if spec.resize is None else "center_crop_width", width),
         )
     if pixels.format == "NV12" and any(n % 2 for n in (*size, *target)):
         raise UsageError(f"input {x.name!r}: NV12 has even sizes, and {size[1]}x{size[0]} is not")

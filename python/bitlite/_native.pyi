@@ -80,6 +80,15 @@ def descend(
 def factor(matrix: np.ndarray) -> None:
     """Factors float64 matrices [batch, K, K], in place, in one order of operations; see native/rounding.h."""
 
+def cross(x: np.ndarray, y: np.ndarray, cross: np.ndarray, part: int, parts: int) -> None:
+    """Fills a part of float64 cross [k, k] with x'y of int16 [n, k], both centred; |x|, |y| <= 255."""
+
+def multiply(matrix: np.ndarray, real: np.ndarray, q: np.ndarray, begin: int, end: int) -> None:
+    """q = matrix · real of float64, for columns begin..end; see native/rounding.h."""
+
+def solve(factor: np.ndarray, real: np.ndarray, q: np.ndarray, begin: int, end: int) -> None:
+    """q = M⁻¹ · real of float64, for columns begin..end, of what `factor` made of M; see native/rounding.h."""
+
 def eliminate(
     factor: np.ndarray, real: np.ndarray, q: np.ndarray, begin: int, end: int, low: float, high: float
 ) -> None:

@@ -37,6 +37,9 @@ class NoiseImages:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return iter(self.rows)
+
     def only(self, rows: Collection[int]) -> Iterator[dict[str, np.ndarray]]:
         return (self.rows[k] for k in sorted(rows))
 

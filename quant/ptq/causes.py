@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -289,7 +290,7 @@ def _merged(cause: str, rows: list[tuple[float, str, Setting]]) -> Suspect:
     rows = sorted(rows, key=lambda row: -row[0])
     worst, _, cure = rows[0]
     alike = [row for row in rows if row[0] >= _BESIDE * worst][:_MOST_LAYERS]
-    value: object = cure.value
+    value: Any = cure.value
     if isinstance(value, tuple):
         value = tuple(dict.fromkeys(part for row in alike for part in row[2].value))
     elif isinstance(value, dict):

@@ -178,8 +178,10 @@ class Reference:
 
     def fidelity_of(self, values: Sequence[Sequence[np.ndarray]], held_back: bool) -> Fidelity | None:
         """The same of outputs that another form gave."""
-        if not self.outputs or not self.samples:
-            return None
+        return self.judged(values, held_back) if self.outputs and self.samples else None
+
+    def judged(self, values: Sequence[Sequence[np.ndarray]], held_back: bool) -> Fidelity:
+        """`fidelity_of` where there are outputs and samples."""
         score = self.scoring.compare(self.named(self.values), self.named(values)) if self.scoring else None
         return Fidelity(tuple(self.compare(values)), len(self.samples), held_back, score=score)
 

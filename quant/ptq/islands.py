@@ -113,7 +113,7 @@ class _Choice:
     def foreseen(self, islands: Islands) -> float:
         left = [c.loss for c in self.codes
                 if not (c.nodes <= islands.kept and (not c.size or c.nodes <= islands.weights))]  # fmt: skip
-        return float(sum(left).max(initial=0.0)) if left else 0.0
+        return float(np.sum(left, axis=0).max(initial=0.0)) if left else 0.0
 
     def made(self, goal: float, share: float, share_of_weights: float) -> Islands:
         """What gains most for its price, one after the other, until no output is foreseen to lose more than the goal,

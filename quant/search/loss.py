@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ...converter.errors import Setting, UsageError
 from ...converter.ir import Graph
 from ..ptq.fidelity import Fidelity, Reference
-from ..score import rows_of
+from ..score import Scoring, rows_of
 from .goal import COSINE, DECIBEL, ERROR, PERCENT, POINTS, MaxDrop, shown
 
 _LEAST_PROBABILITY = 1e-7
@@ -77,33 +78,34 @@ class LossJudge:
         self.reference, self.unit, self.held_back = reference, unit, held_back
         if not reference.outputs:
             raise UsageError("no output of the model is float, so nothing tells what is lost")
-        if unit == POINTS and reference.scoring is None:
+        scoring = reference.scoring
+        if unit == POINTS and scoring is None:
             raise UsageError(
                 "points are of top-1 or of a metric, and there are neither labels nor a metric",
                 hint=(Setting("labels", "labels.txt"), ", or 20dB, 1% of classes, 0.99cos, which need none"),
             )
         if unit == PERCENT and not any(reference.classes):
             raise UsageError("no output of the model looks like classes", hint="20dB or 0.99cos")
-        self._measure: Callable[[Values], Measured] = {
-            POINTS: self._points,
-            PERCENT: self._changed,
-            DECIBEL: self._sqnr,
-            COSINE: self._cosine,
-            ERROR: self._relative,
-        }[unit]
+        self._measure: Callable[[Values], Measured] = (
+            partial(self._points, scoring)
+            if scoring and unit == POINTS
+            else {
+                PERCENT: self._changed,
+                DECIBEL: self._sqnr,
+                COSINE: self._cosine,
+                ERROR: self._relative,
+            }[unit]
+        )
 
     def judge(self, graph: Graph) -> tuple[Loss, Fidelity]:
         """One run of each sample."""
         values = self.reference.values_of(graph)
-        fidelity = self.reference.fidelity_of(values, held_back=self.held_back)
-        assert fidelity is not None
+        fidelity = self.reference.judged(values, held_back=self.held_back)
         values = [[np.nan_to_num(a, nan=0.0, posinf=0.0, neginf=0.0) for a in row] for row in values]
         value, error, (expected, doubt) = self._measure(values)
         return Loss(value, error, expected, fidelity.worst.sqnr, self.unit, doubt), fidelity
 
-    def _points(self, values: Values) -> Measured:
-        scoring = self.reference.scoring
-        assert scoring is not None
+    def _points(self, scoring: Scoring, values: Values) -> Measured:
         score = scoring.compare(self.reference.named(self.reference.values), self.reference.named(values))
         if scoring.metric is not None:
             return score.drop, score.error, _NO_MARGINS

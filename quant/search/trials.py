@@ -119,16 +119,18 @@ class Trials:
         known = self.journal.known(form.key)
         if known is not None:
             trial = Trial(form, known["bytes"], Loss(**known["loss"]), known["seconds"], known["share"])
+            fresh = None
         else:
             made = self.make(form)
             loss, fidelity = self.judge.judge(made.graph)
+            fresh = form.key, made, fidelity
             seconds, share = self.measures.time_of(made.graph) if self.measures.time_of else (None, None)
             trial = Trial(form, self.measures.bytes_of(made.graph), loss, seconds, share)
             self.journal.keep(form.key, {k: v for k, v in asdict(trial).items() if k != "form"})
         before = self.best
         self.done[form.key] = trial
-        if known is None and (before is None or trial.rank(self.goal) < before.rank(self.goal)):
-            self._made = form.key, made, fidelity
+        if fresh is not None and (before is None or trial.rank(self.goal) < before.rank(self.goal)):
+            self._made = fresh
         self.tell(trial)
         return trial
 
@@ -137,10 +139,14 @@ class Trials:
         """Of all that were tried; of equals the first."""
         return min(self.done.values(), key=lambda t: t.rank(self.goal), default=None)
 
+    @property
+    def winner(self) -> Trial:
+        """The best. Raises ValueError before any trial."""
+        return min(self.done.values(), key=lambda t: t.rank(self.goal))
+
     def made(self) -> tuple[Made, Fidelity]:
         """The best form, made once more where only the journal knew it, and how it does. There is one."""
-        best = self.best
-        assert best is not None
+        best = self.winner
         if self._made is None or self._made[0] != best.form.key:
             made = self.make(best.form)
             self._made = best.form.key, made, self.judge.judge(made.graph)[1]

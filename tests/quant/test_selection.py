@@ -1,5 +1,6 @@
 """Which nodes a user's words mean."""
 
+import bitlite.converter.ops  # noqa: F401  (declares the rows)
 import numpy as np
 import pytest
 from bitlite.converter.errors import UsageError

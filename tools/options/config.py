@@ -15,22 +15,10 @@ from typing import Any
 from ...converter.errors import UsageError
 from ...converter.text import nearest
 from .config_key import Key, config_bytes, table_row
-from .convert import (
-    COMMON,
-    DATA,
-    DYNAMIC,
-    FLAT,
-    FULL,
-    MICRO,
-    MIXED,
-    MIXED_BIT,
-    REGISTRY,
-    TRANSFORM,
-    WEIGHT,
-    ConvertOptions,
-    Method,
-)
+from .convert import ConvertOptions
+from .convert_types import MIXED_BIT, Method
 from .flags import Given, fields_of, read_value
+from .sections import COMMON, DATA, DYNAMIC, FLAT, FULL, MICRO, MIXED, REGISTRY, TRANSFORM, WEIGHT
 from .types import Choice, Int, Listed, Real, Shape, Switch, Text
 
 SECTIONS = (FLAT, COMMON, MIXED, FULL, WEIGHT, DATA, DYNAMIC, TRANSFORM, REGISTRY, MICRO)

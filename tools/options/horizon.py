@@ -13,7 +13,7 @@ from ...converter.errors import UsageError
 from ...converter.text import nearest
 from ...quant.selectors import parse_selector
 from .config_key import Key, table_row
-from .convert import Words
+from .convert_types import Words
 from .flags import Given, read_value
 from .horizon_quant import quant_config
 from .types import Choice, Int, Listed, OptionType, Real, Shape, Switch, Text

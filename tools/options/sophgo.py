@@ -10,7 +10,7 @@ from typing import Any
 
 from ...converter.errors import UsageError
 from ...converter.text import nearest
-from .convert import Method, Words
+from .convert_types import Method, Words
 from .flags import Given, fields_of, flag, help_page, read_args
 from .types import Choice, Int, Paired, Real, Switch, Text
 

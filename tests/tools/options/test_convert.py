@@ -302,7 +302,7 @@ def test_options_import_nothing_heavy():
 
 def test_every_method_has_its_threshold():
     from bitlite.quant.calibrate import methods
-    from bitlite.tools.options.convert import Method
+    from bitlite.tools.options.convert_types import Method
 
     kind = Method()
     for word in (*kind.words, *kind.also):
