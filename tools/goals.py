@@ -77,5 +77,6 @@ def search(
     with tempfile.TemporaryDirectory(prefix="bitlite-") as folder:
         target = os.path.join(folder, "m") if output_file is None else output_file
         report = convert(model_file, target, quant_type=quant_type, calibration_data=calibration_data, **options)
-    assert report.search is not None
+    if report.search is None:
+        raise UsageError(f"quant_type={quant_type!r} is not searched", hint=Setting("quant_type", "PostTraining"))
     return Searched(quant_type, report.search, report)

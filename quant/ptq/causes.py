@@ -290,9 +290,10 @@ def _merged(cause: str, rows: list[tuple[float, str, Setting]]) -> Suspect:
     rows = sorted(rows, key=lambda row: -row[0])
     worst, _, cure = rows[0]
     alike = [row for row in rows if row[0] >= _BESIDE * worst][:_MOST_LAYERS]
-    value: Any = cure.value
+    values: list[Any] = [setting.value for _, _, setting in alike]
+    value = values[0]
     if isinstance(value, tuple):
-        value = tuple(dict.fromkeys(part for row in alike for part in row[2].value))
+        value = tuple(dict.fromkeys(part for parts in values for part in parts))
     elif isinstance(value, dict):
-        value = {name: bits for row in alike for name, bits in row[2].value.items()}
+        value = {name: bits for named in values for name, bits in named.items()}
     return Suspect(cause, tuple(dict.fromkeys(name for _, name, _ in alike)), Setting(cure.name, value), worst)

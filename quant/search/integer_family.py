@@ -108,7 +108,8 @@ class IntegerFamily:
             )
 
         names = list(dict.fromkeys(name for form in codes.values() for name in form))
-        if not names or sized(dict.fromkeys(names, min(codes))) >= sized(dict.fromkeys(names, max(codes))):
+        least, most = ({name: bits for name in names} for bits in (min(codes), max(codes)))
+        if not names or sized(least) >= sized(most):
             return None
         threads = self.forms.settings.threads
         widths = self.journal.widths(
