@@ -134,7 +134,6 @@ def _searched(
 ) -> Result:
     """The form of the graph that the goals ask for."""
     from ..quant.ptq.fidelity import spread
-    from ..quant.ptq.result import Result
     from ..quant.search.integer_family import IntegerFamily
     from ..quant.search.trials import Measures
     from ..quant.weights.bit_budget import SAMPLES
@@ -148,9 +147,7 @@ def _searched(
     measures = Measures(bytes_of, timer(graph, sample, options.threads or 1) if goal.time is not None else None)
     settings = replace(settings, shares=shares)
     family = IntegerFamily(graph, settings, samples, picked, progress_of(options), bytes_of, container, journal)
-    made = run_search(family, goal, family.forms.graph, samples, shares, measures, journal, options, report, container)
-    assert isinstance(made, Result)
-    return made
+    return run_search(family, goal, family.forms.graph, samples, shares, measures, journal, options, report, container)
 
 
 def make_dynamic(graph: Graph, options: ConvertOptions, report: Report) -> None:

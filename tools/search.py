@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
     from ..quant.search.find import Family
     from ..quant.search.journal import Journal
-    from ..quant.search.trials import Found, Made, Measures, Trial
+    from ..quant.search.trials import Found, MadeT, Measures, Trial
 
 SizeOf = Callable[[Graph], int]
 _BLOCK = 1 << 24
@@ -58,7 +58,7 @@ def open_journal(
 
 
 def run_search(
-    family: Family,
+    family: Family[MadeT],
     goal: Goal,
     judged: Graph,
     samples: Dataset,
@@ -68,7 +68,7 @@ def run_search(
     options: ConvertOptions,
     report: Report,
     container: str,
-) -> Made:
+) -> MadeT:
     """The best form that the search finds; `report` gets what was tried, and what the best one loses.
 
     Args:

@@ -131,7 +131,7 @@ def _searched(
     from ..quant.cluster.pool import Workforce
     from ..quant.ptq.fidelity import spread
     from ..quant.search.trials import Measures
-    from ..quant.search.weight_family import QuantizedWeights, WeightFamily
+    from ..quant.search.weight_family import WeightFamily
     from ..quant.weights import bit_budget
     from ..quant.weights.output_rounding import most_samples
     from .options.workers import open_pool
@@ -158,8 +158,7 @@ def _searched(
             floats=goal.max_drop is not None,
         )
         made = run_search(family, goal, graph, samples, shares, Measures(size_of), journal, options, report, container)
-    if isinstance(made, QuantizedWeights):
-        report.layers = made.rows
+    report.layers = made.rows
     return made.graph
 
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..weights.bit_budget import BitBudget
 from .goal import Goal
 from .ladder import smallest
-from .trials import Form, Made, Trial
+from .trials import Form, MadeT_co, Trial
 
 _MARGINS = (10, 8, 6, 5)
 """Of a try each: codes by output are larger than those without data where these are SPARSE or INDEXING, and each try
 that is too large leaves them a larger part, 1/2^margin, of the bytes."""
 
 
-class Family(Protocol):
+class Family(Protocol[MadeT_co]):
     """Forms of one model by one kind of quantization.
 
     first: what the quantization chooses by itself; None where that is no form to begin with. settled: a form that was
@@ -28,14 +28,14 @@ class Family(Protocol):
     least first. budget: what each layer's bits cost in a form; None where bits change no file.
     """
 
-    def make(self, form: Form) -> Made: ...
+    def make(self, form: Form) -> MadeT_co: ...
     def first(self) -> Form | None: ...
     def settled(self, form: Form) -> Form: ...
     def repairs(self, trial: Trial, goal: Goal) -> Iterator[Form]: ...
     def budget(self, form: Form) -> BitBudget | None: ...
 
 
-def find_form(family: Family, goal: Goal, evaluate: Callable[[Form], Trial]) -> None:
+def find_form(family: Family[Any], goal: Goal, evaluate: Callable[[Form], Trial]) -> None:
     """Tries forms of the family; `evaluate` remembers them.
 
     Raises:
@@ -66,7 +66,7 @@ def find_form(family: Family, goal: Goal, evaluate: Callable[[Form], Trial]) -> 
 
 
 def _repaired(
-    family: Family, trial: Trial, base: Form, goal: Goal, evaluate: Callable[[Form], Trial]
+    family: Family[Any], trial: Trial, base: Form, goal: Goal, evaluate: Callable[[Form], Trial]
 ) -> tuple[Form, Trial]:
     """The first form that meets the goal, or the one that loses least."""
     best, least = base, trial

@@ -100,7 +100,9 @@ class IntegerFamily:
         plan = self.forms.placement(islands.kept)
         fixed = self.forms.settings.layer_bits
         layers = [n for n in self.forms.graph.nodes if n in plan.int8_nodes and n not in fixed]
-        codes = {b: self._codes(layers, b) for b in WIDTHS.get(self.container, BITS) if b in BITS}
+        codes = {
+            b: self._codes(layers, b) for b in WIDTHS.get(self.container, BITS) if isinstance(b, int) and b in BITS
+        }
 
         def sized(bits: Mapping[str, int]) -> int:
             return self.bytes_of(
@@ -108,7 +110,7 @@ class IntegerFamily:
             )
 
         names = list(dict.fromkeys(name for form in codes.values() for name in form))
-        least, most = ({name: bits for name in names} for bits in (min(codes), max(codes)))
+        least, most = (dict.fromkeys(names, bits) for bits in (min(codes), max(codes)))
         if not names or sized(least) >= sized(most):
             return None
         threads = self.forms.settings.threads

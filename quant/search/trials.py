@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from ...converter.ir import Graph
 from ..ptq.fidelity import Fidelity
@@ -83,6 +83,10 @@ class Made(Protocol):
     def graph(self) -> Graph: ...
 
 
+MadeT = TypeVar("MadeT", bound=Made)
+MadeT_co = TypeVar("MadeT_co", bound=Made, covariant=True)
+
+
 @dataclass(frozen=True)
 class Measures:
     """bytes_of: of the file that holds a graph. time_of: (seconds of one run, share of the float model's); None where
@@ -92,7 +96,7 @@ class Measures:
     time_of: Callable[[Graph], tuple[float, float]] | None = None
 
 
-class Trials:
+class Trials(Generic[MadeT]):
     """Makes forms, measures and judges them, and keeps the best.
 
     make: a form's graph, and how it came about. tell: is told of each trial as it is done.
@@ -100,7 +104,7 @@ class Trials:
 
     def __init__(
         self,
-        make: Callable[[Form], Made],
+        make: Callable[[Form], MadeT],
         judge: LossJudge,
         goal: Goal,
         measures: Measures,
@@ -110,7 +114,7 @@ class Trials:
         self.make, self.judge, self.goal, self.measures = make, judge, goal, measures
         self.journal, self.tell = journal, tell
         self.done: dict[str, Trial] = {}
-        self._made: tuple[str, Made, Fidelity] | None = None
+        self._made: tuple[str, MadeT, Fidelity] | None = None
 
     def evaluate(self, form: Form) -> Trial:
         """Tries a form, or remembers how it did."""
@@ -144,7 +148,7 @@ class Trials:
         """The best. Raises ValueError before any trial."""
         return min(self.done.values(), key=lambda t: t.rank(self.goal))
 
-    def made(self) -> tuple[Made, Fidelity]:
+    def made(self) -> tuple[MadeT, Fidelity]:
         """The best form, made once more where only the journal knew it, and how it does. There is one."""
         best = self.winner
         if self._made is None or self._made[0] != best.form.key:
