@@ -72,7 +72,7 @@ def work_of(node: Node) -> float:
     if w is None or w.data is None:
         return _ELEMENT * elements
     axis = quant_spec(node).channel_axis(node)
-    return elements * (w.data.size / (w.data.shape[axis] if axis is not None else 1) + _ELEMENT)
+    return elements * (w.data.size / max(w.data.shape[axis] if axis is not None else 1, 1) + _ELEMENT)
 
 
 def find_islands(nodes: Sequence[Node], codes: Sequence[Codes], noise: Callable[[Islands], float], limits: Limits,

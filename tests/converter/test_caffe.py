@@ -155,7 +155,7 @@ def test_steps_of_a_data_layer_keep_their_order(tmp_path):
     assert graph.meta["data_layer"]["annotated"]
     assert graph.meta["data_layer"]["steps"] == [
         {"op": "color", "order": "RGB"},
-        {"op": "resize", "height": 12, "width": 10, "method": "LINEAR"},
+        {"op": "resize", "height": 12, "width": 10, "method": "LINEAR", "mode": "WARP", "pad": 0.0},
         {"op": "crop", "fraction": 0.75},
         {"op": "stand", "mean": [128.0], "scale": 0.03125},
     ]

@@ -18,6 +18,8 @@ PATTERNS = {
         "works around the rounding of one kernel of MindSpore Lite, of means",
     ),
     "finite.py": ("Where", "the one operator that drops an operand's values, infinite ones among them"),
+    "ptq/causes.py": ("Concat", "looks for the pattern of values of other sizes that are joined on one scale"),
+    "ptq/channel_groups.py": ("Add Conv", "parts a convolution by its input channels: it makes convolutions and sums"),
     "ptq/emit.py": ("Dequantize Quantize", "the casts are the IR's own: it makes them"),
     "ptq/fidelity.py": (
         "ExpandDims LogSoftmax Reshape Sigmoid Softmax Squeeze Transpose",
@@ -29,6 +31,12 @@ PATTERNS = {
         "Add AveragePool BatchNorm Conv Dequantize Div Mul Quantize Reduce Relu Relu6",
         "passes: each names the pattern that it rewrites and what it makes of it",
     ),
+    "ptq/simulated.py": ("Dequantize Quantize", "the casts are the IR's own: it makes them"),
+    "weights/block_weights.py": (
+        "BlockFullyConnected FullyConnected",
+        "weights in blocks are an operator of their own, which it makes of a matrix product",
+    ),
+    "weights/weight_quant.py": ("FullyConnected", "says of weights in blocks which operator they were of"),
 }
 
 
