@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--model", default="resnet8_cifar10")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--bits", type=int, nargs="+", default=[8, 4, 2])
     parser.add_argument("--cost", action="store_true")
     parser.add_argument("--repeats", type=int, default=10)

@@ -25,6 +25,10 @@ from .skeleton import skeleton_of
 from .sources import Fixed
 
 
+_LEAST = 1e-2
+"""The root mean square that a tensor of smaller values, biases that are 0 among them, is trained as."""
+
+
 def from_file(
     model_file: str | os.PathLike[str],
     data: Any,
@@ -65,7 +69,7 @@ def finetune(
     *,
     steps: int = 500,
     batch: int = 64,
-    rate: float = 1e-3,
+    rate: float = 3e-3,
     seed: int = 0,
     **options: Any,
 ) -> QatModule:
@@ -73,7 +77,8 @@ def finetune(
 
     Args:
         data: the inputs, stacked [N, ...] in the layout of the file's input, or a tuple of such where it has several.
-        rate: of Adam for weights and biases, relative to 1e-3 for scales; it falls to 0 over the steps.
+        rate: of Adam, as a part of each tensor's root mean square, of 1 for ratios of scales; it falls to 0 over the
+            steps.
         options: those of `from_file`.
     Returns:
         The module in evaluation mode, for `export` or more training.
@@ -89,9 +94,13 @@ def finetune(
     module.to(device)
     wanted = [w.to(device) for w in _float_outputs(model_file, stacked)]
     inputs = [torch.from_numpy(a).to(device) for a in stacked]
-    scales = [p for name, p in module.named_parameters() if name.endswith("ratio")]
-    rest = [p for name, p in module.named_parameters() if not name.endswith("ratio")]
-    optimizer = torch.optim.Adam([{"params": rest, "lr": rate}, {"params": scales, "lr": 1e-3}])
+    # Adam's steps have one length for all elements: of a tensor of small values it must be a small one.
+    optimizer = torch.optim.Adam(
+        [
+            {"params": [p], "lr": rate * max(float(p.detach().square().mean().sqrt()), _LEAST)}
+            for p in module.parameters()
+        ]
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / max(steps, 1), 1)))
     )

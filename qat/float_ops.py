@@ -7,7 +7,7 @@ where an input is absent; attributes are the row's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from ..converter.errors import UnsupportedError
 from ..converter.ir import Node
 from ..converter.numeric.qparams import ACT_BOUNDS
+from ..converter.ops._support.spatial import resolve_pads
 from .recurrent import gru, lstm
 
 FLOAT: dict[str, Callable[..., Any]] = {}
@@ -60,10 +61,11 @@ def _last(x: Tensor) -> Tensor:
     return x.movedim(1, -1)
 
 
-def _pads(node: Node) -> list[int]:
-    if node.attrs["pad_mode"] != "explicit":
-        raise refuse(node, f"pad_mode {node.attrs['pad_mode']} of an unknown size")
-    return list(node.attrs["pad"])
+def _pads(node: Node, x: Tensor, kernel: Sequence[int]) -> list[int]:
+    """Before and after each spatial axis of a window over x [N, *S, C]."""
+    attrs = dict(node.attrs)
+    resolve_pads(attrs, list(x.shape[1:-1]), kernel)
+    return list(attrs["pad"])
 
 
 def _even(pads: list[int]) -> list[int] | None:
@@ -88,7 +90,7 @@ def products(node: Node, x: Tensor, w: Tensor, bias: Tensor | None = None) -> Te
 
 
 def _conv(node: Node, x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
-    a, pads = node.attrs, _pads(node)
+    a, pads = node.attrs, _pads(node, x, w.shape[1:-1])
     x, even = _first(x), _even(pads)
     if even is None:
         x, even = _padded(x, pads, 0.0), [0] * len(a["stride"])
@@ -97,8 +99,10 @@ def _conv(node: Node, x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _conv_transpose(node: Node, x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
-    a, pads = node.attrs, _pads(node)
-    even = _even(pads)
+    a = node.attrs
+    if a["pad_mode"] not in ("explicit", "valid"):
+        raise refuse(node, f"a transposed convolution with pad_mode {a['pad_mode']}")
+    even = _even(_pads(node, x, w.shape[1:-1]))
     if even is None:
         raise refuse(node, "a transposed convolution with uneven pads")
     run, stride = _TRANSPOSED[len(even)], list(a["stride"])
@@ -178,7 +182,7 @@ def _prelu(node: Node, x: Tensor, slope: Tensor) -> Tensor:
 
 @named("MaxPool")
 def _max_pool(node: Node, x: Tensor) -> Tensor:
-    a, pads = node.attrs, _pads(node)
+    a, pads = node.attrs, _pads(node, x, node.attrs["kernel"])
     even = _even(pads)
     if even is None or any(2 * p > k for p, k in zip(even, a["kernel"])):
         x, even = _last(_padded(_first(x), pads, -math.inf)), [0] * len(a["kernel"])
@@ -189,7 +193,7 @@ def _max_pool(node: Node, x: Tensor) -> Tensor:
 
 def pool_sums(node: Node, x: Tensor) -> Tensor:
     """The sum of each window of x [N,*S,C]; padding adds nothing."""
-    a, pads = node.attrs, _pads(node)
+    a, pads = node.attrs, _pads(node, x, node.attrs["kernel"])
     if a["ceil_mode"] or any(d != 1 for d in a["dilation"]):
         raise refuse(node, "a mean over windows with ceil_mode or dilation")
     kernel, stride = list(a["kernel"]), list(a["stride"])
@@ -203,7 +207,7 @@ def pool_sums(node: Node, x: Tensor) -> Tensor:
 def pool_counts(node: Node, x: Tensor) -> Tensor | int:
     """How many elements each window counts."""
     a = node.attrs
-    if a["count_include_pad"] or not any(_pads(node)):
+    if a["count_include_pad"] or not any(_pads(node, x, a["kernel"])):
         return math.prod(a["kernel"])
     return pool_sums(node, torch.ones_like(x[:1, ..., :1]))
 
