@@ -24,7 +24,6 @@ from .prepare import Names, check_activations, laid_out, selectors
 from .skeleton import skeleton_of
 from .sources import Fixed
 
-
 _LEAST = 1e-2
 """The root mean square that a tensor of smaller values, biases that are 0 among them, is trained as."""
 
