@@ -11,7 +11,8 @@ from typing import Any
 from ...converter.errors import UsageError
 from ...quant.calibrate.remote_files import is_folder
 from .flags import Given, Row, flag, help_page, read_args, read_kwargs
-from .types import Choice, Int, Listed, OptionType, Paired, Real, Shape, Switch, Text
+from .port_types import Paired, Shape
+from .types import Choice, Int, Listed, OptionType, Real, Switch, Text
 from .workers import (
     check_workers,
     cluster_flag,

@@ -11,6 +11,7 @@ from .convert_types import (
     Method,
 )
 from .flags import flag
+from .port_types import Paired
 from .sections import (
     CALIB,
     COMMON,
@@ -18,16 +19,7 @@ from .sections import (
     FLAT,
     FULL,
 )
-from .types import (
-    Choice,
-    Function,
-    Int,
-    Labels,
-    Listed,
-    Paired,
-    PythonOnly,
-    Text,
-)
+from .types import Choice, Function, Int, Labels, Listed, PythonOnly, Text
 
 
 @dataclass

@@ -18,8 +18,9 @@ from .config_key import Key, config_bytes, table_row
 from .convert import ConvertOptions
 from .convert_types import MIXED_BIT, Method
 from .flags import Given, fields_of, read_value
+from .port_types import Shape
 from .sections import COMMON, DATA, DYNAMIC, FLAT, FULL, MICRO, MIXED, REGISTRY, TRANSFORM, WEIGHT
-from .types import Choice, Int, Listed, Real, Shape, Switch, Text
+from .types import Choice, Int, Listed, Real, Switch, Text
 
 SECTIONS = (FLAT, COMMON, MIXED, FULL, WEIGHT, DATA, DYNAMIC, TRANSFORM, REGISTRY, MICRO)
 

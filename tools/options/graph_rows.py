@@ -10,18 +10,11 @@ from .convert_types import (
     Words,
 )
 from .flags import flag
+from .port_types import Paired
 from .sections import (
     GRAPH,
 )
-from .types import (
-    Choice,
-    Int,
-    Listed,
-    Paired,
-    Real,
-    Switch,
-    Text,
-)
+from .types import Choice, Int, Listed, Real, Switch, Text
 
 
 @dataclass

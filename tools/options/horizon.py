@@ -16,7 +16,8 @@ from .config_key import Key, table_row
 from .convert_types import Words
 from .flags import Given, read_value
 from .horizon_quant import quant_config
-from .types import Choice, Int, Listed, OptionType, Real, Shape, Switch, Text
+from .port_types import Shape
+from .types import Choice, Int, Listed, OptionType, Real, Switch, Text
 
 MODEL, INPUT, CALIBRATION, COMPILER, CUSTOM = (
     "model_parameters", "input_parameters", "calibration_parameters", "compiler_parameters", "custom_op",

@@ -13,17 +13,12 @@ from .convert_types import (
     NOT_READ,
 )
 from .flags import flag
+from .port_types import Paired, Shape
 from .sections import (
     MICRO,
     MODEL,
 )
-from .types import (
-    Choice,
-    Listed,
-    Paired,
-    Shape,
-    Text,
-)
+from .types import Choice, Listed, Text
 
 
 @dataclass

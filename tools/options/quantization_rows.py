@@ -15,6 +15,7 @@ from .convert_types import (
     Selection,
 )
 from .flags import flag
+from .port_types import Paired
 from .sections import (
     COMMON,
     FLAT,
@@ -22,17 +23,7 @@ from .sections import (
     QUANT,
     WEIGHT,
 )
-from .types import (
-    Choice,
-    Drop,
-    Int,
-    Listed,
-    Paired,
-    Real,
-    RunTime,
-    Size,
-    Switch,
-)
+from .types import Choice, Drop, Int, Listed, Real, RunTime, Size, Switch
 
 
 @dataclass

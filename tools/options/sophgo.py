@@ -12,7 +12,8 @@ from ...converter.errors import UsageError
 from ...converter.text import nearest
 from .convert_types import Method, Words
 from .flags import Given, fields_of, flag, help_page, read_args
-from .types import Choice, Int, Paired, Real, Switch, Text
+from .port_types import Paired
+from .types import Choice, Int, Real, Switch, Text
 
 MODEL, QUANT, GRAPH = "Network", "Quantization", "Graph"
 COMMANDS = ("quantize", "graph_transform")

@@ -10,7 +10,8 @@ from bitlite.quant.calibrate.observe import ChannelExtremes
 from bitlite.quant.calibrate.spread import observe_all
 from bitlite.quant.cluster.pool import WorkerPool, Workforce
 from bitlite.quant.cluster.processes import Processes
-from bitlite.tools.options.types import Paired, Text
+from bitlite.tools.options.port_types import Paired
+from bitlite.tools.options.types import Text
 
 INPUTS = [InputSpec("x", (1, 8, 8, 3), np.dtype(np.float32))]
 
