@@ -22,7 +22,7 @@ from .sections import (
 from .types import Choice, Function, Int, Labels, Listed, PythonOnly, Text
 
 
-@dataclass
+@dataclass(init=False, repr=False, eq=False)  # ConvertOptions makes these of all its rows
 class CalibrationOptions:
     """The samples of a conversion and what is made of them. One row per option; see `ConvertOptions`."""
 

@@ -17,7 +17,7 @@ from .sections import (
 from .types import Choice, Int, Listed, Real, Switch, Text
 
 
-@dataclass
+@dataclass(init=False, repr=False, eq=False)  # ConvertOptions makes these of all its rows
 class GraphOptions:
     """What is done to the graph. One row per option; see `ConvertOptions`."""
 

@@ -24,7 +24,7 @@ from .types import (
 )
 
 
-@dataclass
+@dataclass(init=False, repr=False, eq=False)  # ConvertOptions makes these of all its rows
 class ImageOptions:
     """How images become samples, and what of it the written model does. One row per option; see `ConvertOptions`."""
 

@@ -21,7 +21,7 @@ from .sections import (
 from .types import Choice, Listed, Text
 
 
-@dataclass
+@dataclass(init=False, repr=False, eq=False)  # ConvertOptions makes these of all its rows
 class ModelOptions:
     """The files of a conversion and their ends. One row per option; see `ConvertOptions`."""
 

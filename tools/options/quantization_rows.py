@@ -26,7 +26,7 @@ from .sections import (
 from .types import Choice, Drop, Int, Listed, Real, RunTime, Size, Switch
 
 
-@dataclass
+@dataclass(init=False, repr=False, eq=False)  # ConvertOptions makes these of all its rows
 class QuantizationOptions:
     """What becomes codes, and how. One row per option; see `ConvertOptions`."""
 

@@ -18,7 +18,7 @@ from .types import (
 from .workers import cluster_flag, cluster_memory_flag, cluster_timeout_flag, cluster_tls_flag, workers_flag
 
 
-@dataclass
+@dataclass(init=False, repr=False, eq=False)  # ConvertOptions makes these of all its rows
 class RunOptions:
     """How a conversion runs and what it tells. One row per option; see `ConvertOptions`."""
 
