@@ -82,10 +82,11 @@ def _repaired(
 
 
 def _within(budget: BitBudget, size: int, tried: Callable[[Mapping[str, int]], Trial]) -> None:
-    room = size
+    bits, foreseen = budget.choose(size)
+    room, smallest = size, budget.smallest
     for margin in _MARGINS:
-        bits, _ = budget.choose(room)
         trial = tried(bits)
-        if trial.bytes <= size:
+        if trial.bytes <= size or foreseen <= smallest:
             return
-        room -= trial.bytes - size + (size >> margin)
+        room = max(room - (trial.bytes - size + (size >> margin)), smallest)
+        bits, foreseen = budget.choose(room)

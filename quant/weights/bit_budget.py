@@ -64,7 +64,9 @@ class BitBudget:
                 hint=(
                     "a larger one, ",
                     Setting("fp16", True),
-                    " for what stays float, or the gates (quant_weight_channel)",
+                    " for what stays float, or ",
+                    Setting("quant_weight_channel", 0),
+                    ", which lets more layers through",
                 ),
             )
         best, reached = least, size
@@ -78,6 +80,11 @@ class BitBudget:
                 break
             room += target - size
         return best, reached
+
+    @property
+    def smallest(self) -> int:
+        """Bytes of a file of the fewest bits."""
+        return self.sized(knapsack(self.widths, 0))
 
     @property
     def least(self) -> float:
