@@ -124,7 +124,7 @@ def bugs_named(file: str) -> Iterator[None]:
     """Raises what escapes from bitlite's own code as an InternalError; what the caller's code raises passes through."""
     try:
         yield
-    except (Error, MemoryError):
+    except (Error, InternalError, MemoryError):
         raise
     except Exception as error:
         if _is_foreign(error):

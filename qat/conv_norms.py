@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .clamp import within
+from .clamp import BOUNDS, within
 
 
 class EmptyBatchNorm(nn.Module):
@@ -32,7 +32,7 @@ class _ConvNorm(nn.Module):
         self.normalize_bias: float | None = None
 
     def extra_repr(self) -> str:
-        names = ("normalize_data", "normalize_weight", "normalize_bias", "ahead_relu")
+        names = (*BOUNDS, "ahead_relu")
         return ", ".join(f"{name}={getattr(self, name)}" for name in names)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from .prepare import skeleton_of_model
 Layers = type[nn.Module] | Iterable[type[nn.Module]]
 
 QUANTIZED: tuple[type[nn.Module], ...] = (*LAYERS, *JOINED)
-_LEFT_ALONE = "_bitlite_unbounded", "_bitlite_in_float"
+_UNBOUNDED, _IN_FLOAT = "_bitlite_unbounded", "_bitlite_in_float"
 _EXAMPLE = "_bitlite_example"
 
 
@@ -75,7 +75,7 @@ def normalize_module(
     normalize_output_value: float | None = 8,
 ) -> nn.Module:
     """The layer with these bounds, unless `disable_normalize` has named it."""
-    if getattr(module, _LEFT_ALONE[0], False):
+    if getattr(module, _UNBOUNDED, False):
         return module
     bounds = dict(zip(BOUNDS, (normalize_output_value, normalize_weight_value, normalize_bias_value)))
     for name, bound in bounds.items():
@@ -89,17 +89,17 @@ def normalize_module(
 
 def disable_normalize(module: nn.Module) -> nn.Module:
     """Leaves the module and what it holds without bounds."""
-    return _mark(module, _LEFT_ALONE[0], True)
+    return _mark(module, _UNBOUNDED, True)
 
 
 def disable_quant(module: nn.Module) -> nn.Module:
     """Leaves the module and what it holds in float."""
-    return _mark(module, _LEFT_ALONE[1], True)
+    return _mark(module, _IN_FLOAT, True)
 
 
 def quant_module(module: nn.Module, **_: Any) -> nn.Module:
     """Takes `disable_quant` back for the module and what it holds."""
-    return _mark(module, _LEFT_ALONE[1], False)
+    return _mark(module, _IN_FLOAT, False)
 
 
 def quant_module_by_type(model: nn.Module, module_type: Layers = QUANTIZED, **_: Any) -> nn.Module:
@@ -189,7 +189,7 @@ def _kept(model: nn.Module, quantized: tuple[type[nn.Module], ...]) -> list[str]
     for name, module in model.named_modules():
         own = any(True for _ in module.parameters(recurse=False))
         asked = isinstance(module, quantized) or module in inside
-        if name and own and (not asked or getattr(module, _LEFT_ALONE[1], False)):
+        if name and own and (not asked or getattr(module, _IN_FLOAT, False)):
             kept.append(name)
     return kept
 

@@ -126,8 +126,11 @@ class Scoring:
 
 def rows_of(values: Outputs, label: Any) -> tuple[np.ndarray, np.ndarray]:
     """(class numbers, scores [rows, classes]) of a sample. Raises DataError where no output has such classes."""
-    wanted = np.atleast_1d(np.asarray(label)).ravel()
-    if wanted.dtype.kind not in "iu":
+    try:
+        wanted = np.atleast_1d(np.asarray(label)).ravel()
+    except ValueError:  # rows of other lengths
+        wanted = np.empty(0)
+    if wanted.dtype.kind not in "iu" or not wanted.size:
         raise DataError(f"label {label!r} is no class number", hint="a metric for other labels")
     for scores in values.values():
         if scores.size > len(wanted) and scores.size % len(wanted) == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -59,13 +60,14 @@ def post_train(
     from ..quant.calibrate.statistics import load_statistics, save_statistics
     from ..quant.ptq.post_training import quantize_graph
     from ..quant.ptq.quality import save_tables
+    from .options.convert import GOALS
     from .options.settings import post_training_settings
     from .options.workers import open_pool
 
     with options.blame("load_dist"):
         loaded = load_statistics(options.load_dist) if options.load_dist else None
     grouped = _with_groups(graph, samples, options, report)
-    with open_pool(options) as pool, options.blame("load_dist" if loaded is not None else "calibrate_path"):
+    with open_pool(options) as pool, options.blame("load_dist" if loaded is not None else "calibrate_path", *GOALS):
 
         def quantized(form: Graph) -> tuple[Result, Settings]:
             settings = post_training_settings(form, options, loaded)
@@ -104,7 +106,9 @@ def _with_groups(graph: Graph, samples: Dataset | None, options: ConvertOptions,
     from ..quant.ptq.channel_groups import SAMPLES, group_channels
 
     form = graph.copy()
-    names = group_channels(form, samples.only(range(min(SAMPLES, len(samples)))), options.threads or 1)
+    names = group_channels(
+        form, samples.only(range(min(SAMPLES, len(samples)))), options.threads or os.cpu_count() or 1
+    )
     if not names:
         report.notes.append("conv_group: no convolution's input has channels of very different ranges")
         return None
@@ -141,7 +145,7 @@ def _searched(
 
     goal = goal_of(options, report.source_bytes)
     shares = fitted, _ = parts(len(samples), settings.subset, goal)
-    journal = open_journal(options, samples, container, report, fitted)
+    journal = open_journal(options, graph, samples, container, report, fitted)
     picked = list(samples.only([fitted[k] for k in spread(len(fitted), SAMPLES)]))
     sample = next(samples.only([len(samples) // 2]))
     measures = Measures(bytes_of, timer(graph, sample, options.threads or 1) if goal.time is not None else None)

@@ -23,9 +23,10 @@ from .models import read
 from .options.config_key import config_bytes
 from .options.convert import ConvertOptions
 from .options.data_layer import with_data_layer
-from .options.read import options_of_tool
+from .options.read import options_of_tool, shapes_of
 from .options.samples import data_spec
 
+_OWN = ("model_file", "output_file", "weight_file", "cascade", "check")
 _KEYS = ("name", "model", "weights", "output", "after", "inputs", "crop", "boxes", "options")
 
 
@@ -81,8 +82,14 @@ def _entries(shown: str) -> list[dict[str, Any]]:
             if not isinstance(entry.get(key), str):
                 raise UsageError(f"{shown}: a network has no {key}")
         for key in ("inputs", "crop", "options"):
-            if not isinstance(entry.get(key, {}), dict):
+            held = entry.get(key, {})
+            if not isinstance(held, dict) or not all(isinstance(k, str) for k in held):
                 raise UsageError(f"{shown}: {key} holds no keys")
+            if key != "options" and not all(isinstance(source, str) for source in held.values()):
+                raise UsageError(f"{shown}: {key}: each names an output of the network before")
+        for key in _OWN:
+            if key in entry.get("options", {}):
+                raise UsageError(f"{shown}: options: {key} is not one of a network's options", hint=", ".join(_KEYS))
     return entries
 
 
@@ -92,7 +99,12 @@ def _converted(
     asked = {**shared, **entry.get("options", {})}
     if entry.get("weights"):
         asked["weight_file"] = entry["weights"]
-    graph = read(entry["model"], asked.get("input_shape"), asked.get("weight_file"))
+    flags = {name: f"{here}: {name}" for name in entry.get("options", {})}
+    try:
+        sizes = shapes_of(asked.get("input_shape"))
+    except UsageError as error:
+        raise error.reworded(f"{here}: {error.message}") from None
+    graph = read(entry["model"], sizes, asked.get("weight_file"))
     samples: list[Feed] = []
     if "after" in entry:
         before = stages.get(str(entry["after"]))
@@ -101,7 +113,6 @@ def _converted(
             raise UsageError(f"{here}: after={entry['after']} is no network before it", hint=names)
         samples = _made(here, graph, before, entry)
         asked |= {"calibration_data": samples, "calibrate_size": len(samples)}
-    flags = {name: f"{here}: {name}" for name in entry.get("options", {})}
     options = options_of_tool(entry["model"], entry["output"], asked, flags)
     report = run(options)
     return report, Stage(graph, options.output_path(options.output_format[0]), samples or _samples(options, graph))
@@ -173,6 +184,8 @@ def _regions(
         raise UsageError(
             f"{here}: boxes are four numbers each, in pixels or normalized, not {list(boxes.shape)} {unit}"
         )
+    if sample[source.name].ndim != 4:
+        raise UsageError(f"{here}: {source.name!r}, which boxes are cut from, is no image")
     image = _last(sample[source.name], source.layout)
     high, wide = image.shape[:2]
     scale = np.array([wide, high, wide, high] if unit == "normalized" else [1, 1, 1, 1], np.float64)

@@ -39,8 +39,12 @@ class Report(Outcome):
         self.fidelity = self.fidelity or outputs
 
     def explain(self, before: Graph, samples: Dataset | None, options: ConvertOptions) -> None:
-        """Fills `diagnosis` with the causes of what a PostTraining lost, each with a cure that was tried."""
-        if self.calibrated is None or samples is None or options.diagnose == "off" or self.run_time is None:
+        """Fills `diagnosis` with the causes of what a PostTraining lost, each with a cure that was tried.
+
+        Of what a search has found there is none: it has tried cures itself, and options say nothing of its form.
+        """
+        asked = options.diagnose != "off" and self.search is None
+        if not asked or self.calibrated is None or samples is None or self.run_time is None:
             return
         from .diagnose import diagnose
 

@@ -12,9 +12,8 @@ from ..converter.text import html_table
 from ..quant.search.trials import Found, Trial
 from .convert import convert
 from .convert_report import Report
+from .options.convert import GOALS
 from .tables import table_lines, width
-
-_GOALS = ("max_drop", "target_size", "target_time")
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,7 +71,7 @@ def search(
     Raises:
         bitlite.Error: as `convert`; also where there is no goal.
     """
-    if all(options.get(name) is None for name in _GOALS):
+    if all(options.get(name) is None for name in GOALS):
         raise UsageError("a search needs a goal", hint=Setting("max_drop", "20dB"))
     with tempfile.TemporaryDirectory(prefix="bitlite-") as folder:
         target = os.path.join(folder, "m") if output_file is None else output_file

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 _HEAD = """\
 # Flags, keywords and config keys
 
-Written by `python -m bitlite.tools.option_docs docs/options.md` from the tables in `tools/options/convert.py`,
-`tools/options/config.py`, `tools/options/horizon.py`,
+Written by `python -m bitlite.tools.option_docs docs/options.md tools/options/keywords.py` from the tables in
+`tools/options/*_rows.py`, `tools/options/config.py`, `tools/options/horizon.py`,
 `tools/options/sophgo.py` and `tools/options/benchmark.py`. Do not edit.
 
 * A flag is written `--bitNum=4` or `--bitNum 4`; a switch may stand alone (`--fp16`) or be denied (`--no-gainGate`).
@@ -36,7 +36,7 @@ A file that ends in .yaml or .yml is read as Horizon's; [from_horizon.md](from_h
 _KEYWORDS = """\
 \"\"\"The keywords of `bitlite.convert`, for editors and type checkers.
 
-Written by `python -m bitlite.tools.option_docs tools/options/keywords.py` from the table in `convert.py`. Do not edit.
+Written by `python -m bitlite.tools.option_docs tools/options/keywords.py` from the tables in `*_rows.py`. Do not edit.
 \"\"\"
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from ..converter.ir import Graph
 from ..quant.search.goal import DECIBEL, Goal
 from .bench_inputs import Feed
 from .convert_report import Report
-from .options.convert import ConvertOptions
+from .options.convert import GOALS, ConvertOptions
 from .progress import say, track
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ def parts(total: int, fitted: int, goal: Goal) -> tuple[list[int], list[int]]:
 
 
 def open_journal(
-    options: ConvertOptions, samples: Dataset, container: str, report: Report, fitted: Sequence[int]
+    options: ConvertOptions, graph: Graph, samples: Dataset, container: str, report: Report, fitted: Sequence[int]
 ) -> Journal:
     """The journal of this search, beside the file that it is for. Raises DataError where something else is there."""
     from ..quant.search.journal import Journal
 
     path = options.output_path(container.upper()) + ".search"
     with options.blame("resume"):
-        journal = Journal(path, _key(options, samples, fitted), resume=options.resume)
+        journal = Journal(path, _key(options, graph, samples, fitted), resume=options.resume)
     if options.resume:
         known = f"{journal.resumed} steps of {path} are known" if journal.resumed else f"{path} has none of this search"
         report.notes.append(f"resume: {known}")
@@ -84,7 +84,7 @@ def run_search(
 
     fitted, held = shares
     threads = options.threads or os.cpu_count() or 1
-    asked = [name for name in ("max_drop", "target_size", "target_time") if getattr(options, name) is not None]
+    asked = [name for name in GOALS if getattr(options, name) is not None]
     interrupted = False
     with options.blame(*asked):
         unit = goal.max_drop.unit if goal.max_drop is not None else DECIBEL
@@ -141,7 +141,7 @@ def _notes(found: Found, asked: Sequence[str], container: str, options: ConvertO
     time = "" if best.share is None else f", {best.share:.2f} of float's time"
     count = len(found.trials)
     lines = [
-        f"{' and '.join(asked)}{which}: {size}, {best.loss.text()}{time}; layers by bits: {best.form.text()};"
+        f"{' and '.join(asked)}{which}: {size}, {best.loss.text()}{time}; form: {best.form.text()};"
         f" {count} form{'s' if count > 1 else ''} tried"
     ]
     if found.interrupted:
@@ -152,16 +152,21 @@ def _notes(found: Found, asked: Sequence[str], container: str, options: ConvertO
     return lines
 
 
-def _key(options: ConvertOptions, samples: Dataset, fitted: Sequence[int]) -> str:
+def _key(options: ConvertOptions, graph: Graph, samples: Dataset, fitted: Sequence[int]) -> str:
     """Of everything that decides how the search goes."""
+    from ..converter.version import __version__
+
     state = hashlib.blake2b(digest_size=16)
-    with open(options.model_file, "rb") as file:
-        while block := file.read(_BLOCK):
-            state.update(block)
+    for path in (options.model_file, *graph.meta.get("external", ())):
+        with open(path, "rb") as file:
+            while block := file.read(_BLOCK):
+                state.update(block)
     for sample in samples.only([0, len(samples) - 1]):
         for name, value in sample.items():
             state.update(name.encode() + value.tobytes())
     scoring = samples.scoring
     scored = () if scoring is None else (scoring.name, [str(label) for label in scoring.labels])
-    state.update(json.dumps([options.as_dict(), list(options.output_format), len(samples), fitted, scored]).encode())
+    state.update(
+        json.dumps([__version__, options.as_dict(), list(options.output_format), len(samples), fitted, scored]).encode()
+    )
     return state.hexdigest()

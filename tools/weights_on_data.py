@@ -134,14 +134,15 @@ def _searched(
     from ..quant.search.weight_family import WeightFamily
     from ..quant.weights import bit_budget
     from ..quant.weights.output_rounding import most_samples
+    from .options.convert import GOALS
     from .options.workers import open_pool
     from .search import goal_of, open_journal, parts, progress_of, run_search
 
     goal, container = goal_of(options, report.source_bytes), settings.container or "ms"
     shares = fitted, _ = parts(len(samples), most_samples(graph), goal)
-    journal = open_journal(options, samples, container, report, fitted)
+    journal = open_journal(options, graph, samples, container, report, fitted)
     picked = list(samples.only([fitted[k] for k in spread(len(fitted), bit_budget.SAMPLES)]))
-    with open_pool(options) as pool, options.blame("calibrate_path"):
+    with open_pool(options) as pool, options.blame("calibrate_path", *GOALS):
         family = WeightFamily(
             graph,
             settings,

@@ -28,12 +28,16 @@ def fold_affine(graph: Graph, x: Tensor, mean: np.ndarray, std: np.ndarray) -> b
     real = [t for t in (x, node.required(0), w, b) if t is not None]
     if any(t.dtype.kind != "f" or t.quant is not None for t in real) or (b is not None and not b.is_const):
         return False
+    if w.dtype.itemsize < 4:  # which products would round
+        return False
     weight = w.value.astype(np.float64) / np.broadcast_to(std.astype(np.float64), w.size(-1))
     shift = weight.reshape(w.size(0), -1, w.size(-1)).sum(1) @ np.broadcast_to(mean.astype(np.float64), w.size(-1))
     bias = (0.0 if b is None else b.value.astype(np.float64)) - shift
     names = f"{w.name}/pixels", f"{node.name if b is None else b.name}/pixels_bias"
     weights = Tensor(names[0], w.dtype, w.shape, weight.astype(w.dtype))
     biases = Tensor(names[1], w.dtype, (w.size(0),), bias.astype(w.dtype))
+    if not (np.isfinite(weights.value).all() and np.isfinite(biases.value).all()):
+        return False
     node.inputs = [node.inputs[0], weights, biases, *node.inputs[3:]]
     graph.uniquify()
     return True

@@ -13,7 +13,8 @@ RESIZE_MODES = ("WARP", "FIT_SMALL_SIZE", "FIT_LARGE_SIZE_AND_PAD")
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What is done to an image, in this order: colours, resize, centre crop, (x - mean) / std.
+    """What is done to an image: colours, (x - mean) / std, resize, centre crop. Operators in a model normalize last,
+    which gives the same up to rounding.
 
     to_format: what the network was trained on. mean, std: per channel of that, or one for all, of 0..255. Sizes are
     None where that step is left out. mode: WARP takes the size as it is; FIT_SMALL_SIZE keeps the proportions and

@@ -13,7 +13,7 @@ from .find import node_named
 
 
 def set_pad_values(graph: Graph, values: Mapping[str, float]) -> list[str]:
-    """Makes convolutions and pools with padding pad with a value, in place: by a Pad in front of each.
+    """Makes convolutions that pad do so with a value, in place: by a Pad in front of each.
 
     Args:
         values: name of a node → value.

@@ -10,6 +10,7 @@ Each changes the graph in place and returns lines that say what it did; those of
 from .converter.surgery.batch import change_batch, split_batch
 from .converter.surgery.cut import add_outputs, cut, rename_ends
 from .converter.surgery.image_steps import ImageSpec, Pixels
+from .converter.surgery.padding import set_pad_values
 from .converter.surgery.preprocess import put_preprocessing
 from .converter.surgery.remove import remove_node_types, remove_nodes
 
@@ -23,5 +24,6 @@ __all__ = [
     "remove_node_types",
     "remove_nodes",
     "rename_ends",
+    "set_pad_values",
     "split_batch",
 ]

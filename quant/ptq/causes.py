@@ -17,12 +17,13 @@ import numpy as np
 from ...converter.errors import Setting
 from ...converter.ir import Node, Tensor
 from ...converter.numeric.qparams import QuantParam, choose_asymmetric, dequantize, fake_quantize
+from ...converter.schema.op import quant_spec
 from ..calibrate.observe import Sample
 from ..calibrate.ranges import extent, group_range, parameters
 from ..weights.symmetric_weights import symmetric
 from .float_walk import Change, Stop, in_codes, walk
 from .masks import mask_carriers
-from .placement import data_inputs, preserves_qparams, quant_spec, weight_index
+from .placement import data_inputs, preserves_qparams, weight_index
 from .result import Result
 from .settings import Settings
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...converter.ir import Graph, NameScope, Node, Tensor
+from ...converter.passes.edit import trail
 from ...converter.schema.node import make_node
 from ...native.session import Session
 
@@ -116,7 +117,7 @@ def _part(graph: Graph, a: Node, b: Node, small: np.ndarray, names: NameScope) -
         if bias is not None:
             stored.append(constant(f"{node.name}/group{k}/b", bias))
         name = names.take(f"{node.name}/group{k}")
-        parts.append(make_node("Conv", [x, *stored], attrs, name=name, outputs=[out], origin=_trail(node)))
+        parts.append(make_node("Conv", [x, *stored], attrs, name=name, outputs=[out], origin=trail(node)))
         return out
 
     wa, wb = a.required(1).value, b.required(1).value
@@ -126,12 +127,8 @@ def _part(graph: Graph, a: Node, b: Node, small: np.ndarray, names: NameScope) -
         inner = conv(a, a.required(0), wa[mask], None if ba is None else ba[mask], k, a.attrs)
         sums.append(conv(b, inner, wb[..., mask], bb if k == 0 else None, k, b.attrs | {"act": "none"}))
     total = make_node(
-        "Add", sums, {"act": b.attrs["act"]}, name=names.take(f"{b.name}/sum"), outputs=b.outputs, origin=_trail(b)
+        "Add", sums, {"act": b.attrs["act"]}, name=names.take(f"{b.name}/sum"), outputs=b.outputs, origin=trail(b)
     )
     place = graph.nodes.index(b)
     graph.nodes[place : place + 1] = [*parts, total]
     graph.nodes.remove(a)
-
-
-def _trail(node: Node) -> tuple[str, ...]:
-    return node.origin or (node.name,)

@@ -174,14 +174,10 @@ class Reference:
 
     def fidelity(self, graph: Graph, held_back: bool) -> Fidelity | None:
         """None: no output is float. Raises DataError: labels or the metric do not fit the outputs."""
-        return self.fidelity_of(self.values_of(graph), held_back)
-
-    def fidelity_of(self, values: Sequence[Sequence[np.ndarray]], held_back: bool) -> Fidelity | None:
-        """The same of outputs that another form gave."""
-        return self.judged(values, held_back) if self.outputs and self.samples else None
+        return self.judged(self.values_of(graph), held_back) if self.outputs and self.samples else None
 
     def judged(self, values: Sequence[Sequence[np.ndarray]], held_back: bool) -> Fidelity:
-        """`fidelity_of` where there are outputs and samples."""
+        """The same of outputs that another form gave, where there are outputs and samples."""
         score = self.scoring.compare(self.named(self.values), self.named(values)) if self.scoring else None
         return Fidelity(tuple(self.compare(values)), len(self.samples), held_back, score=score)
 

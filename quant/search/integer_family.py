@@ -8,9 +8,10 @@ from functools import cached_property
 
 from ...converter.ir import Graph, Node, Tensor
 from ...converter.numeric.packing import packed_size
+from ...converter.schema.op import quant_spec
 from ..calibrate.observe import Sample
 from ..ptq.islands import NONE, Islands, Limits
-from ..ptq.placement import quant_spec, weight_index
+from ..ptq.placement import weight_index
 from ..ptq.post_training import best_form, corrected_form, open_forms
 from ..ptq.result import Result
 from ..ptq.settings import Progress, Samples, Settings

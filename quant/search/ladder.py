@@ -24,11 +24,11 @@ Evaluate = Callable[[Mapping[str, int]], tuple[Loss, bool]]
 """Of a form with these bits: its loss, and whether that meets the goal."""
 
 
-def smallest(budget: BitBudget, limit: MaxDrop, evaluate: Evaluate, trials: int = TRIALS) -> None:
+def smallest(budget: BitBudget, limit: MaxDrop, evaluate: Evaluate) -> None:
     """Tries forms around the smallest that meets `limit`; `evaluate` remembers them."""
     failed, met = budget.least, budget.most
     room, tried, points = budget.room_for(_FIRST), set[str](), list[tuple[float, float]]()
-    for _ in range(trials):
+    for _ in range(TRIALS):
         bits = budget.within(room)
         if str(bits) in tried:
             break

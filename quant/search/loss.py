@@ -102,13 +102,18 @@ class LossJudge:
         values = self.reference.values_of(graph)
         fidelity = self.reference.judged(values, held_back=self.held_back)
         values = [[np.nan_to_num(a, nan=0.0, posinf=0.0, neginf=0.0) for a in row] for row in values]
-        value, error, (expected, doubt) = self._measure(values)
+        value, error, (expected, doubt) = self._by_metric(fidelity) or self._measure(values)
         return Loss(value, error, expected, fidelity.worst.sqnr, self.unit, doubt), fidelity
+
+    def _by_metric(self, fidelity: Fidelity) -> Measured | None:
+        """What the user's metric says, which is run once; None where the loss is another."""
+        scoring, score = self.reference.scoring, fidelity.score
+        if self.unit != POINTS or scoring is None or scoring.metric is None or score is None:
+            return None
+        return score.drop, score.error, _NO_MARGINS
 
     def _points(self, scoring: Scoring, values: Values) -> Measured:
         score = scoring.compare(self.reference.named(self.reference.values), self.reference.named(values))
-        if scoring.metric is not None:
-            return score.drop, score.error, _NO_MARGINS
         before, after = (
             [rows_of(outputs, label) for outputs, label in zip(self.reference.named(side), scoring.labels)]
             for side in (self.reference.values, values)

@@ -141,7 +141,7 @@ class Trials(Generic[MadeT]):
     @property
     def best(self) -> Trial | None:
         """Of all that were tried; of equals the first."""
-        return min(self.done.values(), key=lambda t: t.rank(self.goal), default=None)
+        return self.winner if self.done else None
 
     @property
     def winner(self) -> Trial:

@@ -94,6 +94,14 @@ def test_boxes_are_cut_out_of_the_image_before(folder, capsys):
         ("inputs: {image: boxes}", "[1, 4] of the network before it does not fit 'image' [1, 4, 6, 8]"),
         ("crops: {image: boxes}", "crops is not a known key; try crop"),
         ("inputs: [image]", "inputs holds no keys"),
+        ("inputs: {image: [features]}", "inputs: each names an output of the network before"),
+        ("crop: {image: {a: b}}", "crop: each names an output of the network before"),
+        ("inputs: {image: features}\n    options: {5: 3}", "options holds no keys"),
+        (
+            "inputs: {image: features}\n    options: {model_file: x.onnx}",
+            "model_file is not one of a network's options",
+        ),
+        ("inputs: {image: features}\n    options: {input_shape: 'image:1,x'}", "input_shape"),
         ("inputs: {image: features}\n    options: {bit_nun: 4}", "'bit_nun' is not a known option; try bit_num"),
     ],
 )
@@ -101,6 +109,13 @@ def test_what_is_wrong_is_one_line(folder, capsys, how, words):
     assert cascade(folder, how)
     error = capsys.readouterr().err
     assert words in error and error.strip().count("\n") == 0
+
+
+@pytest.mark.parametrize("flag", ["--modelFile=m.onnx", "--outputFile=m", "--check=m.onnx"])
+def test_networks_are_named_in_one_place(folder, capsys, flag):
+    (folder / "c.yaml").write_text("networks: [{model: a.onnx, output: b}]")
+    assert main([f"--cascade={folder / 'c.yaml'}", flag]) == 168
+    assert "--cascade names networks itself" in capsys.readouterr().err
 
 
 def test_a_network_after_none_is_refused(folder, capsys):

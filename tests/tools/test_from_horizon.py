@@ -158,7 +158,7 @@ def test_types_of_the_model_of_operators_and_of_nodes(folder):
         ("calibration_type: max", "calibration_type: skip", "not from random values"),
         ("scale_value: 0.017", "scale_value: 0.017\n  std_value: 58", "scale_value is given, too"),
         ("  mean_value: 103.94 116.78 123.68\n", "", "mean_value: is missing with norm_type"),
-        ("march: bayes-e", "set_node_data_type: conv0;int16", "int16 activations are not there"),
+        ("march: bayes-e", "set_node_data_type: conv0;int16", "--activationBits=NAME:16 gives a node 16 bits"),
         ("calibration_type: max", "optimization: set_all_nodes_int16", "set_all_nodes_int16 is not there"),
         ("calibration_type: max", 'quant_config: {{"op_config": {{"Conv": "int16"}}}}', "Conv: int16 is not there"),
         ("march: bayes-e", "march: [", "is not yaml"),

@@ -7,7 +7,7 @@ import os
 from ...converter.errors import Setting, UsageError
 from ...quant.search.goal import POINTS
 from ...quant.selectors import parse_selector
-from .convert import ConvertOptions
+from .convert import GOALS, ConvertOptions
 from .flags import fields_of
 from .workers import check_workers
 
@@ -24,6 +24,11 @@ def validate(options: ConvertOptions) -> None:
         options.model_file = options.model_file or options.check
     checking = options.check not in ("", "false")
     if options.cascade:
+        for name in ("model_file", "output_file", "check"):
+            if options.given(name):
+                raise UsageError(
+                    f"{options.where(name)}: {options.where('cascade')} names networks itself", hint="one of them"
+                )
         return
     if not options.model_file:
         raise UsageError(
@@ -86,6 +91,11 @@ def _validate_activation_bits(options: ConvertOptions) -> None:
     if not options.activation_bits:
         return
     here = options.where("activation_bits")
+    for key in options.activation_bits:
+        if isinstance(key, str):
+            _check_selector(key, here)
+        elif key:
+            raise UsageError(f"{here}: the width of all layers comes first", hint="16,NAME:8")
     if options.quant_type != "PostTraining":
         kind = options.quant_type or "no quantization type"
         raise UsageError(
@@ -118,7 +128,7 @@ def _validate_blocks(options: ConvertOptions) -> None:
         kind = options.quant_type or "no quantization type"
         raise UsageError(f"{here}: of WeightQuant, and there is {kind}", hint=Setting("quant_type", "WeightQuant"))
     if options.chooses_bits:
-        goal = next(name for name in ("mixed", "max_drop", "target_size") if getattr(options, name))
+        goal = next(name for name in ("mixed", *GOALS) if getattr(options, name))
         raise UsageError(
             f"{here}: {options.where(goal)} chooses bits of weights with one scale per output",
             hint="one of them",
@@ -162,6 +172,13 @@ _SAMPLES = ("calibrate_path", "calibrate_size", "calibration_data", "labels", "m
 _BITS = {"": (1, 16), "WeightQuant": (1, 16), "PostTraining": (1, 8), "DynamicQuant": (8, 8)}
 
 
+def _check_selector(name: str, where: str) -> None:
+    try:
+        parse_selector(name)
+    except ValueError as error:
+        raise UsageError(f"{where}: {name!r} {error}") from None
+
+
 def _validate_bits(options: ConvertOptions) -> None:
     lo, hi = _BITS[options.quant_type]
     allowed = f"{lo}..{hi}" if lo < hi else f"{lo}"
@@ -170,10 +187,7 @@ def _validate_bits(options: ConvertOptions) -> None:
             f"{options.where('bit_num')}: {options.bit_num} bits with {options.quant_type}, which takes {allowed}"
         )
     for name, bits in options.layer_bits.items():
-        try:
-            parse_selector(name)
-        except ValueError as error:
-            raise UsageError(f"{options.where('layer_bits')}: {name!r} {error}") from None
+        _check_selector(name, options.where("layer_bits"))
         if not lo <= bits <= hi:
             raise UsageError(
                 f"{options.where('layer_bits')}: {name}: {bits} bits with {options.quant_type}, which takes {allowed}"
@@ -183,6 +197,13 @@ def _validate_bits(options: ConvertOptions) -> None:
         raise UsageError(
             f"{options.where('enable_encode')}: must be true with {packed[0]} bits: only 8 and 16 are stored unpacked"
         )
+    for name in ("accuracy_opt", "conv_group"):
+        if getattr(options, name) and options.quant_type != "PostTraining":
+            kind = options.quant_type or "no quantization type"
+            where = options.where(name)
+            raise UsageError(
+                f"{where}: of PostTraining, and there is {kind}", hint=Setting("quant_type", "PostTraining")
+            )
     for name in ("keep_float", "layer_bits"):
         if getattr(options, name) and not options.quant_type:
             raise UsageError(
@@ -191,7 +212,6 @@ def _validate_bits(options: ConvertOptions) -> None:
             )
 
 
-_GOALS = ("max_drop", "target_size", "target_time")
 _SEARCHED = {
     "mixed": ("WeightQuant",),
     "max_drop": ("WeightQuant", "PostTraining"),
@@ -201,7 +221,7 @@ _SEARCHED = {
 
 
 def _validate_chosen_bits(options: ConvertOptions, data: bool) -> None:
-    asked = [name for name in _GOALS if getattr(options, name) is not None]
+    asked = [name for name in GOALS if getattr(options, name) is not None]
     asked += ["mixed"] if options.mixed else []
     where = options.where(asked[0])
     for name in asked:

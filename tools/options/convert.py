@@ -34,6 +34,7 @@ from .types import (
 )
 from .workers import WORKERS
 
+GOALS = ("max_drop", "target_size", "target_time")
 _UNRECORDED = (
     "model_file", "output_file", "config_file", "calibrate_path", "dump_dist", "load_dist", "debug_info_save_path",
     "dump_ir", "dump_stages", "weight_file", "labels", "sample_stage",

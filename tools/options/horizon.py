@@ -74,7 +74,7 @@ KEYS: tuple[Key, ...] = (
     Key(MODEL, "debug_mode", note="has no effect; --debugInfoSavePath, --dumpStages and --report show layers"),
     Key(MODEL, "log_level", note="has no effect"),
     Key(MODEL, "enable_vpu", type=Switch(), refused=_BPU, harmless=(False,)),
-    Key(MODEL, "set_node_data_type", refused="int16 activations are not there"),
+    Key(MODEL, "set_node_data_type", refused="is not read; --activationBits=NAME:16 gives a node 16 bits"),
     Key(MODEL, "node_info"),
     Key(INPUT, "input_name", type=Words("NAME;...")),
     Key(INPUT, "input_type_rt", type=_PerInput(Choice(("rgb", "bgr", "yuv444", "gray", "nv12", "featuremap")))),
@@ -323,8 +323,13 @@ def _calibration(found: _Sections, given: Given) -> None:
     config = found.get(CALIBRATION, "quant_config")
     floats += quant_config(config, found.where(CALIBRATION, "quant_config"), given)
     if floats:
-        keep = tuple(dict.fromkeys(map(parse_selector, floats)))
-        given.add("keep_float", keep, found.where(CALIBRATION, "quant_config"))
+        places = [(CALIBRATION, "quant_config"), (CALIBRATION, "run_on_cpu"), (MODEL, "node_info")]
+        where = next(found.where(*place) for place in places if found.get(*place))
+        try:
+            keep = tuple(dict.fromkeys(map(parse_selector, floats)))
+        except ValueError as error:
+            raise UsageError(f"{where}: a name {error}") from None
+        given.add("keep_float", keep, where)
     _optimization(found.get(CALIBRATION, "optimization", ()), found.where(CALIBRATION, "optimization"), given)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...converter.errors import UsageError
+from .config_key import config_bytes
 from .flags import Given
 
 _FLOAT = ("float16", "float32", "float", "fp16", "fp32", "bfloat16")
@@ -53,10 +54,7 @@ def quant_config(config: Any, where: str, given: Given, nodes: bool = False) -> 
 
 def _loaded(path: str, where: str) -> Any:
     try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except OSError as error:
-        raise UsageError(f"{where}: {path}: {error.strerror}") from None
+        return json.loads(config_bytes(path, where))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where}: {path} is not JSON: {error}") from None
 
@@ -94,7 +92,7 @@ def _model(model: Mapping[str, Any], where: str, given: Given) -> list[str]:
             given.add("output_data_type", {"int8": "INT8", "float32": "FLOAT"}[value], here)
         elif key == "activation" and isinstance(value, Mapping) and set(value) <= {"calibration_type"}:
             kind = value.get("calibration_type", "default")
-            if kind not in _METHODS:
+            if not isinstance(kind, str) or kind not in _METHODS:
                 raise UsageError(f"{here}: calibration_type {kind} is not there", hint=", ".join(_METHODS))
             given.add("activation_quant_method", _METHODS[kind], here)
         else:

@@ -1,6 +1,6 @@
 """The keywords of `bitlite.convert`, for editors and type checkers.
 
-Written by `python -m bitlite.tools.option_docs tools/options/keywords.py` from the table in `convert.py`. Do not edit.
+Written by `python -m bitlite.tools.option_docs tools/options/keywords.py` from the tables in `*_rows.py`. Do not edit.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Paired(OptionType):
 
     Args:
         value: type of the right side.
-        separator: between pairs; `other` is one more separator that old tools used between unnamed values.
+        separator: between pairs.
         named: every pair needs a name (else a bare value is taken for the input at that position).
     """
 

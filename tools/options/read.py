@@ -34,6 +34,11 @@ def options_of_tool(
     return _checked(given, flag_of)
 
 
+def shapes_of(value: Any) -> dict[str | int, Any] | None:
+    """An `input_shape` of Python, checked; None without."""
+    return read_kwargs(ConvertOptions, {"input_shape": value}).values["input_shape"] if value else None
+
+
 def _read_file(path: str, origin: str) -> Given:
     """What a config file gives: Horizon's yaml by its ending, or one of MindSpore Lite's two forms."""
     if path.lower().endswith((".yaml", ".yml")):

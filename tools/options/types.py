@@ -374,7 +374,9 @@ class Labels(Text):
     def check(self, value: Any) -> Any:
         if isinstance(value, (str, os.PathLike)) or not (hasattr(value, "__len__") and hasattr(value, "__getitem__")):
             return super().check(value)
-        return [value[k] for k in range(len(value))]
+        if isinstance(value, (Mapping, bytes)):
+            self._refuse(value)
+        return list(value)
 
     def show(self, value: Any) -> str:
         return value if isinstance(value, str) else f"{len(value)} labels"

@@ -119,6 +119,8 @@ def test_onnxruntime_agrees(source, samples, tmp_path):
         ({"output_format": "C"}, "C kernels take int8"),
         ({"activation_bits": 4}, "8|16"),
         ({"activation_bits": "mixx:16"}, "names no node"),
+        ({"activation_bits": {"re:(": 16}}, "re:("),
+        ({"activation_bits": "mix:8,16"}, "the width of all layers comes first"),
         ({"opset": 20, "output_format": "ONNX"}, "need opset 21"),
     ],
 )
