@@ -17,6 +17,7 @@ from ..quant.calibrate.first_layer import input_specs
 from ..quant.ptq.calibration import calibration_statistics
 from ..quant.ptq.integer_forms import IntegerForms, placement
 from ..quant.ptq.layer_ranges import LayerRange
+from ..quant.ptq.placement import weight_index
 from ..quant.ptq.prepare import prepare as prepare_graph
 from ..quant.ptq.result import Result
 from ..quant.ptq.settings import Settings, no_progress
@@ -159,7 +160,8 @@ def _bits(graph: Graph, weights: int | Mapping[str, int]) -> tuple[int, dict[Nod
             where = f" of {name!r}" if name else ""
             raise UsageError(f"weights{where}: {bits!r} bits, allowed are 2 to 8")
     rest = by_name.pop("", 8)
-    found: dict[Node, int] = {}
+    # Every layer by its name: what PostTraining keeps at 8 bits by itself, training does not.
+    found = {node: int(rest) for node in graph.nodes if weight_index(node) is not None}
     for name, bits in by_name.items():
         found |= dict.fromkeys(select(graph, selectors("weights", name)), bits)
     return int(rest), found

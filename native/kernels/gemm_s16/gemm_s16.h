@@ -11,7 +11,6 @@
 namespace bitlite {
 
 constexpr int kColumnsS16 = 16;
-constexpr int kMaxRowsS16 = 8;
 
 struct GemmS16Tile {
   const int16_t* const* rows;  // mr addresses
