@@ -411,8 +411,7 @@ def write_onnx_matmul(w: Writing, node: Node) -> None:
         w.node("Reshape", node, [a, w.constant([-1, k], np.int64, f"{a.name}/shape")], [flat])
         a = flat
     if a.rank == 2 and b.rank == 2 and a.dtype.kind == "f":
-        fields = {"transA": int(flip_a), "transB": int(flip_b)}
-        write_onnx(w, node, "Gemm", [a, b, bias], fields)
+        write_onnx(w, node, "Gemm", [a, b, bias], {"transA": int(flip_a), "transB": int(flip_b)})
         return
     a, b = (_flipped(w, node, t) if flip else t for t, flip in ((a, flip_a), (b, flip_b)))
     if bias is None:
