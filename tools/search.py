@@ -97,6 +97,9 @@ def run_search(
             if trials.best is None:
                 raise
             interrupted = True
+        except UsageError:  # nothing is what is asked for, so that there is nothing to go on from
+            journal.end()
+            raise
         made, report.fidelity = trials.made()
     found = Found(goal, tuple(trials.done.values()), trials.winner, interrupted)
     report.search = found

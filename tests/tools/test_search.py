@@ -98,6 +98,7 @@ def test_integers_within_a_size_and_what_no_file_can_be_is_said(tmp_path):
     assert found.search.met and (tmp_path / "m.ms").stat().st_size <= 0.8 * size
     with pytest.raises(UsageError, match="the smallest file has"):
         bitlite.convert(DEMO, tmp_path / "n.ms", target_size=1000, **INTEGER)
+    assert not list(tmp_path.glob("*.search"))
 
 
 def test_a_time_is_met_or_said_to_be_missed(tmp_path):
