@@ -124,6 +124,7 @@ def quotients_to_products(graph: Graph, kept: Collection[Node] = ()) -> Iterator
 
     Not where the constant holds a zero.
     """
+    edit, inverses = Edit(graph), dict[Tensor, Tensor]()
     for node in graph.nodes:
         divisor = node.inputs[1] if node.op == "Div" else None
         if divisor is None or divisor.data is None or divisor.dtype != np.float32 or node in kept:
@@ -133,9 +134,11 @@ def quotients_to_products(graph: Graph, kept: Collection[Node] = ()) -> Iterator
         if not np.all(divisor.data):
             yield Refusal("quotients_to_products", node.name, f"{divisor.name!r} holds a zero")
             continue
-        data = np.asarray(1.0 / divisor.real().astype(np.float64), np.float32)
+        if divisor not in inverses:
+            inverse = np.asarray(1.0 / divisor.real().astype(np.float64), np.float32)
+            inverses[divisor] = edit.constant(inverse, f"{divisor.name}/inverse")
         node.op = "Mul"
-        node.inputs[1] = Tensor(f"{divisor.name}/inverse", data.dtype, data.shape, data)
+        node.inputs[1] = inverses[divisor]
         yield Change("quotients_to_products", node.name, f"multiplies by the inverse of {divisor.name!r}")
 
 

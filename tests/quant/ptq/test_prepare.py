@@ -27,6 +27,18 @@ def network(emit):
     return graph
 
 
+def test_quotients_by_one_constant_share_its_inverse():
+    def emit(b, x):
+        k = b.constant(np.float32(4), "k")
+        return b.emit("Div", [b.emit("Div", [x, k], name="first")[0], k], name="second")
+
+    graph = network(emit)
+    prepare(graph)
+    assert [n.op for n in graph.nodes] == ["Mul", "Mul"]
+    x = np.ones((1, 4, 4, 3), np.float32)
+    np.testing.assert_array_equal(next(iter(Session(graph).run({"x": x}).values())), x / 16)
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_an_operator_gets_its_form_on_codes_and_keeps_its_values(name):
     emit, forms = FORMS[name]
