@@ -18,7 +18,7 @@ SOURCES = [
 TEXTS = {path: path.read_text(encoding="utf-8") for path in SOURCES}
 PAGES = [
     *ROOT.glob("*.md"),
-    *ROOT.glob("docs/*.md"),
+    *ROOT.glob("docs/**/*.md"),
     ROOT / "Makefile",
     ROOT / "CMakeLists.txt",
     ROOT / "pyproject.toml",
