@@ -31,7 +31,7 @@ from .options.convert_types import ENDINGS
 from .options.data_layer import with_data_layer
 from .options.read import options_of_kwargs
 from .read_back import Original, check_written, why_too_large
-from .surgery import changes_inputs, kept_apart, operate, with_inputs
+from .surgery import changes_inputs, kept_apart, operate, skipped_passes, with_inputs
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -79,7 +79,7 @@ def run(options: ConvertOptions) -> Report:
         stages["original"] = graph.copy()
     passes = for_target("none" if options.optimize == "none" else "general")
     with kept_apart(graph, options):
-        report.passes = run_passes(graph, passes, skip=options.skip_pass, dump_dir=dump)
+        report.passes = run_passes(graph, passes, skip=skipped_passes(options), dump_dir=dump)
     report.notes += [r.note for r in report.passes if isinstance(r, Change) and r.note]
     graph.meta |= {"bitlite": __version__, "options": options.as_dict(), "encode": options.enable_encode}
     if options.dump_stages:

@@ -43,6 +43,11 @@ def kept_apart(graph: Graph, options: ConvertOptions) -> Iterator[None]:
     graph.outputs = graph.outputs[: len(ends)]
 
 
+def skipped_passes(options: ConvertOptions) -> list[str]:
+    """The passes that are left out, by name."""
+    return [*options.skip_pass, *([] if options.fold_concat_scale else ["fold_concat_scale"])]
+
+
 def changes_inputs(options: ConvertOptions) -> bool:
     """Whether the written model takes something else than what calibration feeds."""
     return options.fuse_preprocess or options.input_batch is not None

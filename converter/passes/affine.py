@@ -124,8 +124,8 @@ def _weight_reason(edit: Edit, layer: Node, w: Tensor) -> str:
     return ""
 
 
-def fold_into(edit: Edit, layer: Node, node: Node, affine: Affine) -> str:
-    """Makes `layer` compute `node`'s output; returns the reason when the numbers forbid it."""
+def scaled_inputs(edit: Edit, layer: Node, affine: Affine) -> tuple[list[Tensor | None], str]:
+    """Inputs with which `layer` gives the affine map of its output, and the reason when the numbers forbid it."""
     w, b = layer.required(1), layer.input(2)
     bias = np.zeros(len(affine.scale)) if b is None or b.data is None else b.data.astype(np.float64)
     dtype = layer.outputs[0].dtype
@@ -135,12 +135,19 @@ def fold_into(edit: Edit, layer: Node, node: Node, affine: Affine) -> str:
         if not affine.only_offset:
             scaled = weight_scaled(layer, w.value.astype(np.float64), affine.scale).astype(w.value.dtype)
     if not np.isfinite(new_bias).all() or (scaled is not None and not np.isfinite(scaled).all()):
-        return "the folded weight or bias would not be finite"
+        return [], "the folded weight or bias would not be finite"
     weight = w if scaled is None else edit.constant(scaled, w.name)
-    new_b = edit.constant(new_bias, b.name if b is not None else f"{layer.name}/bias")
+    return [layer.inputs[0], weight, edit.constant(new_bias, b.name if b is not None else f"{layer.name}/bias")], ""
+
+
+def fold_into(edit: Edit, layer: Node, node: Node, affine: Affine) -> str:
+    """Makes `layer` compute `node`'s output; returns the reason when the numbers forbid it."""
+    inputs, reason = scaled_inputs(edit, layer, affine)
+    if reason:
+        return reason
     act = node.attrs.get("act", "none")
     layer.attrs = own_attrs(layer.attrs) | ({"act": act} if act != "none" else {})
-    absorb(edit, layer, node, [layer.inputs[0], weight, new_b])
+    absorb(edit, layer, node, inputs)
     return ""
 
 

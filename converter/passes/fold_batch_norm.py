@@ -1,96 +1,22 @@
-"""Folds a per-channel scale into the linear layer beside it."""
+"""Folds a BatchNorm into the linear layer beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
-from ..ir import Graph, Node
-from ..schema.node import own_attrs
-from .affine import Affine, affine_of, fold_into, linear_producer
-from .edit import Edit, is_float_node, trail
-from .match import float_constant, single_user
-from .record import Change, Record, Refusal
-
-_NAME = "fold_batch_norm"
+from ..ir import Graph
+from .folding import fold_affine
+from .record import Record
 
 
 def fold_batch_norm(graph: Graph) -> Iterator[Record]:
     """Conv → BatchNorm ⇒ Conv, and BatchNorm → Conv ⇒ Conv.
 
-    BatchNorm is y = a·x + c per channel with a = γ/√(σ² + ε), c = β - μ·a; so are Mul and Div by a constant per
-    channel.
+    BatchNorm is y = a·x + c per channel with a = γ/√(σ² + ε), c = β - μ·a.
     Behind Conv, ConvTranspose, FullyConnected or MatMul: w' = a·w per output channel, b' = a·b + c. In front of Conv or
     FullyConnected: w' = w·a per input channel, b' = b + Σ w·c. In float64, rounded once.
 
     Not when the value in between has other readers, is a graph output or carries an activation; when the weight is
     shared, quantized, float16 or computed; in front of a padded Conv when c ≠ 0, because the padding is zeros.
     """
-    edit = Edit(graph)
-    for node in edit.nodes():
-        affine = affine_of(node, ("BatchNorm", "Mul", "Div"))
-        if affine is None or not np.isfinite(affine.scale).all() or not np.isfinite(affine.offset).all():
-            if affine is not None and node.op == "BatchNorm":
-                yield Refusal(_NAME, node.name, "its parameters are not finite")
-            continue
-        linear = linear_producer(edit, affine)
-        if linear is not None:
-            layer, reason = linear
-            reason = reason or fold_into(edit, layer, node, affine)
-            if reason:
-                yield Refusal(_NAME, node.name, reason)
-            else:
-                yield Change(_NAME, layer.name, f"took in {node.op} {node.name!r}")
-                continue
-        layer = single_user(edit, node)
-        if layer is None or layer.op not in ("Conv", "FullyConnected") or layer.inputs[0] is not node.outputs[0]:
-            continue
-        reason = _fold_in_front(edit, node, layer, affine)
-        if reason:
-            yield Refusal(_NAME, node.name, reason)
-        else:
-            yield Change(_NAME, layer.name, f"took in {node.op} {node.name!r} before it")
-    edit.finish()
-
-
-def _fold_in_front(edit: Edit, node: Node, layer: Node, affine: Affine) -> str:
-    """Multiplies the layer's input channels; returns the reason when that is not possible."""
-    w, b = layer.inputs[1], layer.input(2)
-    weight = float_constant(w)
-    if node.attrs.get("act", "none") != "none":
-        return f"it has the activation {node.attrs['act']}"
-    if w is None or weight is None or weight.dtype.itemsize < 4 or not is_float_node(layer):
-        return f"the weight of {layer.name!r} behind it is not a float32 constant"
-    if b is not None and float_constant(b) is None:
-        return f"the bias of {layer.name!r} behind it is not a float constant"
-    shared = [n for n in edit.readers(w) if n is not layer]
-    if shared:
-        return f"the weight of {layer.name!r} behind it is shared with {shared[0].name!r}"
-    if layer.op == "FullyConnected" and len(affine.scale) != weight.shape[-1]:
-        return f"{layer.name!r} behind it flattens its input"
-    padded = layer.op == "Conv" and (any(layer.attrs["pad"]) or layer.attrs["pad_mode"].startswith("same"))
-    if padded and np.any(affine.offset != 0):
-        return f"{layer.name!r} behind it pads with zeros, which the offset would change"
-    scale, offset = _per_weight(layer, weight, affine.scale), _per_weight(layer, weight, affine.offset)
-    w64 = weight.astype(np.float64)
-    many = weight.shape[0]
-    bias = np.zeros(many) if b is None or b.data is None else b.data.astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled = (w64 * scale).astype(weight.dtype)
-        bias = (bias + (w64 * offset).reshape(many, -1).sum(1)).astype(layer.outputs[0].dtype)
-    if not np.isfinite(scaled).all() or not np.isfinite(bias).all():
-        return "the folded weight or bias would not be finite"
-    inputs = [affine.data, edit.constant(scaled, w.name), b]
-    if np.any(affine.offset != 0):
-        inputs[2] = edit.constant(bias, b.name if b is not None else f"{layer.name}/bias")
-    layer.attrs, layer.origin = own_attrs(layer.attrs), trail(node, layer)
-    edit.set_inputs(layer, inputs)
-    return ""
-
-
-def _per_weight(layer: Node, weight: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """values per input channel, shaped to multiply the weight [O, …, C/group]."""
-    group = layer.attrs.get("group", 1)
-    rows = values.reshape(group, 1, -1).repeat(weight.shape[0] // group, 1).reshape(weight.shape[0], -1)
-    return rows.reshape(weight.shape[0], *[1] * (weight.ndim - 2), -1)
+    return fold_affine(graph, "fold_batch_norm", ("BatchNorm",), lambda layer: True)

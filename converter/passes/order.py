@@ -15,7 +15,10 @@ from .drop_assertions import drop_assertions
 from .eliminate_common_subexpressions import eliminate_common_subexpressions
 from .expand_lookup_tables import expand_lookup_tables, expand_lookup_tables_for_ms
 from .fold_batch_norm import fold_batch_norm
+from .fold_concat_scale import fold_concat_scale
 from .fold_constants import fold_constants
+from .fold_depthwise_scale import fold_depthwise_scale
+from .fold_scale import fold_scale
 from .fuse_activation import fuse_activation
 from .fuse_bias import fuse_bias
 from .fuse_dynamic import fuse_dynamic
@@ -69,6 +72,9 @@ GENERAL: tuple[Pass, ...] = (
     fuse_dynamic,
     fuse_dynamic_quantize,
     fold_batch_norm,
+    fold_scale,
+    fold_depthwise_scale,
+    fold_concat_scale,
     fuse_bias,
     fuse_pad,
     fuse_activation,

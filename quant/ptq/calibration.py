@@ -27,6 +27,8 @@ def calibration_statistics(
     """
     tensors = [t for t in tensors_in_codes(graph, plan) if not t.is_const]
     narrow = plan.int8_nodes - plan.wide  # codes of 16 bits have room for channels of all sizes
+    if not settings.fold_concat_scale:
+        narrow = {n for n in narrow if n.op != "Concat"}
     if settings.statistics is not None:
         sizes = {t.name: t.shape[-1] if t.shape else None for t in tensors}
         check_statistics(settings.statistics, sizes)

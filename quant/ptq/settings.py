@@ -45,7 +45,7 @@ class Settings:
     codes; None leaves them. pool: workers that read samples and run layers on them, instead of threads.
     layer_ranges: layer → what it asks of its output's range. scoring: of all samples, where there are labels or a
     metric. shares: the numbers of the samples that layers are fitted to, and of those that judge; None: as
-    `fidelity.hold_back` has them.
+    `fidelity.hold_back` has them. fold_concat_scale: channels are made alike across a Concat, too.
     """
 
     methods: tuple[str, ...] = ("AUTO",)
@@ -63,6 +63,7 @@ class Settings:
     pool: WorkerPool | None = None
     subset: int = 64
     equalize: bool = True
+    fold_concat_scale: bool = True
     round_by_output: bool = True
     statistics: Statistics | None = None
     measure: bool = False

@@ -18,6 +18,7 @@ PATTERNS = {
         "works around the rounding of one kernel of MindSpore Lite, of means",
     ),
     "finite.py": ("Where", "the one operator that drops an operand's values, infinite ones among them"),
+    "ptq/calibration.py": ("Concat", "an option is about this operator: whether channels are made alike across it"),
     "ptq/causes.py": ("Concat", "looks for the pattern of values of other sizes that are joined on one scale"),
     "ptq/channel_groups.py": ("Add Conv", "parts a convolution by its input channels: it makes convolutions and sums"),
     "ptq/emit.py": ("Dequantize Quantize", "the casts are the IR's own: it makes them"),

@@ -108,11 +108,51 @@ def test_graph_transform_merges_and_compares(net, capsys, flag, words):
     assert "BatchNorm" not in kinds and "Mul" not in kinds and kinds.count("Conv") == 3
 
 
-@pytest.mark.parametrize("flag", ["-merge_scale_to_conv", "-merge_depwise_scale"])
-def test_scales_are_merged(net, capsys, flag):
-    assert not run(net, "quantize", flag)
-    assert f"{flag[1:]}: is done whether the flag is given or not" in capsys.readouterr().out
-    assert "Mul" not in [n.op for n in graph_of(net / "net_deploy_int8_unique_top.ms").nodes]
+@pytest.mark.parametrize(
+    ("flags", "factors"),
+    [
+        ((), 0),
+        (("-merge_scale_to_conv=true", "-merge_depwise_scale=true"), 0),
+        (("-merge_scale_to_conv=false",), 1),
+        (("-merge_depwise_scale=false",), 1),
+        (("-merge_scale_to_conv=false", "-merge_depwise_scale=false"), 2),
+        (("-merge_depwise_scale=false", "-accuracy_opt"), 0),
+    ],
+)
+def test_scales_are_merged_or_left(net, flags, factors):
+    """Those of a convolution and of a depthwise one, each by its own flag; BatchNorm goes in either way."""
+    _, x = pixels(net)
+    assert not run(net, "quantize", *flags)
+    graphs = [graph_of(net / f"net_deploy_{kind}_unique_top.ms") for kind in ("fp32", "int8")]
+    assert [sum(n.op == "Mul" for n in graph.nodes) for graph in graphs] == [factors, factors]
+    assert not any(n.op == "BatchNorm" for graph in graphs for n in graph.nodes)
+    real, quantized = (bitlite.load(net / f"net_deploy_{kind}_unique_top.ms") for kind in ("fp32", "int8"))
+    assert db(quantized.run({"x": x})["prob"], real.run({"x": x})["prob"]) > 15
+    assert not run(net, "graph_transform")
+    assert db(real.run({"x": x})["prob"], bitlite.load(net / "net_optimized.ms").run({"x": x})["prob"]) > 90
+
+
+def test_scales_around_a_concat_are_folded_or_left(net):
+    """One behind it, and the ranges of its inputs, of which one is 200 times the other."""
+    rng, blobs = np.random.default_rng(6), {}
+    text = (net / "net_test_fp32.prototxt").read_text().partition('layer { name: "conv"')[0]
+    for name, size in (("large", 1.0), ("small", 0.005)):
+        text += layer("Convolution", "convolution_param { num_output: 4 kernel_size: 3 }", "x", name, name)
+        blobs[name] = [rng.normal(size=(4, 3, 3, 3)) * size, rng.normal(size=4) * size / 10]
+    text += layer("Concat", "concat_param { axis: 1 }", "large small", "both", "both")
+    text += layer("Scale", "scale_param { bias_term: true }", "both", "scaled", "scale")
+    blobs["scale"] = [rng.uniform(0.5, 2, 8), rng.normal(size=8) * 0.001]
+    text += layer("Convolution", "convolution_param { num_output: 5 kernel_size: 1 }", "scaled", "prob", "last")
+    blobs["last"] = [rng.normal(size=(5, 8, 1, 1)) * np.repeat([1, 200], 4).reshape(1, 8, 1, 1), np.zeros(5)]
+    write(net, text, blobs).rename(net / "net_test_fp32.prototxt")
+    (_, x), got, kinds = pixels(net), {}, {}
+    for word in ("true", "false"):
+        assert not run(net, "quantize", f"-fold_concat_scale={word}")
+        real, quantized = (bitlite.load(net / f"net_deploy_{kind}_unique_top.ms") for kind in ("fp32", "int8"))
+        got[word] = db(quantized.run({"x": x})["prob"], real.run({"x": x})["prob"])
+        kinds[word] = [n.op for n in graph_of(net / "net_deploy_fp32_unique_top.ms").nodes]
+    assert "Mul" not in kinds["true"] and kinds["true"].count("Conv") == 3
+    assert got["true"] > got["false"] + 6, got
 
 
 def test_named_convolutions_are_not_merged(net):

@@ -36,6 +36,7 @@ class ConvertKeywords(TypedDict, total=False):
     keep_float: Sequence[str] | str
     accuracy_opt: bool
     conv_group: bool
+    fold_concat_scale: bool
     layer_bits: Mapping[str, int] | str
     activation_bits: Mapping[str | int, int] | str
     mixed: bool

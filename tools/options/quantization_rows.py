@@ -107,6 +107,15 @@ class QuantizationOptions:
         advanced=True,
         sections=(FLAT, COMMON),
     )
+    fold_concat_scale: bool = flag(
+        "foldConcatScale",
+        Switch(),
+        True,
+        "scales behind a Concat, and the ranges of its inputs, go into the layers around it",
+        group=QUANT,
+        advanced=True,
+        sections=(FLAT, COMMON),
+    )
     layer_bits: dict[str, int] = flag(
         "layerBits",
         Paired(Bits(), "NAME:BITS,...", ",", named=True),

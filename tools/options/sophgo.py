@@ -50,13 +50,17 @@ class SophgoOptions:
     )
     graph_transform: bool = flag("graph_transform", Switch(), False, f"optimize the network: {_ALWAYS}", group=GRAPH)
     fold_concat_scale: bool = flag(
-        "fold_concat_scale", Switch(), False, f"one scale for a Concat and its inputs: {_ALWAYS}", group=GRAPH
+        "fold_concat_scale",
+        Switch(),
+        True,
+        "scales and ranges of the inputs of a Concat go into the layers around it; false leaves them",
+        group=GRAPH,
     )
     merge_scale_to_conv: bool = flag(
-        "merge_scale_to_conv", Switch(), False, f"Scale into the convolution before it: {_ALWAYS}", group=GRAPH
+        "merge_scale_to_conv", Switch(), True, "Scale into the convolution beside it; false leaves it", group=GRAPH
     )
     merge_depwise_scale: bool = flag(
-        "merge_depwise_scale", Switch(), False, f"the same of depthwise ones: {_ALWAYS}", group=GRAPH
+        "merge_depwise_scale", Switch(), True, "the same of depthwise convolutions; on with accuracy_opt", group=GRAPH
     )
     notmerge_conv_layer: tuple[str, ...] = flag(
         "notmerge_conv_layer", Words("LAYER,..."), (), "convolutions into which nothing is merged", group=GRAPH
@@ -143,11 +147,14 @@ def keywords(o: SophgoOptions, given: Given) -> dict[str, Any]:
 
 def transform_keywords(o: SophgoOptions) -> dict[str, Any]:
     """What `bitlite.convert` takes for `graph_transform`."""
+    merges = (("fold_scale", o.merge_scale_to_conv), ("fold_depthwise_scale", o.merge_depwise_scale or o.accuracy_opt))
     return {
         "weight_file": o.weights or None,
         "output_format": tuple(o.output_format),
         "not_merge": o.notmerge_conv_layer,
         "pad_value": o.pad_value,
+        "fold_concat_scale": o.fold_concat_scale,
+        "skip_pass": tuple(name for name, merged in merges if not merged),
     }
 
 

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from bitlite.converter.numeric.qparams import choose_symmetric, quantize
 from bitlite.converter.passes.fold_batch_norm import fold_batch_norm
+from bitlite.converter.passes.fold_depthwise_scale import fold_depthwise_scale
+from bitlite.converter.passes.fold_scale import fold_scale
 from bitlite.converter.passes.fuse_bias import fuse_bias
 
 
@@ -47,7 +49,10 @@ def test_a_batch_norm_behind_a_layer_folds(net, rewrite, kind):
 @pytest.mark.parametrize("op", ["Mul", "Div"])
 def test_a_per_channel_factor_folds(net, rewrite, kind, op):
     y = layer(net, kind, net.input(2, 5, 5, 4))
-    got = rewrite(net.done(net.emit(op, y, net.const(1, 1, y.shape[-1], low=0.5), act="relu")), fold_batch_norm)
+    y = net.emit(op, y, net.const(1, 1, y.shape[-1], low=0.5), act="relu")
+    folds, other = (fold_scale, fold_depthwise_scale)[:: -1 if kind == "depthwise" else 1]
+    assert len(rewrite(net.done(y), other).ops) == 2
+    got = rewrite(net.done(y), folds)
     assert len(got.ops) == 1
     assert got.graph.nodes[0].attrs["act"] == "relu"
 
@@ -55,7 +60,7 @@ def test_a_per_channel_factor_folds(net, rewrite, kind, op):
 def test_mul_add_and_another_mul_all_fold(net, rewrite):
     y = net.emit("Mul", layer(net, "conv", net.input(1, 5, 5, 4)), net.const(6), name="m1")
     y = net.emit("Mul", net.emit("Add", net.const(1), y, name="a1"), net.const(1, 1, 1, 6), name="m2")
-    got = rewrite(net.done(net.emit("Sub", y, net.const(6), name="s1")), fold_batch_norm, fuse_bias)
+    got = rewrite(net.done(net.emit("Sub", y, net.const(6), name="s1")), fold_scale, fuse_bias)
     assert got.ops == ["Conv"]
     assert got.node("Conv").name == "conv"
     assert got.node("Conv").origin == ("conv", "m1", "a1", "m2", "s1")
@@ -64,7 +69,7 @@ def test_mul_add_and_another_mul_all_fold(net, rewrite):
 
 def test_a_factor_that_varies_over_space_stays(net, rewrite):
     y = layer(net, "conv", net.input(1, 5, 5, 4))
-    assert rewrite(net.done(net.emit("Mul", y, net.const(5, 1))), fold_batch_norm).ops == ["Conv", "Mul"]
+    assert rewrite(net.done(net.emit("Mul", y, net.const(5, 1))), fold_scale).ops == ["Conv", "Mul"]
 
 
 def test_a_constant_that_adds_axes_stays(net, rewrite):
@@ -142,9 +147,10 @@ def test_a_batch_norm_in_front_of_a_padded_conv_stays(net, rewrite):
     assert "pads with zeros" in got.reasons()
 
 
-def test_a_pure_factor_in_front_of_a_padded_conv_folds(net, rewrite):
-    y = net.conv(net.emit("Div", net.input(2, 5, 5, 4), net.const(4, low=0.5)), 8, pad=1, group=4)
-    assert rewrite(net.done(y), fold_batch_norm).ops == ["Conv"]
+@pytest.mark.parametrize(("group", "folds"), [(1, fold_scale), (2, fold_scale), (4, fold_depthwise_scale)])
+def test_a_pure_factor_in_front_of_a_padded_conv_folds(net, rewrite, group, folds):
+    y = net.conv(net.emit("Div", net.input(2, 5, 5, 4), net.const(4, low=0.5)), 8, pad=1, group=group)
+    assert rewrite(net.done(y), folds).ops == ["Conv"]
 
 
 def test_a_batch_norm_between_two_fully_connected_layers_goes_to_the_first(net, rewrite):
@@ -167,4 +173,4 @@ def test_an_integer_graph_is_left_alone(net):
     y.dtype, y.quant = np.dtype(np.int8), qp
     z = net.emit("Add", y, net.const(6))
     z.dtype, z.quant = np.dtype(np.int8), qp
-    assert run_passes(net.done(z), (fold_batch_norm, fuse_bias)) == []
+    assert run_passes(net.done(z), (fold_batch_norm, fold_scale, fuse_bias)) == []
