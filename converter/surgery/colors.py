@@ -78,8 +78,8 @@ def _bytes(build: Builder, x: Tensor) -> Tensor:
     return build.emit("Clip", [x], {"min": 0.0, "max": 255.0}, name="colours/clip")[0]
 
 
-def recolored_pixels(pixels: np.ndarray, have: str, want: str) -> np.ndarray:
-    """Pixels [H, W, C] of `have` (RGB, BGR or GRAY) as `want`: what `recolored` and turning channels round give.
+def recolored_pixels(pixels: np.ndarray, have: str, want: str, video: bool = False) -> np.ndarray:
+    """Pixels [H, W, C] of `have` as `want`: what `recolored` and turning channels round give.
 
     Raises:
         DataError: colours of grey, or another number of channels.
@@ -91,6 +91,8 @@ def recolored_pixels(pixels: np.ndarray, have: str, want: str) -> np.ndarray:
         return pixels
     if have == "GRAY":
         raise DataError(f"colours ({want}) cannot be made of GRAY pixels", hint="pixel_format=RGB")
+    if have == "YUV444":
+        return _of_yuv(pixels, want, video)
     rgb = pixels if have == "RGB" else pixels[..., ::-1]
     if want in ("RGB", "BGR"):
         return rgb if want == "RGB" else rgb[..., ::-1]
@@ -98,3 +100,12 @@ def recolored_pixels(pixels: np.ndarray, have: str, want: str) -> np.ndarray:
         return np.floor(rgb.astype(np.float64) @ _GREY + 0.5).astype(pixels.dtype)[..., None]
     matrix, offset = rgb_to_yuv()
     return (rgb.astype(np.float64) @ matrix.T + offset).clip(0, 255).astype(np.float32)
+
+
+def _of_yuv(pixels: np.ndarray, want: str, video: bool) -> np.ndarray:
+    if want == "GRAY":
+        low, luma, _ = _SPANS[video]
+        return ((pixels[..., :1].astype(np.float64) - low) * (255 / luma)).clip(0, 255).astype(np.float32)
+    matrix, offset = yuv_to_rgb(video)
+    rgb = (pixels.astype(np.float64) @ matrix.T + offset).clip(0, 255).astype(np.float32)
+    return rgb if want == "RGB" else rgb[..., ::-1]

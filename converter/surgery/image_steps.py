@@ -34,6 +34,11 @@ class ImageSpec:
     def channels(self) -> int:
         return 1 if self.to_format == "GRAY" else 3
 
+    @property
+    def resizes_planes(self) -> bool:
+        """Whether the planes of NV12 are resized each by itself, before colours are converted: to even sizes."""
+        return self.resize is not None and self.mode == "WARP" and not any(n % 2 for n in self.resize)
+
     def size_of(self, height: int, width: int) -> Size:
         """Returns (height, width) that an image of that size has after the steps."""
         if self.crop or self.resize is None or self.mode != "FIT_SMALL_SIZE":

@@ -118,12 +118,7 @@ def _sizes(x: Tensor, spec: ImageSpec, pixels: Pixels) -> tuple[Size, Size]:
             f"input {x.name!r}: the size of the pixels is not known, which preprocessing inside the model needs",
             hint=Setting("image_size", "H,W"),
         )
-    planes = (
-        pixels.format == "NV12"
-        and spec.resize is not None
-        and spec.mode == "WARP"
-        and not any(n % 2 for n in spec.resize)
-    )
+    planes = pixels.format == "NV12" and spec.resizes_planes
     target = (spec.resize or wanted or size) if pixels.roi or planes else size
     if pixels.roi and (spec.mode != "WARP" or spec.method != "LINEAR" or x.known_shape[0] not in (1, None)):
         raise UsageError(f"input {x.name!r}: a region is resized by WARP and LINEAR, of one image at a time")

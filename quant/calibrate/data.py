@@ -19,7 +19,7 @@ from ...converter.text import nearest
 from ..score import Scoring
 from .data_files import Column, ColumnPart, FileColumn, ImageSteps, open_columns, read_part, unsaid
 from .fit import InputSpec, fit, samples_in, split_stack
-from .pixels import PixelArrays, pixel_arrays
+from .pixels import PixelArrays, joined_planes, pixel_arrays
 
 __all__ = ["DataSpec", "Dataset", "InputSpec"]
 
@@ -299,6 +299,15 @@ class Dataset:
             for row in zip(*stacks):
                 yield self._ready(dict(zip((item.name for item in self.inputs), row)))
 
+    def _with_frames(self, sample: Mapping[str, Any], here: str) -> Mapping[str, Any]:
+        """Frames of NV12 in the place of planes under the names that they have in the written model."""
+        made = dict(sample)
+        for name, arrays in self._raw.items():
+            planes = (f"{name}_y", f"{name}_uv")
+            if arrays.pixels is not None and arrays.pixels.format == "NV12" and all(p in made for p in planes):
+                made[name] = joined_planes(*(made.pop(p) for p in planes), here)
+        return made
+
     def _note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
@@ -311,6 +320,7 @@ class Dataset:
         names = [item.name for item in self.inputs]
         listed = ", ".join(map(repr, names))
         if isinstance(sample, Mapping):
+            sample = self._with_frames(sample, here)
             missing = [name for name in names if name not in sample]
             other = [name for name in sample if name not in names]
             if missing:
