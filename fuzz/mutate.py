@@ -1,6 +1,6 @@
 """Seeded mutations of models and config files: whatever the bytes, a `bitlite.Error` or a valid result.
 
-    python fuzz/mutate.py tflite|onnx|ms|mindir|caffe|config [--count 100000] [--first 0] [--seed 1] [--jobs 1]
+    python fuzz/mutate.py tflite|onnx|ms|mindir|caffe|config [--count 100000] [--first 0] [--seed 1]
 
 Mutation i of a kind and a seed is the same bytes each time. A finding is another exception, a crash, more than 5
 seconds or more than 1 GB; each is printed as the line that repeats it. Seeds are every example of every operator's row
