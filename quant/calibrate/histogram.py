@@ -160,9 +160,8 @@ class Histogram:
             counts = np.zeros(_bin(high, exponent) - base + 1, np.int64)
             for part in (self, other):
                 if len(part.counts):
-                    shift = min(exponent - part.exponent, 62)
-                    index = (np.arange(part.base, part.base + len(part.counts)) >> shift) - base
-                    np.add.at(counts, index, part.counts)
+                    first, widened = _widened(part.counts, part.base, exponent - part.exponent)
+                    counts[first - base : first - base + len(widened)] += widened
             self.exponent, self.base, self.counts, self.low, self.high = exponent, base, counts, low, high
         self.zeros += other.zeros
         self.sample_low.extend(other.sample_low)
@@ -261,6 +260,16 @@ def _exponent(low: float, high: float, bins: int) -> int:
     while _bin(high, e) - _bin(low, e) >= bins:
         e += 1
     return e
+
+
+def _widened(counts: NDArray[np.int64], base: int, doublings: int) -> tuple[int, NDArray[np.int64]]:
+    """The first bin and the counts in bins that are so many times twice as wide."""
+    if not doublings:
+        return base, counts
+    shift = min(doublings, 62)
+    first = base >> shift
+    starts = [0, *range(((first + 1) << shift) - base, len(counts), 1 << shift)]
+    return first, np.add.reduceat(counts, starts)
 
 
 def save_dist(path: str | os.PathLike[str], tensors: Mapping[str, Histogram]) -> None:

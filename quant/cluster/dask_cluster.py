@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,6 @@ from typing import Any
 from ...converter.errors import ClusterError, Error, UsageError
 from .tasks import State, Work, describe_worker, run_opened, run_task
 
-_CALLS = 256  # of lanes that are waited for at once
 _COUNTED = 1.0  # seconds for which the number of workers holds
 _SPEC_BYTES = "distributed.admin.large-graph-warning-threshold"
 
@@ -55,7 +54,6 @@ class DaskCluster:
         self._any = self._executor()
         self._lanes = self._places()
         self._slots, self._counted = max(1, len(self._lanes)), time.monotonic()
-        self._calls = ThreadPoolExecutor(_CALLS, "bitlite-lane")
         self._by_worker: dict[str, Executor] = {}
 
     @property
@@ -67,10 +65,11 @@ class DaskCluster:
     def submit(self, work: Work, state: State, shard: tuple[Any, ...], *, lane: int | None = None) -> Future[Any]:
         if lane is None:
             return self._any.submit(run_task, work, state.opener, state.key, state.kept, shard)
-        return self._calls.submit(self._call, self._lanes[lane % len(self._lanes)], work, state, shard)
+        call = self._call(self._lanes[lane % len(self._lanes)], work, state, shard)
+        return asyncio.run_coroutine_threadsafe(call, self._client.loop.asyncio_loop)
 
-    def _call(self, worker: str, work: Work, state: State, shard: tuple[Any, ...]) -> tuple[bool, Any]:
-        answers = self._client.run(_run_opened, work, state.key, shard, workers=[worker], on_error="return")
+    async def _call(self, worker: str, work: Work, state: State, shard: tuple[Any, ...]) -> tuple[bool, Any]:
+        answers = await self._client.run(_run_opened, work, state.key, shard, workers=[worker], on_error="return")
         if isinstance(answer := answers[worker], tuple):
             return answer
         if isinstance(answer, BaseException) and not isinstance(answer, OSError):
@@ -78,7 +77,7 @@ class DaskCluster:
         if worker not in self._by_worker:
             self._by_worker[worker] = self._executor(worker)
         task = run_task, work, state.opener, state.key, state.kept, shard
-        return self._by_worker[worker].submit(*task).result()
+        return await asyncio.wrap_future(self._by_worker[worker].submit(*task))
 
     def keep(self, data: bytes) -> Any:
         """A Dask future: the scheduler has the bytes, whatever worker ends, and workers pass them on."""
@@ -97,7 +96,6 @@ class DaskCluster:
         self._any.shutdown(wait=False)
         for executor in self._by_worker.values():
             executor.shutdown(wait=False)
-        self._calls.shutdown(wait=False, cancel_futures=True)
         self._ends.close()
 
     def explain(self, error: BaseException) -> Error | None:

@@ -17,6 +17,8 @@ from .emit import Layer
 from .prefix_part import PrefixPart, isa_of
 from .prefix_runner import QuantizedPrefixRunner
 
+ChannelSums = tuple[np.ndarray, np.ndarray | None, int]
+
 _LIMIT = 0.6 * INT32_MAX  # the real tool's: the rest is left to the sum of products
 
 
@@ -50,7 +52,7 @@ def correct_lockstep(runner: QuantizedPrefixRunner, node: Node) -> None:
 
 def channel_sums(
     part: PrefixPart, name: str, fed: Mapping[str, tuple[str, QuantParam | None]] | None = None
-) -> Callable[[int], tuple[np.ndarray, np.ndarray | None, int]]:
+) -> Callable[[int], ChannelSums]:
     """An operation: of what the layer gives, per channel the sum and, of codes, how many are at an end; and the rows.
 
     fed: input → what it is fed from: a tensor of the float graph, in codes of these parameters; None: all as the
@@ -70,7 +72,7 @@ def channel_sums(
             return real
         return fake_quantize(real, quant) if t.dtype.kind == "f" else quantize_f32(real, quant, t.dtype)
 
-    def look(sample: int) -> tuple[np.ndarray, np.ndarray | None, int]:
+    def look(sample: int) -> ChannelSums:
         a = run(partial(value, sample=sample))[0]
         channels = a.shape[-1]
         rows = a.size // channels
@@ -85,6 +87,14 @@ def channel_sums(
     return look
 
 
+def add_sums(before: list[ChannelSums], found: ChannelSums) -> None:
+    """Adds up the sums of codes, which are integers; those of reals stay by sample."""
+    if before and found[1] is not None:
+        total, ends, rows = before.pop()
+        found = total + found[0], ends + found[1], rows + found[2]
+    before.append(found)
+
+
 def _layer_mean(
     runner: QuantizedPrefixRunner, node: Node, fed: Mapping[str, tuple[str, QuantParam | None]] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +104,7 @@ def _layer_mean(
     t = layer.outputs[0]
     total = ends = rows = 0
     runner.changed(node)
-    for part, least, count in runner.each(channel_sums, layer.name, fed):
+    for part, least, count in runner.each(channel_sums, layer.name, fed, fold=add_sums):
         total, rows = total + part, rows + count
         ends = ends if least is None else ends + least
     mean, live = np.asarray(total) / rows, (rows - np.asarray(ends)) / rows

@@ -28,8 +28,18 @@ _BATCH = 4  # samples that a thread takes at once
 T = TypeVar("T")
 Operation = Callable[..., Callable[[int], Any]]
 """A function of a module: (part, plain arguments) → what is found on the part's k-th sample."""
+Fold = Callable[[list[Any], Any], None]
+"""A function of a module that appends what was found on a sample to that on samples before: as one where nothing, not a
+bit, depends on the order of sums."""
 Command = tuple[Any, ...]
 """A method of `PrefixPart` and its plain arguments."""
+
+
+def folded(found: Iterable[Any], fold: Fold) -> list[Any]:
+    before: list[Any] = []
+    for one in found:
+        fold(before, one)
+    return before
 
 
 class Store:

@@ -16,17 +16,19 @@ from ..calibrate.spread import Chosen, observe_all
 from ..cluster.pool import Workforce
 from ..parallel import Workers
 from .emit import QuantizedGraph
-from .prefix_part import BUDGET, Operation, PrefixPart
+from .prefix_part import BUDGET, Fold, Operation, PrefixPart, folded
 from .spread_prefix import SpreadPrefix
 
 
 class Values(Protocol):
     """What holds the values of all samples. do: a command of `PrefixPart`. each: what an operation finds on the first
-    `count` samples, in order. layer: what is constant in it has changed, perhaps."""
+    `count` samples, in order, folded where there is a `fold`. changed: what is constant in it has changed, perhaps."""
 
     def do(self, *command: Any) -> None: ...
     def changed(self, node: Node) -> None: ...
-    def each(self, operation: Operation, arguments: tuple[Any, ...], count: int) -> Iterator[Any]: ...
+    def each(
+        self, operation: Operation, arguments: tuple[Any, ...], count: int, fold: Fold | None
+    ) -> Iterator[Any]: ...
 
 
 class _Here:
@@ -41,8 +43,9 @@ class _Here:
     def changed(self, node: Node) -> None:
         """The part works on the graph itself."""
 
-    def each(self, operation: Operation, arguments: tuple[Any, ...], count: int) -> Iterator[Any]:
-        return self.part.each(operation(self.part, *arguments), count)
+    def each(self, operation: Operation, arguments: tuple[Any, ...], count: int, fold: Fold | None) -> Iterator[Any]:
+        found = self.part.each(operation(self.part, *arguments), count)
+        return found if fold is None else iter(folded(found, fold))
 
 
 class QuantizedPrefixRunner:
@@ -90,9 +93,11 @@ class QuantizedPrefixRunner:
             self._run(layer)
         self._part.workers = None
 
-    def each(self, operation: Operation, *arguments: Any, count: int | None = None) -> Iterator[Any]:
-        """What the operation finds on each sample, or on the first `count`, in order."""
-        return self._values.each(operation, arguments, self.count if count is None else count)
+    def each(
+        self, operation: Operation, *arguments: Any, count: int | None = None, fold: Fold | None = None
+    ) -> Iterator[Any]:
+        """What the operation finds on each sample, or on the first `count`, in order. fold: some samples' as one."""
+        return self._values.each(operation, arguments, self.count if count is None else count, fold)
 
     def changed(self, node: Node) -> None:
         """To be told before an operation runs the layer's integer form: its constants may have other values."""

@@ -3,11 +3,13 @@ on every instruction set, for any number of threads."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+
+ChannelProducts = tuple[np.ndarray, np.ndarray, int]
+"""Within each channel, int32 [C, taps, taps] and the sums int32 [C, taps], of so many rows."""
 
 
 def gram(x: np.ndarray, threads: int) -> np.ndarray:
@@ -33,20 +35,32 @@ def _shared(threads: int, one: Callable[[int], None]) -> None:
         list(pool.map(one, range(threads)))
 
 
-def gram_by_channel(samples: Iterable[np.ndarray]) -> np.ndarray:
-    """The centred product within each channel of int16 [rows, taps, C], float64 [C, taps, taps]."""
+def products_by_channel(x: np.ndarray) -> ChannelProducts:
+    """Those of int16 [rows, taps, C]."""
     from ... import _native
 
-    rest = iter(samples)
-    first = next(rest)
-    taps, channels = first.shape[1:]
+    rows, taps, channels = x.shape
     products, sums = np.zeros((channels, taps, taps), np.int32), np.zeros((channels, taps), np.int32)
-    count = 0
-    for x in itertools.chain((first,), rest):
-        _native.gram_by_channel(x, products, sums)
-        count += len(x)
+    _native.gram_by_channel(x, products, sums)
+    return products, sums, rows
+
+
+def add_products(before: list[ChannelProducts], found: ChannelProducts) -> None:
+    """Adds up products by channel, which integers do in any order."""
+    if before:
+        products, sums, rows = before.pop()
+        found = products + found[0], sums + found[1], rows + found[2]
+    before.append(found)
+
+
+def gram_by_channel(parts: Iterable[ChannelProducts]) -> np.ndarray:
+    """The centred product within each channel of the rows of all parts, float64 [C, taps, taps]."""
+    before: list[ChannelProducts] = []
+    for part in parts:
+        add_products(before, part)
+    products, sums, rows = before[0]
     total = sums.astype(np.float64)
-    return products - total[:, :, None] * (total[:, None, :] / count)
+    return products - total[:, :, None] * (total[:, None, :] / rows)
 
 
 def damp(matrix: np.ndarray, ridge: float) -> None:

@@ -27,7 +27,7 @@ from .grid import Grid
 from .paired_weights import addends
 from .prefix_part import PrefixPart
 from .prefix_runner import QuantizedPrefixRunner
-from .products import column_parts, damp, factored, gram_by_channel
+from .products import ChannelProducts, add_products, column_parts, damp, factored, gram_by_channel, products_by_channel
 from .products import gram as gram_of
 from .upstream import toward_float
 
@@ -198,7 +198,8 @@ class Rows:
     def gram(self, part: slice = slice(None)) -> np.ndarray:
         """X'X of some of the inputs, float64 [batch, K, K]."""
         if self.by_channel:
-            return gram_by_channel(self.runner.each(layer_rows, *self.of_layer, count=self.count))
+            found = self.runner.each(layer_products, *self.of_layer, count=self.count, fold=add_products)
+            return gram_by_channel(found)
         return gram_of(np.concatenate(self._read(self.of_layer, (part.start, part.stop))), self.runner.threads)
 
     def both(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -232,6 +233,14 @@ def layer_rows(
         return found if columns is None else np.ascontiguousarray(found.reshape(len(found), -1)[:, slice(*columns)])
 
     return rows
+
+
+def layer_products(
+    part: PrefixPart, side: str, node: str, x: str, quant: QuantParam, limit: int
+) -> Callable[[int], ChannelProducts]:
+    """An operation: the products within each channel of what `layer_rows` gives."""
+    rows = layer_rows(part, side, node, x, quant, limit)
+    return lambda sample: products_by_channel(rows(sample))
 
 
 def extremes(part: PrefixPart, x: str) -> Callable[[int], tuple[float, float]]:

@@ -21,7 +21,7 @@ from ...converter.ir.pack import pack_all, unpack_all
 from ..calibrate.data import Shard, read_shard
 from ..calibrate.spread import Chosen
 from ..cluster.pool import WorkerPool
-from .prefix_part import Command, Operation, PrefixPart
+from .prefix_part import Command, Fold, Operation, PrefixPart, folded
 
 _LEAST = 4  # samples of a part
 _TRIES = 8  # calls of which each finds a part's worker gone
@@ -56,11 +56,11 @@ class SpreadPrefix:
                 self._sent[t] = t.data
                 self.do("put", t.name, t.data, t.quant)
 
-    def each(self, operation: Operation, arguments: tuple[Any, ...], count: int) -> Iterator[Any]:
+    def each(self, operation: Operation, arguments: tuple[Any, ...], count: int, fold: Fold | None) -> Iterator[Any]:
         waiting = [k for k, rows in enumerate(self._rows) if rows.start < count]
         found: dict[int, list[Any]] = {}
         for _ in range(_TRIES):
-            tasks = [self._task(k, operation, arguments, count) for k in waiting]
+            tasks = [self._task(k, operation, arguments, count, fold) for k in waiting]
             for k, answer in zip(waiting, self._pool.each(_work, self._state, tasks, lanes=waiting)):
                 if isinstance(answer, int):
                     self._done[k] = answer
@@ -72,7 +72,9 @@ class SpreadPrefix:
             self._pool.renew()
         raise ClusterError(f"workers end faster than they run {len(self._rows[waiting[0]])} samples up to a layer")
 
-    def _task(self, k: int, operation: Operation, arguments: tuple[Any, ...], count: int) -> tuple[Any, ...]:
+    def _task(
+        self, k: int, operation: Operation, arguments: tuple[Any, ...], count: int, fold: Fold | None
+    ) -> tuple[Any, ...]:
         done, rows = self._done[k], self._rows[k]
         shard = self._shards[k] if not done else None
         part = f"{self._walk}/{k}"
@@ -85,6 +87,7 @@ class SpreadPrefix:
             operation,
             arguments,
             min(count - rows.start, len(rows)),
+            fold,
         )
 
 
@@ -106,6 +109,7 @@ def _work(
     operation: Operation,
     arguments: tuple[Any, ...],
     count: int,
+    fold: Fold | None,
 ) -> list[Any] | int:
     """What an operation finds on a part's first samples, after the commands from number `start` on; how many of them
     the part here has seen, where that is not enough to go on."""
@@ -118,7 +122,8 @@ def _work(
         return 0
     for command in commands[done - start :]:
         getattr(part, command[0])(*command[1:])
-    found = list(part.each(operation(part, *arguments), count))
+    found = part.each(operation(part, *arguments), count)
+    found = list(found) if fold is None else folded(found, fold)
     _keep(name, part, end)
     return found
 

@@ -9,6 +9,7 @@ from bitlite.converter.numeric.qparams import QuantParam
 from bitlite.converter.ops._support.spatial import pad_spatial, windows
 from bitlite.quant.ptq import rounding
 from bitlite.quant.ptq.post_training import quantize_graph
+from bitlite.quant.ptq.prefix_part import folded
 from bitlite.quant.ptq.products import damp
 from bitlite.quant.ptq.rounding import Rows, descend, eliminate
 from bitlite.quant.ptq.settings import Settings
@@ -137,7 +138,9 @@ def layer_on(codes, name):
         layers={node: SimpleNamespace(node=node)},
         count=len(codes),
         threads=2,
-        each=lambda operation, *arguments, count: map(operation(part, *arguments), range(count)),
+        each=lambda operation, *arguments, count, fold=list.append: folded(
+            map(operation(part, *arguments), range(count)), fold
+        ),
     )
     return runner, node
 
