@@ -41,7 +41,7 @@ def convert_each(
     if pool is None:
         yield from (_convert(model, *task) for task in tasks)
         return
-    yield from pool.each(_convert, pool.state(_path, json.dumps(model).encode()), tasks)
+    yield from pool.each(_convert, pool.state(_path, json.dumps(model).encode()), tasks, ahead=len(choices))
 
 
 def _path(data: memoryview) -> str:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from ...converter.errors import ClusterError, Error
 from .tasks import Opener, State, Work
 
-_AHEAD = 2  # tasks in flight per slot: one runs, one waits
+AHEAD = 2  # tasks in flight per slot: one runs, one waits
 _TRIES = 4  # of a task whose process ended
 
 
@@ -84,16 +84,20 @@ class WorkerPool:
             self._backend.renew()
 
     def each(
-        self, work: Work, state: State, shards: Iterable[tuple[Any, ...]], *, lanes: Sequence[int] | None = None
+        self,
+        work: Work,
+        state: State,
+        shards: Iterable[tuple[Any, ...]],
+        *,
+        lanes: Sequence[int] | None = None,
+        ahead: int = AHEAD,
     ) -> Iterator[Any]:
-        """Yields work(state's object, *shard) of each shard, in order.
-
-        Only twice as many shards as there are slots are ahead of the reader. A shard whose worker ends is run again
-        elsewhere.
+        """Yields work(state's object, *shard) of each shard, in order. Where a worker ends, its shards run elsewhere.
 
         Args:
             work: a function of a module. lanes: a number for each shard: those of one number had better run in
-                one process.
+                one process. ahead: shards per slot that are ahead of the reader, at most: what waits for one that takes
+                long, and how many results are held meanwhile.
         Raises:
             Error: what `work` raised. ClusterError: shards end one worker after the other.
         """
@@ -109,7 +113,7 @@ class WorkerPool:
             while True:
                 for number, shard in source:
                     flight.append((number, shard, submit(number, shard)))
-                    if len(flight) >= _AHEAD * self.slots:
+                    if len(flight) >= ahead * self.slots:
                         break
                 if not flight:
                     return

@@ -10,8 +10,9 @@ import tempfile
 import threading
 import types
 from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
 from ...converter.errors import Error
@@ -21,11 +22,17 @@ _STARTING = threading.Lock()
 
 
 class Processes:
-    """Executors of one process each, started anew when theirs ends: a process that is killed costs its tasks only."""
+    """Executors of one process each, started anew when theirs ends: a process that is killed costs its tasks only.
+
+    A task without a lane waits until a process is free, for nobody knows beforehand which tasks take long.
+    """
 
     def __init__(self, count: int) -> None:
         self._executors = [_executor() for _ in range(count)]
-        self._running = [set[Future[Any]]() for _ in range(count)]
+        self._waiting = ThreadPoolExecutor(count, "bitlite-task")
+        self._free = SimpleQueue[int]()
+        for place in range(count):
+            self._free.put(place)
         self._folder = tempfile.TemporaryDirectory(prefix="bitlite-")
         self._kept = 0
 
@@ -34,20 +41,24 @@ class Processes:
         return len(self._executors)
 
     def submit(self, work: Work, state: State, shard: tuple[Any, ...], *, lane: int | None = None) -> Future[Any]:
-        """To the process of the lane, or else the one with least to do."""
-        for running in self._running:
-            running -= {future for future in running if future.done()}
-        loads = [len(running) for running in self._running]
-        place = loads.index(min(loads)) if lane is None else lane % self.slots
+        """To the process of the lane, or else the next one that is free."""
         task = run_task, work, state.opener, state.key, state.kept, shard
+        return self._waiting.submit(self._take, task) if lane is None else self._begin(lane % self.slots, task)
+
+    def _take(self, task: tuple[Any, ...]) -> Any:
+        place = self._free.get()
+        try:
+            return self._begin(place, task).result()
+        finally:
+            self._free.put(place)
+
+    def _begin(self, place: int, task: tuple[Any, ...]) -> Future[Any]:
         with _main_left_alone():
             try:
-                future = self._executors[place].submit(*task)
+                return self._executors[place].submit(*task)
             except BrokenExecutor:
                 self._executors[place] = _executor()
-                future = self._executors[place].submit(*task)
-        self._running[place].add(future)
-        return future
+                return self._executors[place].submit(*task)
 
     def keep(self, data: bytes) -> bytes | str:
         """A file that processes map: its pages are in memory once for all of them."""
@@ -66,9 +77,10 @@ class Processes:
         """Nothing: `submit` does."""
 
     def close(self) -> None:
+        self._waiting.shutdown(wait=False, cancel_futures=True)
         for executor in self._executors:
             executor.shutdown(wait=False, cancel_futures=True)
-        for executor in self._executors:
+        for executor in (*self._executors, self._waiting):
             executor.shutdown(wait=True)
         self._folder.cleanup()
 

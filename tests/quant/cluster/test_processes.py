@@ -31,6 +31,12 @@ def test_results_come_in_the_order_of_shards_whoever_is_first(pool, lanes):
     assert got == [f"n{k}" for k in range(9)]
 
 
+def test_no_task_waits_behind_one_that_takes_long(pool, tmp_path):
+    tasks = ((k, str(tmp_path / "last"), 8) for k in range(9))
+    state = pool.state(shard_tasks.text, b"n")
+    assert all(pool.each(shard_tasks.wait_for_last, state, tasks, ahead=9))
+
+
 def test_a_killed_worker_costs_its_shard_only(pool, tmp_path):
     state = pool.state(shard_tasks.text, b"n")
     tasks = ((k, str(tmp_path / "killed")) for k in range(9))
