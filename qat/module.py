@@ -121,6 +121,19 @@ class QatModule(nn.Module):
             self.distillation_loss = self.teacher.loss(inputs, outputs)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
+    def observed(self, *inputs: Values) -> tuple[tuple[Values, ...], dict[Tensor, Values]]:
+        """The outputs, and the real values of what layers with weights give in codes, by the tensor of the graph."""
+        seen, skeleton = dict[Tensor, Values](), self.skeleton
+        run = Pass(self, exact=not self.training, keep=seen)
+        outputs = run.run(inputs)
+        reals = {
+            t: seen[t] * run.scale(t).float()
+            for node in skeleton.graph.nodes
+            for t in node.outputs
+            if t in skeleton.plain_of and any(w in skeleton.weights for w in node.inputs)
+        }
+        return tuple(outputs), reals
+
     def codes(self, *inputs: Values) -> dict[str, np.ndarray]:
         """The codes of every tensor that has them, by the name of its tensor in the written graph; int8, as a Session
         has them (channels last where the graph has them so)."""

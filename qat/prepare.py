@@ -18,12 +18,13 @@ from ..quant.ptq.calibration import calibration_statistics
 from ..quant.ptq.integer_forms import IntegerForms, placement
 from ..quant.ptq.layer_ranges import LayerRange
 from ..quant.ptq.placement import weight_index
+from ..quant.ptq.post_training import corrected_form
 from ..quant.ptq.prepare import prepare as prepare_graph
 from ..quant.ptq.result import Result
 from ..quant.ptq.settings import Settings, no_progress
 from ..quant.selection import select
 from ..quant.selectors import Selector, parse_selector
-from ..quant.weights.weight_quant import WeightSettings, quantize_graph_weights
+from ..quant.weights.weight_quant import WeightSettings
 from .capture import capture
 from .clamp import clamp as clamped
 from .clamp import output_bounds, unclamped
@@ -110,10 +111,12 @@ def laid_out(
     method: Names = "AUTO",
     calibrate_size: int = 100,
     ranges: Mapping[str, LayerRange] | None = None,
+    fitted: bool = False,
 ) -> Result:
-    """The integer graph of a prepared float one as PostTraining makes it, with calibrated scales and nothing fitted.
+    """The integer graph of a prepared float one as PostTraining makes it, with calibrated scales.
 
-    ranges: by the name of a submodule.
+    ranges: by the name of a submodule. fitted: channels are evened out, codes and biases rounded and corrected on the
+    samples; where not, weights are those of `graph`, rounded to the nearest.
     """
     bits, by_node = _bits(graph, weights)
     samples = Dataset(DataSpec(source=_unwrapped(data), count=calibrate_size, where="data"), input_specs(graph))
@@ -122,18 +125,17 @@ def laid_out(
         bits=bits,
         layer_bits=by_node,
         kept=frozenset(kept),
-        equalize=False,
+        equalize=fitted,
+        bias_correction="sequential" if fitted else "off",
+        # Symmetric, without corrections: what every format can say.
+        float_weights=WeightSettings(bits=bits, correction=False, container="tflite"),
         threads=os.cpu_count() or 1,
         layer_ranges=ranges or {},
     )
     graph.meta["rounding"] = "rne_f32"
     plan = placement(graph, settings)
     statistics = calibration_statistics(graph, plan, samples, settings, no_progress)
-    result = IntegerForms(graph, samples, settings, statistics).form(plan)
-    in_float = {result.quantized.node[n] for n in kept if n in result.quantized.node}
-    # Symmetric, without corrections: what every format can say.
-    quantize_graph_weights(result.graph, WeightSettings(bits=bits, correction=False, container="tflite"), in_float)
-    return result
+    return corrected_form(IntegerForms(graph, samples, settings, statistics), samples, no_progress)
 
 
 def check_activations(bits: int) -> None:

@@ -54,10 +54,12 @@ class Skeleton:
     operands: constant in codes → the float constant. weights, biases: constants of layers. last: float layers whose
     input is in codes → the layer on codes. norms: layer → the BatchNorm that its weight has taken in; plain_bias: its
     own bias before. sources: float constant → where its values come from. free: those that are parameters of their own.
-    order: the nodes, each with the tensors that nothing reads after it.
+    order: the nodes, each with the tensors that nothing reads after it. plain: the float graph; plain_of: tensor in
+    codes → its tensor there.
     """
 
     graph: Graph
+    plain: Graph
     sources: dict[str, Source]
     free: dict[str, np.ndarray]
     slots: dict[Tensor, int] = field(default_factory=dict)
@@ -72,6 +74,7 @@ class Skeleton:
     norms: dict[Node, Norm] = field(default_factory=dict)
     plain_bias: dict[Node, Source] = field(default_factory=dict)
     order: list[tuple[Node, list[Tensor]]] = field(default_factory=list)
+    plain_of: dict[Tensor, Tensor] = field(default_factory=dict)
 
     @property
     def free_place(self) -> dict[str, int]:
@@ -83,12 +86,24 @@ class Skeleton:
 
 def skeleton_of(result: Result, sources: Mapping[str, Source], free: Mapping[str, np.ndarray]) -> Skeleton:
     """What training decides in the graph that PostTraining has made."""
-    made = Skeleton(result.graph, dict(sources), dict(free))
+    made = Skeleton(result.graph, result.source, dict(sources), dict(free))
     _activations(made, result)
     _layers(made, result)
     _stored(made)
     made.order = _order(result.graph, made.last)
     return made
+
+
+def begin_fitted(made: Skeleton, result: Result) -> None:
+    """Lets weights and biases that are parameters of their own begin at the codes that PostTraining has fitted."""
+    stored = {layer.bias: Bias("", layer.bias, None) for layer in result.quantized.stored.values()}
+    for w, slot in made.weights.items():
+        made.free[slot.source] = w.real()
+    for t, bias in (made.biases | stored).items():
+        # Of its own: layers that shared a bias may need different ones on codes.
+        bias.source = t.name
+        made.sources.setdefault(t.name, Fixed(t.real()))
+        made.free[t.name] = t.real()
 
 
 def _activations(made: Skeleton, result: Result) -> None:
@@ -107,6 +122,7 @@ def _activations(made: Skeleton, result: Result) -> None:
             made.fixed.append(id(q) in fixed)
         made.slots[t] = places[id(q)]
     by_codes = {codes: t for t, codes in result.quantized.quantized_of.items()}
+    made.plain_of = {t: by_codes[t] for t in made.slots if t in by_codes}
     made.operands = {t: by_codes[t].name for t in made.slots if t.is_const}
 
 

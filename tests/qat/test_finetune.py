@@ -7,21 +7,30 @@ import onnx
 import pytest
 import torch
 from bitlite import Session, convert, load, qat
-from bitlite.converter.errors import DataError, UnsupportedError
+from bitlite.converter.errors import DataError, UnsupportedError, UsageError
 from torch import nn
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """A float .onnx of an untrained network with a fixed batch of 1, and inputs for it."""
+    """A float .onnx of a network with a fixed batch of 1 that tells which row of its inputs is bright, and inputs."""
     torch.manual_seed(2)
     net = nn.Sequential(
         nn.Conv2d(2, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(),
         nn.Linear(256, 6), nn.Softmax(1),
     )  # fmt: skip
+    x = np.random.default_rng(0).normal(size=(256, 2, 8, 8)).astype(np.float32)
+    rows = np.arange(256) % 6
+    x[np.arange(256), :, rows] += 1
+    inputs, target = torch.from_numpy(x), torch.from_numpy(rows)
+    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.nll_loss((net(inputs) + 1e-6).log(), target).backward()
+        optimizer.step()
     path = str(tmp_path_factory.mktemp("source") / "net.onnx")
     torch.onnx.export(net.eval(), (torch.randn(1, 2, 8, 8),), path, dynamo=False)
-    return path, np.random.default_rng(0).normal(size=(128, 2, 8, 8)).astype(np.float32)
+    return path, x
 
 
 def error(graph_or_path, source, x) -> float:
@@ -37,7 +46,7 @@ def error(graph_or_path, source, x) -> float:
 def test_low_bits_come_nearer_to_float_than_where_they_begin(source):
     path, x = source
     before = error(qat.from_file(path, x, weights=2).graph(), path, x)
-    module = qat.finetune(path, x, weights=2, steps=60, batch=32, rate=1e-2)
+    module = qat.finetune(path, x, weights=2, steps=80, batch=32, rate=1e-2)
     assert error(module.graph(), path, x) < 0.7 * before
     assert qat.verify(module, [(torch.from_numpy(x[k : k + 1]),) for k in range(8)]).other == {}
 
@@ -48,6 +57,46 @@ def test_what_is_written_is_what_was_trained(source, tmp_path):
     written = str(tmp_path / "net.tflite")
     qat.export(module, written, verify=torch.from_numpy(x[:4]))
     assert qat.verify(module, [(torch.from_numpy(x[:1]),)], written).other == {}
+
+
+def test_it_begins_at_what_post_training_gives(source, tmp_path):
+    path, x = source
+    out = str(tmp_path / "net.tflite")
+    convert(path, out, quant_type="PostTraining", bit_num=3, calibration_data=x[:100], output_format=["TFLITE"])
+    module = qat.from_file(path, x[:100], weights=3)
+    assert qat.verify(module, [(torch.from_numpy(x[k : k + 1]),) for k in range(8)], out).other == {}
+
+
+def test_no_step_is_kept_that_is_worse_on_samples_held_back(source):
+    path, x = source
+    began = qat.from_file(path, x, weights=4)
+    ruined = qat.finetune(path, x, weights=4, steps=10, rate=10.0)
+    inputs = torch.from_numpy(x[:4])
+    first, second = began.codes(inputs), ruined.codes(inputs)
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_labels_teach_what_the_float_model_does_not_know(source):
+    path, x = source
+    labels = (x[..., :4].mean((1, 2, 3)) > x[..., 4:].mean((1, 2, 3))).astype(int)
+
+    def right(module):
+        with torch.no_grad():
+            return float(np.mean(module.eval()(torch.from_numpy(x)).argmax(1).numpy() == labels))
+
+    taught = qat.finetune(path, x, labels=labels, weights=4, batch=32, rate=1e-2, augment="mix", steps=60)
+    assert right(taught) > right(qat.from_file(path, x, weights=4)) + 0.05
+
+
+@pytest.mark.parametrize("labels, line", [([0] * 127, "127 for 256"), ([6] * 256, "6 to 6 for outputs")])
+def test_labels_that_do_not_fit_are_one_line(source, labels, line):
+    with pytest.raises(DataError, match=line):
+        qat.finetune(*source, labels=labels)
+
+
+def test_an_unknown_change_of_images_is_one_line(source):
+    with pytest.raises(UsageError, match="'rotate' is unknown, allowed are flip, shift, mix"):
+        qat.finetune(*source, augment="rotate")
 
 
 def test_the_same_seed_gives_the_same_codes(source):
