@@ -95,24 +95,31 @@ def write_onnx_lp_norm(w: Writing, node: Node) -> None:
 
 @writes("ms", "LpNorm")
 def write_ms_l2_norm(w: Writing, node: Node) -> None:
-    a, x = node.attrs, node.inputs[0]
-    if a["p"] != 2 or x is None or x.rank is None or [i % x.rank for i in a["axes"]] != [x.rank - 1]:
-        w.refuse(node, f"a norm with p={a['p']} over axes {a['axes']} is not there, only p=2 over the last one")
+    a, x = node.attrs, node.required(0)
+    if a["p"] != 2 or x.rank is None or [i % x.rank for i in a["axes"]] != [x.rank - 1]:
+        _write_parts(w, node, "DivFusion", "activation_type")
+        return
     fields = {"axis": node.attrs["axes"], "epsilon": node.attrs["epsilon"]}
     write_fused(w, node, "L2NormalizeFusion", node.inputs, fields, key="activation_type")
 
 
 @writes("tflite", "LpNorm")
 def write_tflite_lp_norm(w: Writing, node: Node) -> None:
-    """L2_NORMALIZATION where it is that (last axis, epsilon 1e-6); else |x| or x², their sum, and a division."""
-    a, x, y = node.attrs, node.required(0), node.outputs[0]
+    """L2_NORMALIZATION where it is that: the last axis, epsilon 1e-6."""
+    a, x = node.attrs, node.required(0)
     if a["p"] == 2 and a["epsilon"] == 1e-6 and a["axes"] in ([-1], [(x.rank or 0) - 1]):
         write_fused(w, node, "L2_NORMALIZATION", [x], key="fused_activation_function")
         return
+    _write_parts(w, node, "DIV", "fused_activation_function")
+
+
+def _write_parts(w: Writing, node: Node, division: str, key: str) -> None:
+    """|x| or x², their sum, and a division, named in the container, with its field for an activation."""
+    a, x, y = node.attrs, node.required(0), node.outputs[0]
     chain = Chain(w, node)
     norm = chain.reduce("sum", chain("abs", x) if a["p"] == 1 else chain("mul", x, x), a["axes"])
     norm = norm if a["p"] == 1 else chain("sqrt", norm)
     # Where all is 0 the result is 0: any positive divisor gives that.
     norm = chain("max", norm, chain.number(max(a["epsilon"], float(np.finfo(np.float32).tiny))))
     quotient = Node("Div", node.name, [x, norm], [y], {"act": a["act"]}, node.origin)
-    write_fused(w, quotient, "DIV", [x, norm], key="fused_activation_function")
+    write_fused(w, quotient, division, [x, norm], key=key)

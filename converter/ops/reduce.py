@@ -327,8 +327,32 @@ def write_ms_reduce(w: Writing, node: Node) -> None:
         w.refuse(node, f"mode {node.attrs['mode']} is not in MindSpore Lite")
     if not axes and node.attrs["noop_if_empty"]:
         w.refuse(node, "it reduces no axis")
-    fields = {"keep_dims": node.attrs["keep_dims"], "mode": number, "reduce_to_end": False, "coeff": 0.0}
-    w.node("ReduceFusion", node, [node.inputs[0], write_ints(w, node, axes, "axes")], fields=fields)
+    before, inner, after = _around_in_ms(w, node, axes)
+    x, y, part = node.required(0), node.outputs[0], node.name
+    fields = {"keep_dims": node.attrs["keep_dims"], "mode": _MODES[inner][4], "reduce_to_end": False, "coeff": 0.0}
+    if before:
+        w.node(before, node, [x], [x := w.between(x, name=f"{part}/{before.lower()}")])
+    found = w.between(y, name=f"{part}/{inner}") if after else y
+    w.node("ReduceFusion", node, [x, write_ints(w, node, axes, "axes")], [found], fields=fields)
+    if after:
+        w.node(after, node, [found], [y])
+
+
+def _around_in_ms(w: Writing, node: Node, axes: Sequence[int]) -> tuple[str, str, str]:
+    """The operator before, the mode, and the operator behind of floats.
+
+    MindSpore Lite's own sums of squares are wrong, and its maximum begins at the smallest positive float unless the
+    axis is the last: -min(-x) has no such floor.
+    """
+    mode, x = node.attrs["mode"], node.required(0)
+    if x.dtype.kind != "f" or is_quantized(x):
+        return "", mode, ""
+    maker = w.producer(x)
+    positive = maker is not None and maker.attrs.get("act") in ("relu", "relu6")
+    last = x.rank is not None and [a % x.rank for a in axes] == [x.rank - 1]
+    if mode == "max" and not positive and not last:
+        return "Neg", "min", "Neg"
+    return {"sum_square": ("Square", "sum", ""), "l2": ("Square", "sum", "Sqrt")}.get(mode, ("", mode, ""))
 
 
 # Reductions of floats that TFLite has as a SUM between operators on elements.

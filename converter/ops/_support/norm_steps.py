@@ -16,7 +16,10 @@ _SIMPLE = {
              "sqrt": "Sqrt", "abs": "Abs", "max": "Max", "reshape": "Reshape"},
     "tflite": {"mean": "MEAN", "sum": "SUM", "add": "ADD", "sub": "SUB", "mul": "MUL", "div": "DIV",
                "sqrt": "SQRT", "abs": "ABS", "max": "MAXIMUM", "reshape": "RESHAPE"},
+    "ms": {"mean": "ReduceFusion", "sum": "ReduceFusion", "mul": "MulFusion", "div": "DivFusion", "sqrt": "Sqrt",
+           "abs": "Abs", "max": "Maximum"},
 }  # fmt: skip
+_MS_MODES = {"mean": 0, "sum": 4}
 
 
 class Chain:
@@ -39,6 +42,8 @@ class Chain:
         y = self.w.between(x, shape, f"{self.node.outputs[0].name}/{name}")
         onnx = self.w.container == "onnx"
         fields: dict[str, Any] = {"keepdims": 1} if onnx else {"keep_dims": True}
+        if self.w.container == "ms":
+            fields["mode"] = _MS_MODES[name]
         inputs = [x]
         if onnx and name == "mean" and self.w.options.get("opset", 18) < 18:
             fields["axes"] = list(axes)

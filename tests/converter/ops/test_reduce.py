@@ -172,3 +172,27 @@ def test_what_tflite_has_in_parts_is_written_as_these(rng, tmp_path, mode, keep)
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], value)
     interpreter.invoke()
     np.testing.assert_allclose(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]), want, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("mode", "axes", "forms"),
+    [
+        ("max", [1], ["Neg", "Reduce", "Neg"]),
+        ("max", [2], ["Reduce"]),
+        ("min", [1], ["Reduce"]),
+        ("sum_square", [1], ["Square", "Reduce"]),
+        ("l2", [0, 2], ["Square", "Reduce", "Sqrt"]),
+    ],
+)
+@pytest.mark.parametrize("keep", [False, True])
+def test_ms_has_no_reduction_that_mindspore_lite_gets_wrong(rng, tmp_path, mode, axes, forms, keep):
+    """Its maximum of negative values, and its sums of squares."""
+    graph = Graph("m")
+    x = Builder(graph).input("x", np.float32, (2, 3, 4))
+    attrs = {"mode": mode, "axes": axes, "keep_dims": keep}
+    graph.outputs = Builder(graph).emit("Reduce", [x], attrs, name="found")
+    bitlite.write(graph, tmp_path / "m.ms")
+    assert [n.op for n in bitlite.read(tmp_path / "m.ms").nodes] == forms
+    value = -rng.uniform(0.5, 2, (2, 3, 4)).astype(np.float32)
+    (want,), (got,) = (session.run(value).values() for session in (Session(graph), bitlite.load(tmp_path / "m.ms")))
+    np.testing.assert_allclose(got, want, rtol=1e-6)
