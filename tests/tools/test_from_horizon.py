@@ -13,7 +13,7 @@ from bitlite.converter.schema.builder import Builder
 from bitlite.surgery import remove_node_types
 from bitlite.tools.converter_lite import main
 from bitlite.tools.options.flags import Given
-from bitlite.tools.options.horizon_quant import quant_config
+from bitlite.tools.options.horizon_quant import floats, quant_config, widths
 from bitlite.tools.options.read import options_of_args
 
 MEAN, SCALE = np.float32([103.94, 116.78, 123.68]), np.float32(0.017)
@@ -158,9 +158,15 @@ def test_types_of_the_model_of_operators_and_of_nodes(folder):
         ("calibration_type: max", "calibration_type: skip", "not from random values"),
         ("scale_value: 0.017", "scale_value: 0.017\n  std_value: 58", "scale_value is given, too"),
         ("  mean_value: 103.94 116.78 123.68\n", "", "mean_value: is missing with norm_type"),
-        ("march: bayes-e", "set_node_data_type: conv0;int16", "--activationBits=NAME:16 gives a node 16 bits"),
-        ("calibration_type: max", "optimization: set_all_nodes_int16", "set_all_nodes_int16 is not there"),
-        ("calibration_type: max", 'quant_config: {{"op_config": {{"Conv": "int16"}}}}', "Conv: int16 is not there"),
+        ("march: bayes-e", "set_node_data_type: conv0;int16", "must read NAME:int16;..., and 'conv0' has no colon"),
+        ("march: bayes-e", "set_node_data_type: conv0:int4", "has 'int4' for 'conv0', which must be int8|int16"),
+        ("march: bayes-e", "set_node_data_type: convv:int16", "convv"),
+        ("calibration_type: max", "optimization: set_model_output_int16", "outputs are int8 or float"),
+        ("calibration_type: max", "optimization: set_everything", "set_everything is not there"),
+        ("calibration_type: max", 'quant_config: {{"op_config": {{"Conv": "int4"}}}}', "Conv: int4 is not there"),
+        ("calibration_type: max", 'quant_config: {{"model_config": {{"activation": {{"num_bin": 7}}}}}}',
+         "num_bin: 7 must be 512 to"),
+        ("calibration_type: max", 'quant_config: {{"model_config": {{"layerwise_search": {{}}}}}}', "is not there"),
         ("march: bayes-e", "march: [", "is not yaml"),
         ("  march: bayes-e\n", "", "may come before or after the preprocessing"),
         ("remove_node_type:", "remove_node_name: conv1 #", "conv1"),
@@ -186,11 +192,53 @@ def test_the_nearer_word_counts():
               "op_config": {"Conv": "float16"}, "model_config": {"model_output_type": "int8"},
               "node_config": {"a": "int8"}}  # fmt: skip
     given = Given()
-    assert quant_config(config, "here", given) == ["type:Conv", "from a to b", "from a to c", "!a"]
+    types = quant_config(config, "here", given)
+    assert floats(types) == ["type:Conv", "from a to b", "from a to c", "!a"] and not widths(types)
     assert given.values == {"output_data_type": "INT8"}
-    assert quant_config({"x": {"ON": "CPU"}, "y": {"ON": "BPU"}}, "here", given, nodes=True) == ["x", "!y"]
-    with pytest.raises(bitlite.UsageError, match="InputType=int16 is not there; try int8"):
-        quant_config({"x": {"InputType": "int16"}}, "here", given, nodes=True)
+    nodes = {"x": {"ON": "CPU"}, "y": {"ON": "BPU"}, "z": {"InputType": "int16", "OutputType": "int16"}}
+    types = quant_config(nodes, "here", given, nodes=True)
+    assert floats(types) == ["x", "!y", "!z"] and widths(types) == {"y": 8, "z": 16}
+    with pytest.raises(bitlite.UsageError, match="InputType=int32 is not there; try int8 or int16"):
+        quant_config({"x": {"InputType": "int32"}}, "here", given, nodes=True)
+
+
+def test_sixteen_bits_of_the_model_of_operators_and_of_nodes():
+    config = {"op_config": {"Conv": "int8", "Softmax": "float32"}, "model_config": {"all_node_type": "int16"},
+              "node_config": {"c": {"qtype": "int16"}}}  # fmt: skip
+    types = quant_config(config, "here", Given())
+    assert widths(types) == {0: 16, "type:Conv": 8, "c": 16}
+    assert floats(types) == ["!re:.*", "!type:Conv", "type:Softmax", "!c"]
+
+
+def test_what_a_search_may_choose_from_is_chosen_by_auto():
+    for kinds, percentile, method in ((["max", "kl"], [0.999, 1.0], "AUTO"), ("max", 0.999, "PERCENTILE:99.9")):
+        given = Given()
+        activation = {"calibration_type": kinds, "max_percentile": percentile, "num_bin": [1024], "asymmetric": True}
+        config = {"model_config": {"activation": activation, "weight": {"bias_correction": {"metric": "mse"}}}}
+        assert not quant_config(config, "here", given)
+        wanted = {"activation_quant_method": (method,), "th_binnum": 1024, "bias_correction": "sequential"}
+        assert given.values == wanted
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wide"),
+    [
+        ("calibration_type: max", "optimization: set_all_nodes_int16", {"conv0", "conv1", "fc"}),
+        ("calibration_type: max", "optimization: set_Conv_output_int16", {"conv0", "conv1"}),
+        ("calibration_type: max", "optimization: set_Gemm_input_int16;bias_correction", {"fc"}),
+        ("march: bayes-e", "march: bayes-e\n  set_node_data_type: conv0/Conv:int16;fc:int8", {"conv0"}),
+        ("march: bayes-e", 'march: bayes-e\n  node_info: {{"conv1/Conv": {{"InputType": "int16"}}}}', {"conv1"}),
+        ("calibration_type: max", 'quant_config: {{"node_config": {{"fc": "int16"}}}}', {"fc"}),
+        ("calibration_type: max", 'quant_config: {{"model_config": {{"all_node_type": "int16"}},'
+         ' "op_config": {{"Conv": "int8"}}, "node_config": {{"conv0/Conv": "int16"}}}}', {"conv0", "fc"}),
+    ],
+)  # fmt: skip
+def test_nodes_of_int16_have_codes_of_16_bits(folder, key, value, wide):
+    text = J5.replace(key, value).replace("  max_percentile: 0.9999\n", "")
+    assert not run_yaml(folder, text, "--inputDataFormat=NCHW")
+    graph = bitlite.load(folder / "model_output" / "net.ms").graph
+    layers = {n.name.partition("/")[0]: n for n in graph.nodes if n.op in ("Conv", "FullyConnected")}
+    assert {name for name in ("conv0", "conv1", "fc") if layers[name].inputs[0].dtype == np.int16} == wide
 
 
 def test_inputs_between_semicolons_have_values_of_their_own(tmp_path):

@@ -6,6 +6,7 @@ their section. What belongs to the vendor's compiler is refused, or noted where 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,8 +16,8 @@ from ...quant.selectors import parse_selector
 from .config_key import Key, table_row
 from .convert_types import Words
 from .flags import Given, read_value
-from .horizon_quant import quant_config
-from .port_types import Shape
+from .horizon_quant import ALL, Typed, floats, quant_config, widths
+from .port_types import Paired, Shape
 from .types import Choice, Int, Listed, OptionType, Real, Switch, Text
 
 MODEL, INPUT, CALIBRATION, COMPILER, CUSTOM = (
@@ -74,7 +75,8 @@ KEYS: tuple[Key, ...] = (
     Key(MODEL, "debug_mode", note="has no effect; --debugInfoSavePath, --dumpStages and --report show layers"),
     Key(MODEL, "log_level", note="has no effect"),
     Key(MODEL, "enable_vpu", type=Switch(), refused=_BPU, harmless=(False,)),
-    Key(MODEL, "set_node_data_type", refused="is not read; --activationBits=NAME:16 gives a node 16 bits"),
+    Key(MODEL, "set_node_data_type",
+        type=Paired(Choice(("int8", "int16", "float32")), "NAME:int16;...", ";", named=True)),
     Key(MODEL, "node_info"),
     Key(INPUT, "input_name", type=Words("NAME;...")),
     Key(INPUT, "input_type_rt", type=_PerInput(Choice(("rgb", "bgr", "yuv444", "gray", "nv12", "featuremap")))),
@@ -318,32 +320,52 @@ def _calibration(found: _Sections, given: Given) -> None:
         stage = "preprocessed" if march.startswith("nash") else "unnormalized"
         if given.values.get("fuse_preprocess"):
             given.add("sample_stage", stage, found.where(MODEL, "march"))
-    floats = [f"'{name}'" for name in found.get(CALIBRATION, "run_on_cpu", ())]
-    floats += quant_config(found.get(MODEL, "node_info"), found.where(MODEL, "node_info"), given, nodes=True)
-    config = found.get(CALIBRATION, "quant_config")
-    floats += quant_config(config, found.where(CALIBRATION, "quant_config"), given)
-    if floats:
-        places = [(CALIBRATION, "quant_config"), (CALIBRATION, "run_on_cpu"), (MODEL, "node_info")]
-        where = next(found.where(*place) for place in places if found.get(*place))
-        try:
-            keep = tuple(dict.fromkeys(map(parse_selector, floats)))
-        except ValueError as error:
-            raise UsageError(f"{where}: a name {error}") from None
-        given.add("keep_float", keep, where)
-    _optimization(found.get(CALIBRATION, "optimization", ()), found.where(CALIBRATION, "optimization"), given)
+    types = _optimized(found.get(CALIBRATION, "optimization", ()), found.where(CALIBRATION, "optimization"), given)
+    types += quant_config(found.get(CALIBRATION, "quant_config"), found.where(CALIBRATION, "quant_config"), given)
+    types += [(f"'{n}'", k.removesuffix("32")) for n, k in found.get(MODEL, "set_node_data_type", {}).items()]
+    types += quant_config(found.get(MODEL, "node_info"), found.where(MODEL, "node_info"), given, nodes=True)
+    types += [(f"'{name}'", "float") for name in found.get(CALIBRATION, "run_on_cpu", ())]
+    if not types:
+        return
+    where = next(found.where(*place) for place in _TYPING if found.get(*place))
+    try:
+        keep = tuple(dict.fromkeys(map(parse_selector, floats(types))))
+    except ValueError as error:
+        raise UsageError(f"{where}: a name {error}") from None
+    for option, value in (("keep_float", keep), ("activation_bits", widths(types))):
+        if value:
+            given.add(option, value, where)
 
 
+# The keys that say types, the one that errors are blamed on first.
+_TYPING = (
+    (CALIBRATION, "quant_config"), (CALIBRATION, "run_on_cpu"), (MODEL, "node_info"), (MODEL, "set_node_data_type"),
+    (CALIBRATION, "optimization"),
+)  # fmt: skip
 _OPTIMIZATION: dict[str, tuple[str, Any]] = {
     "set_model_output_int8": ("output_data_type", "INT8"),
     "bias_correction": ("bias_correction", "sequential"),
 }
+_OF_TYPE = re.compile(r"set_(\w+)_(?:input|output)_(int8|int16)")
 
 
-def _optimization(words: tuple[str, ...], where: str, given: Given) -> None:
+def _optimized(words: tuple[str, ...], where: str, given: Given) -> list[Typed]:
+    """The types that words of `optimization` say; other settings go into `given`."""
+    types: list[Typed] = []
     for word in words:
-        if word not in _OPTIMIZATION:
-            raise UsageError(f"{where}: {word} is not there", hint=", ".join(_OPTIMIZATION))
-        given.add(_OPTIMIZATION[word][0], _OPTIMIZATION[word][1], where)
+        named = _OF_TYPE.fullmatch(word)
+        if word == "set_all_nodes_int16":
+            types.insert(0, (ALL, "int16"))
+        elif word in _OPTIMIZATION:
+            given.add(*_OPTIMIZATION[word], where)
+        elif word == "set_model_output_int16":
+            raise UsageError(f"{where}: {word}: outputs are int8 or float", hint="set_model_output_int8")
+        elif named:
+            types.append((f"type:{named[1]}", named[2]))
+        elif word != "asymmetric":
+            known = ("set_all_nodes_int16", "set_OPERATOR_output_int16", "asymmetric", *_OPTIMIZATION)
+            raise UsageError(f"{where}: {word} is not there", hint=", ".join(known))
+    return types
 
 
 def markdown() -> str:
