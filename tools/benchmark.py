@@ -193,7 +193,8 @@ class Benchmark:
 
     def _time(self) -> None:
         from .bench_inputs import feed_for
-        from .timing import measure, profile
+        from .profiling import profile
+        from .timing import measure
 
         options = self.options
         runs = [(self.session, self.feed)]

@@ -12,6 +12,7 @@ from ..converter.ir import Graph, is_quantized
 from ..quant.selection import select
 from .convert_report import Report
 from .options.convert import ConvertOptions
+from .outcome import WARNING
 from .progress import track
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def open_samples(graph: Graph, options: ConvertOptions, report: Report) -> Datas
         dataset.scoring = scoring_of(options, dataset)
         looked = lint(dataset, first_layers(graph), lambda items: tracked(items, "looking at the data", options))
     report.data = looked
-    report.notes += [*dict.fromkeys((*looked.notes, *dataset.notes)), *(f"warning: {text}" for text in looked.warnings)]
+    report.notes += [*dict.fromkeys((*looked.notes, *dataset.notes)), *(f"{WARNING}{text}" for text in looked.warnings)]
     return dataset
 
 
@@ -242,7 +243,7 @@ def _judgement(result: Any, options: ConvertOptions) -> list[str]:
         elif other is not None:
             instead = f"; weights of 8 bits alone, all else in float, leave {other.worst.sqnr:.1f} dB"
         lines.append(
-            f"warning: int8 costs too much here: output {result.fidelity.worst.name!r} has"
+            f"{WARNING}int8 costs too much here: output {result.fidelity.worst.name!r} has"
             f" {result.fidelity.worst.sqnr:.1f} dB of {POOR:.0f}{looked}{instead}"
         )
     return lines

@@ -112,7 +112,7 @@ def run(options: ConvertOptions) -> Report:
         write_targets(targets, originals, staging, options, report)
         report.seconds = time.perf_counter() - start
         if before is not None and weighs:
-            report.weigh(before, next(iter(originals.values())))
+            report.weigh(before, next(iter(originals.values())), options)
         if calibrated is not None and weighs:
             report.explain(calibrated, samples, options)
         if options.report:

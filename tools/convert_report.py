@@ -27,11 +27,11 @@ class Report(Outcome):
     original: Graph | None = None
     calibrated: Result | None = None
 
-    def weigh(self, before: Graph, original: Original) -> None:
+    def weigh(self, before: Graph, original: Original, options: ConvertOptions) -> None:
         """Measures what the quantization cost; a note says why where it cannot be."""
-        from .cost import measure
+        from .cost import BRIEFLY, THOROUGHLY, measure
 
-        measured = measure(before, original)
+        measured = measure(before, original, THOROUGHLY if options.report else BRIEFLY)
         if isinstance(measured, str):
             self.notes.append(f"cost: not measured: {measured}")
             return
@@ -49,7 +49,9 @@ class Report(Outcome):
         from .diagnose import diagnose
 
         rescale = self.data.rescale if self.data is not None else {}
-        self.diagnosis, notes = diagnose(before, samples, options, self.calibrated, rescale, self.run_time.before)
+        self.diagnosis, notes = diagnose(
+            before, samples, options, self.calibrated, rescale, self.run_time.before.low / 1e3
+        )
         self.notes += notes
 
     def calibrated_stage(self) -> dict[str, Graph]:
@@ -66,7 +68,7 @@ class Report(Outcome):
 
         few = list(samples.only(spread(len(samples), SAMPLES))) if samples is not None else []
         threads = options.threads or os.cpu_count() or 1
-        self.view = conversion_view(self.original, quantized, few, threads, options.seed)
+        self.view = conversion_view(self.original, quantized, few, threads, options.seed, self.run_time)
         if self.calibrated is not None:
             add_histograms(self.view["nodes"], self.calibrated)
         for row in self.view["nodes"]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,36 +9,42 @@ from ..converter.errors import Error
 from ..converter.ir import Graph
 from ..native.session import Session
 from ..quant.ptq.fidelity import Fidelity, compared
-from .bench_inputs import Feed, feed_for, real_outputs
+from .bench_inputs import feed_for, real_outputs
 from .read_back import Original
+from .timing import Timing, measure_for
 
-_ROUNDS = 2, 50  # at least, at most
-_SECONDS = 0.03
+BRIEFLY, THOROUGHLY = 0.03, 0.8  # seconds of runs: for a line, and for the page of a report
 
 
 @dataclass(frozen=True)
 class RunTime:
-    """Seconds of one run in bitlite, the least of a few, on `threads` threads."""
+    """Runs in bitlite on `threads` threads, of the float graph and of the quantized one; the least of each counts."""
 
-    before: float
-    after: float
+    before: Timing
+    after: Timing
     threads: int
 
+    @property
+    def share(self) -> float:
+        """The time of the quantized graph, as a share of float's."""
+        return self.after.low / self.before.low
+
     def text(self) -> str:
-        before, after = (_duration(s) for s in (self.before, self.after))
+        before, after = (_duration(timing.low / 1e3) for timing in (self.before, self.after))
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return f"one run: {after}, {self.after / self.before:.2f} of float's {before} (bitlite, {threads})"
+        return f"one run: {after}, {self.share:.2f} of float's {before} (bitlite, {threads})"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON's form, in milliseconds."""
-        return {"before_ms": 1e3 * self.before, "after_ms": 1e3 * self.after, "threads": self.threads}
+        return {"time_ms": self.after.as_dict(), "other_time_ms": self.before.as_dict(), "threads": self.threads}
 
 
-def measure(before: Graph, original: Original) -> tuple[RunTime, Fidelity | None] | str:
+def measure(before: Graph, original: Original, seconds: float = BRIEFLY) -> tuple[RunTime, Fidelity | None] | str:
     """Runs a float graph on what its quantized form was run on.
 
     Args:
-        before: in float. original: the quantized graph, with a calibration sample where there is one.
+        before: in float. original: the quantized graph, with a calibration sample where there is one. seconds: about
+            how long to run both.
     Returns:
         The times, and what the outputs on a random input have in common (None where there is a sample, or no output
         is float); or why there are none.
@@ -54,28 +58,16 @@ def measure(before: Graph, original: Original) -> tuple[RunTime, Fidelity | None
         session = Session(before, original.threads)
         feed = feed_for(run.feed, run.inputs_as, session.inputs)
         outputs = real_outputs(session.run(feed), session.outputs)
-        before_seconds, after_seconds = _least((session, feed), (original.session, run.feed))
+        times = measure_for(((session, feed), (original.session, run.feed)), seconds)
     except Error as error:
         return error.message
-    time_of_run = RunTime(before_seconds, after_seconds, original.threads)
+    time_of_run = RunTime(times[0], times[1], original.threads)
     if original.sample is not None:
         return time_of_run, None
     quantized = real_outputs(run.outputs, run.outputs_as)
     names = [port.name for port in session.outputs if port.dtype.kind == "f"]
     rows = tuple(compared(name, [outputs[name]], [quantized[name]]) for name in names)
     return time_of_run, Fidelity(rows, 1, held_back=True, random=True) if rows else None
-
-
-def _least(*runs: tuple[Session, Feed]) -> list[float]:
-    """The least seconds of each, in turns, so that a machine that changes its speed changes all."""
-    least, start, rounds = [math.inf] * len(runs), time.perf_counter(), 0
-    while rounds < _ROUNDS[0] or (rounds < _ROUNDS[1] and time.perf_counter() - start < _SECONDS):
-        for k, (session, feed) in enumerate(runs):
-            begin = time.perf_counter()
-            session.run(feed)
-            least[k] = min(least[k], time.perf_counter() - begin)
-        rounds += 1
-    return least
 
 
 def _duration(seconds: float) -> str:

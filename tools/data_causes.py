@@ -17,7 +17,7 @@ from ..quant.calibrate.data import Dataset
 from ..quant.calibrate.data_lint import Rescale
 from ..quant.calibrate.spread import Chosen
 from ..quant.calibrate.statistics import Statistics, load_statistics
-from ..quant.ptq.fidelity import Reference, hold_back, spread
+from ..quant.ptq.fidelity import Reference, hold_back, judge_of, spread
 from ..quant.ptq.post_training import quantized_once
 from .cure_trials import Trial
 from .options.convert import ConvertOptions
@@ -60,7 +60,7 @@ def _rescaled(
     scaled = [_Rescaled(chosen, rescale) for chosen in (fit, judges)]
 
     def measure() -> tuple[float, float]:
-        judge = Reference(graph, list(scaled[1]), options.threads or os.cpu_count() or 1)
+        judge = Reference(graph, list(scaled[1]), _threads(options))
         return _worst(graph, fit, options, judge), _worst(graph, scaled[0], options, judge)
 
     return Trial("samples on another scale than the model's", (), _scaling(rescale, options), measure)
@@ -85,7 +85,7 @@ def _own_statistics(graph: Graph, samples: Dataset, options: ConvertOptions, mos
     fit = Chosen(samples, [fitted[k] for k in spread(len(fitted), most)])
 
     def measure() -> tuple[float, float]:
-        judge = _judge(graph, samples, held[:most], options)
+        judge = judge_of(graph, samples, held[:most], None, _threads(options))
         return _worst(graph, fit, options, judge), _worst(graph, fit, replace(options, load_dist=""), judge)
 
     return Trial("saved statistics of other data", (), ("no ", Setting("load_dist")), measure)
@@ -108,7 +108,7 @@ def _more_samples(graph: Graph, samples: Dataset, options: ConvertOptions, most:
     after = [k for k in every if not apart or k not in held]
 
     def measure() -> tuple[float, float]:
-        judge = _judge(graph, samples, held, options)
+        judge = judge_of(graph, samples, held, None, _threads(options))
         few, more = (_worst(graph, Chosen(samples, rows), options, judge) for rows in (before, after))
         return few, more
 
@@ -124,8 +124,8 @@ def _grows(statistics: Statistics) -> bool:
     return False
 
 
-def _judge(graph: Graph, samples: Dataset, rows: Sequence[int], options: ConvertOptions) -> Reference:
-    return Reference(graph, list(samples.only(rows)), options.threads or os.cpu_count() or 1)
+def _threads(options: ConvertOptions) -> int:
+    return options.threads or os.cpu_count() or 1
 
 
 def _worst(graph: Graph, fit: Chosen | _Rescaled, options: ConvertOptions, judge: Reference) -> float:

@@ -18,6 +18,7 @@ from ..converter.ir import Graph
 from ..converter.passes import run_passes
 from ..converter.passes.fuse_quantize import split_quantize
 from ..converter.passes.unsigned_weights import products
+from .outcome import WARNING
 
 _NAMED = 3
 _AUTO = Setting("onnx_weights", "auto")
@@ -36,7 +37,7 @@ def products_note(graph: Graph, onnx_weights: str, spell: Callable[[Setting], st
         return [f"{line}: all are uint8, exact on every CPU, and slower without VNNI"] if unsigned else []
     if beyond:
         return [
-            f"warning: {line}, and products of {len(beyond)} saturate in onnxruntime on x86 without VNNI"
+            f"{WARNING}{line}, and products of {len(beyond)} saturate in onnxruntime on x86 without VNNI"
             f" ({_some(beyond)}): {spell(_AUTO)} avoids that"
         ]
     rest = f", {unsigned} uint8 ones (their int8 codes would saturate there)" if unsigned else ""

@@ -93,7 +93,6 @@ class Outcome:
             "layers": list(self.rows()),
             "quality": self.quality,
             "fidelity": self.fidelity.as_dict() if self.fidelity else None,
-            "run_time": self.run_time.as_dict() if self.run_time else None,
             "verdict": self.verdict,
             "diagnosis": self.diagnosis,
             "search": self.search.as_dict() if self.search else None,
@@ -101,6 +100,7 @@ class Outcome:
             "passes": [asdict(r) | {"kind": type(r).__name__.lower()} for r in self.passes],
             "notes": self.notes,
             "runs": self.runs,
+            **(self.run_time.as_dict() if self.run_time else {}),
             **self.view,
         }
 

@@ -14,6 +14,7 @@ from ..quant.search.goal import DECIBEL, Goal
 from .bench_inputs import Feed
 from .convert_report import Report
 from .options.convert import GOALS, ConvertOptions
+from .outcome import WARNING
 from .progress import say, track
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def timer(before: Graph, sample: Feed, threads: int) -> Callable[[Graph], tuple[
         measured = measure(before, Original(graph, threads, sample))
         if isinstance(measured, str):
             raise UsageError(f"the time of a run cannot be measured: {measured}")
-        return measured[0].after, measured[0].after / measured[0].before
+        return measured[0].after.low / 1e3, measured[0].share
 
     return time_of
 
@@ -149,9 +150,9 @@ def _notes(found: Found, asked: Sequence[str], container: str, options: ConvertO
     ]
     if found.interrupted:
         goes_on = options.spell(Setting("resume", True))
-        lines.append(f"warning: interrupted: this is the best form so far; {goes_on} goes on from here")
+        lines.append(f"{WARNING}interrupted: this is the best form so far; {goes_on} goes on from here")
     elif not found.met:
-        lines.append(f"warning: the goal is missed ({goal.text()}): this is the best form that was found")
+        lines.append(f"{WARNING}the goal is missed ({goal.text()}): this is the best form that was found")
     return lines
 
 

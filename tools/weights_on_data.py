@@ -12,6 +12,7 @@ from ..converter.ir import Graph, Tensor
 from .calibrate import tracked
 from .convert_report import Report
 from .options.convert import ConvertOptions
+from .outcome import WARNING
 
 if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
@@ -112,7 +113,7 @@ def _bits_by_error(
     judged = f"on {len(picked)} samples, {threshold:g} allowed"
     if choice.start > threshold:
         report.notes.append(
-            f"warning: mixed{_file(settings, options)}: 8 bits for every layer cost a mean relative error of"
+            f"{WARNING}mixed{_file(settings, options)}: 8 bits for every layer cost a mean relative error of"
             f" {choice.start:.3g} ({judged}), so no layer got fewer; a larger mean_error_threshold would let some"
         )
     else:

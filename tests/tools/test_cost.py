@@ -26,7 +26,7 @@ def test_with_data_outputs_are_compared_on_samples_that_were_held_back(tmp_path)
     for options in ({"quant_type": "PostTraining"}, {"quant_type": "WeightQuant", "bit_num": 4}):
         report = bitlite.convert(DEMO, tmp_path / "m.ms", calibration_data=DATA, **options)
         assert report.fidelity is not None and not report.fidelity.random and report.fidelity.held_back
-        assert report.run_time is not None and math.isfinite(report.run_time.before + report.run_time.after)
+        assert report.run_time is not None and math.isfinite(report.run_time.before.low + report.run_time.after.low)
 
 
 def test_fewer_bits_cost_more(tmp_path):
@@ -41,9 +41,9 @@ def test_json_has_the_cost_and_the_file_is_the_same_without(tmp_path):
         return (tmp_path / f"{name}.ms").stat().st_size, json.loads(report.read_text())
 
     size, with_cost = convert("a")
-    assert with_cost["fidelity"]["random"] and with_cost["run_time"]["threads"] == 1
+    assert with_cost["fidelity"]["random"] and with_cost["threads"] == 1
     other, without = convert("b", cost=False)
-    assert without["fidelity"] is None and without["run_time"] is None and other == pytest.approx(size, abs=64)
+    assert without["fidelity"] is None and other == pytest.approx(size, abs=64)
 
 
 def test_a_model_too_large_to_run_says_that_its_cost_is_not_known(tmp_path, monkeypatch):

@@ -86,7 +86,8 @@ class Paired(OptionType):
         try:
             return read(right)
         except ValueError as error:
-            raise ValueError(f"has {right!r} for {key!r}, which {error}") from None
+            named = f" for {key!r}" if isinstance(key, str) else ""
+            raise ValueError(f"{right!r}{named} {error}") from None
 
     def show(self, value: Any) -> str:
         pairs = (f"{key}:{self.value.show(part)}" for key, part in value.items())

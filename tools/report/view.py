@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,14 +12,13 @@ from ...converter.ir import Graph
 from ...native.session import Port, Session
 from ...quant.calibrate.observe import Sample
 from ..bench_inputs import random_feed, shape_of, typed_feed
-from ..timing import Timing, measure
+from ..cost import THOROUGHLY, RunTime
+from ..timing import measure_for
 from .cpu import Cpu, forecast, measure_cpu
 from .nodes import Row, by_steps, fixed, memory, node_rows
 from .trace import add_trace
 
 SAMPLES = 4
-_SECONDS = 0.4  # of timed runs of each graph
-_LOOPS = 50
 _LOOPS_PROFILED = 11
 View = dict[str, Any]
 
@@ -57,12 +55,13 @@ def conversion_view(
     samples: Sequence[Sample],
     threads: int,
     seed: int,
-    numbers: Sequence[float] = (),
+    times: RunTime | None = None,
 ) -> View:
     """A quantized graph beside the float one that it stands for; without one, alone.
 
-    Beyond `run_view`: time_ms of `quantized` and other_time_ms of `real`; trace: how many samples, and of what, the
-    losses on the rows are of. Without samples it is seeded random input. A graph that cannot run on that has neither.
+    Beyond `run_view`: trace, how many samples, and of what, the losses on the rows are of; without samples it is seeded
+    random input. time_ms of `quantized` and other_time_ms of `real`, where `times` does not say them. A graph that
+    cannot run on that has neither.
     """
     graphs = [fixed(quantized)] if real is None else [fixed(quantized), fixed(real)]
     view = graph_view(graphs[0])
@@ -72,13 +71,16 @@ def conversion_view(
         if real is not None:
             add_trace(rows, graphs[1], graphs[0], fed, threads)
             view["trace"] = {"samples": len(fed), "of": "calibration data" if samples else "seeded random input"}
+        threads = times.threads if times is not None else threads
         pairs = [(_plain(g, threads), typed_feed(dict(fed[0]), list(map(Port.of, g.inputs)))) for g in graphs]
-        names = ("time_ms", "other_time_ms")
-        view |= {name: timing.as_dict() for name, timing in zip(names, _timed(pairs))} | {"threads": threads}
-        by_steps(rows, step_times(*pairs[0], loops=min(_LOOPS_PROFILED, view["time_ms"]["runs"])))
+        if times is None:
+            named = zip(("time_ms", "other_time_ms"), measure_for(pairs, THOROUGHLY))
+            view |= {name: timing.as_dict() for name, timing in named} | {"threads": threads}
+        loops = len(times.after.runs) if times is not None else view["time_ms"]["runs"]
+        by_steps(rows, step_times(*pairs[0], loops=min(_LOOPS_PROFILED, loops)))
     except DataError as error:
         view["trace"] = {"samples": 0, "of": f"none: {error.message}"}
-    return view | _bounded(rows, threads, numbers)
+    return view | _bounded(rows, threads, ())
 
 
 def seeded_sample(graph: Graph, seed: int) -> dict[str, np.ndarray]:
@@ -92,14 +94,6 @@ def seeded_sample(graph: Graph, seed: int) -> dict[str, np.ndarray]:
 def _plain(graph: Graph, threads: int) -> Session:
     """A session whose states are inputs like others."""
     return Session(Graph(graph.name, graph.nodes, graph.inputs, graph.outputs, graph.meta), threads)
-
-
-def _timed(pairs: Sequence[tuple[Session, dict[str, np.ndarray]]]) -> list[Timing]:
-    start = time.perf_counter()
-    for session, feed in pairs:
-        session.run(feed)
-    once = (time.perf_counter() - start) / len(pairs)
-    return measure(pairs, 1, max(1, min(_LOOPS, int(_SECONDS / max(once, 1e-6)))))
 
 
 def _bounded(rows: Sequence[Row], threads: int, numbers: Sequence[float]) -> View:
