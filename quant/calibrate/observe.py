@@ -146,29 +146,34 @@ def _by_channel(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return _native.observe_channels(x, channels)
 
 
-class ChannelExtremes:
-    """Per tensor, the extremes along its last axis, over all samples."""
+class ChannelReach:
+    """Per tensor, how far from zero each channel of its last axis goes in the samples where it goes furthest.
+
+    of: float32[samples, channels], each channel's magnitudes from the largest down, of `KEPT` samples at most.
+    """
+
+    KEPT = 4
 
     def __init__(self) -> None:
-        self.low: dict[Tensor, np.ndarray] = {}
-        self.high: dict[Tensor, np.ndarray] = {}
+        self.of: dict[Tensor, np.ndarray] = {}
 
-    def look(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return _by_channel(x)[:2]
+    def look(self, x: np.ndarray) -> np.ndarray:
+        low, high, _ = _by_channel(x)
+        return np.maximum(np.abs(low), np.abs(high))[None]
 
-    def blank(self) -> ChannelExtremes:
-        return ChannelExtremes()
+    def blank(self) -> ChannelReach:
+        return ChannelReach()
 
-    def fold(self, before: list[tuple[np.ndarray, np.ndarray]], measured: tuple[np.ndarray, np.ndarray]) -> None:
+    def fold(self, before: list[np.ndarray], measured: np.ndarray) -> None:
         if before:
-            low, high = before.pop()
-            measured = np.minimum(low, measured[0]), np.maximum(high, measured[1])
+            measured = self._largest(before.pop(), measured)
         before.append(measured)
 
-    def take(self, t: Tensor, measured: tuple[np.ndarray, np.ndarray]) -> None:
-        low, high = measured
-        self.low[t] = np.minimum(self.low[t], low) if t in self.low else low
-        self.high[t] = np.maximum(self.high[t], high) if t in self.high else high
+    def take(self, t: Tensor, measured: np.ndarray) -> None:
+        self.of[t] = self._largest(self.of[t], measured) if t in self.of else measured
+
+    def _largest(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return -np.sort(-np.concatenate([a, b]), axis=0)[: self.KEPT]
 
 
 class ChannelMeans:

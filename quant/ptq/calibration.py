@@ -8,7 +8,7 @@ import numpy as np
 
 from ...converter.errors import DataError
 from ...converter.ir import Graph, Tensor
-from ..calibrate.observe import ChannelExtremes, Histograms, Observer
+from ..calibrate.observe import ChannelReach, Histograms, Observer
 from ..calibrate.spread import observe_all
 from ..calibrate.statistics import Statistics, check_statistics
 from .equalize import equalize, scalable, scale_channels
@@ -43,11 +43,11 @@ def calibration_statistics(
 
     factors: dict[str, np.ndarray] = {}
     if settings.equalize:
-        extremes, free = ChannelExtremes(), scalable(graph, narrow)
+        reach, free = ChannelReach(), scalable(graph, narrow)
         asked = [t for t in tensors if t in free]
         if asked:
-            see(asked, extremes, "looking at channels")
-        factors = equalize(graph, extremes.low, extremes.high, narrow)
+            see(asked, reach, "looking at channels")
+        factors = equalize(graph, reach.of, narrow)
     histograms = Histograms(settings.bins)
     see(tensors, histograms, "collecting statistics")
     of = {t.name: histograms.of[t] for t in tensors}

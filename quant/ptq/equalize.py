@@ -7,7 +7,8 @@ the channel's largest magnitude, R the tensor's, with alpha chosen per tensor by
 the consumers' outputs. What passes channels on (Add, pools, Concat, Relu …) ties their factors together.
 
 The network's function stays the same. A ReLU6 is left alone: scaled, it would clip a channel at what calibration saw of
-it, which costs more on other data than the finer codes bring (0.7 dB on MobileNetV2).
+it, which costs more on other data than the finer codes bring (0.7 dB on MobileNetV2). For the same reason a channel
+that only few samples make active counts as one that may go much further.
 (After Nagel et al. 2019, "Data-free quantization through weight equalization", on activations; SmoothQuant's
 trade-off.)
 """
@@ -37,22 +38,21 @@ class Channels:
     pinned: np.ndarray
 
 
-def equalize(graph: Graph, low: Mapping[Tensor, np.ndarray], high: Mapping[Tensor, np.ndarray],
-             integer: set[Node], alpha: float | None = None) -> dict[str, np.ndarray]:  # fmt: skip
+def equalize(
+    graph: Graph, seen: Mapping[Tensor, np.ndarray], integer: set[Node], alpha: float | None = None
+) -> dict[str, np.ndarray]:
     """Scales the graph's weights in place.
 
     Args:
-        low, high: extremes per channel (last axis) of the tensors that exist as codes.
+        seen: of the tensors that exist as codes, float[samples, channels]: how far each channel of the last axis goes
+            in the samples where it goes furthest, from the largest down (`ChannelReach`).
         integer: the nodes that compute on codes; only what lies between them is scaled.
         alpha: the exponent for every tensor instead of the best of ALPHAS.
     Returns: tensor name → factors, of the tensors that were scaled.
     """
     channels = link_channels(graph, integer)
     factors = np.ones(len(channels.pinned))
-    reach = np.zeros(len(channels.pinned))
-    for t, ids in channels.of.items():
-        if t in low:
-            np.maximum.at(reach, ids, np.maximum(np.abs(low[t]), np.abs(high[t])).astype(np.float64))
+    reach, expected = _reaches(channels, seen)
     by_block: dict[int, list[Tensor]] = {}
     for t, block in channels.blocks.items():
         by_block.setdefault(block, []).append(t)
@@ -61,11 +61,24 @@ def equalize(graph: Graph, low: Mapping[Tensor, np.ndarray], high: Mapping[Tenso
         if channels.pinned[ids].any() or not reach[ids].any():
             continue
         full = reach[ids].max()
-        wish = np.clip(full / np.maximum(reach[ids] * HEADROOM, full / MAX_FACTOR), 1.0, MAX_FACTOR)
+        wish = np.clip(full / np.maximum(expected[ids], full / MAX_FACTOR), 1.0, MAX_FACTOR)
         best = _best_alpha(graph, channels, tensors, ids, wish, reach) if alpha is None else alpha
         factors[ids] = _coarse(wish**best)
     _apply(graph, channels, factors)
     return {t.name: factors[ids] for t, ids in channels.of.items() if (factors[ids] != 1).any()}
+
+
+def _reaches(channels: Channels, seen: Mapping[Tensor, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Each class's largest magnitude, and what other samples are expected to have: as much more as the largest is over
+    the least of those that `seen` has. A channel that few samples made active may go anywhere: infinity."""
+    rows = max((len(a) for a in seen.values()), default=1)
+    largest = np.zeros((rows, len(channels.pinned)))
+    for t, ids in channels.of.items():
+        for row, values in zip(largest, seen.get(t, ())):
+            np.maximum.at(row, ids, values.astype(np.float64))
+    reach, least = largest[0], largest[-1]
+    squares = np.divide(reach * reach, least, out=np.full_like(reach, np.inf), where=least > 0)
+    return reach, np.maximum(squares, reach * HEADROOM)
 
 
 def scalable(graph: Graph, integer: set[Node]) -> set[Tensor]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from bitlite.converter.errors import DataError
 from bitlite.quant.calibrate.histogram import Histogram
-from bitlite.quant.calibrate.observe import ChannelExtremes, ChannelMeans, Histograms, histogram_of, observe
+from bitlite.quant.calibrate.observe import ChannelMeans, ChannelReach, Histograms, histogram_of, observe
 
 RNG = np.random.default_rng(0)
 ARRAYS = {
@@ -75,12 +75,13 @@ def test_a_value_that_is_not_finite_is_refused(bad, at):
 def test_all_samples_of_all_tensors_are_seen(network, samples):
     graph = network(softmax=False)
     tensors = [graph.inputs[0], *(n.outputs[0] for n in graph.nodes)]
-    extremes, means, histograms = ChannelExtremes(), ChannelMeans(), Histograms()
-    for see in (extremes, means, histograms):
+    reach, means, histograms = ChannelReach(), ChannelMeans(), Histograms()
+    for see in (reach, means, histograms):
         assert observe(graph, samples, tensors, see, threads=2) == len(samples)
     x = np.concatenate([s["x"] for s in samples]).reshape(-1, 3)
-    assert np.array_equal(extremes.high[tensors[0]], x.max(0))
+    largest = np.sort([np.abs(s["x"]).reshape(-1, 3).max(0) for s in samples], axis=0)[::-1]
+    assert np.array_equal(reach.of[tensors[0]], largest[: ChannelReach.KEPT])
     assert np.allclose(means.of(tensors[0]), x.mean(0, dtype=np.float64))
     assert histograms.of[tensors[0]].count == x.size
     first = graph.nodes[0].outputs[0]
-    assert histograms.of[first].high == extremes.high[first].max()
+    assert max(histograms.of[first].high, -histograms.of[first].low) == reach.of[first].max()

@@ -6,7 +6,7 @@ import pytest
 from bitlite.converter.errors import DataError
 from bitlite.quant.calibrate import data_files
 from bitlite.quant.calibrate.data import Dataset, DataSpec, InputSpec
-from bitlite.quant.calibrate.observe import ChannelExtremes
+from bitlite.quant.calibrate.observe import ChannelReach
 from bitlite.quant.calibrate.spread import observe_all
 from bitlite.quant.cluster.pool import WorkerPool, Workforce
 from bitlite.quant.cluster.processes import Processes
@@ -50,13 +50,13 @@ def test_workers_read_urls_themselves(network, folder):
     graph = network()
     tensors = [t for node in graph.nodes for t in node.outputs]
 
-    def extremes(path, workers):
-        see = ChannelExtremes()
+    def reach(path, workers):
+        see = ChannelReach()
         observe_all(graph, opened(path), tensors, see, workers)
-        return [(see.low[t].tobytes(), see.high[t].tobytes()) for t in tensors]
+        return [see.of[t].tobytes() for t in tensors]
 
     with WorkerPool(Processes(2)) as pool:
-        assert extremes(f"file://{folder}", Workforce(1, pool)) == extremes(folder, Workforce(1))
+        assert reach(f"file://{folder}", Workforce(1, pool)) == reach(folder, Workforce(1))
 
 
 def test_a_bad_sample_is_named_by_its_url(memory):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from bitlite.converter.errors import DataError
 from bitlite.quant.calibrate.data import Dataset, DataSpec, InputSpec
-from bitlite.quant.calibrate.observe import ChannelExtremes, ChannelMeans, Histograms
+from bitlite.quant.calibrate.observe import ChannelMeans, ChannelReach, Histograms
 from bitlite.quant.calibrate.spread import observe_all, shard_rows
 from bitlite.quant.cluster.pool import WorkerPool, Workforce
 from bitlite.quant.cluster.processes import Processes
@@ -37,13 +37,10 @@ def tensors_of(graph):
 
 def found(graph, samples, workers):
     tensors = tensors_of(graph)
-    histograms, extremes, means = Histograms(), ChannelExtremes(), ChannelMeans()
-    for see in (histograms, extremes, means):
+    histograms, reach, means = Histograms(), ChannelReach(), ChannelMeans()
+    for see in (histograms, reach, means):
         observe_all(graph, samples, tensors, see, workers)
-    return [
-        (histograms.of[t].to_json(), extremes.low[t].tobytes(), extremes.high[t].tobytes(), means.of(t).tobytes())
-        for t in tensors
-    ]
+    return [(histograms.of[t].to_json(), reach.of[t].tobytes(), means.of(t).tobytes()) for t in tensors]
 
 
 @pytest.mark.parametrize("source", ["files", "arrays"])
