@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..converter.errors import GraphError, ModelError, Setting, StrictError, UnsupportedError, UsageError, bugs_named
@@ -315,6 +316,10 @@ def quantize(
             correction=_corrects(options, report, container),
             container="" if container == "ms" else container,
         )
+        if options.weight_error is not None:
+            from ..quant.weights.error_bits import bits_within
+
+            settings = replace(settings, chosen=bits_within(graph, settings, options.weight_error), alone=True)
         if samples is not None:
             from .weights_on_data import quantize_on_data
 
@@ -350,7 +355,7 @@ def _noise_input(graph: Graph, settings: WeightSettings, options: ConvertOptions
     from ..quant.calibrate.noise import image_input
     from ..quant.weights.output_rounding import NOISE_BITS
 
-    least = min([settings.bits, *(bits for _, bits in settings.layer_bits)])
+    least = min([settings.bits, *settings.chosen.values(), *(bits for _, bits in settings.layer_bits)])
     return image_input(graph) if least in NOISE_BITS and options.weight_rounding == "output" else None
 
 

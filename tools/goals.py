@@ -71,7 +71,7 @@ def search(
     Raises:
         bitlite.Error: as `convert`; also where there is no goal.
     """
-    if all(options.get(name) is None for name in GOALS):
+    if not any(options.get(name) for name in GOALS):
         raise UsageError("a search needs a goal", hint=Setting("max_drop", "20dB"))
     with tempfile.TemporaryDirectory(prefix="bitlite-") as folder:
         target = os.path.join(folder, "m") if output_file is None else output_file

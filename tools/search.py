@@ -13,7 +13,7 @@ from ..converter.ir import Graph
 from ..quant.search.goal import DECIBEL, Goal
 from .bench_inputs import Feed
 from .convert_report import Report
-from .options.convert import GOALS, ConvertOptions
+from .options.convert import ConvertOptions
 from .outcome import WARNING
 from .progress import say, track
 
@@ -32,7 +32,7 @@ def goal_of(options: ConvertOptions, source_bytes: int) -> Goal:
     size = options.target_size
     if size is not None:
         size = int(size if size >= 1 else size * source_bytes)
-    return Goal(options.max_drop, size, options.target_time)
+    return Goal(options.allowed_loss, size, options.target_time)
 
 
 def parts(total: int, fitted: int, goal: Goal) -> tuple[list[int], list[int]]:
@@ -85,7 +85,7 @@ def run_search(
 
     fitted, held = shares
     threads = options.threads or os.cpu_count() or 1
-    asked = [name for name in GOALS if getattr(options, name) is not None]
+    asked = options.goals
     interrupted = False
     with options.blame(*asked):
         unit = goal.max_drop.unit if goal.max_drop is not None else DECIBEL

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..converter.errors import DataError, GraphError
@@ -12,11 +11,9 @@ from ..converter.ir import Graph, Tensor
 from .calibrate import tracked
 from .convert_report import Report
 from .options.convert import ConvertOptions
-from .outcome import WARNING
 
 if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
-    from ..quant.calibrate.observe import Sample
     from ..quant.weights.weight_quant import WeightSettings
 
 SizeOf = Callable[[Graph], int]
@@ -31,9 +28,6 @@ def quantize_on_data(
     """
     if options.searches:
         return _searched(graph, settings, samples, options, report, size_of)
-    if options.mixed:
-        bits = _bits_by_error(graph, settings, samples, options, report)
-        settings = replace(settings, chosen=bits, alone=True)
     return _quantize(graph, settings, samples, options, report)
 
 
@@ -93,38 +87,6 @@ def _quantize(
     return graph
 
 
-def _bits_by_error(
-    graph: Graph, settings: WeightSettings, samples: Dataset, options: ConvertOptions, report: Report
-) -> dict[str, int]:
-    """What mixed=true finds."""
-    from ..quant.weights.mixed_bits import SAMPLES, choose_bits
-
-    threshold, threads = options.mean_error_threshold, options.threads or os.cpu_count() or 1
-    picked = _picked(graph, samples, SAMPLES)
-    with options.blame("mixed"):
-        choice = choose_bits(
-            graph,
-            picked,
-            settings,
-            threshold,
-            threads,
-            lambda items, label: tracked(items, label, options),
-        )
-    judged = f"on {len(picked)} samples, {threshold:g} allowed"
-    if choice.start > threshold:
-        report.notes.append(
-            f"{WARNING}mixed{_file(settings, options)}: 8 bits for every layer cost a mean relative error of"
-            f" {choice.start:.3g} ({judged}), so no layer got fewer; a larger mean_error_threshold would let some"
-        )
-    else:
-        fewer = sum(bits < 8 for bits in choice.bits.values())
-        report.notes.append(
-            f"mixed{_file(settings, options)}: {fewer} of {len(choice.bits)} layers below 8 bits; mean relative error"
-            f" of the outputs {choice.error:.3g} ({judged}; 8 bits everywhere: {choice.start:.3g})"
-        )
-    return choice.bits
-
-
 def _searched(
     graph: Graph, settings: WeightSettings, samples: Dataset, options: ConvertOptions, report: Report, size_of: SizeOf
 ) -> Graph:
@@ -162,16 +124,3 @@ def _searched(
         made = run_search(family, goal, graph, samples, shares, Measures(size_of), journal, options, report, container)
     report.layers = made.rows
     return made.graph
-
-
-def _picked(graph: Graph, samples: Dataset, count: int) -> list[Sample]:
-    """Some of the samples that codes are fitted to: those that judge choose nothing."""
-    from ..quant.ptq.fidelity import spread
-    from ..quant.weights.output_rounding import parted
-
-    fitted, _ = parted(graph, len(samples))
-    return list(samples.only([fitted[k] for k in spread(len(fitted), count)]))
-
-
-def _file(settings: WeightSettings, options: ConvertOptions) -> str:
-    return f" (.{settings.container or 'ms'})" if len(options.output_format) > 1 else ""

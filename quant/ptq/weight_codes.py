@@ -9,12 +9,38 @@ import numpy as np
 from ...converter.ir import Graph, Node
 from ...converter.numeric.qparams import QuantParam, dequantize, quantize
 from ...converter.schema.op import quant_spec
+from ..weights.error_bits import fewest, weight_error
 from ..weights.symmetric_weights import symmetric
 from .paired_weights import paired_codes, paired_scales, without_pairs
 from .placement import weight_index
 from .settings import Settings
 
 _FEW = 9  # weights of a channel
+_WIDTHS = range(2, 9)
+
+
+def bits_within(graph: Graph, limit: float, *, per_channel: bool) -> dict[Node, int]:
+    """The fewest bits of each layer's weight with which it is off no more than `limit` (`weights.error_bits`)."""
+    found: dict[Node, int] = {}
+    for node in graph.nodes:
+        index = weight_index(node)
+        if index is None:
+            continue
+        w, axis = node.required(index).value, quant_spec(node).channel_axis(node) if per_channel else None
+        if w.ndim < 2 or _has_few(w, axis) or not np.isfinite(w).all():
+            continue
+
+        def error(bits: int, w: np.ndarray = w, axis: int | None = axis) -> float:
+            quant = symmetric(w, axis, bits)
+            return weight_error(w, quantize(w, quant, narrow=True), quant)
+
+        found[node] = fewest(_WIDTHS, error, limit)
+    return found
+
+
+def _has_few(w: np.ndarray, axis: int | None) -> bool:
+    """Whether channels hold so little, as in 3×3 depthwise layers, that hardly a byte is saved below 8 bits."""
+    return w.size <= _FEW * (1 if axis is None else w.shape[axis])
 
 
 class WeightCodes:
@@ -39,13 +65,11 @@ class WeightCodes:
         return self._params[node]
 
     def _bits(self, node: Node, w: np.ndarray, axis: int | None) -> int:
-        """The width of the weight; where a channel has so few that hardly a byte is saved, as in 3×3 depthwise layers,
-        at least 8 bits, unless the node is named."""
+        """The width of the weight; where a channel has few, at least 8 bits, unless the node is named."""
         settings = self.settings
         if node in settings.layer_bits:
             return settings.layer_bits[node]
-        channels = 1 if axis is None else w.shape[axis]
-        return max(settings.bits, 8) if w.size <= _FEW * channels else settings.bits
+        return max(settings.bits, 8) if _has_few(w, axis) else settings.bits
 
     def codes(self, node: Node, w: np.ndarray, quant: QuantParam) -> np.ndarray:
         """int8 codes; the same array for all forms: whoever wants other codes replaces it."""

@@ -17,8 +17,7 @@ from ..ptq.result import Result
 from ..ptq.settings import Progress, Samples, Settings
 from ..ptq.trials import islands_within, methods_of
 from ..ptq.weight_codes import WeightCodes
-from ..weights.bit_budget import BitBudget, measure_layers
-from ..weights.mixed_bits import BITS
+from ..weights.bit_budget import BITS, BitBudget, measure_layers
 from ..weights.weight_quant import WIDTHS
 from .goal import Goal
 from .journal import Journal

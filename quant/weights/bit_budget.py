@@ -13,18 +13,16 @@ import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ...converter.errors import Setting, UsageError
 from ...converter.ir import Graph, Tensor
 from ...converter.numeric.packing import packed_size
 from ...converter.numeric.sparse import encoded_size
 from ..calibrate.observe import Sample
 from ..parallel import Workers
-from .mixed_bits import BITS
 from .weight_quant import FLOAT, WIDTHS, WeightSettings, named_widths
 from .weight_trials import WeightTrials, codes_by_layer
 
+BITS = range(2, 9)
 SAMPLES = 8  # that layers are measured on
 _MEASURED = 4  # the width at which the outputs are looked at: all formats have it
 _TRIES = 8  # of meeting the target by what a file really takes
@@ -226,7 +224,7 @@ def measure_layers(
             noise = dict(zip(there, trials.layer_noise(workers, at, [forms[b][name] for b in there])))
             middle = min(there, key=lambda b: abs(b - _MEASURED))
             before = trials.put(forms[middle][name])
-            felt = trials.error(workers, np.inf) ** 2
+            felt = trials.error(workers) ** 2
             trials.put(before)
             share = felt / noise[middle] if noise[middle] else 0.0
             widths[name] = {b: Width(sum(map(bytes_of, forms[b][name])), share * noise[b]) for b in there}

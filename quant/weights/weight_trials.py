@@ -70,10 +70,10 @@ class WeightTrials:
         self.feeds = list(workers.each(lambda sample: run(sample, _copies), self.samples))
         self.start, self.border = at, border
 
-    def error(self, workers: Workers, limit: float) -> float:
-        """The outputs' mean relative error with the weights as they are; inf as soon as it is beyond `limit`."""
+    def error(self, workers: Workers) -> float:
+        """The outputs' mean relative error with the weights as they are; inf where it is not finite."""
         run = self._runner(self.border, self.start, len(self.graph.nodes), self.outputs)
-        feeds, error = self.feeds, 0.0
+        feeds = self.feeds
 
         def look(k: int) -> np.ndarray:
             return run(feeds[k], lambda values: self._distances(values, k))
@@ -81,10 +81,8 @@ class WeightTrials:
         total = np.zeros(len(self.outputs))
         for part in workers.each(look, range(len(self.samples))):
             total += part
-            error = float(np.mean(total / self.sizes))
-            if not error <= limit:
-                return np.inf
-        return error
+        error = float(np.mean(total / self.sizes))
+        return error if np.isfinite(error) else np.inf
 
     def layer_noise(self, workers: Workers, at: int, forms: Sequence[Sequence[Tensor]]) -> list[float]:
         """Energy of what the outputs of node `at`, after `begin(at)`, are off with each of these weights, aside from

@@ -195,3 +195,15 @@ def test_from_python_a_search_gives_its_trials_as_a_table(tmp_path):
     assert (tmp_path / "m.ms").exists()
     with pytest.raises(UsageError, match="needs a goal"):
         bitlite.search(DEMO, DATA)
+
+
+@pytest.mark.parametrize("kind", ["WeightQuant", "PostTraining"])
+def test_mixed_searches_for_the_smallest_file_within_the_mean_error(tmp_path, kind):
+    options = {"quant_type": kind, "calibration_data": DATA, "quant_weight_channel": 0, "cost": False}
+    sizes = []
+    for threshold in (0.05, 0.3):
+        report = bitlite.convert(DEMO, tmp_path / "m.ms", mixed=True, mean_error_threshold=threshold, **options)
+        assert report.search.met and report.search.best.loss.unit == "error"
+        assert report.search.best.loss.value <= threshold
+        sizes.append((tmp_path / "m.ms").stat().st_size)
+    assert sizes[0] > sizes[1]

@@ -7,7 +7,7 @@ import os
 from ...converter.errors import Setting, UsageError
 from ...quant.search.goal import POINTS
 from ...quant.selectors import parse_selector
-from .convert import GOALS, ConvertOptions
+from .convert import ConvertOptions
 from .flags import fields_of
 from .workers import check_workers
 
@@ -127,10 +127,9 @@ def _validate_blocks(options: ConvertOptions) -> None:
     if options.quant_type != "WeightQuant":
         kind = options.quant_type or "no quantization type"
         raise UsageError(f"{here}: of WeightQuant, and there is {kind}", hint=Setting("quant_type", "WeightQuant"))
-    if options.chooses_bits:
-        goal = next(name for name in ("mixed", *GOALS) if getattr(options, name))
+    if options.searches:
         raise UsageError(
-            f"{here}: {options.where(goal)} chooses bits of weights with one scale per output",
+            f"{here}: {options.where(options.goals[0])} chooses bits of weights with one scale per output",
             hint="one of them",
         )
     foreign = [name for name in options.output_format if name in ("MS", "C")]
@@ -170,6 +169,7 @@ def _validate_preprocessing(options: ConvertOptions) -> None:
 
 _SAMPLES = ("calibrate_path", "calibrate_size", "calibration_data", "labels", "metric")
 _BITS = {"": (1, 16), "WeightQuant": (1, 16), "PostTraining": (1, 8), "DynamicQuant": (8, 8)}
+_CHOOSE = ("WeightQuant", "PostTraining")  # take 0 bits, too
 
 
 def _check_selector(name: str, where: str) -> None:
@@ -182,9 +182,10 @@ def _check_selector(name: str, where: str) -> None:
 def _validate_bits(options: ConvertOptions) -> None:
     lo, hi = _BITS[options.quant_type]
     allowed = f"{lo}..{hi}" if lo < hi else f"{lo}"
-    if not lo <= options.bit_num <= hi:
+    if not lo <= options.bit_num <= hi and (options.bit_num or options.quant_type not in _CHOOSE):
         raise UsageError(
-            f"{options.where('bit_num')}: {options.bit_num} bits with {options.quant_type}, which takes {allowed}"
+            f"{options.where('bit_num')}: {options.bit_num} bits with"
+            f" {options.quant_type or 'no quantization type'}, which takes {allowed}"
         )
     for name, bits in options.layer_bits.items():
         _check_selector(name, options.where("layer_bits"))
@@ -192,6 +193,9 @@ def _validate_bits(options: ConvertOptions) -> None:
             raise UsageError(
                 f"{options.where('layer_bits')}: {name}: {bits} bits with {options.quant_type}, which takes {allowed}"
             )
+    unused = [name for name in ("init_scale", "auto_tune") if options.given(name)] if options.bit_num else []
+    if unused:
+        options.notes.append(f"{options.where(unused[0])} has no effect without {options.spell(Setting('bit_num', 0))}")
     packed = [bits for bits in (options.bit_num, *options.layer_bits.values()) if bits not in (8, 16)]
     if options.quant_type == "WeightQuant" and not options.enable_encode and packed:
         raise UsageError(
@@ -213,16 +217,19 @@ def _validate_bits(options: ConvertOptions) -> None:
 
 
 _SEARCHED = {
-    "mixed": ("WeightQuant",),
-    "max_drop": ("WeightQuant", "PostTraining"),
-    "target_size": ("WeightQuant", "PostTraining"),
+    "mixed": _CHOOSE,
+    "auto_tune": _CHOOSE,
+    "max_drop": _CHOOSE,
+    "target_size": _CHOOSE,
     "target_time": ("PostTraining",),
 }
 
 
-def _validate_chosen_bits(options: ConvertOptions, data: bool) -> None:
-    asked = [name for name in GOALS if getattr(options, name) is not None]
-    asked += ["mixed"] if options.mixed else []
+_LOSSES = ("max_drop", "mixed", "auto_tune")  # say what may be lost
+
+
+def _validate_search(options: ConvertOptions, data: bool) -> None:
+    asked = options.goals
     where = options.where(asked[0])
     for name in asked:
         if options.quant_type not in _SEARCHED[name]:
@@ -237,20 +244,16 @@ def _validate_chosen_bits(options: ConvertOptions, data: bool) -> None:
                 f"{options.where(name)}: is for {wanted}, and there is {kind}",
                 hint=instead.get(options.quant_type, Setting("quant_type", _SEARCHED[name][0])),
             )
-    if options.mixed and len(asked) > 1:
-        raise UsageError(
-            f"{where}: a search chooses bits, and {options.where('mixed')} does by the outputs' error",
-            hint="one of them",
-        )
+    losses = [options.where(name) for name in asked if name in _LOSSES]
+    if len(losses) > 1:
+        raise UsageError(f"{losses[0]} and {losses[1]} both say what may be lost", hint="one of them")
     if not data:
         raise UsageError(
             f"{where}: needs calibration data to choose bits by, and neither a config file nor a flag names any",
             hint=("image_path (or calibrate_path) in the config file, or ", Setting("calibrate_path", "DIR")),
         )
-    if options.given("bit_num") and options.bit_num != 8:
-        raise UsageError(
-            f"{where} chooses 2 to 8 bits itself and {options.where('bit_num')} asks for {options.bit_num}"
-        )
+    if options.given("bit_num") and options.bit_num not in (0, 8):
+        raise UsageError(f"{where} chooses bits itself and {options.where('bit_num')} asks for {options.bit_num}")
     if not options.enable_encode:
         raise UsageError(
             f"{options.where('enable_encode')}: must be true with {where}: only 8 and 16 bits are unpacked"
@@ -271,8 +274,8 @@ def _validate_chosen_bits(options: ConvertOptions, data: bool) -> None:
 
 def _validate_data(options: ConvertOptions) -> None:
     data = bool(options.calibrate_path) or options.calibration_data is not None
-    if options.chooses_bits:
-        _validate_chosen_bits(options, data)
+    if options.searches:
+        _validate_search(options, data)
     elif options.resume:
         raise UsageError(f"{options.where('resume')} has no effect without a search", hint=Setting("max_drop", "20dB"))
     says_itself = options.model_file.endswith(".prototxt")  # its data layer may name a database
@@ -293,7 +296,7 @@ def _validate_data(options: ConvertOptions) -> None:
             f"{where} has no effect without a quantization type", hint=Setting("quant_type", "PostTraining")
         )
     rounded = options.quant_type == "WeightQuant" and options.weight_rounding == "output" and data
-    if options.chooses_bits or rounded or (options.scores and options.quant_type == "WeightQuant"):
+    if options.searches or rounded or (options.scores and options.quant_type == "WeightQuant"):
         used = (*_SAMPLES, *(["bias_correction"] if rounded else []))
         about_data = [n for n in about_data if table[n].group == "Calibration" and n not in used]
     elif options.given("mean_error_threshold") and options.quant_type:

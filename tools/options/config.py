@@ -16,7 +16,7 @@ from ...converter.errors import UsageError
 from ...converter.text import nearest
 from .config_key import Key, config_bytes, table_row
 from .convert import ConvertOptions
-from .convert_types import MIXED_BIT, Method
+from .convert_types import Method
 from .flags import Given, fields_of, read_value
 from .port_types import Shape
 from .sections import COMMON, DATA, DYNAMIC, FLAT, FULL, MICRO, MIXED, REGISTRY, TRANSFORM, WEIGHT
@@ -65,10 +65,8 @@ _OTHER_NAMES: tuple[Key, ...] = (
     Key(COMMON, "min_quant_weight_channel", "quant_weight_channel", _THRESHOLD),
     Key(COMMON, "skip_quant_node", "keep_float"),
     Key(COMMON, "workspace", note="not needed: large models are streamed"),
-    Key(MIXED, "init_scale", type=Real(0, 1, open_ends=True), refused=MIXED_BIT),
-    Key(MIXED, "auto_tune", type=Switch(), refused=MIXED_BIT, harmless=(False,)),
-    Key(MIXED, "use_cv_data", type=Switch(), refused=MIXED_BIT, harmless=(False,)),
-    Key(MIXED, "max_iterations", type=Int(40, 65535), refused=MIXED_BIT),
+    Key(MIXED, "use_cv_data", type=Switch(), note="auto_tune judges by the calibration data"),
+    Key(MIXED, "max_iterations", type=Int(40, 65535), note="not needed: a search tries at most 8 forms"),
     Key(FULL, "activation_quant_method", "activation_quant_method", Listed(_METHODS_2X, "METHOD,...")),
     Key(FULL, "target_device", type=_CPU_ONLY, refused=_NOT_CPU, harmless=("CPU", "DSP")),
     Key(FULL, "smooth_alpha", type=Real(), refused="activation smoothing is made for transformers on Ascend"),

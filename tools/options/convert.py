@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ...converter.errors import DataError, OutputError, Setting, UsageError
+from ...quant.search.goal import COSINE, ERROR, MaxDrop
 from .calibration_rows import CalibrationOptions
 from .convert_types import (
     ENDINGS,
@@ -34,7 +35,8 @@ from .types import (
 )
 from .workers import WORKERS
 
-GOALS = ("max_drop", "target_size", "target_time")
+GOALS = ("max_drop", "mixed", "auto_tune", "target_size", "target_time")
+_TUNED_COSINE = 0.995  # with float, that MindSpore Lite's auto_tune looks for
 _UNRECORDED = (
     "model_file", "output_file", "config_file", "calibrate_path", "dump_dist", "load_dist", "debug_info_save_path",
     "dump_ir", "dump_stages", "weight_file", "labels", "sample_stage",
@@ -80,14 +82,27 @@ class ConvertOptions(RunOptions, GraphOptions, ImageOptions, CalibrationOptions,
         return self.origins.get(name) or self.spell(Setting(name))
 
     @property
-    def chooses_bits(self) -> bool:
-        """Whether the bits of layers are found on calibration data."""
-        return self.mixed or self.searches
+    def goals(self) -> list[str]:
+        """The options that ask for forms to be tried on calibration data, until they are met."""
+        asked = [name for name in GOALS if getattr(self, name) not in (None, False)]
+        return [name for name in asked if name != "auto_tune" or self.bit_num == 0]
 
     @property
     def searches(self) -> bool:
         """Whether forms are tried until a goal is met."""
-        return any(goal is not None for goal in (self.max_drop, self.target_size, self.target_time))
+        return bool(self.goals)
+
+    @property
+    def allowed_loss(self) -> MaxDrop | None:
+        """What may be lost, whichever option says so; None where none does."""
+        if self.mixed:
+            return MaxDrop(self.mean_error_threshold, ERROR)
+        return MaxDrop(_TUNED_COSINE, COSINE) if "auto_tune" in self.goals else self.max_drop
+
+    @property
+    def weight_error(self) -> float | None:
+        """The relative error that each weight may have, where its bits follow from that."""
+        return self.init_scale if self.bit_num == 0 and not self.auto_tune else None
 
     @property
     def scores(self) -> bool:

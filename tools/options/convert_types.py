@@ -23,9 +23,6 @@ ENDINGS = {"MS": ".ms", "TFLITE": ".tflite", "ONNX": ".onnx"}
 FORMATS = (*ENDINGS, "C")
 
 
-MIXED_BIT = "bit 0, mixed bit widths found without data, is not there; mixed=true finds them on calibration data"
-
-
 NOT_READ = {
     "TF": "frozen TensorFlow graphs are not read: make ONNX of it by `python -m tf2onnx.convert --graphdef m.pb"
     " --inputs x:0 --outputs y:0 --output m.onnx`",

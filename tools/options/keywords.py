@@ -41,6 +41,8 @@ class ConvertKeywords(TypedDict, total=False):
     activation_bits: Mapping[str | int, int] | str
     mixed: bool
     mean_error_threshold: float
+    init_scale: float
+    auto_tune: bool
     max_drop: float | str
     target_size: float | None
     target_time: float | str

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from ...quant.search.goal import MaxDrop, MaxTime
 from ...quant.selectors import Selector
 from .convert_types import (
-    MIXED_BIT,
     ActivationBits,
     Bits,
     BlockSize,
@@ -20,6 +19,7 @@ from .sections import (
     COMMON,
     FLAT,
     FULL,
+    MIXED,
     QUANT,
     WEIGHT,
 )
@@ -48,11 +48,11 @@ class QuantizationOptions:
     )
     bit_num: int = flag(
         "bitNum",
-        Int(1, 16),
+        Int(0, 16),
         8,
-        "bits of a quantized weight; PostTraining takes 1..8, DynamicQuant 8",
+        "bits of a quantized weight; PostTraining takes 1..8, DynamicQuant 8; 0: as few in each layer as initScale"
+        " says",
         group=QUANT,
-        refused={0: MIXED_BIT},
         sections=(COMMON,),
     )
     quant_weight_size: int = flag(
@@ -137,7 +137,7 @@ class QuantizationOptions:
         "mixed",
         Switch(),
         False,
-        "choose 2 to 8 bits for each layer on calibration data, to stay within meanErrorThreshold (WeightQuant)",
+        "search for the bits of each layer on calibration data: the smallest file within meanErrorThreshold",
         group=QUANT,
         sections=(FLAT, COMMON),
     )
@@ -148,6 +148,23 @@ class QuantizationOptions:
         "mean relative error of the outputs that mixed may cost",
         group=QUANT,
         sections=(FLAT, COMMON),
+    )
+    init_scale: float = flag(
+        "initScale",
+        Real(0, 1, open_ends=True),
+        0.02,
+        "relative error that weights of bitNum=0 may have, the mean over output channels: the larger, the fewer bits",
+        group=QUANT,
+        sections=(MIXED,),
+    )
+    auto_tune: bool = flag(
+        "autoTune",
+        Switch(),
+        False,
+        "with bitNum=0, search on calibration data for the smallest file whose outputs have a cosine of 0.995 with"
+        " float, instead of initScale",
+        group=QUANT,
+        sections=(MIXED,),
     )
     max_drop: MaxDrop | None = flag(
         "maxDrop",

@@ -15,7 +15,7 @@ def uses_samples(options: ConvertOptions) -> bool:
     """Whether calibration data are given to a quantization that reads them."""
     given = bool(options.calibrate_path) or options.calibration_data is not None
     weights = options.quant_type == "WeightQuant" and (options.weight_rounding == "output" or options.scores)
-    return given and (options.quant_type == "PostTraining" or options.chooses_bits or weights)
+    return given and (options.quant_type == "PostTraining" or options.searches or weights)
 
 
 def data_spec(options: ConvertOptions) -> DataSpec:

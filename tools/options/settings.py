@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MOST_BITS = 8  # of weights whose bits are chosen, where nothing is chosen for them
+
 
 def settings_of(settings: Callable[..., T], options: ConvertOptions, **others: Any) -> T:
     """Builds settings: a field takes the option of its name, `others` are those that differ."""
@@ -32,7 +34,7 @@ def settings_of(settings: Callable[..., T], options: ConvertOptions, **others: A
 def weight_settings(options: ConvertOptions, **others: Any) -> WeightSettings:
     """How weights become codes; `others` are the fields that do not follow from the options alone."""
     told = {
-        "bits": options.bit_num,
+        "bits": options.bit_num or _MOST_BITS,
         "min_size": options.quant_weight_size,
         "min_channels": options.quant_weight_channel,
         "layer_bits": tuple(options.layer_bits.items()),
@@ -52,8 +54,8 @@ def post_training_settings(graph: Graph, options: ConvertOptions, statistics: St
         Settings,
         options,
         methods=options.activation_quant_method,
-        bits=options.bit_num,
-        layer_bits=_bits_by_node(graph, options),
+        bits=options.bit_num or _MOST_BITS,
+        layer_bits=_bits_by_error(graph, options) | _bits_by_node(graph, options),
         kept=frozenset(select(graph, options.keep_float) | (_depthwise(graph) if options.accuracy_opt else set())),
         input_type=options.input_data_type,
         output_type=options.output_data_type,
@@ -83,6 +85,14 @@ def _layer_ranges(graph: Graph) -> dict[str, LayerRange]:
         for s in graph.meta.get("layer_settings", ())
         if s.keys() & {"th_strategy", "th_scale", "threshold"}
     }
+
+
+def _bits_by_error(graph: Graph, options: ConvertOptions) -> dict[Node, int]:
+    """What `bit_num=0` gives the layers of an integer model."""
+    from ...quant.ptq.weight_codes import bits_within
+
+    limit = options.weight_error
+    return {} if limit is None else bits_within(graph, limit, per_channel=options.per_channel)
 
 
 def _bits_by_node(graph: Graph, options: ConvertOptions) -> dict[Node, int]:

@@ -153,7 +153,7 @@ def test_a_share_is_of_the_model_file(model, samples, tmp_path):
     "options, words",
     [
         ({"target_size": 100}, "target_size.*the smallest file has [0-9,]+ bytes, with 2 bits"),
-        ({"mixed": True}, "one of them"),
+        ({"mixed": True, "max_drop": "20dB"}, "one of them"),
         ({"bit_num": 4}, "asks for 4"),
         ({"quant_type": "DynamicQuant"}, "there is DynamicQuant"),
         ({"calibration_data": None}, "needs calibration data"),

@@ -73,11 +73,11 @@ def test_spellings_of_the_newer_tool():
 @pytest.mark.parametrize(
     "flag, words",
     [
-        ("--bitNum=0", "mixed bit"),
-        ("--bitNum=17", "1..16"),
-        ("--bitNum=abc", "1..16"),
-        ("--bitNum=4.0", "1..16"),
-        ("--bitNum=", "1..16"),
+        ("--bitNum=0", "takes 1..16"),
+        ("--bitNum=17", "0..16"),
+        ("--bitNum=abc", "0..16"),
+        ("--bitNum=4.0", "0..16"),
+        ("--bitNum=", "0..16"),
         ("--quantWeightSize=-1", ">= 0"),
         ("--quantWeightChannel=x", ">= 0"),
         ("--bitnum=4", "try --bitNum"),
@@ -120,7 +120,7 @@ def test_a_wrong_flag_is_one_clear_line(flag, words):
 
 
 def test_numbers_are_checked_without_a_quant_type():
-    assert "1..16" in refusal("--bitNum=99")
+    assert "0..16" in refusal("--bitNum=99")
     assert parse("--bitNum=3").quant_type == ""
 
 
@@ -225,8 +225,8 @@ def test_python_keywords_pass_the_same_checks():
 @pytest.mark.parametrize(
     "keywords, words",
     [
-        ({"bit_num": 0}, "mixed bit"),
-        ({"bit_num": 17}, "1..16"),
+        ({"bit_num": 0}, "takes 1..16"),
+        ({"bit_num": 17}, "0..16"),
         ({"bit_num": True}, "bool"),
         ({"bit_num": 4.5}, "float"),
         ({"bitnum": 4}, "bit_num"),
@@ -273,7 +273,7 @@ def test_help_fits_eighty_columns_and_names_every_flag(monkeypatch):
     assert max(map(len, page.splitlines())) <= 80
     for row in (*rows_of(ConvertOptions), *REFUSED):
         assert f"--{row.name}" in page
-    assert "1..16; default 8" in page
+    assert "0..16; default 8" in page
 
 
 def test_docs_table_has_every_flag():
