@@ -14,6 +14,8 @@ constexpr int kStep = 4;
 constexpr int kMaxNv = 4;
 // Pairs of at most 2 * 15 * 128 that fit into 16 bits.
 constexpr int kStepsIn16Bits = 8;
+// Weights are read once, from the second level of cache or beyond: so many bytes ahead.
+constexpr int kAhead = 512;
 
 void Load(void* dst, const int8_t* src, int64_t n) {
   uint8_t* d = static_cast<uint8_t*>(dst);
@@ -71,6 +73,10 @@ inline void AddSteps(const uint8_t* x, const int8_t* w, int steps, __m256i (&acc
   for (int v = 0; v < NV; ++v) low[v] = high[v] = _mm256_setzero_si256();
   for (; steps > 0; --steps, x += 2 * kStep, w += 32 * NV) {
     const __m256i x_low = Broadcast(x), x_high = Broadcast(x + kStep);
+#pragma GCC unroll 2
+    for (int v = 0; v < NV; v += 2) {
+      _mm_prefetch(reinterpret_cast<const char*>(w + 32 * v + kAhead), _MM_HINT_T0);
+    }
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
       const __m256i b = _mm256_load_si256(reinterpret_cast<const __m256i*>(w + 32 * v));
@@ -95,9 +101,10 @@ const T* From(const T* values, int column) {
   return values == nullptr ? nullptr : values + column;
 }
 
-// The outputs of the vectors [V, NV), two at a time.
+// The outputs of the vectors [V, NV), two at a time. A call, so that the loop above has the
+// registers to itself.
 template <int NV, int V = 0>
-inline void StorePairs(const GemmS8Tile& t, const __m256i (&acc)[1][NV]) {
+[[gnu::noinline]] void StorePairs(const GemmS8Tile& t, const __m256i (&acc)[1][NV]) {
   if constexpr (V < NV) {
     constexpr int kPair = NV - V < 2 ? 1 : 2;
     constexpr int kColumn = V * kLanes;

@@ -244,7 +244,7 @@ void Recurrent::NoteRange(const Lane& lane, int which, int64_t part) const noexc
   const int64_t count = std::min(blocks_ * (part + 1) / s_.parts * kRnnBlock, l_.hidden) - first;
   const float* x = which == 2 ? lane.reset : lane.state[which];
   RnnRange range;
-  for (int64_t r = 0; r < lane.rows; ++r) range.Take(x + r * width_ + first, count);
+  range.Take(x + first, lane.rows, width_, count);
   lane.ranges[which * s_.parts + part] = range;
 }
 

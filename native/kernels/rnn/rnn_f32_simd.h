@@ -32,6 +32,10 @@ struct AnyGate {
   Vec a, b;
 };
 
+struct NoClip {
+  explicit NoClip(float) {}
+  Vec operator()(Vec x) const { return x; }
+};
 // NaN stays.
 struct RnnClip {
   explicit RnnClip(float bound) : low(Set(-bound)), high(Set(bound)) {}
@@ -55,10 +59,10 @@ inline Vec SumAt(const bitlite::RnnF32Args& t, int64_t block, int gate, int v) {
 
 // In two passes over a run of units, so that the activations of one pass do not wait for each
 // other.
-template <typename F, typename G, typename H>
+template <typename Clip, typename F, typename G, typename H>
 inline void LstmRow(const bitlite::RnnF32Args& t, F f, G g, H h) {
   constexpr int64_t kBlocks = 4;
-  const RnnClip clip(t.clip), cell_clip(t.cell_clip);
+  const Clip clip(t.clip), cell_clip(t.cell_clip);
   const Vec one = Set(1.0f);
   alignas(64) float out[kBlocks * kBlock];
   for (int64_t first = 0; first < t.blocks; first += kBlocks) {
@@ -87,9 +91,9 @@ inline void LstmRow(const bitlite::RnnF32Args& t, F f, G g, H h) {
   }
 }
 
-template <typename F>
+template <typename Clip, typename F>
 inline void GruResetRow(const bitlite::RnnF32Args& t, F f) {
-  const RnnClip clip(t.clip);
+  const Clip clip(t.clip);
   for (int64_t block = 0; block < t.blocks; ++block) {
     for (int v = 0; v < kBlock; v += Vec::kWidth) {
       const int64_t at = block * kBlock + v;
@@ -105,9 +109,9 @@ inline void GruResetRow(const bitlite::RnnF32Args& t, F f) {
 
 inline Vec Mix(Vec z, Vec candidate, Vec state) { return (Set(1.0f) - z) * candidate + z * state; }
 
-template <typename G>
+template <typename Clip, typename G>
 inline void GruCandidateRow(const bitlite::RnnF32Args& t, G g) {
-  const RnnClip clip(t.clip);
+  const Clip clip(t.clip);
   for (int64_t block = 0; block < t.blocks; ++block) {
     for (int v = 0; v < kBlock; v += Vec::kWidth) {
       const int64_t at = block * kBlock + v;
@@ -118,9 +122,9 @@ inline void GruCandidateRow(const bitlite::RnnF32Args& t, G g) {
   }
 }
 
-template <typename F, typename G>
+template <typename Clip, typename F, typename G>
 inline void GruLinearRow(const bitlite::RnnF32Args& t, F f, G g) {
-  const RnnClip clip(t.clip);
+  const Clip clip(t.clip);
   for (int64_t block = 0; block < t.blocks; ++block) {
     for (int v = 0; v < kBlock; v += Vec::kWidth) {
       const int64_t at = block * kBlock + v;
@@ -133,9 +137,9 @@ inline void GruLinearRow(const bitlite::RnnF32Args& t, F f, G g) {
   }
 }
 
-template <typename F>
+template <typename Clip, typename F>
 inline void PlainRow(const bitlite::RnnF32Args& t, F f) {
-  const RnnClip clip(t.clip);
+  const Clip clip(t.clip);
   for (int64_t block = 0; block < t.blocks; ++block) {
     for (int v = 0; v < kBlock; v += Vec::kWidth) {
       Store(t.y + block * kBlock + v, f(clip(SumAt<1>(t, block, 0, v))));
@@ -170,25 +174,33 @@ inline void RnnColumns(const bitlite::RnnColumnsArgs& t) {
   }
 }
 
-inline void RnnKernel(const bitlite::RnnF32Args& t) {
+template <typename Clip>
+inline void RnnStages(const bitlite::RnnF32Args& t) {
   using bitlite::GateOp;
   using bitlite::RnnStage;
   const bool gates = t.act_f.op == GateOp::kSigmoid && t.act_g.op == GateOp::kTanh;
   switch (t.stage) {
     case RnnStage::kLstm:
       return gates && t.act_h.op == GateOp::kTanh
-                 ? LstmRow(t, SigmoidGate(), TanhGate(), TanhGate())
-                 : LstmRow(t, AnyGate(t.act_f), AnyGate(t.act_g), AnyGate(t.act_h));
+                 ? LstmRow<Clip>(t, SigmoidGate(), TanhGate(), TanhGate())
+                 : LstmRow<Clip>(t, AnyGate(t.act_f), AnyGate(t.act_g), AnyGate(t.act_h));
     case RnnStage::kGruReset:
-      return gates ? GruResetRow(t, SigmoidGate()) : GruResetRow(t, AnyGate(t.act_f));
+      return gates ? GruResetRow<Clip>(t, SigmoidGate()) : GruResetRow<Clip>(t, AnyGate(t.act_f));
     case RnnStage::kGruCandidate:
-      return gates ? GruCandidateRow(t, TanhGate()) : GruCandidateRow(t, AnyGate(t.act_g));
+      return gates ? GruCandidateRow<Clip>(t, TanhGate())
+                   : GruCandidateRow<Clip>(t, AnyGate(t.act_g));
     case RnnStage::kGruLinear:
-      return gates ? GruLinearRow(t, SigmoidGate(), TanhGate())
-                   : GruLinearRow(t, AnyGate(t.act_f), AnyGate(t.act_g));
+      return gates ? GruLinearRow<Clip>(t, SigmoidGate(), TanhGate())
+                   : GruLinearRow<Clip>(t, AnyGate(t.act_f), AnyGate(t.act_g));
     case RnnStage::kRnn:
-      return t.act_f.op == GateOp::kTanh ? PlainRow(t, TanhGate()) : PlainRow(t, AnyGate(t.act_f));
+      return t.act_f.op == GateOp::kTanh ? PlainRow<Clip>(t, TanhGate())
+                                         : PlainRow<Clip>(t, AnyGate(t.act_f));
   }
+}
+
+inline void RnnKernel(const bitlite::RnnF32Args& t) {
+  constexpr float kNone = __builtin_inff();
+  return t.clip == kNone && t.cell_clip == kNone ? RnnStages<NoClip>(t) : RnnStages<RnnClip>(t);
 }
 
 }  // namespace

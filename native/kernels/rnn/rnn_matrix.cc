@@ -29,21 +29,29 @@ size_t Lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 }  // namespace
 
-void RnnRange::Take(const float* x, int64_t n) noexcept {
+void RnnRange::Take(const float* x, int64_t rows, int64_t stride, int64_t n) noexcept {
   constexpr int kChains = 16;
   float lows[kChains] = {}, highs[kChains] = {};
-  int64_t i = 0;
-  for (; i + kChains <= n; i += kChains) {
-    for (int c = 0; c < kChains; ++c) {
-      lows[c] = x[i + c] < lows[c] ? x[i + c] : lows[c];
-      highs[c] = x[i + c] > highs[c] ? x[i + c] : highs[c];
+  for (const float* end = x + rows * stride; x < end; x += stride) {
+    int64_t i = 0;
+    for (; i + kChains <= n; i += kChains) {
+      for (int c = 0; c < kChains; ++c) {
+        lows[c] = x[i + c] < lows[c] ? x[i + c] : lows[c];
+        highs[c] = x[i + c] > highs[c] ? x[i + c] : highs[c];
+      }
+    }
+    for (; i < n; ++i) {
+      lows[0] = x[i] < lows[0] ? x[i] : lows[0];
+      highs[0] = x[i] > highs[0] ? x[i] : highs[0];
     }
   }
-  for (; i < n; ++i) {
-    lows[0] = x[i] < lows[0] ? x[i] : lows[0];
-    highs[0] = x[i] > highs[0] ? x[i] : highs[0];
+  for (int half = kChains / 2; half > 0; half /= 2) {
+    for (int c = 0; c < half; ++c) {
+      lows[c] = std::min(lows[c], lows[c + half]);
+      highs[c] = std::max(highs[c], highs[c + half]);
+    }
   }
-  for (int c = 0; c < kChains; ++c) Take({lows[c], highs[c]});
+  Take({lows[0], highs[0]});
 }
 
 void RnnRange::Take(const RnnRange& other) noexcept {
@@ -243,8 +251,10 @@ void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const 
     columns_({Column(part + 1) - first, sums_.data() + first, scales_.data() + first, factor,
               x.params.scale, x.bias, x.multiplier});
   }
-  // Block by block: its weights stay in the first level of cache.
+  // Block by block: its weights stay in the first level of cache. Tiles of rows, the first ones a
+  // row larger.
   const int64_t tiles = CeilDiv(x.count, tiles_->max_mr[nv_]);
+  const int64_t least = x.count / tiles, larger = x.count % tiles;
   for (const Block& block : blocks_[part]) {
     t.w = codes_.data() + block.at;
     t.narrow_steps = block.narrow_steps;
@@ -252,11 +262,15 @@ void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const 
     t.multiplier = x.multiplier + (block.column - first);
     t.bias_f32 = bias_.data() + block.column;
     t.n = static_cast<int32_t>(block.columns);
-    for (int64_t tile = 0, row = 0, end = 0; tile < tiles; ++tile, row = end) {
-      end = x.count * (tile + 1) / tiles;
+    const GemmS8TileFn fn = tiles_->tile(block.nv, static_cast<int>(least));
+    const GemmS8TileFn larger_fn =
+        larger > 0 ? tiles_->tile(block.nv, static_cast<int>(least + 1)) : fn;
+    for (int64_t tile = 0, row = 0; tile < tiles; ++tile) {
       t.rows = x.address + row;
       t.y = y + row * all + block.column;
-      tiles_->tile(block.nv, static_cast<int>(end - row))(t);
+      const bool is_larger = tile < larger;
+      (is_larger ? larger_fn : fn)(t);
+      row += least + (is_larger ? 1 : 0);
     }
   }
   if (wants_sums()) ScaleRows(x, part, factor, y);

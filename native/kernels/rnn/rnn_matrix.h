@@ -29,7 +29,8 @@ Aligned<float> InColumns(const float* values, const RnnGates& gates);
 // The least and the greatest of values, 0 among them; NaN is not looked at.
 struct RnnRange {
   float low = 0, high = 0;
-  void Take(const float* x, int64_t n) noexcept;
+  // Rows of n values, `stride` apart.
+  void Take(const float* x, int64_t rows, int64_t stride, int64_t n) noexcept;
   void Take(const RnnRange& other) noexcept;
 };
 
