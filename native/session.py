@@ -15,6 +15,7 @@ from ..converter.ir import Graph, Node, Tensor
 from ..converter.ir.limits import TENSOR, size_of
 from ..converter.numeric.qparams import QuantParam
 from ..converter.schema.builder import specialize
+from ..converter.schema.rebatch import batch_of, rebatch
 from ..converter.text import html_table
 from .plan import Plan
 
@@ -112,7 +113,8 @@ class Session:
 
         Args:
             feeds: input name → array in the layout that the file declares; a bare array when there is one input. Sizes
-                may differ from the declared ones where the graph permits (other batch sizes).
+                may differ from the declared ones where the graph permits. Where only the number of samples does (0
+                as well), each sample gives what it gives alone.
         Returns:
             output name → array.
         Raises:
@@ -181,6 +183,9 @@ class Session:
         if not self._states:
             return self._plan(tuple(a.shape for a in arrays)).run(arrays, note)
         with self._turn:
+            if all(a.shape[:1] == (0,) for a in arrays):  # nothing is streamed: the states stay
+                given = [*arrays, *(a[:0] for a in self._states)]
+                return self._plan(tuple(a.shape for a in given)).run(given, note)[: len(self._output_names)]
             given = [*arrays, *self._states]
             results = self._plan(tuple(a.shape for a in given)).run(given, note)
             # An output may be a view of an input, which its owner changes.
@@ -218,7 +223,7 @@ class Session:
             plan = self._plans.get(shapes)
             if plan is None:
                 try:
-                    fixed = specialize(self.graph, {t.name: s for t, s in zip(self.graph.inputs, shapes)})
+                    fixed = self._fixed({t.name: s for t, s in zip(self.graph.inputs, shapes)})
                     meta = self.graph.meta
                     plan = Plan(fixed, self.threads, meta.get("rounding", "rne_f32"), self._isa, self.keep_packed)
                 except GraphError as error:
@@ -226,6 +231,14 @@ class Session:
                     raise DataError(f"the graph cannot run with {given}: {error}") from error
                 self._keep(shapes, plan)
         return plan
+
+    def _fixed(self, shapes: dict[str, tuple[int, ...]]) -> Graph:
+        """The graph for these shapes; see `run` of other numbers of samples."""
+        batch = batch_of(self.graph, shapes)
+        if batch is not None:
+            with contextlib.suppress(GraphError):
+                return rebatch(self.graph, shapes, batch)
+        return specialize(self.graph, shapes)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -158,10 +158,15 @@ def _carried(x: Tensor | None, y: Tensor) -> QuantParam | None:
 
 
 def specialize(
-    graph: Graph, shapes: dict[str, tuple[int, ...]] | None = None, fold_limit: int = _FOLD_WHILE_READING
+    graph: Graph,
+    shapes: dict[str, tuple[int, ...]] | None = None,
+    fold_limit: int = _FOLD_WHILE_READING,
+    change: Callable[[Node, list[Tensor | None], Builder], None] | None = None,
 ) -> Graph:
     """A copy of `graph` for given input shapes, every type inferred anew and what became constant folded.
 
+    Args:
+        change: given a node of `graph` and the copy's inputs of it, may put others in their place.
     Raises:
         GraphError: a shape is given for a name that is no input, or does not fit the model.
     """
@@ -186,6 +191,8 @@ def specialize(
         if lost is not None:
             raise GraphError(f"{node.name} ({node.op}) reads {lost.name!r} before anything produces it")
         args = [None if t is None else value[t] for t in node.inputs]
+        if change is not None:
+            change(node, args, build)
         results = build.emit(
             node.op, args, node.attrs, name=node.name, outputs=[t.name for t in node.outputs], origin=node.origin
         )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..errors import GraphError, UnsupportedError, UsageError
-from ..ir import Graph, Node, Tensor
+from ..ir import Graph, Tensor
 from ..schema.builder import Builder, specialize
+from ..schema.rebatch import rebatch
 
 
 def change_batch(graph: Graph, batch: int) -> Graph:
@@ -20,33 +19,20 @@ def change_batch(graph: Graph, batch: int) -> Graph:
         raise UsageError(f"a batch of {batch} samples; allowed is 1 or more")
     if graph.states:
         raise UnsupportedError("a model that keeps states from run to run keeps its batch")
+    shapes = {t.name: (batch, *t.shape[1:]) for t in graph.inputs if t.shape}
     before = {t.shape[0] if t.shape else None for t in graph.inputs}
-    if len(before) != 1 or any(not t.shape for t in graph.inputs):
+    if len(before) != 1 or len(shapes) != len(graph.inputs):
         shown = ", ".join(f"{t.name!r} {t.type_text()}" for t in graph.inputs)
         raise UnsupportedError(f"the inputs do not have one batch along their first axis: {shown}")
     old = before.pop()
-    fresh = graph.copy()
-    for node in fresh.nodes:
-        _scale_batch(node, old or 1, batch)
-    shapes = {t.name: (batch, *t.shape[1:]) for t in fresh.inputs if t.shape}
     try:
-        changed = specialize(fresh, shapes)  # pyright: ignore[reportArgumentType]
+        fixed = specialize(graph, {name: (1, *sizes[1:]) for name, sizes in shapes.items()}) if old is None else graph
+        changed = rebatch(fixed, shapes, (old or 1, batch))  # pyright: ignore[reportArgumentType]
     except GraphError as error:
         raise UnsupportedError(f"a batch of {batch}: {error.message}") from error
     for was, now in zip(graph.outputs, changed.outputs):
         _check(was, now, old or 1, batch)
     return changed
-
-
-def _scale_batch(node: Node, old: int, batch: int) -> None:
-    """Multiplies the first size of a constant shape where it holds the samples."""
-    if node.op != "Reshape" or not node.required(1).is_const:
-        return
-    x, shape = node.required(0), node.required(1)
-    sizes = shape.value.reshape(-1).tolist()
-    if x.shape and x.shape[0] in (old, None) and sizes and sizes[0] > 0 and sizes[0] % old == 0:
-        scaled = np.array([sizes[0] // old * batch, *sizes[1:]], shape.dtype)
-        node.inputs[1] = Tensor(f"{shape.name}/batch", shape.dtype, shape.shape, scaled)
 
 
 def _check(was: Tensor, now: Tensor, old: int, batch: int) -> None:

@@ -75,6 +75,14 @@ def test_states_last_from_run_to_run_as_in_litert(file):
     assert len(np.unique(got)) > 20
 
 
+def test_no_samples_give_nothing_and_leave_the_states(file):
+    session, other = bitlite.load(file), bitlite.load(file)
+    samples = inputs(session.inputs[0].dtype)[:3]
+    for x in samples:
+        assert session.run({"x": x[:0]})["y"].shape[0] == 0
+        np.testing.assert_array_equal(session.run({"x": x})["y"], other.run({"x": x})["y"])
+
+
 def test_reset_starts_anew_and_sessions_share_nothing(file):
     session, other = bitlite.load(file), bitlite.load(file)
     samples = inputs(session.inputs[0].dtype)[:5]
