@@ -56,6 +56,9 @@ class Session:
     """
 
     def __init__(self, graph: Graph, threads: int = 1, isa: str = "", keep_packed: bool = False) -> None:
+        if not isinstance(graph, Graph):
+            hint = "bitlite.load(path) for a file, bitlite.read(path) for its graph"
+            raise DataError(f"a Session runs a Graph, not {type(graph).__name__} {str(graph)[:80]!r}", hint=hint)
         if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024:
             raise DataError(f"threads={threads!r}, allowed are 1 to 1024")
         self.graph, self.threads, self._isa, self.keep_packed = graph, threads, isa, keep_packed

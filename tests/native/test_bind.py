@@ -96,3 +96,8 @@ def test_plans_of_large_batches_are_not_kept_beyond_a_bound(monkeypatch):
         assert runner.run(np.ones((rows, 64), np.float32))[runner.outputs[0].name].shape == (rows, 64)
         assert sum(plan.arena_bytes for plan in runner._plans.values()) <= 1 << 20
     assert {shapes[0][0] for shapes in runner._plans} >= {1, 3000}
+
+
+def test_a_session_of_a_path_says_what_opens_one():
+    with pytest.raises(DataError, match=r"runs a Graph, not str 'm.tflite'; try bitlite.load\(path\)"):
+        Session("m.tflite")  # pyright: ignore[reportArgumentType]
