@@ -50,9 +50,9 @@ def _quantize(options: SophgoOptions, given: Given) -> None:
 
 def _size_of_pixels(options: SophgoOptions) -> dict[str, tuple[int, int]]:
     """The size that the data layer first gives its images: pixels of that size pass its RESIZE or CROP as they are."""
-    from .models import read as read_graph
+    from .sized_networks import read_sized
 
-    layer = read_graph(options.model, weights=options.weights or None).meta.get("data_layer") or {"steps": []}
+    layer = read_sized(options.model, weights=options.weights or None).meta.get("data_layer") or {"steps": []}
     sizes = [(step["height"], step["width"]) for step in layer["steps"] if "height" in step]
     return {"image_size": sizes[0]} if sizes else {}
 
@@ -80,9 +80,9 @@ def _difference(options: SophgoOptions, path: str) -> float:
     from ..native.load import load
     from ..native.session import Port, Session
     from .bench_inputs import feed_for, outputs_like, random_feed
-    from .models import read as read_graph
+    from .sized_networks import read_sized
 
-    graph = read_graph(options.model, weights=options.weights or None)
+    graph = read_sized(options.model, weights=options.weights or None)
     first, second = Session(graph.copy()), load(path)
     given = list(map(Port.of, graph.inputs))
     if options.random_input_compare:

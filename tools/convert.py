@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..converter.errors import GraphError, ModelError, Setting, StrictError, UnsupportedError, UsageError, bugs_named
-from ..converter.formats import c, read_model
+from ..converter.formats import c
 from ..converter.formats.files import let_go
 from ..converter.formats.operators import write_operators
 from ..converter.formats.outputs import Staging, check_folder, check_own_folder, check_target, make_folder
@@ -32,6 +32,7 @@ from .options.convert_types import ENDINGS
 from .options.data_layer import with_data_layer
 from .options.read import options_of_kwargs
 from .read_back import Original, check_written, why_too_large
+from .sized_networks import read_sized
 from .surgery import changes_inputs, kept_apart, operate, skipped_passes, with_inputs
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ def _check_formats(graph: Graph, options: ConvertOptions) -> None:
 
 def _read(options: ConvertOptions) -> Graph:
     try:
-        return read_model(
+        return read_sized(
             options.model_file, options.input_shape, _CONTAINERS[options.fmk], options.weight_file or None
         )
     except (ModelError, UnsupportedError, GraphError) as error:

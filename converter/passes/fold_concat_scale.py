@@ -30,7 +30,7 @@ def fold_concat_scale(graph: Graph) -> Iterator[Record]:
         if affine is None or concat is None or concat.op != "Concat" or edit.only_reader(affine.data) is not node:
             continue
         plain = all(n.attrs.get("act", "none") == "none" for n in (node, concat))
-        if not plain or concat.attrs["axis"] not in (-1, concat.outputs[0].rank - 1):
+        if not plain or concat.attrs["axis"] not in (-1, len(affine.data.known_shape) - 1):
             continue
         parts = _parts(concat, affine)
         linear = [linear_producer(edit, part) for part in parts]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .converter.ir import Graph
     from .native.load import load
     from .native.session import Session
+    from .quant.calibrate.lmdb_files import create_lmdb
     from .tools.cascade import cascade
     from .tools.convert import Report, convert
     from .tools.goals import Searched, search
@@ -54,6 +55,7 @@ _HOMES = {
     "cascade": "tools.cascade",
     "read": "tools.models",
     "write": "tools.models",
+    "create_lmdb": "quant.calibrate.lmdb_files",
 }
 __all__ = [
     "DataError",
@@ -72,6 +74,7 @@ __all__ = [
     "__version__",
     "cascade",
     "convert",
+    "create_lmdb",
     "load",
     "read",
     "search",

@@ -7,7 +7,8 @@ A raw record is one sample in the input's own type and shape, channels before si
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -23,6 +24,7 @@ NAME = "data.mdb"
 """The file of a database; its folder is the database."""
 _DATUM = "channels@1:int32 height@2:int32 width@3:int32 data@4:bytes label@5:int32 float_data@6:float* encoded@7:bool"
 _MOST = 1 << 28
+_LARGEST = 1 << 40  # of a database that is written: room in the address space, not on disk
 
 
 @cache
@@ -36,6 +38,42 @@ def count(file: str) -> int:
         return int(base.stat()["entries"])
 
 
+def first_sizes(file: str) -> tuple[int, int, int] | None:
+    """Channels, height and width of the first record, where it is a Datum that is not encoded."""
+    for here, value in records(file):
+        image = _pixels(value, ImageSpec(), here, decode=False)
+        return None if image is None else (image.shape[2], image.shape[0], image.shape[1])
+    return None
+
+
+def create_lmdb(path: str | os.PathLike[str], samples: Iterable[Any]) -> int:
+    """Writes a database of Caffe's Datum: its folder, made anew. Returns the number of records.
+
+    Args:
+        samples: arrays [C, H, W]: uint8 for pixels, colours as BGR; others become float32, as the network takes them.
+    Raises:
+        DataError: a sample of another rank, or not of numbers; the folder is there already; lmdb is not installed.
+    """
+    lmdb = _package(str(path))
+    if os.path.exists(path):
+        raise DataError(f"{path}: is there already")
+    count = 0
+    with lmdb.open(str(path), map_size=_LARGEST) as base:
+        for count, sample in enumerate(samples, 1):
+            array = np.asarray(sample)
+            if array.ndim != 3 or array.dtype.kind not in "fiu" or not array.size:
+                raise DataError(
+                    f"{path}, sample {count - 1}: is {array.dtype} {list(array.shape)}, not [C, H, W] numbers"
+                )
+            sizes = dict(zip(("channels", "height", "width"), array.shape))
+            values: dict[str, Any] = {"data": array.tobytes()}
+            if array.dtype != np.uint8:
+                values = {"float_data": array.astype(np.float32).ravel()}
+            with base.begin(write=True) as transaction:
+                transaction.put(f"{count - 1:08}".encode(), _messages()["Datum"](**sizes, **values).SerializeToString())
+    return count
+
+
 def records(file: str) -> Iterator[tuple[str, bytes]]:
     """Key and value of each record, in the order of keys."""
     with _opened(file) as base, base.begin(buffers=False) as transaction:
@@ -43,11 +81,16 @@ def records(file: str) -> Iterator[tuple[str, bytes]]:
             yield f"{file}, record {key.decode('utf-8', 'replace')!r}", bytes(value)
 
 
-def _opened(file: str) -> Any:
+def _package(file: str) -> Any:
     try:
         import lmdb
     except ImportError:
-        raise DataError(f"{file}: reading an LMDB needs the package lmdb", hint="pip install 'bitlite[lmdb]'") from None
+        raise DataError(f"{file}: an LMDB needs the package lmdb", hint="pip install 'bitlite[lmdb]'") from None
+    return lmdb
+
+
+def _opened(file: str) -> Any:
+    lmdb = _package(file)
     try:
         return lmdb.open(file, subdir=False, readonly=True, lock=False, readahead=False)
     except (lmdb.Error, OSError) as error:
@@ -71,7 +114,10 @@ def sample(value: bytes, item: InputSpec, image: ImageSpec, here: str, ready: bo
     pixels = _pixels(value, image, here)
     if pixels is None:
         expected = "no shape that is known" if shape is None else f"{own} bytes of {item.dtype} {show_shape(shape)}"
-        raise DataError(f"{here}: {len(value)} bytes are neither a Datum nor raw values of the input ({expected})")
+        raise DataError(
+            f"{here}: {len(value)} bytes are neither a Datum nor raw values of the input ({expected})",
+            hint="bitlite.create_lmdb, whose records hold their sizes" if shape is None else "",
+        )
     return pixels if image == ImageSpec() and len(item.shape) != 4 else convert(pixels, item.dtype, here)
 
 
@@ -82,8 +128,8 @@ def _planar(item: InputSpec, shape: tuple[int, ...]) -> tuple[int, int, int] | N
     return (shape[1], shape[2], shape[3]) if item.own().layout != "NHWC" else (shape[3], shape[1], shape[2])
 
 
-def _pixels(value: bytes, image: ImageSpec, here: str) -> np.ndarray | None:
-    """The image of a Datum, ready; None where the record is none."""
+def _pixels(value: bytes, image: ImageSpec, here: str, decode: bool = True) -> np.ndarray | None:
+    """The image of a Datum, ready; None where the record is none, or is encoded and not to be decoded."""
     from google.protobuf.message import DecodeError
 
     for kind in ("Datum", "AnnotatedDatum"):
@@ -93,6 +139,8 @@ def _pixels(value: bytes, image: ImageSpec, here: str) -> np.ndarray | None:
             continue
         datum = datum.datum if kind == "AnnotatedDatum" else datum
         if datum.encoded:
+            if not decode:
+                return None
             return images.load(here, image, io.BytesIO(datum.data))
         sizes = (datum.channels, datum.height, datum.width)
         if min(sizes) < 1 or np.prod(sizes, dtype=object) > _MOST:

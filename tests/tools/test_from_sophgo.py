@@ -191,6 +191,37 @@ def test_parts_in_float(net, flags, in_float):
     assert {n.name.partition("/")[0] for n in layers if n.outputs[0].dtype != np.int8} == in_float
 
 
+def test_a_database_made_here_says_the_sizes_of_the_network(net, capsys):
+    """Samples that are ready, of a data layer without steps, by which no size is known."""
+    ready = [np.random.default_rng(k).normal(size=(3, 16, 14)) for k in range(40)]
+    assert bitlite.create_lmdb(net / "ready", ready) == 40
+    path = net / "net_test_fp32.prototxt"
+    head, _, rest = path.read_text().partition('layer { name: "conv"')
+    layer_text = """layer { name: "data" type: "Data" top: "x" top: "label" include { phase: TEST }
+        data_param { source: "ready" batch_size: 0 backend: LMDB } }\n"""
+    assert "transform_op" in head
+    path.write_text(f'{layer_text}layer {{ name: "conv"{rest}')
+    for command, made in (("quantize", "deploy_int8_unique_top"), ("graph_transform", "optimized")):
+        assert not run(net, command)
+        (port,) = bitlite.load(net / f"net_{made}.ms").inputs
+        assert port.shape == (1, 16, 14, 3)
+    x = ready[0].transpose(1, 2, 0)[None].astype(np.float32)
+    outputs = [bitlite.load(net / f"net_{n}.ms").run({"x": x})["prob"] for n in ("deploy_int8_unique_top", "optimized")]
+    assert db(*outputs) > 15
+    with lmdb.open(str(net / "ready"), map_size=1 << 24) as base, base.begin(write=True) as transaction:
+        transaction.put(b"00000000", ready[0].astype(np.float32).tobytes())
+    assert run(net, "quantize") and "try bitlite.create_lmdb" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("samples", [[np.zeros((3, 4))], [np.zeros((3, 0, 4))], [np.array("a")]])
+def test_samples_that_are_no_images_are_refused(tmp_path, samples):
+    with pytest.raises(bitlite.DataError, match=r"sample 0: is .* numbers"):
+        bitlite.create_lmdb(tmp_path / "base", samples)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(bitlite.DataError, match="is there already"):
+        bitlite.create_lmdb(tmp_path / "there", [np.zeros((3, 4, 4))])
+
+
 def test_statistics_are_written_and_read(net):
     assert not run(net, "quantize", f"-dump_dist={net / 'dist.json'}")
     first = (net / "net_deploy_int8_unique_top.ms").stat().st_size

@@ -47,14 +47,14 @@ def with_data_layer(options: ConvertOptions, graph: Graph) -> ConvertOptions:
                 node=layer["name"],
                 hint="backend: LMDB",
             )
-        given["calibrate_path"] = {layer["input"]: _beside(layer["source"], options.model_file)}
+        given["calibrate_path"] = {layer["input"]: beside(layer["source"], options.model_file)}
         given["sample_stage"] = options.sample_stage or ("raw" if layer["steps"] and options.fuse_preprocess else "")
     if not any(map(options.given, _STEPS)):
         given |= _image_options(layer, options.model_file)
     return replace(options, **given)
 
 
-def _beside(source: str, model: str) -> str:
+def beside(source: str, model: str) -> str:
     """A path as it stands, or from the folder of the network."""
     other = os.path.join(os.path.dirname(model), source)
     return other if not os.path.exists(source) and os.path.exists(other) else source
