@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -102,10 +102,10 @@ def hold_back(total: int, fitted: int, *, scored: bool = False) -> tuple[list[in
     return chosen, [rest[k] for k in spread(len(rest), len(rest) if scored else max(held, _MOST_HELD))]
 
 
-def scores_of(graph: Graph) -> list[Tensor]:
-    """What a Softmax or Sigmoid makes an output of, through nothing but moves: where outputs are at the end of their
+def scores_of(graph: Graph) -> dict[Tensor, Tensor]:
+    """Output → what a Softmax or Sigmoid makes it of, through nothing but moves: where outputs are at the end of their
     range, it shows what they do not."""
-    producers, scores = graph.producers(), list[Tensor]()
+    producers, scores = graph.producers(), dict[Tensor, Tensor]()
     for t in graph.outputs:
         node = producers.get(t)
         while node is not None and node.op in (*_ENDS, *_MOVES):
@@ -113,16 +113,19 @@ def scores_of(graph: Graph) -> list[Tensor]:
             if x is None or x not in producers:
                 break
             if node.op in _ENDS:
-                scores.append(x)
+                scores[t] = x
             node = producers[x]
-    return list(dict.fromkeys(scores))
+    return scores
 
 
 class Reference:
     """A float graph's outputs on samples, to compare other forms of the graph with.
 
-    watched: further tensors of the graph, judged as outputs are. scoring: of these samples. Nothing here depends on
-    `threads`.
+    scores: output → what it is made of (`scores_of`), to be judged, too. scoring: of these samples. Nothing here
+    depends on `threads`.
+
+    Attributes:
+        tensors: the float outputs, then the scores.
     """
 
     def __init__(
@@ -130,15 +133,16 @@ class Reference:
         graph: Graph,
         samples: Sequence[Sample],
         threads: int,
-        watched: Iterable[Tensor] = (),
+        scores: Mapping[Tensor, Tensor] | None = None,
         scoring: Scoring | None = None,
     ) -> None:
         self.samples, self.threads, self.inputs, self.scoring = samples, threads, list(graph.inputs), scoring
         produced = {t for n in graph.nodes for t in n.outputs}
         self.places = [k for k, t in enumerate(graph.outputs) if t.dtype.kind == "f" and t in produced]
         self.outputs = [graph.outputs[k] for k in self.places]
-        self.watched = [t for t in watched if t not in self.outputs]
-        self.values = self._run(graph, [*self.outputs, *self.watched], graph.inputs)
+        self.scores = scores or {}
+        self.tensors = list(dict.fromkeys([*self.outputs, *self.scores.values()]))
+        self.values = self._run(graph, self.tensors, graph.inputs)
         self.classes = [self._scores(k) for k in range(len(self.outputs))]
 
     def values_of(self, graph: Graph) -> list[list[np.ndarray]]:
@@ -160,17 +164,43 @@ class Reference:
         """How `graph`, another form of the same, does."""
         return self.compare(self.values_of(graph))
 
-    def noise(self, graph: Graph, watched: Sequence[Tensor | None] = ()) -> np.ndarray:
-        """The share of each output's, then watched tensor's, energy that is lost, aside from what the mean of each
-        channel is off: correcting biases mends that. watched: what stands for the watched ones, None where it has no
-        such; nothing is lost there."""
-        tensors = [*(graph.outputs[k] for k in self.places), *watched]
-        there = [k for k, t in enumerate(tensors) if t is not None]
-        runs = self._run(graph, [t for t in tensors if t is not None], graph.inputs)
-        lost = np.zeros(len(self.outputs) + len(self.watched))
-        for at, k in enumerate(there):
-            lost[k] = _scatter([row[k] for row in self.values], [row[at] for row in runs])
+    def noise(self, graph: Graph) -> np.ndarray:
+        """`noise_of` another form of the graph. Nothing is lost of scores of which it has no tensor of that name."""
+        found = self._found(graph)
+        there = [k for k, t in enumerate(found) if t is not None]
+        runs = self._run(graph, [t for t in found if t is not None], graph.inputs)
+        lost = np.zeros(len(self.tensors))
+        lost[there] = self.noise_of(runs, there)
         return lost
+
+    def noise_of(self, runs: Sequence[Sequence[np.ndarray]], places: Sequence[int] | None = None) -> np.ndarray:
+        """The share of the energy of each of `tensors`, or of those at the places, that is lost in values by sample,
+        aside from what the mean of each channel is off: correcting biases mends that."""
+        places = range(len(self.tensors)) if places is None else places
+        return np.array(
+            [_scatter([row[k] for row in self.values], [row[at] for row in runs]) for at, k in enumerate(places)]
+        )
+
+    def outputs_by_scores(self, graph: Graph) -> list[Output]:
+        """As `outputs_of`, but the SQNR of an output that is made of scores is theirs, where `graph` has them: of an
+        output at the end of its range a few undecided samples carry the error, and tell little of others."""
+        found = self._found(graph)
+        there = [k for k, t in enumerate(found) if t is not None]
+        runs = self._run(graph, [t for t in found if t is not None], graph.inputs)
+        named = {self.tensors[k]: (k, at) for at, k in enumerate(there)}
+        outputs = self.compare(runs)
+        for i, t in enumerate(self.outputs):
+            if (place := named.get(self.scores.get(t, t))) is not None:
+                k, at = place
+                scores = compared(t.name, [row[k] for row in self.values], [row[at] for row in runs])
+                outputs[i] = replace(outputs[i], sqnr=scores.sqnr)
+        return outputs
+
+    def _found(self, graph: Graph) -> list[Tensor | None]:
+        """What stands for each of `tensors` in another form of the graph."""
+        named = {t.name: t for n in graph.nodes for t in n.outputs}
+        outputs = [graph.outputs[k] for k in self.places]
+        return [*outputs, *(named.get(t.name) for t in self.tensors[len(outputs) :])]
 
     def fidelity(self, graph: Graph, held_back: bool) -> Fidelity | None:
         """None: no output is float. Raises DataError: labels or the metric do not fit the outputs."""

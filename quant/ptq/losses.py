@@ -17,8 +17,8 @@ from .fidelity import Reference
 from .integer_forms import IntegerForms
 from .islands import Codes
 from .placement import data_inputs, weight_index
+from .reruns import Reruns
 from .result import Result
-from .simulated import with_codes
 
 _MOST = 2.0  # of an output's energy: what is beyond says no more
 
@@ -43,15 +43,15 @@ def measure_losses(forms: IntegerForms, form: Result, judge: Reference, least: f
     """
     codes = form.quantized.quantized_of
     params = {t: q.quant for t, q in codes.items() if q.quant is not None and not t.is_const}
-
-    def lost(parts: Sequence[Rounded]) -> np.ndarray:
-        activations = {t: params[t] for part in parts for t in part.tensors}
-        weights = {node: part.weight for part in parts if part.weight is not None for node in part.nodes}
-        graph = with_codes(forms.graph, activations, weights)
-        return np.minimum(judge.noise(graph, judge.watched), _MOST)
-
     parts = [*_activations(form, params), *_weights(forms, form)]
-    losses, runs = _told_apart(parts, lost, least)
+    with Reruns(forms.graph, judge.samples, judge.threads) as reruns:
+
+        def lost(parts: Sequence[Rounded]) -> np.ndarray:
+            activations = {t: params[t] for part in parts for t in part.tensors}
+            weights = {node: part.weight for part in parts if part.weight is not None for node in part.nodes}
+            return np.minimum(judge.noise_of(reruns.values(judge.tensors, activations, weights)), _MOST)
+
+        losses, runs = _told_apart(parts, lost, least)
     return [Codes(part.nodes, loss, part.size) for part, loss in zip(parts, losses)], runs
 
 

@@ -24,7 +24,7 @@ from ..calibrate.spread import Chosen
 from ..weights.weight_quant import WeightSettings, quantize_graph_weights, store_float16
 from .calibration import calibration_statistics
 from .emit import QuantizedGraph, note_stored
-from .fidelity import POOR, Fidelity, Reference, hold_back, judge_of, spread
+from .fidelity import POOR, Fidelity, Reference, hold_back, judge_of, scores_of, spread
 from .integer_forms import IntegerForms, placement
 from .islands import NONE, Islands
 from .layer_correction import correct_layers
@@ -131,8 +131,8 @@ def _form_with_islands(forms: IntegerForms, samples: Samples, progress: Progress
     other = corrected_form(forms, samples, progress, islands, methods_of(first))
     other.fidelity = _fidelity(forms, samples, other.quantized, other.graph)
     picked = list(samples.only(spread(len(samples), JUDGES)))
-    judge = Reference(forms.graph, picked, forms.settings.threads)
-    if improves(judge.outputs_of(other.graph), judge.outputs_of(first.graph), len(picked)):
+    judge = Reference(forms.graph, picked, forms.settings.threads, scores_of(forms.graph))
+    if improves(judge.outputs_by_scores(other.graph), judge.outputs_by_scores(first.graph), len(picked)):
         return replace(other, islands=islands, without_islands=first.fidelity)
     return replace(first, islands=replace(NONE, before=islands.before, after=islands.before, trials=islands.trials))
 

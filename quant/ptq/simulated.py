@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from ...converter.ir import Graph, NameScope, Node, Tensor
 from ...converter.numeric.packing import storage_dtype
 from ...converter.numeric.qparams import QuantParam
 from ...converter.schema.node import make_node
-from .placement import weight_index
 
 
-def with_codes(
-    graph: Graph, activations: Mapping[Tensor, QuantParam], weights: Mapping[Node, np.ndarray] | None = None
-) -> Graph:
+def with_codes(graph: Graph, activations: Mapping[Tensor, QuantParam]) -> Graph:
     """A graph that shares the tensors and attributes of `graph`, in which readers of `activations` read them through
-    codes and back, and layers have other `weights` (float32, of the same shape)."""
+    codes and back."""
     names = NameScope(item.name for group in (graph.tensors(), graph.nodes) for item in group)
     view = Graph(graph.name, [], list(graph.inputs), [], dict(graph.meta))
     read: dict[Tensor, Tensor] = {}
@@ -36,10 +31,6 @@ def with_codes(
         cast(t)
     for node in graph.nodes:
         inputs = [None if t is None else read.get(t, t) for t in node.inputs]
-        index = weight_index(node)
-        if weights is not None and node in weights and index is not None:
-            w, data = node.required(index), weights[node]
-            inputs[index] = Tensor(names.take(f"{w.name}/rounded"), data.dtype, data.shape, data)
         view.nodes.append(Node(node.op, node.name, inputs, list(node.outputs), node.attrs, node.origin))
         for t in node.outputs:
             cast(t)

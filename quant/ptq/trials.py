@@ -19,6 +19,7 @@ from .integer_forms import IntegerForms
 from .islands import NONE, Islands, Limits, find_islands, work_of
 from .losses import measure_losses
 from .placement import weight_index
+from .reruns import kept_samples
 from .result import Result
 from .settings import Samples
 
@@ -59,7 +60,8 @@ def islands_within(forms: IntegerForms, samples: Samples, first: Result, limits:
     graph, settings = forms.graph, forms.settings
     nodes = [n for n in graph.nodes if n in first.plan.int8_nodes]
     total = sum(map(work_of, nodes))
-    count = min(_MOST_SAMPLES, max(_LEAST_SAMPLES, int(_WORK / max(total * len(nodes), 1))))
+    most = min(_MOST_SAMPLES, max(_LEAST_SAMPLES, int(_WORK / max(total * len(nodes), 1))))
+    count = kept_samples(graph, _LEAST_SAMPLES, most)
     judge = Reference(graph, list(samples.only(spread(len(samples), count))), settings.threads, scores_of(graph))
     known = methods_of(first)
 
@@ -72,8 +74,7 @@ def islands_within(forms: IntegerForms, samples: Samples, first: Result, limits:
             for node, data in forms.weights.rounded(graph, choice.kept - choice.weights).items():
                 w = Tensor(f"{node.name}/rounded", data.dtype, data.shape, data)
                 trial.quantized.node[node].inputs[weight_index(node) or 0] = w
-        named = {t.name: t for n in trial.graph.nodes for t in n.outputs}
-        return float(judge.noise(trial.graph, [named.get(t.name) for t in judge.watched]).max(initial=0.0))
+        return float(judge.noise(trial.graph).max(initial=0.0))
 
     codes, runs = measure_losses(forms, first, judge, _LEAST_LOSS * limits.goal)
     islands = find_islands(nodes, codes, noise, limits, noise(NONE))

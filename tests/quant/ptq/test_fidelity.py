@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
-from bitlite.quant.ptq.fidelity import Reference, hold_back, spread
+from bitlite.quant.ptq.fidelity import Reference, hold_back, scores_of, spread
 from bitlite.quant.ptq.post_training import quantize_graph
 from bitlite.quant.ptq.settings import Settings
 
@@ -84,3 +84,18 @@ def test_too_few_samples_are_told():
 def test_infinite_outputs_are_as_bad_as_can_be():
     fidelity = Reference(two_outputs(), rows(), 1).fidelity(two_outputs(1.0, np.inf), held_back=True)
     assert fidelity.worst.name == "b/shifted" and fidelity.worst.sqnr == -100
+
+
+def test_scores_tell_what_an_output_at_the_end_of_its_range_does_not():
+    def classes(factor):
+        graph = Graph("classes")
+        build = Builder(graph)
+        x = build.input("x", np.float32, (1, 2))
+        w = build.constant(np.eye(2, dtype=np.float32) * factor, "w")
+        graph.outputs = build.emit("Softmax", build.emit("FullyConnected", [x, w], {}, name="scores"), {}, name="y")
+        return graph
+
+    graph = classes(1.0)
+    judge = Reference(graph, [{"x": np.float32([[90 + i, -90]])} for i in range(4)], 1, scores_of(graph))
+    assert judge.outputs_of(classes(1.1))[0].sqnr > 100
+    assert judge.outputs_by_scores(classes(1.1))[0].sqnr == pytest.approx(20, abs=0.1)

@@ -15,7 +15,7 @@ def measured(network, samples, least, settings):
     prepare(graph)
     plan = placement(graph, settings)
     forms = IntegerForms(graph, samples, settings, calibration_statistics(graph, plan, samples, settings, no_progress))
-    form, judge = forms.form(plan), Reference(graph, list(samples.only(range(8))), 1)
+    form, judge = forms.form(plan), Reference(graph, list(samples.only(range(16))), 1)
     return *measure_losses(forms, form, judge, least), judge.noise(form.graph)
 
 
