@@ -232,6 +232,8 @@ def gemm(r: Reading, c: Tensor | None) -> Tensor:
     if c is not None and beta == 0.0:
         c = None
     vector = c is not None and c.shape in ((columns,), (1, columns)) and c.shape[0] is not None and c.dtype.kind == "f"
+    # A bias that is stored in codes, as exporters of trained quantizers have it, is one as it stands.
+    vector |= c is not None and c.quant is not None and c.dtype == np.int32 and c.shape == (columns,) and beta == 1.0
     scaled_c = None if c is None else _scaled(r, c, beta)
     fused: Tensor | None = None
     if vector and alpha == 1.0 and scaled_c is not None:

@@ -6,6 +6,7 @@ one the codes are the numbers themselves.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -113,20 +114,30 @@ def read_tflite_dequantize(r: Reading) -> Tensor:
 
 @reads("tflite", "FAKE_QUANT")
 def read_tflite_fake_quant(r: Reading) -> Tensor:
-    """The grid of TensorFlow's nudged range, as rounding in floats: clip, scale, round half up, scale back."""
+    """Quantize → Dequantize on the grid of TensorFlow's nudged range; of a constant, its codes.
+
+    Where the codes do not fill int8, values are clipped to the grid's ends before.
+    """
     bits, low, high = r.attr("num_bits", 8) or 8, float(r.attr("min", 0.0)), float(r.attr("max", 0.0))
     if not 2 <= bits <= 16 or not low <= 0 <= high or low == high:
         r.refuse(f"{bits} bits and a range of {low} to {high}: the range must hold 0")
     qmin, qmax = int(bool(r.attr("narrow_range", False))), 2**bits - 1
-    f = np.float32
+    f, half = np.float32, 2 ** (bits - 1)
     scale = f((f(high) - f(low)) / f(qmax - qmin))
     zero = f(qmin - f(low) / scale)
     nudged = qmin if zero < qmin else qmax if zero > qmax else int(np.floor(zero + f(0.5)))
     bottom, top = f((qmin - nudged) * scale), f((qmax - nudged) * scale)
-    const = [r.constant(v, np.float32) for v in (bottom, f(1) / scale, f(0.5), scale)]
-    x = r.emit("Sub", r.emit("Clip", r.input(0), min=float(bottom), max=float(top)), const[0])
-    x = r.emit("Floor", r.emit("Add", r.emit("Mul", x, const[1]), const[2]))
-    return r.emit("Add", r.emit("Mul", x, const[3]), const[0])
+    dtype = np.dtype(np.int8 if bits <= 8 else np.int16)
+    quant = QuantParam(scale.astype(np.float64), np.int32(nudged - half), None, 8 * dtype.itemsize)
+    x = r.input(0)
+    if x.is_const and x.dtype == np.float32:
+        inside = np.clip(x.value, bottom, top)
+        constant = r.constant(quantize_f32(inside, quant, dtype), name=x.name)
+        constant.quant = dataclasses.replace(quant, bits=bits)
+        return constant
+    if qmin or bits not in (8, 16):
+        x = r.emit("Clip", x, min=float(bottom), max=float(top))
+    return r.emit("Dequantize", typed(r.emit("Quantize", x, dtype=dtype.name), quant))
 
 
 def onnx_param(scale: Tensor, zero_point: Tensor | None, axis: int, bits: int, rank: int | None) -> QuantParam | None:

@@ -72,10 +72,11 @@ def _signed_weights(edit: Edit) -> Iterator[Record]:
         cell = row(node.op).quant
         for i in () if cell is None else cell.weights:
             w = node.input(i)
-            if w is None or w.data is None or w.quant is None or w.dtype != np.uint8 or w.quant.bits != 8:
+            if w is None or w.data is None or w.quant is None or w.dtype != np.uint8:
                 continue
-            codes = (w.data.astype(np.int16) - 128).astype(np.int8)
-            quant = dataclasses.replace(w.quant, zero_point=w.quant.zero_point - 128)
+            half = 1 << (min(w.quant.bits, 8) - 1)
+            codes = (w.data.astype(np.int16) - half).astype(np.int8)
+            quant = dataclasses.replace(w.quant, zero_point=w.quant.zero_point - half)
             edit.set_inputs(node, [edit.constant(codes, w.name, quant) if t is w else t for t in node.inputs])
             yield Change(_NAME, node.name, "uint8 weights shifted to int8")
 
@@ -215,26 +216,46 @@ def split_quantize(graph: Graph) -> Iterator[Record]:
     """
     edit = Edit(graph)
     for node in edit.nodes():
-        if node.op in ("Quantize", "Dequantize") or not any(is_quantized(t) for t in node.outputs):
-            continue
-        cell = row(node.op).quant
-        inputs = list(node.inputs)
-        for i, t in enumerate(inputs):
-            if (
-                t is None
-                or not is_quantized(t)
-                or (t.is_const and cell is not None and i in (*cell.weights, cell.bias))
-            ):
-                continue
-            real = edit.emit("Dequantize", [t], at=node).outputs[0]
-            real.quant, real.dtype = None, np.dtype(np.float32)
-            inputs[i] = real
-        edit.set_inputs(node, inputs)
-        for y in list(node.outputs):
-            if not is_quantized(y):
-                continue
-            real = Tensor(edit.name(f"{y.name}/real"), np.dtype(np.float32), y.shape)
-            edit.take_outputs(node, [real if t is y else t for t in node.outputs])
-            edit.emit("Quantize", [real], {"dtype": y.dtype.name}, after=node, outputs=[y])
-        yield Change("split_quantize", node.name, "set between Dequantize and Quantize")
+        if node.op not in ("Quantize", "Dequantize") and any(is_quantized(t) for t in node.outputs):
+            _split(edit, node)
+            yield Change("split_quantize", node.name, "set between Dequantize and Quantize")
     edit.finish()
+
+
+def split_asymmetric_weights(graph: Graph) -> Iterator[Record]:
+    """Op with a weight in codes whose zero point is not 0 ⇒ Dequantize → Op on the real weight → Quantize.
+
+    For containers whose integer layers, and float ones on stored weights, have symmetric weights alone.
+    """
+    edit = Edit(graph)
+    for node in edit.nodes():
+        cell = row(node.op).quant
+        weights = [node.input(i) for i in (() if cell is None else cell.weights)]
+        odd = [w for w in weights if w is not None and w.is_const and w.quant is not None and w.quant.zero_point.any()]
+        if not odd:
+            continue
+        if any(is_quantized(t) for t in node.outputs):
+            _split(edit, node)
+        bias = None if cell is None or cell.bias is None else node.input(cell.bias)
+        stored = [*odd, *([bias] if bias is not None and is_quantized(bias) and bias.is_const else [])]
+        edit.set_inputs(node, [edit.constant(t.real(), t.name) if t in stored else t for t in node.inputs])
+        yield Change("split_asymmetric_weights", node.name, "computes in float")
+    edit.finish()
+
+
+def _split(edit: Edit, node: Node) -> None:
+    cell = row(node.op).quant
+    inputs = list(node.inputs)
+    for i, t in enumerate(inputs):
+        if t is None or not is_quantized(t) or (t.is_const and cell is not None and i in (*cell.weights, cell.bias)):
+            continue
+        real = edit.emit("Dequantize", [t], at=node).outputs[0]
+        real.quant, real.dtype = None, np.dtype(np.float32)
+        inputs[i] = real
+    edit.set_inputs(node, inputs)
+    for y in list(node.outputs):
+        if not is_quantized(y):
+            continue
+        real = Tensor(edit.name(f"{y.name}/real"), np.dtype(np.float32), y.shape)
+        edit.take_outputs(node, [real if t is y else t for t in node.outputs])
+        edit.emit("Quantize", [real], {"dtype": y.dtype.name}, after=node, outputs=[y])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..ir import Graph, Node, Tensor
+import numpy as np
+
+from ..ir import Graph, Node, Tensor, is_quantized
 from .edit import Edit
+from .match import made_by
 from .record import Change, Record
 
 _NAME = "keep_codes"
@@ -29,10 +32,12 @@ _MOVES = {
 
 
 def keep_codes(graph: Graph) -> Iterator[Record]:
-    """Reinterpret (codes → integers) → Op ⇒ Op → Reinterpret; Reinterpret → Reinterpret of the same codes ⇒ codes.
+    """Reinterpret (codes → integers) → Op ⇒ Op → Reinterpret; Reinterpret → Reinterpret of the same codes ⇒ codes;
+    Quantize → Reinterpret → Clip ⇒ Clip → Quantize → Reinterpret.
 
     A file of onnxruntime's quantizer has MaxPool or Reshape between QLinear operators, on bytes without a scale. What
-    they do to the bytes they do to the codes, so the scale stays on, and the views meet and cancel.
+    they do to the bytes they do to the codes, so the scale stays on, and the views meet and cancel. Exporters of
+    trained quantizers say codes of fewer bits by clipping those of 8: rounding keeps an order, so reals may be clipped.
 
     Not for operators with an activation, or on codes with a scale per channel, or that join codes of different scales.
     """
@@ -40,6 +45,8 @@ def keep_codes(graph: Graph) -> Iterator[Record]:
     for node in edit.nodes():
         if node.op == "Reinterpret":
             yield from _cancelled(edit, node)
+        elif node.op == "Clip":
+            yield from _clipped(edit, node)
         elif node.op in _MOVES and len(node.outputs) == 1 and node.attrs.get("act", "none") == "none":
             codes = _codes(edit, node)
             if codes is None:
@@ -51,6 +58,25 @@ def keep_codes(graph: Graph) -> Iterator[Record]:
             edit.emit("Reinterpret", [quantized], after=node, name=edit.name(f"{node.name}/plain"), outputs=[y])
             yield Change(_NAME, node.name, "works on codes")
     edit.finish()
+
+
+def _clipped(edit: Edit, node: Node) -> Iterator[Record]:
+    view = made_by(edit, node.inputs[0], "Reinterpret")
+    cast = None if view is None else made_by(edit, view.inputs[0], "Quantize")
+    if view is None or cast is None or is_quantized(cast.inputs[0]):
+        return
+    y, q = cast.outputs[0], cast.outputs[0].quant
+    ends = np.iinfo(y.dtype)
+    given = zip((node.attrs["min"], node.attrs["max"]), (ends.min, ends.max))
+    low, high = (end if b is None else int(b) for b, end in given)
+    if q is None or len(q.scale) != 1 or not ends.min <= low < high <= ends.max:
+        return
+    bounds = [float(np.float32((b - int(q.zero_point[0])) * q.scale[0])) for b in (low, high)]
+    x = edit.emit("Clip", [cast.inputs[0]], {"min": bounds[0], "max": bounds[1]}, at=cast).outputs[0]
+    edit.set_inputs(cast, [x])
+    edit.alias(node.outputs[0], view.outputs[0])
+    edit.drop(node)
+    yield Change(_NAME, node.name, f"codes {low} … {high}, clipped before they are rounded")
 
 
 def _codes(edit: Edit, node: Node) -> list[Tensor] | None:

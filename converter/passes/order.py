@@ -29,7 +29,7 @@ from .fuse_hard_swish import fuse_hard_swish
 from .fuse_l2_norm import fuse_l2_norm
 from .fuse_layer_norm import fuse_layer_norm
 from .fuse_pad import fuse_pad
-from .fuse_quantize import fuse_quantize, split_quantize
+from .fuse_quantize import fuse_quantize, split_asymmetric_weights, split_quantize
 from .fuse_softmax import fuse_softmax
 from .fuse_swish import fuse_swish
 from .fuse_transpose_into_matmul import fuse_transpose_into_matmul
@@ -99,6 +99,7 @@ _TARGETS: dict[str, tuple[Pass, ...]] = {
         remove_dead_code,
     ),
     "tflite": (
+        split_asymmetric_weights,
         absorb_input_layout,
         absorb_output_layout,
         cancel_transposes,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from bitlite.converter.numeric.qparams import QuantParam, choose_asymmetric, choose_symmetric, quantize, quantize_bias
 from bitlite.converter.passes import GENERAL, Refusal, run_passes
-from bitlite.converter.passes.fuse_quantize import fuse_quantize
+from bitlite.converter.passes.fuse_quantize import fuse_quantize, split_asymmetric_weights
 
 
 def coded(t, quant, dtype=np.int8):
@@ -135,3 +135,33 @@ def test_joined_operands_come_to_the_scale_of_the_result(net, outputs_of):
     assert sorted(ops) == ["Concat", "Dequantize", "Quantize", "Quantize", "Quantize"]
     concat = next(n for n in graph.nodes if n.op == "Concat")
     assert all(t.quant == concat.outputs[0].quant for t in concat.inputs)
+
+
+def test_layers_with_zero_points_in_weights_compute_in_float_where_a_container_lacks_them(net, outputs_of):
+    x = net.input(2, 6, 6, 3)
+    plain, odd = weight(net, 4, 3, 3, 3), weight(net, 4, 3, 3, 4)
+    odd.quant = QuantParam(odd.quant.scale, np.arange(4, dtype=np.int32) - 2, 0, 8)
+    first = net.emit("Conv", qdq(net, x), plain, net.const(4), **WINDOW)
+    second = net.emit("Conv", qdq(net, first), odd, net.const(4), **WINDOW)
+    graph = net.done(qdq(net, second))
+    close(outputs_of, graph, fuse_quantize)
+    _, records = close(outputs_of, graph, split_asymmetric_weights)
+    layers = [n for n in graph.nodes if n.op == "Conv"]
+    assert [n.outputs[0].dtype.kind for n in layers] == ["i", "f"]
+    assert layers[1].required(1).quant is None
+    assert [r.node for r in records] == [layers[1].name]
+
+
+@pytest.mark.parametrize("low, high", [(-8, 7), (-5, 100)])
+def test_codes_that_are_clipped_are_reals_that_are_clipped(net, outputs_of, low, high):
+    x = net.input(40)
+    codes = quantized(net, x)
+    plain = net.emit("Reinterpret", codes)
+    clipped = net.emit("Clip", plain, min=low, max=high)
+    graph = net.done(net.emit("Dequantize", coded(net.emit("Reinterpret", clipped), codes.quant)))
+    feeds = {t.name: np.random.default_rng(5).normal(size=t.shape).astype(np.float32) for t in graph.inputs}
+    before = outputs_of(graph, feeds)
+    run_passes(graph, GENERAL)
+    assert [n.op for n in graph.nodes] == ["Clip", "Quantize", "Dequantize"]
+    for name, value in outputs_of(graph, feeds).items():
+        np.testing.assert_array_equal(value, before[name])
