@@ -100,6 +100,8 @@ def run(options: ConvertOptions) -> Report:
     targets = _quantized(graph, options, report, samples)
     if stages and options.quant_type:
         stages |= {"quantized": next(iter(targets.values()))} | report.calibrated_stage()
+        if options.layer_outputs:
+            stages["source"] = report.calibrated.source if report.calibrated is not None else stages["optimized"]
     if not (weighs or stages or options.report):
         report.calibrated = None
     del graph  # the float weights, where no target shares them
@@ -185,6 +187,11 @@ def check_targets(options: ConvertOptions) -> None:
     if options.dump_dist:
         with options.blame("dump_dist"):
             check_target(options.dump_dist, sources=(options.model_file,))
+    if options.layer_outputs and not (options.dump_stages and options.quant_type):
+        raise UsageError(
+            "layer_outputs: test networks of a quantization are written beside its stages",
+            hint=Setting("dump_stages", "DIR"),
+        )
     for name in ("debug_info_save_path", "dump_stages"):
         if folder := getattr(options, name):
             with options.blame(name):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..converter.errors import DataError, OutputError
 from ..converter.formats.outputs import Staging
-from ..converter.ir import Graph
+from ..converter.ir import Graph, Node, Tensor, is_quantized
+from ..converter.passes.edit import Edit
 from ..native.load import load
 from ..native.session import Port, Session
 from .accuracy import compare
@@ -40,6 +41,48 @@ def calibrated(result: Result) -> Graph:
     return graph
 
 
+def with_layers(real: Graph, quantized: Graph) -> tuple[Graph, Graph]:
+    """Both graphs with the values of every layer that they share as outputs, too, by its name and as reals.
+
+    What is of rank 4 is given as [batch, positions, channels], which has the same order in every container.
+    """
+    made = [{(t.name, t.shape) for n in _layers(g) for t in n.outputs if _tells(t)} for g in (real, quantized)]
+    return _giving(real, made[0] & made[1]), _giving(quantized, made[0] & made[1])
+
+
+def _layers(graph: Graph) -> list[Node]:
+    """The nodes without those that only turn values into a container's layout."""
+    return [node for node in graph.nodes if node.op != "Transpose"]
+
+
+def _tells(t: Tensor) -> bool:
+    known = t.shape is not None and (len(t.shape) != 4 or None not in t.shape[1:])
+    return known and (t.quant is not None if t.dtype.kind in "iu" else t.dtype == np.float32)
+
+
+def _giving(graph: Graph, common: Collection[tuple[str, tuple[int | None, ...] | None]]) -> Graph:
+    graph = graph.copy()
+    edit = Edit(graph)
+    for node in _layers(graph):
+        for t in node.outputs:
+            if (t.name, t.shape) not in common or t in graph.outputs:
+                continue
+            name, value, last = t.name, t, node
+            if is_quantized(t):
+                last = edit.emit("Dequantize", [t], after=node, name=edit.name(f"{name}/reals"))
+                value = last.outputs[0]
+            if len(t.known_shape) == 4:
+                rows, columns, channels = t.known_shape[1:]
+                sizes = np.asarray([-1, (rows or 1) * (columns or 1), channels], np.int64)
+                shape = edit.constant(sizes, f"{name}/sizes")
+                value = edit.emit("Reshape", [value, shape], after=last, name=edit.name(f"{name}/rows")).outputs[0]
+            if value is not t:
+                t.name, value.name = edit.name(f"{name}/inside"), name
+            graph.outputs = [*graph.outputs, value]
+    edit.finish()
+    return graph
+
+
 def write_stages(
     folder: str,
     stages: Mapping[str, Graph],
@@ -52,8 +95,8 @@ def write_stages(
     they were run on as `samples/*.npz`, one each in the form that the original takes.
 
     Args:
-        stages: name → graph. samples: as the graphs take them; none: a seeded one. write: graph, format and path → a
-            file.
+        stages: name → graph; "source", the float graph that was quantized, asks for networks that give every layer,
+            too. samples: as the graphs take them; none: a seeded one. write: graph, format and path → a file.
     Returns:
         A line per stage: its file, and how far its outputs are from the original's.
     Raises:
@@ -68,6 +111,10 @@ def write_stages(
         kind = container if name == "quantized" else "onnx"
         paths[name] = staging.place(os.path.join(folder, f"{k}_{name}.{kind}"))
         write(stages[name], kind, paths[name])
+    layers = with_layers(stages["source"], stages["quantized"]) if "source" in stages else ()
+    for name, graph in zip(("float", "quantized"), layers):
+        kind = container if name == "quantized" else "onnx"
+        write(graph, kind, staging.place(os.path.join(folder, f"layers_{name}.{kind}")))
     sessions = {name: load(path) for name, path in paths.items()}
     first, real = sessions["original"], stages["original"]
     try:

@@ -1,5 +1,6 @@
 """The model after each stage: which files there are, that all run alike, and where the error of a conversion begins."""
 
+import re
 from pathlib import Path
 
 import bitlite
@@ -83,3 +84,23 @@ def test_a_folder_that_cannot_be_is_refused_before_any_work(tmp_path):
     with pytest.raises(bitlite.OutputError, match=r"dump_stages.*not a directory"):
         bitlite.convert(DIGITS, tmp_path / "m", dump_stages=str(tmp_path / "file" / "x"))
     assert not (tmp_path / "m.ms").exists()
+
+
+@pytest.mark.parametrize("name", ["codes", "WeightQuant"])
+def test_test_networks_give_every_layer_under_one_name_and_compare(tmp_path, capsys, name):
+    options = {"dump_stages": str(tmp_path), "layer_outputs": True, "diagnose": "off"}
+    bitlite.convert(DIGITS, tmp_path / "m", **options, **OPTIONS[name])
+    real = tmp_path / "layers_float.onnx"
+    (codes,) = tmp_path.glob("layers_quantized.*")
+    wanted, given = (bitlite.load(str(path)).outputs for path in (real, codes))
+    assert [port.name for port in wanted] == [port.name for port in given] and len(wanted) >= 5
+    assert {"relu1", "relu2", "relu4", "logits"} <= {port.name for port in wanted}
+    assert [port.shape[1:] for port in wanted] == [port.shape[1:] for port in given]
+    flags = [f"--modelFile={real}", f"--compareWith={codes}", f"--inDataFile={tmp_path}/samples", "--loopCount=1"]
+    assert benchmark(flags) == 0
+    assert len(re.findall(r": cosine (?:0\.99|1\.0)", capsys.readouterr().out)) == len(wanted)
+
+
+def test_layer_outputs_without_a_folder_for_them_is_refused(tmp_path):
+    with pytest.raises(bitlite.Error, match="dump_stages"):
+        bitlite.convert(DIGITS, tmp_path / "m", layer_outputs=True)

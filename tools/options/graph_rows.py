@@ -96,3 +96,10 @@ class GraphOptions:
         "write the model after each stage (original, optimized, calibrated, quantized) as files that run, and samples",
         group=GRAPH,
     )
+    layer_outputs: bool = flag(
+        "layerOutputs",
+        Switch(),
+        False,
+        "with dumpStages, also a float and a quantized test network that give the values of every layer",
+        group=GRAPH,
+    )

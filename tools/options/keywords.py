@@ -98,6 +98,7 @@ class ConvertKeywords(TypedDict, total=False):
     skip_pass: Sequence[str] | str
     dump_ir: str
     dump_stages: str
+    layer_outputs: bool
     check: str
     verify: bool
     opset: int
