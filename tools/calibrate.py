@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
     from ..quant.ptq.result import Result
     from ..quant.ptq.settings import Settings
+    from .pareto import WriteForm
 
 _IMAGE_OPTIONS = (
     "input_type", "image_to_format", "normalize_mean", "normalize_std", "resize_width", "resize_height",
@@ -51,10 +52,10 @@ def post_train(
     samples: Dataset | None,
     options: ConvertOptions,
     report: Report,
-    bytes_of: Callable[[Graph], int],
+    write: WriteForm,
     container: str,
 ) -> Graph:
-    """The quantized graph; bytes_of: of the file, a `container`, that holds a graph.
+    """The quantized graph; write: a file, a `container`, that holds a graph.
 
     Raises DataError or UsageError before any file is written.
     """
@@ -74,7 +75,7 @@ def post_train(
             settings = post_training_settings(form, options, loaded)
             settings = replace(settings, pool=pool, scoring=samples.scoring if samples is not None else None)
             if options.searches and samples is not None:
-                return _searched(form, samples, settings, options, report, bytes_of, container), settings
+                return _searched(form, samples, settings, options, report, write, container), settings
             return quantize_graph(
                 form, samples, settings, lambda items, label: tracked(items, label, options)
             ), settings
@@ -134,7 +135,7 @@ def _searched(
     settings: Settings,
     options: ConvertOptions,
     report: Report,
-    bytes_of: Callable[[Graph], int],
+    write: WriteForm,
     container: str,
 ) -> Result:
     """The form of the graph that the goals ask for."""
@@ -145,14 +146,17 @@ def _searched(
     from .search import goal_of, open_journal, parts, progress_of, run_search, timer
 
     goal = goal_of(options, report.source_bytes)
-    shares = fitted, _ = parts(len(samples), settings.subset, goal)
+    shares = fitted, _ = parts(len(samples), settings.subset, goal, options)
     journal = open_journal(options, graph, samples, container, report, fitted)
     picked = list(samples.only([fitted[k] for k in spread(len(fitted), SAMPLES)]))
     sample = next(samples.only([len(samples) // 2]))
-    measures = Measures(bytes_of, timer(graph, sample, options.threads or 1) if goal.time is not None else None)
+    timed = goal.time is not None or bool(options.pareto)
+    measures = Measures(write, timer(graph, sample, options.threads or 1) if timed else None)
     settings = replace(settings, shares=shares)
-    family = IntegerFamily(graph, settings, samples, picked, progress_of(options), bytes_of, container, journal)
-    return run_search(family, goal, family.forms.graph, samples, shares, measures, journal, options, report, container)
+    family = IntegerFamily(graph, settings, samples, picked, progress_of(options), write, container, journal)
+    return run_search(
+        family, goal, family.forms.graph, samples, shares, measures, journal, options, report, container, write
+    )
 
 
 def make_dynamic(graph: Graph, options: ConvertOptions, report: Report) -> None:

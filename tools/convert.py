@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..converter.errors import GraphError, ModelError, Setting, StrictError, UnsupportedError, UsageError, bugs_named
@@ -196,6 +197,9 @@ def check_targets(options: ConvertOptions) -> None:
         if folder := getattr(options, name):
             with options.blame(name):
                 check_folder(folder)
+    if options.pareto:
+        with options.blame("pareto"):
+            check_own_folder(options.pareto, c.MARK)
     seen: set[str] = set()
     for path in (*models, *filter(None, [options.dump_dist])):
         if (real := os.path.realpath(path)) in seen:
@@ -332,7 +336,7 @@ def quantize(
             from .weights_on_data import quantize_on_data
 
             graph = quantize_on_data(
-                graph, settings, samples, options, report, lambda graph: _written_bytes(graph, container, options)
+                graph, settings, samples, options, report, partial(_write_form, container=container, options=options)
             )
         elif (image := _noise_input(graph, settings, options)) is not None:
             from .weights_on_data import correct_on_noise
@@ -347,7 +351,7 @@ def quantize(
         from .calibrate import post_train
 
         graph = post_train(
-            graph, samples, options, report, lambda graph: _written_bytes(graph, container, options), container
+            graph, samples, options, report, partial(_write_form, container=container, options=options), container
         )
     elif options.quant_type == "DynamicQuant":
         from .calibrate import make_dynamic
@@ -379,13 +383,14 @@ def _corrects(options: ConvertOptions, report: Report, container: str) -> bool:
     return options.weight_correction and container == "ms"
 
 
-def _written_bytes(graph: Graph, container: str, options: ConvertOptions) -> int:
-    """What a file takes that holds `graph`, with the rest of what the options ask for."""
+def _write_form(graph: Graph, path: str = "", *, container: str, options: ConvertOptions) -> int:
+    """What a file takes that holds `graph`, with the rest of what the options ask for; kept at `path`, if given."""
     target = graph.copy()
     if options.fp16:
         store_float16(target)
     with tempfile.TemporaryDirectory(prefix="bitlite-") as folder:
-        return _write(target, container, os.path.join(folder, "m" + ENDINGS[container.upper()]), options, Report("", 0))
+        file = path or os.path.join(folder, "m" + ENDINGS[container.upper()])
+        return _write(target, container, file, options, Report("", 0))
 
 
 def _write(

@@ -37,6 +37,12 @@ class Searched:
         return self.found.best
 
     @property
+    def front(self) -> tuple[Trial, ...]:
+        """Those trials that no other beats in size, time or loss and equals in the rest, the smallest first; ()
+        where no front was asked for."""
+        return self.found.front
+
+    @property
     def met(self) -> bool:
         """Whether the best form meets the goal."""
         return self.found.met
@@ -50,6 +56,8 @@ class Searched:
 
     @property
     def _title(self) -> str:
+        if self.found.goal.nothing:
+            return f"{self.quant_type}, {len(self.front)} of {len(self.trials)} forms on the front"
         return f"{self.quant_type}, {self.found.goal.text()}: {'met' if self.met else 'missed'}"
 
 
@@ -66,8 +74,9 @@ def search(
     Args:
         calibration_data: as `convert` takes it; layers are fitted to two thirds of it, and the rest judges.
         output_file: where the best form is written; None: nowhere. quant_type: PostTraining or WeightQuant.
-        options: the goals, `max_drop` (0.5 points, "1%", "20dB", "0.99cos"), `target_size`, `target_time`, and
-            whatever else `convert` takes, such as `labels` and `metric`.
+        options: the goals, `max_drop` (0.5 points, "1%", "20dB", "0.99cos"), `target_size`, `target_time`; `pareto`, a
+            folder for the front of size, time and loss, with or without a goal; and whatever else `convert` takes, such
+            as `labels` and `metric`.
     Raises:
         bitlite.Error: as `convert`; also where there is no goal.
     """

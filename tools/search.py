@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..converter.errors import Setting, UsageError
 from ..converter.ir import Graph
-from ..quant.search.goal import DECIBEL, Goal
+from ..quant.search.goal import DECIBEL, POINTS, Goal
 from .bench_inputs import Feed
 from .convert_report import Report
 from .options.convert import ConvertOptions
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
     from ..quant.search.find import Family
     from ..quant.search.journal import Journal
-    from ..quant.search.trials import Found, MadeT, Measures, Trial
+    from ..quant.search.trials import Form, Found, MadeT, Measures, Trial
+    from .pareto import ParetoFolder, WriteForm
 
-SizeOf = Callable[[Graph], int]
 _BLOCK = 1 << 24
 
 
@@ -35,11 +35,11 @@ def goal_of(options: ConvertOptions, source_bytes: int) -> Goal:
     return Goal(options.allowed_loss, size, options.target_time)
 
 
-def parts(total: int, fitted: int, goal: Goal) -> tuple[list[int], list[int]]:
+def parts(total: int, fitted: int, goal: Goal, options: ConvertOptions) -> tuple[list[int], list[int]]:
     """(samples to fit to, samples to judge by): where they decide, those that judge are a third at least."""
     from ..quant.ptq.fidelity import hold_back
 
-    decide = goal.max_drop is not None
+    decide = goal.max_drop is not None or bool(options.pareto)
     return hold_back(total, min(fitted, total - total // 3) if decide else fitted, scored=decide)
 
 
@@ -69,17 +69,19 @@ def run_search(
     options: ConvertOptions,
     report: Report,
     container: str,
+    write: WriteForm,
 ) -> MadeT:
     """The best form that the search finds; `report` gets what was tried, and what the best one loses.
 
     Args:
         judged: the float graph that forms are compared with. shares: the numbers of the samples that forms are fitted
-            to, and of those that they are judged by.
+            to, and of those that they are judged by. write: a form's file, a `container`.
     Raises:
         KeyboardInterrupt: before any form was tried. UsageError: no form can meet the goal on size.
     """
     from ..quant.ptq.fidelity import judge_of
     from ..quant.search.find import find_form
+    from ..quant.search.front import sweep
     from ..quant.search.loss import LossJudge
     from ..quant.search.trials import Found, Trials
 
@@ -87,13 +89,20 @@ def run_search(
     threads = options.threads or os.cpu_count() or 1
     asked = options.goals
     interrupted = False
+    folder = _folder(options, container, write)
     with options.blame(*asked):
         unit = goal.max_drop.unit if goal.max_drop is not None else DECIBEL
+        if goal.max_drop is None and folder is not None and samples.scoring is not None:
+            unit = POINTS
         reference = judge_of(judged, samples, held, samples.scoring, threads)
         judge = LossJudge(reference, unit, held_back=list(held) != list(fitted))
-        trials = Trials(family.make, judge, goal, measures, journal, _teller(goal, options))
+        more = () if folder is None else (folder.keep,)
+        trials = Trials(family.make, judge, goal, measures, journal, _teller(goal, options), *more)
         try:
-            find_form(family, goal, trials.evaluate)
+            if not goal.nothing:
+                find_form(family, goal, trials.evaluate)
+            if folder is not None:
+                sweep(family, trials.evaluate)
         except KeyboardInterrupt:
             if trials.best is None:
                 raise
@@ -102,12 +111,41 @@ def run_search(
             journal.end()
             raise
         made, report.fidelity = trials.made()
-    found = Found(goal, tuple(trials.done.values()), trials.winner, interrupted)
+        front = _front(
+            folder, trials.done.values(), lambda form: family.make(form).graph, options, whole=not interrupted
+        )
+    found = Found(goal, tuple(trials.done.values()), trials.winner, interrupted, tuple(front))
     report.search = found
     report.notes += _notes(found, asked, container, options)
     if not interrupted:
         journal.end()
     return made
+
+
+def _folder(options: ConvertOptions, container: str, write: WriteForm) -> ParetoFolder | None:
+    """Where the front goes, if one is asked for."""
+    if not options.pareto:
+        return None
+    from .pareto import ParetoFolder
+
+    with options.blame("pareto"):
+        name = os.path.basename(options.output_path(container.upper()))
+        return ParetoFolder(options.pareto, name, write, resume=options.resume)
+
+
+def _front(
+    folder: ParetoFolder | None,
+    trials: Iterable[Trial],
+    make: Callable[[Form], Graph],
+    options: ConvertOptions,
+    *,
+    whole: bool,
+) -> list[Trial]:
+    """The front, in its folder."""
+    if folder is None:
+        return []
+    title = f"{os.path.basename(options.model_file)}, {options.quant_type}"
+    return folder.finish(list(trials), title, make, whole=whole)
 
 
 def timer(before: Graph, sample: Feed, threads: int) -> Callable[[Graph], tuple[float, float]]:
@@ -132,8 +170,8 @@ def progress_of(options: ConvertOptions) -> Callable[[Any, str], Any]:
 
 def _teller(goal: Goal, options: ConvertOptions) -> Callable[[Trial], None]:
     def tell(trial: Trial) -> None:
-        meets = "meets the goal" if trial.meets(goal) else "misses it"
-        say(f"{trial.bytes:,} bytes, {trial.loss.text()}: {meets} ({trial.form.text()})", quiet=options.quiet)
+        meets = "" if goal.nothing else ": meets the goal" if trial.meets(goal) else ": misses it"
+        say(f"{trial.bytes:,} bytes, {trial.loss.text()}{meets} ({trial.form.text()})", quiet=options.quiet)
 
     return tell
 
@@ -148,6 +186,10 @@ def _notes(found: Found, asked: Sequence[str], container: str, options: ConvertO
         f"{' and '.join(asked)}{which}: {size}, {best.loss.text()}{time}; form: {best.form.text()};"
         f" {count} form{'s' if count > 1 else ''} tried"
     ]
+    if found.front:
+        sizes = f"{found.front[0].bytes:,} to {found.front[-1].bytes:,} bytes"
+        many = "s" if len(found.front) > 1 else ""
+        lines.append(f"pareto: {len(found.front)} form{many} on the front, {sizes}: {options.pareto}")
     if found.interrupted:
         goes_on = options.spell(Setting("resume", True))
         lines.append(f"{WARNING}interrupted: this is the best form so far; {goes_on} goes on from here")
@@ -171,6 +213,16 @@ def _key(options: ConvertOptions, graph: Graph, samples: Dataset, fitted: Sequen
     scoring = samples.scoring
     scored = () if scoring is None else (scoring.name, [str(label) for label in scoring.labels])
     state.update(
-        json.dumps([__version__, options.as_dict(), list(options.output_format), len(samples), fitted, scored]).encode()
+        json.dumps(
+            [
+                __version__,
+                options.as_dict(),
+                list(options.output_format),
+                len(samples),
+                fitted,
+                scored,
+                bool(options.pareto),
+            ]
+        ).encode()
     )
     return state.hexdigest()

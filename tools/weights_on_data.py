@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..converter.errors import DataError, GraphError
@@ -15,19 +14,18 @@ from .options.convert import ConvertOptions
 if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
     from ..quant.weights.weight_quant import WeightSettings
-
-SizeOf = Callable[[Graph], int]
+    from .pareto import WriteForm
 
 
 def quantize_on_data(
-    graph: Graph, settings: WeightSettings, samples: Dataset, options: ConvertOptions, report: Report, size_of: SizeOf
+    graph: Graph, settings: WeightSettings, samples: Dataset, options: ConvertOptions, report: Report, write: WriteForm
 ) -> Graph:
-    """The graph with weights in codes; size_of: bytes of the file that holds a graph.
+    """The graph with weights in codes; write: a file that holds a graph.
 
     Raises DataError or UsageError before any file is written.
     """
     if options.searches:
-        return _searched(graph, settings, samples, options, report, size_of)
+        return _searched(graph, settings, samples, options, report, write)
     return _quantize(graph, settings, samples, options, report)
 
 
@@ -88,7 +86,7 @@ def _quantize(
 
 
 def _searched(
-    graph: Graph, settings: WeightSettings, samples: Dataset, options: ConvertOptions, report: Report, size_of: SizeOf
+    graph: Graph, settings: WeightSettings, samples: Dataset, options: ConvertOptions, report: Report, write: WriteForm
 ) -> Graph:
     """The form of the graph that the goals ask for."""
     from ..quant.cluster.pool import Workforce
@@ -102,7 +100,7 @@ def _searched(
     from .search import goal_of, open_journal, parts, progress_of, run_search
 
     goal, container = goal_of(options, report.source_bytes), settings.container or "ms"
-    shares = fitted, _ = parts(len(samples), most_samples(graph), goal)
+    shares = fitted, _ = parts(len(samples), most_samples(graph), goal, options)
     journal = open_journal(options, graph, samples, container, report, fitted)
     picked = list(samples.only([fitted[k] for k in spread(len(fitted), bit_budget.SAMPLES)]))
     with open_pool(options) as pool, options.blame("calibrate_path", *GOALS):
@@ -114,13 +112,15 @@ def _searched(
             picked,
             Workforce(options.threads or os.cpu_count() or 1, pool),
             progress_of(options),
-            size_of,
+            write,
             journal,
             float_bytes=2 if options.fp16 else 4,
             nearest=options.weight_rounding == "nearest",
             correct_biases=options.bias_correction != "off",
             floats=goal.max_drop is not None,
         )
-        made = run_search(family, goal, graph, samples, shares, Measures(size_of), journal, options, report, container)
+        made = run_search(
+            family, goal, graph, samples, shares, Measures(write), journal, options, report, container, write
+        )
     report.layers = made.rows
     return made.graph

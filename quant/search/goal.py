@@ -46,6 +46,11 @@ class Goal:
     size: int | None = None
     time: MaxTime | None = None
 
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing is asked for: what the quantization gives by itself is then as good as any."""
+        return self == Goal()
+
     def text(self) -> str:
         size = [] if self.size is None else [f"at most {self.size:,} bytes"]
         return ", ".join([part.text() for part in (self.max_drop, self.time) if part is not None] + size)

@@ -99,7 +99,8 @@ class Measures:
 class Trials(Generic[MadeT]):
     """Makes forms, measures and judges them, and keeps the best.
 
-    make: a form's graph, and how it came about. tell: is told of each trial as it is done.
+    make: a form's graph, and how it came about. tell: is told of each trial as it is done. keep: is given the graph of
+    each that is made, before the journal knows it.
     """
 
     def __init__(
@@ -110,9 +111,10 @@ class Trials(Generic[MadeT]):
         measures: Measures,
         journal: Journal,
         tell: Callable[[Trial], None] = lambda trial: None,
+        keep: Callable[[Trial, Graph], None] = lambda trial, graph: None,
     ) -> None:
         self.make, self.judge, self.goal, self.measures = make, judge, goal, measures
-        self.journal, self.tell = journal, tell
+        self.journal, self.tell, self.keep = journal, tell, keep
         self.done: dict[str, Trial] = {}
         self._made: tuple[str, MadeT, Fidelity] | None = None
 
@@ -130,10 +132,10 @@ class Trials(Generic[MadeT]):
             fresh = form.key, made, fidelity
             seconds, share = self.measures.time_of(made.graph) if self.measures.time_of else (None, None)
             trial = Trial(form, self.measures.bytes_of(made.graph), loss, seconds, share)
+            self.keep(trial, made.graph)
             self.journal.keep(form.key, {k: v for k, v in asdict(trial).items() if k != "form"})
-        before = self.best
         self.done[form.key] = trial
-        if fresh is not None and (before is None or trial.rank(self.goal) < before.rank(self.goal)):
+        if fresh is not None and self.winner is trial:
             self._made = fresh
         self.tell(trial)
         return trial
@@ -145,8 +147,8 @@ class Trials(Generic[MadeT]):
 
     @property
     def winner(self) -> Trial:
-        """The best. Raises ValueError before any trial."""
-        return min(self.done.values(), key=lambda t: t.rank(self.goal))
+        """The best; where nothing is asked for the first. Raises ValueError before any trial."""
+        return min(self.done.values(), key=lambda t: () if self.goal.nothing else t.rank(self.goal))
 
     def made(self) -> tuple[MadeT, Fidelity]:
         """The best form, made once more where only the journal knew it, and how it does. There is one."""
@@ -162,12 +164,14 @@ class Found:
     """What a search came to.
 
     trials: in the order in which they were made; best: of them. interrupted: by the user, before it was at its end.
+    front: of the trials, where it is asked for, the smallest first.
     """
 
     goal: Goal
     trials: tuple[Trial, ...]
     best: Trial
     interrupted: bool = False
+    front: tuple[Trial, ...] = ()
 
     @property
     def met(self) -> bool:
@@ -196,6 +200,7 @@ class Found:
                 "bytes": t.bytes, "loss": _known(t.loss.value), "error": _known(t.loss.error),
                 "expected": _known(t.loss.expected), "sqnr": t.loss.sqnr, "unit": t.loss.unit, "seconds": t.seconds,
                 "share_of_time": t.share, "form": t.form.text(), "meets": t.meets(self.goal), "best": t is self.best,
+                "front": self.front.index(t) + 1 if t in self.front else None,
             }
             for t in self.trials
         ]  # fmt: skip

@@ -222,6 +222,7 @@ _SEARCHED = {
     "max_drop": _CHOOSE,
     "target_size": _CHOOSE,
     "target_time": ("PostTraining",),
+    "pareto": _CHOOSE,
 }
 
 
@@ -268,6 +269,8 @@ def _validate_search(options: ConvertOptions, data: bool) -> None:
             f"{options.where('conv_group')}: compares two forms itself, and {where} searches for one",
             hint="one of them",
         )
+    if options.pareto and len(options.output_format) > 1:
+        raise UsageError(f"{options.where('pareto')}: files of one format", hint=Setting("output_format", "MS"))
     if options.output_format == ("C",):
         raise UsageError(f"{where}: C code has 8 bits; a search writes a file", hint=Setting("output_format", "MS"))
 

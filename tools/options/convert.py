@@ -35,12 +35,12 @@ from .types import (
 )
 from .workers import WORKERS
 
-GOALS = ("max_drop", "mixed", "auto_tune", "target_size", "target_time")
+GOALS = ("max_drop", "mixed", "auto_tune", "target_size", "target_time", "pareto")
 _TUNED_COSINE = 0.995  # with float, that MindSpore Lite's auto_tune looks for
 _UNRECORDED = (
     "model_file", "output_file", "config_file", "calibrate_path", "dump_dist", "load_dist", "debug_info_save_path",
     "dump_ir", "dump_stages", "weight_file", "labels", "sample_stage",
-    "working_dir", "resume", "cascade",
+    "working_dir", "resume", "cascade", "pareto",
 )  # fmt: skip
 
 
@@ -83,13 +83,13 @@ class ConvertOptions(RunOptions, GraphOptions, ImageOptions, CalibrationOptions,
 
     @property
     def goals(self) -> list[str]:
-        """The options that ask for forms to be tried on calibration data, until they are met."""
-        asked = [name for name in GOALS if getattr(self, name) not in (None, False)]
+        """The options that ask for forms to be tried on calibration data."""
+        asked = [name for name in GOALS if getattr(self, name) not in (None, False, "")]
         return [name for name in asked if name != "auto_tune" or self.bit_num == 0]
 
     @property
     def searches(self) -> bool:
-        """Whether forms are tried until a goal is met."""
+        """Whether forms are tried, until a goal is met or for a front."""
         return bool(self.goals)
 
     @property

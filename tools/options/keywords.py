@@ -46,6 +46,7 @@ class ConvertKeywords(TypedDict, total=False):
     max_drop: float | str
     target_size: float | None
     target_time: float | str
+    pareto: str
     resume: bool
     per_channel: bool
     float_weights: Literal["int8", "float"] | str

@@ -23,7 +23,7 @@ from .sections import (
     QUANT,
     WEIGHT,
 )
-from .types import Choice, Drop, Int, Listed, Real, RunTime, Size, Switch
+from .types import Choice, Drop, Int, Listed, Real, RunTime, Size, Switch, Text
 
 
 @dataclass(init=False, repr=False, eq=False)  # ConvertOptions makes these of all its rows
@@ -191,6 +191,14 @@ class QuantizationOptions:
         "the most time of one run here, or share of the float model's, within which a search stays (PostTraining)",
         group=QUANT,
         sections=(FLAT, COMMON),
+    )
+    pareto: str = flag(
+        "pareto",
+        Text("DIR"),
+        "",
+        "a folder for the front of size, time and loss over bits of layers and operators in float: a file for each form"
+        " on it, a table and a picture of all that were tried",
+        group=QUANT,
     )
     resume: bool = flag(
         "resume",
