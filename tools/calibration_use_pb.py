@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..converter.ir import Graph
     from .convert_report import Report
 
+_AS_STORED = {"op": "color", "order": "BGR"}
 _RANDOM = 4
 """Random inputs that the optimized network is compared on."""
 
@@ -43,18 +44,21 @@ def _quantize(options: SophgoOptions, given: Given) -> None:
     print_report(_converted(options, "deploy_int8_unique_top", asked))
     _converted(options, "deploy_fp32_unique_top", floats)
     if options.save_test_proto:
-        inside = {"fuse_preprocess": True} | _size_of_pixels(options)
+        inside = _steps_inside(options)
         _converted(options, "test_int8_unique_top", asked | inside)
         _converted(options, "test_fp32_unique_top", floats | inside)
 
 
-def _size_of_pixels(options: SophgoOptions) -> dict[str, tuple[int, int]]:
-    """The size that the data layer first gives its images: pixels of that size pass its RESIZE or CROP as they are."""
+def _steps_inside(options: SophgoOptions) -> dict[str, Any]:
+    """What puts the data layer's steps into the network, which takes pixels then of the size that the layer first gives
+    its images: they pass its RESIZE or CROP as they are. Nothing where the layer's samples are ready."""
     from .sized_networks import read_sized
 
-    layer = read_sized(options.model, weights=options.weights or None).meta.get("data_layer") or {"steps": []}
+    layer = read_sized(options.model, weights=options.weights or None).meta.get("data_layer")
+    if layer is None or all(step == _AS_STORED for step in layer["steps"]):
+        return {}
     sizes = [(step["height"], step["width"]) for step in layer["steps"] if "height" in step]
-    return {"image_size": sizes[0]} if sizes else {}
+    return {"fuse_preprocess": True} | ({"image_size": sizes[0]} if sizes else {})
 
 
 def _converted(options: SophgoOptions, name: str, asked: Mapping[str, Any]) -> Report:

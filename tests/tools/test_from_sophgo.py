@@ -201,10 +201,10 @@ def test_a_database_made_here_says_the_sizes_of_the_network(net, capsys):
         data_param { source: "ready" batch_size: 0 backend: LMDB } }\n"""
     assert "transform_op" in head
     path.write_text(f'{layer_text}layer {{ name: "conv"{rest}')
-    for command, made in (("quantize", "deploy_int8_unique_top"), ("graph_transform", "optimized")):
-        assert not run(net, command)
+    assert not run(net, "quantize", "-save_test_proto") and not run(net, "graph_transform")
+    for made in ("deploy_int8_unique_top", "test_int8_unique_top", "optimized"):
         (port,) = bitlite.load(net / f"net_{made}.ms").inputs
-        assert port.shape == (1, 16, 14, 3)
+        assert (port.shape, port.dtype) == ((1, 16, 14, 3), np.float32)
     x = ready[0].transpose(1, 2, 0)[None].astype(np.float32)
     outputs = [bitlite.load(net / f"net_{n}.ms").run({"x": x})["prob"] for n in ("deploy_int8_unique_top", "optimized")]
     assert db(*outputs) > 15
