@@ -123,7 +123,7 @@ site: $(VENV)/.built
 	@$(PIP) install --no-build-isolation -e '.[docs]'
 	@rm -rf build/typed && mkdir -p build/typed/bitlite
 	@cp -r python/bitlite/. converter quant native tools qat build/typed/bitlite
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 # A wheel for the Python at hand, under the oldest manylinux that its symbols allow (auditwheel).
 WHEELS := dist
