@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ..numeric.qparams import foldable, quantize, quantize_bias
 from ..ops import row
 from ..schema.op import quant_spec
 from .edit import Edit
+from .match import made_by
 from .record import Change, Record, Refusal
 
 _NAME = "fuse_quantize"
@@ -227,19 +228,37 @@ def split_asymmetric_weights(graph: Graph) -> Iterator[Record]:
 
     For containers whose integer layers, and float ones on stored weights, have symmetric weights alone.
     """
+    yield from _real_weights(graph, "split_asymmetric_weights", lambda zero, on_codes: bool(zero.any()))
+
+
+def split_uneven_weights(graph: Graph) -> Iterator[Record]:
+    """Op on codes with weights of several zero points ⇒ Dequantize → Op on the real weight → Quantize.
+
+    onnxruntime's integer convolutions take the first channel's zero point for all.
+
+    Not for float layers on stored weights, which are no integer products.
+    """
+    yield from _real_weights(
+        graph, "split_uneven_weights", lambda zero, on_codes: on_codes and bool((zero != zero.flat[0]).any())
+    )
+
+
+def _real_weights(graph: Graph, name: str, odd: Callable[[np.ndarray, bool], bool]) -> Iterator[Record]:
     edit = Edit(graph)
     for node in edit.nodes():
         cell = row(node.op).quant
         weights = [node.input(i) for i in (() if cell is None else cell.weights)]
-        odd = [w for w in weights if w is not None and w.is_const and w.quant is not None and w.quant.zero_point.any()]
-        if not odd:
+        whole = any(is_quantized(t) for t in node.outputs)
+        on_codes = whole or made_by(edit, node.input(0), "Dequantize", private=False) is not None
+        stored = [w for w in weights if w is not None and w.is_const and w.quant and odd(w.quant.zero_point, on_codes)]
+        if not stored:
             continue
-        if any(is_quantized(t) for t in node.outputs):
+        if whole:
             _split(edit, node)
         bias = None if cell is None or cell.bias is None else node.input(cell.bias)
-        stored = [*odd, *([bias] if bias is not None and is_quantized(bias) and bias.is_const else [])]
+        stored += [bias] if bias is not None and is_quantized(bias) and bias.is_const else []
         edit.set_inputs(node, [edit.constant(t.real(), t.name) if t in stored else t for t in node.inputs])
-        yield Change("split_asymmetric_weights", node.name, "computes in float")
+        yield Change(name, node.name, "computes in float")
     edit.finish()
 
 

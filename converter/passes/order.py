@@ -29,7 +29,7 @@ from .fuse_hard_swish import fuse_hard_swish
 from .fuse_l2_norm import fuse_l2_norm
 from .fuse_layer_norm import fuse_layer_norm
 from .fuse_pad import fuse_pad
-from .fuse_quantize import fuse_quantize, split_asymmetric_weights, split_quantize
+from .fuse_quantize import fuse_quantize, split_asymmetric_weights, split_quantize, split_uneven_weights
 from .fuse_softmax import fuse_softmax
 from .fuse_swish import fuse_swish
 from .fuse_transpose_into_matmul import fuse_transpose_into_matmul
@@ -119,6 +119,7 @@ _TARGETS: dict[str, tuple[Pass, ...]] = {
         unroll_sequence_lstm,
         split_svdf,
         unroll_recurrent_for_onnx,
+        split_uneven_weights,
         split_quantize,
         quantize_for_onnx,
         unsigned_saturating_weights,
