@@ -217,40 +217,32 @@ class Benchmark:
 
     def _samples(self) -> None:
         """A directory: every sample through the model, and through the other one."""
-        import numpy as np
-
         from .bench_inputs import as_declared, file_samples, sample_files
-        from .evaluation import Models, run_samples
+        from .evaluation import Models, run_samples, stacked
         from .options.workers import open_pool
         from .progress import track
 
         options, session, other = self.options, self.session, self.other
         names = sample_files(options)
-        mine: list[dict[str, np.ndarray]] = []
-        theirs: list[dict[str, np.ndarray]] = []
         samples = file_samples(options, session.inputs)
         self.feed = as_declared(next(samples.only([0])), session.inputs)
         with open_pool(options) as pool:
             outputs = run_samples(Models(session, other), samples, pool)
-            for own, others in track(outputs, "samples", len(samples), options.quiet):
-                mine.append(own)
-                theirs += [others] if other is not None else []
+            mine, expected = stacked(track(outputs, "samples", len(samples), options.quiet), len(samples))
         self._time()
-        self.say(f"Samples: {len(mine)}")
-        stacked = {p.name: np.concatenate([m[p.name] for m in mine]) for p in session.outputs}
-        expected = {p.name: np.concatenate([t[p.name] for t in theirs]) for p in session.outputs} if theirs else {}
+        self.say(f"Samples: {len(samples)}")
         first = session.outputs[0].name
-        self._labels(names, stacked[first], expected.get(first))
+        self._labels(names, mine[first], expected.get(first))
         if options.save_output:
             from .expected_outputs import write_expected
 
-            write_expected(options.save_output, stacked)
+            write_expected(options.save_output, mine)
         if options.verify:
             self._verify()
         if expected:
             from .accuracy import compare
 
-            self._judge(compare(stacked, expected))
+            self._judge(compare(mine, expected))
 
     def _labels(self, names: list[str], scores: Any, others: Any) -> None:
         from .classification import agreement, paired_difference, read_labels, top_k

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ..converter.errors import UsageError
+import numpy as np
+
+from ..converter.errors import DataError, UsageError
 from ..converter.ir.pack import pack_all, unpack_all
 from ..native.session import Session
 from ..quant.calibrate.data import Dataset, Shard, read_shard
@@ -55,6 +57,46 @@ def run_samples(models: Models, samples: Dataset, pool: WorkerPool | None) -> It
     state = pool.state(_open_packed if models.model.keep_packed else _open, pack_all(graphs))
     for outputs in pool.each(_outputs, state, ((shard,) for shard in shards)):
         yield from outputs
+
+
+class Stack:
+    """Arrays of samples one after the other along their first axis, in one array: as many small ones would take several
+    times their bytes. samples: how many there will be."""
+
+    def __init__(self, samples: int) -> None:
+        self._samples, self._used, self._rows = samples, 0, np.empty(0)
+
+    def add(self, name: str, a: np.ndarray) -> None:
+        """Raises DataError where only the first sizes of samples are the same: name, of the output."""
+        a = np.atleast_1d(a)
+        end = self._used + len(a)
+        if not self._used:
+            self._rows = np.empty((len(a) * self._samples, *a.shape[1:]), a.dtype)
+        elif a.shape[1:] != self._rows.shape[1:]:
+            raise DataError(
+                f"output {name!r}: sizes {list(a.shape)} after {list(self._rows.shape[1:])} of samples before",
+                hint="samples of one size",
+            )
+        if end > len(self._rows):
+            more = np.empty((2 * end - len(self._rows), *a.shape[1:]), a.dtype)
+            self._rows = np.concatenate([self._rows, more])
+        self._rows[self._used : end] = a
+        self._used = end
+
+    @property
+    def rows(self) -> np.ndarray:
+        return self._rows[: self._used]
+
+
+def stacked(outputs: Iterable[Outputs], samples: int) -> Outputs:
+    """The outputs of all samples: [samples, ...] each where a sample's are [1, ...]."""
+    sides: tuple[dict[str, Stack], dict[str, Stack]] = {}, {}
+    for both in outputs:
+        for side, found in zip(sides, both):
+            for name, a in found.items():
+                side.setdefault(name, Stack(samples)).add(name, a)
+    mine, theirs = ({name: stack.rows for name, stack in side.items()} for side in sides)
+    return mine, theirs
 
 
 def _open(data: memoryview) -> Models:

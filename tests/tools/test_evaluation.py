@@ -6,7 +6,9 @@ from pathlib import Path
 import bitlite
 import numpy as np
 import pytest
+from bitlite.converter.errors import DataError
 from bitlite.tools.benchmark import main
+from bitlite.tools.evaluation import stacked
 
 ROOT = Path(__file__).parents[2]
 DIGITS = str(ROOT / "demo" / "digits.onnx")
@@ -52,3 +54,11 @@ def test_a_damaged_sample_is_named(evaluation, tmp_path, capsys):
 def test_workers_without_a_directory_are_refused(capsys):
     assert main([f"--modelFile={DIGITS}", "--workers=2"]) == 168
     assert "workers run a directory of samples; try --inDataFile=DIR" in capsys.readouterr().err
+
+
+def test_outputs_of_samples_stand_one_after_the_other_and_what_does_not_fit_is_named():
+    parts = [np.full((rows, 3), rows, np.float32) for rows in (1, 1, 4, 2)]
+    mine, theirs = stacked([({"y": part}, {}) for part in parts], 4)
+    assert np.array_equal(mine["y"], np.concatenate(parts)) and not theirs
+    with pytest.raises(DataError, match=r"output 'y': sizes \[1, 4\] after \[3\]"):
+        stacked([({"y": parts[0]}, {}), ({"y": np.zeros((1, 4), np.float32)}, {})], 2)
