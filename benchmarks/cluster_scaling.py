@@ -103,11 +103,12 @@ def main() -> None:
         f"a sample {cost['sample'] * 1e3:.2f} ms, a result {cost['result'] * 1e3:.2f} ms"
         f" ({cost['bytes'] / 1e3:.0f} kB), a task {cost['task'] * 1e3:.2f} ms\n"
     )
-    print("| samples | shards of | " + " | ".join(f"{w:,} workers" for w in WORKERS) + " |")
+    print("| samples | samples a shard | 1 worker | " + " | ".join(f"{w:,}" for w in WORKERS[1:]) + " |")
     print("|---|---|" + "---|" * len(WORKERS))
     for samples in SAMPLES:
         times = [one_pass(samples, workers, cost) for workers in WORKERS]
-        cells = [f"{shown(t)} ({times[0] / t:.0f}x)" for t in times]
+        gains = [times[0] / t for t in times[1:]]
+        cells = [shown(times[0]), *(f"{gain:.{int(gain < 5)}f}x" for gain in gains)]
         print(f"| {samples:,} | {len(shard_rows(samples)[0]):,} | " + " | ".join(cells) + " |")
 
 
