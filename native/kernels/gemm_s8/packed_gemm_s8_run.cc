@@ -115,10 +115,16 @@ void PackedGemmS8::Run(const IndirectionBuffer& rows, int64_t first, int64_t las
     }
     tile.n = block.n;
     tile.narrow_steps = block.narrow_steps;
+    // Tiles of about as many rows each, the first ones a row larger.
     const int64_t tiles = CeilDiv(rows.m, kernel_.max_mr[block.nv]);
+    const int least = static_cast<int>(rows.m / tiles);
+    const int64_t larger = rows.m % tiles;
+    const GemmS8TileFn fn = kernel_.tile(block.nv, least);
+    const GemmS8TileFn larger_fn = larger > 0 ? kernel_.tile(block.nv, least + 1) : fn;
     for (int64_t t = 0, m = 0; t < tiles; ++t) {
-      const int64_t end = rows.m * (t + 1) / tiles;
-      const int mr = static_cast<int>(end - m);
+      const bool is_larger = t < larger;
+      const int mr = is_larger ? least + 1 : least;
+      const GemmS8TileFn multiply = is_larger ? larger_fn : fn;
       tile.rows = rows.address + m;
       if (row_add_) tile.row_add = rows.sums + m;
       uint8_t* out = static_cast<uint8_t*>(y) + (m * y_stride + block.column) * y_size;
@@ -126,15 +132,15 @@ void PackedGemmS8::Run(const IndirectionBuffer& rows, int64_t first, int64_t las
       if (direct_) {
         tile.y = out;
         tile.y_stride = y_stride;
-        kernel_.tile(block.nv, mr)(tile);
+        multiply(tile);
       } else {
         tile.y = acc;
         tile.y_stride = block.n;
-        kernel_.tile(block.nv, mr)(tile);
+        multiply(tile);
         tile.y_stride = y_stride;
         ScalarEpilogue(tile, block, mr, acc, rows, m, out);
       }
-      m = end;
+      m += mr;
     }
   }
 }
