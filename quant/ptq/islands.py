@@ -8,16 +8,16 @@ as much. Choices are bounded by their number, never by a clock: the same graph a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...converter.ir import Node
-from ...converter.schema.op import quant_spec
-from .placement import weight_index
+from ...converter.schema.macs import macs
 
-_ELEMENT = 8.0  # multiplications that an element of an operator without a weight is worth
+_ELEMENT = 8.0  # multiplications that computing and writing an element is worth beside its products
 _LEAST_PRICE = 0.002  # what is next to nothing is not compared
 _GAINED = 0.9  # of the noise, at most, must be left
 _CHOICES = 4  # that are run
@@ -65,14 +65,8 @@ NONE = Islands()
 
 def work_of(node: Node) -> float:
     """Multiplications, roughly: of open sizes one is counted."""
-    shape = node.outputs[0].shape or ()
-    elements = float(np.prod([d or 1 for d in shape]))
-    index = weight_index(node)
-    w = node.inputs[index] if index is not None else None
-    if w is None or w.data is None:
-        return _ELEMENT * elements
-    axis = quant_spec(node).channel_axis(node)
-    return elements * (w.data.size / max(w.data.shape[axis] if axis is not None else 1, 1) + _ELEMENT)
+    elements = math.prod(d or 1 for d in node.outputs[0].shape or ())
+    return macs(node, 1) + _ELEMENT * elements
 
 
 def find_islands(nodes: Sequence[Node], codes: Sequence[Codes], noise: Callable[[Islands], float], limits: Limits,
