@@ -61,12 +61,16 @@ class ImageSteps:
 
 @dataclass(frozen=True)
 class FileFormat:
-    """How the files of one input are read. form: "IMAGE" or "BIN". raw: where arrays hold pixels."""
+    """How the files of one input are read. form: "IMAGE" or "BIN".
+
+    raw: where arrays hold pixels of another form than the network's. bytes: raw files may hold the values as uint8.
+    """
 
     item: InputSpec
     form: str
     image: ImageSpec
     raw: PixelArrays | None = None
+    bytes: bool = False
 
     @property
     def stored(self) -> InputSpec:
@@ -100,7 +104,7 @@ class FileFormat:
     def _check_size(self, file: str) -> None:
         shape, item = self._raw_shape(file), self.stored
         size, wanted = os.path.getsize(file), int(np.prod(shape)) * item.dtype.itemsize
-        if size == wanted:
+        if size == wanted or (self.bytes and size * item.dtype.itemsize == wanted):
             return
         hint = ""
         elements = int(np.prod(shape))
@@ -164,8 +168,10 @@ class FileFormat:
         else:
             self._check_size(file)
             with _opened(file) as stream:
-                raw = np.fromfile(stream, item.dtype)
-            yield fit(raw.reshape(self._raw_shape(file)), item, file)
+                shape = self._raw_shape(file)
+                whole = os.fstat(stream.fileno()).st_size == math.prod(shape) * item.dtype.itemsize
+                raw = np.fromfile(stream, item.dtype if whole else np.uint8).astype(item.dtype, copy=False)
+            yield fit(raw.reshape(shape), item, file)
 
 
 @dataclass(frozen=True)
@@ -195,7 +201,7 @@ class FileColumn:
         given = (path,) if isinstance(path, str) else path
         self.files = [file for part in given for file in list_files(part, where)]
         form = _form_of(self.files, steps.input_type, where)
-        self._format = FileFormat(item, form, *_stage_of(item, form, steps, where))
+        self._format = FileFormat(item, form, *_stage_of(item, form, steps, where), steps.stage == "unnormalized")
         self._ends = list(accumulate(map(self._format.probe, self.files)))
 
     def __len__(self) -> int:

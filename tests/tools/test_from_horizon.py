@@ -77,6 +77,16 @@ def run_yaml(folder, text, *flags):
     return main([f"--configFile={folder / 'x.yaml'}", *flags])
 
 
+def test_pixels_as_bytes_calibrate_as_the_same_in_float(folder):
+    written = []
+    for dtype in (np.float32, np.uint8):
+        for file in (folder / "data").iterdir():
+            np.fromfile(file, np.float32).astype(dtype).tofile(file)
+        assert not run_yaml(folder, J5, "--inputDataFormat=NCHW")
+        written.append((folder / "model_output" / "net.ms").read_bytes())
+    assert written[0] == written[1]
+
+
 def test_a_camera_in_a_batch_to_int8(folder, capsys):
     assert not run_yaml(folder, J5, "--inputDataFormat=NCHW", "--outputFormat=MS,ONNX")
     printed = capsys.readouterr().out
