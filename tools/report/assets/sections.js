@@ -14,7 +14,7 @@ function timeTile(report) {
   const mine = report.time_ms?.min ?? null, other = report.other_time_ms?.min ?? null;
   if (mine === null) return known(report.forecast_ms) && report.nodes ? tile("Forecast", milliseconds(report.forecast_ms), cpuText(report.cpu)) : null;
   const against = other === null ? "" : `${kindOfOther(report)} ${milliseconds(other)}, ${number(other / mine, 3)} times this; `;
-  return tile("Time of a run", milliseconds(mine), `${against}${report.threads} threads, least of ${report.time_ms.runs}`);
+  return tile("Time of a run", milliseconds(mine), `${against}${report.threads} ${report.threads === 1 ? "thread" : "threads"}, least of ${report.time_ms.runs}`);
 }
 
 const kindOfOther = (report) => (report.kind === "conversion" ? "float" : "the other");
