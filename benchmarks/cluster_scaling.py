@@ -37,7 +37,7 @@ def nothing(state: bytes, shard: int) -> int:
 
 
 def measured(model: str) -> dict[str, float]:
-    """Seconds: sample, result (of a shard of four), task. bytes: of a result."""
+    """Seconds: sample, result (of a shard), task. bytes: of a result."""
     graph = read_model(model, {}, None)
     run_passes(graph, for_target("general"))
     tensors = [t for n in graph.nodes for t in n.outputs if t.dtype.kind == "f"]
