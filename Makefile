@@ -45,8 +45,8 @@ test: $(VENV)/.test
 
 # Training with quantization needs torch, which nothing else does: without it `make test` leaves these out.
 test-torch: $(VENV)/.test
-	@echo "== torch; PIP_EXTRA_INDEX_URL may name where builds for CPUs are"
-	@$(PIP) install --no-build-isolation -e '.[torch]'
+	@echo "== torch, scikit-learn; PIP_EXTRA_INDEX_URL may name where builds for CPUs are"
+	@$(PIP) install --no-build-isolation -e '.[torch,demo]'
 	$(BIN)/python -m pytest -n $(JOBS) tests/qat
 
 # The tests of integers, on each instruction set that this machine has; and, where onnxruntime's integer products are exact,

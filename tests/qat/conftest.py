@@ -1,4 +1,4 @@
-"""What the tests of training share; without torch none of them is collected."""
+"""What the tests of training share; without torch none of them is collected, without scikit-learn not the tutorial."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import pytest
 _TORCH = importlib.util.find_spec("torch")
 collect_ignore_glob = [] if _TORCH is not None and _TORCH.origin else ["test_*.py"]
 
-if not collect_ignore_glob:
+if importlib.util.find_spec("sklearn") is None:
+    collect_ignore_glob.append("test_tutorial.py")
+
+if _TORCH is not None and _TORCH.origin:
     import torch
 
     torch.set_num_threads(1)
