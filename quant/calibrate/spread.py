@@ -14,7 +14,7 @@ from .data import Shard, read_shard
 from .observe import Observer, Runner, look, observe
 
 _SHARDS = 4096  # of one pass, at most: each costs the one who merges them the same, however many samples it holds
-_LEAST = 8  # samples of a shard: fewer cost more on their way than they take
+_LEAST = 8  # samples of a shard: a result on its way costs about what a small network takes for a sample
 
 
 class Sharded(Protocol):
