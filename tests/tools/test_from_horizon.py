@@ -169,7 +169,7 @@ def test_types_of_the_model_of_operators_and_of_nodes(folder):
         ("scale_value: 0.017", "scale_value: 0.017\n  std_value: 58", "scale_value is given, too"),
         ("  mean_value: 103.94 116.78 123.68\n", "", "mean_value: is missing with norm_type"),
         ("march: bayes-e", "set_node_data_type: conv0;int16", "must read NAME:int16;..., and 'conv0' has no colon"),
-        ("march: bayes-e", "set_node_data_type: conv0:int4", "has 'int4' for 'conv0', which must be int8|int16"),
+        ("march: bayes-e", "set_node_data_type: conv0:int4", "'int4' for 'conv0' must be int8|int16|float32"),
         ("march: bayes-e", "set_node_data_type: convv:int16", "convv"),
         ("calibration_type: max", "optimization: set_model_output_int16", "outputs are int8 or float"),
         ("calibration_type: max", "optimization: set_everything", "set_everything is not there"),
