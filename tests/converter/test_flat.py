@@ -132,7 +132,7 @@ def ms_model(channels: int = 40) -> dict:
     return {"inputIndex": [0], "outputIndex": [2], "nodes": [node], "allTensors": tensors, "subGraph": [graph]}
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(records(ALL_KINDS, "Root"))
 def test_decode_undoes_encode_and_the_file_is_valid(record):
     data = joined(record, ALL_KINDS)
@@ -141,7 +141,7 @@ def test_decode_undoes_encode_and_the_file_is_valid(record):
     assert joined(decode(data, ALL_KINDS), ALL_KINDS) == data
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(
     st.sampled_from([ms_schema.SCHEMA, tflite_schema.SCHEMA]).flatmap(
         lambda s: st.sampled_from(s.tables).flatmap(lambda t: st.tuples(st.just(s), st.just(t), records(s, t, 4)))

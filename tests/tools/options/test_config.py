@@ -263,13 +263,13 @@ def test_mutated_files_give_a_result_or_an_error():
         check(bytes(data))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join))
 def test_pieces_in_any_order_give_a_result_or_an_error(data):
     check(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(KEYS), st.text(max_size=30))
 def test_any_value_gives_a_result_or_an_error(key, value):
     head = f"[{key.section}]\n" if key.section else ""
