@@ -217,8 +217,8 @@ class Measured:
                 report = bitlite.convert(self.source, path, threads=self.threads, **given)
                 seconds = time.perf_counter() - start
                 got = run_bitlite(path, self.rows, self.threads)
-            except bitlite.Error as error:
-                self.figures["loss"][form] = one_line(error)
+            except (bitlite.Error, RuntimeError) as error:
+                self.figures["loss"][form] = one_line(error).replace(f"{self.source}: ", "")
                 continue
             notes = [note for note in report.notes if "kept in float" in note or "dB" in note]
             self.figures["loss"][form] = self.judged(got, path) | {"seconds": seconds, "notes": notes}

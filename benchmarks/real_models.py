@@ -69,15 +69,19 @@ def timed(args: argparse.Namespace, name: str, figures: dict[str, Any]) -> None:
 
 
 def file_cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.0e}"
-    value = value or "not run"
-    return value if value.startswith("not run") else f"refused: {value}"
+    return f"{value:.0e}" if isinstance(value, float) else reason_cell(value or "not run")
+
+
+def reason_cell(reason: str) -> str:
+    """Why there is no figure, without names of the model's own."""
+    if reason.startswith("not run"):
+        return "states are inputs there" if "states" in reason else reason
+    return f"refused: {reason}"
 
 
 def loss_cell(loss: Any, source: int) -> str:
     if not isinstance(loss, dict):
-        return "" if loss is None else f"refused: {loss}"
+        return "" if loss is None else reason_cell(loss)
     parts = [f"{loss['sqnr']:.1f}"]
     if loss["agreement"] is not None:
         parts.append(f"{loss['agreement']:.3f}")
@@ -106,10 +110,12 @@ def summary(all_found: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [f"{right} of {len(all_found)} equal their own runtime within 1e-4 of the range."]
     for ending in ENDINGS:
         values = [f.get("files", {}).get(ending) for f in all_found]
-        near = [v for v in values if isinstance(v, float)]
+        near, others = [v for v in values if isinstance(v, float)], [v for v in values if isinstance(v, str)]
+        states = sum(v.startswith("not run") for v in others)
         lines.append(
             f".{ending}: {sum(v < 1e-4 for v in near)} within 1e-4 in the other runtime, "
-            f"{sum(v >= 1e-4 for v in near)} further off, {sum(isinstance(v, str) for v in values)} refused."
+            f"{sum(v >= 1e-4 for v in near)} further off, {len(others) - states} refused"
+            + (f", {states} not run (states are inputs there)." if states else ".")
         )
     int8 = [f["loss"]["PostTraining"] for f in all_found if isinstance(f.get("loss", {}).get("PostTraining"), dict)]
     ahead = [
