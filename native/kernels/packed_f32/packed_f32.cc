@@ -18,7 +18,7 @@ namespace bitlite {
 namespace {
 
 constexpr int kMaxRows = 4;
-constexpr int64_t kBlockColumns = 8 * kPackedPanel;
+constexpr int64_t kGroup = 4 * kPackedPanel;  // columns of a tile
 
 int64_t CeilOf(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -36,42 +36,42 @@ class PackedF32 final : public Step {
         kernel_(SelectKernel<packed_f32>(plan.isa).fn),
         unary_(SelectKernel<unary_f32>(plan.isa).fn),
         row_tiles_(std::max<int64_t>(1, CeilOf(m, kMaxRows))),
-        blocks_(std::max<int64_t>(1, CeilOf(n, kBlockColumns))),
-        panel_stride_((bits == 8 ? k : CeilOf(k, 2)) * kPackedPanel),
+        groups_(std::max<int64_t>(1, CeilOf(n, kGroup))),
+        lines_(bits == 8 ? k : CeilOf(k, 2)),
         padded_(CeilOf(n, kPackedPanel) * kPackedPanel) {
     thread_scratch = static_cast<size_t>(kMaxRows * of_k_) * sizeof(float);
-    phases = {row_tiles_ * blocks_};
+    phases = {row_tiles_ * groups_};
     cost_ns = static_cast<double>(n) * static_cast<double>(k) * static_cast<double>(m) / 20.0;
   }
 
-  // scale, offset: of output j and block b at j * blocks + b.
+  // scale, offset: of output j and block b at j * blocks + b; without offset codes are symmetric.
   void Pack(const int8_t* w, const float* bias, const float* scale, const float* offset) {
     bias_.Reset(static_cast<size_t>(padded_));
     scale_.Reset(static_cast<size_t>(padded_ * of_k_));
-    offset_.Reset(static_cast<size_t>(padded_ * of_k_));
+    offset_.Reset(offset == nullptr ? 0 : static_cast<size_t>(padded_ * of_k_));
     for (Aligned<float>* a : {&scale_, &offset_, &bias_}) {
       std::memset(a->data(), 0, a->size() * sizeof(float));
     }
     for (int64_t j = 0; j < n_; ++j) {
       if (bias != nullptr) bias_[j] = bias[j];
       for (int64_t b = 0; b < of_k_; ++b) {
-        const int64_t from = j * of_k_ + b, to = b * padded_ + j;
+        const int64_t from = j * of_k_ + b, to = FirstOf(j) * of_k_ + b * WidthOf(j) + j % kGroup;
         scale_[to] = scale[from];
-        // The nibbles are stored 8 higher.
-        offset_[to] = bits_ == 8 ? offset[from] : offset[from] - 8.0f * scale[from];
+        if (offset != nullptr) offset_[to] = offset[from] - Centre() * scale[from];
       }
     }
-    w_.Reset(static_cast<size_t>(padded_ / kPackedPanel * panel_stride_));
+    w_.Reset(static_cast<size_t>(padded_ * lines_));
     std::memset(w_.data(), 0, w_.size());
     for (int64_t j = 0; j < n_; ++j) {
-      uint8_t* to = w_.data() + j / kPackedPanel * panel_stride_ + j % kPackedPanel;
+      uint8_t* to = w_.data() + FirstOf(j) * lines_ + j % kGroup;
+      const int64_t width = WidthOf(j);
       const int8_t* from = w + j * k_;
       for (int64_t i = 0; i < k_; ++i) {
         if (bits_ == 8) {
-          to[i * kPackedPanel] = static_cast<uint8_t>(from[i]);
+          to[i * width] = static_cast<uint8_t>(from[i]);
         } else {
           const unsigned code = static_cast<unsigned>(from[i] + 8) & 15u;
-          to[i / 2 * kPackedPanel] |= static_cast<uint8_t>(i % 2 == 0 ? code : code << 4);
+          to[i / 2 * width] |= static_cast<uint8_t>(i % 2 == 0 ? code : code << 4);
         }
       }
     }
@@ -84,16 +84,15 @@ class PackedF32 final : public Step {
     t.a = rows;
     t.k = k_;
     t.block = block_;
-    t.block_stride = padded_;
     t.bits = bits_;
-    t.panel_stride = panel_stride_;
+    t.centre = Centre();
     t.row_sums = sums;
     t.ldy = n_;
     t.lo = act_.lo;
     t.hi = act_.hi;
     int64_t summed = -1;
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t tile = item / blocks_, column = item % blocks_ * kBlockColumns;
+      const int64_t tile = item / groups_, column = item % groups_ * kGroup;
       const int64_t first = tile * kMaxRows;
       t.rows = static_cast<int>(std::min<int64_t>(kMaxRows, m_ - first));
       if (t.rows <= 0) continue;
@@ -107,10 +106,11 @@ class PackedF32 final : public Step {
         }
         summed = tile;
       }
-      t.n = std::min(kBlockColumns, n_ - column);
-      t.w = w_.data() + column / kPackedPanel * panel_stride_;
-      t.scale = scale_.data() + column;
-      t.offset = offset_.data() + column;
+      t.n = std::min(kGroup, n_ - column);
+      t.width = WidthOf(column);
+      t.w = w_.data() + column * lines_;
+      t.scale = scale_.data() + column * of_k_;
+      t.offset = offset_.size() == 0 ? nullptr : offset_.data() + column * of_k_;
       t.bias = bias_.data() + column;
       t.y = args.Out<float>(0) + first * n_ + column;
       kernel_(t);
@@ -121,6 +121,12 @@ class PackedF32 final : public Step {
   }
 
  private:
+  // The first column of the group of column j, and the columns that the group has.
+  static int64_t FirstOf(int64_t j) { return j / kGroup * kGroup; }
+  int64_t WidthOf(int64_t j) const { return std::min(kGroup, padded_ - FirstOf(j)); }
+  // Nibbles are stored so much higher.
+  float Centre() const { return bits_ == 8 ? 0.0f : 8.0f; }
+
   static float SumOf(const float* x, int64_t n) noexcept {
     constexpr int kChains = 16;
     float sums[kChains] = {};
@@ -139,7 +145,7 @@ class PackedF32 final : public Step {
   const FusedAct act_;
   packed_f32::Fn* const kernel_;
   unary_f32::Fn* const unary_;
-  const int64_t row_tiles_, blocks_, panel_stride_, padded_;
+  const int64_t row_tiles_, groups_, lines_, padded_;
   Aligned<uint8_t> w_;
   Aligned<float> scale_, offset_, bias_;
 };
@@ -177,10 +183,9 @@ std::unique_ptr<Step> MakePackedFullyConnected(const StepSpec& spec, PlanContext
   if (x.constant) plan.KeepConstant(0);
   if (plan.check_only) return nullptr;
   std::vector<float> offsets;
-  if (blocked) {
-    offsets.assign(static_cast<size_t>(scales), 0.0f);
-    const int8_t* points = zero == nullptr ? nullptr : static_cast<const int8_t*>(zero->data);
-    for (int64_t i = 0; points != nullptr && i < scales; ++i) offsets[i] = -points[i] * scale[i];
+  if (zero != nullptr) {
+    const int8_t* points = static_cast<const int8_t*>(zero->data);
+    for (int64_t i = 0; i < scales; ++i) offsets.push_back(-points[i] * scale[i]);
     offset = offsets.data();
   }
   auto step = std::make_unique<PackedF32>(x.count / k, n, k, block, bits, act, plan);

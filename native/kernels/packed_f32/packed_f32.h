@@ -9,20 +9,21 @@ namespace bitlite {
 constexpr int kPackedPanel = 16;
 
 // y = clamp(bias + over blocks of k: (sum of x) * offset + (sum of x * code) * scale), by column,
-// the blocks in order; a matrix without blocks is one.
+// the blocks in order; a matrix without blocks is one. All that a tile reads of weights lies in the
+// order in which it reads: lines of `width` columns, n rounded up to whole panels.
 struct PackedF32Tile {
   const float* const* a;  // where each row starts
   int rows;               // 1 .. mr of the kernel
   int64_t k;
   int64_t block;  // k of a block, even where there are several
-  int bits;  // 8: panels are [k][16] int8; 4: [(k + 1) / 2][16] bytes, code + 8 of the even k in
-             // the low half, and scale and offset know of the 8
-  const uint8_t* w;       // first panel
-  int64_t panel_stride;   // bytes
-  const float* scale;     // [block], each block_stride: n rounded up to whole panels
-  const float* offset;    // the same
-  const float* bias;      // n rounded up to whole panels
-  int64_t block_stride;   // floats
+  int bits;  // 8: w is [k][width] int8; 4: [(k + 1) / 2][width] bytes, code + 8 of the even k in
+             // the low half, and offset knows of the 8
+  int64_t width;
+  const uint8_t* w;
+  const float* scale;   // [block][width]
+  const float* offset;  // the same; null: -centre * scale
+  float centre;
+  const float* bias;      // [width]
   const float* row_sums;  // [row][block], the sums of x
   float* y;
   int64_t ldy;

@@ -7,28 +7,26 @@ namespace {
 
 constexpr int kPackedVecs = bitlite::kPackedPanel / Vec::kWidth;
 
-// acc[r][v] += x * code over k in [first, last); w: where `first` stands in the first panel.
+// acc[r][v] += x * code over k in [first, last); w: where `first` stands.
 template <int MR, int NV>
 inline void AddCodes(const bitlite::PackedF32Tile& t, const uint8_t* w, int64_t first, int64_t last,
                      Vec (&acc)[MR][NV]) {
   if (t.bits == 8) {
-    for (int64_t k = first; k < last; ++k, w += bitlite::kPackedPanel) {
+    for (int64_t k = first; k < last; ++k, w += t.width) {
 #pragma GCC unroll 16
       for (int v = 0; v < NV; ++v) {
-        const Vec b = LoadCodes(reinterpret_cast<const int8_t*>(w) +
-                                v / kPackedVecs * t.panel_stride + v % kPackedVecs * Vec::kWidth);
+        const Vec b = LoadCodes(reinterpret_cast<const int8_t*>(w) + v * Vec::kWidth);
 #pragma GCC unroll 16
         for (int r = 0; r < MR; ++r) acc[r][v] = Fma(Set(t.a[r][k]), b, acc[r][v]);
       }
     }
   } else {
-    for (int64_t k = first; k < last; k += 2, w += bitlite::kPackedPanel) {
+    for (int64_t k = first; k < last; k += 2, w += t.width) {
       const bool pair = k + 1 < last;
 #pragma GCC unroll 16
       for (int v = 0; v < NV; ++v) {
         Vec low, high;
-        LoadNibbles(w + v / kPackedVecs * t.panel_stride + v % kPackedVecs * Vec::kWidth, &low,
-                    &high);
+        LoadNibbles(w + v * Vec::kWidth, &low, &high);
 #pragma GCC unroll 16
         for (int r = 0; r < MR; ++r) {
           acc[r][v] = Fma(Set(t.a[r][k]), low, acc[r][v]);
@@ -43,15 +41,16 @@ template <int MR, int PANELS>
 inline void PackedBlock(const bitlite::PackedF32Tile& t, int64_t column) {
   constexpr int NV = PANELS * kPackedVecs;
   const int64_t blocks = (t.k + t.block - 1) / t.block;
-  const uint8_t* w = t.w + column / bitlite::kPackedPanel * t.panel_stride;
+  const uint8_t* w = t.w + column;
   // What the outputs are so far, or, of one block, not yet anything: it stays in registers.
   float so_far[MR][NV * Vec::kWidth];
   Vec acc[MR][NV];
   const auto scaled = [&](int r, int v, int64_t b) {
-    const int64_t at = column + v * Vec::kWidth, of_block = b * t.block_stride + at;
+    const int64_t at = column + v * Vec::kWidth, of_block = b * t.width + at;
     const Vec before = b == 0 ? Load(t.bias + at) : Load(so_far[r] + v * Vec::kWidth);
-    const Vec constant = Fma(Set(t.row_sums[r * blocks + b]), Load(t.offset + of_block), before);
-    return Fma(acc[r][v], Load(t.scale + of_block), constant);
+    const Vec sum = Set(t.row_sums[r * blocks + b]), scale = Load(t.scale + of_block);
+    if (t.offset == nullptr) return Fma(Fma(sum, Set(-t.centre), acc[r][v]), scale, before);
+    return Fma(acc[r][v], scale, Fma(sum, Load(t.offset + of_block), before));
   };
   for (int64_t b = 0; b < blocks; ++b) {
 #pragma GCC unroll 16
@@ -60,8 +59,7 @@ inline void PackedBlock(const bitlite::PackedF32Tile& t, int64_t column) {
       for (int v = 0; v < NV; ++v) acc[r][v] = Set(0.0f);
     }
     const int64_t first = b * t.block, last = first + t.block < t.k ? first + t.block : t.k;
-    AddCodes<MR, NV>(t, w + (t.bits == 8 ? first : first / 2) * bitlite::kPackedPanel, first, last,
-                     acc);
+    AddCodes<MR, NV>(t, w + (t.bits == 8 ? first : first / 2) * t.width, first, last, acc);
     if (b + 1 == blocks) break;
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) {

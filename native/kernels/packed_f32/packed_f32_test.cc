@@ -14,19 +14,22 @@
 namespace bitlite {
 namespace {
 
-// Codes in the panels of packed_f32.h, their values as w: column j is output j.
-void CheckPacked(const Kernel<packed_f32>& entry, int m, int n, int k, int bits, int block = 0) {
+// Codes as packed_f32.h has them, their values as w: column j is output j.
+void CheckPacked(const Kernel<packed_f32>& entry, int m, int n, int k, int bits, int block = 0,
+                 bool symmetric = false) {
   if (block == 0) block = k;
   const int blocks = (k + block - 1) / block;
   Random random(static_cast<uint32_t>(m * 1000 + n * 10 + k + bits));
   const Buffer a = Normal(static_cast<size_t>(m * k), random);
-  const int panels = (n + kPackedPanel - 1) / kPackedPanel;
-  const int padded = panels * kPackedPanel, lines = bits == 8 ? k : (k + 1) / 2;
+  const int padded = (n + kPackedPanel - 1) / kPackedPanel * kPackedPanel,
+            lines = bits == 8 ? k : (k + 1) / 2;
   const Buffer scale = Normal(static_cast<size_t>(padded * blocks), random);
   const Buffer offset = Normal(static_cast<size_t>(padded * blocks), random);
+  const float centre = bits == 8 ? 0.0f : 8.0f;
+  for (int i = 0; symmetric && i < padded * blocks; ++i) offset[i] = -centre * scale[i];
   const Buffer bias = Normal(static_cast<size_t>(padded), random);
   const Buffer raw = Normal(static_cast<size_t>(n * k), random);
-  std::vector<uint8_t> packed(static_cast<size_t>(panels * lines * kPackedPanel));
+  std::vector<uint8_t> packed(static_cast<size_t>(padded * lines));
   std::vector<int> code(static_cast<size_t>(n * k));
   for (int j = 0; j < n; ++j) {
     for (int i = 0; i < k; ++i) {
@@ -34,7 +37,7 @@ void CheckPacked(const Kernel<packed_f32>& entry, int m, int n, int k, int bits,
       const int c = std::min(top, std::max(low, static_cast<int>(raw[j * k + i] * top)));
       code[j * k + i] = c;
       const int line = bits == 8 ? i : i / 2;
-      uint8_t& to = packed[(j / kPackedPanel * lines + line) * kPackedPanel + j % kPackedPanel];
+      uint8_t& to = packed[line * padded + j];
       to = static_cast<uint8_t>(bits == 8 ? c : i % 2 == 0 ? to | c : to | c << 4);
     }
   }
@@ -48,23 +51,12 @@ void CheckPacked(const Kernel<packed_f32>& entry, int m, int n, int k, int bits,
     }
   }
   const Buffer y(new float[static_cast<size_t>(m * n)]);
-  const PackedF32Tile tile = {rows.data(),
-                              m,
-                              k,
-                              block,
-                              bits,
-                              packed.data(),
-                              int64_t{lines} * kPackedPanel,
-                              scale.get(),
-                              offset.get(),
-                              bias.get(),
-                              padded,
-                              sums.data(),
-                              y.get(),
-                              n,
-                              n,
-                              -500.0f,
-                              500.0f};
+  const PackedF32Tile tile = {rows.data(),   m,           k,
+                              block,         bits,        padded,
+                              packed.data(), scale.get(), symmetric ? nullptr : offset.get(),
+                              centre,        bias.get(),  sums.data(),
+                              y.get(),       n,           n,
+                              -500.0f,       500.0f};
   entry.fn(tile);
   for (int r = 0; r < m; ++r) {
     for (int j = 0; j < n; ++j) {
@@ -95,6 +87,7 @@ void TestKernel(const Kernel<packed_f32>& entry) {
       CheckPacked(entry, m, 130, 32, bits);
       for (int n : {3, 16, 70}) CheckPacked(entry, m, n, 75, bits, 16);
       CheckPacked(entry, m, 20, 128, bits, 32);
+      CheckPacked(entry, m, 70, 75, bits, 16, true);
     }
   }
 }
@@ -117,12 +110,12 @@ void TimeKernel(const Kernel<packed_f32>& entry) {
                                   k,
                                   k,
                                   bits,
-                                  w.data(),
-                                  k * kPackedPanel * bits / 8,
-                                  columns.data(),
-                                  columns.data(),
-                                  columns.data(),
                                   n,
+                                  w.data(),
+                                  columns.data(),
+                                  columns.data(),
+                                  0.0f,
+                                  columns.data(),
                                   columns.data(),
                                   y.data(),
                                   n,
