@@ -7,6 +7,7 @@ from collections.abc import Collection
 import numpy as np
 
 from ..converter.errors import DataError, Setting
+from ..converter.formats.files import sweep
 from ..converter.ir import Graph, Node
 from ..converter.ops import row
 
@@ -21,7 +22,7 @@ def check_finite(graph: Graph, kept: Collection[Node] = ()) -> None:
     Raises:
         DataError: names the constant, its node, how many values they are and the first.
     """
-    for node in graph.nodes:
+    for node in sweep(graph.nodes, lambda n: sum(t.nbytes for t in n.inputs if t is not None and t.is_const)):
         if node in kept or node.op == "Where":
             continue
         cell = row(node.op).quant

@@ -35,6 +35,11 @@ def packed_blocks(codes: NDArray, block: int, bits: int) -> NDArray[np.uint8]:
 def unpacked_blocks(packed: NDArray[np.uint8], inputs: int, bits: int) -> NDArray[np.int8]:
     """The inverse of `packed_blocks`."""
     rows = packed.reshape(len(packed), -1)
+    codes = np.empty((len(rows), inputs), np.uint8)
     if bits == 4:
-        rows = np.stack([rows & 15, rows >> 4], axis=2).reshape(len(rows), -1)
-    return (rows[:, :inputs].astype(np.int16) - 2 ** (bits - 1)).astype(np.int8)
+        np.bitwise_and(rows[:, : (inputs + 1) // 2], 15, out=codes[:, 0::2])
+        np.right_shift(rows[:, : inputs // 2], 4, out=codes[:, 1::2])
+    else:
+        codes[:] = rows[:, :inputs]
+    codes -= np.uint8(2 ** (bits - 1))  # modulo 256
+    return codes.view(np.int8)

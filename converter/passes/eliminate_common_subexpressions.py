@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..formats.files import sweep
 from ..ir import Graph, Node, Tensor
 from ..ops import row
 from .edit import Edit, trail
@@ -76,7 +77,7 @@ def _frozen(value: Any) -> Hashable:
 
 def _merge_constants(edit: Edit) -> Iterator[Record]:
     alike: dict[Hashable, list[Tensor]] = {}
-    for t in edit.graph.constants():
+    for t in sweep(edit.graph.constants(), lambda t: t.nbytes):
         alike.setdefault(_look(t), []).append(t)
     for group in alike.values():
         if len(group) < 2:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from ...converter.formats.files import sweep
 from ...converter.ir import Graph, Node, Tensor
 from ...converter.numeric.qparams import code_range
 
@@ -72,10 +73,9 @@ def store_in_blocks(
     """
     changed: dict[Node, Tensor] = {}
     stored: dict[tuple[Tensor, int], tuple[Tensor, Tensor, Tensor | None]] = {}
-    for node in graph.nodes:
-        if node.op != "FullyConnected" or node in kept or widths[node] not in BITS:
-            continue
-        x, w, bits = node.required(0), node.required(1), widths[node]
+    found = [n for n in graph.nodes if n.op == "FullyConnected" and n not in kept and widths[n] in BITS]
+    for node, w in sweep([(n, n.required(1)) for n in found], lambda item: item[1].nbytes):
+        x, bits = node.required(0), widths[node]
         rows = node.attrs["keep_dims"] or x.rank == 2
         if not rows or x.dtype != np.float32 or w.data is None or w.dtype.kind != "f" or w.quant is not None:
             continue

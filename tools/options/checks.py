@@ -116,6 +116,13 @@ def _validate_activation_bits(options: ConvertOptions) -> None:
         raise UsageError(f"{options.where(ends[0])}: {here} gives all activations 16 bits", hint="FLOAT")
 
 
+_WITHOUT_BLOCKS = {
+    "MS": "a .ms has one scale per output of a weight, and none per block",
+    "C": "C kernels have one scale per output of a weight, and none per block",
+    "TFLITE": "no .tflite with matrix products in blocks is written",
+}
+
+
 def _validate_blocks(options: ConvertOptions) -> None:
     here = options.where("block_size")
     if options.block_zero_points and not options.block_size:
@@ -132,10 +139,10 @@ def _validate_blocks(options: ConvertOptions) -> None:
             f"{here}: {options.where(options.goals[0])} chooses bits of weights with one scale per output",
             hint="one of them",
         )
-    foreign = [name for name in options.output_format if name in ("MS", "C")]
+    foreign = [name for name in options.output_format if name in _WITHOUT_BLOCKS]
     if foreign:
         raise UsageError(
-            f"{here}: a .{foreign[0].lower()} has one scale per output of a weight, and none per block",
+            f"{here}: {_WITHOUT_BLOCKS[foreign[0]]}",
             hint=(Setting("output_format", "ONNX"), ", or ", Setting("block_size", 0), " with 6 or 8 bits"),
         )
 

@@ -132,6 +132,7 @@ def test_with_data_biases_take_up_what_blocks_lose(source, tmp_path):
     [
         ({"output_format": "MS"}, "none per block"),
         ({"output_format": "C"}, "C kernels"),
+        ({"output_format": "TFLITE"}, "no .tflite"),
         ({"quant_type": "PostTraining"}, "of WeightQuant, and there is PostTraining"),
         ({"block_size": 48}, "16|32|64"),
         ({"block_size": 0, "block_zero_points": True}, "no effect without blocks"),
