@@ -128,7 +128,7 @@ def read_tflite_fake_quant(r: Reading) -> Tensor:
     nudged = qmin if zero < qmin else qmax if zero > qmax else int(np.floor(zero + f(0.5)))
     bottom, top = f((qmin - nudged) * scale), f((qmax - nudged) * scale)
     dtype = np.dtype(np.int8 if bits <= 8 else np.int16)
-    quant = QuantParam(scale.astype(np.float64), np.int32(nudged - half), None, 8 * dtype.itemsize)
+    quant = QuantParam(np.array([scale], np.float64), np.array([nudged - half], np.int32), None, 8 * dtype.itemsize)
     x = r.input(0)
     if x.is_const and x.dtype == np.float32:
         inside = np.clip(x.value, bottom, top)
