@@ -10,6 +10,8 @@ from ..converter.schema.op import quant_spec
 from ..converter.text import nearest
 from .selectors import Selector
 
+REQUESTED = "kept in float on request"  # why what a user's selectors mean is in float
+
 
 def select(graph: Graph, selectors: Sequence[Selector]) -> set[Node]:
     """The nodes that the selectors mean, one after the other: each adds its own, or takes them out.

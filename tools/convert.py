@@ -358,7 +358,7 @@ def quantize(
 
         make_dynamic(graph, options, report)
     if options.fp16:
-        report.notes += store_float16(graph)
+        report.notes += store_float16(graph, rows=report.layers)
     return graph
 
 

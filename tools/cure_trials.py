@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -25,12 +25,13 @@ MOST = 16  # samples of a trial, where not all are taken
 @dataclass(frozen=True)
 class Trial:
     """A cause that may hold. layers: where, the worst first. cure: what ends it. measure: runs without and with the
-    cure, and gives the SQNR in dB of the worst output of both."""
+    cure, and gives the SQNR in dB of the worst output of both. applies: the same for cures that do the same."""
 
     cause: str
     layers: tuple[str, ...]
     cure: Hint
     measure: Callable[[], tuple[float, float]]
+    applies: Hashable = None
 
     @property
     def keeps_float(self) -> bool:
@@ -61,17 +62,23 @@ class FormTrials:
             if not named:
                 return None
             kept = tuple(dict.fromkeys((*map(str, given), *named)))
-            return self.changed(cause, layers, Setting(cure.name, kept), tuple(map(parse_selector, kept)))
+            meant = tuple(map(parse_selector, kept))
+            nodes = frozenset(n.name for n in select(self.result.source, meant))
+            return self.changed(cause, layers, Setting(cure.name, kept), meant, nodes)
         if isinstance(value, dict):
             known = {key: {n.name for n in select(self.result.source, (parse_selector(key),))} for key in given}
             value = {next((k for k in known if name in known[k]), name): bits for name, bits in value.items()}
-            return self.changed(cause, layers, Setting(cure.name, {**given, **value}))
+            return self.changed(cause, layers, Setting(cure.name, {**given, **value}), same=frozenset(value.items()))
         return self.changed(cause, layers, cure)
 
-    def changed(self, cause: str, layers: tuple[str, ...], cure: Setting, applied: object = None) -> Trial:
-        """A trial of a setting as it stands. applied: what the option holds then, where that is not what it shows."""
+    def changed(
+        self, cause: str, layers: tuple[str, ...], cure: Setting, applied: object = None, same: Hashable = None
+    ) -> Trial:
+        """A trial of a setting as it stands. applied: what the option holds then, where that is not what it shows.
+        same: what it comes to, where several values come to one."""
         cured = replace(self.options, **{cure.name: cure.value if applied is None else applied})
-        return Trial(cause, layers, cure, lambda: (self._without(), self._sqnr(cured)))
+        applies = cure.name, cure.value if same is None else same
+        return Trial(cause, layers, cure, lambda: (self._without(), self._sqnr(cured)), applies)
 
     def _without(self) -> float:
         if self._before is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 from ..converter.errors import Setting, spelled
@@ -91,11 +91,11 @@ def _trials(
     forms = FormTrials(graph, samples, options, result, most)
     settings = post_training_settings(result.source, options, None)
     found = suspects(result, settings, list(samples.only(spread(len(samples), _SEEN))))
-    tried = set[str]()
+    tried = set[Hashable]()
     for suspect in found:
         trial = forms.trial(suspect.cause, suspect.layers, suspect.cure)
-        if trial is not None and str(trial.cure) not in tried:
-            tried.add(str(trial.cure))
+        if trial is not None and trial.applies not in tried:
+            tried.add(trial.applies)
             yield trial
     if options.bias_correction == "off":
         yield forms.changed("means are not corrected", (), Setting("bias_correction", "sequential"))

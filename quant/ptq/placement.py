@@ -18,6 +18,7 @@ from ...converter.ir import Graph, Node, Tensor
 from ...converter.numeric.qparams import foldable
 from ...converter.ops import row
 from ...converter.schema.op import quant_spec
+from ..selection import REQUESTED
 from .masks import mask_carriers
 
 LOSSY = "codes there cost the outputs too much"
@@ -79,7 +80,7 @@ def place(
     plan, kept, lossy = Placement(wide=set(wide)), set(kept), set(lossy)
     masks = mask_carriers(graph, lambda node: bool(quant_spec(node).weights))
     for node in graph.nodes:
-        reason = "kept in float on request" if node in kept else _obstacle(node, target) or masks.get(node, "")
+        reason = REQUESTED if node in kept else _obstacle(node, target) or masks.get(node, "")
         if not reason and node in plan.wide and not _has_wide_form(node):
             reason = "no int16 form"
         if not reason and node in lossy:

@@ -21,7 +21,8 @@ from dataclasses import replace
 from ...converter.ir import Graph
 from ...converter.passes import Record
 from ..calibrate.spread import Chosen
-from ..weights.weight_quant import WeightSettings, quantize_graph_weights, store_float16
+from ..selection import REQUESTED
+from ..weights.weight_quant import CHOSEN, WeightSettings, quantize_graph_weights, store_float16
 from .calibration import calibration_statistics
 from .emit import QuantizedGraph, note_stored
 from .fidelity import POOR, Fidelity, Reference, hold_back, judge_of, scores_of, spread
@@ -109,10 +110,11 @@ def corrected_form(
     result = forms.form(forms.placement(islands.kept), known)
     if settings.float_weights is not None:
         forms_of = result.quantized.node
-        kept = {forms_of[node] for node in settings.kept | islands.weights if node in forms_of}
+        reasons = dict.fromkeys(islands.weights, CHOSEN) | dict.fromkeys(settings.kept, REQUESTED)
+        kept = {forms_of[node]: why for node, why in reasons.items() if node in forms_of}
         result.stored = quantize_graph_weights(result.graph, settings.float_weights, kept)
         wide = (forms_of[n].inputs[weight_index(n) or 0] for n in islands.weights if n in forms_of)
-        store_float16(result.graph, set(wide))
+        store_float16(result.graph, set(wide), result.stored)
         note_stored(result.quantized, every=bool(islands.kept))
     if samples is None:
         return result

@@ -6,7 +6,7 @@ the operator that reads it computes with the reals it stands for.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ from ...converter.formats.files import sweep
 from ...converter.ir import Graph, Node, Tensor
 from ...converter.ops import row
 from ..ptq.probe import PROBED_BITS, keep_usable
-from ..selection import select
+from ..selection import REQUESTED, select
 from ..selectors import Selector, parse_selector
 from .block_weights import store_in_blocks
 from .symmetric_weights import quantize_symmetric
@@ -49,6 +49,7 @@ class WeightSettings:
 
 
 FLOAT = 32  # bits of a weight that is left as it is, where bits are chosen
+CHOSEN = "in float for the outputs' sake"  # why it is
 
 # The widths of constants that other formats hold.
 WIDTHS = {"tflite": (4, 8), "onnx": (4, 8, 16)}
@@ -73,16 +74,16 @@ class WeightRow:
 
 
 def quantize_graph_weights(
-    graph: Graph, settings: WeightSettings, kept: Collection[Node] | None = None
+    graph: Graph, settings: WeightSettings, kept: Mapping[Node, str] | None = None
 ) -> list[WeightRow]:
     """Replaces weights by their codes, in place. Returns one row per weight, in graph order.
 
-    kept: the nodes that keep theirs, instead of those that settings.keep_float names.
+    kept: the nodes that keep theirs, and why, instead of those that settings.keep_float names.
 
     Raises:
         UsageError: keep_float or layer_bits names nothing in the graph.
     """
-    kept = select(graph, settings.keep_float) if kept is None else kept
+    kept = dict.fromkeys(select(graph, settings.keep_float), REQUESTED) if kept is None else kept
     widths = named_widths(graph, settings)
     rows: list[WeightRow] = []
     blocked: dict[Node, Tensor] = {}
@@ -109,9 +110,9 @@ def quantize_graph_weights(
             users[w] = (node, axis)
             bits = widths.get(node, settings.chosen.get(node.name, settings.bits))
             reason = (
-                "kept in float on request"
+                kept[node]
                 if node in kept
-                else "in float for the outputs' sake"
+                else CHOSEN
                 if bits == FLOAT
                 else gate(
                     w.data.shape,
@@ -185,10 +186,12 @@ def named_widths(graph: Graph, settings: WeightSettings) -> dict[Node, int]:
     return widths
 
 
-def store_float16(graph: Graph, chosen: Collection[Tensor | None] | None = None) -> list[str]:
-    """Turns the remaining float32 weights and biases, or the chosen ones, into float16, in place. Returns why some
-    stay."""
-    notes = []
+def store_float16(
+    graph: Graph, chosen: Collection[Tensor | None] | None = None, rows: Iterable[WeightRow] = ()
+) -> list[str]:
+    """Turns the remaining float32 weights and biases, or the chosen ones, into float16, in place, and the bits of their
+    rows into 16. Returns why some stay."""
+    notes, row_of = list[str](), {row.tensor: row for row in rows}
     limit = float(np.finfo(np.float16).max)
     layers, others = _of_layers(graph)
     if others:
@@ -204,6 +207,8 @@ def store_float16(graph: Graph, chosen: Collection[Tensor | None] | None = None)
             continue
         tensor.data = tensor.data.astype(np.float16)
         tensor.dtype = tensor.data.dtype
+        if tensor.name in row_of:
+            row_of[tensor.name].bits = 16
     return notes
 
 

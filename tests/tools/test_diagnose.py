@@ -10,10 +10,12 @@ from typing import Any
 import bitlite
 import numpy as np
 import pytest
+from bitlite.converter.errors import Setting
 from bitlite.converter.formats import onnx_write
 from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
 from bitlite.converter.schema.verify import verify
+from bitlite.quant.ptq.causes import Suspect
 from bitlite.tools import diagnose
 from bitlite.tools.converter_lite import main
 
@@ -233,6 +235,17 @@ def test_what_was_kept_in_float_already_stays_in_the_cure(tmp_path):
         tmp_path, "m", outlier_channels(True), (far_channels(1, True),) * 2, **WIDE, keep_float=("tanh",)
     )
     assert report[0].diagnosis[0]["cure"] == "keep_float=('tanh', 'first/MatMul')"
+
+
+def test_causes_that_one_set_of_operators_in_float_cures_are_tried_once(tmp_path, monkeypatch):
+    orders = ("first/MatMul", "tanh"), ("tanh", "first/MatMul"), ("tanh", "first/MatMul", "first/MatMul")
+    found = [Suspect(f"cause {k}", names, Setting("keep_float", names), 0.1) for k, names in enumerate(orders)]
+    monkeypatch.setattr(diagnose, "suspects", lambda *_: found)
+    data = (far_channels(1, True),) * 2
+    report = quantized(tmp_path, "m", outlier_channels(True), data, **WIDE, diagnose="full")[0]
+    assert [(row["cause"], row["cure"]) for row in report.diagnosis] == [
+        ("cause 0", "keep_float=('first/MatMul', 'tanh')")
+    ]
 
 
 def test_nothing_is_looked_for_on_request(tmp_path):

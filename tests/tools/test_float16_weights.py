@@ -103,3 +103,20 @@ def test_an_embedding_stored_as_float16_meets_float32(tmp_path, container):
     np.testing.assert_allclose(got, by_onnxruntime(path, x), rtol=1e-3, atol=1e-3)
     again = bitlite.convert(half, tmp_path / "again", output_format=container)
     assert sum(again.files.values()) < 1.05 * size
+
+
+def test_the_report_gives_a_weight_in_float16_its_16_bits(tmp_path):
+    rng = np.random.default_rng(3)
+    names = ("first", "second")
+    stored = [numpy_helper.from_array(rng.standard_normal((32, 32)).astype(np.float32), n) for n in names]
+    nodes = [helper.make_node("MatMul", [x, w], [y], w) for x, w, y in (("x", "first", "h"), ("h", "second", "y"))]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 32]) for n in "xy"]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], stored)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    )
+    report = bitlite.convert(path, tmp_path / "m", quant_type="WeightQuant", fp16=True, keep_float=("second",))
+    first, second = report.rows()
+    assert (first["bits"], first["why"]) == (8, "")
+    assert (second["bits"], second["bytes_after"]) == (16, 32 * 32 * 2)

@@ -260,6 +260,8 @@ def test_a_weight_that_codes_are_too_coarse_for_keeps_16_bits_and_is_written(tmp
     result = quantize_graph(coarse_weight(), data, settings)
     wide = [t.name for n in result.graph.nodes for t in n.inputs if t is not None and t.is_const and t.dtype == "f2"]
     assert {n.name for n in result.islands.weights} == {"head"} and len(wide) == 1
+    (head,) = [row for row in result.weight_rows() if row.layer == "head"]
+    assert (head.bits, head.reason) == (16, "in float for the outputs' sake")
     want = run(result.graph, data)
     for ending, write in (("tflite", tflite_write.write), ("onnx", onnx_write.write)):
         path = str(tmp_path / f"m.{ending}")
