@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import GraphError
-from ..ir import Graph, NameScope, Node, Tensor
+from ..ir import Graph, NameScope, Node, Shape, Tensor
 from ..ir.limits import check_output
 from ..numeric.qparams import QuantParam
 from .node import make_node
@@ -159,7 +159,7 @@ def _carried(x: Tensor | None, y: Tensor) -> QuantParam | None:
 
 def specialize(
     graph: Graph,
-    shapes: dict[str, tuple[int, ...]] | None = None,
+    shapes: Mapping[str, Shape] | None = None,
     fold_limit: int = _FOLD_WHILE_READING,
     change: Callable[[Node, list[Tensor | None], Builder], None] | None = None,
 ) -> Graph:

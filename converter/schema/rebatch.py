@@ -49,8 +49,10 @@ def batch_of(graph: Graph, shapes: Mapping[str, Sizes]) -> tuple[int, int] | Non
     return None if counts or count.denominator != 1 else (declared, int(count))
 
 
-def rebatch(graph: Graph, shapes: Mapping[str, Sizes], batch: tuple[int, int]) -> Graph:
+def rebatch(graph: Graph, shapes: Mapping[str, Shape], batch: tuple[int, int]) -> Graph:
     """A copy of the graph for inputs of these shapes, which hold batch[1] samples where batch[0] are declared.
+
+    Tensors whose sizes are not all known are left to what their nodes say.
 
     As `specialize`, but a Reshape to constant sizes keeps the samples apart: the size that holds them follows.
 
@@ -60,11 +62,7 @@ def rebatch(graph: Graph, shapes: Mapping[str, Sizes], batch: tuple[int, int]) -
     declared, given = batch
     # Where there are no samples at all, the sizes that follow them are found with some.
     found = _Samples(declared, given or 2 * declared)
-    probed = {
-        t.name: tuple(n if n == m else n // declared * found.given for n, m in zip(t.static_shape, shapes[t.name]))
-        for t in graph.inputs
-        if t.name in shapes
-    }
+    probed = {t.name: _probed(t, shapes[t.name], found) for t in graph.inputs if t.name in shapes}
     for last in range(_TRIES - 1, -1, -1):
         try:
             specialize(graph, probed, change=found.adapt)
@@ -73,6 +71,15 @@ def rebatch(graph: Graph, shapes: Mapping[str, Sizes], batch: tuple[int, int]) -
             if not last or not found.next():
                 raise
     return specialize(graph, dict(shapes), change=lambda *at: found.change(given, *at))
+
+
+def _probed(t: Tensor, shape: Shape, found: _Samples) -> Shape:
+    def size(declared: int | None, given: int | None) -> int | None:
+        if declared is None or given is None or given == declared:
+            return given
+        return declared // found.declared * found.given
+
+    return tuple(map(size, t.shape or (), shape))
 
 
 class _Samples:
@@ -94,11 +101,13 @@ class _Samples:
 
     def adapt(self, node: Node, args: list[Tensor | None], build: Builder) -> None:
         """Finds what holds samples among the node's constants, and changes it for `given` samples."""
-        moved = [(old, new) for old, new in zip(node.inputs, args) if old is not None and _batched(old, new)]
-        if not moved:
+        moved = [
+            (a, _differing(a.shape, b.shape)) for a, b in zip(node.inputs, args) if a is not None and b is not None
+        ]
+        old, axes = next(((t, axes) for t, axes in moved if axes), (None, []))
+        if old is None:
             return
-        old, new = moved[0]
-        outer, axis = self.outer.get(old, 1), _differing(old.static_shape, new.static_shape)[0]
+        outer, axis = self.outer.get(old, 1), axes[0]
         if node.op == "Reshape" and _constant(args[1]) and node.outputs[0].is_static:
             outer = self._reshape(node, old, axis, outer)
         if node.op == "BroadcastTo" and node.outputs[0].is_static and _constant(args[1]):
@@ -201,10 +210,6 @@ def _holds(target: Sizes, k: int, before: int, declared: int) -> bool:
     """Whether `declared` samples with `before` elements ahead of them can be a factor of size k."""
     ahead = math.prod(target[:k])
     return ahead > 0 and before % ahead == 0 and target[k] % (before // ahead * declared) == 0
-
-
-def _batched(old: Tensor, new: Tensor | None) -> bool:
-    return new is not None and bool(_differing(old.shape, new.shape))
 
 
 def _constant(t: Tensor | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import GraphError, UnsupportedError, UsageError
-from ..ir import Graph, Tensor
+from ..ir import Graph, Shape, Tensor
 from ..schema.builder import Builder, specialize
 from ..schema.rebatch import rebatch
 
@@ -19,15 +19,16 @@ def change_batch(graph: Graph, batch: int) -> Graph:
         raise UsageError(f"a batch of {batch} samples; allowed is 1 or more")
     if graph.states:
         raise UnsupportedError("a model that keeps states from run to run keeps its batch")
-    shapes = {t.name: (batch, *t.shape[1:]) for t in graph.inputs if t.shape}
+    shapes: dict[str, Shape] = {t.name: (batch, *t.shape[1:]) for t in graph.inputs if t.shape}
     before = {t.shape[0] if t.shape else None for t in graph.inputs}
     if len(before) != 1 or len(shapes) != len(graph.inputs):
         shown = ", ".join(f"{t.name!r} {t.type_text()}" for t in graph.inputs)
         raise UnsupportedError(f"the inputs do not have one batch along their first axis: {shown}")
     old = before.pop()
     try:
-        fixed = specialize(graph, {name: (1, *sizes[1:]) for name, sizes in shapes.items()}) if old is None else graph
-        changed = rebatch(fixed, shapes, (old or 1, batch))  # pyright: ignore[reportArgumentType]
+        single: dict[str, Shape] = {name: (1, *sizes[1:]) for name, sizes in shapes.items()}
+        fixed = specialize(graph, single) if old is None else graph
+        changed = rebatch(fixed, shapes, (old or 1, batch))
     except GraphError as error:
         raise UnsupportedError(f"a batch of {batch}: {error.message}") from error
     for was, now in zip(graph.outputs, changed.outputs):

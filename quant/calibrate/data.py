@@ -305,7 +305,7 @@ class Dataset:
         for name, arrays in self._raw.items():
             planes = (f"{name}_y", f"{name}_uv")
             if arrays.pixels is not None and arrays.pixels.format == "NV12" and all(p in made for p in planes):
-                made[name] = joined_planes(*(made.pop(p) for p in planes), here)
+                made[name] = joined_planes(made.pop(planes[0]), made.pop(planes[1]), here)
         return made
 
     def _note(self, text: str) -> None:

@@ -64,3 +64,11 @@ def test_what_mixes_samples_is_refused(network):
         change_batch(graph, 2)
     with pytest.raises(UsageError, match="a batch of 0"):
         change_batch(network(), 0)
+
+
+def test_sizes_beside_the_batch_may_stay_open(run):
+    graph = Graph("m")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (None, None, 4))
+    graph.outputs = build.emit("Relu", [x], name="y")
+    assert change_batch(graph, 3).inputs[0].shape == (3, None, 4)
