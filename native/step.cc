@@ -46,11 +46,11 @@ bool Int16(const StepSpec&, const PlanContext& plan) { return Reads(plan, DType:
 bool Dynamic(const StepSpec& spec, const PlanContext& plan) {
   return Reads(plan, DType::kF32) && spec.Bool("dynamic", false);
 }
-// One group per channel, int8 on both sides and nothing added.
+// One group per channel of int8, and nothing added.
 bool DepthwiseInt8(const StepSpec& spec, const PlanContext& plan) {
   const int64_t group = spec.Int("group", 1);
-  return Reads(plan, DType::kI8) && plan.Out(0).dtype == DType::kI8 && !plan.Has(3) && group > 1 &&
-         plan.In(0).rank() > 0 && group == plan.In(0).shape.back();
+  return Reads(plan, DType::kI8) && !plan.Has(3) && group > 1 && plan.In(0).rank() > 0 &&
+         group == plan.In(0).shape.back();
 }
 // The same on int16, without a multiplier.
 bool DepthwiseInt16(const StepSpec& spec, const PlanContext& plan) {

@@ -32,6 +32,18 @@ def test_depthwise_matches_integer_reference(case, zx, zy):
     check("conv", inputs, [T(expected, sy, zy)], attrs | {"rounding": "gemmlowp"}, [expected], (1, 2))
 
 
+@pytest.mark.parametrize("case", DEPTHWISE_CASES, ids=str)
+def test_depthwise_gives_float_from_its_sums(case):
+    rng = np.random.default_rng(6)
+    x, w, attrs, acc = conv_case(rng, case)
+    sw, bias = rng.uniform(0.001, 0.01, w.shape[0]), rng.normal(size=w.shape[0]).astype(np.float32)
+    expected = acc(-9).astype(np.float32) * (0.02 * sw).astype(np.float32) + bias
+    inputs = [T(x, 0.02, -9), const(w, sw, np.zeros(len(sw), int), 0), const(bias)]
+    check("conv", inputs, [T(expected)], attrs, [expected], THREADS)
+    expected = np.clip(expected, 0, 6)
+    check("conv", inputs, [T(expected)], attrs | {"act": "relu6"}, [expected])
+
+
 @pytest.mark.parametrize("channels", SIZES)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_depthwise_of_all_widths(channels, stride):

@@ -1,4 +1,5 @@
-// conv with group == channels on int8, any kernel, stride and dilation, with a channel multiplier.
+// conv with group == channels on int8, any kernel, stride and dilation, with a channel multiplier,
+// to int8 or float32.
 // A work item is a band of output rows of some blocks of channels; its padded input is copied plane
 // by plane, which stays in the cache.
 #include <algorithm>
@@ -73,10 +74,10 @@ class DepthwiseS8 final : public Step {
   const DepthwiseS8Kernel& kernel_;
   const ConvGeometry g_;
   const PackedDepthwiseS8 packed_;
-  const int64_t multiplier_;   // output channels of an input channel
-  const int32_t padding_;      // zero point in the kernel's form
-  const int64_t image_w_;      // columns of a plane
-  const int64_t pixel_bytes_;  // of a block of a column of a line
+  const int64_t multiplier_;        // output channels of an input channel
+  const int32_t x_zero_, padding_;  // zero point, and in the kernel's form
+  const int64_t image_w_;           // columns of a plane
+  const int64_t pixel_bytes_;       // of a block of a column of a line
   int64_t chunks_, bands_, band_rows_;
   size_t plane_bytes_;
 };
@@ -92,6 +93,7 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const Requant
       g_(g),
       packed_(kernel_, SelectVectorS8(plan.isa), g, out, plan.In(1), ZeroPointOf(plan.In(0))),
       multiplier_(g.out_channels / g.channels),
+      x_zero_(ZeroPointOf(plan.In(0))),
       padding_(packed_.padding()),
       image_w_(packed_.image_w()),
       pixel_bytes_(packed_.pixel_bytes()) {
@@ -157,7 +159,7 @@ void DepthwiseS8::CopyPlane(const int8_t* x, int64_t first_row, int64_t rows, in
   }
 }
 
-// The same in lines of two rows.
+// The same in lines of two rows, but for lines outside, which are not read.
 void DepthwiseS8::CopyPairs(const int8_t* x, int64_t first_row, int64_t rows, int64_t channel,
                             int n, uint8_t* plane) const noexcept {
   const int64_t left = std::min(g_.pad[kAxisW], image_w_);
@@ -170,12 +172,13 @@ void DepthwiseS8::CopyPairs(const int8_t* x, int64_t first_row, int64_t rows, in
   };
   for (int64_t r = first_row; r < first_row + rows; r += 2, plane += image_w_ * pixel_bytes_) {
     const int8_t *first = row_of(r), *second = row_of(r + 1);
+    if (first == nullptr && second == nullptr) continue;
     padding.Fill(plane, left * block);
     uint8_t* dst = plane + left * pixel_bytes_;
     if (multiplier_ == 1) {
       kernel_.load_pair(dst, first == nullptr ? nullptr : first + channel,
                         second == nullptr ? nullptr : second + channel, g_.channels, inside, n,
-                        padding_);
+                        x_zero_);
     } else {
       int8_t repeated[2][kMaxDepthwiseBlock];
       for (int64_t i = 0; i < inside; ++i, dst += pixel_bytes_) {
@@ -185,7 +188,7 @@ void DepthwiseS8::CopyPairs(const int8_t* x, int64_t first_row, int64_t rows, in
           repeated[1][c] = second == nullptr ? 0 : second[at];
         }
         kernel_.load_pair(dst, first == nullptr ? nullptr : repeated[0],
-                          second == nullptr ? nullptr : repeated[1], 0, 1, n, padding_);
+                          second == nullptr ? nullptr : repeated[1], 0, 1, n, x_zero_);
       }
     }
     padding.Fill(plane + (left + inside) * pixel_bytes_, right * block);
@@ -267,12 +270,22 @@ void DepthwiseS8::Run(const StepArgs& args, int, int64_t begin, int64_t end) con
       for (int64_t oh = first; oh < last; ++oh) {
         const int64_t top = (oh - first) * g_.stride[kAxisH], in_line = top % kernel_.rows;
         row.x = plane + top / kernel_.rows * row.x_row;
-        packed_.SetTaps(b, in_line, &row);
-        int8_t* y = args.Out<int8_t>(0) +
-                    ((n * g_.out[kAxisH] + oh) * g_.out[kAxisW]) * g_.out_channels + channel;
-        row.y[0] = packed_.direct() ? y : nullptr;
+        if (kernel_.rows == 1) {
+          packed_.SetTaps(b, in_line, &row);
+        } else {
+          // Of the lines from the row's first, those with a row of the image.
+          const int64_t start = oh * g_.stride[kAxisH] - g_.pad[kAxisH] - in_line;
+          packed_.SetLines(b, in_line, std::max<int64_t>(0, -start / 2),
+                           std::max<int64_t>(0, CeilDiv(g_.in[kAxisH] - start, 2)), &row);
+        }
+        const int64_t at = ((n * g_.out[kAxisH] + oh) * g_.out[kAxisW]) * g_.out_channels + channel;
+        row.y[0] = packed_.direct() ? args.Out<int8_t>(0) + at : nullptr;
         CallRow(row);
-        if (!packed_.direct()) packed_.ScalarEpilogue(row, channel, y);
+        if (packed_.gives_float()) {
+          packed_.FloatEpilogue(row, channel, args.Out<float>(0) + at);
+        } else if (!packed_.direct()) {
+          packed_.ScalarEpilogue(row, channel, args.Out<int8_t>(0) + at);
+        }
       }
     }
   }
@@ -290,8 +303,7 @@ const DepthwiseS8Kernel& depthwise_s8_scalar() {
 std::unique_ptr<Step> MakeDepthwiseS8(const StepSpec& spec, PlanContext& plan) {
   const ConvGeometry g = ConvGeometryOf(spec, plan);
   Require(g.depthwise(), "not depthwise");
-  Require(plan.In(0).dtype == DType::kI8 && plan.Out(0).dtype == DType::kI8,
-          "input and output are not int8");
+  Require(plan.In(0).dtype == DType::kI8, "input is not int8");
   Require(!plan.Has(3), "depthwise with residual");
   spec.Ignore("dynamic");
   const RequantEpilogue out = RequantEpilogueOf(spec, plan, g.out_channels, 0, -1);

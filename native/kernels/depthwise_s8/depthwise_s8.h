@@ -55,11 +55,11 @@ struct DepthwiseS8Kernel {
   // The same for n <= 16 or 32 channels, leaving what lies behind 16 or 32 alone; null without
   // parts.
   void (*load_part)(uint8_t* dst, const int8_t* src, int64_t src_step, int64_t pixels, int n);
-  // Rows of a line, 1 or 2. With 2 there is load_pair instead of load; a row that is null consists
-  // of `padding`.
+  // Rows of a line, 1 or 2. With 2 there is load_pair instead of load, which takes the zero point
+  // off: so what is outside the image adds nothing. A row that is null is outside.
   int rows = 1;
   void (*load_pair)(uint8_t* dst, const int8_t* first, const int8_t* second, int64_t src_step,
-                    int64_t pixels, int n, int32_t padding) = nullptr;
+                    int64_t pixels, int n, int32_t zero_point) = nullptr;
   // About what an output takes, and each of its taps, for the cost of a step.
   double output_ns = 0.03, tap_ns = 0.005;
 };

@@ -3,6 +3,8 @@
 // weights.
 #include <immintrin.h>
 
+#include <cstring>
+
 #include "depthwise_s8.h"
 #include "kernels/common/gemmlowp_s8_ymm.inc"
 
@@ -34,13 +36,32 @@ inline __m256i Rounded(const DepthwiseS8Row& t, const __m256i (&acc)[2]) {
   return _mm256_packs_epi32(q[0], q[1]);
 }
 
+// Copies n codes, from kBytes to twice as many: the first kBytes and the last, which may overlap.
+template <int kBytes>
+inline void CopyEnds(int8_t* to, const int8_t* from, int n) {
+  std::memcpy(to, from, kBytes);
+  std::memcpy(to + n - kBytes, from + n - kBytes, kBytes);
+}
+
+inline void CopyCodes(int8_t* to, const int8_t* from, int n) {
+  if (n >= 8) {
+    CopyEnds<8>(to, from, n);
+  } else if (n >= 4) {
+    CopyEnds<4>(to, from, n);
+  } else {
+    for (int c = 0; c < n; ++c) to[c] = from[c];
+  }
+}
+
 inline void StoreCodes(int8_t* y, __m128i codes, int n) {
   if (n == kBlock) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(y), codes);
+  } else if (n == kBlock / 2) {
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(y), codes);
   } else {
     alignas(16) int8_t part[kBlock];
     _mm_store_si128(reinterpret_cast<__m128i*>(part), codes);
-    for (int c = 0; c < n; ++c) y[c] = part[c];
+    CopyCodes(y, part, n);
   }
 }
 
@@ -104,22 +125,27 @@ void Row(const DepthwiseS8Row& t) {
   if (o < t.outputs) Outputs<1>(t, bounds, o);
 }
 
-inline __m128i Codes(const int8_t* src, int n, __m128i padding) {
-  if (src == nullptr) return padding;
-  if (n == kBlock) return _mm_loadu_si128(reinterpret_cast<const __m128i*>(src));
+inline __m128i Codes(const int8_t* src, int n, __m128i outside) {
+  if (src == nullptr) return outside;
+  const __m128i* from = reinterpret_cast<const __m128i*>(src);
+  if (n == kBlock) return _mm_loadu_si128(from);
+  if (n == kBlock / 2) return _mm_loadl_epi64(from);
   alignas(16) int8_t part[kBlock] = {};
-  for (int c = 0; c < n; ++c) part[c] = src[c];
+  CopyCodes(part, src, n);
   return _mm_load_si128(reinterpret_cast<const __m128i*>(part));
 }
 
-inline void StorePair(uint8_t* dst, __m128i first, __m128i second) {
+inline void StorePair(uint8_t* dst, __m128i first, __m128i second, __m256i zero) {
   __m256i* to = reinterpret_cast<__m256i*>(dst);
-  _mm256_storeu_si256(to, _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(first, second)));
-  _mm256_storeu_si256(to + 1, _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(first, second)));
+  const __m256i low = _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(first, second));
+  const __m256i high = _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(first, second));
+  _mm256_storeu_si256(to, _mm256_sub_epi16(low, zero));
+  _mm256_storeu_si256(to + 1, _mm256_sub_epi16(high, zero));
 }
 
 void LoadPair(uint8_t* dst, const int8_t* first, const int8_t* second, int64_t src_step,
-              int64_t pixels, int n, int32_t padding) {
+              int64_t pixels, int n, int32_t zero_point) {
+  const __m256i zero = _mm256_set1_epi16(static_cast<int16_t>(zero_point));
   if (first != nullptr && second != nullptr && n == kBlock) {
     // A block's channels of a pixel are a part of its line, or of two: fetched some pixels ahead.
     constexpr int kAhead = 16;
@@ -128,13 +154,13 @@ void LoadPair(uint8_t* dst, const int8_t* first, const int8_t* second, int64_t s
       _mm_prefetch(reinterpret_cast<const char*>(first + fetched), _MM_HINT_T0);
       _mm_prefetch(reinterpret_cast<const char*>(second + fetched), _MM_HINT_T0);
       StorePair(dst, _mm_loadu_si128(reinterpret_cast<const __m128i*>(first)),
-                _mm_loadu_si128(reinterpret_cast<const __m128i*>(second)));
+                _mm_loadu_si128(reinterpret_cast<const __m128i*>(second)), zero);
     }
     return;
   }
-  const __m128i outside = _mm_set1_epi8(static_cast<int8_t>(padding));
+  const __m128i outside = _mm_set1_epi8(static_cast<int8_t>(zero_point));
   for (int64_t i = 0; i < pixels; ++i, dst += 4 * kBlock) {
-    StorePair(dst, Codes(first, n, outside), Codes(second, n, outside));
+    StorePair(dst, Codes(first, n, outside), Codes(second, n, outside), zero);
     if (first != nullptr) first += src_step;
     if (second != nullptr) second += src_step;
   }

@@ -17,17 +17,24 @@ PackedDepthwiseS8::PackedDepthwiseS8(const DepthwiseS8Kernel& kernel, const Vect
       image_w_((g.out[kAxisW] - 1) * g.stride[kAxisW] +
                (g.kernel[kAxisW] - 1) * g.dilation[kAxisW] + 1),
       pixel_bytes_(kernel.block * kernel.rows * (kernel.lhs_packing == LhsPacking::kS16 ? 2 : 1)),
-      padding_(kernel.lhs_packing == LhsPacking::kU8 ? x_zero + 128 : x_zero),
+      padding_(kernel.rows == 2                        ? 0
+               : kernel.lhs_packing == LhsPacking::kU8 ? x_zero + 128
+                                                       : x_zero),
       by_columns_(kernel.groups_columns_of_3 && g.kernel[kAxisH] == 3 && g.kernel[kAxisW] == 3 &&
                   g.dilation[kAxisH] == 1 && g.dilation[kAxisW] == 1 && g.stride[kAxisW] <= 2) {
   const int block = kernel.block;
-  for (int i = 0; i < block; ++i) columns_[i] = static_cast<uint8_t>(kernel.column(i));
+  for (int i = 0; i < block; ++i) {
+    columns_[i] = static_cast<uint8_t>(kernel.column(i));
+    in_order_ &= columns_[i] == i;
+  }
   for (int row = 0; row < kernel.rows; ++row) taps_[row] = TapsOf(row);
   block_weight_bytes_ = std::max(taps_[0].order.size(), taps_[1].order.size()) * block *
                         (kernel.wide_weights ? 2 : 1);
   w_.Reset(blocks_ * kernel.rows * block_weight_bytes_);
   bias_.Reset(blocks_ * block);
   scale_.Reset(blocks_ * block);
+  bias_f32_.Reset(blocks_ * block);
+  direct_ = !gives_float();
   if (out.gemmlowp) {
     mantissa_.resize(blocks_ * block);
     exponent_.resize(blocks_ * block);
@@ -71,6 +78,17 @@ void PackedDepthwiseS8::SetBlock(int64_t b, DepthwiseS8Row* row) const noexcept 
   row->parts = b == blocks_ - 1 ? parts_ : 1;
 }
 
+void PackedDepthwiseS8::SetLines(int64_t b, int64_t in_line, int64_t first, int64_t last,
+                                 DepthwiseS8Row* row) const noexcept {
+  const Taps& taps = taps_[in_line];
+  const int64_t count = static_cast<int64_t>(taps.lines.size()) - 1;
+  const int32_t begin = taps.lines[std::min(first, count)];
+  row->taps = taps.offsets.data() + begin;
+  row->groups = taps.lines[std::max(std::min(last, count), std::min(first, count))] - begin;
+  row->w = w_.data() + (b * kernel_.rows + in_line) * block_weight_bytes_ +
+           begin * kernel_.group * kernel_.block * (kernel_.wide_weights ? 2 : 1);
+}
+
 int32_t PackedDepthwiseS8::TapOffset(int64_t line, int64_t kx) const {
   const int64_t offset = (line * image_w_ + kx * g_.dilation[kAxisW]) * pixel_bytes_;
   Require(offset < INT32_MAX, "the padded image is too large");
@@ -89,6 +107,7 @@ PackedDepthwiseS8::Taps PackedDepthwiseS8::TapsOf(int64_t row) const {
   if (kernel_.rows == 2) {
     const int64_t last = (row + (g_.kernel[kAxisH] - 1) * g_.dilation[kAxisH]) / 2;
     for (int64_t line = 0; line <= last; ++line) {
+      taps.lines.push_back(static_cast<int32_t>(taps.offsets.size()));
       // The kernel rows that lie on the two rows of this line, where there are any.
       int64_t ky[2];
       for (int64_t i = 0; i < 2; ++i) {
@@ -103,6 +122,7 @@ PackedDepthwiseS8::Taps PackedDepthwiseS8::TapsOf(int64_t row) const {
         for (int64_t y : ky) add(y, kx, y >= 0);
       }
     }
+    taps.lines.push_back(static_cast<int32_t>(taps.offsets.size()));
   } else if (by_columns_) {
     for (int64_t kx = 0; kx < 3; ++kx) {
       for (int64_t ky = 0; ky < 4; ++ky) add(ky, kx, ky < 3);
@@ -128,7 +148,7 @@ void PackedDepthwiseS8::Pack(const uint8_t* weights, uint8_t flip) {
     if (b == blocks_ - 1) channel %= block / parts_;
     const int64_t o = b * block + channel;
     bias_[p] = 0;
-    scale_[p] = 0;
+    scale_[p] = bias_f32_[p] = 0;
     if (out_.gemmlowp) SetGemmlowp(p, {0, 0});
     if (o >= g_.out_channels) continue;
     const int32_t zero = out_.weight_zero.empty() ? 0 : PerColumn(out_.weight_zero, o);
@@ -152,6 +172,11 @@ void PackedDepthwiseS8::Pack(const uint8_t* weights, uint8_t flip) {
     }
     const int64_t bias = out_.bias.empty() ? 0 : out_.bias[o];
     bias_[p] = Wrap(bias - padding_ * sum);
+    if (gives_float()) {
+      scale_[p] = static_cast<float>(PerColumn(out_.acc_scale, o));
+      if (!out_.bias_f32.empty()) bias_f32_[p] = out_.bias_f32[o];
+      continue;
+    }
     const double m = PerColumn(out_.acc_scale, o) /
                      (out_.gemmlowp ? static_cast<float>(out_.y_scale) : out_.y_scale);
     scale_[p] = static_cast<float>(m);
@@ -192,6 +217,31 @@ void PackedDepthwiseS8::ScalarEpilogue(const DepthwiseS8Row& row, int64_t channe
     int8_t ordered[kMaxDepthwiseBlock];
     for (int i = 0; i < block; ++i) ordered[columns_[i]] = codes[i];
     std::memcpy(y + o * g_.out_channels, ordered, static_cast<size_t>(row.n));
+  }
+}
+
+void PackedDepthwiseS8::FloatEpilogue(const DepthwiseS8Row& row, int64_t channel,
+                                      float* y) const noexcept {
+  const int block = kernel_.block;
+  constexpr int kLanes = 16;  // divides every block; a fixed count of a loop becomes vectors
+  const float* bias = bias_f32_.data() + channel;
+  const float low = out_.fmin, high = out_.fmax;
+  for (int64_t o = 0; o < row.outputs; ++o, y += g_.out_channels) {
+    const int32_t* acc = row.acc + o * block;
+    float values[kMaxDepthwiseBlock];
+    for (int first = 0; first < block; first += kLanes) {
+      for (int i = first; i < first + kLanes; ++i) {
+        const float v = static_cast<float>(acc[i]) * row.multiplier[i] + bias[i];
+        values[i] = std::min(std::max(v, low), high);
+      }
+    }
+    if (in_order_) {
+      std::memcpy(y, values, static_cast<size_t>(row.n) * sizeof(float));
+      continue;
+    }
+    for (int i = 0; i < block; ++i) {
+      if (columns_[i] < row.n) y[columns_[i]] = values[i];
+    }
   }
 }
 

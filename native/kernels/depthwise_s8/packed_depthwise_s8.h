@@ -24,6 +24,8 @@ class PackedDepthwiseS8 {
   int parts() const { return parts_; }
   // Whether the kernel's epilogue does it all.
   bool direct() const { return direct_; }
+  // Whether outputs are float32; never direct().
+  bool gives_float() const { return out_.dtype == DType::kF32; }
   // Whether row3x3 is the function to call.
   bool by_columns() const { return by_columns_; }
   // Planes: the zero point in the kernel's form, columns, bytes of a block of a column of a line.
@@ -41,13 +43,20 @@ class PackedDepthwiseS8 {
     row->groups = taps_[in_line].groups;
     row->w = w_.data() + (b * kernel_.rows + in_line) * block_weight_bytes_;
   }
+  // The same where lines have two rows, of the lines [first, last) of the kernel: others are
+  // outside.
+  void SetLines(int64_t b, int64_t in_line, int64_t first, int64_t last,
+                DepthwiseS8Row* row) const noexcept;
   // Accumulators of a row, whose first channel is `channel`, to outputs, where not direct().
   void ScalarEpilogue(const DepthwiseS8Row& row, int64_t channel, int8_t* y) const noexcept;
+  // The same to float: clamp(float32(acc) * multiplier + bias_f32, fmin, fmax), two roundings.
+  void FloatEpilogue(const DepthwiseS8Row& row, int64_t channel, float* y) const noexcept;
 
  private:
   struct Taps {
     std::vector<int64_t> order;    // by tap of a group: which kernel element, or -1
     std::vector<int32_t> offsets;  // as DepthwiseS8Row::taps
+    std::vector<int32_t> lines;  // of two rows: the first group of each, and of one behind the last
     int32_t groups = 0;
   };
 
@@ -69,11 +78,12 @@ class PackedDepthwiseS8 {
   size_t block_weight_bytes_;
   Aligned<uint8_t> w_;
   Aligned<int32_t> bias_;
-  Aligned<float> scale_;  // multipliers, packed
+  Aligned<float> scale_, bias_f32_;  // multipliers and what float outputs add, packed
   // Of gemmlowp, packed: what the general form takes, and the kernel's.
   std::vector<int32_t> mantissa_, exponent_;
   PackedGemmlowpMultipliers gemmlowp_multipliers_;
   uint8_t columns_[kMaxDepthwiseBlock];  // channel at a position
+  bool in_order_ = true;                 // which is the position itself
 };
 
 }  // namespace bitlite
