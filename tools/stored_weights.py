@@ -24,7 +24,8 @@ def check_weights(path: str, written: Graph, read: Graph) -> tuple[int, int]:
     for t in sweep(written.constants(), lambda t: 2 * t.nbytes):
         total += t.value.nbytes
         twin = stored.get(t.name)
-        if t.value.size < _FEW or not (t.dtype.kind == "f" or is_quantized(t)):
+        codes = is_quantized(t) or t.dtype == np.uint8  # bytes hold packed codes, whose scales are other constants
+        if t.value.size < _FEW or not (t.dtype.kind == "f" or codes):
             continue
         if (
             twin is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..ir import Node, Tensor
-from ..numeric.blocks import block_reals, packed_blocks
+from ..numeric.blocks import block_reals, packed_blocks, unpacked_blocks
 from ..schema.op import REQUIRED, Case, Inferred, op, writes
 from ..schema.writing import Writing
 from ._support.acts import apply_act
@@ -15,12 +15,14 @@ from .dense import sum_type
 
 
 def infer_block_product(node: Node) -> Inferred:
-    x, w, scale, block = node.required(0), node.required(1), node.required(3), node.attrs["block"]
+    x, w, scale, (bits, block, k) = node.required(0), node.required(1), node.required(3), _form(node)
     need(node, x, "f", "the input")
-    if not w.is_const or w.dtype != np.int8 or w.rank != 2 or block < 1:
-        fail(node, f"a weight of {w.dtype} and shape {w.shape} in blocks of {block} is no matrix of codes")
-    o, k = w.static_shape
-    sizes = (o, -(-k // block))
+    if bits not in (4, 8) or block < 2 or block % 2 or k < 1:
+        fail(node, f"{k} inputs in blocks of {block} codes of {bits} bits are no row")
+    if not w.is_const or w.dtype != np.uint8 or w.rank != 3 or w.shape[1:] != (-(-k // block), block * bits // 8):
+        fail(node, f"a weight of {w.dtype} and shape {w.shape} does not hold rows of {k} {bits}-bit codes by {block}")
+    o, blocks, _ = w.static_shape
+    sizes = (o, blocks)
     wrong = [t.name for t in (scale, node.input(4)) if t is not None and (not t.is_const or t.shape != sizes)]
     if wrong:
         fail(node, f"{wrong[0]!r} is no constant of shape {sizes}, as blocks of {block} want")
@@ -31,23 +33,29 @@ def infer_block_product(node: Node) -> Inferred:
     return [(x.dtype, (*x.shape[:-1], o))]
 
 
+def _form(node: Node) -> tuple[int, int, int]:
+    """Bits of a code, codes of a block, codes of a row."""
+    return node.attrs["bits"], node.attrs["block"], node.attrs["depth"]
+
+
 def _case(shape: tuple[int, ...], o: int, block: int, bits: int, zero: bool, act: str = "none") -> Case:
     rng = np.random.default_rng(o)
     k, half = shape[-1], 2 ** (bits - 1)
     blocks = (o, -(-k // block))
     inputs = [
         shape,
-        rng.integers(-half, half, (o, k)).astype(np.int8),
+        packed_blocks(rng.integers(-half, half, (o, k)).astype(np.int8), block, bits),
         (o,),
         rng.uniform(0.01, 0.1, blocks).astype(np.float32),
         rng.integers(-half, half, blocks).astype(np.int8) if zero else None,
     ]
-    return Case(tuple(inputs[: 5 if zero else 4]), {"bits": bits, "block": block, "act": act}, const=(2,))
+    attrs = {"bits": bits, "block": block, "depth": k, "act": act}
+    return Case(tuple(inputs[: 5 if zero else 4]), attrs, const=(2,))
 
 
 @op(
     "BlockFullyConnected",
-    attrs={"bits": REQUIRED, "block": REQUIRED, "act": "none"},
+    attrs={"bits": REQUIRED, "block": REQUIRED, "depth": REQUIRED, "act": "none"},
     infer=infer_block_product,
     arity=(4, 5),
     kernel="block_fully_connected",
@@ -66,13 +74,16 @@ def block_fully_connected(
     *,
     bits: int,
     block: int,
+    depth: int,
     act: str,
 ) -> np.ndarray:
     """x [...,K] · W [O,K]ᵀ + b [O] → [...,O], W = (w - zero) · scale by blocks of `block` of a row.
 
-    w int8 [O,K], codes of 4 or 8 bits; scale float32 and zero int8 [O,⌈K/block⌉].
+    w uint8 [O,⌈K/block⌉,bytes], codes of 4 or 8 bits as `packed_blocks` stores them, K = depth; scale float32
+    and zero int8 [O,⌈K/block⌉].
     """
-    y = (sum_type(x) @ block_reals(w, scale, zero, block).T).astype(x.dtype, copy=False)
+    real = block_reals(unpacked_blocks(w, depth, bits), scale, zero, block)
+    y = (sum_type(x) @ real.T).astype(x.dtype, copy=False)
     return apply_act(y if b is None else y + b, act)
 
 
@@ -80,11 +91,9 @@ def block_fully_connected(
 def write_onnx_block_product(w: Writing, node: Node) -> None:
     """onnxruntime's MatMulNBits, of unsigned codes; from opset 21 the standard's DequantizeLinear can say it, too."""
     codes, bias, scale, zero = node.required(1), node.input(2), node.required(3), node.input(4)
-    bits, block = node.attrs["bits"], node.attrs["block"]
-    o, k = codes.static_shape
+    bits, block, k = _form(node)
     half = 2 ** (bits - 1)
-    packed = w.constant(packed_blocks(codes.value, block, bits), name=codes.name)
-    inputs: list[Tensor | None] = [node.required(0), packed, scale]
+    inputs: list[Tensor | None] = [node.required(0), codes, scale]
     if zero is not None:
         points = (zero.value.astype(np.int16) + half).astype(np.uint8)
         if bits == 4:
@@ -93,5 +102,5 @@ def write_onnx_block_product(w: Writing, node: Node) -> None:
         inputs.append(w.constant(points, name=zero.name))
     if bias is not None:
         inputs += [None] * (5 - len(inputs)) + [bias]
-    fields = {"K": k, "N": o, "bits": bits, "block_size": block}
+    fields = {"K": k, "N": codes.size(0), "bits": bits, "block_size": block}
     write_onnx(w, node, "MatMulNBits", inputs, fields, domain="com.microsoft")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..ir import Node, Tensor
-from ..numeric.blocks import block_reals, unpacked_blocks
+from ..numeric.blocks import block_reals
 from ..numeric.qparams import QuantParam
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
@@ -309,7 +309,7 @@ def read_matmul_nbits(r: Reading) -> Tensor:
     packed = r.const(1, "the weight").reshape(-1)
     if packed.dtype != np.uint8 or packed.size != n * blocks * (size * bits // 8):
         r.refuse(f"a weight of {packed.size} {packed.dtype} does not hold {n} rows of {blocks} blocks")
-    scales = r.const(2, "the scales").astype(np.float32).reshape(n, blocks)
+    scales = r.const(2, "the scales").astype(np.float32, copy=False).reshape(n, blocks)
     half = 2 ** (bits - 1)
     zero: np.ndarray | None = None
     if r.optional(3) is not None:
@@ -324,13 +324,19 @@ def read_matmul_nbits(r: Reading) -> Tensor:
         return r.emit("FullyConnected", x, r.constant(block_reals(codes, scales, zero, size), x.dtype, name), bias)
     inputs = [
         x,
-        r.constant(unpacked_blocks(packed, k, bits), name=name),
+        _stored_as(r, 1, packed),
         bias,
-        r.constant(scales, name=f"{name}/scale"),
+        _stored_as(r, 2, scales),
     ]
     if zero is not None:
         inputs.append(r.constant(zero.astype(np.int8), name=f"{name}/zero_point"))
-    return r.emit("BlockFullyConnected", *inputs, bits=bits, block=size)
+    return r.emit("BlockFullyConnected", *inputs, bits=bits, block=size, depth=k)
+
+
+def _stored_as(r: Reading, index: int, value: np.ndarray) -> Tensor:
+    """The constant of that input itself where it has the form of `value`."""
+    t = r.input(index)
+    return t if (t.shape, t.dtype) == (value.shape, value.dtype) else r.constant(value, name=t.name)
 
 
 def _unpacked(codes: np.ndarray, bits: int) -> np.ndarray:

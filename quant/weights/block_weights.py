@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...converter.formats.files import sweep
 from ...converter.ir import Graph, Node, Tensor
+from ...converter.numeric.blocks import packed_blocks
 from ...converter.numeric.qparams import code_range
 
 BITS = (4, 8)
@@ -22,11 +23,13 @@ _AT_ONCE = 1 << 20  # elements
 
 def block_codes(
     w: NDArray, bits: int, block: int, zero_points: bool
-) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int8] | None]:
-    """Codes int8 [O, K] of a weight [O, K], scales float32 [O, blocks], and zero points int8 of that shape or None."""
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int8] | None]:
+    """Codes uint8 [O, blocks, bytes] of a weight [O, K] as `packed_blocks` stores them, scales float32 [O, blocks], and
+    zero points int8 of that shape or None."""
     outputs, inputs = w.shape
     blocks = -(-inputs // block)
-    codes, scale = np.empty(w.shape, np.int8), np.empty((outputs, blocks), np.float32)
+    codes = np.empty((outputs, blocks, block * bits // 8), np.uint8)
+    scale = np.empty((outputs, blocks), np.float32)
     zero = np.zeros((outputs, blocks), np.int8) if zero_points else None
     rows = max(1, _AT_ONCE // max(inputs, 1))
     for begin in range(0, outputs, rows):
@@ -34,7 +37,7 @@ def block_codes(
         part = np.zeros((len(codes[at]), blocks * block), np.float32)
         part[:, :inputs] = w[at]
         q, s, z = _best(part.reshape(-1, block), bits, zero_points)
-        codes[at] = q.reshape(len(part), -1)[:, :inputs]
+        codes[at] = packed_blocks(q.reshape(len(part), -1)[:, :inputs].astype(np.int8), block, bits)
         scale[at] = s.reshape(-1, blocks)
         if zero is not None:
             zero[at] = z.reshape(-1, blocks)
@@ -90,6 +93,6 @@ def store_in_blocks(
             )
         codes, scale, zero = stored[w, bits]
         node.op, node.inputs = "BlockFullyConnected", [x, codes, node.input(2), scale, *([zero] if zero else [])]
-        node.attrs = {"bits": bits, "block": block, "act": node.attrs["act"]}
+        node.attrs = {"bits": bits, "block": block, "depth": w.size(-1), "act": node.attrs["act"]}
         changed[node] = w
     return changed

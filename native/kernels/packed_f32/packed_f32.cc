@@ -1,9 +1,9 @@
 // packed_fully_connected: x [...,K] float32, w [O,K] int8 codes of `bits` 8 or 4, bias [O]?,
 // scale [O], offset [O]; y = (x w') * scale + sum(x) * offset + bias. Attrs bits act keep_dims.
 // block_fully_connected: the same with a scale, and a zero point? int8, for each block of `block`
-// of K: [O, blocks].
-// The weights stay packed: memory is a quarter or an eighth of the float weights', and so is what a
-// vector has to read.
+// of K: [O, blocks]. w [O, blocks, bytes] uint8 holds codes raised by half of their range, of 4
+// bits the lower half of a byte first; attr depth is K. The weights stay packed: memory is a
+// quarter or an eighth of the float weights', and so is what a vector has to read.
 #include "packed_f32.h"
 
 #include <algorithm>
@@ -45,7 +45,9 @@ class PackedF32 final : public Step {
   }
 
   // scale, offset: of output j and block b at j * blocks + b; without offset codes are symmetric.
-  void Pack(const int8_t* w, const float* bias, const float* scale, const float* offset) {
+  // code: of output j and input i, signed.
+  template <typename Code>
+  void Pack(const Code& code, const float* bias, const float* scale, const float* offset) {
     bias_.Reset(static_cast<size_t>(padded_));
     scale_.Reset(static_cast<size_t>(padded_ * of_k_));
     offset_.Reset(offset == nullptr ? 0 : static_cast<size_t>(padded_ * of_k_));
@@ -65,13 +67,12 @@ class PackedF32 final : public Step {
     for (int64_t j = 0; j < n_; ++j) {
       uint8_t* to = w_.data() + FirstOf(j) * lines_ + j % kGroup;
       const int64_t width = WidthOf(j);
-      const int8_t* from = w + j * k_;
       for (int64_t i = 0; i < k_; ++i) {
         if (bits_ == 8) {
-          to[i * width] = static_cast<uint8_t>(from[i]);
+          to[i * width] = static_cast<uint8_t>(code(j, i));
         } else {
-          const unsigned code = static_cast<unsigned>(from[i] + 8) & 15u;
-          to[i / 2 * width] |= static_cast<uint8_t>(i % 2 == 0 ? code : code << 4);
+          const unsigned raised = static_cast<unsigned>(code(j, i) + 8) & 15u;
+          to[i / 2 * width] |= static_cast<uint8_t>(i % 2 == 0 ? raised : raised << 4);
         }
       }
     }
@@ -165,14 +166,16 @@ std::unique_ptr<Step> MakePackedFullyConnected(const StepSpec& spec, PlanContext
   const int bits = static_cast<int>(spec.Int("bits", 8));
   spec.Ignore("keep_dims");
   Require(bits == 8 || bits == 4, "bits are not 8 or 4");
-  Require(w.constant && w.dtype == DType::kI8 && w.rank() == 2, "weights are not an int8 matrix");
-  const int64_t n = w.shape[0], k = w.shape[1];
+  Require(w.constant && w.rank() == (blocked ? 3 : 2), "weights are not a constant matrix");
+  Require(w.dtype == (blocked ? DType::kU8 : DType::kI8), "weights are not codes");
+  const int64_t n = w.shape[0], k = blocked ? spec.Int("depth", 0) : w.shape[1];
   Require(k > 0 && x.count % k == 0, "input is not made of rows of the weight's K values");
   Require(x.dtype == DType::kF32 && plan.Out(0).dtype == DType::kF32, "operands are not float32");
   Require(plan.Out(0).count == x.count / k * n, "output shape does not follow from the inputs");
   const int64_t block = blocked ? spec.Int("block", 0) : k;
-  Require(block > 0 && (block % 2 == 0 || block >= k), "blocks are not of an even size");
-  const int64_t scales = n * CeilOf(k, block);
+  Require(block > 0 && (block % 2 == 0 || !blocked), "blocks are not of an even size");
+  const int64_t scales = n * CeilOf(k, block), row = CeilOf(k, block) * block * bits / 8;
+  Require(!blocked || w.count == n * row, "weights do not hold their blocks");
   const float* bias = plan.Has(2) ? FloatsOf(plan.In(2), n) : nullptr;
   const float* scale = FloatsOf(plan.In(3), scales);
   const float* offset = blocked ? nullptr : FloatsOf(plan.In(4), scales);
@@ -189,7 +192,21 @@ std::unique_ptr<Step> MakePackedFullyConnected(const StepSpec& spec, PlanContext
     offset = offsets.data();
   }
   auto step = std::make_unique<PackedF32>(x.count / k, n, k, block, bits, act, plan);
-  step->Pack(static_cast<const int8_t*>(w.data), bias, scale, offset);
+  if (!blocked) {
+    const int8_t* codes = static_cast<const int8_t*>(w.data);
+    step->Pack([&](int64_t j, int64_t i) { return codes[j * k + i]; }, bias, scale, offset);
+    return step;
+  }
+  const uint8_t* bytes = static_cast<const uint8_t*>(w.data);
+  const auto byte = [&](int64_t j, int64_t i) {
+    return static_cast<int>(bytes[j * row + i * bits / 8]);
+  };
+  if (bits == 8) {
+    step->Pack([&](int64_t j, int64_t i) { return byte(j, i) - 128; }, bias, scale, offset);
+  } else {
+    const auto nibble = [&](int64_t j, int64_t i) { return (byte(j, i) >> (i % 2 * 4) & 15) - 8; };
+    step->Pack(nibble, bias, scale, offset);
+  }
   return step;
 }
 

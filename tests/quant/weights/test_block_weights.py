@@ -1,5 +1,7 @@
 """Weights of matrix products in blocks along their inputs."""
 
+import tracemalloc
+
 import bitlite
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.blocks import block_reals, packed_blocks, unpacked_blocks
 from bitlite.converter.schema.builder import Builder
 from bitlite.quant.weights.block_weights import block_codes
+from bitlite.quant.weights.weight_quant import WeightSettings, quantize_graph_weights
+from bitlite.tools import read_back, stored_weights
 
 
 def matrix(seed=0, shape=(24, 100)):
@@ -24,6 +28,7 @@ def matrix(seed=0, shape=(24, 100)):
 def test_codes_are_within_their_widths_and_near_the_weights(bits, zero_points, block):
     w = matrix() + np.float32(0.5 if zero_points else 0)
     codes, scale, zero = block_codes(w, bits, block, zero_points)
+    codes = unpacked_blocks(codes, 100, bits)
     assert codes.dtype == np.int8 and scale.shape == (24, -(-100 // block)) and (zero is not None) == zero_points
     half = 2 ** (bits - 1)
     assert codes.min() >= -half + (not zero_points) and codes.max() <= half - 1
@@ -36,15 +41,16 @@ def test_smaller_blocks_and_zero_points_lose_less():
     errors = {}
     for block in (16, 64, 256):
         for zero_points in (False, True):
-            found = block_codes(w, 4, block, zero_points)
-            errors[block, zero_points] = np.square(block_reals(*found, block) - w).sum()
+            codes, *grid = block_codes(w, 4, block, zero_points)
+            found = block_reals(unpacked_blocks(codes, 100, 4), *grid, block)
+            errors[block, zero_points] = np.square(found - w).sum()
     assert errors[16, False] < errors[64, False] < errors[256, False]
     assert all(errors[block, True] < errors[block, False] for block in (16, 64, 256))
 
 
 def test_zeros_stay_zero():
     codes, scale, zero = block_codes(np.zeros((3, 40), np.float32), 4, 16, True)
-    assert not block_reals(codes, scale, zero, 16).any()
+    assert not block_reals(unpacked_blocks(codes, 40, 4), scale, zero, 16).any()
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -146,3 +152,28 @@ def test_what_blocks_are_not_for_is_refused(source, tmp_path, options, text):
     with pytest.raises(bitlite.Error) as error:
         converted(source, tmp_path, **options)
     assert text in str(error.value)
+
+
+def test_a_large_file_is_read_back_without_a_second_copy_of_its_codes(tmp_path, monkeypatch):
+    """Codes are compared where they are stored, so that a small part of them is held; a wrong one is named."""
+    monkeypatch.setattr(read_back, "LARGEST", 0)
+    monkeypatch.setattr(stored_weights, "_BLOCK", 1 << 16)
+    graph = Graph("net")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (1, 2048))
+    w = build.constant(matrix(9, (2048, 2048)), "w")
+    graph.outputs = build.emit("FullyConnected", [x, w], name="product")
+    quantize_graph_weights(graph, WeightSettings(4, block_size=128, container="onnx"))
+    codes = graph.nodes[0].required(1)
+    path = str(tmp_path / "q.onnx")
+    onnx.write(graph, path)
+    original = read_back.Original(graph)
+    tracemalloc.start()
+    note = read_back.check_written(path, original)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "100% of the bytes" in note
+    assert codes.nbytes == 2048 * 2048 // 2 and peak < codes.nbytes / 4
+    codes.value[7, 3, 5] ^= 1
+    with pytest.raises(bitlite.OutputError, match=r"weight 'w' \[2048, 16, 64\] is not what was written"):
+        read_back.check_written(path, original)
