@@ -106,7 +106,9 @@ class _Reader:
         shapes.finish()
         self._nodes(source.node, scope)
         # A quantized output keeps its parameters instead of ending in a plain view.
-        ends = [(o.name, self._codes(self._value(o.name, scope))) for o in source.output]
+        values = [self._value(o.name, scope) for o in source.output]
+        # Of codes that an output shows as plain integers, the codes.
+        ends = [(o.name, self.build.codes.get(t, t)) for o, t in zip(source.output, values)]
         self.graph.outputs = name_outputs(self.build, ends)
         declare_ends(self.graph)
         self.graph.prune()
@@ -114,15 +116,6 @@ class _Reader:
         mark_dynamic(self.graph, next((p.value for p in self.model.metadata_props if p.key == KEY), None))
         self.graph.uniquify()
         return self.graph
-
-    def _codes(self, t: Tensor) -> Tensor:
-        """The codes that an output shows as plain integers, and the name with them."""
-        codes = self.build.codes.get(t)
-        if codes is None:
-            return t
-        name, t.name = t.name, self.build.name(f"{t.name}/plain")
-        self.build.reserve((name,), anew=True)
-        return codes
 
     def _input(self, info: Any, shapes: InputShapes) -> Tensor:
         self._text(info.name)

@@ -240,6 +240,9 @@ def read_operator(reading: Reading, function: Callable[[Reading], Any]) -> list[
     graph.meta.setdefault("operators", {}).update(dict.fromkeys(names, reading.op))
     fresh = {t for node in graph.nodes[first:] for t in node.outputs}
     for tensor, declared in zip(results, reading.outputs):
+        # The plain integers of codes are seldom read, so that a name of theirs would be lost.
+        codes = reading.build.codes.get(tensor)
+        tensor = codes if codes in fresh else tensor
         if tensor in fresh and declared.name:
             tensor.name = reading.build.rename(tensor.name, declared.name)
             fresh.discard(tensor)
