@@ -24,6 +24,7 @@ from ..tools.options.convert_types import ENDINGS
 from ..tools.options.read import options_of_kwargs
 from ..tools.read_back import Original
 from .module import QatModule
+from .ties import Beside
 
 
 @dataclass
@@ -31,13 +32,15 @@ class Verification:
     """How the codes of the module compare with those that a Session computes.
 
     inputs: how many were run. tensors: names that were compared. codes: of all. other: tensor → codes that differ, in
-    the order of the graph.
+    the order of the graph. ties: tensor → codes that rest on a value which float32 rounds either way, in tensors that
+    are computed in float; they count as equal.
     """
 
     inputs: int = 0
     tensors: list[str] = field(default_factory=list)
     codes: int = 0
     other: dict[str, int] = field(default_factory=dict)
+    ties: dict[str, int] = field(default_factory=dict)
 
     @property
     def first(self) -> str:
@@ -46,10 +49,15 @@ class Verification:
 
     def __str__(self) -> str:
         head = f"{self.codes} codes of {len(self.tensors)} tensors on {self.inputs} inputs"
+        tied = f" but for {sum(self.ties.values())} that float32 rounds either way ({_listed(self.ties)})"
+        tied = tied if self.ties else ""
         if not self.other:
-            return f"{head}: all equal"
-        parts = ", ".join(f"{name!r} {count}" for name, count in self.other.items())
-        return f"{head}: {sum(self.other.values())} differ, first in {self.first!r} ({parts})"
+            return f"{head}: all equal{tied}"
+        return f"{head}: {sum(self.other.values())} differ{tied}, first in {self.first!r} ({_listed(self.other)})"
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name!r} {count}" for name, count in counts.items())
 
 
 def export(module: QatModule, output_file: str | os.PathLike[str], *, verify: Any = None, **options: Any) -> Report:
@@ -111,7 +119,9 @@ def compare(module: QatModule, graph: Graph, inputs: Any) -> Verification:
     for sample in each(inputs, rows):
         arrays = [value.detach().cpu().numpy() for value in sample]
         feeds = {p.name: _turned(a, had, p.layout) for p, a, had in zip(session.inputs, arrays, layouts)}
-        mine, other = module.codes(*(value.to(device) for value in sample)), session.run(feeds)
+        other = session.run(feeds)
+        beside = Beside({name: other[t.name] for name, t in pairs.items()}, found.ties)
+        mine = module.codes(*(value.to(device) for value in sample), beside=beside)
         found.inputs += len(arrays[0])
         for name, t in pairs.items():
             counts[name] += _differing(mine[name], other[t.name])
@@ -136,7 +146,7 @@ def _pairs(own: Graph, other: Graph) -> dict[str, Tensor]:
 def _computed(graph: Graph) -> list[tuple[Node, Tensor]]:
     """Tensors in codes but for those of transpositions, which a format's own layout adds and takes away."""
     return [(node, t) for node in graph.nodes for t in node.outputs
-            if t.dtype == np.int8 and t.quant is not None and node.op != "Transpose"]  # fmt: skip
+            if t.dtype in (np.int8, np.int16) and t.quant is not None and node.op != "Transpose"]  # fmt: skip
 
 
 def _differing(mine: np.ndarray, other: np.ndarray) -> int:

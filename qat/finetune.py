@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from ..quant.selection import select
 from .augment import checked
 from .lesson import Lesson
 from .module import QatModule
-from .prepare import Names, check_activations, laid_out, selectors
+from .prepare import Bits, Names, laid_out, selectors
 from .skeleton import begin_fitted, skeleton_of
 from .sources import Fixed
 
@@ -37,8 +37,8 @@ def from_file(
     model_file: str | os.PathLike[str],
     data: Any,
     *,
-    weights: int | Mapping[str, int] = 8,
-    activations: int = 8,
+    weights: Bits = 8,
+    activations: Bits = 8,
     keep_float: Names = (),
     method: Names = "AUTO",
     calibrate_size: int = 100,
@@ -50,7 +50,6 @@ def from_file(
     Raises:
         UnsupportedError: the file holds an integer graph already, or an operator that cannot be trained.
     """
-    check_activations(activations)
     graph = read_model(os.fspath(model_file))
     run_passes(graph, for_target("general"))
     kept = select(graph, selectors("keep_float", keep_float))
@@ -60,7 +59,7 @@ def from_file(
         raise UnsupportedError(
             f"{model_file}: {codes.name} ({codes.op}) computes on codes already; a float model is fine-tuned"
         )
-    result = laid_out(graph, data, weights, kept, method, calibrate_size, fitted=True)
+    result = laid_out(graph, data, weights, kept, method, calibrate_size, activations, fitted=True)
     held = {t.name: t.value for t in graph.constants() if t.dtype == np.float32}
     free = {name: value for name, value in held.items() if value.ndim}
     skeleton = skeleton_of(result, {name: Fixed(value) for name, value in held.items()}, free)

@@ -15,7 +15,7 @@ from torch import nn
 from ..converter.errors import UsageError
 from ..converter.execute import execute
 from ..converter.ir import Graph, Node, Tensor, is_quantized
-from ..converter.numeric.qparams import QuantParam, activation_range, bias_safe_scale
+from ..converter.numeric.qparams import QuantParam, activation_range, bias_safe_scale, code_range
 from .codes import CODES, last_layer, sums
 from .distillation import Teacher
 from .float_ops import FLOAT, act, products, refuse
@@ -23,6 +23,7 @@ from .scales import Scales
 from .skeleton import Skeleton
 from .sources import Given, Norm
 from .straight_through import Batch, norm_requantize, requantize, round_within, valued
+from .ties import Beside
 
 _INT32_HALF = (2**31 - 1) // 2
 
@@ -134,17 +135,20 @@ class QatModule(nn.Module):
         }
         return tuple(outputs), reals
 
-    def codes(self, *inputs: Values) -> dict[str, np.ndarray]:
-        """The codes of every tensor that has them, by the name of its tensor in the written graph; int8, as a Session
-        has them (channels last where the graph has them so)."""
+    def codes(self, *inputs: Values, beside: Beside | None = None) -> dict[str, np.ndarray]:
+        """The codes of every tensor that has them, by the name of its tensor in the written graph; int8 or int16, as
+        a Session has them (channels last where the graph has them so).
+
+        beside: those of a Session, which decide where float32 may round either way.
+        """
         was, seen = self.training, dict[Tensor, Values]()
         self.eval()
         with torch.no_grad():
-            Pass(self, exact=True, keep=seen).run(inputs)
+            Pass(self, exact=True, keep=seen, beside=beside).run(inputs)
         self.train(was)
         zero = self.bitlite.zero_points.tolist()
         return {
-            t.name: (value + zero[slot]).to(torch.int8).cpu().numpy()
+            t.name: (value + zero[slot]).cpu().numpy().astype(t.dtype)
             for t, value in seen.items()
             if (slot := self.skeleton.slots.get(t)) is not None and not t.is_const
         }
@@ -163,8 +167,11 @@ class QatModule(nn.Module):
 class Pass:
     """One run through the graph; `exact` sums products in float64, as `codes.Run` says."""
 
-    def __init__(self, module: QatModule, exact: bool, keep: dict[Tensor, Values] | None = None) -> None:
+    def __init__(
+        self, module: QatModule, exact: bool, keep: dict[Tensor, Values] | None = None, beside: Beside | None = None
+    ) -> None:
         self.module, self.skeleton, self.exact, self.keep = module, module.skeleton, exact, keep
+        self.beside = beside
         own = module.bitlite
         self.zero = own.zero_points.tolist()
         self.scales = own.activations().double().unsqueeze(1).unbind()
@@ -183,18 +190,19 @@ class Pass:
         return self.skeleton.slots.get(a) == self.skeleton.slots.get(b)
 
     def bounds(self, t: Tensor, act: str = "none") -> tuple[float, float]:
-        zero = self.zero[self.skeleton.slots[t]]
+        slot = self.skeleton.slots[t]
+        zero, (low, high) = self.zero[slot], code_range(self.skeleton.bits[slot])
         if act == "none":
-            return -128 - zero, 127 - zero
+            return low - zero, high - zero
         if act == "relu":
-            return max(-128 - zero, 0), 127 - zero
-        low, high = activation_range(act, self._param(t))
+            return max(low - zero, 0), high - zero
+        low, high = activation_range(act, self._param(t), t.dtype)
         return low - zero, high - zero
 
     def _param(self, t: Tensor) -> QuantParam:
         slot = self.skeleton.slots[t]
         scale = self.scales[slot].detach().cpu().numpy()
-        return QuantParam(scale, np.array([self.zero[slot]], np.int32), None, 8)
+        return QuantParam(scale, np.array([self.zero[slot]], np.int32), None, self.skeleton.bits[slot])
 
     def _weight_scale(self, w: Tensor) -> Values:
         if w not in self._weight_scales:
@@ -277,6 +285,8 @@ class Pass:
         self.env.update(zip(graph.inputs, inputs))
         for node, done in self.skeleton.order:
             made = self._node(node)
+            if self.beside is not None and node.op == "Quantize" and node.inputs[0] not in self.skeleton.slots:
+                made = self._settled(node, made, self.beside)
             self.env.update(zip(node.outputs, made if isinstance(made, (tuple, list)) else (made,)))
             if self.keep is None:
                 for t in done:
@@ -284,6 +294,12 @@ class Pass:
             else:
                 self.keep.update((t, self.env[t]) for t in node.outputs)
         return [self._argument(t) for t in graph.outputs]
+
+    def _settled(self, node: Node, codes: Values, beside: Beside) -> Values:
+        y = node.outputs[0]
+        slot = self.skeleton.slots[y]
+        real = self._argument(node.inputs[0]) / self.scale(y)
+        return beside.settled(y.name, real, codes, self.zero[slot], self.skeleton.bits[slot])
 
     def _argument(self, t: Tensor | None) -> Any:
         if t is None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from ..converter.errors import UnsupportedError, UsageError
+from ..converter.errors import UsageError
 from ..converter.ir import Graph, Node
 from ..quant.calibrate.data import Dataset, DataSpec
 from ..quant.calibrate.first_layer import input_specs
@@ -33,6 +33,7 @@ from .module import QatModule
 from .skeleton import Skeleton, skeleton_of
 
 Names = str | Sequence[str]
+Bits = int | Mapping[str, int]
 
 
 def prepare(
@@ -40,8 +41,8 @@ def prepare(
     example: Any,
     *,
     data: Any = None,
-    weights: int | Mapping[str, int] = 8,
-    activations: int = 8,
+    weights: Bits = 8,
+    activations: Bits = 8,
     keep_float: Names = (),
     freeze_norms_after: int | None = None,
     method: Names = "AUTO",
@@ -56,7 +57,7 @@ def prepare(
         data: calibration samples, as `bitlite.convert` takes them (arrays, a DataLoader, a function); the example
             where none are given. calibrate_size: how many of them are taken.
         weights: bits, 2 to 8; or bits by selector (a layer's name, "type:Conv", "re:…"), "" for all others.
-        activations: bits, 8.
+        activations: bits, 8 or 16 (symmetric), or bits by selector; a later selector overrules an earlier one.
         keep_float: selectors of layers that stay in float.
         freeze_norms_after: training steps after which BatchNorms keep their statistics; None: never in training.
         teacher: a float model; after each forward in training, `distillation_loss` says how far the outputs are from
@@ -68,9 +69,8 @@ def prepare(
         UnsupportedError: control flow depends on values, or an operator is not read or cannot be trained.
         UsageError: bits out of range, a selector that names nothing. DataError: samples that do not fit.
     """
-    check_activations(activations)
     model = model if clamp is None else clamped(model, clamp)
-    skeleton = skeleton_of_model(model, example, data, weights, keep_float, method, calibrate_size)
+    skeleton = skeleton_of_model(model, example, data, weights, keep_float, method, calibrate_size, activations)
     taught = None if teacher is None else Teacher(teacher)
     return QatModule(copy.deepcopy(model), skeleton, freeze_norms_after, taught)
 
@@ -79,10 +79,11 @@ def skeleton_of_model(
     model: nn.Module,
     example: Any,
     data: Any,
-    weights: int | Mapping[str, int],
+    weights: Bits,
     keep_float: Names = (),
     method: Names = "AUTO",
     calibrate_size: int = 100,
+    activations: Bits = 8,
 ) -> Skeleton:
     """The integer graph of a module with the scales of a calibration; the arguments are those of `prepare`."""
     chosen: dict[str, Any] = {}
@@ -98,7 +99,7 @@ def skeleton_of_model(
     kept = {n for n in captured.graph.nodes if n.name in names}
     ranges = {name: LayerRange(most=most) for name, most in output_bounds(model).items()}
     samples = example if data is None else data
-    result = laid_out(captured.graph, samples, weights, kept, method, calibrate_size, ranges)
+    result = laid_out(captured.graph, samples, weights, kept, method, calibrate_size, activations, ranges)
     free = {name: t.value for t in captured.graph.constants() if (name := t.name) in captured.free}
     return skeleton_of(result, captured.constants, free)
 
@@ -106,10 +107,11 @@ def skeleton_of_model(
 def laid_out(
     graph: Graph,
     data: Any,
-    weights: int | Mapping[str, int],
+    weights: Bits,
     kept: Iterable[Node],
     method: Names = "AUTO",
     calibrate_size: int = 100,
+    activations: Bits = 8,
     ranges: Mapping[str, LayerRange] | None = None,
     fitted: bool = False,
 ) -> Result:
@@ -118,12 +120,13 @@ def laid_out(
     ranges: by the name of a submodule. fitted: channels are evened out, codes and biases rounded and corrected on the
     samples; where not, weights are those of `graph`, rounded to the nearest.
     """
-    bits, by_node = _bits(graph, weights)
+    bits, by_node = _weight_bits(graph, weights)
     samples = Dataset(DataSpec(source=_unwrapped(data), count=calibrate_size, where="data"), input_specs(graph))
     settings = Settings(
         methods=(method,) if isinstance(method, str) else tuple(method),
         bits=bits,
         layer_bits=by_node,
+        activation_bits=_activation_bits(activations),
         kept=frozenset(kept),
         equalize=fitted,
         bias_correction="sequential" if fitted else "off",
@@ -138,13 +141,6 @@ def laid_out(
     return corrected_form(IntegerForms(graph, samples, settings, statistics), samples, no_progress)
 
 
-def check_activations(bits: int) -> None:
-    if bits == 16:
-        raise UnsupportedError("activations=16: layers of an integer graph read codes of 8 bits", hint="activations=8")
-    if bits != 8:
-        raise UsageError(f"activations={bits!r}, allowed is 8")
-
-
 def selectors(option: str, names: Names) -> list[Selector]:
     found = []
     for text in [names] if isinstance(names, str) else names:
@@ -155,18 +151,30 @@ def selectors(option: str, names: Names) -> list[Selector]:
     return found
 
 
-def _bits(graph: Graph, weights: int | Mapping[str, int]) -> tuple[int, dict[Node, int]]:
-    by_name = dict(weights) if isinstance(weights, Mapping) else {"": weights}
-    for name, bits in by_name.items():
-        if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or not 2 <= bits <= 8:
-            where = f" of {name!r}" if name else ""
-            raise UsageError(f"weights{where}: {bits!r} bits, allowed are 2 to 8")
+def _weight_bits(graph: Graph, weights: Bits) -> tuple[int, dict[Node, int]]:
+    by_name = _by_selector("weights", weights, range(2, 9), "2 to 8")
     rest = by_name.pop("", 8)
     # Every layer by its name: what PostTraining keeps at 8 bits by itself, training does not.
-    found = {node: int(rest) for node in graph.nodes if weight_index(node) is not None}
+    found = {node: rest for node in graph.nodes if weight_index(node) is not None}
     for name, bits in by_name.items():
         found |= dict.fromkeys(select(graph, selectors("weights", name)), bits)
-    return int(rest), found
+    return rest, found
+
+
+def _activation_bits(activations: Bits) -> dict[str | int, int]:
+    by_name = _by_selector("activations", activations, (8, 16), "8 and 16")
+    selectors("activations", [name for name in by_name if name])
+    return {0: by_name.pop("", 8), **by_name}
+
+
+def _by_selector(option: str, given: Bits, allowed: Collection[int], said: str) -> dict[str, int]:
+    """Selector → bits, "" for what no other means."""
+    by_name = dict(given) if isinstance(given, Mapping) else {"": given}
+    for name, bits in by_name.items():
+        if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or bits not in allowed:
+            where = f" of {name!r}" if name else ""
+            raise UsageError(f"{option}{where}: {bits!r} bits, allowed are {said}")
+    return {name: int(bits) for name, bits in by_name.items()}
 
 
 def _unwrapped(data: Any) -> Any:

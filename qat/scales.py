@@ -21,7 +21,7 @@ class Scales(nn.Module):
     """A vector of learned scales.
 
     Args:
-        initial: float32 [n], positive. elements: how many values each scale rounds; qmax: the largest code.
+        initial: float32 [n], positive. elements: how many values each scale rounds; qmax: the largest code of each.
         fixed: which of them are given by their operator and not learned.
     """
 
@@ -29,12 +29,12 @@ class Scales(nn.Module):
     factor: Tensor
 
     def __init__(
-        self, initial: Tensor, elements: Sequence[int], qmax: int, fixed: Sequence[bool] | None = None
+        self, initial: Tensor, elements: Sequence[int], qmax: Sequence[int], fixed: Sequence[bool] | None = None
     ) -> None:
         super().__init__()
         self.ratio = nn.Parameter(torch.ones_like(initial))
         self.register_buffer("base", initial.clone())
-        lsq = (torch.tensor([max(n, 1) for n in elements], dtype=torch.float64) * qmax).rsqrt()
+        lsq = torch.tensor([max(n, 1) * most for n, most in zip(elements, qmax)], dtype=torch.float64).rsqrt()
         factor = lsq / initial.double().square()
         if fixed is not None:
             factor = factor * torch.tensor([not f for f in fixed], dtype=torch.float64)

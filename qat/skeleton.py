@@ -42,15 +42,16 @@ class Weight:
     def range(self) -> tuple[int, int]:
         return code_range(self.bits, narrow=self.bits > 1)
 
-    def initial(self) -> tuple[torch.Tensor, list[int], int]:
-        return torch.from_numpy(self.scale.astype(np.float32)), [self.elements] * len(self.scale), self.range[1]
+    def initial(self) -> tuple[torch.Tensor, list[int], list[int]]:
+        count = len(self.scale)
+        return torch.from_numpy(self.scale.astype(np.float32)), [self.elements] * count, [self.range[1]] * count
 
 
 @dataclass
 class Skeleton:
     """The graph and, by its tensors, what training decides.
 
-    slots: tensor in codes → its place among the learned scales; initial, zero_points, elements, fixed: by place.
+    slots: tensor in codes → its place among the learned scales; initial, zero_points, bits, elements, fixed: by place.
     operands: constant in codes → the float constant. weights, biases: constants of layers. last: float layers whose
     input is in codes → the layer on codes. norms: layer → the BatchNorm that its weight has taken in; plain_bias: its
     own bias before. sources: float constant → where its values come from. free: those that are parameters of their own.
@@ -65,6 +66,7 @@ class Skeleton:
     slots: dict[Tensor, int] = field(default_factory=dict)
     initial: list[float] = field(default_factory=list)
     zero_points: list[int] = field(default_factory=list)
+    bits: list[int] = field(default_factory=list)
     elements: list[int] = field(default_factory=list)
     fixed: list[bool] = field(default_factory=list)
     operands: dict[Tensor, str] = field(default_factory=dict)
@@ -80,8 +82,9 @@ class Skeleton:
     def free_place(self) -> dict[str, int]:
         return {name: k for k, name in enumerate(self.free)}
 
-    def activation_scales(self) -> tuple[torch.Tensor, list[int], int, list[bool]]:
-        return torch.tensor(self.initial, dtype=torch.float32), self.elements, 127, self.fixed
+    def activation_scales(self) -> tuple[torch.Tensor, list[int], list[int], list[bool]]:
+        most = [code_range(bits)[1] for bits in self.bits]
+        return torch.tensor(self.initial, dtype=torch.float32), self.elements, most, self.fixed
 
 
 def skeleton_of(result: Result, sources: Mapping[str, Source], free: Mapping[str, np.ndarray]) -> Skeleton:
@@ -110,24 +113,22 @@ def _activations(made: Skeleton, result: Result) -> None:
     places: dict[int, int] = {}
     fixed = {id(result.quantized.quantized_of[t].quant) for g in result.groups.groups if g.fixed is not None
              for t in g.members if t in result.quantized.quantized_of}  # fmt: skip
+    operands = {id(t.quant) for t in result.quantized.quantized_of.values()}
     for t in result.graph.tensors():
         q = t.quant
-        if q is None or t.dtype != np.int8 or q.axis is not None or id(q) not in _params(result):
+        if q is None or t.dtype not in (np.int8, np.int16) or (t.is_const and id(q) not in operands):
             continue
         if id(q) not in places:
             places[id(q)] = len(made.initial)
             made.initial.append(float(q.scale[0]))
             made.zero_points.append(int(q.zero_point[0]))
+            made.bits.append(q.bits)
             made.elements.append(math.prod(n or 1 for n in (t.shape or ())[1:]))
             made.fixed.append(id(q) in fixed)
         made.slots[t] = places[id(q)]
     by_codes = {codes: t for t, codes in result.quantized.quantized_of.items()}
     made.plain_of = {t: by_codes[t] for t in made.slots if t in by_codes}
     made.operands = {t: by_codes[t].name for t in made.slots if t.is_const}
-
-
-def _params(result: Result) -> set[int]:
-    return {id(t.quant) for t in result.quantized.quantized_of.values()}
 
 
 def _layers(made: Skeleton, result: Result) -> None:

@@ -48,3 +48,18 @@ def test_a_network_trains_and_its_codes_are_those_of_a_session(make, shape, tens
     found = qat.verify(module.eval(), x)
     assert found.other == {} and len(found.tensors) == tensors
     assert (module(x) - net(x)).abs().max() < 0.1
+
+
+@pytest.mark.parametrize(
+    "make, shape",
+    [(lambda: Recurrent(nn.LSTM), (64, 6, 8)), (lambda: Recurrent(nn.GRU), (64, 6, 8)), (Attention, (64, 4, 8))],
+    ids=["lstm", "gru", "attention"],
+)
+def test_float_parts_between_codes_of_16_bits_differ_by_ties_alone(make, shape):
+    torch.manual_seed(0)
+    net, x = make(), torch.randn(shape)
+    module = qat.prepare(net, x[:8], data=x, activations=16).eval()
+    found = qat.verify(module, x)
+    assert found.other == {} and sum(found.ties.values()) < 0.002 * found.codes
+    assert ("rounds either way" in str(found)) == bool(found.ties)
+    assert (module(x) - net(x)).abs().max() < 0.05

@@ -81,7 +81,11 @@ def test_a_part_of_the_codes_is_named_when_it_is_another(module, images, tmp_pat
 
 def test_export_refuses_codes_that_are_others(module, images, tmp_path, monkeypatch):
     wrong = qat.module.QatModule.codes
-    monkeypatch.setattr(qat.module.QatModule, "codes", lambda self, *x: {k: v + 1 for k, v in wrong(self, *x).items()})
+
+    def others(self, *x, **options):
+        return {name: codes + 1 for name, codes in wrong(self, *x, **options).items()}
+
+    monkeypatch.setattr(qat.module.QatModule, "codes", others)
     with pytest.raises(OutputError, match="part"):
         qat.export(module, str(tmp_path / "net.ms"), verify=images)
     assert not list(tmp_path.iterdir())
@@ -136,6 +140,52 @@ def test_weights_stay_within_their_bits(images, trained, tmp_path, bits):
     assert {t.quant.bits for t in read_model(path).constants() if t.dtype == np.int8} == {bits, 8}
 
 
+@pytest.mark.parametrize(
+    "activations, wide, narrow",
+    [
+        (16, {"/conv/Conv", "/depthwise/Conv", "/Add", "/fc/Gemm"}, set()),
+        ({"": 16, "depthwise": 8}, {"/conv/Conv", "/Add", "/fc/Gemm"}, {"/depthwise/Conv"}),
+        ({"depthwise": 16, "type:Add": 16}, {"/depthwise/Conv", "/Add"}, {"/conv/Conv"}),
+    ],
+    ids=["all", "all but one", "some"],
+)
+def test_activations_of_16_bits_are_those_of_a_session_and_of_the_files(
+    images, trained, tmp_path, activations, wide, narrow
+):
+    torch.manual_seed(1)
+    module = qat.prepare(Residual(), images[:2], data=images, weights=4, activations=activations)
+    trained(module, images)
+    types = {n.name: n.outputs[0].dtype.name for n in module.graph().nodes}
+    assert {types[name] for name in wide} == {"int16"} and {types[name] for name in narrow} <= {"int8"}
+    codes = module.codes(images)
+    assert max(abs(int(c.max())) for c in codes.values() if c.dtype == np.int16) > 127
+    assert all(t.quant.symmetric for t in module.graph().tensors() if t.dtype == np.int16)
+    for ending in ("ms", "tflite"):
+        path = str(tmp_path / f"net.{ending}")
+        qat.export(module, path, verify=images)
+        found = qat.verify(module, images, path)
+        assert found.other == {} and found.tensors == qat.verify(module, images).tensors
+
+
+def test_an_onnx_with_16_bits_computes_in_float_between_nearly_the_same_codes(images, trained, tmp_path):
+    module = qat.prepare(Residual(), images[:2], data=images, activations=16)
+    trained(module, images)
+    path = str(tmp_path / "net.onnx")
+    qat.export(module, path, verify=images)
+    found = qat.verify(module, images, path)
+    assert found.tensors == qat.verify(module, images).tensors
+    assert sum(found.other.values()) < 0.01 * found.codes
+
+
+def test_16_bits_hold_small_values_beside_large_ones():
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)).eval().requires_grad_(False)
+    for layer in (net[0], net[2]):
+        layer.weight.copy_(torch.eye(4))
+    x = torch.rand(32, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1000.0, 1, 1, 1])
+    far = {bits: (qat.prepare(net, x, activations=bits).eval()(x) - net(x))[:, 1:].abs().mean() for bits in (8, 16)}
+    assert far[16] < 0.05 * far[8]
+
+
 def test_layers_can_stay_in_float(images, trained):
     module = qat.prepare(Residual(), images[:2], data=images, keep_float=["depthwise", "re:.*fc.*"])
     trained(module, images)
@@ -159,8 +209,10 @@ def test_control_flow_on_values_is_refused_with_its_line(images):
         ({"weights": 1}, "weights: 1 bits, allowed are 2 to 8"),
         ({"weights": {"fc": 9}}, "weights of 'fc': 9 bits"),
         ({"weights": {"nothing": 4}}, "'nothing' names no node"),
-        ({"activations": 7}, "activations=7, allowed is 8"),
-        ({"activations": 16}, "activations=16"),
+        ({"activations": 7}, "activations: 7 bits, allowed are 8 and 16"),
+        ({"activations": {"fc": 4}}, "activations of 'fc': 4 bits"),
+        ({"activations": {"nothing": 16}}, "'nothing' names no node"),
+        ({"activations": {"re:(": 16}}, "activations: 're:(' is not a regular expression"),
         ({"keep_float": "re:("}, "is not a regular expression"),
     ],
 )
