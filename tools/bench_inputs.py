@@ -16,10 +16,8 @@ from .options.benchmark import BenchOptions
 
 if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
-    from ..quant.calibrate.fit import InputSpec
 
 Feed = dict[str, np.ndarray]
-_OTHER = {"NHWC": "NCHW", "NCHW": "NHWC"}
 
 
 def load_model(path: str, options: BenchOptions) -> Session:
@@ -72,7 +70,7 @@ def file_feeds(options: BenchOptions, ports: Sequence[Port]) -> Iterator[Feed]:
     Raises:
         DataError: a file is missing, or does not fit its input; names the file, its size and what is wanted.
     """
-    return (as_declared(sample, ports) for sample in file_samples(options, ports))
+    return iter(file_samples(options, ports))
 
 
 def file_samples(options: BenchOptions, ports: Sequence[Port]) -> Dataset:
@@ -82,6 +80,7 @@ def file_samples(options: BenchOptions, ports: Sequence[Port]) -> Dataset:
         DataError: a file is missing, or does not fit its input; names the file, its size and what is wanted.
     """
     from ..quant.calibrate.data import Dataset, DataSpec
+    from ..quant.calibrate.fit import InputSpec
 
     paths = options.in_data_file
     whole = len(paths) == 1 and is_folder(paths[0])  # perhaps of .npz files that hold every input
@@ -93,20 +92,7 @@ def file_samples(options: BenchOptions, ports: Sequence[Port]) -> Dataset:
             hint="one file for each, in this order",
         )
     spec = DataSpec(dict(enumerate(paths)), count=10**9, where="--inDataFile")
-    return Dataset(spec, list(map(_either_layout, ports)))
-
-
-def as_declared(sample: Mapping[str, np.ndarray], ports: Sequence[Port]) -> Feed:
-    """A sample of `file_samples` in the layout that the ports declare."""
-    turns = {p.name: _either_layout(p).turn for p in ports}
-    back = {name: np.argsort(turn) for name, turn in turns.items() if turn is not None}
-    return {n: np.ascontiguousarray(a.transpose(back[n])) if n in back else a for n, a in sample.items()}
-
-
-def _either_layout(port: Port) -> InputSpec:
-    from ..quant.calibrate.fit import InputSpec
-
-    return InputSpec(port.name, port.shape or (), port.dtype, port.layout, _OTHER.get(port.layout, ""))
+    return Dataset(spec, [InputSpec(port.name, port.shape or (), port.dtype, port.layout) for port in ports])
 
 
 def typed_feed(feed: Mapping[str, np.ndarray], ports: Sequence[Port]) -> Feed:

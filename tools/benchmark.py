@@ -217,7 +217,7 @@ class Benchmark:
 
     def _samples(self) -> None:
         """A directory: every sample through the model, and through the other one."""
-        from .bench_inputs import as_declared, file_samples, sample_files
+        from .bench_inputs import file_samples, sample_files
         from .evaluation import Models, run_samples, stacked
         from .options.workers import open_pool
         from .progress import track
@@ -225,7 +225,7 @@ class Benchmark:
         options, session, other = self.options, self.session, self.other
         names = sample_files(options)
         samples = file_samples(options, session.inputs)
-        self.feed = as_declared(next(samples.only([0])), session.inputs)
+        self.feed = next(samples.only([0]))
         with open_pool(options) as pool:
             outputs = run_samples(Models(session, other), samples, pool)
             mine, expected = stacked(track(outputs, "samples", len(samples), options.quiet), len(samples))

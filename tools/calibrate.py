@@ -221,6 +221,12 @@ def _notes(result: Any, settings: Any, options: ConvertOptions) -> list[str]:
         lines.append(f"{stored} weights of layers in float are stored in 8 bits; {keeps} keeps them")
     if not plan.int8_nodes:
         lines.append("nothing computes in int8: the model stays float" + (" but for its weights" if stored else ""))
+    if not result.samples and settings.bias_correction != "off":
+        given = options.spell(Setting("calibrate_path", "DIR"))
+        lines.append(
+            f"{WARNING}without samples layers are neither rounded nor corrected, which costs accuracy; {given} beside"
+            f" {options.spell(Setting('load_dist'))} gives them"
+        )
     if result.corrected:
         lines.append(f"{result.corrected} layers rounded and corrected on {result.samples} samples")
     return lines + result.quantized.notes + _judgement(result, options)

@@ -13,7 +13,7 @@ from ..native.session import Session
 from ..quant.calibrate.data import Dataset, Shard, read_shard
 from ..quant.calibrate.spread import shard_rows
 from ..quant.cluster.pool import WorkerPool
-from .bench_inputs import Feed, as_declared, feed_for, outputs_like, real_outputs
+from .bench_inputs import Feed, feed_for, outputs_like, real_outputs
 
 Outputs = tuple[Feed, Feed]
 """Of one sample, as reals: those of the model, and those of the model to compare it with, {} without one."""
@@ -29,8 +29,7 @@ class Models:
     def outputs_of(self, shard: Shard) -> Iterator[Outputs]:
         """Yields what the samples of a shard give, in order."""
         ports = self.model.inputs
-        for sample in read_shard(shard):
-            feed = as_declared(sample, ports)
+        for feed in read_shard(shard):
             mine, theirs = real_outputs(self.model.run(feed), self.model.outputs), Feed()
             if self.other is not None:
                 results = self.other.run(feed_for(feed, ports, self.other.inputs))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -331,10 +332,10 @@ class Dataset:
             return sample
         if isinstance(sample, (list, tuple)) and len(sample) == 2 and isinstance(sample[0], (Mapping, list, tuple)):
             nested = isinstance(sample[0], Mapping) or (len(names) > 1 and len(sample[0]) == len(names))
-            if nested and hasattr(sample[1], "shape"):
+            if nested and _is_label(sample[1]):
                 self._note("calibration_data: the second value of each sample is no input and is not used")
                 return self._by_name(sample[0], here)
-        if isinstance(sample, (list, tuple)) and len(sample) == len(names) + 1 and all(map(_is_array, sample)):
+        if isinstance(sample, (list, tuple)) and len(sample) == len(names) + 1 and _with_label(sample):
             self._note(f"calibration_data: the last of {len(sample)} values of each sample is no input and is not used")
             sample = sample[: len(names)]
         several = isinstance(sample, (list, tuple)) and len(sample) == len(names)
@@ -348,6 +349,15 @@ class Dataset:
 def _is_array(value: Any) -> bool:
     """Whether the value is an array or tensor, rather than numbers in lists."""
     return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def _is_label(value: Any) -> bool:
+    return _is_array(value) or isinstance(value, (Number, str))
+
+
+def _with_label(sample: Sequence[Any]) -> bool:
+    """Whether the last value goes with those before, which are arrays."""
+    return all(map(_is_array, sample[:-1])) and _is_label(sample[-1])
 
 
 def _join(samples: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

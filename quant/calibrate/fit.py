@@ -11,6 +11,7 @@ import numpy as np
 from ...converter.errors import DataError
 
 Dim = int | str | None
+_TO_OTHER = {"NHWC": ("NCHW", (0, 3, 1, 2)), "NCHW": ("NHWC", (0, 2, 3, 1))}
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,14 @@ class InputSpec:
         if len(self.shape) != 4 or not self.delivers or self.delivers == self.layout:
             return None
         return (0, 3, 1, 2) if self.delivers == "NCHW" else (0, 2, 3, 1)
+
+    def other(self) -> InputSpec | None:
+        """Returns the input as samples in the other layout have it; None where the graph's is not known."""
+        wanted = self.delivers or self.layout
+        if len(self.shape) != 4 or self.layout not in _TO_OTHER:
+            return None
+        layout, axes = _TO_OTHER[self.layout]
+        return InputSpec(self.name, tuple(self.shape[i] for i in axes), self.dtype, layout, wanted)
 
     def own(self) -> InputSpec:
         """Returns the input as the graph has it."""
@@ -72,7 +81,7 @@ def samples_in(shape: Sequence[int], item: InputSpec, here: str) -> int:
     """Returns how many samples an array of this shape holds for the input.
 
     The shape may be the model's, the model's without its batch dimension, a stack of samples along the first axis, or
-    the same number of values in one dimension; in the layout of samples, or as the graph itself has it.
+    the same number of values in one dimension; in the layout of samples, or the other where only that has these sizes.
 
     Raises:
         DataError: it is none of these.
@@ -82,8 +91,8 @@ def samples_in(shape: Sequence[int], item: InputSpec, here: str) -> int:
 
 def _form(shape: Sequence[int], item: InputSpec, here: str) -> tuple[int, InputSpec]:
     """Returns the number of samples, and the input in the layout that the shape has."""
-    for known in (item, item.own()):
-        count = _count(shape, known)
+    for known in (item, item.other()):
+        count = _count(shape, known) if known is not None else 0
         if count:
             return count, known
     got = show_shape(list(shape))
@@ -168,8 +177,8 @@ def fit(value: Any, item: InputSpec, here: str) -> np.ndarray:
     if count != 1:
         raise DataError(f"{here}: shape {show_shape(list(array.shape))} holds several samples of {item}")
     array = _shaped(convert(array, item.dtype, here), known)
-    if known is item and item.turn is not None:
-        array = array.transpose(item.turn)
+    if known.turn is not None:
+        array = array.transpose(known.turn)
     return np.asarray(array, order="C")  # unlike ascontiguousarray, keeps a scalar one
 
 

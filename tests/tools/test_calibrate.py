@@ -74,3 +74,14 @@ def test_arrays_come_in_the_layout_of_the_written_file_or_of_the_model(tmp_path,
         scales = [t.quant.scale for t in ms.read(str(tmp_path / "q.ms")).tensors() if t.quant is not None]
         written.append(np.concatenate(scales))
     np.testing.assert_array_equal(*written)
+
+
+def test_statistics_without_samples_warn_that_nothing_is_corrected(tmp_path):
+    samples = np.random.default_rng(0).random((4, 8, 8, 1), np.float32)
+    given, saved = {"quant_type": "PostTraining"}, str(tmp_path / "d.json")
+    bitlite.convert(DEMO / "digits.onnx", tmp_path / "m", **given, calibration_data=samples, dump_dist=saved)
+    alone = bitlite.convert(DEMO / "digits.onnx", tmp_path / "m", **given, load_dist=saved)
+    assert any("neither rounded nor corrected" in line and "calibrate_path" in line for line in alone.warnings)
+    both = bitlite.convert(DEMO / "digits.onnx", tmp_path / "m", **given, load_dist=saved, calibration_data=samples)
+    off = bitlite.convert(DEMO / "digits.onnx", tmp_path / "m", **given, load_dist=saved, bias_correction="off")
+    assert not any("corrected" in line for report in (both, off) for line in report.warnings)

@@ -230,7 +230,6 @@ def test_free_sizes_need_a_shape(folder):
 @pytest.mark.parametrize(
     "sample, words",
     [
-        (np.ones((1, 3, 4, 5)), "looks like NCHW"),
         (np.ones((4, 4, 3)), "[4,4,3] does not fit the input 'x' float32 [1,4,5,3]"),
         ({"z": np.ones((4, 5, 3))}, "'z' is not an input"),
         ({}, "'x' is missing"),
@@ -426,8 +425,22 @@ class Loader(list):
         ([({"x": SAMPLE}, np.int64(1))] * 2, 2),
         (Reader([{"x": SAMPLE}] * 3), 3),
         (lambda: ((SAMPLE, np.int64(0)) for _ in range(2)), 2),
+        ([(SAMPLE, 3)] * 2, 2),
+        ([(SAMPLE, "cat")] * 2, 2),
+        ([({"x": SAMPLE}, 1)] * 2, 2),
     ],
-    ids=["pairs", "batches of pairs", "batches", "more keys", "dict and label", "get_next", "function"],
+    ids=[
+        "pairs",
+        "batches of pairs",
+        "batches",
+        "more keys",
+        "dict and label",
+        "get_next",
+        "function",
+        "number",
+        "name",
+        "dict and number",
+    ],
 )
 def test_what_training_loops_feed_is_taken_as_it_is_meant(source, count):
     dataset = Dataset(DataSpec(source=source), [InputSpec("x", (1, 4), np.float32)])
@@ -436,6 +449,23 @@ def test_what_training_loops_feed_is_taken_as_it_is_meant(source, count):
         assert len(got) == count == len(dataset)
         assert all(list(sample) == ["x"] and np.array_equal(sample["x"], SAMPLE) for sample in got)
     assert len(dataset.notes) == len(set(dataset.notes))
+
+
+def test_where_no_layout_is_known_an_array_that_looks_turned_is_refused_with_a_hint():
+    unnamed = InputSpec("x", (1, 4, 5, 3), np.float32)
+    assert "looks like NCHW" in refusal(DataSpec(source=[np.ones((1, 3, 4, 5))]), (unnamed,))
+
+
+@pytest.mark.parametrize(("layout", "given"), [("NHWC", (3, 4, 5)), ("NCHW", (5, 3, 4))])
+@pytest.mark.parametrize("stack", [1, 6])
+def test_the_other_layout_is_turned_where_only_that_has_the_sizes(tmp_path, layout, given, stack):
+    wanted = tuple(given[k] for k in ((1, 2, 0) if layout == "NHWC" else (2, 0, 1)))
+    item = InputSpec("x", (1, *wanted), np.float32, layout)
+    array = np.random.default_rng(0).random((stack, *given), np.float32)
+    np.save(tmp_path / "x.npy", array)
+    turned = array.transpose((0, 2, 3, 1) if layout == "NHWC" else (0, 3, 1, 2))
+    for spec in (DataSpec({0: str(tmp_path / "x.npy")}, count=stack), DataSpec(source=list(array[:, None]))):
+        np.testing.assert_array_equal(np.concatenate([sample["x"] for sample in Dataset(spec, [item])]), turned)
 
 
 def test_files_may_be_listed(tmp_path):
