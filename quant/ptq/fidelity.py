@@ -19,6 +19,8 @@ from .settings import Samples
 POOR = 20.0  # dB: below it a note says so, and what was tried
 GOOD = 30.0  # dB that outputs of values should have
 _FLOOR = -100.0  # dB: of outputs that are NaN or infinite where the float ones are not
+_WIDE = 1.0  # dB: what the samples leave open is said
+_DEVIATIONS = 1.645  # of a normal distribution, to either side, hold 90 %
 _LEAST_HELD, _MOST_HELD = 4, 32
 _SUM = 1e-3
 _ENDS = ("Softmax", "LogSoftmax", "Sigmoid")
@@ -28,15 +30,18 @@ _MOVES = ("Reshape", "Squeeze", "ExpandDims", "Transpose")
 @dataclass(frozen=True)
 class Output:
     """One output. sqnr: dB, inf when nothing differs. same_class: the share of rows with the largest value in the same
-    place, None where the output does not look like classes."""
+    place, None where the output does not look like classes. margin: dB, to either side of sqnr, within which it lies
+    for 90 % of choices of so many samples; of one sample 0."""
 
     name: str
     sqnr: float
     cosine: float
     same_class: float | None
+    margin: float = 0.0
 
     def text(self) -> str:
-        parts = ["exact" if math.isinf(self.sqnr) else f"{self.sqnr:.1f} dB", f"cosine {self.cosine:.4f}"]
+        margin = f" ± {self.margin:.1f}" if self.margin >= _WIDE else ""
+        parts = ["exact" if math.isinf(self.sqnr) else f"{self.sqnr:.1f}{margin} dB", f"cosine {self.cosine:.4f}"]
         if self.same_class is not None:
             parts.append(f"same class {self.same_class:.1%}")
         return ", ".join(parts)
@@ -75,7 +80,7 @@ class Fidelity:
         """JSON's form; sqnr null when nothing differs."""
         rows = [
             {"output": o.name, "sqnr": None if math.isinf(o.sqnr) else o.sqnr, "cosine": o.cosine,
-             "same_class": o.same_class}
+             "same_class": o.same_class, "margin": o.margin}
             for o in self.outputs
         ]  # fmt: skip
         score = self.score.as_dict() if self.score else None
@@ -241,20 +246,33 @@ def compared(name: str, wanted: Sequence[np.ndarray], actual: Sequence[np.ndarra
 
     classes: the last axis is one of scores; rows with the largest in the same place are counted.
     """
-    signal = noise = other = product = 0.0
+    signals, noises = list[float](), list[float]()
+    other = product = 0.0
     same = rows = 0
     for want, got in zip(wanted, actual):
         want, got = want.astype(np.float64), got.astype(np.float64)
         if not np.isfinite(got).all():
             return Output(name, _FLOOR, 0.0, None)
-        signal, other = signal + float(np.square(want).sum()), other + float(np.square(got).sum())
-        noise, product = noise + float(np.square(want - got).sum()), product + float((want * got).sum())
+        signals.append(float(np.square(want).sum()))
+        noises.append(float(np.square(want - got).sum()))
+        other, product = other + float(np.square(got).sum()), product + float((want * got).sum())
         if classes:
             equal = want.argmax(axis=-1) == got.argmax(axis=-1)
             same, rows = same + int(equal.sum()), rows + equal.size
+    signal, noise = sum(signals), sum(noises)
     norm = math.sqrt(signal * other)
     cosine = round(product / norm, 6) if norm else float(noise == 0)
-    return Output(name, _decibels(signal, noise), cosine, round(same / rows, 6) if rows else None)
+    share = round(same / rows, 6) if rows else None
+    return Output(name, _decibels(signal, noise), cosine, share, _margin(signals, noises))
+
+
+def _margin(signals: Sequence[float], noises: Sequence[float]) -> float:
+    """What the ratio of the sums leaves open, in dB: by how much each sample draws it to its side."""
+    signal, noise, count = sum(signals), sum(noises), len(signals)
+    if count < 2 or not signal or not noise:
+        return 0.0
+    drawn = sum((s / signal - e / noise) ** 2 for s, e in zip(signals, noises))
+    return round(_DEVIATIONS * 10 / math.log(10) * math.sqrt(drawn * count / (count - 1)), 3)
 
 
 def _scatter(wanted: Sequence[np.ndarray], actual: Sequence[np.ndarray]) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
-from bitlite.quant.ptq.fidelity import Reference, hold_back, scores_of, spread
+from bitlite.quant.ptq.fidelity import Reference, compared, hold_back, scores_of, spread
 from bitlite.quant.ptq.post_training import quantize_graph
 from bitlite.quant.ptq.settings import Settings
 
@@ -42,6 +42,20 @@ def test_the_figures_are_those_of_a_run(network, samples, sqnr):
     assert output.sqnr == pytest.approx(sqnr(want, got), abs=0.2)
     assert output.same_class == np.mean(want.argmax(1) == got.argmax(1))
     assert result.fidelity.held_back and result.fidelity.samples == len(held)
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_the_margin_holds_what_other_samples_give(heavy):
+    rng = np.random.default_rng(5)
+    scale = np.exp(rng.standard_normal(4000)) if heavy else np.full(4000, 1.0)
+    wanted = rng.standard_normal((4000, 40)).astype(np.float32)
+    actual = wanted + 0.1 * scale[:, None] * rng.standard_normal((4000, 40))
+    every = compared("y", wanted, actual).sqnr
+    few = [compared("y", wanted[k : k + 32], actual[k : k + 32]) for k in range(0, 4000, 32)]
+    inside = np.mean([abs(part.sqnr - every) <= part.margin for part in few])
+    assert 0.6 <= inside <= 0.98 if heavy else 0.82 <= inside <= 0.97
+    assert all((" ± " in part.text()) == (part.margin >= 1) for part in few)
+    assert compared("y", wanted[:1], actual[:1]).margin == 0 and np.mean([part.margin for part in few]) < 5
 
 
 def test_codes_as_outputs_are_judged_by_what_they_stand_for(network, samples):
