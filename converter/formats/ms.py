@@ -245,7 +245,7 @@ def to_record(graph: Graph) -> Record:
             if coded and t.quant is not None and (t.quant.bits > 16 or not holds_correction(t.quant)):
                 stored, coded = Tensor(t.name, np.dtype(np.float32), t.shape, t.real()), False
             try:
-                tensors.append(write_tensor(stored, tags.get(t, NHWC), packs and coded))
+                tensors.append(write_tensor(stored, tags.get(t, NHWC), packs and coded, packs))
             except UnsupportedError as error:
                 raise Error(error.message, hint=error.hint) from error
         return numbers[t]

@@ -43,6 +43,22 @@ def test_corrections_of_weights_survive_the_file(tmp_path, channels, axis):
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("zeros", [0.0, 0.85])
+def test_weights_of_integer_layers_take_the_smallest_form_and_stay_what_they_are(tmp_path, zeros):
+    rng = np.random.default_rng(1)
+    w = rng.normal(size=(64, 128)) * (rng.random((64, 128)) >= zeros)
+    tflite.write(fully_connected(w.astype(np.float32)), str(tmp_path / "m.tflite"))
+    data = [rng.normal(size=(2, 128)).astype(np.float32) for _ in range(4)]
+    sizes, outputs = [], []
+    for encode in (True, False):
+        path = tmp_path / f"{encode}.ms"
+        convert(tmp_path / "m.tflite", path, quant_type="PostTraining", calibration_data=data, enable_encode=encode)
+        sizes.append(path.stat().st_size)
+        outputs.append(next(iter(load(path).run(data[0]).values())))
+    assert sizes[0] < 0.6 * sizes[1] if zeros else 0.8 * sizes[1] < sizes[0] <= sizes[1]
+    np.testing.assert_array_equal(*outputs)
+
+
 @pytest.mark.parametrize(
     "options",
     [
