@@ -412,7 +412,7 @@ def _write(
     more: dict[str, Any] = {}
     if container == "onnx":
         report.notes += products_note(target, options.onnx_weights, options.spell)
-        more["opset"] = options.opset or None
+        more |= {"opset": options.opset or None, "blocks": options.block_form}
     if container == "c" and original is not None:
         more["example"] = example_of(target, original)
         if more["example"] is None:

@@ -30,16 +30,17 @@ _ALIGN = 4096
 _INLINE = 1024
 
 
-def write(graph: Graph, path: str, *, opset: int | None = None) -> Written:
+def write(graph: Graph, path: str, *, opset: int | None = None, blocks: str = "MatMulNBits") -> Written:
     """Writes the graph as an .onnx file (and, past 1 GiB, `path`.data beside it).
 
     Args:
         opset: the smallest sufficient one when None.
+        blocks: how a product with a weight in blocks is said, "MatMulNBits" or "DequantizeLinear".
     Raises:
         UnsupportedError: an operator or type has no form in ONNX (before anything is written).
         OutputError: the file cannot be written.
     """
-    emitted, opset = _emitted(graph, opset)
+    emitted, opset = _emitted(graph, opset, blocks)
     emitted = _cancelled(emitted, graph)
     model, constants = _model(graph, emitted, opset)
     total = sum(t.data.nbytes for t in constants if t.data is not None)
@@ -67,7 +68,7 @@ def write(graph: Graph, path: str, *, opset: int | None = None) -> Written:
         return Written(out.tell() + size, stored)
 
 
-def _emitted(graph: Graph, opset: int | None) -> tuple[list[Emitted], int]:
+def _emitted(graph: Graph, opset: int | None, blocks: str) -> tuple[list[Emitted], int]:
     """The graph's operators in the smallest opset that has them all."""
     if opset is not None and not _OPSETS[0] <= opset <= _OPSETS[-1]:
         raise UnsupportedError(f"opset {opset} is not written", hint=f"{_OPSETS[0]} to {_OPSETS[-1]}")
@@ -76,7 +77,7 @@ def _emitted(graph: Graph, opset: int | None) -> tuple[list[Emitted], int]:
         try:
             if version < 21 and any(_packs(t) or t.dtype == np.int16 for t in graph.tensors() if is_quantized(t)):
                 raise UnsupportedError("codes of 4 and 16 bits need opset 21", hint=Setting("opset", 21))
-            writing = write_operators(graph, "onnx", opset=version)
+            writing = write_operators(graph, "onnx", opset=version, blocks=blocks)
             return _with_real_weights(writing), version
         except UnsupportedError as error:
             problem = error

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..ir import Node, Tensor
 from ..numeric.blocks import block_reals, packed_blocks, unpacked_blocks
+from ..numeric.qparams import QuantParam
 from ..schema.op import REQUIRED, Case, Inferred, op, writes
 from ..schema.writing import Writing
 from ._support.acts import apply_act
@@ -89,7 +90,10 @@ def block_fully_connected(
 
 @writes("onnx", "BlockFullyConnected")
 def write_onnx_block_product(w: Writing, node: Node) -> None:
-    """onnxruntime's MatMulNBits, of unsigned codes; from opset 21 the standard's DequantizeLinear can say it, too."""
+    """onnxruntime's MatMulNBits, of unsigned codes, or the standard's DequantizeLinear and MatMul (`blocks`)."""
+    if w.options.get("blocks") == "DequantizeLinear":
+        _write_standard(w, node)
+        return
     codes, bias, scale, zero = node.required(1), node.input(2), node.required(3), node.input(4)
     bits, block, k = _form(node)
     half = 2 ** (bits - 1)
@@ -104,3 +108,26 @@ def write_onnx_block_product(w: Writing, node: Node) -> None:
         inputs += [None] * (5 - len(inputs)) + [bias]
     fields = {"K": k, "N": codes.size(0), "bits": bits, "block_size": block}
     write_onnx(w, node, "MatMulNBits", inputs, fields, domain="com.microsoft")
+
+
+def _write_standard(w: Writing, node: Node) -> None:
+    """Signed codes [K, O] with scales by blocks of K, as runtimes look for them beside a MatMul."""
+    x, bias, zero, (bits, block, k) = node.required(0), node.input(2), node.input(4), _form(node)
+    if w.options.get("opset", 0) < 21:
+        w.refuse(node, "scales per block need opset 21")
+    packed, y = node.required(1), node.outputs[0]
+    matrix = w.constant(unpacked_blocks(packed.value, k, bits).T, name=packed.name)
+    parts = [matrix, w.constant(node.required(3).value.T, name=node.required(3).name)]
+    if zero is not None:
+        parts.append(w.constant(zero.value.T, name=zero.name))
+    if bits == 4:
+        for t in (parts[0], *parts[2:]):
+            t.quant = QuantParam(np.ones(1), np.zeros(1, np.int32), None, 4)  # the type that holds two in a byte
+    real = w.between(y, (k, packed.size(0)), f"{node.name}/real")
+    w.node("DequantizeLinear", node, parts, [real], fields={"axis": 0, "block_size": block})
+    if bias is None:
+        write_onnx(w, node, "MatMul", [x, real])
+        return
+    product = w.between(y, name=f"{y.name}/product")
+    w.node("MatMul", node, [x, real], [product])
+    write_onnx(w, node, "Add", [product, bias])

@@ -196,8 +196,9 @@ def read_onnx_dequantize(r: Reading) -> Tensor:
     # The sum of int32 data and a zero point is exact here, and ONNX's int32 has none.
     if quant is None or scale.dtype != np.float32 or number == 10:
         inputs = [x, scale, *([] if zero is None else [zero])]
-        dtype = {0: scale.dtype.name, 1: "float32", 10: "float16"}[number]
-        return r.emit_many("DequantizeLinear", inputs, axis=axis, block=block, dtype=dtype)[0]
+        attrs = {"axis": axis, "block": block, "dtype": {0: scale.dtype.name, 1: "float32", 10: "float16"}[number]}
+        # A matrix in blocks stays codes for the product that reads it (`fuse_block_product`).
+        return r.build.emit("DequantizeLinear", inputs, attrs, name=r.name, fold=not (block and x.rank == 2))[0]
     codes = as_codes(r, x, quant)
     return codes if codes.is_const else r.emit("Dequantize", codes)
 

@@ -21,6 +21,7 @@ from .fold_depthwise_scale import fold_depthwise_scale
 from .fold_scale import fold_scale
 from .fuse_activation import fuse_activation
 from .fuse_bias import fuse_bias
+from .fuse_block_product import fuse_block_product
 from .fuse_dynamic import fuse_dynamic
 from .fuse_dynamic_quantize import fuse_dynamic_quantize
 from .fuse_gelu import fuse_gelu
@@ -54,6 +55,7 @@ NONE: tuple[Pass, ...] = (remove_dead_code,)
 GENERAL: tuple[Pass, ...] = (
     remove_dead_code,
     widen_half,
+    fuse_block_product,  # codes would become floats
     fold_constants,
     remove_identities,
     eliminate_common_subexpressions,

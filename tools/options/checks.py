@@ -129,6 +129,11 @@ def _validate_blocks(options: ConvertOptions) -> None:
         raise UsageError(
             f"{options.where('block_zero_points')} has no effect without blocks", hint=Setting("block_size", 32)
         )
+    if options.block_form != "MatMulNBits" and not (options.block_size and "ONNX" in options.output_format):
+        raise UsageError(
+            f"{options.where('block_form')} has no effect without blocks in a .onnx",
+            hint=(Setting("block_size", 32), " and ", Setting("output_format", "ONNX")),
+        )
     if not options.block_size:
         return
     if options.quant_type != "WeightQuant":

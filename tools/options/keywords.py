@@ -52,6 +52,7 @@ class ConvertKeywords(TypedDict, total=False):
     float_weights: Literal["int8", "float"] | str
     block_size: Literal["0", "16", "32", "64", "128", "256"] | int
     block_zero_points: bool
+    block_form: Literal["MatMulNBits", "DequantizeLinear"] | str
     weight_correction: bool
     weight_rounding: Literal["output", "nearest"] | str
     enable_encode: bool

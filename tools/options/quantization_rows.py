@@ -243,6 +243,14 @@ class QuantizationOptions:
         advanced=True,
         sections=(FLAT, COMMON),
     )
+    block_form: str = flag(
+        "blockForm",
+        Choice(("MatMulNBits", "DequantizeLinear")),
+        "MatMulNBits",
+        "how a .onnx says weights in blocks: onnxruntime's own operator, or the standard's from opset 21",
+        group=QUANT,
+        advanced=True,
+    )
     weight_correction: bool = flag(
         "weightCorrection",
         Switch(),

@@ -8,6 +8,7 @@ import pytest
 from bitlite.converter.formats import onnx, read_model
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.blocks import block_reals, packed_blocks, unpacked_blocks
+from bitlite.converter.passes import GENERAL, run_passes
 from bitlite.converter.schema.builder import Builder
 from bitlite.quant.weights.block_weights import block_codes
 from bitlite.quant.weights.weight_quant import WeightSettings, quantize_graph_weights
@@ -90,15 +91,22 @@ def converted(source, tmp_path, **options):
 
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("zero_points", [False, True])
-def test_onnxruntime_and_the_session_compute_the_same(source, tmp_path, bits, zero_points):
+@pytest.mark.parametrize("form", ["MatMulNBits", "DequantizeLinear"])
+def test_onnxruntime_and_the_session_compute_the_same(source, tmp_path, bits, zero_points, form):
     import onnxruntime
+    from onnx import load
 
-    report = converted(source, tmp_path, bit_num=bits, block_zero_points=zero_points)
+    report = converted(source, tmp_path, bit_num=bits, block_zero_points=zero_points, block_form=form)
+    assert [n.op_type for n in load(tmp_path / "q.onnx").graph.node].count(form) == 2
     assert [row.bits for row in report.layers] == [bits, bits]
     path = str(tmp_path / "q.onnx")
-    assert [n.op for n in read_model(path).nodes].count("BlockFullyConnected") == 2
+    graph = read_model(path)
+    run_passes(graph, GENERAL)
+    assert [n.op for n in graph.nodes].count("BlockFullyConnected") == 2
     x = np.random.default_rng(6).standard_normal((1, 6, 96)).astype(np.float32)
-    (want,) = onnxruntime.InferenceSession(path).run(None, {"x": x})
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")  # float32; by itself int8 inputs
+    (want,) = onnxruntime.InferenceSession(path, options).run(None, {"x": x})
     session = bitlite.load(path)
     (got,) = session.run({"x": x}).values()
     assert not session.refusals
@@ -137,6 +145,8 @@ def test_with_data_biases_take_up_what_blocks_lose(source, tmp_path):
     "options,text",
     [
         ({"output_format": "MS"}, "none per block"),
+        ({"block_form": "DequantizeLinear", "opset": 18}, "opset 21"),
+        ({"block_form": "DequantizeLinear", "block_size": 0}, "no effect without blocks"),
         ({"output_format": "C"}, "C kernels"),
         ({"output_format": "TFLITE"}, "no .tflite"),
         ({"quant_type": "PostTraining"}, "of WeightQuant, and there is PostTraining"),
