@@ -38,7 +38,10 @@ _PORTS = frozenset(k for k in _RAW if k < 14)
 """What graph inputs and outputs may hold: the types that numpy itself has."""
 # onnxruntime's weights in blocks of channels fit one kind of processor, and the file does not say which.
 _NUMBERS = ({1, 2}, {6, 7})  # float and int, one or several: kinds of attributes that readers take for one another
-_HINTS = {"com.microsoft.nchwc": "the file before onnxruntime's layout optimization (level EXTENDED), "}
+_HINTS = {
+    "com.microsoft.nchwc": "the file before onnxruntime's layout optimization (level EXTENDED), ",
+    "org.openvinotoolkit": "NNCF's export with 8 bits, which has QuantizeLinear and DequantizeLinear, ",
+}
 _DTYPES = {**{k: v for k, v in _RAW.items() if k < 16}, _BFLOAT16: "<f4"}
 
 

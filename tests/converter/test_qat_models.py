@@ -180,3 +180,21 @@ def test_fake_quantized_weights_become_codes(weights, activations, tmp_path):
             other = meaning(written, x, optimized=True) if ending == "onnx" else litert(written, x)
             assert np.abs(got - want).max() <= bound
             assert np.abs(other - want).max() <= bound
+
+
+def test_the_operator_that_nncf_exports_for_few_bits_is_refused_by_name(tmp_path):
+    bounds = {"low": 0, "high": 1, "first": 0, "last": 1}
+    node = helper.make_node(
+        "FakeQuantize", ["x", *bounds], ["y"], name="nncf/fake", domain="org.openvinotoolkit", levels=16
+    )
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy"]
+    constants = [numpy_helper.from_array(np.float32(value), name) for name, value in bounds.items()]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("org.openvinotoolkit", 1)]
+    path = str(tmp_path / "nncf.onnx")
+    onnx.save(
+        helper.make_model(helper.make_graph([node], "net", ends[:1], ends[1:], constants), opset_imports=opsets), path
+    )
+    line = r"nncf/fake: operator org\.openvinotoolkit::FakeQuantize is not read; try NNCF's export with 8 bits"
+    with pytest.raises(bitlite.UnsupportedError, match=line):
+        bitlite.convert(path, str(tmp_path / "out.ms"))
+    assert [p.name for p in tmp_path.iterdir()] == ["nncf.onnx"]
