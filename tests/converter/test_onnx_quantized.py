@@ -107,3 +107,24 @@ def test_a_network_quantized_by_onnxruntime_gives_its_results(network, form, wei
         assert "Reinterpret" not in [n.op for n in graph.nodes]
         conv = next(n for n in graph.nodes if n.op == "Conv")
         assert all(t.quant is not None for t in (*conv.inputs, *conv.outputs))
+
+
+def test_codes_that_stay_between_casts_keep_their_names(tmp_path):
+    helper, numbers = onnx.helper, onnx.numpy_helper
+    constants = [numbers.from_array(np.float32(0.01), "scale"), numbers.from_array(np.int16(0), "zero")]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["codes of x"], name="cast_0"),
+        helper.make_node("DequantizeLinear", ["codes of x", "scale", "zero"], ["real"], name="cast_1"),
+        helper.make_node("Exp", ["real"], ["grown"], name="exp"),
+        helper.make_node("QuantizeLinear", ["grown", "scale", "zero"], ["codes of y"], name="cast_2"),
+    ]
+    ends = [helper.make_tensor_value_info("x", 1, [1, 4])], [helper.make_tensor_value_info("codes of y", 5, [1, 4])]
+    model = helper.make_model(
+        helper.make_graph(nodes, "net", *ends, constants), opset_imports=[helper.make_opsetid("", 21)]
+    )
+    path = str(tmp_path / "net.onnx")
+    onnx.save(model, path)
+    graph = read(path)
+    run_passes(graph, GENERAL)
+    assert [t.name for n in graph.nodes for t in n.outputs if t.dtype == np.int16] == ["codes of x", "codes of y"]
+    assert [t.name for t in graph.outputs] == ["codes of y"]
