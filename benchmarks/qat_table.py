@@ -23,6 +23,7 @@ import bitlite
 import numpy as np
 import torch
 from bitlite import qat
+from write_formats import compare_nodes, sqnr
 
 
 def top1(session: bitlite.Session, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -75,7 +76,8 @@ def accuracy(args: argparse.Namespace) -> None:
 
 
 def runtimes(module: qat.QatModule, x: np.ndarray) -> str:
-    """The largest difference of an output from the module's, and images of another class, by runtime."""
+    """By runtime: how far outputs are from the module's, images of another class, and the nodes whose codes are more
+    than one off, each on bitlite's inputs."""
     import onnxruntime
     from ai_edge_litert.interpreter import Interpreter
 
@@ -83,7 +85,11 @@ def runtimes(module: qat.QatModule, x: np.ndarray) -> str:
         wanted = module(torch.from_numpy(x)).numpy()
     said = []
     with tempfile.TemporaryDirectory() as work:
-        for ending in ("tflite", "onnx"):
+        source = os.path.join(work, "net.ms")
+        qat.export(module, source)
+        turned = module.skeleton.graph.inputs[0].layout == "NCHW"
+        nodes, *far = compare_nodes(source, x.transpose(0, 2, 3, 1) if turned else x, work)
+        for ending, off in zip(("tflite", "onnx"), far):
             path = os.path.join(work, f"net.{ending}")
             qat.export(module, path)
             got = []
@@ -103,7 +109,8 @@ def runtimes(module: qat.QatModule, x: np.ndarray) -> str:
             other = int((found.argmax(1) != wanted.argmax(1)).sum())
             name = {"onnx": "onnxruntime", "tflite": "LiteRT"}[ending]
             said.append(
-                f"{name} {np.abs(found - wanted).max():.4f} from the module, {other} of {len(x)} of another class"
+                f"{name} {sqnr(wanted, found):.1f} dB and at most {np.abs(found - wanted).max():.4f} from the module, "
+                f"{other} of {len(x)} of another class, {off} of {nodes} nodes more than one code off"
             )
     return "; ".join(said)
 

@@ -162,17 +162,18 @@ def left_in_float(optimized: str) -> str:
 
 
 def compare_nodes(path: str, x: np.ndarray, folder: str) -> tuple[int, int, int]:
-    """(integer nodes, those that differ by more than one code in LiteRT, in onnxruntime), each on bitlite's inputs."""
+    """(integer nodes, those that differ by more than one code in LiteRT, in onnxruntime), each on bitlite's inputs, for
+    all samples of x."""
     graph = read_model(path)
     run_passes(graph, GENERAL)
     wanted = [n for n in graph.nodes if all(is_quantized(t) for t in n.outputs) and is_quantized(n.inputs[0])]
-    values: dict[str, np.ndarray] = {}
     probe = graph.copy()
     names = {t.name for n in wanted for t in (*n.inputs, *n.outputs) if t is not None and not t.is_const}
     probe.outputs = [t for n in probe.nodes for t in n.outputs if t.name in names]
     session = Session(probe)
     port = session.inputs[0]
-    values |= session.run({port.name: x if x.shape[1:] == port.shape[1:] else x.transpose(0, 3, 1, 2).copy()})
+    fed = x if x.shape[1:] == port.shape[1:] else x.transpose(0, 3, 1, 2).copy()
+    values = [session.run({port.name: fed[k : k + 1]}) for k in range(len(fed))]
     far = [0, 0]
     for node in wanted:
         reads = [t for t in dict.fromkeys(node.inputs) if t is not None and not t.is_const]
@@ -185,26 +186,29 @@ def compare_nodes(path: str, x: np.ndarray, folder: str) -> tuple[int, int, int]
             run_passes(alone, for_target(container))
             file = f"{folder}/node.{container}"
             module.write(alone, file)
-            actual = run(file, {t.name: values[t.name] for t in reads})
-            steps = np.abs(actual.astype(int) - values[node.outputs[0].name].astype(int)).max()
-            far[k] += bool(steps > 1)
+            found = run(file, [{t.name: held[t.name] for t in reads} for held in values])
+            expected = [held[node.outputs[0].name] for held in values]
+            far[k] += any(np.abs(y.astype(int) - e.astype(int)).max() > 1 for y, e in zip(found, expected))
     return len(wanted), far[0], far[1]
 
 
-def _litert_node(file: str, feed: dict[str, np.ndarray]) -> np.ndarray:
+def _litert_node(file: str, feeds: list[dict[str, np.ndarray]]) -> list[np.ndarray]:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(file)
     interpreter.allocate_tensors()
-    for detail in interpreter.get_input_details():
-        interpreter.set_tensor(detail["index"], feed[detail["name"]])
-    interpreter.invoke()
-    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    found = []
+    for feed in feeds:
+        for detail in interpreter.get_input_details():
+            interpreter.set_tensor(detail["index"], feed[detail["name"]])
+        interpreter.invoke()
+        found.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+    return found
 
 
-def _onnx_node(file: str, feed: dict[str, np.ndarray]) -> np.ndarray:
+def _onnx_node(file: str, feeds: list[dict[str, np.ndarray]]) -> list[np.ndarray]:
     _, session = onnxruntime(file)
-    return session.run(None, feed)[0]
+    return [session.run(None, feed)[0] for feed in feeds]
 
 
 def float_rows(file: str, x: np.ndarray, folder: str) -> list[str]:
