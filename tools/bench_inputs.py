@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 Feed = dict[str, np.ndarray]
 
 
-def load_model(path: str, options: BenchOptions) -> Session:
-    """A session on a model file with the sizes that the options ask for; an open first size becomes 1."""
+def load_model(path: str, options: BenchOptions, weights: str | None = None) -> Session:
+    """A session on a model file with the sizes that the options ask for; an open first size becomes 1. weights: of a
+    .prototxt, where they are not beside it."""
     from ..native.load import load
 
     packed = options.keep_packed
-    session = load(path, options.num_threads, shapes=options.input_shapes, keep_packed=packed)
+    session = load(path, options.num_threads, shapes=options.input_shapes, keep_packed=packed, weights=weights)
     open_inputs = {p.name: shape_of(p) for p in session.inputs if p.shape is None or None in p.shape}
     if not open_inputs:
         return session
     shapes = {**options.input_shapes, **open_inputs}
-    return load(path, options.num_threads, shapes=shapes, keep_packed=packed)
+    return load(path, options.num_threads, shapes=shapes, keep_packed=packed, weights=weights)
 
 
 def shape_of(port: Port) -> tuple[int, ...]:

@@ -55,7 +55,9 @@ def _show_model(options: BenchOptions) -> int:
     """What a file holds, as lines, picture and page; nothing runs."""
     from .model_info import info_lines, model_document, model_info
 
-    document = (model_document if options.graph or options.report else model_info)(options.model_file)
+    document = (model_document if options.graph or options.report else model_info)(
+        options.model_file, options.weight_file or None
+    )
     if options.info:
         print("\n".join(info_lines(document)))
     if options.graph:
@@ -98,7 +100,7 @@ class Benchmark:
         self.say(*options.echo())
         bound = bind(options.cpu_bind_mode, options.num_threads)
         start = time.perf_counter()
-        self.session = load_model(options.model_file, options)
+        self.session = load_model(options.model_file, options, options.weight_file or None)
         self.figures["prepare_ms"] = (time.perf_counter() - start) * 1e3
         self.other = load_model(options.compare_with, options) if options.compare_with else None
         if options.keep_packed:
@@ -115,10 +117,11 @@ class Benchmark:
 
     def _look(self) -> None:
         """What a report shows of the nodes."""
+        from ..converter.formats.files import bytes_of
         from .report.view import run_view
 
         options = self.options
-        self.figures["bytes"] = os.path.getsize(options.model_file)
+        self.figures["bytes"] = bytes_of(options.model_file, self.session.graph.meta)
         self.figures |= run_view(self.session, self.feed, options.loop_count, options.cpu)
         if options.cpu:
             memory, ms = self.figures["memory"], self.figures["forecast_ms"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..converter.errors import GraphError, ModelError, Setting, StrictError, UnsupportedError, UsageError, bugs_named
 from ..converter.formats import c
-from ..converter.formats.files import let_go
+from ..converter.formats.files import bytes_of, let_go
 from ..converter.formats.operators import write_operators
 from ..converter.formats.outputs import Staging, check_folder, check_own_folder, check_target, make_folder
 from ..converter.ir import Graph, Node, Tensor, is_quantized
@@ -75,7 +75,7 @@ def run(options: ConvertOptions) -> Report:
     check_targets(options)
     graph = _read(options)
     operated = operate(graph, options)
-    source_bytes = sum(map(os.path.getsize, (options.model_file, *graph.meta.get("external", ()))))
+    source_bytes = bytes_of(options.model_file, graph.meta)
     report = Report(options.model_file, source_bytes, notes=[*options.notes, *operated])
     dump, stages = options.dump_ir or None, dict[str, Graph]()
     if options.dump_stages:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from typing import Any
 
 from ..converter.formats import read_model
-from ..converter.formats.files import sniff
+from ..converter.formats.files import bytes_of, sniff
 from ..converter.ir import Graph, Tensor
 
 _WRITTEN_BY = "bitlite"
 
 
-def model_info(path: str) -> dict[str, Any]:
-    """Format, version, options, inputs, outputs, operators and constants of a file. Raises ModelError."""
-    return _info(path, read_model(path))
+def model_info(path: str, weights: str | None = None) -> dict[str, Any]:
+    """Format, version, options, inputs, outputs, operators and constants of a file. weights: of a .prototxt, None for
+    those beside it. Raises ModelError."""
+    return _info(path, read_model(path, weights=weights))
 
 
-def model_document(path: str) -> dict[str, Any]:
+def model_document(path: str, weights: str | None = None) -> dict[str, Any]:
     """`model_info` with the nodes and the memory of the graph, as a report holds them. Raises ModelError."""
     from .report.view import graph_view
 
-    graph = read_model(path)
+    graph = read_model(path, weights=weights)
     return _info(path, graph) | graph_view(graph)
 
 
@@ -31,7 +31,7 @@ def _info(path: str, graph: Graph) -> dict[str, Any]:
         "kind": "model",
         "file": path,
         "format": sniff(path),
-        "bytes": os.path.getsize(path),
+        "bytes": bytes_of(path, graph.meta),
         "version": _version(graph),
         "converted_by": f"bitlite {graph.meta[_WRITTEN_BY]}" if _WRITTEN_BY in graph.meta else "",
         "options": graph.meta.get("options", {}),

@@ -8,8 +8,8 @@ import os
 import re
 import stat
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, BinaryIO, TypeVar
 
 from ..errors import ModelError
 
@@ -79,6 +79,11 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         file.close()
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
     return file
+
+
+def bytes_of(path: str, meta: Mapping[str, Any]) -> int:
+    """Of a file and those beside it that belong to it. meta: of the graph that was read."""
+    return sum(map(os.path.getsize, (path, *meta.get("external", ()))))
 
 
 def sniff(path: str | os.PathLike[str]) -> str | None:

@@ -9,6 +9,7 @@ import bitlite
 import numpy as np
 import pytest
 from bitlite.quant.calibrate.lmdb_files import _messages
+from bitlite.tools.benchmark import main as benchmark
 from bitlite.tools.converter_lite import main
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "converter"))
@@ -154,3 +155,16 @@ def test_what_calibration_cannot_do_is_named(tmp_path, transform, records, said)
 def test_without_a_database_the_line_says_what_is_missing(tmp_path):
     with pytest.raises(bitlite.Error, match="needs calibration data, and no data layer names any"):
         quantized(network(tmp_path, OPS, source=""), tmp_path)
+
+
+def test_a_benchmark_shows_and_runs_a_network_whose_weights_stand_elsewhere(tmp_path, capsys):
+    path = network(tmp_path, "", batch=1)
+    text, weights = Path(path), Path(path).with_suffix(".caffemodel")
+    size = text.stat().st_size + weights.stat().st_size
+    moved = weights.rename(tmp_path / "trained.bin")
+    flags = [f"--modelFile={path}"]
+    assert benchmark([*flags, "--info"]) != 0 and "try --weightFile=FILE" in capsys.readouterr().err
+    flags.append(f"--weightFile={moved}")
+    assert benchmark([*flags, "--info"]) == 0 and f"caffe, {size} bytes" in capsys.readouterr().out
+    assert benchmark([*flags, f"--graph={tmp_path / 'g.svg'}"]) == 0 and "Conv" in (tmp_path / "g.svg").read_text()
+    assert benchmark([*flags, "--loopCount=1", "--inputShapes=x:1,3,12,10"]) == 0

@@ -46,10 +46,17 @@ class BenchOptions:
         "modelFile",
         Text("FILE"),
         "",
-        "the model to run: .ms, .tflite or .onnx",
+        "the model to run: .ms, .tflite, .onnx, .mindir or .prototxt",
         group=MODEL,
         aliases=("modelPath",),
         required=True,
+    )
+    weight_file: str = flag(
+        "weightFile",
+        Text("FILE"),
+        "",
+        "weights of a .prototxt, a .caffemodel; the one beside it when not given",
+        group=MODEL,
     )
     in_data_file: tuple[str, ...] = flag(
         "inDataFile",
