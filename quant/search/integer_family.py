@@ -100,9 +100,7 @@ class IntegerFamily:
         plan = self.forms.placement(islands.kept)
         fixed = self.forms.settings.layer_bits
         layers = [n for n in self.forms.graph.nodes if n in plan.int8_nodes and n not in fixed]
-        codes = {
-            b: self._codes(layers, b) for b in WIDTHS.get(self.container, BITS) if isinstance(b, int) and b in BITS
-        }
+        codes = {b: self._codes(layers, b) for b in WIDTHS.get(self.container, BITS) if b in BITS and b <= 8}
 
         def sized(bits: Mapping[str, int]) -> int:
             return self.bytes_of(

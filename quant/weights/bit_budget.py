@@ -22,7 +22,8 @@ from ..parallel import Workers
 from .weight_quant import FLOAT, WIDTHS, WeightSettings, named_widths
 from .weight_trials import WeightTrials, codes_by_layer
 
-BITS = range(2, 9)
+BITS = (*range(2, 9), 10, 12, 16)
+_MOST_ELSEWHERE = 8  # bits in another container than .ms: older readers of such a file know no more
 SAMPLES = 8  # that layers are measured on
 _MEASURED = 4  # the width at which the outputs are looked at: all formats have it
 _TRIES = 8  # of meeting the target by what a file really takes
@@ -168,7 +169,8 @@ def measure(
     Raises:
         UsageError: no output is float. DataError: the float model gives NaN or infinity on the samples.
     """
-    allowed = [b for b in BITS if b in WIDTHS.get(settings.container, BITS)]
+    held = WIDTHS.get(settings.container)
+    allowed = [b for b in BITS if held is None or (b in held and b <= _MOST_ELSEWHERE)]
     forms = {b: codes_by_layer(graph, replace(settings, bits=b, alone=True)) for b in allowed}
     fixed = {node.name for node in named_widths(graph, settings)}
     free = {b: {name: form for name, form in forms[b].items() if name not in fixed} for b in allowed}
