@@ -20,7 +20,8 @@ def infer_block_product(node: Node) -> Inferred:
     need(node, x, "f", "the input")
     if bits not in (4, 8) or block < 2 or block % 2 or k < 1:
         fail(node, f"{k} inputs in blocks of {block} codes of {bits} bits are no row")
-    if not w.is_const or w.dtype != np.uint8 or w.rank != 3 or w.shape[1:] != (-(-k // block), block * bits // 8):
+    row = (-(-k // block), block * bits // 8)
+    if not w.is_const or w.dtype != np.uint8 or w.rank != 3 or w.static_shape[1:] != row:
         fail(node, f"a weight of {w.dtype} and shape {w.shape} does not hold rows of {k} {bits}-bit codes by {block}")
     o, blocks, _ = w.static_shape
     sizes = (o, blocks)

@@ -77,7 +77,7 @@ def _stored(edit: Edit, source: Node, depth: int) -> Stored | str:
     if source.attrs["axis"] % 2 != depth or block < _LEAST_BLOCK or block & (block - 1):
         return f"blocks of {block} along axis {source.attrs['axis']}"
     q = w.data.astype(np.int16) if depth else w.data.T.astype(np.int16)
-    zero = np.zeros(s.data.shape, np.int16) if z is None else z.data.astype(np.int16)
+    zero = np.zeros(s.data.shape, np.int16) if z is None else z.value.astype(np.int16)
     scale, zero = (a if depth else a.T for a in (s.data, zero))
     bits = next(b for b in (4, 8) if all(_fits(a, b, w.dtype.kind == "i") for a in (q, zero)))
     if w.dtype.kind == "u":

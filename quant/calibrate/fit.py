@@ -92,8 +92,7 @@ def samples_in(shape: Sequence[int], item: InputSpec, here: str) -> int:
 def _form(shape: Sequence[int], item: InputSpec, here: str) -> tuple[int, InputSpec]:
     """Returns the number of samples, and the input in the layout that the shape has."""
     for known in (item, item.other()):
-        count = _count(shape, known) if known is not None else 0
-        if count:
+        if known is not None and (count := _count(shape, known)):
             return count, known
     got = show_shape(list(shape))
     raise DataError(f"{here}: shape {got} does not fit the input {item.name!r} {item}", hint=_reason(shape, item))

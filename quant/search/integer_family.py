@@ -108,7 +108,8 @@ class IntegerFamily:
             )
 
         names = list(dict.fromkeys(name for form in codes.values() for name in form))
-        least, most = (dict.fromkeys(names, bits) for bits in (min(codes), max(codes)))
+        least: dict[str, int] = dict.fromkeys(names, min(codes))
+        most: dict[str, int] = dict.fromkeys(names, max(codes))
         if not names or sized(least) >= sized(most):
             return None
         threads = self.forms.settings.threads

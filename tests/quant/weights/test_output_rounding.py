@@ -126,17 +126,17 @@ def test_a_model_that_keeps_states_is_refused_with_data(tmp_path, monkeypatch):
 
     source = tmp_path / "m.onnx"
     write(network(), str(source))
-    read = convert.read_model
+    read = convert.read_sized
 
-    def with_a_state(*args):
-        graph = read(*args)
+    def with_a_state(*args, **given):
+        graph = read(*args, **given)
         build = Builder(graph)
         state = build.input("state", np.float32, (1, 2))
         graph.outputs.append(build.emit("Relu", [state], name="next")[0])
         graph.states = (np.zeros((1, 2), np.float32),)
         return graph
 
-    monkeypatch.setattr(convert, "read_model", with_a_state)
+    monkeypatch.setattr(convert, "read_sized", with_a_state)
     given = {"quant_type": "WeightQuant", "quant_weight_channel": 0}
     with pytest.raises(bitlite.Error, match="keeps states from run to run"):
         bitlite.convert(source, tmp_path / "m", calibration_data=list(samples()), **given)
