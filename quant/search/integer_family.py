@@ -108,8 +108,8 @@ class IntegerFamily:
             )
 
         names = list(dict.fromkeys(name for form in codes.values() for name in form))
-        least: dict[str, int] = dict.fromkeys(names, min(codes))
-        most: dict[str, int] = dict.fromkeys(names, max(codes))
+        least = {name: min(codes) for name in names}
+        most = {name: max(codes) for name in names}
         if not names or sized(least) >= sized(most):
             return None
         threads = self.forms.settings.threads
