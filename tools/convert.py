@@ -364,11 +364,14 @@ def quantize(
 
 def _noise_input(graph: Graph, settings: WeightSettings, options: ConvertOptions) -> Tensor | None:
     """The input that takes images, where biases are to keep what layers make of noise."""
-    from ..quant.calibrate.noise import image_input
-    from ..quant.weights.output_rounding import NOISE_BITS
+    from ..quant.weights.weight_quant import NOISE_BITS
 
     least = min([settings.bits, *settings.chosen.values(), *(bits for _, bits in settings.layer_bits)])
-    return image_input(graph) if least in NOISE_BITS and options.weight_rounding == "output" else None
+    if least not in NOISE_BITS or options.weight_rounding != "output":
+        return None
+    from ..quant.calibrate.noise import image_input
+
+    return image_input(graph)
 
 
 def _corrects(options: ConvertOptions, report: Report, container: str) -> bool:

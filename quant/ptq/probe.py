@@ -15,7 +15,6 @@ from ..calibrate.observe import float_isa
 from ..weights.weight_math import Weight, quantize_weight
 
 Codes = tuple[NDArray, QuantParam]
-PROBED_BITS = (2, 3)
 _SAMPLES = 4
 # dB by which the plain grids must be ahead: far above what the last bits of float kernels can tip where the fitted ones
 # give noise; where they compute, more than noise inputs mislead by (1.5 dB seen).

@@ -26,7 +26,6 @@ from .weight_quant import WeightRow, WeightSettings, quantize_graph_weights
 SAMPLES = 128
 _REFITS = 3
 _BUDGET = 1 << 30  # bytes of activations kept at a time, most of them in a temporary file
-NOISE_BITS = (4, 5)  # with more there is little to correct, with fewer little that noise knows of
 _MOST_BITS = 8  # at more, rounding is not what is lost
 
 

@@ -15,12 +15,14 @@ from ...converter.errors import Setting, UnsupportedError, UsageError
 from ...converter.formats.files import sweep
 from ...converter.ir import Graph, Node, Tensor
 from ...converter.ops import row
-from ..ptq.probe import PROBED_BITS, keep_usable
 from ..selection import REQUESTED, select
 from ..selectors import Selector, parse_selector
 from .block_weights import store_in_blocks
 from .symmetric_weights import quantize_symmetric
 from .weight_math import Weight, gate, quantize_weight, quantize_weights
+
+PROBED_BITS = (2, 3)  # so few may leave a network that computes nothing
+NOISE_BITS = (4, 5)  # with more there is little to correct, with fewer little that noise knows of
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,8 @@ def quantize_graph_weights(
         else:
             quantized = quantize_weights(weights, bits, correction=settings.correction)
             if bits in PROBED_BITS and settings.correction:
+                from ..ptq.probe import keep_usable
+
                 quantized = keep_usable(graph, [tensor for tensor, _ in group], weights, quantized, bits)
         for (tensor, _), (codes, params) in zip(group, quantized):
             tensor.data, tensor.dtype, tensor.quant = codes, codes.dtype, params
