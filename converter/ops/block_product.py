@@ -11,7 +11,7 @@ from ..schema.op import REQUIRED, Case, Inferred, op, writes
 from ..schema.writing import Writing
 from ._support.acts import apply_act
 from ._support.types import fail, need
-from ._support.writers import write_onnx
+from ._support.writers import write_onnx, write_onnx_product
 from .dense import sum_type
 
 
@@ -126,9 +126,4 @@ def _write_standard(w: Writing, node: Node) -> None:
             t.quant = QuantParam(np.ones(1), np.zeros(1, np.int32), None, 4)  # the type that holds two in a byte
     real = w.between(y, (k, packed.size(0)), f"{node.name}/real")
     w.node("DequantizeLinear", node, parts, [real], fields={"axis": 0, "block_size": block})
-    if bias is None:
-        write_onnx(w, node, "MatMul", [x, real])
-        return
-    product = w.between(y, name=f"{y.name}/product")
-    w.node("MatMul", node, [x, real], [product])
-    write_onnx(w, node, "Add", [product, bias])
+    write_onnx_product(w, node, x, real, bias)

@@ -17,7 +17,7 @@ from ._support.c_steps import count, layer, matrix
 from ._support.caffe import axis_of, blob, flat_blob, param
 from ._support.integer import is_dynamic, weighted_sum
 from ._support.types import broadcast, fail, joint_dtype, known_size, need
-from ._support.writers import need_constants, write_fused, write_onnx, write_transposed
+from ._support.writers import need_constants, write_fused, write_onnx, write_onnx_product, write_transposed
 
 
 def sum_type(a: np.ndarray) -> np.ndarray:
@@ -416,12 +416,7 @@ def write_onnx_matmul(w: Writing, node: Node) -> None:
         write_onnx(w, node, "Gemm", [a, b, bias], {"transA": int(flip_a), "transB": int(flip_b)})
         return
     a, b = (_flipped(w, node, t) if flip else t for t, flip in ((a, flip_a), (b, flip_b)))
-    if bias is None:
-        write_onnx(w, node, "MatMul", [a, b])
-        return
-    product = w.between(y, name=f"{y.name}/product")
-    w.node("MatMul", node, [a, b], [product])
-    write_onnx(w, node, "Add", [product, bias])
+    write_onnx_product(w, node, a, b, bias)
 
 
 def _flipped(w: Writing, node: Node, t: Tensor) -> Tensor:

@@ -94,3 +94,14 @@ def write_fused(
     raw = w.between(y, name=f"{y.name}/{op}")
     w.node(op, node, inputs, [raw], fields=fields, **more)
     write_act(w, node, raw, y, act)
+
+
+def write_onnx_product(w: Writing, node: Node, a: Tensor, b: Tensor, bias: Tensor | None) -> None:
+    """MatMul, and an Add where there is a bias."""
+    if bias is None:
+        write_onnx(w, node, "MatMul", [a, b])
+        return
+    y = node.outputs[0]
+    product = w.between(y, name=f"{y.name}/product")
+    w.node("MatMul", node, [a, b], [product])
+    write_onnx(w, node, "Add", [product, bias])
