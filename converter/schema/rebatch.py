@@ -52,9 +52,8 @@ def batch_of(graph: Graph, shapes: Mapping[str, Sizes]) -> tuple[int, int] | Non
 def rebatch(graph: Graph, shapes: Mapping[str, Shape], batch: tuple[int, int]) -> Graph:
     """A copy of the graph for inputs of these shapes, which hold batch[1] samples where batch[0] are declared.
 
-    Tensors whose sizes are not all known are left to what their nodes say.
-
     As `specialize`, but a Reshape to constant sizes keeps the samples apart: the size that holds them follows.
+    Tensors whose sizes are not all known are left to what their nodes say.
 
     Raises:
         GraphError: the graph cannot run on these shapes, or a node computes over the samples.
@@ -63,12 +62,12 @@ def rebatch(graph: Graph, shapes: Mapping[str, Shape], batch: tuple[int, int]) -
     # Where there are no samples at all, the sizes that follow them are found with some.
     found = _Samples(declared, given or 2 * declared)
     probed = {t.name: _probed(t, shapes[t.name], found) for t in graph.inputs if t.name in shapes}
-    for last in range(_TRIES - 1, -1, -1):
+    for tries in range(1, _TRIES + 1):
         try:
             specialize(graph, probed, change=found.adapt)
             break
         except GraphError:
-            if not last or not found.next():
+            if tries == _TRIES or not found.next():
                 raise
     return specialize(graph, dict(shapes), change=lambda *at: found.change(given, *at))
 

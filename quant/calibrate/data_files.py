@@ -63,14 +63,14 @@ class ImageSteps:
 class FileFormat:
     """How the files of one input are read. form: "IMAGE" or "BIN".
 
-    raw: where arrays hold pixels of another form than the network's. bytes: raw files may hold the values as uint8.
+    raw: where arrays hold pixels of another form than the network's. or_bytes: raw files may hold the values as uint8.
     """
 
     item: InputSpec
     form: str
     image: ImageSpec
     raw: PixelArrays | None = None
-    bytes: bool = False
+    or_bytes: bool = False
 
     @property
     def stored(self) -> InputSpec:
@@ -104,7 +104,7 @@ class FileFormat:
     def _check_size(self, file: str) -> None:
         shape, item = self._raw_shape(file), self.stored
         size, wanted = os.path.getsize(file), int(np.prod(shape)) * item.dtype.itemsize
-        if size == wanted or (self.bytes and size * item.dtype.itemsize == wanted):
+        if size == wanted or (self.or_bytes and size * item.dtype.itemsize == wanted):
             return
         hint = ""
         elements = int(np.prod(shape))
