@@ -117,8 +117,8 @@ class Session:
         Args:
             feeds: input name → array in the layout that the file declares; a bare array when there is one input. Sizes
                 may differ from the declared ones where the graph permits. Where only the number of samples does (0
-                as well), each sample gives what it gives alone; not so with DynamicQuant, whose scales are of all samples
-                of a run.
+                as well), each sample gives what it gives alone; not so with DynamicQuant, whose scales are of all
+                samples of a run.
         Returns:
             output name → array.
         Raises:
