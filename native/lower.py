@@ -36,6 +36,9 @@ class Lowering:
         definition = row(node.op)
         if any(not t.is_static for t in node.outputs):
             return "its output shape depends on values"
+        weights = definition.quant.weights if definition.quant is not None else ()
+        if is_quantized(node.outputs[0]) and not all(_in_pairs(node.input(i)) for i in weights):
+            return "a weight has the code -32768: products of two of them pass 32 bits"
         fused = self._integer_layer(node, producers)
         if fused is not None:
             return fused
@@ -99,7 +102,7 @@ class Lowering:
             x is None
             or q is None
             or not (x.dtype == np.int8 or (x.dtype == np.int16 and cell.int16))
-            or weight.dtype != np.int8
+            or not (weight.dtype == np.int8 or (weight.dtype == np.int16 == x.dtype and _in_pairs(weight)))
             or q.var_corr is not None
             or not is_quantized(x)
         ):
@@ -160,6 +163,11 @@ class Lowering:
         if t not in self._reals:
             self._reals[t] = Tensor(t.name, np.dtype("f4"), t.shape, t.data.astype(np.float32))
         return self._reals[t]
+
+
+def _in_pairs(t: Tensor | None) -> bool:
+    """Whether 32 bits hold the products of any two neighbours of a constant with codes of 16 bits."""
+    return t is None or t.data is None or t.dtype != np.int16 or not (t.data == -32768).any()
 
 
 def tensor_spec(t: Tensor) -> dict[str, Any]:

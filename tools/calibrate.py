@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -226,6 +227,12 @@ def _notes(result: Any, settings: Any, options: ConvertOptions) -> list[str]:
         lines.append(
             f"{WARNING}without samples layers are neither rounded nor corrected, which costs accuracy; {given} beside"
             f" {options.spell(Setting('load_dist'))} gives them"
+        )
+    if (wide := result.wide_weights) is not None and wide.elements:
+        lines.append(
+            f"{len(wide.codes) + len(wide.reals)} of {wide.layers} layers have weights of more than 8 bits, about"
+            f" {wide.more_bytes} bytes more: with 8 bits, each weight rounded by itself, the outputs would have"
+            f" {-10 * math.log10(wide.before):.0f} dB"
         )
     if result.corrected:
         lines.append(f"{result.corrected} layers rounded and corrected on {result.samples} samples")

@@ -111,8 +111,8 @@ def write_tensor(t: Tensor, layout: int, weight_only: bool, encode: bool) -> dic
     """An IR tensor → the fields of a `Tensor` table.
 
     Args:
-        layout: Format number. weight_only: the constant is de-quantized at load. encode: its codes, and those of 8 bits
-            or fewer that an integer layer reads, take the smallest form, which is undone at load.
+        layout: Format number. weight_only: the constant is de-quantized at load. encode: its codes, and those of less
+            than 16 bits that an integer layer reads, take the smallest form, which is undone at load.
     """
     stored = t.data if t.data is not None else None
     if stored is not None and stored.dtype == np.int64:
@@ -138,7 +138,7 @@ def write_tensor(t: Tensor, layout: int, weight_only: bool, encode: bool) -> dic
         fields["quantParams"] = rows
     if stored is None:
         return fields
-    if q is not None and dtype.kind == "i" and encode and (weight_only or q.bits <= 8):
+    if q is not None and dtype.kind == "i" and encode and (weight_only or q.bits < 16):
         kind, data = sparse.smallest(np.ascontiguousarray(stored), q.bits, q.zero_point, q.axis)
         fields["weightQuantCompressType"], fields["data"] = _COMPRESS[kind], data
     elif q is not None and dtype.kind == "i" and q.bits < 8:

@@ -317,6 +317,6 @@ class _Emitter:
             self.quantized.shared.add(self.stored[key])
             return self.stored[key]
         codes = self.weights.codes(node, w.value, quant)
-        stored = Tensor(self.names.take(f"{w.name}/int8"), codes.dtype, codes.shape, codes, quant)
+        stored = Tensor(self.names.take(f"{w.name}/{codes.dtype}"), codes.dtype, codes.shape, codes, quant)
         self.stored[key] = stored
         return stored

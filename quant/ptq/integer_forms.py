@@ -50,9 +50,9 @@ class IntegerForms:
 
     def __init__(self, graph: Graph, samples: Samples | None, settings: Settings, statistics: Statistics) -> None:
         self.graph, self.samples, self.settings, self.statistics = graph, samples, settings, statistics
-        on_codes = self.placement().int8_nodes
+        plan = self.placement()
         self.ranges = RangeChoice(graph, samples, settings)
-        self.weights = WeightCodes(settings, (node for node in graph.nodes if node in on_codes))
+        self.weights = WeightCodes(settings, (node for node in graph.nodes if node in plan.int8_nodes), plan.wide)
 
     def varied(self, bits: Mapping[str, int], methods: tuple[str, ...] = ()) -> IntegerForms:
         """The forms with other bits of weights, by node name, where layer_bits says nothing; or by other methods."""

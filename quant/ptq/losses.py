@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...converter.ir import Node, Tensor
+from ...converter.ir import Graph, Node, Tensor
 from ...converter.numeric.qparams import QuantParam
 from .fidelity import Reference
 from .integer_forms import IntegerForms
@@ -44,15 +44,30 @@ def measure_losses(forms: IntegerForms, form: Result, judge: Reference, least: f
     codes = form.quantized.quantized_of
     params = {t: q.quant for t, q in codes.items() if q.quant is not None and not t.is_const}
     parts = [*_activations(form, params), *_weights(forms, form)]
-    with Reruns(forms.graph, judge.samples, judge.threads) as reruns:
+    losses, runs = _measured(forms.graph, parts, params, judge, least)
+    return [Codes(part.nodes, loss, part.size) for part, loss in zip(parts, losses)], runs
+
+
+def weight_losses(
+    graph: Graph, weights: Mapping[Node, np.ndarray], judge: Reference, least: float
+) -> dict[Node, np.ndarray]:
+    """What each of other weights, reals by node, costs each of the judge's tensors. least: as above."""
+    parts = [Rounded(frozenset([node]), weight=w) for node, w in weights.items()]
+    losses, _ = _measured(graph, parts, {}, judge, least)
+    return dict(zip(weights, losses))
+
+
+def _measured(
+    graph: Graph, parts: Sequence[Rounded], params: Mapping[Tensor, QuantParam], judge: Reference, least: float
+) -> tuple[list[np.ndarray], int]:
+    with Reruns(graph, judge.samples, judge.threads) as reruns:
 
         def lost(parts: Sequence[Rounded]) -> np.ndarray:
             activations = {t: params[t] for part in parts for t in part.tensors}
             weights = {node: part.weight for part in parts if part.weight is not None for node in part.nodes}
             return np.minimum(judge.noise_of(reruns.values(judge.tensors, activations, weights)), _MOST)
 
-        losses, runs = _told_apart(parts, lost, least)
-    return [Codes(part.nodes, loss, part.size) for part, loss in zip(parts, losses)], runs
+        return _told_apart(parts, lost, least)
 
 
 def _activations(form: Result, params: Mapping[Tensor, QuantParam]) -> list[Rounded]:

@@ -36,6 +36,7 @@ from .prepare import prepare
 from .result import Result
 from .settings import Progress, Samples, Settings, no_progress
 from .trials import choose_islands, improves, methods_of
+from .wide_weights import widened
 
 JUDGES = 64  # samples that islands must be better on than none
 
@@ -79,7 +80,10 @@ def open_forms(
 
 def best_form(forms: IntegerForms, samples: Samples | None, progress: Progress = no_progress) -> Result:
     """The integer graph, judged, with what had better be in float there."""
-    result = corrected_form(forms, samples, progress)
+    wide = None
+    if samples is not None and forms.settings.wide_weights:
+        forms, wide = widened(forms, samples)
+    result = replace(corrected_form(forms, samples, progress), wide_weights=wide)
     if samples is not None:
         result.fidelity = _fidelity(forms, samples, result.quantized, result.graph)
         result = _form_with_islands(forms, samples, progress, result)
@@ -110,10 +114,11 @@ def corrected_form(
     result = forms.form(forms.placement(islands.kept), known)
     if settings.float_weights is not None:
         forms_of = result.quantized.node
-        reasons = dict.fromkeys(islands.weights, CHOSEN) | dict.fromkeys(settings.kept, REQUESTED)
+        half = islands.weights | settings.float16_weights
+        reasons = dict.fromkeys(half, CHOSEN) | dict.fromkeys(settings.kept, REQUESTED)
         kept = {forms_of[node]: why for node, why in reasons.items() if node in forms_of}
         result.stored = quantize_graph_weights(result.graph, settings.float_weights, kept)
-        wide = (forms_of[n].inputs[weight_index(n) or 0] for n in islands.weights if n in forms_of)
+        wide = (forms_of[n].inputs[weight_index(n) or 0] for n in half if n in forms_of)
         store_float16(result.graph, set(wide), result.stored)
         note_stored(result.quantized, every=bool(islands.kept))
     if samples is None:
@@ -131,6 +136,7 @@ def _form_with_islands(forms: IntegerForms, samples: Samples, progress: Progress
     if islands is None or not islands.kept:
         return replace(first, islands=islands)
     other = corrected_form(forms, samples, progress, islands, methods_of(first))
+    other.wide_weights = first.wide_weights
     other.fidelity = _fidelity(forms, samples, other.quantized, other.graph)
     picked = list(samples.only(spread(len(samples), JUDGES)))
     judge = Reference(forms.graph, picked, forms.settings.threads, scores_of(forms.graph))

@@ -14,6 +14,7 @@ from .fidelity import Fidelity
 from .groups import Groups
 from .islands import Islands
 from .placement import Placement, weight_index
+from .weight_codes import WideWeights
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Result:
     fidelity: of the outputs, None without samples. stored: the weights of layers in float. islands: what was looked for
     and turned out to be better off in float, None where nothing was looked for; without_islands: the outputs without
     them. weights_only: the outputs of int8 weights in float, where those of int8 are poor. prepared: what was rewritten
-    before placing, and what was refused.
+    before placing, and what was refused. wide_weights: which have more than 8 bits, where that was looked for.
     """
 
     quantized: QuantizedGraph
@@ -43,6 +44,7 @@ class Result:
     without_islands: Fidelity | None = None
     prepared: list[Record] = field(default_factory=list)
     weights_only: Fidelity | None = None
+    wide_weights: WideWeights | None = None
 
     @property
     def graph(self) -> Graph:

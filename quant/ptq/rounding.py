@@ -33,6 +33,7 @@ from .upstream import toward_float
 
 WHOLE = 4608  # inputs (512 of a 3×3 kernel) of which all products are taken, 170 MB of them
 BLOCK = 2048
+ROUNDED_BITS = 8  # at more, rounding is not what is lost
 ROWS = 2048  # at most 2^15, whose products of 9-bit numbers int32 holds
 ROWS_OF_FEW_BITS = 8192  # below 8 bits, where what the rows leave out is felt
 SWEEPS = 3
@@ -51,8 +52,8 @@ def refine(
     upstream: bool = False,
 ) -> None:
     """Replaces the codes of the layer's weight, in place; what has no rows (transposed convolutions) stays, and so does
-    what other layers read as well, whose inputs are not those of this one, and what is mostly zero: weights that were
-    pruned stay so, and take the few bytes that zeros do.
+    what other layers read as well, whose inputs are not those of this one, what has more than ROUNDED_BITS, and what is
+    mostly zero: weights that were pruned stay so, and take the few bytes that zeros do.
 
     A weight of more than WHOLE inputs is rounded BLOCK of them at a time, as if blocks had nothing to do with each
     other: memory does not grow with the square of the inputs. pairs: codes whose neighbours are within `pairs.MOST`
@@ -64,7 +65,7 @@ def refine(
     w, codes, quant = node.inputs[1], layer.weight.data, layer.weight.quant
     if w is None or w.data is None or codes is None or quant is None or quant.axis not in (0, None):
         return
-    if 2 * np.count_nonzero(w.data) < w.data.size:
+    if quant.bits > ROUNDED_BITS or 2 * np.count_nonzero(w.data) < w.data.size:
         return
     few = quant.bits < 8 or upstream
     limit = ROWS_OF_FEW_BITS if few else ROWS

@@ -44,8 +44,10 @@ class Settings:
     adds exactly on every CPU. float_weights: how weights of layers left in float, but for those of `kept`, become
     codes; None leaves them. pool: workers that read samples and run layers on them, instead of threads.
     layer_ranges: layer → what it asks of its output's range. scoring: of all samples, where there are labels or a
-    metric. shares: the numbers of the samples that layers are fitted to, and of those that judge; None: as
-    `fidelity.hold_back` has them. fold_concat_scale: channels are made alike across a Concat, too.
+    metric. wide_weights: weights of 8 bits that limit outputs whose activations have 16 get more (`wide_weights`).
+    float16_weights: layers in float whose weights, of those that would be codes, have float16. shares: the numbers
+    of the samples that layers are fitted to, and of those that judge; None: as `fidelity.hold_back` has them.
+    fold_concat_scale: channels are made alike across a Concat, too.
     """
 
     methods: tuple[str, ...] = ("AUTO",)
@@ -71,6 +73,8 @@ class Settings:
     float_weights: WeightSettings | None = None
     layer_ranges: Mapping[str, LayerRange] = field(default_factory=dict)
     scoring: Scoring | None = None
+    wide_weights: bool = False
+    float16_weights: frozenset[Node] = frozenset()
     shares: tuple[Sequence[int], Sequence[int]] | None = None
 
     @property

@@ -23,6 +23,7 @@ from .reruns import kept_samples
 from .result import Result
 from .settings import Samples
 
+GOOD_OF_16_BITS = 40.0  # dB that outputs should have where activations have 16 bits, and weights as they need
 _LEAST_SAMPLES, _MOST_SAMPLES, _WORK = 6, 16, 3e11  # samples of a trial: so many multiplications of all, roughly
 _LEAST_LOSS = 0.02  # of the noise to come down to
 _FEW_WEIGHTS, _MOST_WEIGHTS = 0.05, 0.2  # of their elements, may keep 16 bits
@@ -42,10 +43,11 @@ def choose_islands(forms: IntegerForms, samples: Samples, first: Result) -> Isla
     nodes = [n for n in graph.nodes if n in first.plan.int8_nodes]
     total = sum(map(work_of, nodes))
     poor = fidelity.worst.sqnr < POOR
-    if not nodes or not lacking(fidelity, total):
+    wide = settings.wide_weights and fidelity.worst.sqnr < GOOD_OF_16_BITS
+    if not nodes or not (wide or lacking(fidelity, total)):
         return None
     limits = Limits(
-        goal=10 ** (-(GOOD - 3) / 10),
+        goal=10 ** (-((GOOD_OF_16_BITS if wide else GOOD) - 3) / 10),
         floor=10 ** (-(POOR + 2) / 10),
         share=max(0.1, min(0.5, _TINY / max(total, 1))),
         most=max(0.5, min(1.0, _FREE / max(total, 1))) if poor else 0.0,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
 from ...converter.ir import Graph, Node
+from ...converter.numeric.packing import storage_dtype
 from ...converter.numeric.qparams import QuantParam, dequantize, quantize
 from ...converter.schema.op import quant_spec
 from ..weights.error_bits import fewest, weight_error
@@ -15,6 +17,7 @@ from .paired_weights import paired_codes, paired_scales, without_pairs
 from .placement import weight_index
 from .settings import Settings
 
+WIDE_BITS = 12  # sums of a hundred products and more are within 32 bits
 _FEW = 9  # weights of a channel
 _WIDTHS = range(2, 9)
 
@@ -43,12 +46,33 @@ def _has_few(w: np.ndarray, axis: int | None) -> bool:
     return w.size <= _FEW * (1 if axis is None else w.shape[axis])
 
 
+@dataclass(frozen=True)
+class WideWeights:
+    """codes: layers whose weights have WIDE_BITS. reals: layers in float whose weights have float16. layers: that had
+    a choice. elements: of the chosen weights. before, after: the share of the worst output's energy that all weights
+    are foreseen to cost."""
+
+    codes: frozenset[Node] = frozenset()
+    reals: frozenset[Node] = frozenset()
+    layers: int = 0
+    elements: int = 0
+    before: float = 0.0
+    after: float = 0.0
+
+    @property
+    def more_bytes(self) -> int:
+        """What the chosen weights take more than with 8 bits, packed."""
+        wide = sum(node.required(weight_index(node) or 0).value.size for node in self.codes)
+        return wide * (WIDE_BITS - 8) // 8 + self.elements - wide
+
+
 class WeightCodes:
     """Parameters and codes of each layer's weight, computed once."""
 
-    def __init__(self, settings: Settings, layers: Iterable[Node]) -> None:
-        """layers: those on codes, in their order, of which with `settings.pairs` some hold none."""
-        self.settings = settings
+    def __init__(self, settings: Settings, layers: Iterable[Node], wide: Collection[Node] = ()) -> None:
+        """layers: those on codes, in their order, of which with `settings.pairs` some hold none. wide: those on codes
+        of 16 bits, whose weights may have more than 8."""
+        self.settings, self.wide = settings, wide
         weights = [(node, weight_index(node)) for node in layers] if settings.pairs else []
         given = [(node, node.required(i).value) for node, i in weights if i is not None]
         self._without_pairs = without_pairs(
@@ -67,15 +91,17 @@ class WeightCodes:
     def _bits(self, node: Node, w: np.ndarray, axis: int | None) -> int:
         """The width of the weight; where a channel has few, at least 8 bits, unless the node is named."""
         settings = self.settings
-        if node in settings.layer_bits:
-            return settings.layer_bits[node]
-        return max(settings.bits, 8) if _has_few(w, axis) else settings.bits
+        bits = settings.layer_bits.get(node, max(settings.bits, 8) if _has_few(w, axis) else settings.bits)
+        return bits if node in self.wide else min(bits, 8)
 
     def codes(self, node: Node, w: np.ndarray, quant: QuantParam) -> np.ndarray:
-        """int8 codes; the same array for all forms: whoever wants other codes replaces it."""
+        """The codes, int16 of more than 8 bits; the same array for all forms: whoever wants others replaces it."""
         if (node, quant) not in self._codes:
-            pairs = self._paired(node)
-            self._codes[node, quant] = paired_codes(node, w, quant) if pairs else quantize(w, quant, narrow=True)
+            self._codes[node, quant] = (
+                paired_codes(node, w, quant)
+                if self._paired(node)
+                else quantize(w, quant, storage_dtype(quant.bits), narrow=True)
+            )
         return self._codes[node, quant]
 
     def rounded(self, graph: Graph, nodes: Collection[Node]) -> dict[Node, np.ndarray]:
@@ -90,7 +116,7 @@ class WeightCodes:
         return found
 
     def _paired(self, node: Node) -> bool:
-        return self.settings.pairs and node not in self._without_pairs
+        return self.settings.pairs and node not in self._without_pairs and node not in self.wide
 
     def _plain(self, node: Node, w: np.ndarray, axis: int | None) -> QuantParam:
         settings = self.settings

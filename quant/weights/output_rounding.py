@@ -26,7 +26,6 @@ from .weight_quant import WeightRow, WeightSettings, quantize_graph_weights
 SAMPLES = 128
 _REFITS = 3
 _BUDGET = 1 << 30  # bytes of activations kept at a time, most of them in a temporary file
-_MOST_BITS = 8  # at more, rounding is not what is lost
 
 
 def quantize_by_output(
@@ -72,9 +71,7 @@ def round_by_output(
     layers = quantize_graph_weights(graph, settings)
 
     def improve(prefix: QuantizedPrefixRunner, node: Node) -> None:
-        quant = prefix.layers[node].weight.quant
-        if quant is not None and quant.bits <= _MOST_BITS:
-            refine(prefix, node, refits=_REFITS, upstream=True)
+        refine(prefix, node, refits=_REFITS, upstream=True)
         if correct_biases:
             correct(prefix, node, rounds=1)
 

@@ -22,16 +22,16 @@ def quant(scale, bits=16, axis=None):
     return QuantParam(scale, np.zeros(len(scale), np.int32), axis, bits)
 
 
-def layer(op, x_shape, w_shape, attrs, *, bias=np.int32, huge=False, out=2e-3, seed=0):
+def layer(op, x_shape, w_shape, attrs, *, bias=np.int32, huge=False, out=2e-3, seed=0, bits=8):
     rng = np.random.default_rng(seed)
     graph = Graph("g")
     build = Builder(graph)
     x = build.input("x", np.int16, x_shape)
     x.quant = quant(1e-4)
-    weights = np.full(w_shape, -127) if huge else rng.integers(-127, 128, w_shape)
-    w = Tensor(
-        "w", np.dtype(np.int8), w_shape, weights.astype(np.int8), quant(rng.uniform(1, 2, w_shape[0]) * 1e-3, 8, 0)
-    )
+    most, dtype = 2 ** (bits - 1) - 1, np.dtype(np.int8 if bits <= 8 else np.int16)
+    weights = np.full(w_shape, -most) if huge else rng.integers(-most, most + 1, w_shape)
+    scale = rng.uniform(1, 2, w_shape[0]) * 0.127 / most
+    w = Tensor("w", dtype, w_shape, weights.astype(dtype), quant(scale, bits, 0))
     b = rng.integers(-(2**24), 2**24, w_shape[0]).astype(bias)
     inputs = [x, w, Tensor("b", b.dtype, b.shape, b, quant(w.qparams.scale * 1e-4, 32, 0))]
     y = build.emit(op, inputs, attrs, name="layer")[0]
@@ -71,15 +71,44 @@ LAYERS = {
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("bias", [np.int32, np.int64])
-def test_layers(name, bias):
-    graph = layer(*LAYERS[name], bias=bias)
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_layers(name, bias, bits):
+    graph = layer(*LAYERS[name], bias=bias, bits=bits)
     check(graph, {"x": codes(np.random.default_rng(1), graph.inputs[0].shape)})
 
 
-@pytest.mark.parametrize("k", [511, 600, 2000])
-def test_sums_beyond_32_bits_are_exact(k):
-    graph = layer("FullyConnected", (3, k), (9, k), {}, huge=True, out=1.0)
+@pytest.mark.parametrize("k,bits", [(511, 8), (600, 8), (2000, 8), (33, 12), (700, 12), (2, 16), (301, 16)])
+def test_sums_beyond_32_bits_are_exact(k, bits):
+    graph = layer("FullyConnected", (3, k), (9, k), {}, huge=True, out=k / 600, bits=bits)
     check(graph, {"x": np.full((3, k), -32768, np.int16)})
+
+
+@pytest.mark.parametrize("op,shapes", [("FullyConnected", ((3, 6), (5, 6))), ("Conv", ((1, 6, 5, 8), (8, 3, 3, 1)))])
+def test_weights_whose_pairs_pass_32_bits_run_by_their_definition(op, shapes):
+    graph = layer(op, *shapes, CONV | {"group": 8} if op == "Conv" else {}, bits=16)
+    graph.nodes[0].inputs[1].data[...] = -32768
+    session, feeds = Session(graph), {"x": np.full(shapes[0], -32768, np.int16)}
+    (want,) = execute(graph.nodes[0], [t.data if t.is_const else feeds[t.name] for t in graph.nodes[0].inputs])
+    np.testing.assert_array_equal(session.run(feeds)[graph.outputs[0].name], want)
+    assert "-32768" in session.refusals["layer"]
+
+
+def test_int16_weights_of_a_last_layer_give_float():
+    graph = layer("FullyConnected", (3, 40), (9, 40), {}, bits=12)
+    (node,), x = graph.nodes, graph.inputs[0]
+    build = Builder(graph)
+    graph.nodes = []
+    real = build.emit("Dequantize", [x], {}, name="real")[0]
+    bias = np.linspace(-1, 1, 9, dtype=np.float32)
+    y = build.emit("FullyConnected", [real, node.inputs[1], Tensor("b", bias.dtype, (9,), bias)], {}, name="last")[0]
+    graph.outputs = [y]
+    feeds = {"x": codes(np.random.default_rng(6), (3, 40))}
+    exact = feeds["x"].astype(np.float64) @ node.inputs[1].data.T.astype(np.float64)
+    want = (exact.astype(np.float32) * (1e-4 * node.inputs[1].quant.scale).astype(np.float32)).astype(np.float32) + bias
+    for isa in _native.isas():
+        session = Session(graph, isa=isa)
+        np.testing.assert_array_equal(session.run(feeds)[y.name], want)
+        assert not session.refusals
 
 
 def elementwise(op, shapes, attrs, scales, out):

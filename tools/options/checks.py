@@ -193,6 +193,8 @@ def _check_selector(name: str, where: str) -> None:
 
 def _validate_bits(options: ConvertOptions) -> None:
     lo, hi = _BITS[options.quant_type]
+    wide = options.quant_type == "PostTraining" and _WIDE in options.activation_bits.values()
+    hi = 16 if wide else hi
     allowed = f"{lo}..{hi}" if lo < hi else f"{lo}"
     if not lo <= options.bit_num <= hi and (options.bit_num or options.quant_type not in _CHOOSE):
         raise UsageError(
@@ -205,6 +207,13 @@ def _validate_bits(options: ConvertOptions) -> None:
             raise UsageError(
                 f"{options.where('layer_bits')}: {name}: {bits} bits with {options.quant_type}, which takes {allowed}"
             )
+    most = max(options.bit_num, *options.layer_bits.values(), 0)
+    if wide and most > 8 and "TFLITE" in options.output_format:
+        given = "bit_num" if options.bit_num == most else "layer_bits"
+        raise UsageError(
+            f"{options.where(given)}: {most} bits: a .tflite has weights of 8 bits beside activations of 16",
+            hint=Setting("output_format", "MS"),
+        )
     unused = [name for name in ("init_scale", "auto_tune") if options.given(name)] if options.bit_num else []
     if unused:
         options.notes.append(f"{options.where(unused[0])} has no effect without {options.spell(Setting('bit_num', 0))}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...converter.errors import UsageError
+from ...converter.errors import Setting, UsageError
 from ...converter.ir import Graph, Node
 from ...quant.selection import select
 from ...quant.selectors import parse_selector
@@ -46,7 +46,7 @@ def post_training_settings(graph: Graph, options: ConvertOptions, statistics: St
     """How PostTraining quantizes `graph`. Raises UsageError where a selection names nothing of it, or too many bits."""
     from ...quant.ptq.settings import Settings
 
-    stored = None
+    stored, wide = None, 16 in options.activation_bits.values()
     if options.float_weights == "int8":
         # Symmetric, without corrections: what every format can say.
         stored = weight_settings(options, bits=8, keep_float=(), layer_bits=(), container="tflite")
@@ -67,6 +67,7 @@ def post_training_settings(graph: Graph, options: ConvertOptions, statistics: St
         and options.activation_bits.get(0, 8) == 8,
         measure=bool(options.debug_info_save_path or options.report),
         float_weights=stored,
+        wide_weights=wide and not options.given("bit_num") and not {"TFLITE", "C"} & set(options.output_format),
         layer_ranges=_layer_ranges(graph),
     )
 
@@ -96,9 +97,15 @@ def _bits_by_error(graph: Graph, options: ConvertOptions) -> dict[Node, int]:
 
 
 def _bits_by_node(graph: Graph, options: ConvertOptions) -> dict[Node, int]:
+    from ...quant.ptq.integer_forms import wide_nodes
+
     bits_by_node: dict[Node, int] = {}
     for text, bits in options.layer_bits.items():
-        if bits > 8:
-            raise UsageError(f"{options.where('layer_bits')}: {text}:{bits} in an int8 model", hint="1 to 8")
-        bits_by_node |= dict.fromkeys(select(graph, (parse_selector(text),)), bits)
+        meant = select(graph, (parse_selector(text),))
+        if bits > 8 and not meant <= wide_nodes(graph, options.activation_bits):
+            raise UsageError(
+                f"{options.where('layer_bits')}: {text}:{bits} where activations have 8 bits",
+                hint=("1 to 8, or ", Setting("activation_bits", 16)),
+            )
+        bits_by_node |= dict.fromkeys(meant, bits)
     return bits_by_node

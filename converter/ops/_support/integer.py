@@ -62,7 +62,9 @@ def weighted_sum(
     act = node.attrs.get("act", "none")
     if is_dynamic(node, axis):
         return _dynamic_sum(node, arrays, sums)
-    if not (one_scale(x) and is_byte(w) and one_scale(y) and x.dtype.itemsize == y.dtype.itemsize and foldable(act)):
+    if not (one_scale(x) and one_scale(y) and x.dtype.itemsize == y.dtype.itemsize and foldable(act)):
+        return None
+    if not is_quantized(w) or w.dtype.itemsize > x.dtype.itemsize:
         return None
     qx, qw, qy = x.qparams, w.qparams, y.qparams
     if (len(qw.scale) > 1 and qw.axis != axis) or qw.var_corr is not None or qw.mean_corr is not None:

@@ -1,4 +1,5 @@
-// conv with group == channels on codes of 16 bits, zero points 0, any kernel, stride and dilation.
+// conv with group == channels on codes of 16 bits, weights int8 or int16, zero points 0, any
+// kernel, stride and dilation.
 //   y = clamp(rne(float32(sum + bias) * m)), m = float32(sx * sw / sy)
 #include "depthwise_s16.h"
 
@@ -17,7 +18,8 @@ namespace {
 
 class DepthwiseS16 final : public Step {
  public:
-  DepthwiseS16(PlanContext& plan, const ConvGeometry& g, const OutputsS16& out, const int8_t* w)
+  template <typename W>
+  DepthwiseS16(PlanContext& plan, const ConvGeometry& g, const OutputsS16& out, const W* w)
       : kernel_(SelectKernel<depthwise_s16>(plan.isa).fn), g_(g), pairs_((g.taps() + 1) / 2) {
     const int64_t blocks = CeilDiv(g.channels, kChannelsS16);
     const size_t padded = static_cast<size_t>(blocks * kChannelsS16);
@@ -93,16 +95,35 @@ void depthwise_s16_scalar(const DepthwiseS16Row& t) { ChannelsS16(t, 0, t.channe
 
 std::unique_ptr<Step> MakeConvS16(const StepSpec& spec, PlanContext& plan);
 
+namespace {
+
+// The step for weights of W, of convolutions where sums may pass int32.
+template <typename W>
+std::unique_ptr<Step> Made(const StepSpec& spec, PlanContext& plan, const ConvGeometry& g,
+                           const OutputsS16& out, const W* w) {
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max(), kLargest = 32768;
+  for (int64_t c = 0; c < g.channels; ++c) {
+    const int64_t bias = out.bias[static_cast<size_t>(c)];
+    int64_t size = 0;
+    for (int64_t t = 0; t < g.taps(); ++t) size += std::abs(int{w[c * g.taps() + t]});
+    if (bias > kMost || bias < -kMost || size * kLargest + std::abs(bias) > kMost) {
+      return MakeConvS16(spec, plan);
+    }
+  }
+  return std::make_unique<DepthwiseS16>(plan, g, out, w);
+}
+
+}  // namespace
+
 std::unique_ptr<Step> MakeDepthwiseS16(const StepSpec& spec, PlanContext& plan) {
   const ConvGeometry g = ConvGeometryOf(spec, plan);
   spec.Ignore("dynamic");
   const OutputsS16 out = OutputsS16Of(spec, plan, g.out_channels);
   if (plan.check_only) return nullptr;
-  constexpr int64_t kMost = std::numeric_limits<int32_t>::max(), kLargest = 128 * 32768;
-  for (int64_t b : out.bias) {
-    if (g.taps() > 256 || std::abs(b) > kMost - g.taps() * kLargest) return MakeConvS16(spec, plan);
-  }
-  return std::make_unique<DepthwiseS16>(plan, g, out, static_cast<const int8_t*>(plan.In(1).data));
+  const void* w = plan.In(1).data;
+  if (plan.In(1).dtype == DType::kI16)
+    return Made(spec, plan, g, out, static_cast<const int16_t*>(w));
+  return Made(spec, plan, g, out, static_cast<const int8_t*>(w));
 }
 
 }  // namespace bitlite

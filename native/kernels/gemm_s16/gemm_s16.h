@@ -1,8 +1,9 @@
 // The tile kernels under convolution and fully connected on codes of 16 bits: mr rows of
-// activations times a block of kColumnsS16 packed int8 weight columns, exact whatever the sums.
+// activations times a block of kColumnsS16 packed weight columns, int8 or int16, exact whatever the
+// sums.
 //
 // A row is a list of segments, runs of activations at the same offsets from every row's address, as
-// in gemm_s8.h. Packed weights are [block][segment][pair][column][2] int8, zero behind a segment's
+// in gemm_s8.h. Packed weights are [block][segment][pair][column][2], zero behind a segment's
 // odd end and a block's last column. A tile may read one activation behind a segment.
 #pragma once
 
@@ -17,10 +18,11 @@ struct GemmS16Tile {
   const int32_t* segments;     // offsets from the row, in activations
   int32_t segment_count;
   int32_t segment_pairs;
-  // So many pairs add up in int32, whatever the activations; then sums go on in int64. 0: all of
-  // them do, with the bias.
+  // So many pairs of a segment add up in int32, whatever the activations; then sums go on in int64.
+  // 0: all of them do, with the bias.
   int32_t exact_pairs;
-  const int8_t* w;      // this block
+  bool in_double;       // doubles hold the sums, whatever the activations
+  const void* w;        // this block, int8 or int16
   const int64_t* bias;  // of the block's columns, as are the next three
   const float* multiplier;
   const float* bias_f32;  // float output only
@@ -36,8 +38,8 @@ using GemmS16TileFn = void (*)(const GemmS16Tile&);
 
 struct GemmS16Kernel {
   int max_mr;
-  GemmS16TileFn (*tile)(int mr);
-  double macs_per_ns;  // about, for the cost of a step
+  GemmS16TileFn (*tile)(int mr, bool wide);  // wide: int16 weights
+  double macs_per_ns;                        // about, for the cost of a step
 };
 
 // Family gemm_s16: the exported function of a kernel gives the struct above.

@@ -1,4 +1,4 @@
-// vpmaddwd adds the products of two activations exactly, on weights widened to int16.
+// vpmaddwd adds the products of two activations exactly, on weights of int16 or widened to it.
 #include <immintrin.h>
 
 #include "gemm_s16.h"
@@ -16,15 +16,21 @@ inline __m256i Pair(const int16_t* p) {
   return _mm256_set1_epi32(v);
 }
 
-template <int MR>
+// 16 weights, as int16.
+inline __m256i Weights(const int8_t* w) {
+  return _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(w)));
+}
+inline __m256i Weights(const int16_t* w) {
+  return _mm256_load_si256(reinterpret_cast<const __m256i*>(w));
+}
+
+template <typename W, int MR>
 inline void AddPairs(__m256i (&acc)[MR][kVectors], const int16_t* const* rows, int64_t at,
-                     const int8_t* w, int64_t pairs) {
+                     const W* w, int64_t pairs) {
   for (; pairs > 0; --pairs, at += 2, w += 2 * kColumnsS16) {
     __m256i b[kVectors];
 #pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) {
-      b[v] = _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(w + 16 * v)));
-    }
+    for (int v = 0; v < kVectors; ++v) b[v] = Weights(w + 16 * v);
 #pragma GCC unroll 5
     for (int r = 0; r < MR; ++r) {
       const __m256i a = Pair(rows[r] + at);
@@ -36,38 +42,96 @@ inline void AddPairs(__m256i (&acc)[MR][kVectors], const int16_t* const* rows, i
   }
 }
 
-// The sums of a tile that passes int32: what has been added so far goes into int64 again and again.
-template <int MR>
-[[gnu::noinline]] void WideTile(const GemmS16Tile& t) {
-  int64_t sums[MR][kColumnsS16];
-  for (int r = 0; r < MR; ++r) {
-    for (int c = 0; c < kColumnsS16; ++c) sums[r][c] = t.bias[c];
+// The sums of a row of the tile, rounded to float32, as the outputs of its valid columns.
+inline void Store(const GemmS16Tile& t, const __m256 (&sums)[kVectors], int r) {
+  const __m256 low = _mm256_set1_ps(t.low), high = _mm256_set1_ps(t.high);
+  alignas(32) int16_t part[kColumnsS16];
+  alignas(32) float reals[kColumnsS16];
+  __m256 value[kVectors];
+#pragma GCC unroll 2
+  for (int v = 0; v < kVectors; ++v) {
+    value[v] = _mm256_mul_ps(sums[v], _mm256_loadu_ps(t.multiplier + 8 * v));
+    if (t.real) value[v] = _mm256_add_ps(value[v], _mm256_loadu_ps(t.bias_f32 + 8 * v));
+    value[v] = _mm256_min_ps(_mm256_max_ps(value[v], low), high);
   }
-  const int8_t* w = t.w;
+  if (t.real) {
+    float* y = static_cast<float*>(t.y) + r * t.y_stride;
+    float* to = t.n == kColumnsS16 ? y : reals;
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) _mm256_storeu_ps(to + 8 * v, value[v]);
+    if (to == reals) __builtin_memcpy(y, reals, sizeof(float) * static_cast<size_t>(t.n));
+  } else {
+    int16_t* y = static_cast<int16_t*>(t.y) + r * t.y_stride;
+    const __m256i codes = _mm256_permute4x64_epi64(
+        _mm256_packs_epi32(_mm256_cvtps_epi32(value[0]), _mm256_cvtps_epi32(value[1])), 0xd8);
+    if (t.n == kColumnsS16) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), codes);
+    } else {
+      _mm256_store_si256(reinterpret_cast<__m256i*>(part), codes);
+      __builtin_memcpy(y, part, sizeof(int16_t) * static_cast<size_t>(t.n));
+    }
+  }
+}
+
+// int64 sums as float32: through doubles that hold them, so that they are rounded once.
+inline __m128 Float32(__m256i sums) {
+  const __m256d offset = _mm256_set1_pd(0x1.8p52);
+  const __m256i shifted = _mm256_add_epi64(sums, _mm256_castpd_si256(offset));
+  return _mm256_cvtpd_ps(_mm256_sub_pd(_mm256_castsi256_pd(shifted), offset));
+}
+
+// The sums of a tile that passes int32: what has been added so far goes into int64 again and again.
+template <typename W, int MR>
+[[gnu::noinline]] void WideTile(const GemmS16Tile& t) {
+  constexpr int kQuarters = kColumnsS16 / 4;
+  __m256i sums[MR][kQuarters];
+  for (int r = 0; r < MR; ++r) {
+    for (int q = 0; q < kQuarters; ++q) {
+      sums[r][q] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(t.bias + 4 * q));
+    }
+  }
+  const W* w = static_cast<const W*>(t.w);
   for (int s = 0; s < t.segment_count; ++s) {
     for (int32_t p = 0; p < t.segment_pairs; p += t.exact_pairs) {
       const int32_t left = t.segment_pairs - p, pairs = left < t.exact_pairs ? left : t.exact_pairs;
       __m256i acc[MR][kVectors];
+#pragma GCC unroll 5
       for (int r = 0; r < MR; ++r) {
+#pragma GCC unroll 2
         for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm256_setzero_si256();
       }
-      AddPairs<MR>(acc, t.rows, t.segments[s] + 2 * static_cast<int64_t>(p), w, pairs);
+      AddPairs<W, MR>(acc, t.rows, t.segments[s] + 2 * static_cast<int64_t>(p), w, pairs);
       w += 2 * kColumnsS16 * pairs;
+#pragma GCC unroll 5
       for (int r = 0; r < MR; ++r) {
-        alignas(32) int32_t part[kColumnsS16];
+#pragma GCC unroll 2
         for (int v = 0; v < kVectors; ++v) {
-          _mm256_store_si256(reinterpret_cast<__m256i*>(part + 8 * v), acc[r][v]);
+          __m256i* to = sums[r] + 2 * v;
+          to[0] = _mm256_add_epi64(to[0], _mm256_cvtepi32_epi64(_mm256_castsi256_si128(acc[r][v])));
+          to[1] = _mm256_add_epi64(to[1],
+                                   _mm256_cvtepi32_epi64(_mm256_extracti128_si256(acc[r][v], 1)));
         }
-        for (int c = 0; c < kColumnsS16; ++c) sums[r][c] += part[c];
       }
     }
   }
-  for (int r = 0; r < MR; ++r) StoreS16(t, sums[r], r);
+  for (int r = 0; r < MR; ++r) {
+    if (!t.in_double) {
+      alignas(32) int64_t row[kColumnsS16];
+      __builtin_memcpy(row, sums[r], sizeof(row));
+      StoreS16(t, row, r);
+      continue;
+    }
+    __m256 value[kVectors];
+    for (int v = 0; v < kVectors; ++v) {
+      value[v] = _mm256_set_m128(Float32(sums[r][2 * v + 1]), Float32(sums[r][2 * v]));
+    }
+    Store(t, value, r);
+  }
 }
 
-template <int MR>
+template <typename W, int MR>
 void Tile(const GemmS16Tile& t) {
-  if (t.exact_pairs > 0) return WideTile<MR>(t);
+  if (t.exact_pairs > 0) return WideTile<W, MR>(t);
   __m256i acc[MR][kVectors];
   alignas(32) int32_t bias[kColumnsS16];
   for (int c = 0; c < kColumnsS16; ++c) bias[c] = static_cast<int32_t>(t.bias[c]);
@@ -78,47 +142,24 @@ void Tile(const GemmS16Tile& t) {
       acc[r][v] = _mm256_load_si256(reinterpret_cast<const __m256i*>(bias + 8 * v));
     }
   }
-  const int8_t* w = t.w;
+  const W* w = static_cast<const W*>(t.w);
   for (int s = 0; s < t.segment_count; ++s, w += 2 * kColumnsS16 * t.segment_pairs) {
-    AddPairs<MR>(acc, t.rows, t.segments[s], w, t.segment_pairs);
+    AddPairs<W, MR>(acc, t.rows, t.segments[s], w, t.segment_pairs);
   }
-  const __m256 low = _mm256_set1_ps(t.low), high = _mm256_set1_ps(t.high);
-  alignas(32) int16_t part[kColumnsS16];
-  alignas(32) float reals[kColumnsS16];
 #pragma GCC unroll 5
   for (int r = 0; r < MR; ++r) {
     __m256 value[kVectors];
 #pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) {
-      value[v] =
-          _mm256_mul_ps(_mm256_cvtepi32_ps(acc[r][v]), _mm256_loadu_ps(t.multiplier + 8 * v));
-      if (t.real) value[v] = _mm256_add_ps(value[v], _mm256_loadu_ps(t.bias_f32 + 8 * v));
-      value[v] = _mm256_min_ps(_mm256_max_ps(value[v], low), high);
-    }
-    if (t.real) {
-      float* y = static_cast<float*>(t.y) + r * t.y_stride;
-      float* to = t.n == kColumnsS16 ? y : reals;
-#pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) _mm256_storeu_ps(to + 8 * v, value[v]);
-      if (to == reals) __builtin_memcpy(y, reals, sizeof(float) * static_cast<size_t>(t.n));
-    } else {
-      int16_t* y = static_cast<int16_t*>(t.y) + r * t.y_stride;
-      const __m256i codes = _mm256_permute4x64_epi64(
-          _mm256_packs_epi32(_mm256_cvtps_epi32(value[0]), _mm256_cvtps_epi32(value[1])), 0xd8);
-      if (t.n == kColumnsS16) {
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), codes);
-      } else {
-        _mm256_store_si256(reinterpret_cast<__m256i*>(part), codes);
-        __builtin_memcpy(y, part, sizeof(int16_t) * static_cast<size_t>(t.n));
-      }
-    }
+    for (int v = 0; v < kVectors; ++v) value[v] = _mm256_cvtepi32_ps(acc[r][v]);
+    Store(t, value, r);
   }
 }
 
-GemmS16TileFn GetTile(int mr) {
-  constexpr GemmS16TileFn kTiles[] = {nullptr, Tile<1>, Tile<2>, Tile<3>, Tile<4>, Tile<5>};
-  return kTiles[mr];
-}
+template <typename W>
+constexpr GemmS16TileFn kTiles[] = {nullptr,    Tile<W, 1>, Tile<W, 2>,
+                                    Tile<W, 3>, Tile<W, 4>, Tile<W, 5>};
+
+GemmS16TileFn GetTile(int mr, bool wide) { return wide ? kTiles<int16_t>[mr] : kTiles<int8_t>[mr]; }
 
 }  // namespace
 

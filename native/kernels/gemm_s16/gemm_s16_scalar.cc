@@ -6,28 +6,30 @@ namespace {
 
 constexpr int kMaxMr = 4;
 
-template <int MR>
+template <typename W, int MR>
 void Tile(const GemmS16Tile& t) {
   int64_t acc[MR][kColumnsS16];
   for (int r = 0; r < MR; ++r) {
     for (int c = 0; c < kColumnsS16; ++c) acc[r][c] = t.bias[c];
   }
-  const int8_t* w = t.w;
+  const W* w = static_cast<const W*>(t.w);
   for (int s = 0; s < t.segment_count; ++s) {
     for (int p = 0; p < t.segment_pairs; ++p, w += 2 * kColumnsS16) {
       for (int r = 0; r < MR; ++r) {
         const int16_t* x = t.rows[r] + t.segments[s] + 2 * p;
-        for (int c = 0; c < kColumnsS16; ++c) acc[r][c] += x[0] * w[2 * c] + x[1] * w[2 * c + 1];
+        for (int c = 0; c < kColumnsS16; ++c) {
+          acc[r][c] += int64_t{x[0] * w[2 * c]} + x[1] * w[2 * c + 1];
+        }
       }
     }
   }
   for (int r = 0; r < MR; ++r) StoreS16(t, acc[r], r);
 }
 
-GemmS16TileFn GetTile(int mr) {
-  constexpr GemmS16TileFn kTiles[] = {nullptr, Tile<1>, Tile<2>, Tile<3>, Tile<4>};
-  return kTiles[mr];
-}
+template <typename W>
+constexpr GemmS16TileFn kTiles[] = {nullptr, Tile<W, 1>, Tile<W, 2>, Tile<W, 3>, Tile<W, 4>};
+
+GemmS16TileFn GetTile(int mr, bool wide) { return wide ? kTiles<int16_t>[mr] : kTiles<int8_t>[mr]; }
 
 }  // namespace
 

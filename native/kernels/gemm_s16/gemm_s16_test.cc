@@ -18,6 +18,7 @@ struct LayerCase {
   int m, n, segments, length;
   bool real;
   bool ends = false;  // codes and weights at the ends of their types: sums leave int32
+  int bits = 8;       // of the weights
 };
 
 int16_t WideCode(Random& random) {
@@ -27,13 +28,17 @@ int16_t WideCode(Random& random) {
   return static_cast<int16_t>(r >> 8);
 }
 
+template <typename W>
 void CheckLayer(const char* symbol, const GemmS16Kernel& kernel, const LayerCase& c) {
   Random random(static_cast<uint32_t>(c.m * 1000 + c.n * 10 + c.length));
   const int run = c.length + 3, row = c.segments * run, k = c.segments * c.length;
   std::vector<int16_t> x(static_cast<size_t>(c.m * row + 1));
-  std::vector<int8_t> w(static_cast<size_t>(c.n * k));
+  std::vector<W> w(static_cast<size_t>(c.n * k));
+  const int most = (1 << (c.bits - 1)) - 1;
   for (int16_t& v : x) v = c.ends ? int16_t{-32768} : WideCode(random);
-  for (int8_t& v : w) v = c.ends ? int8_t{-128} : Code(random);
+  for (W& v : w) {
+    v = static_cast<W>(c.ends ? -most : static_cast<int>(random() % (2 * most + 1)) - most);
+  }
   OutputsS16 out;
   out.real = c.real;
   out.low = c.real ? -1e9f : -32000.0f;
@@ -41,7 +46,7 @@ void CheckLayer(const char* symbol, const GemmS16Kernel& kernel, const LayerCase
   for (int o = 0; o < c.n; ++o) {
     out.bias.push_back(c.ends && o % 2 == 0 ? int64_t{1} << 40
                                             : static_cast<int32_t>(random()) / 9);
-    out.multiplier.push_back(1e-5f * static_cast<float>(1 + random() % 100));
+    out.multiplier.push_back((c.bits > 8 ? 1e-8f : 1e-5f) * static_cast<float>(1 + random() % 100));
     out.bias_f32.push_back(c.real ? 0.25f * static_cast<float>(o) : 0.0f);
   }
   const PackedGemmS16 layer(kernel, w.data(), c.n, c.segments, c.length, out, 0);
@@ -78,25 +83,10 @@ void CheckLayer(const char* symbol, const GemmS16Kernel& kernel, const LayerCase
   }
 }
 
-}  // namespace
-
-template <>
-void TestKernel(const Kernel<gemm_s16>& entry) {
-  const GemmS16Kernel& kernel = entry.fn();
-  for (bool real : {false, true}) {
-    for (int n : kSizes) CheckLayer(entry.symbol, kernel, {3, n, 1, 7, real});
-    for (int m = 1; m <= 2 * kernel.max_mr + 1; ++m) {
-      CheckLayer(entry.symbol, kernel, {m, 17, 3, 5, real});
-    }
-    CheckLayer(entry.symbol, kernel, {4, 20, 2, 1201, real});
-    CheckLayer(entry.symbol, kernel, {4, 20, 2, 1201, real, true});
-  }
-}
-
-template <>
-void TimeKernel(const Kernel<gemm_s16>& entry) {
+template <typename W>
+void TimeLayer(const Kernel<gemm_s16>& entry, const char* weights, W code) {
   constexpr int64_t m = 196, n = 64, k = 384;
-  const std::vector<int8_t> w(static_cast<size_t>(n * k), 3);
+  const std::vector<W> w(static_cast<size_t>(n * k), code);
   const std::vector<int16_t> x(static_cast<size_t>(m * k + 1), 500);
   OutputsS16 out;
   out.bias.assign(n, 0);
@@ -111,8 +101,34 @@ void TimeKernel(const Kernel<gemm_s16>& entry) {
   const int32_t segment = 0;
   const double seconds =
       benching::Time([&] { layer.Run(rows.data(), m, &segment, 0, layer.blocks(), y.data(), n); });
-  benching::Report(std::string(entry.symbol) + " 196x384x64", seconds,
+  benching::Report(std::string(entry.symbol) + " 196x384x64, " + weights, seconds,
                    2.0 * static_cast<double>(m * n * k), 0);
+}
+
+}  // namespace
+
+template <>
+void TestKernel(const Kernel<gemm_s16>& entry) {
+  const GemmS16Kernel& kernel = entry.fn();
+  for (bool real : {false, true}) {
+    for (int n : kSizes) CheckLayer<int8_t>(entry.symbol, kernel, {3, n, 1, 7, real});
+    for (int m = 1; m <= 2 * kernel.max_mr + 1; ++m) {
+      CheckLayer<int8_t>(entry.symbol, kernel, {m, 17, 3, 5, real});
+      CheckLayer<int16_t>(entry.symbol, kernel, {m, 17, 3, 5, real, false, 16});
+    }
+    for (bool ends : {false, true}) {
+      CheckLayer<int8_t>(entry.symbol, kernel, {4, 20, 2, 1201, real, ends});
+      for (int bits : {9, 12, 16}) {
+        CheckLayer<int16_t>(entry.symbol, kernel, {4, 20, 2, 301, real, ends, bits});
+      }
+    }
+  }
+}
+
+template <>
+void TimeKernel(const Kernel<gemm_s16>& entry) {
+  TimeLayer<int8_t>(entry, "int8", 3);
+  TimeLayer<int16_t>(entry, "12 bits", 400);
 }
 
 }  // namespace bitlite

@@ -1,9 +1,9 @@
-// conv and fully_connected on codes of 16 bits with int8 weights, zero points 0: an implicit GEMM
-// on a copy of each band's input rows, padded, as in conv_s8.cc. Output int16, or float32 behind a
-// last layer.
-//   conv             x [N,*S,C] int16, w [O,*K,C/group] int8, bias [O] int32, int64 or float32
-//   fully_connected  x [...,K] int16, w [O,K] int8
-//   y = clamp(rne(float32(sum + bias) * m)), the sum exact; float32 output: float32(sum + bias) * m
+// conv and fully_connected on codes of 16 bits with int8 or int16 weights, zero points 0: an
+// implicit GEMM on a copy of each band's input rows, padded, as in conv_s8.cc. Output int16, or
+// float32 behind a last layer.
+//   conv             x [N,*S,C] int16, w [O,*K,C/group] int8 or int16, bias [O] int32, int64 or
+//   float32 fully_connected  x [...,K] int16, w [O,K] int8 or int16 y = clamp(rne(float32(sum +
+//   bias) * m)), the sum exact; float32 output: float32(sum + bias) * m
 //   + bias, two roundings
 #include <algorithm>
 #include <cstring>
@@ -23,7 +23,7 @@ class LayerS16 final : public Step {
  public:
   LayerS16(PlanContext& plan, const ConvGeometry& g, const OutputsS16& out)
       : kernel_(SelectKernel<gemm_s16>(plan.isa).fn()), g_(g), real_(out.real) {
-    const int64_t group_in = g.channels / g.group, group_out = g.out_channels / g.group;
+    const int64_t group_in = g.channels / g.group;
     pointwise_ = g.kernel[kAxisH] == 1 && g.kernel[kAxisW] == 1 && g.pad[kAxisH] == 0 &&
                  g.pad[kAxisW] == 0 && (g.out[kAxisH] - 1) * g.stride[kAxisH] < g.in[kAxisH] &&
                  (g.out[kAxisW] - 1) * g.stride[kAxisW] < g.in[kAxisW];
@@ -44,9 +44,10 @@ class LayerS16 final : public Step {
       }
     }
     const int64_t count = static_cast<int64_t>(segments_.size());
-    const int8_t* w = static_cast<const int8_t*>(plan.In(1).data);
-    for (int64_t i = 0; i < g.group; ++i, w += group_out * count * length) {
-      layers_.emplace_back(kernel_, w, group_out, count, length, out, i * group_out);
+    if (plan.In(1).dtype == DType::kI16) {
+      Pack(static_cast<const int16_t*>(plan.In(1).data), count, length, out);
+    } else {
+      Pack(static_cast<const int8_t*>(plan.In(1).data), count, length, out);
     }
     const int64_t lines = Lines(), images = pointwise_ ? 1 : g.batch;
     const int64_t line_bytes =
@@ -98,6 +99,14 @@ class LayerS16 final : public Step {
   }
 
  private:
+  template <typename W>
+  void Pack(const W* w, int64_t segments, int64_t length, const OutputsS16& out) {
+    const int64_t columns = g_.out_channels / g_.group;
+    for (int64_t i = 0; i < g_.group; ++i, w += columns * segments * length) {
+      layers_.emplace_back(kernel_, w, columns, segments, length, out, i * columns);
+    }
+  }
+
   // Output lines of an image, or of all pixels where each output sees one.
   int64_t Lines() const {
     return pointwise_ ? g_.batch * g_.out[kAxisH] * g_.out[kAxisW] : g_.out[kAxisH];

@@ -10,7 +10,24 @@ namespace bitlite {
 namespace {
 
 constexpr int64_t kLargestCode = 32768;
-constexpr int32_t kExactPairs = 255;  // of products of at most 2^22 each
+constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+constexpr int64_t kMostInDouble = int64_t{1} << 50;  // of a sum, and of a bias
+
+// Whether runs of so many pairs from the beginning of each segment add up in int32, whatever the
+// activations.
+template <typename W>
+bool Exact(const W* w, int64_t segments, int64_t length, int64_t pairs) {
+  for (int64_t s = 0; s < segments; ++s, w += length) {
+    for (int64_t first = 0; first < length; first += 2 * pairs) {
+      int64_t size = 0;
+      for (int64_t i = first; i < std::min(length, first + 2 * pairs); ++i) {
+        size += std::abs(int{w[i]});
+      }
+      if (size * kLargestCode > kMost) return false;
+    }
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -19,7 +36,8 @@ OutputsS16 OutputsS16Of(const StepSpec& spec, PlanContext& plan, int64_t channel
   const TensorSpec& w = plan.In(1);
   const TensorSpec& y = plan.Out(0);
   Require(x.dtype == DType::kI16, "input is not int16");
-  Require(w.constant && w.dtype == DType::kI8, "weights are not an int8 constant");
+  Require(w.constant && (w.dtype == DType::kI8 || w.dtype == DType::kI16),
+          "weights are not an int8 or int16 constant");
   Require(w.quantized() && (w.scale.size() == 1 || w.axis == 0),
           "weights are not quantized along their outputs");
   Require(y.dtype == DType::kI16 || y.dtype == DType::kF32, "output is not int16 or float32");
@@ -67,7 +85,8 @@ OutputsS16 OutputsS16Of(const StepSpec& spec, PlanContext& plan, int64_t channel
   return out;
 }
 
-PackedGemmS16::PackedGemmS16(const GemmS16Kernel& kernel, const int8_t* w, int64_t columns,
+template <typename W>
+PackedGemmS16::PackedGemmS16(const GemmS16Kernel& kernel, const W* w, int64_t columns,
                              int64_t segments, int64_t segment_length, const OutputsS16& out,
                              int64_t first_column)
     : kernel_(kernel),
@@ -76,38 +95,51 @@ PackedGemmS16::PackedGemmS16(const GemmS16Kernel& kernel, const int8_t* w, int64
       pairs_((segment_length + 1) / 2),
       real_(out.real),
       low_(out.low),
-      high_(out.high) {
+      high_(out.high),
+      wide_(sizeof(W) > 1) {
   const size_t padded = static_cast<size_t>(blocks() * kColumnsS16);
-  const int64_t block_bytes = segments * pairs_ * 2 * kColumnsS16;
+  const int64_t block_size = segments * pairs_ * 2 * kColumnsS16;
   bias_.Reset(padded);
   multiplier_.Reset(padded);
   bias_f32_.Reset(padded);
-  w_.Reset(static_cast<size_t>(blocks() * block_bytes));
+  w_.Reset(static_cast<size_t>(blocks() * block_size) * sizeof(W));
   std::memset(bias_.data(), 0, padded * sizeof(int64_t));
   std::memset(multiplier_.data(), 0, padded * sizeof(float));
   std::memset(bias_f32_.data(), 0, padded * sizeof(float));
   std::memset(w_.data(), 0, w_.size());
-  for (int64_t o = 0; o < columns; ++o, w += segments * segment_length) {
+  bool in_int32 = true;
+  for (int64_t o = 0; o < columns; ++o) {
     const size_t from = static_cast<size_t>(first_column + o), at = static_cast<size_t>(o);
-    bias_[at] = out.bias[from];
+    const int64_t bias = bias_[at] = out.bias[from];
     multiplier_[at] = out.multiplier[from];
     bias_f32_[at] = out.bias_f32[from];
-    int8_t* to = w_.data() + o / kColumnsS16 * block_bytes + o % kColumnsS16 * 2;
+    const W* row = w + o * segments * segment_length;
+    W* to = reinterpret_cast<W*>(w_.data()) + o / kColumnsS16 * block_size + o % kColumnsS16 * 2;
     int64_t size = 0;
     for (int64_t s = 0; s < segments; ++s) {
       for (int64_t i = 0; i < segment_length; ++i) {
-        const int8_t v = w[s * segment_length + i];
+        const W v = row[s * segment_length + i];
         to[(s * pairs_ + i / 2) * 2 * kColumnsS16 + i % 2] = v;
         size += std::abs(int{v});
       }
     }
-    constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
-    if (bias_[at] > kMost || bias_[at] < -kMost ||
-        size * kLargestCode + std::abs(bias_[at]) > kMost) {
-      exact_pairs_ = kExactPairs;
-    }
+    in_int32 = in_int32 && bias <= kMost && bias >= -kMost &&
+               size * kLargestCode + std::abs(bias) <= kMost;
+    in_double_ = in_double_ && bias <= kMostInDouble && bias >= -kMostInDouble &&
+                 size <= kMostInDouble / kLargestCode;
+  }
+  if (in_int32) return;
+  exact_pairs_ = static_cast<int32_t>(pairs_);
+  while (!Exact(w, columns * segments, segment_length, exact_pairs_)) {
+    if (exact_pairs_ == 1) Refuse("two weights of -32768 side by side");
+    exact_pairs_ = (exact_pairs_ + 1) / 2;
   }
 }
+
+template PackedGemmS16::PackedGemmS16(const GemmS16Kernel&, const int8_t*, int64_t, int64_t,
+                                      int64_t, const OutputsS16&, int64_t);
+template PackedGemmS16::PackedGemmS16(const GemmS16Kernel&, const int16_t*, int64_t, int64_t,
+                                      int64_t, const OutputsS16&, int64_t);
 
 void PackedGemmS16::Run(const int16_t* const* rows, int64_t m, const int32_t* segments,
                         int64_t first, int64_t last, void* y, int64_t y_stride) const noexcept {
@@ -116,6 +148,7 @@ void PackedGemmS16::Run(const int16_t* const* rows, int64_t m, const int32_t* se
   t.segment_count = static_cast<int32_t>(segments_);
   t.segment_pairs = static_cast<int32_t>(pairs_);
   t.exact_pairs = exact_pairs_;
+  t.in_double = in_double_;
   t.y_stride = y_stride;
   t.real = real_;
   t.low = low_;
@@ -124,7 +157,7 @@ void PackedGemmS16::Run(const int16_t* const* rows, int64_t m, const int32_t* se
   const int64_t tiles = CeilDiv(m, kernel_.max_mr);
   for (int64_t b = first; b < last; ++b) {
     const int64_t column = b * kColumnsS16;
-    t.w = w_.data() + column * segments_ * pairs_ * 2;
+    t.w = w_.data() + column * segments_ * pairs_ * 2 * (wide_ ? 2 : 1);
     t.bias = bias_.data() + column;
     t.multiplier = multiplier_.data() + column;
     t.bias_f32 = bias_f32_.data() + column;
@@ -133,7 +166,7 @@ void PackedGemmS16::Run(const int16_t* const* rows, int64_t m, const int32_t* se
       const int64_t end = m * (i + 1) / tiles;
       t.rows = rows + row;
       t.y = static_cast<uint8_t*>(y) + (row * y_stride + column) * static_cast<int64_t>(size);
-      kernel_.tile(static_cast<int>(end - row))(t);
+      kernel_.tile(static_cast<int>(end - row), wide_)(t);
       row = end;
     }
   }

@@ -1,4 +1,4 @@
-// int8 weights packed for the tiles of gemm_s16, with what turns their sums into outputs.
+// int8 or int16 weights packed for the tiles of gemm_s16, with what turns their sums into outputs.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,10 @@ OutputsS16 OutputsS16Of(const StepSpec& spec, PlanContext& plan, int64_t channel
 
 class PackedGemmS16 {
  public:
-  // w [columns, segments, segment_length].
-  PackedGemmS16(const GemmS16Kernel& kernel, const int8_t* w, int64_t columns, int64_t segments,
+  // w [columns, segments, segment_length] of W, int8_t or int16_t. Refuses two neighbours of -2^15,
+  // whose products with two activations may pass int32.
+  template <typename W>
+  PackedGemmS16(const GemmS16Kernel& kernel, const W* w, int64_t columns, int64_t segments,
                 int64_t segment_length, const OutputsS16& out, int64_t first_column);
 
   int64_t blocks() const { return (columns_ + kColumnsS16 - 1) / kColumnsS16; }
@@ -40,8 +42,10 @@ class PackedGemmS16 {
   const int64_t columns_, segments_, pairs_;
   const bool real_;
   const float low_, high_;
+  const bool wide_;
   int32_t exact_pairs_ = 0;
-  Aligned<int8_t> w_;
+  bool in_double_ = true;
+  Aligned<uint8_t> w_;
   Aligned<int64_t> bias_;
   Aligned<float> multiplier_, bias_f32_;
 };

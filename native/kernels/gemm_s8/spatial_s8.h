@@ -18,7 +18,7 @@ struct ConvGeometry : Window {
 
 // Reads x, w, y and the attributes stride, dilation, pad and group; refuses inconsistent shapes and
 // three spatial dimensions. Checks types: x int8, int16 (or float32, quantized
-// while running), w constant int8 or uint8.
+// while running), w constant int8 or uint8, or int16 with x.
 ConvGeometry ConvGeometryOf(const StepSpec& spec, const PlanContext& plan);
 
 // Bytes that kernels may read behind an image.

@@ -7,6 +7,7 @@ from bitlite.converter.execute import execute
 from bitlite.converter.formats import onnx, read_model
 from bitlite.quant.ptq.post_training import quantize_graph
 from bitlite.quant.ptq.settings import Settings
+from bitlite.quant.ptq.weight_codes import WIDE_BITS
 
 ALL = {0: 16}
 
@@ -55,6 +56,50 @@ def test_a_selector_that_names_nothing_is_refused(network, samples):
         quantize_graph(network(), samples, Settings(activation_bits={"mixx": 16}))
 
 
+def with_outliers(graph):
+    """The graph with a weight in each channel that leaves the others few codes of 8 bits."""
+    rng = np.random.default_rng(3)
+    for node in graph.nodes:
+        if node.op in ("Conv", "FullyConnected"):
+            rows = node.inputs[1].data.reshape(len(node.inputs[1].data), -1)
+            rows[np.arange(len(rows)), rng.integers(0, rows.shape[1], len(rows))] *= 30
+    return graph
+
+
+def weight_bits(graph):
+    """Layer → bits of its weight."""
+    weights = {n.name: n.inputs[1].quant for n in graph.nodes if n.op in ("Conv", "FullyConnected")}
+    return {name: quant.bits for name, quant in weights.items() if quant is not None}
+
+
+def test_weights_that_limit_the_outputs_get_more_bits(network, samples, outputs, sqnr):
+    want = outputs(with_outliers(network(softmax=False)))
+    narrow, wide = (
+        quantize_graph(with_outliers(network(softmax=False)), samples, Settings(activation_bits=ALL, wide_weights=more))
+        for more in (False, True)
+    )
+    assert set(weight_bits(narrow.graph).values()) == {8}
+    found = weight_bits(wide.graph)
+    assert {n.name for n in wide.wide_weights.codes} == {name for name, bits in found.items() if bits == WIDE_BITS}
+    assert wide.wide_weights.after <= 10**-4.5 < wide.wide_weights.before
+    assert sqnr(want, outputs(wide.graph)) > sqnr(want, outputs(narrow.graph)) + 4
+    assert not bitlite.Session(wide.graph).refusals
+
+
+def test_weights_of_named_bits_and_of_other_widths_keep_them(network, samples):
+    graph = with_outliers(network(softmax=False))
+    named = {n: 8 for n in graph.nodes if n.name == "mix"}
+    settings = Settings(("MSE",), activation_bits={0: 16, "side": 8}, wide_weights=True, layer_bits=named)
+    result = quantize_graph(graph, samples, settings)
+    found = weight_bits(result.graph)
+    assert found["mix"] == found["side"] == 8 and max(found.values()) == WIDE_BITS
+
+
+def test_a_network_that_8_bits_serve_keeps_them(network, samples):
+    result = quantize_graph(network(softmax=False), samples, Settings(activation_bits=ALL, wide_weights=True))
+    assert set(weight_bits(result.graph).values()) == {8} and not result.wide_weights.elements
+
+
 @pytest.fixture
 def source(tmp_path, network):
     path = tmp_path / "m.onnx"
@@ -75,6 +120,34 @@ def test_files_hold_what_the_session_computes(source, samples, tmp_path, bits):
     found = [bitlite.load(str(tmp_path / f"m16.{kind}")).run({"x": x}) for kind in ("ms", "tflite", "onnx")]
     first, *others = (next(iter(run.values())) for run in found)
     assert all(np.abs(first - other).max() <= 2e-3 * np.abs(first).max() for other in others)
+
+
+@pytest.mark.parametrize("kind", ["MS", "ONNX"])
+def test_files_hold_wider_weights_packed(network, samples, tmp_path, kind):
+    source = tmp_path / "outliers.onnx"
+    onnx.write(with_outliers(network(softmax=False)), str(source))
+    report = converted(source, samples, tmp_path, output_format=kind)
+    path = str(tmp_path / f"m16.{kind.lower()}")
+    assert any("weights of more than 8 bits" in note for note in report.notes)
+    graph = read_model(path)
+    codes = [w for n in graph.nodes if n.op in ("Conv", "FullyConnected") and (w := n.inputs[1]).dtype == np.int16]
+    assert codes and not bitlite.load(path).refusals
+    assert all(np.abs(w.data).max() < 2**11 for w in codes)
+    narrow = converted(source, samples, tmp_path, output_format=kind, bit_num=8)
+    assert not any("more than 8 bits" in note for note in narrow.notes)
+
+
+def test_named_bits_are_those_of_the_file(source, samples, tmp_path):
+    converted(source, samples, tmp_path, layer_bits={"/mix/": 16, "/side/": 10})
+    graph = read_model(str(tmp_path / "m16.ms"))
+    found = {n.name: n.inputs[1].quant.bits for n in graph.nodes if n.op == "Conv"}
+    assert [bits for name, bits in found.items() if "mix" in name] == [16]
+    assert [bits for name, bits in found.items() if "side" in name] == [10]
+
+
+def test_a_tflite_beside_keeps_weights_of_8_bits(source, samples, tmp_path):
+    converted(source, samples, tmp_path, output_format=("MS", "TFLITE"))
+    assert set(weight_bits(read_model(str(tmp_path / "m16.ms"))).values()) == {8}
 
 
 def test_litert_agrees_within_a_code_at_every_node(source, samples, tmp_path):
@@ -117,6 +190,10 @@ def test_onnxruntime_agrees(source, samples, tmp_path):
         ({"target": "mslite"}, "no kernels on codes of 16 bits"),
         ({"input_data_type": "INT8"}, "gives all activations 16 bits"),
         ({"output_format": "C"}, "C kernels take int8"),
+        ({"output_format": "TFLITE", "bit_num": 12}, "weights of 8 bits beside activations of 16"),
+        ({"output_format": "TFLITE", "layer_bits": {"mix": 9}}, "weights of 8 bits beside activations of 16"),
+        ({"activation_bits": "/side/:16", "layer_bits": {"/mix/": 9}}, "/mix/:9 where activations have 8 bits"),
+        ({"activation_bits": {}, "layer_bits": {"mix": 9}}, "9 bits with PostTraining, which takes 1..8"),
         ({"activation_bits": 4}, "8|16"),
         ({"activation_bits": "mixx:16"}, "names no node"),
         ({"activation_bits": {"re:(": 16}}, "re:("),
