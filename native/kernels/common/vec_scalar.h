@@ -1,5 +1,5 @@
-// Vec for any CPU: four floats in plain C++. The reference that the other instruction sets are
-// tested against.
+// Vec for any CPU: four floats as a vector of GCC's and Clang's C++, which any target can compute.
+// The reference that the other instruction sets are tested against.
 #pragma once
 
 #include <cmath>
@@ -12,9 +12,15 @@
 
 namespace {
 
+// A vector instead of an array: the compiler would take apart and find again what is four wide, in
+// ten times the time.
+typedef float Floats __attribute__((vector_size(16)));
+typedef uint32_t Words __attribute__((vector_size(16)));
+typedef int32_t Integers __attribute__((vector_size(16)));
+
 struct Vec {
   static constexpr int kWidth = 4;
-  float v[4];
+  Floats v;
 };
 
 #define VEC_EACH(expr)                                   \
@@ -22,12 +28,15 @@ struct Vec {
   for (int i = 0; i < Vec::kWidth; ++i) y.v[i] = (expr); \
   return y
 
-inline Vec Load(const float* p) { VEC_EACH(p[i]); }
-inline Vec LoadN(const float* p, int n) { VEC_EACH(i < n ? p[i] : 0.0f); }
-inline void Store(float* p, Vec a) {
-  for (int i = 0; i < Vec::kWidth; ++i) p[i] = a.v[i];
+inline Vec Load(const float* p) {
+  Vec y;
+  std::memcpy(&y.v, p, sizeof y.v);
+  return y;
 }
-inline void StoreN(float* p, Vec a, int n) {
+// Calls: inlined, their four branches would stand in every tile of every kernel.
+[[gnu::noinline, maybe_unused]] Vec LoadN(const float* p, int n) { VEC_EACH(i < n ? p[i] : 0.0f); }
+inline void Store(float* p, Vec a) { std::memcpy(p, &a.v, sizeof a.v); }
+[[gnu::noinline, maybe_unused]] void StoreN(float* p, Vec a, int n) {
   for (int i = 0; i < n; ++i) p[i] = a.v[i];
 }
 // Codes as floats; nibbles: the low and the high half of each byte, 0..15.
@@ -40,57 +49,42 @@ inline void LoadNibbles(const uint8_t* p, Vec* low, Vec* high) {
 }
 // Accumulators, modulo 2^32.
 struct Ints {
-  uint32_t v[Vec::kWidth];
+  Words v;
 };
 inline Ints LoadInts(const int32_t* p) {
   Ints y;
-  for (int i = 0; i < Vec::kWidth; ++i) y.v[i] = static_cast<uint32_t>(p[i]);
+  std::memcpy(&y.v, p, sizeof y.v);
   return y;
 }
 inline Ints AddProduct(Ints a, Ints b, int32_t factor) {
-  for (int i = 0; i < Vec::kWidth; ++i) a.v[i] += b.v[i] * static_cast<uint32_t>(factor);
-  return a;
+  return {a.v + b.v * static_cast<uint32_t>(factor)};
 }
-inline void StoreInts(int32_t* p, Ints a) {
-  for (int i = 0; i < Vec::kWidth; ++i) p[i] = static_cast<int32_t>(a.v[i]);
-}
-inline Ints Times(Ints a, int32_t factor) {
-  for (int i = 0; i < Vec::kWidth; ++i) a.v[i] *= static_cast<uint32_t>(factor);
-  return a;
-}
-inline Vec ToFloat(Ints a) { VEC_EACH(static_cast<float>(static_cast<int32_t>(a.v[i]))); }
-inline Vec Set(float a) { VEC_EACH(a); }
-inline Vec operator+(Vec a, Vec b) { VEC_EACH(a.v[i] + b.v[i]); }
-inline Vec operator-(Vec a, Vec b) { VEC_EACH(a.v[i] - b.v[i]); }
-inline Vec operator*(Vec a, Vec b) { VEC_EACH(a.v[i] * b.v[i]); }
-inline Vec operator/(Vec a, Vec b) { VEC_EACH(a.v[i] / b.v[i]); }
+inline void StoreInts(int32_t* p, Ints a) { std::memcpy(p, &a.v, sizeof a.v); }
+inline Ints Times(Ints a, int32_t factor) { return {a.v * static_cast<uint32_t>(factor)}; }
+inline Vec ToFloat(Ints a) { return {__builtin_convertvector((Integers)a.v, Floats)}; }
+inline Vec Set(float a) { return {Floats{a, a, a, a}}; }
+inline Vec operator+(Vec a, Vec b) { return {a.v + b.v}; }
+inline Vec operator-(Vec a, Vec b) { return {a.v - b.v}; }
+inline Vec operator*(Vec a, Vec b) { return {a.v * b.v}; }
+inline Vec operator/(Vec a, Vec b) { return {a.v / b.v}; }
 // As the x86 instructions: the second operand when either is NaN.
-inline Vec Min(Vec a, Vec b) { VEC_EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
-inline Vec Max(Vec a, Vec b) { VEC_EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
-inline Vec Fma(Vec a, Vec b, Vec c) { VEC_EACH(a.v[i] * b.v[i] + c.v[i]); }
+inline Vec Min(Vec a, Vec b) { return {a.v < b.v ? a.v : b.v}; }
+inline Vec Max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }
+inline Vec Fma(Vec a, Vec b, Vec c) { return {a.v * b.v + c.v}; }
 inline Vec Abs(Vec a) { VEC_EACH(std::fabs(a.v[i])); }
 inline Vec Sqrt(Vec a) { VEC_EACH(std::sqrt(a.v[i])); }
 inline Vec Round(Vec a) { VEC_EACH(std::nearbyint(a.v[i])); }
 inline Vec Floor(Vec a) { VEC_EACH(std::floor(a.v[i])); }
 inline Vec Ceil(Vec a) { VEC_EACH(std::ceil(a.v[i])); }
 // a < b ? x : y (y when unordered)
-inline Vec IfLess(Vec a, Vec b, Vec x, Vec y0) { VEC_EACH(a.v[i] < b.v[i] ? x.v[i] : y0.v[i]); }
+inline Vec IfLess(Vec a, Vec b, Vec x, Vec y) { return {a.v < b.v ? x.v : y.v}; }
 // x where a is NaN, else y
-inline Vec IfNan(Vec a, Vec x, Vec y0) { VEC_EACH(a.v[i] != a.v[i] ? x.v[i] : y0.v[i]); }
+inline Vec IfNan(Vec a, Vec x, Vec y) { return {a.v != a.v ? x.v : y.v}; }
 inline Vec CopySign(Vec magnitude, Vec sign) { VEC_EACH(std::copysign(magnitude.v[i], sign.v[i])); }
 // a * 2^n for integral n, |n| <= 300
 inline Vec Scale2(Vec a, Vec n) { VEC_EACH(std::ldexp(a.v[i], static_cast<int>(n.v[i]))); }
 // The float of whose bits the lowest nine of a are the highest.
-inline Vec ExponentOf(Vec a) {
-  Vec y;
-  for (int i = 0; i < Vec::kWidth; ++i) {
-    uint32_t bits;
-    std::memcpy(&bits, &a.v[i], sizeof bits);
-    bits <<= 23;
-    std::memcpy(&y.v[i], &bits, sizeof bits);
-  }
-  return y;
-}
+inline Vec ExponentOf(Vec a) { return {(Floats)((Words)a.v << 23)}; }
 // a = mantissa * 2^exponent with mantissa in [0.5, 1), for positive normal a
 inline Vec Mantissa(Vec a) {
   int e;

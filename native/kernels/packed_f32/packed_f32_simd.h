@@ -42,17 +42,20 @@ inline void PackedBlock(const bitlite::PackedF32Tile& t, int64_t column) {
   constexpr int NV = PANELS * kPackedVecs;
   const int64_t blocks = (t.k + t.block - 1) / t.block;
   const uint8_t* w = t.w + column;
-  // What the outputs are so far, or, of one block, not yet anything: it stays in registers.
+  // What the outputs are before a block: biases, then the sums so far, which of a single block stay
+  // in registers.
   float so_far[MR][NV * Vec::kWidth];
+  const float* before_block = t.bias + column;
+  int64_t before_stride = 0;
   Vec acc[MR][NV];
   const auto scaled = [&](int r, int v, int64_t b) {
     const int64_t at = column + v * Vec::kWidth, of_block = b * t.width + at;
-    const Vec before = b == 0 ? Load(t.bias + at) : Load(so_far[r] + v * Vec::kWidth);
+    const Vec before = Load(before_block + r * before_stride + v * Vec::kWidth);
     const Vec sum = Set(t.row_sums[r * blocks + b]), scale = Load(t.scale + of_block);
     if (t.offset == nullptr) return Fma(Fma(sum, Set(-t.centre), acc[r][v]), scale, before);
     return Fma(acc[r][v], scale, Fma(sum, Load(t.offset + of_block), before));
   };
-  for (int64_t b = 0; b < blocks; ++b) {
+  for (int64_t b = 0;; ++b) {
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 16
@@ -60,12 +63,14 @@ inline void PackedBlock(const bitlite::PackedF32Tile& t, int64_t column) {
     }
     const int64_t first = b * t.block, last = first + t.block < t.k ? first + t.block : t.k;
     AddCodes<MR, NV>(t, w + (t.bits == 8 ? first : first / 2) * t.width, first, last, acc);
-    if (b + 1 == blocks) break;
+    if (b + 1 >= blocks) break;
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 16
       for (int v = 0; v < NV; ++v) Store(so_far[r] + v * Vec::kWidth, scaled(r, v, b));
     }
+    before_block = so_far[0];
+    before_stride = NV * Vec::kWidth;
   }
   const Vec lo = Set(t.lo), hi = Set(t.hi);
 #pragma GCC unroll 16
