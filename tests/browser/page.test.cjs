@@ -18,7 +18,7 @@ before(async () => {
 });
 after(() => browser.close());
 
-/** Opens a page; `complaints` collects errors, dialogs and requests for anything but the file itself. */
+/** Opens a page, and waits until all of it is there; `complaints` collects errors, dialogs and requests for anything but the file itself. */
 async function open(name, { width = 1400, height = 900, scheme = "light" } = {}) {
   const page = await browser.newPage({ viewport: { width, height }, colorScheme: scheme });
   const url = pathToFileURL(path.join(FOLDER, name)).href;
@@ -28,6 +28,7 @@ async function open(name, { width = 1400, height = 900, scheme = "light" } = {})
   page.on("dialog", (dialog) => (page.complaints.push(`dialog ${dialog.message()}`), dialog.dismiss()));
   page.on("request", (request) => request.url() !== url && page.complaints.push(`request ${request.url()}`));
   await page.goto(url);
+  await page.locator("#page:not([aria-busy])").waitFor();
   return page;
 }
 

@@ -15,11 +15,15 @@ function h(tag, attributes = {}, ...children) {
 const known = (value) => value !== null && value !== undefined;
 const sum = (numbers) => numbers.reduce((total, n) => total + n, 0);
 
+const WHOLE = new Intl.NumberFormat("en");
+const ROUNDED = new Map();
+
 /** A number in about four digits. */
 function number(value, digits = 4) {
   if (!known(value)) return "";
-  if (Number.isInteger(value) && Math.abs(value) < 1e6) return value.toLocaleString("en");
-  return Number(value.toPrecision(digits)).toLocaleString("en", { maximumSignificantDigits: digits });
+  if (Number.isInteger(value) && Math.abs(value) < 1e6) return WHOLE.format(value);
+  if (!ROUNDED.has(digits)) ROUNDED.set(digits, new Intl.NumberFormat("en", { maximumSignificantDigits: digits }));
+  return ROUNDED.get(digits).format(Number(value.toPrecision(digits)));
 }
 
 function scaled(value, units, step) {
