@@ -29,8 +29,8 @@ def fold_constants(graph: Graph) -> Iterator[Record]:
     The value is the row's reference on the constants, float16 weights cast to float32 included. Axis moves are views of
     the same data. A result whose sizes say that it is empty needs no values. Integers with quantization stay what they
     are: Dequantize(codes) becomes the codes themselves, a weight-only quantized constant for each float node that reads
-    them, and Transpose and Reshape of such a constant rearrange the codes. Shapes that follow from what became constant
-    are filled in.
+    them, and Transpose and Reshape of such a constant rearrange the codes. Integers times constant zeros are zeros.
+    Shapes that follow from what became constant are filled in.
 
     Not for random operators, nor when the result is far larger than its inputs.
     """
@@ -80,14 +80,24 @@ Value = tuple[np.ndarray, "QuantParam | None"]
 
 
 def _known(node: Node) -> list[Value] | None:
-    """What types alone decide, as Shape of a static tensor, and every empty one."""
+    """What types alone decide, as Shape of a static tensor, and every empty one; and integers times zero."""
     sizes = [tuple(n for n in t.shape or () if n is not None) for t in node.outputs if t.is_static and t.quant is None]
     if sizes and len(sizes) == len(node.outputs) and all(0 in shape for shape in sizes):
         return [(np.zeros(shape, t.dtype), None) for shape, t in zip(sizes, node.outputs)]
+    if _is_zero(node):
+        return [(np.zeros(node.outputs[0].static_shape, node.outputs[0].dtype), None)]
     function = row(node.op).known_value
     with computing(node):
         arrays = function(node) if function is not None else None
     return None if arrays is None else [(np.asarray(a), None) for a in arrays]
+
+
+def _is_zero(node: Node) -> bool:
+    """A product of integers with a constant of zeros; one of floats may be NaN."""
+    y = node.outputs[0]
+    if node.op != "Mul" or y.dtype.kind not in "iu" or y.quant is not None or not y.is_static:
+        return False
+    return any(t is not None and t.data is not None and t.quant is None and not t.data.any() for t in node.inputs)
 
 
 def _too_large(node: Node) -> str:

@@ -22,6 +22,13 @@ def test_constants_are_computed_in_order(net, rewrite):
     assert rewrite(net.done(y), fold_constants).ops == ["Add"]
 
 
+@pytest.mark.parametrize(("dtype", "left"), [("int32", []), ("float32", ["Mul"])])
+def test_integers_times_zero_are_zero_and_floats_may_be_nan(net, rewrite, dtype, left):
+    y = net.emit("Mul", net.input(2, 3, dtype=dtype), net.build.constant(np.zeros((), dtype)))
+    got = rewrite(net.done(net.emit("Cast", y, dtype="float64")), fold_constants)
+    assert [op for op in got.ops if op != "Cast"] == left
+
+
 def test_an_axis_move_stays_a_view(net, rewrite):
     w = net.const(64, 32)
     got = rewrite(net.done(net.emit("MatMul", net.input(2, 64), net.emit("Identity", w))), fold_constants)
