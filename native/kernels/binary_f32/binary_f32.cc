@@ -64,6 +64,7 @@ std::vector<Axis> JointAxes(const Shape& a, const Shape& b, const Shape& y) {
   return axes;
 }
 
+// Elements of a work item, roughly.
 constexpr int64_t kChunk = 4096;
 
 class BinaryF32 final : public Step {
@@ -74,15 +75,18 @@ class BinaryF32 final : public Step {
         fn_(SelectKernel<binary_f32>(plan.isa).fn),
         unary_(SelectKernel<unary_f32>(plan.isa).fn),
         inner_(axes.back()),
-        outer_(axes.begin(), axes.end() - 1) {
-    int64_t rows = 1;
-    for (const Axis& axis : outer_) rows *= axis.extent;
-    if (outer_.empty()) {
-      items_per_row_ = (inner_.extent + kChunk - 1) / kChunk;
-    }
-    phases = {rows * items_per_row_};
-    cost_ns = static_cast<double>(rows) * (4.0 + 0.1 * inner_.extent);
-    if (act_.unary) cost_ns += static_cast<double>(rows) * inner_.extent;
+        rows_(axes.size() > 1 ? axes[axes.size() - 2] : Axis{1, 0, 0}),
+        outer_(axes.begin(), axes.end() - std::min<int64_t>(2, axes.size())) {
+    const int64_t shared = rows_.extent > 1 ? rows_.extent : inner_.extent;
+    block_ = rows_.extent > 1 ? std::max<int64_t>(1, kChunk / std::max<int64_t>(1, inner_.extent))
+                              : kChunk;
+    blocks_ = (shared + block_ - 1) / block_;
+    int64_t outer = 1;
+    for (const Axis& axis : outer_) outer *= axis.extent;
+    phases = {outer * blocks_};
+    const double rows = static_cast<double>(outer * rows_.extent);
+    cost_ns = rows * (2.0 + 0.1 * inner_.extent);
+    if (act_.unary) cost_ns += rows * inner_.extent;
   }
 
   void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
@@ -92,21 +96,28 @@ class BinaryF32 final : public Step {
     t.repeat_b = inner_.b == 0;
     t.lo = act_.lo;
     t.hi = act_.hi;
+    t.a_row = rows_.a;
+    t.b_row = rows_.b;
+    const bool by_rows = rows_.extent > 1;
+    const Axis& shared = by_rows ? rows_ : inner_;
     for (int64_t item = begin; item < end; ++item) {
-      int64_t rest = item / items_per_row_, a = 0, b = 0;
+      int64_t rest = item / blocks_, a = 0, b = 0;
       for (size_t d = outer_.size(); d-- > 0;) {
         const int64_t i = rest % outer_[d].extent;
         rest /= outer_[d].extent;
         a += i * outer_[d].a;
         b += i * outer_[d].b;
       }
-      const int64_t first = item % items_per_row_ * kChunk;
-      t.n = items_per_row_ == 1 ? inner_.extent : std::min(kChunk, inner_.extent - first);
-      t.a = args.In<float>(0) + a + first * inner_.a;
-      t.b = args.In<float>(1) + b + first * inner_.b;
-      t.y = args.Out<float>(0) + item / items_per_row_ * inner_.extent + first;
+      const int64_t first = item % blocks_ * block_,
+                    count = std::min(block_, shared.extent - first);
+      t.rows = by_rows ? count : 1;
+      t.n = by_rows ? inner_.extent : count;
+      t.a = args.In<float>(0) + a + first * shared.a;
+      t.b = args.In<float>(1) + b + first * shared.b;
+      t.y = args.Out<float>(0) + item / blocks_ * rows_.extent * inner_.extent +
+            first * (by_rows ? inner_.extent : 1);
       fn_(t);
-      act_.Apply(unary_, t.y, t.n);
+      act_.Apply(unary_, t.y, t.rows * t.n);
     }
   }
 
@@ -115,9 +126,9 @@ class BinaryF32 final : public Step {
   const FusedAct act_;
   binary_f32::Fn* const fn_;
   unary_f32::Fn* const unary_;
-  const Axis inner_;
+  const Axis inner_, rows_;  // a call of the kernel covers both, or a part of one
   const std::vector<Axis> outer_;
-  int64_t items_per_row_ = 1;
+  int64_t block_, blocks_;  // rows (elements where there is one row) of a work item; items
 };
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Family binary_f32: y[i] = clamp(f(a[i], b[i])); either operand may be one repeated value.
+// Family binary_f32: y[i] = clamp(f(a[i], b[i])); either operand may be one repeated value. The
+// same for each of some rows.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +25,8 @@ struct BinaryF32Args {
   int64_t n;
   bool repeat_a, repeat_b;  // a[0] or b[0] for all i
   float lo, hi;
+  int64_t rows = 1;              // of y, one behind the other
+  int64_t a_row = 0, b_row = 0;  // elements from a row of the operand to the next
 };
 
 struct binary_f32 {

@@ -5,32 +5,34 @@
 
 namespace {
 
-template <typename F>
-inline void MapBinary(const bitlite::BinaryF32Args& t, F f) {
+template <bool kRepeatA, bool kRepeatB, typename F>
+inline void MapRows(const bitlite::BinaryF32Args& t, F f) {
   const Vec lo = Set(t.lo), hi = Set(t.hi);
-  const auto finish = [&](Vec a, Vec b) { return Min(hi, Max(lo, f(a, b))); };
   constexpr int W = Vec::kWidth;
-  int64_t i = 0;
-  if (t.repeat_a || t.repeat_b) {
+  const float *a = t.a, *b = t.b;
+  float* y = t.y;
+  for (int64_t row = 0; row < t.rows; ++row, a += t.a_row, b += t.b_row, y += t.n) {
     // Values first: y may be the operand that repeats.
-    const float a0 = t.a[0], b0 = t.b[0];
-    const Vec va = Set(a0), vb = Set(b0);
+    const Vec va = kRepeatA ? Set(a[0]) : Vec{}, vb = kRepeatB ? Set(b[0]) : Vec{};
+    int64_t i = 0;
     for (; i + W <= t.n; i += W) {
-      const Vec a = t.repeat_a ? va : Load(t.a + i);
-      const Vec b = t.repeat_b ? vb : Load(t.b + i);
-      Store(t.y + i, finish(a, b));
+      const Vec wide = f(kRepeatA ? va : Load(a + i), kRepeatB ? vb : Load(b + i));
+      Store(y + i, Min(hi, Max(lo, wide)));
     }
     const int rest = static_cast<int>(t.n - i);
     if (rest > 0) {
-      const Vec a = t.repeat_a ? va : LoadN(t.a + i, rest);
-      const Vec b = t.repeat_b ? vb : LoadN(t.b + i, rest);
-      StoreN(t.y + i, finish(a, b), rest);
+      const Vec last = f(kRepeatA ? va : LoadN(a + i, rest), kRepeatB ? vb : LoadN(b + i, rest));
+      StoreN(y + i, Min(hi, Max(lo, last)), rest);
     }
-    return;
   }
-  for (; i + W <= t.n; i += W) Store(t.y + i, finish(Load(t.a + i), Load(t.b + i)));
-  const int rest = static_cast<int>(t.n - i);
-  if (rest > 0) StoreN(t.y + i, finish(LoadN(t.a + i, rest), LoadN(t.b + i, rest)), rest);
+}
+
+template <typename F>
+inline void MapBinary(const bitlite::BinaryF32Args& t, F f) {
+  if (t.repeat_a && t.repeat_b) return MapRows<true, true>(t, f);
+  if (t.repeat_a) return MapRows<true, false>(t, f);
+  if (t.repeat_b) return MapRows<false, true>(t, f);
+  MapRows<false, false>(t, f);
 }
 
 // numpy: a NaN in either operand gives NaN.

@@ -38,6 +38,19 @@ void TestKernel(const Kernel<binary_f32>& entry) {
               << entry.symbol << " op " << static_cast<int>(c.op);
         }
       }
+      // Rows of a with one row of b, and with a value for each.
+      for (bool rb : {false, true}) {
+        constexpr int kRows = 3;
+        Random random(static_cast<uint32_t>(n));
+        const Buffer a = Normal(static_cast<size_t>(kRows * n), random);
+        const Buffer b = Normal(static_cast<size_t>(std::max(kRows, n)), random);
+        const Buffer y(new float[static_cast<size_t>(kRows * n)]);
+        entry.fn({c.op, a.get(), b.get(), y.get(), n, false, rb, -kInf, kInf, kRows, n, rb});
+        for (int i = 0; i < kRows * n; ++i) {
+          CHECK(Near(y[i], c.want(a[i], b[rb ? i / n : i % n]), 1e-5))
+              << entry.symbol << " op " << static_cast<int>(c.op) << " in rows";
+        }
+      }
     }
   }
 }
@@ -58,6 +71,10 @@ void TimeKernel(const Kernel<binary_f32>& entry) {
       entry.symbol, "add", benching::Time([&] {
         fn({BinaryOp::kAdd, x.data(), x.data(), y.data(), kElements, false, false, -1e30f, 1e30f});
       }));
+  benching::ReportElements(entry.symbol, "prelu of 16 channels", benching::Time([&] {
+                             fn({BinaryOp::kPRelu, x.data(), x.data(), y.data(), 16, false, false,
+                                 -1e30f, 1e30f, kElements / 16, 16, 0});
+                           }));
 }
 
 }  // namespace bitlite

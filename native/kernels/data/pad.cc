@@ -12,25 +12,50 @@
 namespace bitlite {
 namespace {
 
+// Consecutive positions of the last padded axis: a copy from input index `from` on, or the constant
+// (-1).
+struct Piece {
+  int64_t at, from, count;
+};
+
+std::vector<Piece> Pieces(const std::vector<int64_t>& map) {
+  std::vector<Piece> pieces;
+  for (size_t i = 0; i < map.size(); ++i) {
+    if (!pieces.empty()) {
+      Piece& last = pieces.back();
+      if (map[i] < 0 ? last.from < 0 : last.from >= 0 && map[i] == last.from + last.count) {
+        ++last.count;
+        continue;
+      }
+    }
+    pieces.push_back({static_cast<int64_t>(i), map[i], 1});
+  }
+  return pieces;
+}
+
 // Per axis the input index behind each output index, -1 for the constant. Trailing axes without
 // pads are one run.
 class Pad final : public Step {
  public:
   Pad(std::vector<std::vector<int64_t>> maps, std::vector<int64_t> strides, int64_t run,
       int64_t size, const uint8_t (&fill)[8])
-      : maps_(std::move(maps)), strides_(std::move(strides)), run_(run), size_(size) {
+      : maps_(std::move(maps)),
+        pieces_(Pieces(maps_.back())),
+        strides_(std::move(strides)),
+        run_(run),
+        size_(size) {
     std::memcpy(fill_, fill, sizeof(fill_));
     uniform_ = std::all_of(fill_, fill_ + size_, [&](uint8_t b) { return b == fill_[0]; });
     int64_t rows = 1;
     for (size_t d = 0; d + 1 < maps_.size(); ++d) rows *= static_cast<int64_t>(maps_[d].size());
     phases = {rows};
-    cost_ns = static_cast<double>(rows) * maps_.back().size() * (2.0 + run_ * size_ / 20.0);
+    cost_ns = static_cast<double>(rows) *
+              (10.0 * pieces_.size() + maps_.back().size() * run_ * size_ / 20.0);
   }
 
   void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
     const char* x = args.In<char>(0);
-    const std::vector<int64_t>& inner = maps_.back();
-    const int64_t width = static_cast<int64_t>(inner.size()), bytes = run_ * size_;
+    const int64_t width = static_cast<int64_t>(maps_.back().size()), bytes = run_ * size_;
     for (int64_t item = begin; item < end; ++item) {
       int64_t rest = item, offset = 0;
       bool inside = true;
@@ -46,17 +71,13 @@ class Pad final : public Step {
         Fill(y, width * run_);
         continue;
       }
-      for (int64_t i = 0; i < width;) {
-        if (inner[i] < 0) {
-          Fill(y + i * bytes, run_);
-          ++i;
-          continue;
+      for (const Piece& piece : pieces_) {
+        if (piece.from < 0) {
+          Fill(y + piece.at * bytes, piece.count * run_);
+        } else {
+          std::memcpy(y + piece.at * bytes, x + (offset + piece.from * strides_.back()) * size_,
+                      static_cast<size_t>(piece.count * bytes));
         }
-        int64_t last = i + 1;  // consecutive indices are one copy
-        while (last < width && inner[last] == inner[last - 1] + 1) ++last;
-        std::memcpy(y + i * bytes, x + (offset + inner[i] * strides_.back()) * size_,
-                    static_cast<size_t>((last - i) * bytes));
-        i = last;
       }
     }
   }
@@ -71,6 +92,7 @@ class Pad final : public Step {
   }
 
   const std::vector<std::vector<int64_t>> maps_;
+  const std::vector<Piece> pieces_;     // of the last map
   const std::vector<int64_t> strides_;  // elements
   const int64_t run_, size_;
   uint8_t fill_[8];

@@ -40,14 +40,16 @@ class PoolF32 final : public Step {
     t.tap_stride = w_.dilation[2] * w_.channels;
     t.n = w_.channels;
     t.scale = 1.0f;
+    t.step = w_.stride[2] * w_.channels;
     t.lo = act_.lo;
     t.hi = act_.hi;
     for (int64_t item = begin; item < end; ++item) {
       const int64_t h = item % w_.out[1], d = item / w_.out[1] % w_.out[0];
       const int64_t batch = item / w_.out[1] / w_.out[0];
       const Span span_d = Find(0, d), span_h = Find(1, h);
-      for (int64_t o = 0; o < w_.out[2]; ++o) {
+      for (int64_t o = 0; o < w_.out[2]; o += t.positions) {
         const Span span_w = Find(2, o);
+        t.positions = Alike(o, span_w);
         t.row_count = 0;
         t.taps = span_w.taps.last - span_w.taps.first;
         const int64_t column = span_w.start + span_w.taps.first * w_.dilation[2];
@@ -67,7 +69,7 @@ class PoolF32 final : public Step {
         }
         t.y = args.Out<float>(0) + (item * w_.out[2] + o) * w_.channels;
         kernel_(t);
-        act_.Apply(unary_, t.y, t.n);
+        act_.Apply(unary_, t.y, t.positions * t.n);
       }
     }
   }
@@ -85,6 +87,13 @@ class PoolF32 final : public Step {
         InsideTaps(0, w_.kernel[axis], w_.dilation[axis], padded_end_[axis] - start);
     return {start, InsideTaps(start, w_.kernel[axis], w_.dilation[axis], w_.in[axis]),
             padded.last - padded.first};
+  }
+
+  // Positions of a row from o on whose windows lie inside as o's does.
+  int64_t Alike(int64_t o, const Span& span) const {
+    if (span.taps.first > 0 || span.taps.last < w_.kernel[2]) return 1;
+    const int64_t reach = span.start + (w_.kernel[2] - 1) * w_.dilation[2];
+    return std::min(w_.out[2] - o, 1 + (w_.in[2] - 1 - reach) / w_.stride[2]);
   }
 
   const Window w_;

@@ -7,7 +7,8 @@ namespace bitlite {
 
 enum class ReduceOp : int { kSum, kMax, kMin, kProd, kSumAbs, kSumSquare };
 
-// y[c] = scale * reduce over all rows r and taps t of rows[r][t * tap_stride + c], clamped.
+// y[p][c] = scale * reduce over all rows r and taps t of rows[r][p * step + t * tap_stride + c],
+// clamped.
 struct ReduceRowsF32Args {
   ReduceOp op;
   const float* const* rows;
@@ -17,6 +18,7 @@ struct ReduceRowsF32Args {
   int64_t n;
   float scale;
   float lo, hi;
+  int64_t positions = 1, step = 0;
 };
 
 struct reduce_rows_f32 {

@@ -36,13 +36,14 @@ struct SumSquareFn {
   float operator()(float acc, float x) const { return acc + x * x; }
 };
 
+// first: the position's offset in each row.
 template <int NV, typename F>
-inline void ReduceColumns(const bitlite::ReduceRowsF32Args& t, int64_t c, F f) {
+inline void ReduceColumns(const bitlite::ReduceRowsF32Args& t, int64_t first, float* y, F f) {
   Vec acc[NV];
 #pragma GCC unroll 8
   for (int v = 0; v < NV; ++v) acc[v] = Set(F::kStart);
   for (int64_t r = 0; r < t.row_count; ++r) {
-    const float* x = t.rows[r] + c;
+    const float* x = t.rows[r] + first;
     for (int64_t k = 0; k < t.taps; ++k, x += t.tap_stride) {
 #pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) acc[v] = f(acc[v], Load(x + v * Vec::kWidth));
@@ -50,24 +51,29 @@ inline void ReduceColumns(const bitlite::ReduceRowsF32Args& t, int64_t c, F f) {
   }
 #pragma GCC unroll 8
   for (int v = 0; v < NV; ++v) {
-    const Vec y = Min(Set(t.hi), Max(Set(t.lo), acc[v] * Set(t.scale)));
-    Store(t.y + c + v * Vec::kWidth, y);
+    Store(y + v * Vec::kWidth, Min(Set(t.hi), Max(Set(t.lo), acc[v] * Set(t.scale))));
   }
 }
 
 template <typename F>
 inline void ReduceRows(const bitlite::ReduceRowsF32Args& t, F f) {
-  int64_t c = 0;
-  for (; c + 4 * Vec::kWidth <= t.n; c += 4 * Vec::kWidth) ReduceColumns<4>(t, c, f);
-  for (; c + Vec::kWidth <= t.n; c += Vec::kWidth) ReduceColumns<1>(t, c, f);
-  const int rest = static_cast<int>(t.n - c);
-  if (rest == 0) return;
-  Vec acc = Set(F::kStart);
-  for (int64_t r = 0; r < t.row_count; ++r) {
-    const float* x = t.rows[r] + c;
-    for (int64_t k = 0; k < t.taps; ++k, x += t.tap_stride) acc = f(acc, LoadN(x, rest));
+  constexpr int W = Vec::kWidth;
+  for (int64_t p = 0; p < t.positions; ++p) {
+    const int64_t first = p * t.step;
+    float* y = t.y + p * t.n;
+    int64_t c = 0;
+    for (; c + 4 * W <= t.n; c += 4 * W) ReduceColumns<4>(t, first + c, y + c, f);
+    for (; c + 2 * W <= t.n; c += 2 * W) ReduceColumns<2>(t, first + c, y + c, f);
+    for (; c + W <= t.n; c += W) ReduceColumns<1>(t, first + c, y + c, f);
+    const int rest = static_cast<int>(t.n - c);
+    if (rest == 0) continue;
+    Vec acc = Set(F::kStart);
+    for (int64_t r = 0; r < t.row_count; ++r) {
+      const float* x = t.rows[r] + first + c;
+      for (int64_t k = 0; k < t.taps; ++k, x += t.tap_stride) acc = f(acc, LoadN(x, rest));
+    }
+    StoreN(y + c, Min(Set(t.hi), Max(Set(t.lo), acc * Set(t.scale))), rest);
   }
-  StoreN(t.y + c, Min(Set(t.hi), Max(Set(t.lo), acc * Set(t.scale))), rest);
 }
 
 inline void ReduceRowsKernel(const bitlite::ReduceRowsF32Args& t) {

@@ -64,6 +64,17 @@ void TestKernel(const Kernel<reduce_rows_f32>& entry) {
       }
     }
   }
+  for (int n : kSizes) {  // windows of 2 taps, each a tap further than the one before
+    Random random(static_cast<uint32_t>(n));
+    constexpr int kPositions = 3;
+    const Buffer x = Normal(static_cast<size_t>((kPositions + 1) * n), random);
+    const Buffer y(new float[static_cast<size_t>(kPositions * n)]);
+    const float* rows[] = {x.get()};
+    entry.fn({ReduceOp::kMax, rows, 1, 2, n, y.get(), n, 1.0f, -kInf, kInf, kPositions, n});
+    for (int i = 0; i < kPositions * n; ++i) {
+      CHECK(y[i] == std::max(x[i], x[i + n])) << entry.symbol << " n=" << n;
+    }
+  }
 }
 
 template <>
@@ -94,6 +105,12 @@ void TimeKernel(const Kernel<reduce_rows_f32>& entry) {
   benching::ReportElements(
       entry.symbol, "mean of 64 lines of 64", benching::Time([&] {
         fn({ReduceOp::kSum, rows, 1, 64, 64, y.data(), 64, 1.0f / 64, -1e30f, 1e30f});
+      }));
+  constexpr int64_t kWindows = kElements / 64;
+  const float* both[] = {x.data(), x.data() + kElements / 2};
+  benching::ReportElements(
+      entry.symbol, "largest of 2x2 in 16 channels", benching::Time([&] {
+        fn({ReduceOp::kMax, both, 2, 2, 16, y.data(), 16, 1.0f, -1e30f, 1e30f, kWindows, 32});
       }));
 }
 
