@@ -14,9 +14,9 @@ namespace {
 #undef BITLITE_FAMILY
 constexpr int kPanelVecs = bitlite::kGemmPanel / Vec::kWidth;
 
-template <int MR, int PANELS>
+// NV: vectors of columns; less than the panels hold where the rest is beyond n.
+template <int MR, int NV>
 inline void GemmBlock(const bitlite::GemmF32Tile& t, int64_t column) {
-  constexpr int NV = PANELS * kPanelVecs;
   Vec acc[MR][NV];
 #pragma GCC unroll 16
   for (int v = 0; v < NV; ++v) {
@@ -83,7 +83,13 @@ inline void GemmColumns(const bitlite::GemmF32Tile& t, int64_t column) {
   // A block of PANELS panels must not read panels beyond the last.
   const int64_t padded =
       (t.n + bitlite::kGemmPanel - 1) / bitlite::kGemmPanel * bitlite::kGemmPanel;
-  for (; column + kColumns <= padded; column += kColumns) GemmBlock<MR, PANELS>(t, column);
+  constexpr int kVecs = PANELS * kPanelVecs;
+  for (; column + kColumns <= padded; column += kColumns) {
+    if constexpr (PANELS == 1 && kPanelVecs > 1) {
+      if (t.n - column <= bitlite::kGemmPanel / 2) return GemmBlock<MR, kVecs / 2>(t, column);
+    }
+    GemmBlock<MR, kVecs>(t, column);
+  }
   if constexpr (PANELS > 1) {
     if (column < t.n) GemmColumns<MR, PANELS / 2>(t, column);
   }
