@@ -161,9 +161,10 @@ def conv_transpose_reference(x, w, stride, dilation, pad, more, group):
         ((1, 2), (3, 3), (1, 2), (0, 0, 1, 0), (2, 1)),
         ((4,), (2,), (1,), (1, 1), (0,)),
         ((2, 3, 2), (2, 1, 2), (1, 1, 1), (0, 0, 1, 1, 0, 0), (0, 0, 1)),
+        ((2, 1, 3), (2, 1, 3), (1, 1, 1), (0, 0, 0, 0, 0, 0), (0, 0, 0)),
     ],
 )
-@pytest.mark.parametrize("group, per_in, per_out", [(1, 5, 17), (4, 2, 3), (3, 1, 1)])
+@pytest.mark.parametrize("group, per_in, per_out", [(1, 5, 17), (1, 5, 3), (4, 2, 3), (3, 1, 1)])
 def test_conv_transpose(kernel, stride, dilation, pad, more, group, per_in, per_out):
     x = normal(1, 2, *(4, 5, 3)[: len(kernel)], group * per_in)
     w, b = normal(2, group * per_in, *kernel, per_out), normal(3, group * per_out)

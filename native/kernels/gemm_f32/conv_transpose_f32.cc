@@ -1,6 +1,7 @@
 // conv_transpose on float32, channels last, 1 to 3 spatial axes, as a set of stride-1 convolutions:
 // outputs whose position has the same remainder by the stride use the same kernel taps, at the same
-// offsets.
+// offsets. Where kernels do not overlap and have few channels, one product gives all outputs of an
+// input position (ScatterF32).
 //   inputs  x [N,*S,C], w [C,*K,O/group] constant, bias [O]? constant
 //   attrs   stride dilation pad pad_mode output_padding group act
 #include <array>
@@ -197,6 +198,102 @@ class ConvTransposeF32 final : public Step {
   Aligned<float> weights_, bias_, zeros_;
 };
 
+// stride = kernel, no pads, one group: the outputs of an input position are the columns of one
+// product, those of a tap side by side.
+class ScatterF32 final : public Step {
+ public:
+  ScatterF32(const Geometry& geometry, const FusedAct& act, const PlanContext& plan)
+      : g_(geometry),
+        act_(act),
+        columns_(geometry.kernel[0] * geometry.kernel[1] * geometry.kernel[2] *
+                 geometry.out_channels),
+        kernel_(SelectKernel<gemm_f32>(plan.isa)),
+        unary_(SelectKernel<unary_f32>(plan.isa).fn) {
+    phases = {g_.batch * g_.in[0] * g_.in[1]};
+    thread_scratch = static_cast<size_t>(kMaxTileRows * columns_) * sizeof(float);
+    cost_ns = GemmCostNs(static_cast<double>(phases[0] * g_.in[2] * g_.channels) *
+                         PanelsOf(columns_) * kGemmPanel);
+  }
+
+  void Pack(const TensorSpec& w, const TensorSpec* bias) {
+    const WeightValues values(w);
+    weights_.Reset(static_cast<size_t>(PanelsOf(columns_) * g_.channels * kGemmPanel));
+    PackPanels(values.data(), columns_, g_.channels, 1, columns_, weights_.data());
+    const Aligned<float> flat = PackBias(bias, g_.out_channels);
+    bias_.Reset(static_cast<size_t>(PanelsOf(columns_) * kGemmPanel));
+    for (size_t n = 0; n < bias_.size(); ++n) {
+      bias_[n] = static_cast<int64_t>(n) < columns_ ? flat[n % g_.out_channels] : 0.0f;
+    }
+  }
+
+  // A work item is a line of the input.
+  void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
+    const float* rows[kMaxTileRows];
+    float* tile = reinterpret_cast<float*>(args.thread_scratch);
+    GemmF32Tile t;
+    t.a = rows;
+    t.taps = 1;
+    t.kc = g_.channels;
+    t.w = weights_.data();
+    t.panel_stride = g_.channels * kGemmPanel;
+    t.bias = bias_.data();
+    t.residual = nullptr;
+    t.ldr = 0;
+    t.y = tile;
+    t.ldy = columns_;
+    t.n = columns_;
+    t.lo = act_.lo;
+    t.hi = act_.hi;
+    const int64_t run = g_.kernel[2] * g_.out_channels, line = g_.out[2] * g_.out_channels;
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t h = item % g_.in[1], d = item / g_.in[1];  // d counts over the batch, too
+      for (int64_t i = 0; i < g_.in[2]; i += t.rows) {
+        t.rows = static_cast<int>(std::min<int64_t>(kernel_.mr, g_.in[2] - i));
+        for (int r = 0; r < t.rows; ++r) {
+          rows[r] = args.In<float>(0) + (item * g_.in[2] + i + r) * g_.channels;
+        }
+        kernel_.fn(t);
+        if (act_.unary) act_.Apply(unary_, tile, t.rows * columns_);
+        const float* from = tile;
+        float* to = args.Out<float>(0) + i * run;
+        for (int r = 0; r < t.rows; ++r, to += run) {
+          for (int64_t kd = 0; kd < g_.kernel[0]; ++kd) {
+            for (int64_t kh = 0; kh < g_.kernel[1]; ++kh, from += run) {
+              const int64_t row = (d * g_.kernel[0] + kd) * g_.out[1] + h * g_.kernel[1] + kh;
+              for (int64_t n = 0; n < run; ++n) to[row * line + n] = from[n];
+            }
+          }
+        }
+      }
+    }
+  }
+
+ private:
+  const Geometry g_;
+  const FusedAct act_;
+  const int64_t columns_;
+  const Kernel<gemm_f32> kernel_;
+  unary_f32::Fn* const unary_;
+  Aligned<float> weights_, bias_;
+};
+
+bool Scatters(const Geometry& g) {
+  bool apart = g.group == 1 && g.out_channels < kGemmPanel;
+  for (int axis = 0; axis < 3; ++axis) {
+    apart = apart && g.stride[axis] == g.kernel[axis] && g.dilation[axis] == 1 &&
+            g.pad[axis] == 0 && g.out[axis] == g.in[axis] * g.stride[axis];
+  }
+  return apart;
+}
+
+template <typename ConvTranspose>
+std::unique_ptr<Step> Packed(const Geometry& g, const FusedAct& act, const PlanContext& plan,
+                             const TensorSpec& w, const TensorSpec* bias) {
+  auto step = std::make_unique<ConvTranspose>(g, act, plan);
+  step->Pack(w, bias);
+  return step;
+}
+
 }  // namespace
 
 std::unique_ptr<Step> MakeConvTransposeF32(const StepSpec& spec, PlanContext& plan) {
@@ -249,9 +346,8 @@ std::unique_ptr<Step> MakeConvTransposeF32(const StepSpec& spec, PlanContext& pl
   const FusedAct act = ParseAct(spec);
   if (x.constant) plan.KeepConstant(0);
   if (plan.check_only) return nullptr;
-  auto step = std::make_unique<ConvTransposeF32>(g, act, plan);
-  step->Pack(w, bias);
-  return step;
+  return Scatters(g) ? Packed<ScatterF32>(g, act, plan, w, bias)
+                     : Packed<ConvTransposeF32>(g, act, plan, w, bias);
 }
 
 }  // namespace bitlite
