@@ -5,6 +5,10 @@
 #include <cstdlib>
 #include <limits>
 #include <new>
+#include <string_view>
+#include <unordered_map>
+
+#include "shared_constants.h"
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -237,6 +241,14 @@ struct Slab {
 };
 thread_local Slab slab;
 
+// A large array that is not changed any more.
+struct Constant {
+  std::string_view bytes;
+  std::any array;
+};
+thread_local std::unordered_multimap<size_t, Constant> constants;  // by hash, of the scope
+constexpr size_t kLeastShared = 4096;  // bytes that are worth looking for
+
 }  // namespace
 
 std::shared_ptr<void> AllocateAligned(size_t bytes) {
@@ -259,7 +271,20 @@ SlabScope::~SlabScope() {
   if (--slab.scopes == 0) {
     slab.memory.reset();
     slab.size = slab.used = 0;
+    constants.clear();
   }
+}
+
+std::any FirstOfEqual(const void* data, size_t bytes, std::any own) {
+  if (slab.scopes == 0 || bytes < kLeastShared) return own;
+  const std::string_view view(static_cast<const char*>(data), bytes);
+  const size_t hash = std::hash<std::string_view>{}(view);
+  const auto [first, last] = constants.equal_range(hash);
+  const auto found = std::find_if(first, last, [&](const auto& entry) {
+    return entry.second.bytes == view && entry.second.array.type() == own.type();
+  });
+  if (found != last) return found->second.array;
+  return constants.insert({hash, {view, std::move(own)}})->second.array;
 }
 
 const TensorSpec& PlanContext::In(int i) const {

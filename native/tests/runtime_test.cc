@@ -1,6 +1,7 @@
 // Planning, the thread pool and programs that run at the same time; meant for the sanitizers too.
 #include "runtime.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -8,11 +9,38 @@
 
 #include "arena.h"
 #include "kernel_cases.h"
+#include "shared_constants.h"
 #include "testing.h"
 #include "thread_pool.h"
 
 namespace bitlite {
 namespace {
+
+BITLITE_TEST(EqualConstantsOfAProgramAreOneArray) {
+  const auto filled = [](size_t n, float value) {
+    Aligned<float> a(n);
+    std::fill_n(a.data(), n, value);
+    Share(a);
+    return a;
+  };
+  constexpr size_t kLarge = 4096, kSmall = 16;
+  Aligned<float> kept;
+  {
+    const SlabScope scope;
+    kept = filled(kLarge, 1.0f);
+    CHECK(filled(kLarge, 1.0f).data() == kept.data());
+    CHECK(filled(kLarge, 2.0f).data() != kept.data());
+    CHECK(filled(kLarge / 2, 1.0f).data() != kept.data());
+    const Aligned<float> small = filled(kSmall, 1.0f);
+    CHECK(filled(kSmall, 1.0f).data() != small.data());
+    Aligned<int32_t> other(kLarge);
+    std::memcpy(other.data(), kept.data(), kLarge * sizeof(float));
+    Share(other);
+    CHECK(static_cast<void*>(other.data()) != kept.data());
+  }
+  CHECK(filled(kLarge, 1.0f).data() != kept.data());
+  CHECK(kept[kLarge - 1] == 1.0f);
+}
 
 BITLITE_TEST(ArenaKeepsLiveBuffersApart) {
   std::mt19937 random(1);

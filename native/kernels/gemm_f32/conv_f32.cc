@@ -11,6 +11,7 @@
 #include "kernels/common/window.h"
 #include "kernels/depthwise_f32/depthwise.h"
 #include "kernels/winograd_f32/winograd_step_f32.h"
+#include "shared_constants.h"
 
 namespace bitlite {
 namespace {
@@ -90,6 +91,7 @@ class ConvF32 final : public LineStep {
       PackPanels(values.data() + g * group_out * k, group_out, k, k, 1,
                  weights_.data() + g * group_stride_);
     }
+    Share(weights_);
     // One run of panels per group, as the weights.
     const int64_t columns = PanelsOf(group_out) * kGemmPanel;
     const Aligned<float> flat = PackBias(bias, n_);

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "gemm_pack.h"
+#include "shared_constants.h"
 
 namespace bitlite {
 namespace {
@@ -56,6 +57,7 @@ class MatMulF32 final : public Step {
       PackPanels(values.data() + i * p_.n * p_.k, p_.n, p_.k, p_.b_stride_n, p_.b_stride_k,
                  weights_.data() + i * matrix_stride_);
     }
+    Share(weights_);
   }
 
   void Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept override {

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "kernels/common/kernels.h"
+#include "shared_constants.h"
 
 namespace bitlite {
 namespace {
@@ -128,6 +129,7 @@ PackedGemmS8::PackedGemmS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vec
     Block& block = blocks_[b];
     block.narrow_steps = kernel.narrow_steps(w_.data() + block.at, steps_, block.nv);
   }
+  Share(w_);
   if (!dynamic_) return;
   column_sums_.resize(n);
   for (int64_t o = 0; o < n; ++o) column_sums_[o] = SumColumn(weights, o);
