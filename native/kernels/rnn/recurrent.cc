@@ -208,7 +208,7 @@ void Recurrent::Project(const StepArgs& args, const Lane& lane, int64_t chunk, i
   }
   const float** address = reinterpret_cast<const float**>(args.thread_scratch);
   for (int64_t r = 0; r < count; ++r) address[r] = args.In<float>(0) + row_of(r);
-  w.Multiply(address, count, 0, y);
+  w.Multiply(address, count, 0, false, y);
 }
 
 void Recurrent::Recur(const StepArgs& args, const Lane& lane, int64_t chunk) const noexcept {
@@ -235,7 +235,7 @@ void Recurrent::Multiply(const StepArgs& args, const Lane& lane, const RnnMatrix
   }
   const float** address = reinterpret_cast<const float**>(args.thread_scratch);
   for (int64_t r = 0; r < lane.rows; ++r) address[r] = x + r * width_;
-  w.Multiply(address, lane.rows, part, y);
+  w.Multiply(address, lane.rows, part, k % 2 == 1, y);
 }
 
 // which: state[0], state[1] or reset.

@@ -202,14 +202,15 @@ void RnnMatrix::PackCodes(const TensorSpec& w, int64_t d, int64_t rows) {
   }
 }
 
-void RnnMatrix::Multiply(const float* const* x, int64_t m, int64_t part, float* y) const noexcept {
+void RnnMatrix::Multiply(const float* const* x, int64_t m, int64_t part, bool backwards,
+                         float* y) const noexcept {
   constexpr int64_t kColumnStep = 4 * kGemmPanel;
   constexpr int64_t kBlockFloats = 128 * 1024;
-  const int64_t end = Column(part + 1), tiles = CeilDiv(m, gemm_.mr);
+  const int64_t first = Column(part), end = Column(part + 1), tiles = CeilDiv(m, gemm_.mr);
   // Few rows read the weights once, from four places at a time, and from eight where they are many
   // (measured). For many rows a part of the weights stays in the second level of cache.
   constexpr int64_t kManyFloats = 768 * 1024;
-  const int64_t few = k_ * (end - Column(part)) <= kManyFloats ? kColumnStep : 2 * kColumnStep;
+  const int64_t few = k_ * (end - first) <= kManyFloats ? kColumnStep : 2 * kColumnStep;
   const int64_t block =
       tiles == 1 ? few : std::max(kColumnStep, kBlockFloats / k_ / kColumnStep * kColumnStep);
   GemmF32Tile t;
@@ -221,7 +222,9 @@ void RnnMatrix::Multiply(const float* const* x, int64_t m, int64_t part, float* 
   t.ldy = gates_.columns();
   t.lo = -kInf;
   t.hi = kInf;
-  for (int64_t column = Column(part); column < end; column += block) {
+  const int64_t blocks = CeilDiv(end - first, block);
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t column = first + (backwards ? blocks - 1 - b : b) * block;
     t.n = std::min(block, end - column);
     t.w = w_.data() + column / kGemmPanel * panel_stride_;
     t.bias = bias_.data() + column;

@@ -82,8 +82,11 @@ class RnnMatrix {
   int64_t FirstBlock(int64_t part) const { return gates_.blocks() * part / parts_; }
   int64_t Column(int64_t part) const { return FirstBlock(part) * gates_.count * kRnnBlock; }
 
-  // y[m, columns] = x w' + bias for the columns of a part; y is at column 0.
-  void Multiply(const float* const* x, int64_t m, int64_t part, float* y) const noexcept;
+  // y[m, columns] = x w' + bias for the columns of a part; y is at column 0. Backwards, the last
+  // columns come first: where every other product is so, the weights that one has left in a cache
+  // too small for all are the first that the next one reads.
+  void Multiply(const float* const* x, int64_t m, int64_t part, bool backwards,
+                float* y) const noexcept;
   void Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const noexcept;
 
  private:
