@@ -117,16 +117,7 @@ def finetune(
     kept = order[: min(int(held_back * count), _JUDGES)]
     rows = order[len(kept) :]
     judged = kept if len(kept) else rows[:_JUDGES]
-    # Adam's steps have one length for all elements: of a tensor of small values it must be a small one.
-    optimizer = torch.optim.Adam(
-        [
-            {"params": [p], "lr": rate * max(float(p.detach().square().mean().sqrt()), _LEAST)}
-            for p in module.parameters()
-        ]
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / max(steps, 1), 1)))
-    )
+    optimizer, schedule = optimizer_of(module, rate, steps)
     best = lesson.judgement(judged), copy.deepcopy(module.state_dict())
     every = max(steps // _JUDGEMENTS, 1)
     for step, picked in enumerate(_batches(rows, batch, steps, lesson.generator), 1):
@@ -142,6 +133,25 @@ def finetune(
                 best = now, copy.deepcopy(module.state_dict())
     module.load_state_dict(best[1])
     return module.cpu().eval()
+
+
+def optimizer_of(
+    module: nn.Module, rate: float, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Adam with `rate` as a part of each tensor's root mean square, and the schedule that takes it to 0 over the steps.
+
+    Adam's steps have one length for all elements: of a tensor of small values it must be a small one.
+    """
+    optimizer = torch.optim.Adam(
+        [
+            {"params": [p], "lr": rate * max(float(p.detach().square().mean().sqrt()), _LEAST)}
+            for p in module.parameters()
+        ]
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / max(steps, 1), 1)))
+    )
+    return optimizer, schedule
 
 
 def _batches(rows: Tensor, batch: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
