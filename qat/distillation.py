@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -63,15 +64,16 @@ def distributions(t: Tensor) -> bool:
 
 
 class Teacher:
-    """A float model, in evaluation mode, that is no part of the module that it teaches."""
+    """A float model, in evaluation mode, whose parameters are none of the module that it teaches: a copy, which is
+    moved to where that module is."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._model = model.eval()
+        self.model = copy.deepcopy(model).eval()
 
     def loss(self, inputs: tuple[Tensor, ...], outputs: Any) -> Tensor:
         """The sum of the distances of all outputs."""
         with torch.no_grad():
-            wanted = self._model(*inputs)
+            wanted = self.model(*inputs)
         mine = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
         theirs = wanted if isinstance(wanted, (tuple, list)) else (wanted,)
         return distances(mine, theirs)

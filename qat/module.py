@@ -94,11 +94,16 @@ class QatModule(nn.Module):
     def norms_frozen(self) -> bool:
         """Whether BatchNorms are what they are in the file: a factor and an offset of their running statistics."""
         limit = self.freeze_norms_after
-        return not self.training or (limit is not None and int(self.bitlite.steps) > limit)
+        return not self.training or (limit is not None and (limit < 0 or int(self.bitlite.steps) > limit))
 
     def freeze_norms(self) -> None:
         """Trains on with the running statistics of the BatchNorms as they are."""
         self.freeze_norms_after = -1
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        if self.teacher is not None:
+            self.teacher.model._apply(fn)
+        return super()._apply(fn, recurse)
 
     def take_scales(self, skeleton: Skeleton) -> None:
         """Begins anew with the scales of another skeleton of the same model, in place: an optimizer keeps them."""
@@ -115,6 +120,10 @@ class QatModule(nn.Module):
         self._place = {slot: k for k, slot in enumerate(skeleton.weights)}
 
     def forward(self, *inputs: Values) -> Any:
+        if torch.onnx.is_in_onnx_export():
+            raise UsageError(
+                "torch.onnx.export writes no integers of this module", hint="bitlite.qat.export(module, 'model.onnx')"
+            )
         if self.training:
             self.bitlite.steps += 1
         outputs = Pass(self, exact=not self.training).run(inputs)
@@ -222,9 +231,8 @@ class Pass:
         """The real value of a constant of the float graph."""
         if name not in self._reals:
             free = self.skeleton.free_place.get(name)
-            device = self.module.bitlite.steps.device
             given = self.skeleton.sources[name].value(self.given) if free is None else self.module.bitlite.free[free]
-            self._reals[name] = given.to(device)
+            self._reals[name] = given
         return self._reals[name]
 
     def constant(self, t: Tensor) -> Values:

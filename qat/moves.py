@@ -145,7 +145,7 @@ def _cast(node: Node, x: Tensor) -> Tensor:
 
 @named("Shape")
 def _shape(node: Node, x: Tensor) -> Tensor:
-    return torch.tensor(list(x.shape)[node.attrs["start"] : node.attrs["end"]], dtype=torch.long)
+    return torch.tensor(list(x.shape)[node.attrs["start"] : node.attrs["end"]], dtype=torch.long, device=x.device)
 
 
 @named("Fill")

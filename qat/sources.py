@@ -37,7 +37,9 @@ class Fixed:
     data: np.ndarray
 
     def value(self, given: Values) -> Tensor:
-        return torch.from_numpy(np.array(self.data))
+        # Beside the parameters that it may be joined with.
+        first = next(iter(given.values()), None)
+        return torch.from_numpy(np.array(self.data)).to("cpu" if first is None else first.device)
 
 
 @dataclass(frozen=True)

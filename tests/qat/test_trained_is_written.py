@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -89,6 +91,12 @@ def test_export_refuses_codes_that_are_others(module, images, tmp_path, monkeypa
     with pytest.raises(OutputError, match="part"):
         qat.export(module, str(tmp_path / "net.ms"), verify=images)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_exporter_of_torch_is_refused_with_the_call_to_take(module, images):
+    with pytest.raises(UsageError, match="no integers of this module") as caught:
+        torch.onnx.export(module, (images,), io.BytesIO(), dynamo=False)
+    assert "bitlite.qat.export(" in caught.value.hint
 
 
 def test_training_and_evaluation_compute_the_same_once_norms_are_frozen(module, images, trained):
