@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -92,8 +93,12 @@ def _tensors(value: Any) -> list[Tensor]:
     return [t for part in parts for t in _tensors(part)]
 
 
-def join(root: nn.Module, model: nn.Module, inputs: tuple[Any, ...]) -> None:
-    """Joins convolutions of `model` with the BatchNorms that alone read them, as a run of root on the inputs shows."""
+def join(root: nn.Module, model: nn.Module, inputs: tuple[Any, ...]) -> dict[str, str]:
+    """Joins convolutions of `model` with the BatchNorms that alone read them, as a run of root on the inputs shows.
+
+    Returns:
+        The name of each joined layer → its name in the model since.
+    """
     runs: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
     hooks = [
         part.register_forward_hook(lambda module, args, result: runs.setdefault(module, []).append((args[0], result)))
@@ -111,6 +116,7 @@ def join(root: nn.Module, model: nn.Module, inputs: tuple[Any, ...]) -> None:
         for part, training in modes:
             part.training = training
     names = {module: name for name, module in model.named_modules()}
+    moved = dict[str, str]()
     norms = {id(runs[m][0][0]): m for m in runs if type(m) not in _PAIRS and len(runs[m]) == 1}
     for conv in [m for m in runs if type(m) in _PAIRS and len(runs[m]) == 1]:
         kind, joined = _PAIRS[type(conv)]
@@ -121,6 +127,20 @@ def join(root: nn.Module, model: nn.Module, inputs: tuple[Any, ...]) -> None:
         ahead_relu = any(f in _RELUS for f in reads.of.get(id(runs[bn][0][1]), []))
         _replace(model, names[conv], joined(conv, bn, ahead_relu))
         _replace(model, names[bn], EmptyBatchNorm())
+        moved |= {names[conv]: f"{names[conv]}.conv", names[bn]: f"{names[conv]}.bn"}
+    return moved
+
+
+def take_plain_names(model: nn.Module, moved: Mapping[str, str]) -> None:
+    """Lets the model load a state dict of the network before `join`, too."""
+
+    def rename(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+        for name in [name for name in state if name.startswith(prefix)]:
+            owner, _, key = name[len(prefix) :].rpartition(".")
+            if owner in moved:
+                state[f"{prefix}{moved[owner]}.{key}"] = state.pop(name)
+
+    model.register_load_state_dict_pre_hook(rename)
 
 
 def _calls(functions: list[Any]) -> int:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..converter.errors import UsageError
 from .clamp import BOUNDS, LAYERS, bound_layer, check_bound, within
-from .conv_norms import JOINED, EmptyBatchNorm, NormalizeConvBN1d, NormalizeConvBN2d, join
+from .conv_norms import JOINED, EmptyBatchNorm, NormalizeConvBN1d, NormalizeConvBN2d, join, take_plain_names
 from .module import QatModule
 from .prepare import skeleton_of_model
 
@@ -29,7 +29,7 @@ Layers = type[nn.Module] | Iterable[type[nn.Module]]
 
 QUANTIZED: tuple[type[nn.Module], ...] = (*LAYERS, *JOINED)
 _UNBOUNDED, _IN_FLOAT = "_bitlite_unbounded", "_bitlite_in_float"
-_EXAMPLE = "_bitlite_example"
+_EXAMPLE, _JOINED = "_bitlite_example", "_bitlite_joined"
 
 
 class QuantMode(Enum):
@@ -40,14 +40,17 @@ class QuantMode(Enum):
 
 def trace_layers(root: nn.Module, model: nn.Module, example: Any, *, fuse_bn: bool = True) -> None:
     """Joins each convolution and the BatchNorm that alone reads it, in place: the convolution's name then holds a
-    NormalizeConvBN2d (`conv.conv…`, `conv.bn…` in state dicts), the BatchNorm's an EmptyBatchNorm.
+    NormalizeConvBN2d (`conv.conv…`, `conv.bn…` in state dicts), the BatchNorm's an EmptyBatchNorm. A state dict of the
+    network as it was loads, too.
 
     Args:
         root: what runs. model: the part of it that is changed. example: the inputs of root, kept for `init`.
     """
     inputs = tuple(example) if isinstance(example, (tuple, list)) else (example,)
     if fuse_bn:
-        join(root, model, inputs)
+        moved = join(root, model, inputs)
+        take_plain_names(model, moved)
+        object.__setattr__(model, _JOINED, moved)
     for module in {id(m): m for m in (root, model)}.values():
         object.__setattr__(module, _EXAMPLE, inputs)
 
@@ -147,6 +150,7 @@ class IntegerNet(QatModule):
         model = copy.deepcopy(model)
         super().__init__(model, skeleton_of_model(model, example, None, bits, kept))
         self._model = [model]  # shares its parameters; no submodule
+        take_plain_names(self, getattr(model, _JOINED, {}))
         self._bits, self._kept, self.calibrated = bits, kept, False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> QatModule:

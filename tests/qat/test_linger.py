@@ -88,6 +88,17 @@ def test_normalize_without_training_then_integers(images, example, tmp_path):
     assert qat.verify(net, images).other == {}
 
 
+def test_a_state_dict_from_before_the_layers_were_joined_loads_at_each_stage(images, example):
+    plain = Net().eval()
+    wanted = plain(images)
+    traced = Net()
+    linger.trace_layers(traced, traced, example)
+    for net in (traced, normalized(example), linger.init(normalized(example))):
+        net.load_state_dict(plain.state_dict())
+        error = (net.eval()(images) - wanted).square().mean() / wanted.square().mean()
+        assert error < 1e-2
+
+
 def test_what_was_trained_on_integers_is_loaded_with_its_scales(images, example, trained, tmp_path):
     net = Net()
     linger.trace_layers(net, net, example)
