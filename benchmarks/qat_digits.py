@@ -1,6 +1,6 @@
 """Training with quantization on scikit-learn's digits, beside PostTraining and torchao's QAT of the same module.
 
-    python benchmarks/qat_digits.py [--steps 600] [--bits 4 2] [--seeds 3] [--forms plain learned fused]
+    python benchmarks/qat_digits.py [--steps 300] [--bits 4 2] [--seeds 3] [--forms plain learned fused]
 
 A LeNet of two convolutions and two dense layers, trained in float on half of the 1,797 images of 8 x 8, judged on the
 other half; then weights of all layers in so many bits and activations in 8: PostTraining, `qat.prepare`, and torchao's
@@ -23,7 +23,7 @@ import bitlite
 import numpy as np
 import torch
 from bitlite import qat
-from qat_peers import FORMS, Data, fit, torchao_converted, torchao_prepared, torchao_trained
+from qat_peers import FORMS, Data, fit, runtimes, torchao_converted, torchao_prepared, torchao_trained
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -60,17 +60,15 @@ def post_training(net: nn.Module, seen: Data, bits: int) -> Callable[[torch.Tens
         return of_session(bitlite.load(out))
 
 
-def prepared(net: nn.Module, seen: Data, bits: int, steps: int, rate: float) -> Callable[[torch.Tensor], torch.Tensor]:
+def prepared(net: nn.Module, seen: Data, bits: int, steps: int, rate: float) -> qat.QatModule:
     module = qat.prepare(net, seen[0][:1], data=seen[0][:100], weights=bits)
     fit(module.train(), seen, steps, rate, net)
-    found = qat.verify(module.eval(), seen[0][:100])
-    print(f"<!-- {found} -->", flush=True)
-    return of_session(bitlite.Session(module.graph()))
+    return module.eval()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--rate", type=float, default=1e-2)
     parser.add_argument("--bits", type=int, nargs="+", default=[4, 2])
     parser.add_argument("--seeds", type=int, default=3)
@@ -88,9 +86,14 @@ def main() -> None:
         net.eval()
         rows.setdefault("float", []).append(right(net, unseen))
         for bits in args.bits:
+            trained = prepared(net, seen, bits, args.steps, args.rate)
+            said = str(qat.verify(trained, unseen[0][:100]))
+            if not seed:
+                said += "; " + runtimes(trained, unseen[0][:100].numpy())
+            print(f"<!-- network {seed}, {bits} bits: {said} -->", flush=True)
             found = {
                 "PostTraining": right(post_training(net, seen, bits), unseen),
-                "`qat.prepare`": right(prepared(net, seen, bits, args.steps, args.rate), unseen),
+                "`qat.prepare`": right(of_session(bitlite.Session(trained.graph())), unseen),
             }
             for form in args.forms if importlib.util.find_spec("torchao") is not None else ():
                 module = torchao_prepared(copy.deepcopy(net), seen[0], bits, form)

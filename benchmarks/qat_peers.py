@@ -1,4 +1,5 @@
-"""What the tables of training with quantization share: one loop for every module, and torchao's modules beside ours.
+"""What the tables of training with quantization share: one loop for every module, torchao's modules beside ours, and
+the runtimes beside the trained module.
 
 torchao is taken as `prepare_qat_pt2e` with its XNNPACK recipe, weights symmetric per channel, activations of 8 bits.
 `FORMS` are the fake quantizations that it has:
@@ -11,15 +12,20 @@ torchao is taken as `prepare_qat_pt2e` with its XNNPACK recipe, weights symmetri
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from bitlite import qat
 from bitlite.qat.augment import augmented
 from bitlite.qat.finetune import optimizer_of
 from torch import nn
+from write_formats import compare_nodes, sqnr
 
 Data = tuple[torch.Tensor, torch.Tensor]
 """Inputs [n, ...] and class numbers [n]."""
@@ -102,3 +108,43 @@ def torchao_converted(module: nn.Module) -> nn.Module:
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
     return move_exported_model_to_eval(convert_pt2e(module))
+
+
+def runtimes(module: qat.QatModule, x: np.ndarray) -> str:
+    """By runtime: how far outputs are from the module's, images of another class, and the nodes whose codes are more
+    than one off, each on bitlite's inputs."""
+    import onnxruntime
+    from ai_edge_litert.interpreter import Interpreter
+
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(x)).numpy()
+    said = []
+    with tempfile.TemporaryDirectory() as work:
+        source = os.path.join(work, "net.ms")
+        qat.export(module, source)
+        turned = module.skeleton.graph.inputs[0].layout == "NCHW"
+        nodes, *far = compare_nodes(source, x.transpose(0, 2, 3, 1) if turned else x, work)
+        for ending, off in zip(("tflite", "onnx"), far):
+            path = os.path.join(work, f"net.{ending}")
+            qat.export(module, path)
+            got = []
+            if ending == "onnx":
+                session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+                got = [session.run(None, {session.get_inputs()[0].name: row[None]})[0] for row in x]
+            else:
+                runner = Interpreter(path)
+                runner.allocate_tensors()
+                port, out = runner.get_input_details()[0], runner.get_output_details()[0]
+                for row in x:
+                    turned = row[None] if row[None].shape == tuple(port["shape"]) else row[None].transpose(0, 2, 3, 1)
+                    runner.set_tensor(port["index"], np.ascontiguousarray(turned))
+                    runner.invoke()
+                    got.append(runner.get_tensor(out["index"]).copy())
+            found = np.concatenate(got)
+            other = int((found.argmax(1) != wanted.argmax(1)).sum())
+            name = {"onnx": "onnxruntime", "tflite": "LiteRT"}[ending]
+            said.append(
+                f"{name} {sqnr(wanted, found):.1f} dB and at most {np.abs(found - wanted).max():.4f} from the module, "
+                f"{other} of {len(x)} of another class, {off} of {nodes} nodes more than one code off"
+            )
+    return "; ".join(said)

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import copy
 import os
-import tempfile
 import time
 from pathlib import Path
 
@@ -29,9 +28,8 @@ import numpy as np
 import torch
 from bitlite import qat
 from ptq_table import load_evalpack
-from qat_peers import FORMS, Data, fit, torchao_converted, torchao_prepared, torchao_trained
+from qat_peers import FORMS, Data, fit, runtimes, torchao_converted, torchao_prepared, torchao_trained
 from resnet8 import resnet8
-from write_formats import compare_nodes, sqnr
 
 MODEL = "resnet8_cifar10"
 AUGMENT = ["flip", "shift", "mix"]
@@ -129,46 +127,6 @@ def trained(args: argparse.Namespace, module: torch.nn.Module, teacher: torch.nn
 
 def as_tensors(data: Arrays) -> Data:
     return torch.from_numpy(data[0].copy()), torch.from_numpy(data[1].copy()).long()
-
-
-def runtimes(module: qat.QatModule, x: np.ndarray) -> str:
-    """By runtime: how far outputs are from the module's, images of another class, and the nodes whose codes are more
-    than one off, each on bitlite's inputs."""
-    import onnxruntime
-    from ai_edge_litert.interpreter import Interpreter
-
-    with torch.no_grad():
-        wanted = module(torch.from_numpy(x)).numpy()
-    said = []
-    with tempfile.TemporaryDirectory() as work:
-        source = os.path.join(work, "net.ms")
-        qat.export(module, source)
-        turned = module.skeleton.graph.inputs[0].layout == "NCHW"
-        nodes, *far = compare_nodes(source, x.transpose(0, 2, 3, 1) if turned else x, work)
-        for ending, off in zip(("tflite", "onnx"), far):
-            path = os.path.join(work, f"net.{ending}")
-            qat.export(module, path)
-            got = []
-            if ending == "onnx":
-                session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-                got = [session.run(None, {session.get_inputs()[0].name: row[None]})[0] for row in x]
-            else:
-                runner = Interpreter(path)
-                runner.allocate_tensors()
-                port, out = runner.get_input_details()[0], runner.get_output_details()[0]
-                for row in x:
-                    turned = row[None] if row[None].shape == tuple(port["shape"]) else row[None].transpose(0, 2, 3, 1)
-                    runner.set_tensor(port["index"], np.ascontiguousarray(turned))
-                    runner.invoke()
-                    got.append(runner.get_tensor(out["index"]).copy())
-            found = np.concatenate(got)
-            other = int((found.argmax(1) != wanted.argmax(1)).sum())
-            name = {"onnx": "onnxruntime", "tflite": "LiteRT"}[ending]
-            said.append(
-                f"{name} {sqnr(wanted, found):.1f} dB and at most {np.abs(found - wanted).max():.4f} from the module, "
-                f"{other} of {len(x)} of another class, {off} of {nodes} nodes more than one code off"
-            )
-    return "; ".join(said)
 
 
 def cost(args: argparse.Namespace) -> None:
