@@ -166,13 +166,9 @@ class IntegerNet(QatModule):
     def forward(self, *inputs: Tensor) -> Any:
         if not self.calibrated:
             fed = tuple(x.detach().cpu() for x in inputs)
-            self.take_scales(skeleton_of_model(self._model[0], fed, _rows(fed), self._bits, self._kept))
+            self.take_scales(skeleton_of_model(self._model[0], fed, None, self._bits, self._kept))
             self.calibrated = True
         return super().forward(*inputs)
-
-
-def _rows(inputs: tuple[Tensor, ...]) -> Any:
-    return inputs[0].numpy() if len(inputs) == 1 else [tuple(x.numpy() for x in inputs)]
 
 
 def _classes(layers: Layers) -> tuple[type[nn.Module], ...]:

@@ -98,10 +98,19 @@ def skeleton_of_model(
     names = [n.name for n in chosen["kept"]]
     kept = {n for n in captured.graph.nodes if n.name in names}
     ranges = {name: LayerRange(most=most) for name, most in output_bounds(model).items()}
-    samples = example if data is None else data
+    samples = rows_of(example) if data is None else data
     result = laid_out(captured.graph, samples, weights, kept, method, calibrate_size, activations, ranges)
     free = {name: t.value for t in captured.graph.constants() if (name := t.name) in captured.free}
     return skeleton_of(result, captured.constants, free)
+
+
+def rows_of(example: Any) -> Any:
+    """Positional inputs as calibration samples, one of each row of their first axes."""
+    inputs = example if isinstance(example, (tuple, list)) else (example,)
+    arrays = [_unwrapped(x) for x in inputs]
+    if len(arrays) == 1:
+        return arrays[0]
+    return list(zip(*arrays)) if all(a.ndim for a in arrays) else [tuple(arrays)]
 
 
 def laid_out(
