@@ -55,6 +55,31 @@ void AddResidual(const TensorSpec& sum, const StepSpec& add, StepSpec* layer) {
   }
 }
 
+// Functions that ParseAct knows by the operator's name.
+bool OwnActivation(const StepSpec& spec) {
+  static const std::set<std::string> known = {"leaky_relu", "elu",   "sigmoid",
+                                              "tanh",       "swish", "hard_swish"};
+  return known.count(spec.op) != 0 && spec.inputs.size() == 1;
+}
+
+// A float layer that applies no function yet.
+bool TakesActivation(const StepSpec& spec, const std::vector<TensorSpec>& tensors) {
+  static const std::set<std::string> layers = {"conv", "fully_connected", "matmul"};
+  return layers.count(spec.op) != 0 && !spec.Has("dynamic") && spec.Str("act", "none") == "none" &&
+         spec.outputs.size() == 1 && Float(tensors[spec.inputs[0]]);
+}
+
+// Drops the specs that are gone.
+void Compact(const std::vector<char>& gone, std::vector<StepSpec>* specs) {
+  size_t kept = 0;
+  for (size_t s = 0; s < specs->size(); ++s) {
+    if (gone[s]) continue;
+    if (kept != s) (*specs)[kept] = std::move((*specs)[s]);
+    ++kept;
+  }
+  specs->resize(kept);
+}
+
 }  // namespace
 
 void FuseResiduals(const std::vector<TensorSpec>& tensors, const std::vector<int>& outputs,
@@ -97,13 +122,31 @@ void FuseResiduals(const std::vector<TensorSpec>& tensors, const std::vector<int
       break;
     }
   }
-  size_t kept = 0;
+  Compact(gone, specs);
+}
+
+void FuseActivations(const std::vector<TensorSpec>& tensors, const std::vector<int>& outputs,
+                     std::vector<StepSpec>* specs) {
+  const std::vector<int> reads = CountReads(tensors.size(), outputs, *specs);
+  std::vector<int> maker(tensors.size(), -1);
+  std::vector<char> gone(specs->size(), 0);
   for (size_t s = 0; s < specs->size(); ++s) {
-    if (gone[s]) continue;
-    if (kept != s) (*specs)[kept] = std::move((*specs)[s]);
-    ++kept;
+    StepSpec& act = (*specs)[s];
+    for (int t : act.outputs) maker[t] = static_cast<int>(s);
+    if (!OwnActivation(act)) continue;
+    const int x = act.inputs[0], y = act.outputs[0];
+    if (x < 0 || reads[x] != 1 || maker[x] < 0 || !Float(tensors[x]) || !Float(tensors[y]))
+      continue;
+    StepSpec& layer = (*specs)[maker[x]];
+    if (!TakesActivation(layer, tensors) || tensors[x].shape != tensors[y].shape) continue;
+    layer.attrs["act"] = act.op;
+    if (act.Has("alpha")) layer.attrs["act_alpha"] = act.Float("alpha", 0.0);
+    layer.outputs = act.outputs;
+    layer.name += "+" + act.name;
+    maker[y] = maker[x];
+    gone[s] = 1;
   }
-  specs->resize(kept);
+  Compact(gone, specs);
 }
 
 void FuseChains(const std::vector<TensorSpec>& tensors, const std::vector<int>& outputs,

@@ -19,6 +19,11 @@ namespace bitlite {
 void FuseResiduals(const std::vector<TensorSpec>& tensors, const std::vector<int>& outputs,
                    std::vector<StepSpec>* specs);
 
+// A float layer followed by a function of its result alone that nothing else reads: the layer
+// applies it to its rows while they are in cache. The bits stay.
+void FuseActivations(const std::vector<TensorSpec>& tensors, const std::vector<int>& outputs,
+                     std::vector<StepSpec>* specs);
+
 // Runs of convolutions that gain from being done line by line become one step; names are joined by
 // "+". Both vectors are parallel and shrink together.
 void FuseChains(const std::vector<TensorSpec>& tensors, const std::vector<int>& outputs,

@@ -129,6 +129,7 @@ void Program::BuildSteps() {
   for (const TensorSpec& t : tensors_) pointers.push_back(&t);
   std::set<int> kept(outputs_.begin(), outputs_.end());
   FuseResiduals(tensors_, outputs_, &specs_);
+  FuseActivations(tensors_, outputs_, &specs_);
   std::vector<std::unique_ptr<Step>> planned;
   for (const StepSpec& spec : specs_) {
     PlanContext plan(spec, pointers, isa_, threads_, /*check_only=*/false);

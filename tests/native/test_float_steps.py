@@ -290,3 +290,40 @@ def test_depth_to_space_and_back(mode):
 def test_reduce_takes_its_axes_from_a_constant():
     x = normal(1, 3, 5, 7)
     run("reduce", [x], f32(x.sum((1, 2), dtype=np.float64)), {1: np.array([1, -1])}, mode="sum", keep_dims=False)
+
+
+ACTIVATIONS = {
+    "leaky_relu": {"alpha": 0.3},
+    "elu": {"alpha": 0.7},
+    "sigmoid": {},
+    "tanh": {},
+    "swish": {},
+    "hard_swish": {},
+}
+LAYERS = {
+    "conv": (normal(1, 2, 9, 7, 5), normal(2, 20, 3, 3, 5), (2, 7, 5, 20), {}),
+    "winograd": (normal(1, 1, 20, 20, 16), normal(2, 16, 3, 3, 16), (1, 18, 18, 16), {}),
+    "depthwise": (normal(1, 1, 6, 5, 40), normal(2, 40, 3, 3, 1), (1, 4, 3, 40), {"group": 40}),
+    "fully_connected": (normal(1, 9, 12), normal(2, 33, 12), (9, 33), {}),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("act", ACTIVATIONS)
+def test_a_layer_applies_the_function_that_alone_reads_it(layer, act):
+    x, w, shape, attrs = LAYERS[layer]
+    tensors = [
+        {"name": "x", "dtype": "float32", "shape": list(x.shape), "data": None},
+        {"name": "w", "dtype": "float32", "shape": list(w.shape), "data": w},
+        *({"name": name, "dtype": "float32", "shape": list(shape), "data": None} for name in "yz"),
+    ]
+    op = "fully_connected" if layer == "fully_connected" else "conv"
+    steps = [
+        {"op": op, "name": "a", "inputs": [0, 1], "outputs": [2], "attrs": attrs},
+        {"op": act, "name": "b", "inputs": [2], "outputs": [3], "attrs": ACTIVATIONS[act]},
+    ]
+    for isa, threads in itertools.product(_native.isas(), (1, 2)):
+        fused = _native.Program(tensors, steps, [0], [3], isa=isa, threads=threads)
+        apart = _native.Program(tensors, steps, [0], [2, 3], isa=isa, threads=threads)
+        assert (fused.step_names, apart.step_names) == (["a+b"], ["a", "b"])
+        np.testing.assert_array_equal(fused.run([x])[0], apart.run([x])[1])

@@ -16,6 +16,12 @@ struct FusedAct {
   void Apply(unary_f32::Fn* fn, float* y, int64_t n) const {
     if (unary) fn({op, y, y, n, a, b});
   }
+  // Of rows of n elements, `stride` apart.
+  void ApplyRows(unary_f32::Fn* fn, float* y, int64_t rows, int64_t n, int64_t stride) const {
+    if (!unary) return;
+    if (stride == n) return Apply(fn, y, rows * n);
+    for (int64_t r = 0; r < rows; ++r) Apply(fn, y + r * stride, n);
+  }
 };
 
 // Attribute `act`: none clip leaky_relu elu selu sigmoid tanh hard_swish hard_sigmoid swish gelu

@@ -118,8 +118,7 @@ class DepthwiseF32 final : public LineStep {
     t.lo = act_.lo;
     t.hi = act_.hi;
     kernel_.fn(t);
-    if (!act_.unary) return;
-    for (int64_t o = 0; o < t.out_w; ++o) act_.Apply(unary_, y + o * t.channels + c0, c1 - c0);
+    act_.ApplyRows(unary_, y + c0, t.out_w, c1 - c0, t.channels);
   }
 
   const Window w_;

@@ -213,9 +213,7 @@ class ConvF32 final : public LineStep {
     t.lo = act_.lo;
     t.hi = act_.hi;
     kernel_.fn(t);
-    if (act_.unary) {
-      for (int r = 0; r < rows; ++r) act_.Apply(unary_, y + r * out_stride_, n);
-    }
+    act_.ApplyRows(unary_, y, rows, n, out_stride_);
   }
 
   // An output position and where its window starts in the input (may be negative).

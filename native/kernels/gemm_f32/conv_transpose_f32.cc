@@ -184,9 +184,7 @@ class ConvTransposeF32 final : public Step {
       t.bias = bias_.data() + group * PanelsOf(group_out) * kGemmPanel;
       t.y = args.Out<float>(0) + position * g_.out_channels + group * group_out;
       kernel_.fn(t);
-      if (act_.unary) {
-        for (int r = 0; r < rows; ++r) act_.Apply(unary_, t.y + r * t.ldy, t.n);
-      }
+      act_.ApplyRows(unary_, t.y, rows, t.n, t.ldy);
     }
   }
 

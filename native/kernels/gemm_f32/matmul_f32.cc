@@ -102,9 +102,7 @@ class MatMulF32 final : public Step {
       t.y = args.Out<float>(0) + at;
       t.residual = residual == nullptr ? nullptr : residual + at;
       kernel_.fn(t);
-      if (act_.unary) {
-        for (int r = 0; r < t.rows; ++r) act_.Apply(unary_, t.y + r * t.ldy, t.n);
-      }
+      act_.ApplyRows(unary_, t.y, t.rows, t.n, t.ldy);
     }
   }
 

@@ -228,11 +228,8 @@ void WinogradStepF32::Outputs(const StepArgs& args, const float* m, int64_t wind
   t.lo = act_.lo;
   t.hi = act_.hi;
   out_(t);
-  if (!act_.unary) return;
   for (int i = 0; i < t.lines; ++i) {
-    for (int j = 0; j < t.columns; ++j) {
-      act_.Apply(unary_, t.y + i * t.y_line + j * t.y_pixel, t.channels);
-    }
+    act_.ApplyRows(unary_, t.y + i * t.y_line, t.columns, t.channels, t.y_pixel);
   }
 }
 
