@@ -58,7 +58,7 @@ def measure(before: Graph, original: Original, seconds: float = BRIEFLY) -> tupl
         session = Session(before, original.threads)
         feed = feed_for(run.feed, run.inputs_as, session.inputs)
         outputs = real_outputs(session.run(feed), session.outputs)
-        times = measure_for(((session, feed), (original.session, run.feed)), seconds)
+        times = measure_for(((session, feed), (original.session, run.feed)), seconds, warm_up=0)
     except Error as error:
         return error.message
     time_of_run = RunTime(times[0], times[1], original.threads)

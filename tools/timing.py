@@ -60,10 +60,12 @@ def measure(sessions: Sequence[tuple[Session, Mapping[str, np.ndarray]]], warm_u
     return [Timing(tuple(column)) for column in spent]
 
 
-def measure_for(sessions: Sequence[tuple[Session, Mapping[str, np.ndarray]]], seconds: float) -> list[Timing]:
-    """`measure` for about so many seconds: a warm-up, then 2 to 50 runs of each."""
+def measure_for(
+    sessions: Sequence[tuple[Session, Mapping[str, np.ndarray]]], seconds: float, warm_up: int = 1
+) -> list[Timing]:
+    """`measure` for about so many seconds, 2 to 50 runs of each."""
     spent: list[list[float]] = [[] for _ in sessions]
-    measure(sessions, 0, 1)
+    measure(sessions, warm_up, 0)
     start = time.perf_counter()
     while len(spent[0]) < _ROUNDS[0] or (len(spent[0]) < _ROUNDS[1] and time.perf_counter() - start < seconds):
         for timing, column in zip(measure(sessions, 0, 1), spent):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,6 +66,8 @@ def run_passes(
 
 def check_skip(skip: Sequence[str]) -> None:
     """Raises UsageError when a name is no pass's, naming the nearest one."""
+    import difflib
+
     known = [p.__name__ for p in ALL]
     for name in skip:
         if name not in known:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -44,9 +43,11 @@ def batch_of(graph: Graph, shapes: Mapping[str, Sizes]) -> tuple[int, int] | Non
     declared = math.gcd(*(n for n, _ in pairs))
     if not first or not declared:
         return None
-    counts = {Fraction(m * declared, n) if n else Fraction(0) for n, m in pairs}
+    if any(n and m * declared % n for n, m in pairs):
+        return None
+    counts = {m * declared // n if n else 0 for n, m in pairs}
     count = counts.pop()
-    return None if counts or count.denominator != 1 else (declared, int(count))
+    return None if counts else (declared, count)
 
 
 def rebatch(graph: Graph, shapes: Mapping[str, Shape], batch: tuple[int, int]) -> Graph:

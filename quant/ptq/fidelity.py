@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...converter.ir import Graph, Tensor
 from ...converter.numeric.qparams import dequantize, quantize_f32
-from ..calibrate.observe import Runner, Sample
-from ..parallel import Workers
 from ..score import Outputs, Score, Scoring
-from .settings import Samples
+
+if TYPE_CHECKING:  # a conversion without data compares outputs, too, and needs nothing of what runs samples
+    from ..calibrate.observe import Sample
+    from .settings import Samples
 
 POOR = 20.0  # dB: below it a note says so, and what was tried
 GOOD = 30.0  # dB that outputs of values should have
@@ -217,6 +218,9 @@ class Reference:
         return Fidelity(tuple(self.compare(values)), len(self.samples), held_back, score=score)
 
     def _run(self, graph: Graph, tensors: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[list[np.ndarray]]:
+        from ..calibrate.observe import Runner
+        from ..parallel import Workers
+
         run = Runner(graph, tensors, max(1, self.threads // max(len(self.samples), 1)))
 
         def one(sample: Sample) -> list[np.ndarray]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from ...converter.errors import DataError
 from ...converter.surgery.image_steps import ImageSpec, Pixels
-from ...quant.calibrate.data import Dataset, DataSpec
-from ...quant.score import Scoring
 from .convert import ConvertOptions
+
+if TYPE_CHECKING:
+    from ...quant.calibrate.data import Dataset, DataSpec
+    from ...quant.score import Scoring
 
 
 def uses_samples(options: ConvertOptions) -> bool:
@@ -20,6 +23,8 @@ def uses_samples(options: ConvertOptions) -> bool:
 
 def data_spec(options: ConvertOptions) -> DataSpec:
     """Where samples come from; `calibration_data` may also be a directory, a file, or a list of files."""
+    from ...quant.calibrate.data import DataSpec
+
     source = options.calibration_data
     paths: dict[str | int, str | tuple[str, ...]] = dict(options.calibrate_path)
     if isinstance(source, (str, os.PathLike)):
@@ -55,6 +60,8 @@ def scoring_of(options: ConvertOptions, samples: Dataset) -> Scoring | None:
     """
     if not options.scores:
         return None
+    from ...quant.score import Scoring
+
     labels: tuple[object, ...] = ()
     if isinstance(options.labels, str):
         from ..classification import read_labels
