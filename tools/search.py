@@ -116,7 +116,7 @@ def run_search(
         )
     found = Found(goal, tuple(trials.done.values()), trials.winner, interrupted, tuple(front))
     report.search = found
-    report.notes += _notes(found, asked, container, options)
+    report.notes += _notes(found, asked, container, options, len(held))
     if not interrupted:
         journal.end()
     return made
@@ -176,7 +176,7 @@ def _teller(goal: Goal, options: ConvertOptions) -> Callable[[Trial], None]:
     return tell
 
 
-def _notes(found: Found, asked: Sequence[str], container: str, options: ConvertOptions) -> list[str]:
+def _notes(found: Found, asked: Sequence[str], container: str, options: ConvertOptions, judges: int) -> list[str]:
     best, goal = found.best, found.goal
     which = f" (.{container})" if len(options.output_format) > 1 else ""
     size = f"{best.bytes:,} bytes" if goal.size is None else f"{best.bytes:,} of {goal.size:,} bytes"
@@ -194,8 +194,21 @@ def _notes(found: Found, asked: Sequence[str], container: str, options: ConvertO
         goes_on = options.spell(Setting("resume", True))
         lines.append(f"{WARNING}interrupted: this is the best form so far; {goes_on} goes on from here")
     elif not found.met:
-        lines.append(f"{WARNING}the goal is missed ({goal.text()}): this is the best form that was found")
+        missed = f"{WARNING}the goal is missed ({goal.text()}): this is the best form that was found"
+        lines.append(missed + _undecided(found, judges))
     return lines
+
+
+def _undecided(found: Found, judges: int) -> str:
+    """Whether it is the number of samples that leaves the goal open, and how many would tell."""
+    limit = found.goal.max_drop
+    more = found.best.loss.more_samples(limit) if limit is not None and found.best.fits(found.goal) else None
+    if more is None:
+        return ""
+    return (
+        f"; what is expected of it is within the goal, and {judges} samples that judge leave that open:"
+        f" about {int(float(f'{more * judges:.2g}')):,} would tell"
+    )
 
 
 def _key(options: ConvertOptions, graph: Graph, samples: Dataset, fitted: Sequence[int]) -> str:

@@ -45,6 +45,14 @@ class Loss:
             return limit.allows(self.value)
         return limit.allows(self.expected + self.doubt) and limit.allows(self.value - self.error)
 
+    def more_samples(self, limit: MaxDrop) -> float | None:
+        """How many times as many samples would tell that the limit is kept, where it is by what margins expect and only
+        their standard error is in the way; else None."""
+        gap = limit.value - self.expected
+        if math.isnan(gap) or gap <= 0 or self.doubt <= gap or not limit.allows(self.value - self.error):
+            return None
+        return (self.doubt / gap) ** 2
+
     @property
     def cost(self) -> float:
         """What is lost, the smaller the better, and never 0: what forms are ordered and interpolated by."""

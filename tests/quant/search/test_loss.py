@@ -99,3 +99,17 @@ def test_points_without_labels_are_refused(data):
     reference = Reference(linear(data[0]), data[2][:20], 1)
     with pytest.raises(UsageError, match="neither labels nor a metric"):
         LossJudge(reference, POINTS, held_back=True)
+
+
+@pytest.mark.parametrize(
+    "loss, more",
+    [
+        (Loss(-1.16, 1.2, 0.88, 25.0, POINTS, doubt=0.68), (0.68 / 0.12) ** 2),
+        (Loss(0.0, 1.0, 0.5, 25.0, POINTS, doubt=0.4), None),  # met
+        (Loss(0.0, 1.0, 1.1, 25.0, POINTS, doubt=0.4), None),  # more is expected than is allowed
+        (Loss(3.0, 1.0, 0.9, 25.0, POINTS, doubt=0.4), None),  # what is counted is worse by more than its error
+        (Loss(1.2, 0.1, math.nan, 25.0, POINTS), None),
+    ],
+)
+def test_more_samples_are_asked_for_where_they_are_what_the_goal_lacks(loss, more):
+    assert loss.more_samples(MaxDrop(1.0)) == (None if more is None else pytest.approx(more))
