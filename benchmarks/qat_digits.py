@@ -1,6 +1,6 @@
 """Training with quantization on scikit-learn's digits, beside PostTraining and torchao's QAT of the same module.
 
-    python benchmarks/qat_digits.py [--steps 300] [--bits 4 2] [--seeds 3] [--forms plain learned fused]
+    python benchmarks/qat_digits.py [--steps 600] [--bits 4 2] [--seeds 3] [--forms plain learned fused]
 
 A LeNet of two convolutions and two dense layers, trained in float on half of the 1,797 images of 8 x 8, judged on the
 other half; then weights of all layers in so many bits and activations in 8: PostTraining, `qat.prepare`, and torchao's
@@ -68,8 +68,8 @@ def prepared(net: nn.Module, seen: Data, bits: int, steps: int, rate: float) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--rate", type=float, default=1e-2)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--bits", type=int, nargs="+", default=[4, 2])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--forms", nargs="*", choices=FORMS, default=FORMS)
