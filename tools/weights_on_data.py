@@ -73,6 +73,10 @@ def _quantize(
                 correct_biases=options.bias_correction != "off",
                 scoring=samples.scoring,
             )
+        wider = [row for row in report.layers if not row.reason and row.bits > settings.bits == 8]
+        if wider and not settings.layer_bits and not settings.chosen:
+            more, names = sum(row.before for row in wider) // 4, ", ".join(row.layer for row in wider[:3])
+            report.notes.append(f"{len(wider)} weights that 8 bits are too few for have 16, {more} bytes more: {names}")
         return graph
     from ..quant.ptq.fidelity import judge_of
     from ..quant.weights.output_rounding import parted

@@ -6,6 +6,7 @@ everything together has destroyed the output and nothing would be seen of the pa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,31 @@ def weight_losses(
     parts = [Rounded(frozenset([node]), weight=w) for node, w in weights.items()]
     losses, _ = _measured(graph, parts, {}, judge, least)
     return dict(zip(weights, losses))
+
+
+def costliest(
+    losses: Mapping[Node, np.ndarray], sizes: Mapping[Node, int], goal: float, *, left: float, most: float = math.inf
+) -> tuple[frozenset[Node], float]:
+    """The weights that are to be finer, those first that gain most for their size, until no output is foreseen to lose
+    more than `goal`; and what the worst one loses with none.
+
+    left: the share of a loss that a finer weight has. most: elements, at most.
+    """
+    waiting, total, elements = dict(losses), sum(losses.values(), np.zeros(1)), 0
+    before, chosen = float(total.max(initial=0.0)), set[Node]()
+    while (total > goal).any():
+        gains = {
+            node: (np.maximum(total, goal) - np.maximum(total - loss, goal)).sum() / sizes[node]
+            for node, loss in waiting.items()
+            if elements + sizes[node] <= most
+        }
+        best = max(gains, key=gains.__getitem__, default=None)
+        if best is None or not gains[best] > 0:
+            break
+        total = total - waiting.pop(best) * (1 - left)
+        elements += sizes[best]
+        chosen.add(best)
+    return frozenset(chosen), before
 
 
 def _measured(

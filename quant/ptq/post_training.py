@@ -114,7 +114,8 @@ def corrected_form(
     result = forms.form(forms.placement(islands.kept), known)
     if settings.float_weights is not None:
         forms_of = result.quantized.node
-        half = islands.weights | settings.float16_weights
+        wider = {n for n in islands.kept if settings.layer_bits.get(n, settings.bits) > 8}
+        half = islands.weights | settings.float16_weights | wider
         reasons = dict.fromkeys(half, CHOSEN) | dict.fromkeys(settings.kept, REQUESTED)
         kept = {forms_of[node]: why for node, why in reasons.items() if node in forms_of}
         result.stored = quantize_graph_weights(result.graph, settings.float_weights, kept)

@@ -49,15 +49,14 @@ def _has_few(w: np.ndarray, axis: int | None) -> bool:
 @dataclass(frozen=True)
 class WideWeights:
     """codes: layers whose weights have WIDE_BITS. reals: layers in float whose weights have float16. layers: that had
-    a choice. elements: of the chosen weights. before, after: the share of the worst output's energy that all weights
-    are foreseen to cost."""
+    a choice. elements: of the chosen weights. before: the share of the worst output's energy that all weights of 8
+    bits are foreseen to cost."""
 
     codes: frozenset[Node] = frozenset()
     reals: frozenset[Node] = frozenset()
     layers: int = 0
     elements: int = 0
     before: float = 0.0
-    after: float = 0.0
 
     @property
     def more_bytes(self) -> int:

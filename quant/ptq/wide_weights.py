@@ -7,7 +7,7 @@ float have their weights in float16 instead.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from ...converter.schema.op import quant_spec
 from ..weights.symmetric_weights import symmetric
 from .fidelity import Reference, scores_of, spread
 from .integer_forms import IntegerForms
-from .losses import weight_losses
+from .losses import costliest, weight_losses
 from .placement import weight_index
 from .reruns import kept_samples
 from .settings import Samples
@@ -40,9 +40,10 @@ def widened(forms: IntegerForms, samples: Samples) -> tuple[IntegerForms, WideWe
     picked = list(samples.only(spread(len(samples), count)))
     judge = Reference(forms.graph, picked, settings.threads, scores_of(forms.graph))
     weights = forms.weights.rounded(forms.graph, nodes) | _stored(stored)
-    wide = _chosen(weight_losses(forms.graph, weights, judge, _LEAST), {n: w.size for n, w in weights.items()})
-    codes = wide.codes & plan.wide
-    found = replace(wide, codes=codes, reals=wide.codes - codes)
+    losses, sizes = weight_losses(forms.graph, weights, judge, _LEAST), {n: w.size for n, w in weights.items()}
+    chosen, before = costliest(losses, sizes, _GOAL, left=_STEPS**-2)
+    codes, elements = chosen & plan.wide, sum(sizes[n] for n in chosen)
+    found = WideWeights(codes, chosen - codes, len(losses), elements, before)
     bits = settings.layer_bits | dict.fromkeys((n for n in nodes if n in codes), WIDE_BITS)
     other = replace(settings, layer_bits=bits, float16_weights=found.reals)
     return IntegerForms(forms.graph, samples, other, forms.statistics), found
@@ -61,20 +62,3 @@ def _stored(nodes: Sequence[Node]) -> dict[Node, np.ndarray]:
         quant = symmetric(w.data, cell.channel_axis(node), 8)
         found[node] = dequantize(quantize(w.data, quant, narrow=True), quant)
     return found
-
-
-def _chosen(losses: Mapping[Node, np.ndarray], sizes: Mapping[Node, int]) -> WideWeights:
-    """The nodes that gain most for their size, one after the other, until no output is foreseen to lose more than the
-    goal."""
-    left = dict(losses)
-    total = sum(left.values(), np.zeros(1))
-    before, chosen = float(total.max(initial=0.0)), set[Node]()
-    while (total > _GOAL).any():
-        gains = {n: (np.maximum(total, _GOAL) - np.maximum(total - loss, _GOAL)).sum() for n, loss in left.items()}
-        best = max(gains, key=lambda n: gains[n] / sizes[n], default=None)
-        if best is None or not gains[best] > 0:
-            break
-        total = total - left.pop(best) * (1 - 1 / _STEPS**2)
-        chosen.add(best)
-    elements = sum(sizes[n] for n in chosen)
-    return WideWeights(frozenset(chosen), frozenset(), len(losses), elements, before, float(total.max(initial=0.0)))

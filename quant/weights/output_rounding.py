@@ -9,6 +9,7 @@ images of noise say what that mean is, as far as it is the network's own making.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ...converter.ir import Graph, Node, Tensor
 from ..calibrate.noise import noise_images
@@ -16,15 +17,18 @@ from ..calibrate.spread import Chosen
 from ..cluster.pool import Workforce
 from ..ptq.bias_correction import correct
 from ..ptq.emit import QuantizedGraph, note_stored
-from ..ptq.fidelity import Fidelity, hold_back, judge_of
+from ..ptq.fidelity import GOOD, Fidelity, hold_back, judge_of, spread
 from ..ptq.prefix_runner import QuantizedPrefixRunner
 from ..ptq.rounding import refine
 from ..ptq.settings import Progress, Samples, no_progress
 from ..score import Scoring
 from .weight_quant import WeightRow, WeightSettings, quantize_graph_weights
+from .wider_weights import may_be_wider, wider_weights
 
 SAMPLES = 128
 _REFITS = 3
+_JUDGED = 6  # samples that say which weights want more bits
+_LEAST_GAIN = 1.0  # dB
 _BUDGET = 1 << 30  # bytes of activations kept at a time, most of them in a temporary file
 
 
@@ -38,7 +42,8 @@ def quantize_by_output(
     correct_biases: bool = True,
     scoring: Scoring | None = None,
 ) -> tuple[list[WeightRow], Fidelity | None]:
-    """Replaces weights by their codes, in place.
+    """Replaces weights by their codes, in place. Where the outputs are less than they should be, few weights of 8 bits
+    that they owe it to have 16 instead (`wider_weights`), if that brings them nearer.
 
     Args:
         samples: a tenth of them, which nothing is fitted to, judge the outputs; all that are left where there is a
@@ -52,8 +57,25 @@ def quantize_by_output(
     """
     fitted, held = parted(graph, len(samples), scored=scoring is not None)
     judge = judge_of(graph, samples, held, scoring, workers.threads)
-    layers = round_by_output(graph, settings, samples, fitted, workers, progress, correct_biases=correct_biases)
-    return layers, judge.fidelity(graph, held_back=held != fitted)
+    source = graph.copy()
+
+    def rounded(graph: Graph, settings: WeightSettings) -> tuple[list[WeightRow], Fidelity | None]:
+        rows = round_by_output(graph, settings, samples, fitted, workers, progress, correct_biases=correct_biases)
+        return rows, judge.fidelity(graph, held_back=held != fitted)
+
+    layers, fidelity = rounded(graph, settings)
+    if fidelity is None or fidelity.worst.sqnr >= GOOD or not may_be_wider(settings):
+        return layers, fidelity
+    bits = wider_weights(
+        source, settings, list(samples.only([fitted[k] for k in spread(len(fitted), _JUDGED)])), workers.threads
+    )
+    if bits:
+        other = source.copy()
+        rows, better = rounded(other, replace(settings, chosen={**settings.chosen, **bits}))
+        if better is not None and better.worst.sqnr >= fidelity.worst.sqnr + _LEAST_GAIN:
+            graph.nodes, graph.inputs, graph.outputs = other.nodes, other.inputs, other.outputs
+            return rows, better
+    return layers, fidelity
 
 
 def round_by_output(

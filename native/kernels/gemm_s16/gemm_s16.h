@@ -13,17 +13,23 @@ namespace bitlite {
 
 constexpr int kColumnsS16 = 16;
 
+// Pairs of a segment whose products are added in int32 to those of the runs before; `flush`: then
+// what has been added goes into int64, before more would pass int32 whatever the activations.
+struct GemmS16Run {
+  int32_t segment, first, pairs;
+  bool flush;
+};
+
 struct GemmS16Tile {
   const int16_t* const* rows;  // mr addresses
   const int32_t* segments;     // offsets from the row, in activations
   int32_t segment_count;
   int32_t segment_pairs;
-  // So many pairs of a segment add up in int32, whatever the activations; then sums go on in int64.
-  // 0: all of them do, with the bias.
-  int32_t exact_pairs;
-  bool in_double;       // doubles hold the sums, whatever the activations
-  const void* w;        // this block, int8 or int16
-  const int64_t* bias;  // of the block's columns, as are the next three
+  const GemmS16Run* runs;  // of this block, all its pairs in order, the last one flushed
+  int32_t run_count;       // 0: all add up in int32, with the bias
+  bool in_double;          // doubles hold the sums, whatever the activations
+  const void* w;           // this block, int8 or int16
+  const int64_t* bias;     // of the block's columns, as are the next three
   const float* multiplier;
   const float* bias_f32;  // float output only
   void* y;                // int16, or float32 where `real`

@@ -80,7 +80,7 @@ inline __m128 Float32(__m256i sums) {
   return _mm256_cvtpd_ps(_mm256_sub_pd(_mm256_castsi256_pd(shifted), offset));
 }
 
-// The sums of a tile that passes int32: what has been added so far goes into int64 again and again.
+// The sums of a tile that passes int32: run by run.
 template <typename W, int MR>
 [[gnu::noinline]] void WideTile(const GemmS16Tile& t) {
   constexpr int kQuarters = kColumnsS16 / 4;
@@ -91,26 +91,23 @@ template <typename W, int MR>
     }
   }
   const W* w = static_cast<const W*>(t.w);
-  for (int s = 0; s < t.segment_count; ++s) {
-    for (int32_t p = 0; p < t.segment_pairs; p += t.exact_pairs) {
-      const int32_t left = t.segment_pairs - p, pairs = left < t.exact_pairs ? left : t.exact_pairs;
-      __m256i acc[MR][kVectors];
+  __m256i acc[MR][kVectors];
+  for (int r = 0; r < MR; ++r) {
+    for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm256_setzero_si256();
+  }
+  for (const GemmS16Run* run = t.runs; run < t.runs + t.run_count; ++run) {
+    AddPairs<W, MR>(acc, t.rows, t.segments[run->segment] + 2 * int64_t{run->first}, w, run->pairs);
+    w += 2 * kColumnsS16 * run->pairs;
+    if (!run->flush) continue;
 #pragma GCC unroll 5
-      for (int r = 0; r < MR; ++r) {
+    for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 2
-        for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm256_setzero_si256();
-      }
-      AddPairs<W, MR>(acc, t.rows, t.segments[s] + 2 * static_cast<int64_t>(p), w, pairs);
-      w += 2 * kColumnsS16 * pairs;
-#pragma GCC unroll 5
-      for (int r = 0; r < MR; ++r) {
-#pragma GCC unroll 2
-        for (int v = 0; v < kVectors; ++v) {
-          __m256i* to = sums[r] + 2 * v;
-          to[0] = _mm256_add_epi64(to[0], _mm256_cvtepi32_epi64(_mm256_castsi256_si128(acc[r][v])));
-          to[1] = _mm256_add_epi64(to[1],
-                                   _mm256_cvtepi32_epi64(_mm256_extracti128_si256(acc[r][v], 1)));
-        }
+      for (int v = 0; v < kVectors; ++v) {
+        __m256i* to = sums[r] + 2 * v;
+        to[0] = _mm256_add_epi64(to[0], _mm256_cvtepi32_epi64(_mm256_castsi256_si128(acc[r][v])));
+        to[1] =
+            _mm256_add_epi64(to[1], _mm256_cvtepi32_epi64(_mm256_extracti128_si256(acc[r][v], 1)));
+        acc[r][v] = _mm256_setzero_si256();
       }
     }
   }
@@ -131,7 +128,7 @@ template <typename W, int MR>
 
 template <typename W, int MR>
 void Tile(const GemmS16Tile& t) {
-  if (t.exact_pairs > 0) return WideTile<W, MR>(t);
+  if (t.run_count > 0) return WideTile<W, MR>(t);
   __m256i acc[MR][kVectors];
   alignas(32) int32_t bias[kColumnsS16];
   for (int c = 0; c < kColumnsS16; ++c) bias[c] = static_cast<int32_t>(t.bias[c]);

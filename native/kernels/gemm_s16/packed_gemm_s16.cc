@@ -13,20 +13,38 @@ constexpr int64_t kLargestCode = 32768;
 constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
 constexpr int64_t kMostInDouble = int64_t{1} << 50;  // of a sum, and of a bias
 
-// Whether runs of so many pairs from the beginning of each segment add up in int32, whatever the
-// activations.
+// The runs of a block of columns w [columns, segments, length], as long as they can be.
 template <typename W>
-bool Exact(const W* w, int64_t segments, int64_t length, int64_t pairs) {
-  for (int64_t s = 0; s < segments; ++s, w += length) {
-    for (int64_t first = 0; first < length; first += 2 * pairs) {
-      int64_t size = 0;
-      for (int64_t i = first; i < std::min(length, first + 2 * pairs); ++i) {
-        size += std::abs(int{w[i]});
+void AppendRuns(const W* w, int64_t columns, int64_t segments, int64_t length,
+                std::vector<GemmS16Run>& runs) {
+  int64_t size[kColumnsS16] = {};
+  for (int64_t s = 0; s < segments; ++s) {
+    int64_t first = 0;
+    for (int64_t i = 0; i < length; i += 2) {
+      int64_t more[kColumnsS16], most = 0, alone = 0;
+      for (int64_t c = 0; c < columns; ++c) {
+        const W* at = w + (c * segments + s) * length + i;
+        more[c] = std::abs(int{at[0]}) + (i + 1 < length ? std::abs(int{at[1]}) : 0);
+        alone = std::max(alone, more[c]);
+        most = std::max(most, size[c] + more[c]);
       }
-      if (size * kLargestCode > kMost) return false;
+      if (alone * kLargestCode > kMost) Refuse("two weights of -32768 side by side");
+      if (most * kLargestCode > kMost) {
+        if (i / 2 > first) {
+          runs.push_back({static_cast<int32_t>(s), static_cast<int32_t>(first),
+                          static_cast<int32_t>(i / 2 - first), true});
+          first = i / 2;
+        } else {
+          runs.back().flush = true;
+        }
+        std::fill(size, size + kColumnsS16, 0);
+      }
+      for (int64_t c = 0; c < columns; ++c) size[c] += more[c];
     }
+    runs.push_back({static_cast<int32_t>(s), static_cast<int32_t>(first),
+                    static_cast<int32_t>((length + 1) / 2 - first), false});
   }
-  return true;
+  runs.back().flush = true;
 }
 
 }  // namespace
@@ -107,33 +125,36 @@ PackedGemmS16::PackedGemmS16(const GemmS16Kernel& kernel, const W* w, int64_t co
   std::memset(multiplier_.data(), 0, padded * sizeof(float));
   std::memset(bias_f32_.data(), 0, padded * sizeof(float));
   std::memset(w_.data(), 0, w_.size());
-  bool in_int32 = true;
-  for (int64_t o = 0; o < columns; ++o) {
-    const size_t from = static_cast<size_t>(first_column + o), at = static_cast<size_t>(o);
-    const int64_t bias = bias_[at] = out.bias[from];
-    multiplier_[at] = out.multiplier[from];
-    bias_f32_[at] = out.bias_f32[from];
-    const W* row = w + o * segments * segment_length;
-    W* to = reinterpret_cast<W*>(w_.data()) + o / kColumnsS16 * block_size + o % kColumnsS16 * 2;
-    int64_t size = 0;
-    for (int64_t s = 0; s < segments; ++s) {
-      for (int64_t i = 0; i < segment_length; ++i) {
-        const W v = row[s * segment_length + i];
-        to[(s * pairs_ + i / 2) * 2 * kColumnsS16 + i % 2] = v;
-        size += std::abs(int{v});
+  for (int64_t block = 0; block < blocks(); ++block) {
+    const int64_t begin = block * kColumnsS16, end = std::min(columns, begin + kColumnsS16);
+    bool in_int32 = true;
+    for (int64_t o = begin; o < end; ++o) {
+      const size_t from = static_cast<size_t>(first_column + o), at = static_cast<size_t>(o);
+      const int64_t bias = bias_[at] = out.bias[from];
+      multiplier_[at] = out.multiplier[from];
+      bias_f32_[at] = out.bias_f32[from];
+      const W* row = w + o * segments * segment_length;
+      W* to = reinterpret_cast<W*>(w_.data()) + block * block_size + o % kColumnsS16 * 2;
+      int64_t size = 0;
+      for (int64_t s = 0; s < segments; ++s) {
+        for (int64_t i = 0; i < segment_length; ++i) {
+          const W v = row[s * segment_length + i];
+          to[(s * pairs_ + i / 2) * 2 * kColumnsS16 + i % 2] = v;
+          size += std::abs(int{v});
+        }
       }
+      in_int32 = in_int32 && bias <= kMost && bias >= -kMost &&
+                 size * kLargestCode + std::abs(bias) <= kMost;
+      in_double_ = in_double_ && bias <= kMostInDouble && bias >= -kMostInDouble &&
+                   size <= kMostInDouble / kLargestCode;
     }
-    in_int32 = in_int32 && bias <= kMost && bias >= -kMost &&
-               size * kLargestCode + std::abs(bias) <= kMost;
-    in_double_ = in_double_ && bias <= kMostInDouble && bias >= -kMostInDouble &&
-                 size <= kMostInDouble / kLargestCode;
+    first_run_.push_back(runs_.size());
+    if (!in_int32) {
+      AppendRuns(w + begin * segments * segment_length, end - begin, segments, segment_length,
+                 runs_);
+    }
   }
-  if (in_int32) return;
-  exact_pairs_ = static_cast<int32_t>(pairs_);
-  while (!Exact(w, columns * segments, segment_length, exact_pairs_)) {
-    if (exact_pairs_ == 1) Refuse("two weights of -32768 side by side");
-    exact_pairs_ = (exact_pairs_ + 1) / 2;
-  }
+  first_run_.push_back(runs_.size());
 }
 
 template PackedGemmS16::PackedGemmS16(const GemmS16Kernel&, const int8_t*, int64_t, int64_t,
@@ -147,7 +168,6 @@ void PackedGemmS16::Run(const int16_t* const* rows, int64_t m, const int32_t* se
   t.segments = segments;
   t.segment_count = static_cast<int32_t>(segments_);
   t.segment_pairs = static_cast<int32_t>(pairs_);
-  t.exact_pairs = exact_pairs_;
   t.in_double = in_double_;
   t.y_stride = y_stride;
   t.real = real_;
@@ -162,6 +182,9 @@ void PackedGemmS16::Run(const int16_t* const* rows, int64_t m, const int32_t* se
     t.multiplier = multiplier_.data() + column;
     t.bias_f32 = bias_f32_.data() + column;
     t.n = static_cast<int32_t>(std::min<int64_t>(kColumnsS16, columns_ - column));
+    t.runs = runs_.data() + first_run_[static_cast<size_t>(b)];
+    t.run_count = static_cast<int32_t>(first_run_[static_cast<size_t>(b) + 1] -
+                                       first_run_[static_cast<size_t>(b)]);
     for (int64_t i = 0, row = 0; i < tiles; ++i) {
       const int64_t end = m * (i + 1) / tiles;
       t.rows = rows + row;

@@ -25,7 +25,7 @@ OutputsS16 OutputsS16Of(const StepSpec& spec, PlanContext& plan, int64_t channel
 
 class PackedGemmS16 {
  public:
-  // w [columns, segments, segment_length] of W, int8_t or int16_t. Refuses two neighbours of -2^15,
+  // w [columns, segments, segment_length] of W, int8_t or int16_t. Refuses neighbours of -2^15,
   // whose products with two activations may pass int32.
   template <typename W>
   PackedGemmS16(const GemmS16Kernel& kernel, const W* w, int64_t columns, int64_t segments,
@@ -43,7 +43,8 @@ class PackedGemmS16 {
   const bool real_;
   const float low_, high_;
   const bool wide_;
-  int32_t exact_pairs_ = 0;
+  std::vector<GemmS16Run> runs_;
+  std::vector<size_t> first_run_;  // by block, and behind the last
   bool in_double_ = true;
   Aligned<uint8_t> w_;
   Aligned<int64_t> bias_;

@@ -186,3 +186,30 @@ def test_a_model_that_noise_overflows_is_rounded_without_it(tmp_path):
     source = written(tmp_path, image_network(poison=True))
     report = bitlite.convert(source, tmp_path / "m", quant_type="WeightQuant", bit_num=4, read_back=False, cost=False)
     assert any("none of noise" in note for note in report.notes)
+
+
+def with_outliers(inputs=1024):
+    """Two dense layers, of which the second has a weight in each row that leaves the others next to no code."""
+    rng = np.random.default_rng(3)
+    graph = Graph("net")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (1, 128))
+    first = build.constant(rng.normal(0, 1, (inputs, 128)).astype(np.float32), "first/w")
+    spiky = rng.normal(0, 1, (24, inputs)).astype(np.float32)
+    spiky[np.arange(24), rng.integers(0, inputs, 24)] = 300
+    y = build.emit("FullyConnected", [x, first], {"act": "relu"}, name="first")[0]
+    graph.outputs = build.emit("FullyConnected", [y, build.constant(spiky, "last/w")], name="last")
+    return graph
+
+
+@pytest.mark.parametrize("container,bits", [("", 16), ("onnx", 16), ("tflite", 8)])
+def test_a_weight_that_8_bits_are_too_few_for_has_16_where_the_file_can_hold_them(container, bits):
+    rng = np.random.default_rng(4)
+    data = Rows({"x": rng.normal(0, 1, (1, 128)).astype(np.float32)} for _ in range(40))
+    graph = with_outliers()
+    settings = WeightSettings(8, min_channels=0, gain_gate=False, container=container)
+    rows, fidelity = quantize_by_output(graph, settings, data, Workforce(1))
+    assert {row.layer: row.bits for row in rows} == {"first": 8, "last": bits}
+    assert [n.inputs[1].quant.bits for n in graph.nodes] == [8, bits]
+    if bits > 8:
+        assert fidelity.worst.sqnr > 35
