@@ -19,8 +19,9 @@ from .last_bits import rounding_bounds
 from .stored_weights import check_weights
 
 LARGEST = 128 << 20
-"""Bytes of constants beyond which a conversion runs no graph to check it."""
+"""Bytes of constants, as a run holds them, beyond which a conversion runs no graph to check it."""
 _FLOAT_TOLERANCE = 1e-3  # of the range; files keep scales in float32, and operators may be stored in parts
+_FLOAT = 4  # bytes
 _INT8_SQNR = 20.0  # dB: the last bits of an int8 network may differ, where a scale was rounded
 
 
@@ -69,7 +70,14 @@ class Original:
 
 def why_too_large(graph: Graph) -> str:
     """Why a check does not run the graph, "" where it does."""
-    size = sum(t.data.nbytes for t in graph.constants() if t.data is not None)
+    widened = {
+        t
+        for node in graph.nodes
+        if not node.attrs.get("dynamic") and not any(is_quantized(y) for y in node.outputs)
+        for t in node.inputs
+        if t is not None and t.quant is not None
+    }  # codes that a float operator computes on as floats
+    size = sum(t.data.size * _FLOAT if t in widened else t.data.nbytes for t in graph.constants() if t.data is not None)
     return f"{size >> 20} MB of constants, a run is tried up to {LARGEST >> 20}" if size > LARGEST else ""
 
 

@@ -194,6 +194,13 @@ def test_a_file_too_large_to_run_is_checked_weight_by_weight_and_says_so(source,
         convert(source, tmp_path / "out", **options)
 
 
+@pytest.mark.parametrize(("quant_type", "whole"), [("WeightQuant", False), ("DynamicQuant", True)])
+def test_codes_count_as_the_floats_that_a_run_makes_of_them(source, tmp_path, monkeypatch, quant_type, whole):
+    monkeypatch.setattr(read_back, "LARGEST", 1000)  # 420 weights, 25 biases
+    report = convert(source, tmp_path / "out", quant_type=quant_type, gain_gate=False)
+    assert any("not run" in note for note in report.notes) is not whole
+
+
 @pytest.mark.parametrize("container", ["MS", "TFLITE", "ONNX"])
 def test_float_weights_of_a_large_file_are_compared_whatever_the_order_of_their_axes(tmp_path, monkeypatch, container):
     monkeypatch.setattr(read_back, "LARGEST", 0)
