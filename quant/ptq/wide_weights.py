@@ -44,7 +44,7 @@ def widened(forms: IntegerForms, samples: Samples) -> tuple[IntegerForms, WideWe
     chosen, before = costliest(losses, sizes, _GOAL, left=_STEPS**-2)
     codes, elements = chosen & plan.wide, sum(sizes[n] for n in chosen)
     found = WideWeights(codes, chosen - codes, len(losses), elements, before)
-    bits = settings.layer_bits | dict.fromkeys((n for n in nodes if n in codes), WIDE_BITS)
+    bits = {**settings.layer_bits, **dict.fromkeys((n for n in nodes if n in codes), WIDE_BITS)}
     other = replace(settings, layer_bits=bits, float16_weights=found.reals)
     return IntegerForms(forms.graph, samples, other, forms.statistics), found
 
