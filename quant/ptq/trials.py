@@ -47,7 +47,7 @@ def choose_islands(forms: IntegerForms, samples: Samples, first: Result) -> Isla
     if not nodes or not (wide or lacking(fidelity, total)):
         return None
     limits = Limits(
-        goal=10 ** (-((GOOD_OF_16_BITS if wide else GOOD) - 3) / 10),
+        goal=10 ** (-(GOOD_OF_16_BITS + 4 if wide else GOOD - 3) / 10),
         floor=10 ** (-(POOR + 2) / 10),
         share=max(0.1, min(0.5, _TINY / max(total, 1))),
         most=max(0.5, min(1.0, _FREE / max(total, 1))) if poor else 0.0,
