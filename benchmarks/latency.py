@@ -23,8 +23,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
-from typing import IO
+from collections.abc import Callable, Iterable
+from typing import IO, Any
 
 import numpy as np
 import speed_page
@@ -72,13 +72,17 @@ class Worker:
         self.process.wait()
 
 
-Rounds = dict[str, np.ndarray]  # runtime → each round's median seconds
+Rounds = dict[str, np.ndarray]  # runtime → each round's seconds
 
 
 def measure(
-    networks: dict[str, dict[str, str]], runtimes: dict[str, list[str]], threads: int, rounds: int
+    networks: dict[str, dict[str, str]],
+    runtimes: dict[str, list[str]],
+    threads: int,
+    rounds: int,
+    of: Callable[[np.ndarray], Any] = np.median,
 ) -> dict[str, Rounds]:
-    """network → its rounds; the runtimes of all these networks take turns."""
+    """network → its rounds, `of` the times of each; the runtimes of all these networks take turns."""
     workers: dict[tuple[str, str], Worker] = {}
     for name, files in networks.items():
         for runtime, path in files.items():
@@ -87,13 +91,13 @@ def measure(
                 workers[name, runtime] = Worker(command, runtime.partition(" ")[0], path, threads)
             except (RuntimeError, OSError, ValueError) as error:
                 print(f"  {runtime}: left out, {error}", file=sys.stderr)
-    medians: dict[tuple[str, str], list[float]] = {key: [] for key in workers}
+    figures: dict[tuple[str, str], list[float]] = {key: [] for key in workers}
     for _ in range(rounds):
         for key, worker in workers.items():
-            medians[key].append(float(np.median(worker.run())))
+            figures[key].append(float(of(worker.run())))
     for worker in workers.values():
         worker.close()
-    return {name: {r: np.array(t) for (n, r), t in medians.items() if n == name} for name in networks}
+    return {name: {r: np.array(t) for (n, r), t in figures.items() if n == name} for name in networks}
 
 
 def limited(plan: dict) -> dict:

@@ -55,7 +55,7 @@ def timed(args: argparse.Namespace, name: str, figures: dict[str, Any]) -> None:
         if key in figures.setdefault("times", {}):
             continue
         present = {r: p for r, p in files.items() if os.path.exists(p) and (r.startswith("bitlite") or r in commands)}
-        rounds = measure({name: present}, commands, threads, args.rounds)[name]
+        rounds = measure({name: present}, commands, threads, args.rounds, np.min)[name]
         least = {runtime: 1e6 * float(times.min()) for runtime, times in rounds.items()}
         ours, int8, rivals = least.get("bitlite"), least.get("bitlite int8"), [least[p] for p in _PEERS if p in least]
         figures["times"][key] = {
@@ -89,7 +89,7 @@ def loss_cell(loss: Any, source: int) -> str:
 
 def ratio_cell(times: Mapping[str, Any], key: str) -> str:
     known = [(times.get(n) or {}).get(key) for n in ("1", "2")]
-    return ", ".join("" if v is None else f"{v:.2f}" for v in known)
+    return ", ".join("" if v is None else f"{v:.2f}" for v in known) if any(known) else ""
 
 
 def row(name: str, figures: Mapping[str, Any]) -> list[str]:
@@ -136,7 +136,9 @@ def summary(all_found: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def page(rows: Mapping[str, list[str]], closing: Sequence[str], timed: bool) -> str:
+def page(rows: Mapping[str, list[str]], closing: Sequence[str], timed: bool, note: str = "") -> str:
+    """note: said of the times."""
+
     def table(k: int, *heads: str) -> list[str]:
         lines = [f"| model | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
         return [*lines, *(f"| {name} | {cells[k]} |" for name, cells in rows.items())]
@@ -154,7 +156,7 @@ def page(rows: Mapping[str, list[str]], closing: Sequence[str], timed: bool) -> 
         f"{JUDGED} samples that calibration ({CALIBRATION}) did not see. onnxruntime: static quantization, MinMax, per "
         "channel, its integers computed in float.", "",
         *table(1, *COLUMNS), "",
-        *(["## Time", "", "The least of the rounds' medians, runtimes interleaved, on 1 and 2 threads.", "",
+        *(["## Time", "", f"The least of all runs, runtimes in turns, on 1 and 2 threads. {note}".rstrip(), "",
            *table(2, "float µs", "float / best peer", "int8 / float"), ""] if timed else []),
     ])  # fmt: skip
 
@@ -171,6 +173,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5, help="of timing; 0: no times")
     parser.add_argument("--write", default="")
+    parser.add_argument("--note", default="", help="what the page says of the times, as of other work on the machine")
     args = parser.parse_args()
     os.makedirs(args.work, exist_ok=True)
     names = args.models or list(load_models(args.models_py).MODELS)
@@ -189,7 +192,7 @@ def main() -> int:
     print("\n".join(closing))
     if args.write:
         with open(args.write, "w", encoding="utf-8") as out:
-            out.write(page(rows, closing, args.rounds > 0))
+            out.write(page(rows, closing, args.rounds > 0, args.note))
     return 0
 
 
