@@ -136,7 +136,7 @@ def take_plain_names(model: nn.Module, moved: Mapping[str, str]) -> None:
 
     def rename(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
         for name in [name for name in state if name.startswith(prefix)]:
-            owner, _, key = name[len(prefix) :].rpartition(".")
+            owner, key = name[len(prefix) :].rpartition(".")[::2]
             if owner in moved:
                 state[f"{prefix}{moved[owner]}.{key}"] = state.pop(name)
 
