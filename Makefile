@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test test-torch test-cpus test-browser lint docs build setup clean bench test-arm test-micro wheel wheel-identifiers site
+.PHONY: demo test test-slow test-torch test-cpus test-browser lint docs build setup clean bench test-arm test-micro wheel wheel-identifiers site
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.tools
@@ -42,6 +42,9 @@ demo: $(VENV)/.built
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS)
+
+test-slow: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(JOBS) -m slow
 
 # Training with quantization needs torch, which nothing else does: without it `make test` leaves these out.
 test-torch: $(VENV)/.test

@@ -139,6 +139,7 @@ def compare(name, graph, loaded):
                 np.testing.assert_allclose(values, want[t.name], rtol=2e-6, atol=max(2e-6 * span, 1e-6), err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["f32", "rne_f32", "gemmlowp"])
 def test_compiled_code_gives_what_a_session_gives(form, tmp_path):
     graphs = {}

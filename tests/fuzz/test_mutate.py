@@ -21,11 +21,19 @@ def mutate():
 
 
 @pytest.mark.parametrize(
-    ("kind", "count"), [("tflite", 600), ("onnx", 600), ("ms", 600), ("mindir", 600), ("caffe", 600), ("config", 2000)]
+    ("kind", "count"), [("tflite", 200), ("onnx", 200), ("ms", 200), ("mindir", 200), ("caffe", 200), ("config", 600)]
 )
 def test_a_mutated_file_is_refused_or_valid(mutate, kind, count, capfd):
     sources = mutate.seeds(kind)
     _, findings = mutate.campaign(kind, count, seed=2, sources=sources[:: max(1, len(sources) // 120)])
+    assert not findings, capfd.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["tflite", "onnx", "ms", "mindir", "caffe", "config"])
+def test_none_of_many_mutations_escapes(mutate, kind, capfd):
+    sources = mutate.seeds(kind)
+    _, findings = mutate.campaign(kind, 1500, seed=3, sources=sources[:: max(1, len(sources) // 300)])
     assert not findings, capfd.readouterr().out
 
 

@@ -47,6 +47,7 @@ def test_the_folder_holds_the_files_of_the_front_a_table_and_a_picture(tmp_path,
     assert (tmp_path / "m.ms").exists() and not list(tmp_path.glob("*.search"))
 
 
+@pytest.mark.slow
 def test_a_goal_decides_what_is_written_and_the_front_is_the_same(tmp_path):
     given = {"quant_type": "WeightQuant", **WEIGHTS}
     plain = bitlite.search(DEMO, DATA, tmp_path / "m", pareto=str(tmp_path / "a"), **given)
@@ -55,6 +56,7 @@ def test_a_goal_decides_what_is_written_and_the_front_is_the_same(tmp_path):
     assert {t.form.key for t in plain.trials} <= {t.form.key for t in goal.trials}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "options"), KINDS)
 def test_an_interrupted_front_shows_what_there_is_and_goes_on(tmp_path, monkeypatch, kind, options):
     given = {"quant_type": kind, "calibration_data": DATA, **options}

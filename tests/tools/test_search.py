@@ -20,6 +20,7 @@ def labels():
     return [int(next(iter(session.run({session.inputs[0].name: x}).values())).argmax()) for x in DATA]
 
 
+@pytest.mark.slow
 def test_less_that_may_be_lost_takes_more_bytes_and_all_goals_are_met(tmp_path):
     sizes = []
     for limit in ("10dB", "20dB", "30dB"):
@@ -51,6 +52,7 @@ def test_a_metric_of_the_user_decides(tmp_path):
     assert report.search.met and report.fidelity.score.drop <= 0.02
 
 
+@pytest.mark.slow
 def test_with_a_size_the_best_within_it_is_found_and_a_missed_goal_is_said(tmp_path, capsys):
     report = bitlite.convert(DEMO, tmp_path / "m.ms", max_drop="60dB", target_size=0.3, **GIVEN)
     assert not report.search.met and (tmp_path / "m.ms").stat().st_size <= 0.3 * DEMO.stat().st_size
@@ -65,6 +67,7 @@ def test_with_a_size_the_best_within_it_is_found_and_a_missed_goal_is_said(tmp_p
     assert "asked for: at least 25.0 dB" in shown and "meets" in shown
 
 
+@pytest.mark.slow
 def test_the_same_bytes_come_of_any_number_of_threads(tmp_path):
     files = []
     for threads in (1, 3):
@@ -124,6 +127,7 @@ class _Interrupts:
         monkeypatch.setattr(WeightFamily, "make", counted)
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_writes_the_best_so_far_and_goes_on(tmp_path, monkeypatch):
     options = {"max_drop": "25dB", **GIVEN}
     whole = bitlite.convert(DEMO, tmp_path / "whole.ms", **options)

@@ -39,7 +39,7 @@ def running(folder, workers, *options):
     file = folder / "scheduler.json"
     processes = [start("scheduler", "--port=0", f"--scheduler-file={file}", *options)]
     try:
-        while not file.exists():
+        while not file.exists() or not file.read_text():  # it is there before it is written
             assert processes[0].poll() is None
             time.sleep(0.05)
         place = json.loads(file.read_text())["address"]
