@@ -113,7 +113,7 @@ test-arm:
 test-micro: $(VENV)/.test
 	@command -v arm-none-eabi-gcc qemu-system-arm >/dev/null || { echo "make test-micro: install gcc-arm-none-eabi \
 	libnewlib-arm-none-eabi qemu-system-arm" >&2; exit 2; }
-	$(BIN)/python -m pytest -n $(JOBS) tests/micro
+	$(BIN)/python -m pytest -n $(JOBS) -m "" tests/micro
 
 # The pages that are written from tables; tests compare them with what this would write.
 docs: $(VENV)/.built

@@ -55,6 +55,7 @@ def compiled(folder, core, sources, *more):
     return elf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_core_gives_the_results_of_the_session(network, form, tmp_path):

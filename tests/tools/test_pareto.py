@@ -28,6 +28,7 @@ def models(folder):
     return {path.name: path.read_bytes() for path in folder.glob("m-*.ms")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "options"), KINDS)
 def test_the_folder_holds_the_files_of_the_front_a_table_and_a_picture(tmp_path, kind, options):
     folder = tmp_path / "front"

@@ -32,7 +32,7 @@ def test_less_that_may_be_lost_takes_more_bytes_and_all_goals_are_met(tmp_path):
     assert not list(tmp_path.glob("*.search"))
 
 
-@pytest.mark.parametrize("limit", ["1", "5%", "0.99cos"])
+@pytest.mark.parametrize("limit", ["0.99cos", *(pytest.param(limit, marks=pytest.mark.slow) for limit in ("1", "5%"))])
 def test_a_goal_in_any_unit_is_met_on_the_samples_that_judge(tmp_path, labels, limit):
     report = bitlite.convert(DEMO, tmp_path / "m.ms", max_drop=limit, labels=labels, **GIVEN)
     assert report.search.met and report.fidelity.held_back and report.fidelity.samples >= 10
@@ -201,7 +201,7 @@ def test_from_python_a_search_gives_its_trials_as_a_table(tmp_path):
         bitlite.search(DEMO, DATA)
 
 
-@pytest.mark.parametrize("kind", ["WeightQuant", "PostTraining"])
+@pytest.mark.parametrize("kind", [pytest.param("WeightQuant", marks=pytest.mark.slow), "PostTraining"])
 def test_mixed_searches_for_the_smallest_file_within_the_mean_error(tmp_path, kind):
     options = {"quant_type": kind, "calibration_data": DATA, "quant_weight_channel": 0, "cost": False}
     sizes = []

@@ -43,7 +43,7 @@ def smallest_room(budget, limit, loss_of):
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("factor", [0.03, 1.0, 20.0])
+@pytest.mark.parametrize("factor", [0.03, 1.0, pytest.param(20.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["dB", "margins", "counted"])
 def test_the_smallest_form_that_meets_the_goal_is_nearly_found(seed, factor, kind):
     def loss_of(error):
