@@ -199,7 +199,8 @@ def _notes(result: Any, settings: Any, options: ConvertOptions) -> list[str]:
     plan = result.plan
     operators = [n for n in result.source.nodes if n.op not in ("Quantize", "Dequantize")]
     there = {n for n in operators if any(map(is_quantized, n.outputs))}
-    lines = [f"{len(plan.int8_nodes | there)} of {len(operators)} operators compute on int8 codes"]
+    codes = f"codes, {len(plan.wide)} of them on 16 bits" if plan.wide else "int8 codes"
+    lines = [f"{len(plan.int8_nodes | there)} of {len(operators)} operators compute on {codes}"]
     reasons: dict[str, list[str]] = {}
     for node, why in plan.why.items():
         if node in there or node.op in ("Quantize", "Dequantize"):

@@ -1,5 +1,7 @@
 """PostTraining with activations of 16 bits, of all layers and of some."""
 
+import re
+
 import bitlite
 import numpy as np
 import pytest
@@ -135,6 +137,12 @@ def test_files_hold_wider_weights_packed(network, samples, tmp_path, kind):
     assert all(np.abs(w.data).max() < 2**11 for w in codes)
     narrow = converted(source, samples, tmp_path, output_format=kind, bit_num=8)
     assert not any("more than 8 bits" in note for note in narrow.notes)
+
+
+def test_it_is_said_how_many_operators_compute_on_16_bits(source, samples, tmp_path):
+    report = converted(source, samples, tmp_path, activation_bits="/mix/:16")
+    found = re.search(r"(\d+) of \d+ operators compute on codes, (\d+) of them on 16 bits", " ".join(report.notes))
+    assert found and 0 < int(found[2]) < int(found[1])
 
 
 def test_named_bits_are_those_of_the_file(source, samples, tmp_path):
