@@ -1,9 +1,9 @@
 // conv and fully_connected on codes of 16 bits with int8 or int16 weights, zero points 0: an
 // implicit GEMM on a copy of each band's input rows, padded, as in conv_s8.cc. Output int16, or
 // float32 behind a last layer.
-//   conv             x [N,*S,C] int16, w [O,*K,C/group] int8 or int16, bias [O] int32, int64 or
-//   float32 fully_connected  x [...,K] int16, w [O,K] int8 or int16 y = clamp(rne(float32(sum +
-//   bias) * m)), the sum exact; float32 output: float32(sum + bias) * m
+//   conv             x [N,*S,C] int16, w [O,*K,C/group], bias [O] int32, int64 or float32
+//   fully_connected  x [...,K] int16, w [O,K]
+//   y = clamp(rne(float32(sum + bias) * m)), the sum exact; float32 output: float32(sum + bias) * m
 //   + bias, two roundings
 #include <algorithm>
 #include <cstring>
