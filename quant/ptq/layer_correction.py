@@ -16,8 +16,11 @@ def correct_layers(result: Result, samples: Chosen, settings: Settings, progress
     """Fits codes and biases of the result's layers to the samples, in place, and fills its figures of layers."""
     # What layers before have lost is noise where activations of 8 bits lose most of it, and else can be made up for.
     upstream = bool(settings.activation_bits) or min([settings.bits, *settings.layer_bits.values()]) < 8
-    floats = settings.measure or settings.bias_correction == "lockstep" or upstream
-    runner = QuantizedPrefixRunner(result.source, result.quantized, samples, settings.workforce, floats=floats)
+    quantized, watched = result.quantized, settings.measure or settings.bias_correction == "lockstep" or upstream
+    floats = quantized.weighted_layers | quantized.stored if watched else {}
+    runner = QuantizedPrefixRunner(
+        result.source, quantized, samples, settings.workforce, floats=floats, results=settings.measure
+    )
     steps = iter(progress(range(len(runner.layers)), "correcting layers"))
     on_codes = result.quantized.weighted_layers
 

@@ -96,14 +96,25 @@ class _Spilled:
 
 
 class Single:
-    """One node (with the cast that its step absorbs) as a program of its own."""
+    """One node, or several in their order, as a program of its own.
 
-    def __init__(self, nodes: Sequence[Node], threads: int, rounding: str = "rne_f32", isa: str = "") -> None:
+    wanted: what it gives of its nodes' outputs; without, those of the last one.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        threads: int,
+        rounding: str = "rne_f32",
+        isa: str = "",
+        wanted: Sequence[Tensor] | None = None,
+    ) -> None:
+        self.outputs = list(nodes[-1].outputs if wanted is None else wanted)
+        nodes = leading_to(nodes, self.outputs)
         inner = {t for n in nodes for t in n.outputs}
         self.inputs = list(
             dict.fromkeys(t for n in nodes for t in n.inputs if t is not None and not t.is_const and t not in inner)
         )
-        self.outputs = list(nodes[-1].outputs)
         graph = Graph("node", list(nodes), self.inputs, self.outputs, {"rounding": rounding})
         self.session = Session(graph, threads, isa=isa)
 
@@ -149,17 +160,22 @@ class PrefixPart:
         return map(one, samples) if self.workers is None else self.workers.each(one, samples, _BATCH)
 
     def single(self, node: Node, isa: str) -> Single:
-        """One node as a program for `each`: threads that samples leave over work within a run."""
-        return Single([node], max(1, self.threads // max(self.count, 1)), self.rounding, isa)
+        """One node as a program for `each`."""
+        return Single([node], self._inside, self.rounding, isa)
 
-    def run(self, side: str, name: str, keep: Sequence[str]) -> None:
-        """Runs a node on all samples and keeps these of its outputs."""
-        node = self.node(side, name)
-        run, values = self.single(node, float_isa() if side == "real" else isa_of(node)), self.values[side]
+    @property
+    def _inside(self) -> int:
+        """Threads that samples leave over, which work within a run."""
+        return max(1, self.threads // max(self.count, 1))
+
+    def run(self, side: str, names: Sequence[str], keep: Sequence[str]) -> None:
+        """Runs nodes, one behind the other, on all samples and keeps these of their outputs."""
+        nodes, wanted = [self.node(side, name) for name in names], [self.tensor(side, name) for name in keep]
+        isa = float_isa() if side == "real" else isa_of(*nodes)
+        run, values = Single(nodes, self._inside, self.rounding, isa, wanted), self.values[side]
         for arrays in self.each(lambda k: run(partial(values.get, sample=k)), self.count):
             for t, a in zip(run.outputs, arrays):
-                if t.name in keep:
-                    values.add(t, a)
+                values.add(t, a)
 
     def drop(self, side: str, name: str) -> None:
         self.values[side].drop(self.tensor(side, name))
@@ -175,6 +191,16 @@ def _fed(t: Tensor, a: np.ndarray) -> np.ndarray:
     return a if t.quant is None or t.dtype.kind == "f" else quantize_f32(a, t.quant, t.dtype)
 
 
-def isa_of(node: Node) -> str:
+def isa_of(*nodes: Node) -> str:
     """Integer results are the same bits everywhere; float ones only on one instruction set."""
-    return "" if all(t.dtype.kind in "iu" for t in node.outputs) else float_isa()
+    return "" if all(t.dtype.kind in "iu" for node in nodes for t in node.outputs) else float_isa()
+
+
+def leading_to(nodes: Sequence[Node], wanted: Iterable[Tensor]) -> list[Node]:
+    """Those of the nodes that it takes for the wanted tensors."""
+    read, found = set(wanted), list[Node]()
+    for node in reversed(nodes):
+        if not read.isdisjoint(node.outputs):
+            read.update(t for t in node.inputs if t is not None)
+            found.append(node)
+    return found[::-1]

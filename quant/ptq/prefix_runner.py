@@ -1,13 +1,15 @@
-"""Walks the integer graph (and, when asked, the float one beside it) node by node on a bounded number of samples.
+"""Walks the integer graph (and, when asked, the float one beside it) layer by layer on a bounded number of samples.
 
-A correction that needs the already quantized prefix never runs a prefix again. The samples are all in this process, or
-shared out among the workers of a pool.
+A correction that needs the already quantized prefix never runs a prefix again; what lies between two layers runs as one
+program, of which only what later nodes read is kept. The samples are all in this process, or shared out among the
+workers of a pool.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ...converter.ir import Graph, Node, Tensor
@@ -16,7 +18,7 @@ from ..calibrate.spread import Chosen, observe_all
 from ..cluster.pool import Workforce
 from ..parallel import Workers
 from .emit import QuantizedGraph
-from .prefix_part import BUDGET, Fold, Operation, PrefixPart, folded
+from .prefix_part import BUDGET, Fold, Operation, PrefixPart, folded, isa_of, leading_to
 from .spread_prefix import SpreadPrefix
 
 
@@ -48,12 +50,28 @@ class _Here:
         return found if fold is None else iter(folded(found, fold))
 
 
+@dataclass
+class _Waiting:
+    """Nodes that are to run as one program. given: what they give, in order. unread: what nobody reads once they have
+    run."""
+
+    nodes: list[Node] = field(default_factory=list)
+    given: dict[Tensor, None] = field(default_factory=dict)
+    unread: list[Tensor] = field(default_factory=list)
+
+    def add(self, node: Node) -> None:
+        self.nodes.append(node)
+        self.given.update(dict.fromkeys(node.outputs))
+
+
 class QuantizedPrefixRunner:
     """The two graphs' values at the frontier.
 
+    floats: layers whose float inputs are to be there; results: their float output, too. means: of each layer's float
+    output, per channel, where they are known (`means_of`).
+
     Attributes:
-        layers: by float node, those with a weight in codes. means: of each layer's float output, per channel. count: of
-            samples. threads: of this process.
+        layers: by float node, those with a weight in codes. count: of samples. threads: of this process.
     """
 
     def __init__(
@@ -63,19 +81,22 @@ class QuantizedPrefixRunner:
         samples: Chosen,
         workers: Workforce,
         *,
-        floats: bool = False,
+        floats: Collection[Node] = (),
+        results: bool = False,
+        means: ChannelMeans | None = None,
         budget: int = BUDGET,
     ) -> None:
         self.layers = quantized.weighted_layers | quantized.stored
-        self.means, self.floats = ChannelMeans(), floats
-        observe_all(graph, samples, [node.outputs[0] for node in self.layers], self.means, workers)
+        self.means = means or means_of(graph, self.layers, samples, workers)
         self.graph, self.quantized, self.threads, self.count = graph, quantized, workers.threads, len(samples)
-        self._left: Counter[Tensor] = Counter()
-        for g in (graph, quantized.graph) if floats else (quantized.graph,):
-            self._left.update(t for n in g.nodes for t in dict.fromkeys(n.inputs) if t is not None)
-        self._left.update(node.outputs[0] for node in self.layers)
+        self._floats, self._results = set(floats), results
+        self._left: Counter[Tensor] = Counter(t for node in self._floats for t in self._watched(node))
+        self._real = set(leading_to(graph.nodes, self._left))
+        for nodes in (self._real, quantized.graph.nodes):
+            self._left.update(t for n in nodes for t in dict.fromkeys(n.inputs) if t is not None)
         self._left.update(quantized.quantized_of[node.required(0)] for node in quantized.weighted_layers)
         graphs = ({"real": graph} if floats else {}) | {"codes": quantized.graph}
+        self._waiting = {side: _Waiting() for side in graphs}
         if workers.pool is not None:
             self._part, self._values = None, SpreadPrefix(graphs, samples, workers.pool, budget)
         else:
@@ -85,7 +106,7 @@ class QuantizedPrefixRunner:
 
     def run(self, layer: Callable[[QuantizedPrefixRunner, Node], None]) -> None:
         """Runs all nodes; `layer` is called for each float node with a weight in both graphs, once its integer inputs
-        (and its float output) are there, before its integer form runs."""
+        (and what is watched of it in float) are there, before its integer form runs."""
         if self._part is None:
             self._run(layer)
             return
@@ -103,42 +124,65 @@ class QuantizedPrefixRunner:
         """To be told before an operation runs the layer's integer form: its constants may have other values."""
         self._values.changed(self.layers[node].node)
 
+    def _watched(self, node: Node) -> list[Tensor]:
+        """What is to be there of a layer in float."""
+        return [t for t in dict.fromkeys([*node.inputs, *(node.outputs if self._results else ())]) if t is not None]
+
     def _run(self, layer: Callable[[QuantizedPrefixRunner, Node], None]) -> None:
         rest = set(self.layers)
         for node in self.graph.nodes:
             if not rest:
                 return
-            if self.floats:
-                self._step("real", node)
+            if node in self._real:
+                self._add("real", node)
             quantized = self.quantized.node.get(node)
             if quantized is not None:
                 self._catch_up(quantized)
                 if node in rest:
-                    layer(self, node)
+                    self._show(layer, node)
                     rest.discard(node)
-                    if self.floats:
-                        self._leave("real", node.outputs[0])
-                    if node in self.quantized.weighted_layers:
-                        self._leave("codes", self.quantized.quantized_of[node.required(0)])
                 if rest:
-                    self._step("codes", quantized)
+                    self._add("codes", quantized)
                 self._release("codes", quantized)
-            if self.floats:
+            if node in self._real:
                 self._release("real", node)
+
+    def _show(self, layer: Callable[[QuantizedPrefixRunner, Node], None], node: Node) -> None:
+        self._flush("codes")
+        if node in self._floats:
+            self._flush("real")
+        layer(self, node)
+        if node in self._floats:
+            for t in self._watched(node):
+                self._leave("real", t)
+        if node in self.quantized.weighted_layers:
+            self._leave("codes", self.quantized.quantized_of[node.required(0)])
 
     def _catch_up(self, until: Node) -> None:
         nodes = self.quantized.graph.nodes
         while self._position < len(nodes) and nodes[self._position] is not until:
             node = nodes[self._position]
-            self._step("codes", node)
+            self._add("codes", node)
             self._release("codes", node)
             self._position += 1
         self._position += 1
 
-    def _step(self, side: str, node: Node) -> None:
-        if side == "codes":
-            self._values.changed(node)
-        self._values.do("run", side, node.name, [t.name for t in node.outputs if self._left[t]])
+    def _add(self, side: str, node: Node) -> None:
+        """Has a node run, once what it gives is wanted."""
+        before = self._waiting[side].nodes
+        if side == "codes" and before and isa_of(node) != isa_of(before[-1]):
+            self._flush(side)
+        self._waiting[side].add(node)
+
+    def _flush(self, side: str) -> None:
+        waiting, self._waiting[side] = self._waiting[side], _Waiting()
+        if kept := [t.name for t in waiting.given if self._left[t]]:
+            if side == "codes":
+                for node in waiting.nodes:
+                    self._values.changed(node)
+            self._values.do("run", side, [n.name for n in waiting.nodes], kept)
+        for t in waiting.unread:
+            self._values.do("drop", side, t.name)
 
     def _release(self, side: str, node: Node) -> None:
         for t in dict.fromkeys(node.inputs):
@@ -146,9 +190,22 @@ class QuantizedPrefixRunner:
                 self._leave(side, t)
 
     def _leave(self, side: str, t: Tensor) -> None:
+        """Forgets a tensor that its last reader has read, once what waits has run."""
         self._left[t] -= 1
-        if not self._left[t] and not t.is_const:
+        waiting = self._waiting[side]
+        if self._left[t] or t.is_const or t in waiting.given:
+            return
+        if waiting.nodes:
+            waiting.unread.append(t)
+        else:
             self._values.do("drop", side, t.name)
+
+
+def means_of(graph: Graph, layers: Iterable[Node], samples: Chosen, workers: Workforce) -> ChannelMeans:
+    """The means of the float outputs of layers, per channel, over all samples."""
+    means = ChannelMeans()
+    observe_all(graph, samples, [node.outputs[0] for node in layers], means, workers)
+    return means
 
 
 def subset_size(graph: Graph, quantized: QuantizedGraph, wish: int, budget: int = 1 << 30) -> int:

@@ -23,6 +23,7 @@ from ...converter.numeric.pairs import MOST, saturate
 from ...converter.numeric.qparams import QuantParam, choose_asymmetric, dequantize, quantize_f32
 from ...converter.schema.op import quant_spec
 from ..calibrate.ranges import ends
+from .emit import Layer
 from .grid import Grid
 from .paired_weights import addends
 from .prefix_part import PrefixPart
@@ -63,9 +64,7 @@ def refine(
     """
     layer = runner.layers[node]
     w, codes, quant = node.inputs[1], layer.weight.data, layer.weight.quant
-    if w is None or w.data is None or codes is None or quant is None or quant.axis not in (0, None):
-        return
-    if quant.bits > ROUNDED_BITS or 2 * np.count_nonzero(w.data) < w.data.size:
+    if not is_rounded(node, layer) or w is None or w.data is None or codes is None or quant is None:
         return
     few = quant.bits < 8 or upstream
     limit = ROWS_OF_FEW_BITS if few else ROWS
@@ -100,6 +99,21 @@ def refine(
     layer.weight.data = rounded.reshape(codes.shape)
     if refits:
         layer.weight.quant = grid.stored(quant)
+
+
+def is_rounded(node: Node, layer: Layer) -> bool:
+    """Whether `refine` looks for other codes of a layer's weight, where it has rows."""
+    w, quant = node.inputs[1], layer.weight.quant
+    if w is None or w.data is None or layer.weight.data is None or quant is None or quant.axis not in (0, None):
+        return False
+    return quant.bits <= ROUNDED_BITS and 2 * np.count_nonzero(w.data) >= w.data.size
+
+
+def reads_float(node: Node, layer: Layer) -> bool:
+    """Whether `refine` with `upstream` looks at what the float layer reads."""
+    if not is_rounded(node, layer) or quant_spec(node).mixes_channels is None or node.attrs.get("group", 1) != 1:
+        return False
+    return node.required(1).value[0].size <= WHOLE
 
 
 @dataclass(frozen=True)

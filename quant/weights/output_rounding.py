@@ -19,7 +19,7 @@ from ..ptq.bias_correction import correct
 from ..ptq.emit import QuantizedGraph, note_stored
 from ..ptq.fidelity import GOOD, Fidelity, hold_back, judge_of, spread
 from ..ptq.prefix_runner import QuantizedPrefixRunner
-from ..ptq.rounding import refine
+from ..ptq.rounding import reads_float, refine
 from ..ptq.settings import Progress, Samples, no_progress
 from ..score import Scoring
 from .weight_quant import WeightRow, WeightSettings, quantize_graph_weights
@@ -97,7 +97,7 @@ def round_by_output(
         if correct_biases:
             correct(prefix, node, rounds=1)
 
-    _walk(source, graph, Chosen(samples, fitted), workers, progress, improve, floats=True)
+    _walk(source, graph, Chosen(samples, fitted), workers, progress, improve, upstream=True)
     return layers
 
 
@@ -135,13 +135,15 @@ def _walk(
     progress: Progress,
     improve: Callable[[QuantizedPrefixRunner, Node], None],
     *,
-    floats: bool = False,
+    upstream: bool = False,
 ) -> None:
-    """Calls `improve` for each layer of the float graph once the quantized one's values are there that it reads."""
+    """Calls `improve` for each layer of the float graph once the quantized one's values are there that it reads, with
+    `upstream` the float one's, too, of layers that look at them."""
     quantized = _beside(source, graph)
     note_stored(quantized, every=True)
     if not quantized.stored:
         return
+    floats = [node for node, layer in quantized.stored.items() if upstream and reads_float(node, layer)]
     runner = QuantizedPrefixRunner(source, quantized, samples, workers, floats=floats)
     steps = iter(progress(range(len(quantized.stored)), "rounding weights"))
 
