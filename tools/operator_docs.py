@@ -27,11 +27,11 @@ _LIMITS = """\
 
 Operators make tensors of at most {tensor} MB, or {growth} times what they are made from; {live} MB live at once during
 a run, or {live_growth} times the inputs and constants. `BITLITE_MEMORY_MB` in the environment sets both numbers. Loops
-of ONNX are unrolled, up to 1024 rounds.
+of ONNX and TFLite are unrolled, up to 1024 rounds.
 
 Recurrent layers that TFLite or MindSpore Lite has no operator for are written step by step ("parts"), up to {steps}
 steps and {copies} MB of recurrent weights in all steps; in a `.ms` a GRU or plain RNN is a loop over its steps, any
-number of them. Of loops in `.ms` those that are such a layer are read.
+number of them, and in a `.tflite` any layer of more than 128. Of loops in `.ms` those that are such a layer are read.
 
 State variables of TFLite (UNIDIRECTIONAL_SEQUENCE_LSTM, SVDF) start each run as the file has them: a run is LiteRT's
 first one, and nothing is carried from run to run.

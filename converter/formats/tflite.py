@@ -14,6 +14,7 @@ from ..numeric.packing import from_unsigned
 from ..numeric.qparams import QuantParam
 from ..ops import reader, unread
 from ..schema.builder import Builder
+from ..schema.loops import Held
 from ..schema.reading import InputShapes, Reading, name_outputs, read_operator, undefined
 from ..schema.variables import close_variables
 from . import tflite_schema
@@ -67,72 +68,22 @@ class _Subgraphs:
 
     def read(self, index: int) -> Graph:
         """The subgraph `index` as a graph of its own."""
-        if not 0 <= index < len(self.model.subgraphs) or index in self.open:
-            raise ModelError(f"subgraph {index} does not exist or contains itself", file=self.path)
-        self.open.append(index)
-        source = self.model.subgraphs[index]
+        source = self._opened(index)
         graph = Graph(source.name or "main", meta=self._meta() if index == 0 else {})
         build = Builder(graph)
         build.variables = self.variables
-        tensors = source.tensors or []
-        build.reserve(t.name for t in tensors if t.name)
-        values: list[Tensor | None] = [None] * len(tensors)
-        declared: list[Tensor | None] = [None] * len(tensors)
-
-        def declare(i: int) -> Tensor:
-            if not 0 <= i < len(tensors):
-                raise ModelError(
-                    f"tensor index {i} of subgraph {index} is outside 0..{len(tensors) - 1}", file=self.path
-                )
-            t = declared[i]
-            if t is None:
-                t = declared[i] = self._tensor(tensors[i], i)
-            return t
-
+        build.reserve(t.name for t in source.tensors or [] if t.name)
+        scope = _Scope(self, index, build)
         for i in _ints(source.inputs):
-            t = declare(i)
+            t = scope.declare(i)
             t.shape = self.shapes.take(t.name, t.shape) if index == 0 else t.shape
             t.layout = "NHWC" if t.rank == 4 else ""
-            values[i] = t
+            scope.values[i] = t
             graph.inputs.append(t)
         if index == 0:
             self.shapes.finish()
-
-        def value(i: int) -> Tensor:
-            t = declare(i)
-            known = values[i]
-            if known is not None:
-                return known
-            # A constant without elements has no bytes either.
-            if t.data is None and t.is_static and (0 in t.static_shape or tensors[i].is_variable):
-                # A state starts as zeros, of int8 codes as those that stand for it.
-                start = t.quant.zero_point[0] if t.quant is not None and t.dtype == np.int8 else 0
-                t.data = np.full(t.static_shape, start, t.dtype)
-            if t.data is None:
-                raise undefined(t.name, self.path)
-            values[i] = t
-            return t
-
-        for position, operator in enumerate(source.operators or []):
-            if not 0 <= operator.opcode_index < len(self.codes):
-                raise ModelError(f"operator {position} has opcode {operator.opcode_index}", file=self.path)
-            op, version = self.codes[operator.opcode_index]
-            outputs = [declare(i) for i in _ints(operator.outputs) if i != -1]
-            name = outputs[0].name if outputs else f"{op}_{position}"
-            function = reader("tflite", op)
-            if function is None:
-                raise unread(f"operator {op}", file=self.path, node=name)
-            options = _options(operator)
-            if operator.intermediates is not None:
-                options["intermediates"] = [declare(i).quant for i in _ints(operator.intermediates)]
-            reading = Reading(
-                op, name, [None if i == -1 else value(i) for i in _ints(operator.inputs)], outputs, options, build,
-                file=self.path, version=version, subgraph=self.read,
-            )  # fmt: skip
-            results = read_operator(reading, function)
-            for i, tensor in zip((i for i in _ints(operator.outputs) if i != -1), results):
-                values[i] = tensor
-        ends = [(declare(i).name, value(i)) for i in _ints(source.outputs)]
+        scope.run()
+        ends = [(scope.declare(i).name, scope.value(i)) for i in _ints(source.outputs)]
         graph.outputs = name_outputs(build, ends)
         for t in graph.outputs:
             t.layout = t.layout or ("NHWC" if t.rank == 4 else "")
@@ -140,11 +91,44 @@ class _Subgraphs:
             close_variables(build, self.path)
         graph.prune()
         if index == 0:
-            graph.meta["float16"] = any(t is not None and t.is_const and t.dtype == np.float16 for t in declared)
+            graph.meta["float16"] = any(t.is_const and t.dtype == np.float16 for t in scope.declared.values())
             mark_dynamic(graph, graph.meta["tflite"]["metadata"].get(KEY))
         graph.uniquify()
         self.open.pop()
         return graph
+
+    def inline(self, index: int, build: Builder, given: Sequence[Tensor]) -> list[Tensor]:
+        """What the subgraph `index` gives for these inputs, its operators read into another graph."""
+        source = self._opened(index)
+        scope, inputs = _Scope(self, index, build), _ints(source.inputs)
+        if len(inputs) != len(given):
+            raise ModelError(f"subgraph {index} has {len(inputs)} inputs and is given {len(given)}", file=self.path)
+        scope.values.update(zip(inputs, given))
+        scope.run()
+        self.open.pop()
+        return [scope.value(i) for i in _ints(source.outputs)]
+
+    def held(self, index: int) -> Held:
+        """The subgraph `index` as the file has it."""
+        source = self._opened(index)
+        self.open.pop()
+        scope, nodes = _Scope(self, index, Builder(Graph(""))), []
+        for position, operator in enumerate(source.operators or []):
+            ends = _ints(operator.inputs), _ints(operator.outputs)
+            nodes.append((self.operator(position, operator)[0], *ends, _options(operator)))
+        return Held(_ints(source.inputs), _ints(source.outputs), nodes, scope.constant)
+
+    def _opened(self, index: int) -> Record:
+        if not 0 <= index < len(self.model.subgraphs) or index in self.open:
+            raise ModelError(f"subgraph {index} does not exist or contains itself", file=self.path)
+        self.open.append(index)
+        return self.model.subgraphs[index]
+
+    def operator(self, position: int, operator: Record) -> tuple[str, int]:
+        """Name and version of an operator."""
+        if not 0 <= operator.opcode_index < len(self.codes):
+            raise ModelError(f"operator {position} has opcode {operator.opcode_index}", file=self.path)
+        return self.codes[operator.opcode_index]
 
     def _meta(self) -> dict[str, Any]:
         m = self.model
@@ -189,7 +173,7 @@ class _Subgraphs:
             return file_slice(self.buffer, buffers[index].offset, buffers[index].size, file=self.path)
         return data
 
-    def _tensor(self, source: Record, index: int) -> Tensor:
+    def tensor(self, source: Record, index: int) -> Tensor:
         name = source.name or f"tensor_{index}"
         kind = _TYPES.name(source.type)
         if kind not in DTYPES:
@@ -255,6 +239,75 @@ class _Subgraphs:
                 node=name,
             )
         return QuantParam(scale, zero.astype(np.int32), axis, bits)
+
+
+class _Scope:
+    """The tensors of a subgraph while its operators are read.
+
+    Attributes:
+        declared: index → tensor as the file declares it. values: index → what stands for it.
+    """
+
+    def __init__(self, file: _Subgraphs, index: int, build: Builder) -> None:
+        self.file, self.index, self.build = file, index, build
+        self.source = file.model.subgraphs[index]
+        self.tensors = self.source.tensors or []
+        self.declared: dict[int, Tensor] = {}
+        self.values: dict[int, Tensor] = {}
+
+    def declare(self, i: int) -> Tensor:
+        if i not in self.declared:
+            if not 0 <= i < len(self.tensors):
+                raise ModelError(
+                    f"tensor index {i} of subgraph {self.index} is outside 0..{len(self.tensors) - 1}",
+                    file=self.file.path,
+                )
+            self.declared[i] = self.file.tensor(self.tensors[i], i)
+        return self.declared[i]
+
+    def constant(self, i: int) -> Tensor | None:
+        t = self.declare(i)
+        # A constant without elements has no bytes either.
+        if t.data is None and t.is_static and (0 in t.static_shape or self.tensors[i].is_variable):
+            # A state starts as zeros, of int8 codes as those that stand for it.
+            start = t.quant.zero_point[0] if t.quant is not None and t.dtype == np.int8 else 0
+            t.data = np.full(t.static_shape, start, t.dtype)
+        return t if t.data is not None else None
+
+    def value(self, i: int) -> Tensor:
+        known = self.values.get(i)
+        if known is not None:
+            return known
+        t = self.constant(i)
+        if t is None:
+            raise undefined(self.declare(i).name, self.file.path)
+        self.values[i] = t
+        return t
+
+    def run(self) -> None:
+        """Reads the operators."""
+        for position, operator in enumerate(self.source.operators or []):
+            op, version = self.file.operator(position, operator)
+            ends = [i for i in _ints(operator.outputs) if i != -1]
+            outputs = [self.declare(i) for i in ends]
+            name = outputs[0].name if outputs else f"{op}_{position}"
+            function = reader("tflite", op)
+            if function is None:
+                raise unread(f"operator {op}", file=self.file.path, node=name)
+            options = _options(operator)
+            if operator.intermediates is not None:
+                options["intermediates"] = [self.declare(i).quant for i in _ints(operator.intermediates)]
+            reading = Reading(
+                op, name, [None if i == -1 else self.value(i) for i in _ints(operator.inputs)], outputs, options,
+                self.build, file=self.file.path, version=version, subgraph=self._subgraph,
+            )  # fmt: skip
+            self.values.update(zip(ends, read_operator(reading, function)))
+
+    def _subgraph(self, index: int, given: Sequence[Tensor] | None = None, *, held: bool = False) -> Any:
+        """A subgraph that an operator names: as a graph, what it gives for inputs, or as the file has it."""
+        if held:
+            return self.file.held(index)
+        return self.file.read(index) if given is None else self.file.inline(index, self.build, given)
 
 
 def _unpack(raw: np.ndarray, count: int, bits: int, *, signed: bool) -> np.ndarray:

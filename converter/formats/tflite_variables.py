@@ -13,18 +13,23 @@ Code = Callable[[str], int]
 
 
 def with_variables(
-    graph: Graph, subgraph: dict[str, Any], number: Callable[[Tensor], int], code: Code, constant: Callable[..., Any]
-) -> list[dict[str, Any]]:
+    graph: Graph,
+    subgraph: dict[str, Any],
+    number: Callable[[Tensor], int],
+    code: Code,
+    constant: Callable[..., Any],
+    index: int,
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The main subgraph, reading variables first and assigning them last, and the one that gives them first values.
 
     Args:
         subgraph: with all inputs, outputs and operators of the graph; changed in place.
         number: a tensor's index in it. code: an operator's index among the codes.
-        constant: (tensor, value) → the fields of a tensor that holds it.
+        constant: (tensor, value) → the fields of a tensor that holds it. index: of the subgraph that comes second.
     """
     kinds: list[dict[str, Any]] = []
     first: dict[str, Any] = {"name": "init", "tensors": kinds, "inputs": [], "outputs": [], "operators": []}
-    head = [_operator(code("CALL_ONCE"), [], [], ("CallOnceOptions", {"init_subgraph_index": 1}))]
+    head = [_operator(code("CALL_ONCE"), [], [], ("CallOnceOptions", {"init_subgraph_index": index}))]
     tail = []
     for value, (before, after) in zip(graph.states, graph.state_pairs):
         shared = ("VarHandleOptions", {"container": "", "shared_name": before.name})
@@ -43,7 +48,7 @@ def with_variables(
     for side in ("inputs", "outputs"):
         subgraph[side] = subgraph[side][: -len(graph.states)]
     subgraph["operators"] = [*head, *subgraph["operators"], *tail]
-    return [subgraph, first]
+    return subgraph, first
 
 
 def _operator(code: int, inputs: list[int], outputs: list[int], options: Any) -> dict[str, Any]:

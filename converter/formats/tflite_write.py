@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import Setting, UnsupportedError
 from ..ir import Graph, Tensor, is_quantized
+from ..schema.loops import LOOP, Loop
 from ..schema.writing import Emitted, Writing, Written
 from . import dynamic_layers, tflite_schema
 from .flat import Record
@@ -62,53 +64,18 @@ def to_record(graph: Graph) -> tuple[Record, dict[str, tuple[str, int]]]:
                 f"input {t.name!r} is an output, too, and cannot be in both layouts; cannot be written to tflite"
             )
     writing = write_operators(graph, "tflite")
-    packed = _with_real_constants(writing)
-    _fit_wide_operators(writing)
-    numbers: dict[Tensor, int] = {}
-    tensors: list[dict[str, Any]] = []
-    buffers: list[dict[str, Any]] = [{}]
-    variables = {t for emitted in writing.emitted for t in emitted.extra.get("variables", ())}
-    stored: dict[str, tuple[str, int]] = {}
-
-    def number(t: Tensor | None) -> int:
-        if t is None:
-            return -1
-        if t not in numbers:
-            numbers[t] = len(tensors)
-            fields = _tensor(t)
-            if t in variables:
-                fields["is_variable"] = True
-            elif t.data is not None:
-                kind, data = _value(t, t in packed)
-                fields |= {"buffer": len(buffers), "type": _TYPES[kind]}
-                buffers.append({"data": data})
-                stored[t.name] = ("packed" if kind == "INT4" else "plain", data.nbytes)
-            tensors.append(fields)
-        return numbers[t]
-
-    inputs = [number(t) for t in graph.inputs]
-    codes: dict[tuple[str, int], int] = {}
-    operators = []
-    for emitted in writing.emitted:
-        code = codes.setdefault((emitted.op, emitted.version or _version(emitted)), len(codes))
-        operator = _operator(emitted, code, [number(t) for t in emitted.inputs], [number(t) for t in emitted.outputs])
-        if inside := emitted.extra.get("intermediates"):
-            operator["intermediates"] = [number(t) for t in inside]
-        operators.append(operator)
-    outputs = [number(t) for t in graph.outputs]
-    subgraph = {"name": graph.name, "tensors": tensors, "inputs": inputs, "outputs": outputs, "operators": operators}
-    subgraphs = [subgraph]
+    file = _File(graph.name)
+    main, numbers = file.add(graph.inputs, writing, graph.outputs)
+    codes, buffers, stored, subgraphs = file.codes, file.buffers, file.stored, file.subgraphs
     if graph.states:
 
         def constant(t: Tensor, value: np.ndarray) -> dict[str, Any]:
             buffers.append({"data": np.ascontiguousarray(value)})
             return _tensor(t) | {"name": f"{t.name}/first", "buffer": len(buffers) - 1}
 
-        def code_of(op: str) -> int:
-            return codes.setdefault((op, 1), len(codes))
-
-        subgraphs = with_variables(graph, subgraph, number, code_of, constant)
-    by_name = {t.name: i for t, i in numbers.items()}
+        subgraphs[0], first = with_variables(graph, main, numbers, file.code, constant, len(subgraphs))
+        subgraphs.append(first)
+    by_name = {tensor["name"]: i for i, tensor in enumerate(main["tensors"])}
     noted = graph.meta.get("tflite", {})
     metadata = []
     kept = {name: data for name, data in noted.get("metadata", {}).items() if name != dynamic_layers.KEY}
@@ -128,6 +95,87 @@ def to_record(graph: Graph) -> tuple[Record, dict[str, tuple[str, int]]]:
         signature_defs=_signatures(noted.get("signatures") or _default(graph), by_name) or None,
     )
     return record, stored
+
+
+class _File:
+    """What the subgraphs of a file share.
+
+    Attributes:
+        codes: (operator, version) → its number. stored: constant → the form it took and its bytes.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.codes: dict[tuple[str, int], int] = {}
+        self.buffers: list[dict[str, Any]] = [{}]
+        self.stored: dict[str, tuple[str, int]] = {}
+        self.subgraphs: list[dict[str, Any]] = []
+        self._buffers: dict[tuple[Tensor, bool], tuple[int, str]] = {}
+
+    def code(self, op: str, version: int = 1) -> int:
+        return self.codes.setdefault((op, version), len(self.codes))
+
+    def add(
+        self, inputs: Sequence[Tensor], writing: Writing, outputs: Sequence[Tensor], name: str = ""
+    ) -> tuple[dict[str, Any], Callable[[Tensor | None], int]]:
+        """Appends a subgraph of what was emitted. Returns it, and a tensor's index in it."""
+        packed = _with_real_constants(writing)
+        _fit_wide_operators(writing)
+        numbers: dict[Tensor, int] = {}
+        tensors: list[dict[str, Any]] = []
+        operators: list[dict[str, Any]] = []
+        variables = {t for emitted in writing.emitted for t in emitted.extra.get("variables", ())}
+
+        def number(t: Tensor | None) -> int:
+            if t is None:
+                return -1
+            if t not in numbers:
+                numbers[t] = len(tensors)
+                fields = _tensor(t)
+                if t in variables:
+                    fields["is_variable"] = True
+                elif t.data is not None:
+                    buffer, kind = self._stored(t, t in packed)
+                    fields |= {"buffer": buffer, "type": _TYPES[kind]}
+                tensors.append(fields)
+            return numbers[t]
+
+        subgraph = {"name": name or self.name, "tensors": tensors, "inputs": [number(t) for t in inputs]}
+        self.subgraphs.append(subgraph)
+        for emitted in writing.emitted:
+            if emitted.op == LOOP:
+                emitted = self._while(emitted, writing)
+            code = self.code(emitted.op, emitted.version or _version(emitted))
+            ends = ([number(t) for t in side] for side in (emitted.inputs, emitted.outputs))
+            operators.append(_operator(emitted, code, *ends))
+            if inside := emitted.extra.get("intermediates"):
+                operators[-1]["intermediates"] = [number(t) for t in inside]
+        subgraph.update(outputs=[number(t) for t in outputs], operators=operators)
+        return subgraph, number
+
+    def _stored(self, t: Tensor, packed: bool) -> tuple[int, str]:
+        """The buffer of a constant, one for all subgraphs, and its TensorType."""
+        if (t, packed) not in self._buffers:
+            kind, data = _value(t, packed)
+            self._buffers[t, packed] = len(self.buffers), kind
+            self.buffers.append({"data": data})
+            self.stored[t.name] = ("packed" if kind == "INT4" else "plain", data.nbytes)
+        return self._buffers[t, packed]
+
+    def _while(self, emitted: Emitted, writing: Writing) -> Emitted:
+        """The operator of a loop, whose two subgraphs are appended: whether a round follows, and the round."""
+        loop: Loop = emitted.extra["loop"]
+        params = [writing.between(t, name=f"{t.name}/test") for t in loop.params]
+        inside = dict(zip(loop.params, params))
+        test, body = writing.within(writing.graph), writing.within(writing.graph)
+        goes_on = Tensor(writing.name(f"{emitted.name}/goes_on"), np.dtype(bool), (1,))
+        test.node("LESS", emitted.source, [inside.get(t, t) for t in loop.test], [goes_on])
+        body.emitted = list(loop.body)
+        at = len(self.subgraphs)
+        self.add(params, test, [goes_on], f"{emitted.name}/test")
+        self.add(loop.params, body, loop.after, f"{emitted.name}/round")
+        fields = {"cond_subgraph_index": at, "body_subgraph_index": at + 1}
+        return Emitted("WHILE", emitted.name, emitted.inputs, emitted.outputs, fields, emitted.source)
 
 
 # The operators whose float kernels take int8 weights; XNNPACK runs them so, quantizing activations as they come.

@@ -1,4 +1,4 @@
-"""Control flow whose course is known while reading: If takes its branch, Loop and Scan are unrolled. ONNX only."""
+"""Control flow whose course is known while reading: If takes its branch; Loop, Scan and TFLite's WHILE are unrolled."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads
 from ..schema.reading import Reading
 from ._support.integer import same_codes
 from ._support.types import fail, value_dtype
+from .recurrent.tflite_loop import read_tflite_loop
 
 _MOST_ROUNDS = 1024
 _MOST_NODES = 50_000
@@ -119,9 +120,9 @@ def _text(r: Reading, condition: Tensor) -> str:
     return f"{condition.name!r}"
 
 
-def _room(r: Reading, rounds: int, body: Any) -> None:
-    """One more round: refused past the limits on rounds and on nodes read over and over in the whole model."""
-    r.build.unrolled += len(body.node) + 1
+def _room(r: Reading, rounds: int, nodes: int) -> None:
+    """One more round of so many nodes: refused past the limits on rounds and on nodes of all rounds in the model."""
+    r.build.unrolled += nodes + 1
     if rounds > _MOST_ROUNDS or r.build.unrolled > _MOST_NODES:
         r.refuse(f"it is unrolled; at most {_MOST_ROUNDS} rounds and {_MOST_NODES} nodes of all rounds are read")
 
@@ -150,7 +151,7 @@ def read_onnx_loop(r: Reading) -> list[Tensor]:
     collected: list[list[Tensor]] = [[] for _ in range(len(body.output) - 1 - len(values))]
     rounds = 0
     while go and (count is None or rounds < count):
-        _room(r, max(count or 0, rounds), body)
+        _room(r, max(count or 0, rounds), len(body.node))
         results = r.subgraph(body, [r.constant(rounds, np.int64), r.constant(True, np.bool_), *values])
         go = _truth(results[0])
         values = results[1 : 1 + len(values)]
@@ -190,7 +191,7 @@ def read_onnx_scan(r: Reading) -> list[Tensor]:
     count = lengths.pop()
     collected: list[list[Tensor]] = [[] for _ in range(gives)]
     for k in range(count):
-        _room(r, count, body)
+        _room(r, count, len(body.node))
         at = [r.constant(count - 1 - k if back else k, np.int64) for back in backwards]
         entries = [r.emit("Gather", t, i, axis=axis) for t, i, axis in zip(sources, at, axes)]
         results = r.subgraph(body, [*values, *entries])
@@ -199,3 +200,21 @@ def read_onnx_scan(r: Reading) -> list[Tensor]:
             parts.append(t)
     ordered = [parts[::-1] if back else parts for parts, back in zip(collected, out_backwards)]
     return [*values, *(_stacked(r, parts, axis) for parts, axis in zip(ordered, out_axes))]
+
+
+@reads("tflite", "WHILE")
+def read_tflite_while(r: Reading) -> list[Tensor]:
+    """A loop over the steps of a recurrent layer is that layer. Any other is unrolled: each condition must be known
+    while reading."""
+    layer = read_tflite_loop(r)
+    if layer is not None:
+        return layer
+    test, body = (r.attr(f"{key}_subgraph_index", 0) for key in ("cond", "body"))
+    values, rounds = [r.input(i) for i in range(len(r.inputs))], 0
+    while go := _truth(r.subgraph(test, values)[0]):
+        _room(r, rounds, len(r.subgraph(body, held=True).nodes))
+        values = r.subgraph(body, values)
+        rounds += 1
+    if go is None:
+        r.refuse("its condition is computed while running")
+    return values

@@ -13,6 +13,7 @@ from ..ops.recurrent.rnn import GATES
 from ..ops.recurrent.simpler import write_directions, write_forward_directions, write_sequences
 from ..ops.recurrent.steps import write_steps
 from ..ops.recurrent.tflite import tflite_lacks
+from ..ops.recurrent.tflite_loop import why_no_tflite_loop
 from ..ops.recurrent.unroll_limits import copies_fit, why_not_unrolled
 from .edit import Edit
 from .record import Change, Record, Refusal
@@ -42,7 +43,8 @@ def unroll_recurrent(graph: Graph) -> Iterator[Record]:
     Weights quantized by rows stay so, and layers that quantize while running do it at the same places.
 
     TFLite's own LSTM is kept where it is the same; one that goes backwards, or both ways, is one or two of these, with
-    its steps reversed before and after.
+    its steps reversed before and after. Another layer of more than 128 steps, or of large
+    weights, stays, too: the file holds it as a loop.
 
     Not for a number of steps that is not known, or more than 512 of them.
     """
@@ -94,8 +96,11 @@ def _rewrite(
     edit.finish()
 
 
-def _for_tflite(graph: Graph, node: Node, unrolls: bool) -> Form:
-    return STEPS if tflite_lacks(node, graph, any_way=True) else FORWARD
+def _for_tflite(graph: Graph, node: Node, unrolls: bool) -> Form | None:
+    forward = node.attrs["direction"] == "forward"
+    if tflite_lacks(node, graph, any_way=True) and why_no_tflite_loop(node):
+        return STEPS
+    return None if forward else FORWARD
 
 
 def _for_ms(graph: Graph, node: Node, unrolls: bool) -> Form | None:

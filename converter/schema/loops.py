@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ..ir import Tensor
 from .writing import Emitted
@@ -47,3 +49,18 @@ class Found:
     results: dict[int, int]
     body: list[int]
     rest: list[int]
+
+
+@dataclass(frozen=True)
+class Held:
+    """A subgraph of a file, in indices of its tensors.
+
+    Attributes:
+        params, results: what it begins and ends with. nodes: name, inputs (-1 where one is absent), outputs and
+        attributes of each operator. constant: index → value; None where it is computed.
+    """
+
+    params: list[int]
+    results: list[int]
+    nodes: list[tuple[str, list[int], list[int], dict[str, Any]]]
+    constant: Callable[[int], Tensor | None]

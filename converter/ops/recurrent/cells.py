@@ -25,6 +25,11 @@ _OPERATORS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+def operators_of(gates: list[Gate]) -> set[str]:
+    """The operators that compute functions of gates."""
+    return {op for name, *_ in gates if (op := _OPERATORS.get(name, ("", ()))[0])}
+
+
 @dataclass(frozen=True)
 class CellWeights:
     """What one direction computes its steps with.

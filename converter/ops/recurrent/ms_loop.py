@@ -6,22 +6,18 @@ must be the one in the file.
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ...errors import Error
 from ...ir import Graph, Node, Tensor
-from ...numeric.qparams import QuantParam
-from ...schema.builder import Builder
-from ...schema.loops import LOOP, Found, Loop
+from ...schema.loops import LOOP, Loop
 from ...schema.op import reads, row
 from ...schema.reading import Reading
-from ...schema.writing import Emitted, Writing
+from ...schema.writing import Writing
 from .cells import CELLS, CellWeights
+from .loop_parts import Round, Weights, bias_of, is_constant, same_round, stacked, weights_of
 from .parts import Parts
 from .rnn import GATES, gates_of, plain_gates
 
@@ -30,8 +26,6 @@ FEWEST_STEPS = 8
 _X, _COUNTER, _Y, _H = range(4)
 # Layer, linear_before_reset, how many products its step has.
 _KINDS = (("Gru", True, 2), ("Gru", False, 3), ("Rnn", None, 2))
-_Weights = tuple[list[Tensor], list[Tensor | None]]
-"""[rows, columns] of the products and their biases [rows]: the input's, then the state's."""
 
 
 def why_no_loop(node: Node) -> str:
@@ -41,21 +35,18 @@ def why_no_loop(node: Node) -> str:
         return "a loop has plain gates and no sequence lengths"
     if x is None or not x.is_static or x.size(0) < FEWEST_STEPS:
         return f"a loop has {FEWEST_STEPS} steps or more of known sizes"
-    if any(t is None or not t.is_const for t in node.inputs[1:3]) or not (node.input(3) is None or _known(node, 3)):
+    if any(t is None or not t.is_const for t in node.inputs[1:3]) or not (
+        node.input(3) is None or is_constant(node, 3)
+    ):
         return "a loop has constant weights"
     return "" if h0 is None or h0.is_static else "the sizes of its first state are not known"
-
-
-def _known(node: Node, index: int) -> bool:
-    t = node.input(index)
-    return t is not None and t.is_const
 
 
 def write_loop(w: Writing, node: Node) -> None:
     """Writes a node of one direction for which `why_no_loop` says nothing."""
     x, y, start = node.required(0), node.outputs[0], node.input(5)
     backwards, steps = node.attrs["direction"] == "reverse", x.size(0)
-    loop = _loop(node.name, w, node.op, node.attrs | {"dynamic": False}, x, _weights(w, node))
+    loop = _loop(node.name, w, node.op, node.attrs | {"dynamic": False}, x, weights_of(w, node))
     first = w.between(y, name=f"{node.name}/empty")
     fill = [w.constant(0.0, np.float32, f"{node.name}/zero"), w.constant(y.known_shape, np.int32, f"{node.name}/sizes")]
     w.node("Fill", node, fill, [first])
@@ -65,72 +56,12 @@ def write_loop(w: Writing, node: Node) -> None:
     w.node(LOOP, node, [x, counter, first, start], list(node.outputs), loop=loop)
 
 
-def _weights(w: Writing, node: Node) -> _Weights:
-    """The layer's constants as those of its products."""
-    gates, hidden, b = GATES[node.op], node.attrs["hidden_size"], node.input(3)
-    rows, after = gates * hidden, bool(node.attrs.get("linear_before_reset"))
-    weights = []
-    cuts = [0, rows] if node.op != "Gru" or after else [0, 2 * hidden, rows]
-    for index, begin, end in ((1, 0, rows), *((2, *cut) for cut in itertools.pairwise(cuts))):
-        t = node.required(index)
-        whole = (begin, end) == (0, rows)
-        weights.append(_rows(t, begin, end, t.name if whole else w.name(f"{t.name}/{begin}")))
-    if b is None:
-        return weights, [None] * len(weights)
-    values = b.real()[0].astype(np.float32)
-    sums = values[:rows] if after else values[:rows] + values[rows:]
-    biases: list[Tensor | None] = [w.constant(sums, np.float32, f"{node.name}/bias"), *[None] * (len(weights) - 1)]
-    if after:
-        biases[1] = w.constant(values[rows:], np.float32, f"{node.name}/state_bias")
-    return weights, biases
-
-
-def _rows(t: Tensor, begin: int, end: int, name: str) -> Tensor:
-    """t[0, begin:end] of a weight [1, rows, columns]."""
-    q = t.quant
-    if q is not None and q.axis is not None:
-        parts = {f: getattr(q, f) for f in ("scale", "zero_point", "var_corr", "mean_corr")}
-        q = dataclasses.replace(q, axis=0, **{f: v[begin:end] for f, v in parts.items() if v is not None})
-    data = t.value[0, begin:end]
-    return Tensor(name, t.dtype, data.shape, data, q)
-
-
-class _Round:
-    """The nodes of a loop's round, as the parts of a layer are emitted."""
-
-    def __init__(self, w: Writing) -> None:
-        self.writing, self.graph = w, Graph()
-        self.build = Builder(self.graph, fold_limit=0)
-
-    def name(self, wish: str) -> str:
-        return self.writing.name(wish)
-
-    def constant(self, data: Any, name: str, quant: QuantParam | None = None) -> Tensor:
-        t = self.writing.constant(data, name=name)
-        t.quant = quant
-        return t
-
-    def emit(
-        self,
-        op: str,
-        inputs: Sequence[Tensor | None],
-        attrs: dict[str, Any] | None = None,
-        *,
-        at: Node | None = None,
-        name: str = "",
-        origin: tuple[str, ...] = (),
-    ) -> Node:
-        """Behind all others, wherever `at` is."""
-        self.build.emit(op, inputs, attrs, name=name, origin=origin, fold=False)
-        return self.graph.nodes[-1]
-
-
-def _loop(name: str, w: Writing, op: str, attrs: dict[str, Any], x: Tensor, given: _Weights) -> Loop:
+def _loop(name: str, w: Writing, op: str, attrs: dict[str, Any], x: Tensor, given: Weights) -> Loop:
     """The loop over the steps of x [T, N, I]; its parameters are x, counter [1], outputs [T, 1, N, H] and state
     [1, N, H], its results outputs and state."""
     (weights, biases), hidden, backwards = given, attrs["hidden_size"], attrs["direction"] == "reverse"
     steps, batch = x.size(0), x.known_shape[1]
-    body = _Round(w)
+    body = Round(w)
     parts = Parts(body, Node(op, name, [], [], attrs))
     shapes = (x.known_shape, (1,), (steps, 1, batch, hidden), (1, batch, hidden))
     names = ("input", "step", "outputs", "state")
@@ -168,7 +99,7 @@ def read_ms_loop(r: Reading) -> list[Tensor]:
     if computed or not weights or not h0.shape or not x.is_static or x.rank != 3:
         r.refuse("a loop that is no recurrent layer")
     biases = [pair[1] if len(pair) > 1 else None for pair in weights]
-    given: _Weights = [pair[0] for pair in weights], biases
+    given: Weights = [pair[0] for pair in weights], biases
     for op, after, count in _KINDS:
         if count != len(products) or weights[0][0].size(0) != GATES[op] * h0.size(-1):
             continue
@@ -179,34 +110,21 @@ def read_ms_loop(r: Reading) -> list[Tensor]:
                 loop = _loop(r.name, Writing("ms", Graph()), op, row(op).attrs | attrs, x, given)
             except Error:
                 continue
-            if _same(loop, stored, nodes, values) and _whole(r, direction) and {*r.options["results"]} <= {_Y, _H}:
+            if (
+                same_round(loop, stored.params, nodes, stored.after, values)
+                and _whole(r, direction)
+                and {*r.options["results"]} <= {_Y, _H}
+            ):
                 results = _layer(r, op, attrs, given)
                 return [results[k - _Y] for k in r.options["results"]]
     r.refuse("a loop that is no recurrent layer")
 
 
-def _layer(r: Reading, op: str, attrs: dict[str, Any], given: _Weights) -> list[Tensor]:
+def _layer(r: Reading, op: str, attrs: dict[str, Any], given: Weights) -> list[Tensor]:
     """The layer of these products."""
-    (w, *state), biases = given
-    rows = w.size(0)
-    parts = [np.zeros(rows, np.float32) if b is None else b.real() for b in biases[:2]]
-    parts[1] = np.pad(parts[1], (0, rows - len(parts[1])))  # the candidate's product has none
-    b = None if biases == [None] * len(biases) else r.constant(np.concatenate(parts)[None], np.float32, f"{r.name}/b")
-    inputs = [r.input(_X), _stacked([w]), _stacked(state), b, None, r.input(_H)]
+    (w, *state), _ = given
+    inputs = [r.input(_X), stacked([w]), stacked(state), bias_of(r, given), None, r.input(_H)]
     return r.emit_many(op, inputs, **attrs)
-
-
-def _stacked(parts: list[Tensor]) -> Tensor:
-    """Weights [rows, columns] below each other, as [1, rows, columns]."""
-    first, q = parts[0], parts[0].quant
-    data = first.value if len(parts) == 1 else np.concatenate([t.value for t in parts])
-    if q is not None and q.axis is not None:
-        fields = ("scale", "zero_point", "var_corr", "mean_corr")
-        joined = {
-            f: None if getattr(q, f) is None else np.concatenate([getattr(t.quant, f) for t in parts]) for f in fields
-        }
-        q = dataclasses.replace(q, axis=1, **joined)
-    return Tensor(first.name, first.dtype, (1, *data.shape), data[None], q)
 
 
 def _whole(r: Reading, direction: str) -> bool:
@@ -217,35 +135,3 @@ def _whole(r: Reading, direction: str) -> bool:
     end = None if limit is None else limit.real().ravel().tolist()
     place = (a, b)[direction != "forward"]
     return place == _COUNTER and (begin, end) == (([0], [steps]) if direction == "forward" else ([steps - 1], [-1]))
-
-
-def _same(
-    loop: Loop, stored: Found, nodes: Sequence[tuple[str, list[int], list[int], dict[str, Any]]], values: Any
-) -> bool:
-    """Whether a file's loop is this one, but for names and what passes through unchanged."""
-    number: dict[Tensor, int] = dict(zip(loop.params, stored.params))
-    if len(nodes) != len(loop.body) or len(stored.params) < len(loop.params):
-        return False
-    for operator, (op, ins, outs, fields) in zip(loop.body, nodes):
-        given = [t for t in operator.inputs if t is not None]
-        if operator.op != op or len(given) != len(ins) or len(operator.outputs) != len(outs):
-            return False
-        if not all(_alike(t, i, number, values) for t, i in zip(given, ins)) or not _holds(operator, fields):
-            return False
-        number |= dict(zip(operator.outputs, outs))
-    most = len(loop.params)
-    return [number.get(t) for t in loop.after] == stored.after[:most] and stored.after[most:] == stored.params[most:]
-
-
-def _alike(t: Tensor, index: int, number: dict[Tensor, int], values: Any) -> bool:
-    if t.data is None:
-        return number.get(t) == index
-    other = values(index)
-    return other is t or (other is not None and np.array_equal(other.data, t.data))
-
-
-def _holds(operator: Emitted, fields: dict[str, Any]) -> bool:
-    """Whether a stored operator has the attributes of one that would be written."""
-    return all(
-        v is None or np.array_equal(np.asarray(fields.get(k)), np.asarray(v)) for k, v in operator.fields.items()
-    )

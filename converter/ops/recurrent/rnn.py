@@ -86,6 +86,8 @@ def plain_gates(node: Node) -> bool:
     return names == plain * (len(names) // len(plain))
 
 
+_WITH_ALPHA = ("affine", "leakyrelu", "thresholdedrelu", "scaledtanh", "hardsigmoid", "elu")
+_WITH_BETA = ("affine", "scaledtanh", "hardsigmoid")
 Gate = tuple[str, float, float]
 """A gate's function: its name in small letters, alpha and beta."""
 
@@ -96,11 +98,22 @@ def gates_of(name: str, attrs: dict[str, Any], directions: int) -> list[list[Gat
     gates: list[Gate] = []
     for n in _activations(name, attrs["activations"], directions):
         _, a, b = _FUNCTIONS[n]
-        has_alpha = n in ("affine", "leakyrelu", "thresholdedrelu", "scaledtanh", "hardsigmoid", "elu")
-        has_beta = n in ("affine", "scaledtanh", "hardsigmoid")
-        gates.append((n, alphas.pop(0) if has_alpha and alphas else a, betas.pop(0) if has_beta and betas else b))
+        alpha, beta = n in _WITH_ALPHA and alphas, n in _WITH_BETA and betas
+        gates.append((n, alphas.pop(0) if alpha else a, betas.pop(0) if beta else b))
     per = len(_PER_DIRECTION[name])
     return [gates[i * per : (i + 1) * per] for i in range(directions)]
+
+
+def attrs_of(name: str, attrs: dict[str, Any], directions: int, d: int) -> dict[str, Any]:
+    """The attributes of a layer of direction `d` alone, but for its `direction`."""
+    if not attrs["activations"]:
+        return dict(attrs)
+    gates = gates_of(name, attrs, directions)[d]
+    return attrs | {
+        "activations": [n for n, _, _ in gates],
+        "alpha": [a for n, a, _ in gates if n in _WITH_ALPHA] or None,
+        "beta": [b for n, _, b in gates if n in _WITH_BETA] or None,
+    }
 
 
 def _functions(name: str, attrs: dict[str, Any], directions: int) -> list[list[Callable[[np.ndarray], np.ndarray]]]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from ...ir import Node, Tensor
 from .parts import GraphEdit, LayerParts
+from .rnn import attrs_of
+
+_LENGTHS = 4
 
 
 def write_sequences(edit: GraphEdit, node: Node) -> None:
@@ -34,18 +37,29 @@ def write_directions(edit: GraphEdit, node: Node) -> None:
 def _write_directions(edit: GraphEdit, node: Node, reversing: bool) -> None:
     parts, x = LayerParts(edit, node), node.required(0)
     count, both = node.required(1).size(0), node.attrs["direction"] == "bidirectional"
-    attrs = dict(node.attrs)
-    if attrs["activations"]:
-        attrs["activations"] = attrs["activations"][: len(attrs["activations"]) // count]
     layers: list[list[Tensor]] = []
     for d in range(count):
         backwards = d == 1 or not both
-        attrs |= {"direction": "reverse" if backwards and not reversing else "forward"}
-        source = parts.make("Reverse", x, axes=[0]) if backwards and reversing else x
-        inputs = [t if i not in (5, 6) else parts.state(i, d, count) for i, t in enumerate(node.inputs[1:], 1)]
-        y, *states = parts.all(node.op, source, *(_direction_of(parts, t, d) for t in inputs), **attrs)
-        layers.append([parts.make("Reverse", y, axes=[0]) if backwards and reversing else y, *states])
+        attrs = attrs_of(node.op, node.attrs, count, d)
+        attrs["direction"] = "reverse" if backwards and not reversing else "forward"
+        turns = backwards and reversing
+        source = _turned(parts, x) if turns else x
+        inputs = [
+            t if i == _LENGTHS else parts.state(i, d, count) if i in (5, 6) else _direction_of(parts, t, d)
+            for i, t in enumerate(node.inputs[1:], 1)
+        ]
+        y, *states = parts.all(node.op, source, *inputs, **attrs)
+        layers.append([_turned(parts, y) if turns else y, *states])
     _join(parts, layers, (1, 0))
+
+
+def _turned(parts: LayerParts, x: Tensor) -> Tensor:
+    """x [T, N, …] with the steps of each sequence in the opposite order; what stands behind its end stays there."""
+    lengths = parts.node.input(_LENGTHS)
+    if lengths is None:
+        return parts.make("Reverse", x, axes=[0])
+    axis = 1 if x.rank == 3 else 2
+    return parts.make("ReverseSequence", x, lengths, time_axis=0, batch_axis=axis)
 
 
 def _direction_of(parts: LayerParts, t: Tensor | None, d: int) -> Tensor | None:

@@ -6,11 +6,14 @@ and after.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from ...ir import Node, Tensor
-from .cells import CELLS
-from .parts import GraphEdit, LayerParts
+from .cells import CELLS, Cell
+from .parts import GraphEdit, LayerParts, Parts
 from .rnn import Gate, gates_of
 
 # Factors [1, N, 1] of the sequences that go on and of those that have ended; None where all go on.
@@ -40,11 +43,7 @@ def _masks(parts: LayerParts, steps: int) -> list[Mask]:
     if lengths is None:
         return [None] * steps
     if lengths.data is None:
-        at = parts.constant(np.arange(steps)[:, None], "at", lengths.dtype)
-        on = parts.make("Cast", parts.make("Less", at, lengths), dtype="float32")
-        on = parts.make("ExpandDims", on, axes=[2])
-        off = parts.make("Sub", parts.constant(1.0, "one"), on)
-        return list(zip(parts.split(on, 0, [1] * steps), parts.split(off, 0, [1] * steps)))
+        return masks_at(parts, parts.constant(np.arange(steps)[:, None], "at", lengths.dtype), lengths, steps)
     masks: list[Mask] = []
     for k in range(steps):
         on = (k < lengths.data).astype(np.float32)[None, :, None]
@@ -53,6 +52,16 @@ def _masks(parts: LayerParts, steps: int) -> list[Mask]:
             mask = parts.constant(on, f"on_{k}"), parts.constant(1 - on, f"off_{k}")
         masks.append(None if on.all() else mask)
     return masks
+
+
+def masks_at(parts: Parts[Any], at: Tensor, lengths: Tensor, steps: int) -> list[Mask]:
+    """The masks of steps whose numbers are `at` [steps, 1], of sequences of `lengths` [N]."""
+    if at.dtype != lengths.dtype:
+        at = parts.make("Cast", at, dtype=lengths.dtype.name)
+    on = parts.make("Cast", parts.make("Less", at, lengths), dtype="float32")
+    on = parts.make("ExpandDims", on, axes=[2])
+    off = parts.make("Sub", parts.constant(1.0, "one"), on)
+    return list(zip(parts.split(on, 0, [1] * steps), parts.split(off, 0, [1] * steps)))
 
 
 def _direction(
@@ -70,21 +79,30 @@ def _direction(
     order = list(range(len(masks)))
     if backwards and not ended:
         order.reverse()
-    ys, last = dict[int, Tensor](), list[Tensor]()
-    for k in order:
-        parts.place = f"{node.name}/{d}_{k}"
-        last, mask = list(cell.step(xs[k], *states)), masks[k]
-        ys[k] = last[0]
-        if mask is not None:
-            on, off = mask
-            kept = [None if old is None else parts.make("Mul", old, off) for old in states]
-            alive = [parts.make("Mul", new, on) for new in last]
-            ys[k] = alive[0]
-            last = [parts.sum(new, old) for new, old in zip(alive, kept)]
-        states = list[Tensor | None](last)
-    parts.place = f"{node.name}/{d}"
-    outputs = [ys[k] for k in range(len(masks))]
+    ys, last = take_steps(cell, [xs[k] for k in order], [masks[k] for k in order], states)
+    outputs = ys if order[0] == 0 else ys[::-1]
     y = outputs[0] if len(outputs) == 1 else parts.make("Concat", *outputs, axis=0)
     if backwards and ended:
         y = parts.make("ReverseSequence", y, lengths, time_axis=0, batch_axis=1)
     return y, last
+
+
+def take_steps(
+    cell: Cell, xs: Sequence[Tensor], masks: Sequence[Mask], states: Sequence[Tensor | None]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Steps of a cell on the input's products [1, N, gates·H], in order: each one's output [1, N, H], and the states
+    after the last. Of a sequence that has ended the states stay and the output is 0."""
+    parts, place, ys, last = cell.parts, cell.parts.place, list[Tensor](), list[Tensor]()
+    for k, (x, mask) in enumerate(zip(xs, masks)):
+        parts.place = f"{place}_{k}"
+        last = list(cell.step(x, *states))
+        ys.append(last[0])
+        if mask is not None:
+            on, off = mask
+            kept = [None if old is None else parts.make("Mul", old, off) for old in states]
+            alive = [parts.make("Mul", new, on) for new in last]
+            ys[-1] = alive[0]
+            last = [parts.sum(new, old) for new, old in zip(alive, kept)]
+        states = list[Tensor | None](last)
+    parts.place = place
+    return ys, last

@@ -1,4 +1,4 @@
-"""Recurrent layers in TFLite: its LSTM goes forward, from states that are zeros; SVDF. The rest is written unrolled."""
+"""Recurrent layers in TFLite: its LSTM goes forward, from states that are zeros; SVDF. The rest is a loop, or steps."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .._support.acts import act_from, act_number, with_act
 from .rnn import gates_of
 from .sequence_lstm import read_sequence_lstm
 from .svdf import read_integer_svdf
+from .tflite_loop import why_no_tflite_loop, write_tflite_loop
 from .unroll_limits import why_not_unrolled
 
 _SLOTS, _H, _C = 24, 18, 19
@@ -57,6 +58,8 @@ def tflite_lacks(node: Node, graph: Graph, any_way: bool = False) -> str:
 def write_lstm(w: Writing, node: Node) -> None:
     """x, four weights (i f c o), four of the state, peepholes (i f o), biases, then states that are variables."""
     if reason := tflite_lacks(node, w.graph):
+        if node.attrs["direction"] == "forward" and not why_no_tflite_loop(node):
+            return write_tflite_loop(w, node)
         more = why_not_unrolled(node)
         w.refuse(node, f"{reason}; {more}" if more else reason, hint=Setting("input_shape"))
     x, weight, state = node.operands(3)

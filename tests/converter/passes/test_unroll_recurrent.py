@@ -121,14 +121,23 @@ def test_unknown_or_too_many_steps_are_left_and_named(net, rewrite):
 
 def test_a_limit_of_steps_and_of_bytes_is_named(new_net):
     net = new_net()
-    (refusal,) = unroll_recurrent(layer(net, "Gru", steps=MOST_STEPS + 1))
+    lengths = net.build.constant(np.full(N, 2, np.int32))
+    (refusal,) = unroll_recurrent_for_ms(layer(net, "Gru", steps=MOST_STEPS + 1, lengths=lengths))
     assert f"{MOST_STEPS + 1} steps" in refusal.reason
     net = new_net()
-    graph = layer(net, "Rnn", steps=MOST_STEPS)
+    graph = layer(net, "Rnn", steps=MOST_STEPS, lengths=net.build.constant(np.full(N, 2, np.int32)))
     w, r = (net.build.constant(np.broadcast_to(np.float32(0), (1, 600, n))) for n in (F, 600))
-    graph.nodes[0].inputs, graph.nodes[0].attrs["hidden_size"] = [graph.inputs[0], w, r], 600
-    (refusal,) = unroll_recurrent(graph)
+    node = graph.nodes[0]
+    node.inputs[:4], node.attrs["hidden_size"] = [graph.inputs[0], w, r, None], 600
+    (refusal,) = unroll_recurrent_for_ms(graph)
     assert "MB" in refusal.reason
+
+
+@pytest.mark.parametrize(("form", "steps"), [({}, 129), ({"direction": "reverse"}, 200), ({"directions": 2}, 600)])
+def test_a_long_layer_stays_for_tflite_which_gets_it_as_a_loop(net, rewrite, form, steps):
+    done = rewrite(layer(net, "Gru", steps=steps, start=True, **form), unroll_recurrent)
+    assert done.ops.count("Gru") == form.get("directions", 1)
+    assert all(n.attrs["direction"] == "forward" for n in done.graph.nodes if n.op == "Gru")
 
 
 def test_what_mindspore_lite_has_is_kept(new_net, rewrite):
