@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from ..converter.errors import Setting
 from ..converter.formats.outputs import write_atomic
 from ..converter.text import csv_text, html_table, printable
 from .outcome import Outcome
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from ..quant.ptq.result import Result
     from .options.convert import ConvertOptions
     from .read_back import Original
+
+_INTEGER = ("PostTraining", "DynamicQuant")  # what computes on integers
 
 
 class Report(Outcome):
@@ -37,6 +40,18 @@ class Report(Outcome):
             return
         self.run_time, outputs = measured
         self.fidelity = self.fidelity or outputs
+        if self.run_time.is_slower and options.quant_type in _INTEGER and self.search is None:
+            self.notes.append(self._slower(options))
+
+    def _slower(self, options: ConvertOptions) -> str:
+        """What is said of integers that take longer than float does, with what to try."""
+        light = f"{options.spell(Setting('quant_type', 'WeightQuant'))} is as small and computes in float"
+        if options.quant_type == "PostTraining":
+            from ..quant.search.goal import MaxTime
+
+            search = options.spell(Setting("target_time", MaxTime(1.0)))
+            light = f"{search} looks for the best form that is no slower, {light}"
+        return f"slower than float on this CPU: {self.run_time.share:.2f} of its time; {light}"
 
     def explain(self, before: Graph, samples: Dataset | None, options: ConvertOptions) -> None:
         """Fills `diagnosis` with the causes of what a PostTraining lost, each with a cure that was tried.

@@ -34,6 +34,10 @@ class MaxTime:
     value: float
     milliseconds: bool = False
 
+    def __repr__(self) -> str:
+        """As Python's keyword takes it."""
+        return f"'{self.value:g}ms'" if self.milliseconds else f"{self.value:g}"
+
     def text(self) -> str:
         return f"{self.value:g} ms a run" if self.milliseconds else f"{self.value:g} of float's time"
 

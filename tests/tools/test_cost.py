@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import bitlite
 import numpy as np
 import pytest
-from bitlite.tools import read_back
+from bitlite.tools import cost, read_back
 from bitlite.tools.converter_lite import main
 
 DEMO = Path(__file__).parents[2] / "demo" / "digits.onnx"
@@ -44,6 +45,25 @@ def test_json_has_the_cost_and_the_file_is_the_same_without(tmp_path):
     assert with_cost["fidelity"]["random"] and with_cost["threads"] == 1
     other, without = convert("b", cost=False)
     assert without["fidelity"] is None and other == pytest.approx(size, abs=64)
+
+
+@pytest.mark.parametrize(
+    ("options", "tries"),
+    [
+        (
+            {"quant_type": "PostTraining", "calibration_data": DATA},
+            "target_time=1 looks for .*quant_type='WeightQuant'",
+        ),
+        ({"quant_type": "DynamicQuant"}, "quant_type='WeightQuant' is as small"),
+        ({"quant_type": "WeightQuant"}, ""),
+    ],
+)
+def test_integers_that_are_slower_than_float_say_so_and_what_to_try(tmp_path, monkeypatch, options, tries):
+    for share, said in ((0.9, False), (1.2, bool(tries))):
+        monkeypatch.setattr(cost.RunTime, "share", share)
+        report = bitlite.convert(DEMO, tmp_path / "m.ms", **options)
+        (*found,) = [n for n in report.notes if n.startswith("slower than float on this CPU: ")]
+        assert len(found) == said and (not said or re.search(tries, found[0]))
 
 
 def test_a_model_too_large_to_run_says_that_its_cost_is_not_known(tmp_path, monkeypatch):
