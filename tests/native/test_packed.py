@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from bitlite import _native
 from bitlite.converter.ir import Graph
+from bitlite.converter.numeric.blocks import block_reals, packed_blocks
 from bitlite.converter.numeric.qparams import QuantParam, code_range
 from bitlite.converter.schema.builder import Builder
 from bitlite.native.session import Session
@@ -106,3 +107,54 @@ def test_float_models_have_nothing_to_keep():
     graph.outputs = b.emit("FullyConnected", [x, b.constant(np.ones((3, 4), np.float32))])
     session = Session(graph, keep_packed=True)
     assert session.dequantized == {}
+
+
+def blocks(rows, k=256, n=40, block=32, zero=False, seed=0):
+    """A product in blocks of 4-bit codes: graph, x with rows of `rows`, and the outputs in float64."""
+    rng = np.random.default_rng(seed)
+    graph = Graph("blocks")
+    b = Builder(graph)
+    codes = rng.integers(-8, 8, (n, k)).astype(np.int8)
+    codes[::3, 5] = 0  # outputs that do not see what an outlier there is
+    scale = rng.uniform(0.01, 0.1, (n, -(-k // block))).astype(np.float32)
+    points = rng.integers(-8, 8, scale.shape).astype(np.int8) if zero else None
+    constants = [packed_blocks(codes, block, 4), rng.normal(size=n).astype(np.float32), scale]
+    x = b.input("x", np.float32, (len(rows), k))
+    inputs = [x, *(b.constant(c, f"c{i}") for i, c in enumerate(constants))]
+    inputs += [b.constant(points, "z")] if zero else []
+    graph.outputs = b.emit("BlockFullyConnected", inputs, {"bits": 4, "block": block, "depth": k})
+    feed = rng.standard_normal((len(rows), k)).astype(np.float32)
+    for row, values in zip(feed, rows):
+        for at, value in values.items():
+            row[at] = value
+    w = block_reals(codes, scale, points, block).astype(np.float64)
+    return graph, feed, feed.astype(np.float64) @ w.T + constants[1], np.abs(feed).astype(np.float64) @ np.abs(w).T
+
+
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("isa", ISAS)
+def test_outliers_do_not_coarsen_what_is_beside_them(isa, zero):
+    for value in (20.0, 500.0, 1e4, 1e6, 1e20):
+        graph, x, want, size = blocks([{5: value}, {}, {5: -value, 70: value}], zero=zero)
+        [y] = Session(graph, 1, isa).run({"x": x}).values()
+        # Sums of float32 lose what is below 2^-24 of what they add, raised codes of an outlier, too.
+        raised = 16 * 0.1 * np.abs(x).max(axis=1, keepdims=True) * 1e-6
+        assert np.all(np.abs(y - want) <= 1e-6 * size + raised), value
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_next_to_nothing_zeros_and_what_is_not_finite(isa):
+    graph, x, _, _ = blocks([{}, {}, {7: np.nan}])
+    x[0] *= np.float32(1e-32)
+    x[1] = 0
+    [y] = Session(graph.copy(), 1, isa).run({"x": x}).values()
+    bias = graph.nodes[0].inputs[2].data
+    assert np.array_equal(y[1], bias) and np.array_equal(y[0], bias) and np.isnan(y[2]).all()
+
+
+@pytest.mark.parametrize("block, k", [(20, 75), (64, 200), (6, 32)])
+def test_blocks_of_any_even_size(block, k):
+    for isa in ISAS:
+        graph, x, want, size = blocks([{}], k, block=block)
+        [y] = Session(graph, 1, isa).run({"x": x}).values()
+        assert np.all(np.abs(y - want) <= 1e-6 * size + 1e-6), isa

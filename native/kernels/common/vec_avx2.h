@@ -25,15 +25,15 @@ inline Vec Load(const float* p) { return {_mm256_loadu_ps(p)}; }
 inline Vec LoadN(const float* p, int n) { return {_mm256_maskload_ps(p, TailMask(n))}; }
 inline void Store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
 inline void StoreN(float* p, Vec a, int n) { _mm256_maskstore_ps(p, TailMask(n), a.v); }
-// Codes as floats; nibbles: the low and the high half of each byte, 0..15.
+// Codes as floats; nibbles: the i-th of each word, 0..15.
 inline Vec LoadCodes(const int8_t* p) {
   return {_mm256_cvtepi32_ps(
       _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
 }
-inline void LoadNibbles(const uint8_t* p, Vec* low, Vec* high) {
-  const __m256i b = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
-  *low = {_mm256_cvtepi32_ps(_mm256_and_si256(b, _mm256_set1_epi32(15)))};
-  *high = {_mm256_cvtepi32_ps(_mm256_srli_epi32(b, 4))};
+inline Vec LoadNibbles(const uint8_t* p, int i) {
+  const __m256i b =
+      _mm256_srli_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), 4 * i);
+  return {_mm256_cvtepi32_ps(_mm256_and_si256(b, _mm256_set1_epi32(15)))};
 }
 // Accumulators, modulo 2^32.
 struct Ints {

@@ -22,15 +22,14 @@ inline Vec Load(const float* p) { return {_mm512_loadu_ps(p)}; }
 inline Vec LoadN(const float* p, int n) { return {_mm512_maskz_loadu_ps(TailMask(n), p)}; }
 inline void Store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
 inline void StoreN(float* p, Vec a, int n) { _mm512_mask_storeu_ps(p, TailMask(n), a.v); }
-// Codes as floats; nibbles: the low and the high half of each byte, 0..15.
+// Codes as floats; nibbles: the i-th of each word, 0..15.
 inline Vec LoadCodes(const int8_t* p) {
   return {_mm512_cvtepi32_ps(
       _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
 }
-inline void LoadNibbles(const uint8_t* p, Vec* low, Vec* high) {
-  const __m512i b = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  *low = {_mm512_cvtepi32_ps(_mm512_and_si512(b, _mm512_set1_epi32(15)))};
-  *high = {_mm512_cvtepi32_ps(_mm512_srli_epi32(b, 4))};
+inline Vec LoadNibbles(const uint8_t* p, int i) {
+  const __m512i b = _mm512_srli_epi32(_mm512_loadu_si512(p), static_cast<unsigned>(4 * i));
+  return {_mm512_cvtepi32_ps(_mm512_and_si512(b, _mm512_set1_epi32(15)))};
 }
 // Accumulators, modulo 2^32.
 struct Ints {

@@ -28,16 +28,14 @@ inline void StoreN(float* p, Vec a, int n) {
   vst1q_f32(lanes, a.v);
   for (int i = 0; i < n; ++i) p[i] = lanes[i];
 }
-// Codes as floats; nibbles: the low and the high half of each byte, 0..15.
+// Codes as floats; nibbles: the i-th of each word, 0..15.
 inline Vec LoadCodes(const int8_t* p) {
   const int32_t four[4] = {p[0], p[1], p[2], p[3]};
   return {vcvtq_f32_s32(vld1q_s32(four))};
 }
-inline void LoadNibbles(const uint8_t* p, Vec* low, Vec* high) {
-  const uint32_t four[4] = {p[0], p[1], p[2], p[3]};
-  const uint32x4_t b = vld1q_u32(four);
-  *low = {vcvtq_f32_u32(vandq_u32(b, vdupq_n_u32(15)))};
-  *high = {vcvtq_f32_u32(vshrq_n_u32(b, 4))};
+inline Vec LoadNibbles(const uint8_t* p, int i) {
+  const uint32x4_t b = vshlq_u32(vreinterpretq_u32_u8(vld1q_u8(p)), vdupq_n_s32(-4 * i));
+  return {vcvtq_f32_u32(vandq_u32(b, vdupq_n_u32(15)))};
 }
 // Accumulators, modulo 2^32.
 struct Ints {

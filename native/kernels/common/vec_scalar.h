@@ -39,13 +39,14 @@ inline void Store(float* p, Vec a) { std::memcpy(p, &a.v, sizeof a.v); }
 [[gnu::noinline, maybe_unused]] void StoreN(float* p, Vec a, int n) {
   for (int i = 0; i < n; ++i) p[i] = a.v[i];
 }
-// Codes as floats; nibbles: the low and the high half of each byte, 0..15.
+// Codes as floats; nibbles: the i-th of each word, 0..15.
 inline Vec LoadCodes(const int8_t* p) { VEC_EACH(static_cast<float>(p[i])); }
-inline void LoadNibbles(const uint8_t* p, Vec* low, Vec* high) {
-  for (int i = 0; i < Vec::kWidth; ++i) {
-    low->v[i] = static_cast<float>(p[i] & 15);
-    high->v[i] = static_cast<float>(p[i] >> 4);
+inline Vec LoadNibbles(const uint8_t* p, int i) {
+  Vec y;
+  for (int j = 0; j < Vec::kWidth; ++j) {
+    y.v[j] = static_cast<float>(p[4 * j + i / 2] >> (i % 2 * 4) & 15);
   }
+  return y;
 }
 // Accumulators, modulo 2^32.
 struct Ints {

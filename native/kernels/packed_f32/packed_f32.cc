@@ -3,7 +3,8 @@
 // block_fully_connected: the same with a scale, and a zero point? int8, for each block of `block`
 // of K: [O, blocks]. w [O, blocks, bytes] uint8 holds codes raised by half of their range, of 4
 // bits the lower half of a byte first; attr depth is K. The weights stay packed: memory is a
-// quarter or an eighth of the float weights', and so is what a vector has to read.
+// quarter or an eighth of the float weights', and so is what a vector has to read. Of 4 bits a few
+// rows go through gemv_s4 where their activations allow it; how many rows there are decides.
 #include "packed_f32.h"
 
 #include <algorithm>
@@ -12,13 +13,18 @@
 
 #include "kernels/common/activation.h"
 #include "kernels/common/kernels.h"
+#include "kernels/gemv_s4/digits.h"
 #include "step.h"
 
 namespace bitlite {
 namespace {
 
 constexpr int kMaxRows = 4;
+constexpr int64_t kFewRows = 3;               // that gemv_s4 is ahead with
+constexpr int64_t kMostInBlock = 1 << 20;     // of activations, whose sums int32 holds
 constexpr int64_t kGroup = 4 * kPackedPanel;  // columns of a tile
+constexpr int64_t kLine = 64;                 // bytes
+static_assert(kGroup == kMostColumnsS4 && kPackedPanel == kColumnsS4);
 
 int64_t CeilOf(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -37,9 +43,21 @@ class PackedF32 final : public Step {
         unary_(SelectKernel<unary_f32>(plan.isa).fn),
         row_tiles_(std::max<int64_t>(1, CeilOf(m, kMaxRows))),
         groups_(std::max<int64_t>(1, CeilOf(n, kGroup))),
-        lines_(bits == 8 ? k : CeilOf(k, 2)),
-        padded_(CeilOf(n, kPackedPanel) * kPackedPanel) {
-    thread_scratch = static_cast<size_t>(kMaxRows * of_k_) * sizeof(float);
+        lines_(bits == 8 ? k : of_k_ * CeilOf(block, kNibbles)),
+        line_bytes_(bits == 8 ? 1 : kNibbles / 2),
+        padded_(CeilOf(n, kPackedPanel) * kPackedPanel),
+        digit_bytes_(CeilOf(DigitBytes(k, block), kLine) * kLine) {
+    const Kernel<gemv_s4>& by_digits = SelectKernel<gemv_s4>(plan.isa);
+    const bool few = m <= kFewRows && block <= kMostInBlock;
+    if (bits == 4 && few && by_digits.isa != kIsaScalar) by_digits_ = by_digits.fn;
+    const int64_t floats = CeilOf(kMaxRows * of_k_ * int64_t{sizeof(float)}, kLine) * kLine;
+    units_at_ = floats;
+    first_at_ = 2 * floats;
+    digits_at_ = first_at_ + floats * kMostDigits;
+    thread_scratch = static_cast<size_t>(floats);
+    if (by_digits_ != nullptr) {
+      thread_scratch = static_cast<size_t>(digits_at_ + kFewRows * digit_bytes_);
+    }
     phases = {row_tiles_ * groups_};
     cost_ns = static_cast<double>(n) * static_cast<double>(k) * static_cast<double>(m) / 20.0;
   }
@@ -62,17 +80,20 @@ class PackedF32 final : public Step {
         if (offset != nullptr) offset_[to] = offset[from] - Centre() * scale[from];
       }
     }
-    w_.Reset(static_cast<size_t>(padded_ * lines_));
+    w_.Reset(static_cast<size_t>(padded_ * lines_ * line_bytes_));
     std::memset(w_.data(), 0, w_.size());
+    const int64_t of_block = lines_ / of_k_;
     for (int64_t j = 0; j < n_; ++j) {
-      uint8_t* to = w_.data() + FirstOf(j) * lines_ + j % kGroup;
-      const int64_t width = WidthOf(j);
-      for (int64_t i = 0; i < k_; ++i) {
-        if (bits_ == 8) {
-          to[i * width] = static_cast<uint8_t>(code(j, i));
-        } else {
-          const unsigned raised = static_cast<unsigned>(code(j, i) + 8) & 15u;
-          to[i / 2 * width] |= static_cast<uint8_t>(i % 2 == 0 ? raised : raised << 4);
+      uint8_t* to = w_.data() + (FirstOf(j) * lines_ + j % kGroup) * line_bytes_;
+      const int64_t line = WidthOf(j) * line_bytes_;
+      for (int64_t i = 0; bits_ == 8 && i < k_; ++i) {
+        to[i * line] = static_cast<uint8_t>(code(j, i));
+      }
+      for (int64_t b = 0; bits_ == 4 && b < of_k_; ++b, to += of_block * line) {
+        const int64_t first = b * block_, count = std::min(block_, k_ - first);
+        for (int64_t i = 0; i < count; ++i) {
+          const unsigned raised = static_cast<unsigned>(code(j, first + i) + 8) & 15u;
+          to[i / kNibbles * line + i % kNibbles / 2] |= static_cast<uint8_t>(raised << (i % 2 * 4));
         }
       }
     }
@@ -82,41 +103,53 @@ class PackedF32 final : public Step {
     const float* rows[kMaxRows];
     float* sums = reinterpret_cast<float*>(args.thread_scratch);
     PackedF32Tile t{};
-    t.a = rows;
     t.k = k_;
     t.block = block_;
     t.bits = bits_;
     t.centre = Centre();
-    t.row_sums = sums;
     t.ldy = n_;
     t.lo = act_.lo;
     t.hi = act_.hi;
     int64_t summed = -1;
+    int digits[kMaxRows] = {};  // of each row; 0: through floats
     for (int64_t item = begin; item < end; ++item) {
       const int64_t tile = item / groups_, column = item % groups_ * kGroup;
       const int64_t first = tile * kMaxRows;
-      t.rows = static_cast<int>(std::min<int64_t>(kMaxRows, m_ - first));
-      if (t.rows <= 0) continue;
+      const int count = static_cast<int>(std::min<int64_t>(kMaxRows, m_ - first));
+      if (count <= 0) continue;
       if (summed != tile) {
-        for (int r = 0; r < t.rows; ++r) {
+        for (int r = 0; r < count; ++r) {
           rows[r] = args.In<float>(0) + (first + r) * k_;
           for (int64_t b = 0; b < of_k_; ++b) {
             const int64_t begin = b * block_;
             sums[r * of_k_ + b] = SumOf(rows[r] + begin, std::min(block_, k_ - begin));
           }
+          if (by_digits_ != nullptr) digits[r] = MakeDigits(args.thread_scratch, rows[r], r);
         }
         summed = tile;
       }
       t.n = std::min(kGroup, n_ - column);
       t.width = WidthOf(column);
-      t.w = w_.data() + column * lines_;
+      t.w = w_.data() + column * lines_ * line_bytes_;
       t.scale = scale_.data() + column * of_k_;
       t.offset = offset_.size() == 0 ? nullptr : offset_.data() + column * of_k_;
       t.bias = bias_.data() + column;
-      t.y = args.Out<float>(0) + first * n_ + column;
-      kernel_(t);
+      float* y = args.Out<float>(0) + first * n_ + column;
+      // The rows at once, or where some have digits, each by itself.
+      for (int r = 0, next; r < count; r = next) {
+        next = by_digits_ == nullptr ? count : r + 1;
+        t.a = rows + r;
+        t.row_sums = sums + r * of_k_;
+        t.rows = next - r;
+        t.y = y + r * n_;
+        if (digits[r] > 0) {
+          RunDigits(t, args.thread_scratch, r, digits[r]);
+        } else {
+          kernel_(t);
+        }
+      }
       if (act_.unary) {
-        for (int r = 0; r < t.rows; ++r) act_.Apply(unary_, t.y + r * t.ldy, t.n);
+        for (int r = 0; r < count; ++r) act_.Apply(unary_, y + r * n_, t.n);
       }
     }
   }
@@ -127,6 +160,46 @@ class PackedF32 final : public Step {
   int64_t WidthOf(int64_t j) const { return std::min(kGroup, padded_ - FirstOf(j)); }
   // Nibbles are stored so much higher.
   float Centre() const { return bits_ == 8 ? 0.0f : 8.0f; }
+
+  float* UnitsOf(uint8_t* scratch, int r) const {
+    return reinterpret_cast<float*>(scratch + units_at_) + r * of_k_;
+  }
+  int32_t* FirstSumsOf(uint8_t* scratch, int r) const {
+    return reinterpret_cast<int32_t*>(scratch + first_at_) + r * of_k_ * kMostDigits;
+  }
+  int8_t* DigitsAt(uint8_t* scratch, int r) const {
+    return reinterpret_cast<int8_t*>(scratch + digits_at_ + r * digit_bytes_);
+  }
+
+  // The digits of row r, and what its sums start with; how many an activation has.
+  int MakeDigits(uint8_t* scratch, const float* row, int r) const noexcept {
+    int32_t* first = FirstSumsOf(scratch, r);
+    const int digits = DigitsOf(row, k_, block_, DigitsAt(scratch, r), UnitsOf(scratch, r), first);
+    const int32_t raised = offset_.size() == 0 ? static_cast<int32_t>(Centre()) : 0;
+    for (int64_t i = 0; digits > 0 && i < of_k_ * kMostDigits; ++i) first[i] *= -raised;
+    return digits;
+  }
+
+  void RunDigits(const PackedF32Tile& t, uint8_t* scratch, int r, int digits) const noexcept {
+    GemvS4Tile d{};
+    d.x = DigitsAt(scratch, r);
+    d.units = UnitsOf(scratch, r);
+    d.first = FirstSumsOf(scratch, r);
+    d.row_sums = t.row_sums;
+    d.digits = digits;
+    d.blocks = of_k_;
+    d.lines = lines_ / of_k_;
+    d.width = t.width;
+    d.w = reinterpret_cast<const uint32_t*>(t.w);
+    d.scale = t.scale;
+    d.offset = t.offset;
+    d.bias = t.bias;
+    d.y = t.y;
+    d.n = t.n;
+    d.lo = t.lo;
+    d.hi = t.hi;
+    by_digits_(d);
+  }
 
   static float SumOf(const float* x, int64_t n) noexcept {
     constexpr int kChains = 16;
@@ -146,7 +219,10 @@ class PackedF32 final : public Step {
   const FusedAct act_;
   packed_f32::Fn* const kernel_;
   unary_f32::Fn* const unary_;
-  const int64_t row_tiles_, groups_, lines_, padded_;
+  // lines_: of codes; line_bytes_: of a column in one; digit_bytes_: of a row's digits
+  const int64_t row_tiles_, groups_, lines_, line_bytes_, padded_, digit_bytes_;
+  gemv_s4::Fn* by_digits_ = nullptr;
+  int64_t units_at_, first_at_, digits_at_;  // in scratch
   Aligned<uint8_t> w_;
   Aligned<float> scale_, offset_, bias_;
 };

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "kernels/gemv_s4/gemv_s4.h"
+
 namespace bitlite {
 
 constexpr int kPackedPanel = 16;
@@ -16,8 +18,8 @@ struct PackedF32Tile {
   int rows;               // 1 .. mr of the kernel
   int64_t k;
   int64_t block;  // k of a block, even where there are several
-  int bits;  // 8: w is [k][width] int8; 4: [(k + 1) / 2][width] bytes, code + 8 of the even k in
-             // the low half, and offset knows of the 8
+  int bits;  // 8: w is [k][width] int8; 4: [block][line][width] words of kNibbles codes + 8, the
+             // first k the lowest, and offset knows of the 8
   int64_t width;
   const uint8_t* w;
   const float* scale;   // [block][width]

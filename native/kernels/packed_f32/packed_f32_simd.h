@@ -5,7 +5,17 @@
 
 namespace {
 
+using bitlite::kNibbles;
 constexpr int kPackedVecs = bitlite::kPackedPanel / Vec::kWidth;
+
+// acc[r][v] += x * code of k + i, which the words of `words` hold.
+template <int MR, int NV>
+inline void AddNibbles(const bitlite::PackedF32Tile& t, const uint8_t* words, int i, int64_t k,
+                       int v, Vec (&acc)[MR][NV]) {
+  const Vec b = LoadNibbles(words, i);
+#pragma GCC unroll 16
+  for (int r = 0; r < MR; ++r) acc[r][v] = Fma(Set(t.a[r][k + i]), b, acc[r][v]);
+}
 
 // acc[r][v] += x * code over k in [first, last); w: where `first` stands.
 template <int MR, int NV>
@@ -21,16 +31,17 @@ inline void AddCodes(const bitlite::PackedF32Tile& t, const uint8_t* w, int64_t 
       }
     }
   } else {
-    for (int64_t k = first; k < last; k += 2, w += t.width) {
-      const bool pair = k + 1 < last;
+    for (int64_t k = first; k < last; k += kNibbles, w += t.width * kNibbles / 2) {
+      const bool whole = k + kNibbles <= last;
+      const int count = whole ? kNibbles : static_cast<int>(last - k);
 #pragma GCC unroll 16
       for (int v = 0; v < NV; ++v) {
-        Vec low, high;
-        LoadNibbles(w + v * Vec::kWidth, &low, &high);
-#pragma GCC unroll 16
-        for (int r = 0; r < MR; ++r) {
-          acc[r][v] = Fma(Set(t.a[r][k]), low, acc[r][v]);
-          if (pair) acc[r][v] = Fma(Set(t.a[r][k + 1]), high, acc[r][v]);
+        const uint8_t* words = w + v * Vec::kWidth * kNibbles / 2;
+        if (whole) {
+#pragma GCC unroll 8
+          for (int i = 0; i < kNibbles; ++i) AddNibbles<MR, NV>(t, words, i, k, v, acc);
+        } else {
+          for (int i = 0; i < count; ++i) AddNibbles<MR, NV>(t, words, i, k, v, acc);
         }
       }
     }
@@ -41,7 +52,8 @@ template <int MR, int PANELS>
 inline void PackedBlock(const bitlite::PackedF32Tile& t, int64_t column) {
   constexpr int NV = PANELS * kPackedVecs;
   const int64_t blocks = (t.k + t.block - 1) / t.block;
-  const uint8_t* w = t.w + column;
+  const int64_t bytes = t.bits == 8 ? 1 : kNibbles / 2;  // of a column in a line
+  const uint8_t* w = t.w + column * bytes;
   // What the outputs are before a block: biases, then the sums so far, which of a single block stay
   // in registers.
   float so_far[MR][NV * Vec::kWidth];
@@ -62,7 +74,8 @@ inline void PackedBlock(const bitlite::PackedF32Tile& t, int64_t column) {
       for (int v = 0; v < NV; ++v) acc[r][v] = Set(0.0f);
     }
     const int64_t first = b * t.block, last = first + t.block < t.k ? first + t.block : t.k;
-    AddCodes<MR, NV>(t, w + (t.bits == 8 ? first : first / 2) * t.width, first, last, acc);
+    const int64_t line = t.bits == 8 ? first : b * ((t.block + kNibbles - 1) / kNibbles);
+    AddCodes<MR, NV>(t, w + line * t.width * bytes, first, last, acc);
     if (b + 1 >= blocks) break;
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) {

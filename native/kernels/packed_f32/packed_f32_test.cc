@@ -22,23 +22,25 @@ void CheckPacked(const Kernel<packed_f32>& entry, int m, int n, int k, int bits,
   Random random(static_cast<uint32_t>(m * 1000 + n * 10 + k + bits));
   const Buffer a = Normal(static_cast<size_t>(m * k), random);
   const int padded = (n + kPackedPanel - 1) / kPackedPanel * kPackedPanel,
-            lines = bits == 8 ? k : (k + 1) / 2;
+            of_block = (block + kNibbles - 1) / kNibbles, lines = bits == 8 ? k : blocks * of_block,
+            bytes = bits == 8 ? 1 : kNibbles / 2;
   const Buffer scale = Normal(static_cast<size_t>(padded * blocks), random);
   const Buffer offset = Normal(static_cast<size_t>(padded * blocks), random);
   const float centre = bits == 8 ? 0.0f : 8.0f;
   for (int i = 0; symmetric && i < padded * blocks; ++i) offset[i] = -centre * scale[i];
   const Buffer bias = Normal(static_cast<size_t>(padded), random);
   const Buffer raw = Normal(static_cast<size_t>(n * k), random);
-  std::vector<uint8_t> packed(static_cast<size_t>(padded * lines));
+  std::vector<uint8_t> packed(static_cast<size_t>(padded * lines * bytes));
   std::vector<int> code(static_cast<size_t>(n * k));
   for (int j = 0; j < n; ++j) {
     for (int i = 0; i < k; ++i) {
       const int top = bits == 8 ? 127 : 15, low = bits == 8 ? -128 : 0;
       const int c = std::min(top, std::max(low, static_cast<int>(raw[j * k + i] * top)));
       code[j * k + i] = c;
-      const int line = bits == 8 ? i : i / 2;
-      uint8_t& to = packed[line * padded + j];
-      to = static_cast<uint8_t>(bits == 8 ? c : i % 2 == 0 ? to | c : to | c << 4);
+      const int line = bits == 8 ? i : i / block * of_block + i % block / kNibbles;
+      const int byte = bits == 8 ? 0 : i % block % kNibbles / 2;
+      uint8_t& to = packed[(line * padded + j) * bytes + byte];
+      to = static_cast<uint8_t>(bits == 8 ? c : i % block % 2 == 0 ? to | c : to | c << 4);
     }
   }
   std::vector<const float*> rows;
@@ -86,6 +88,7 @@ void TestKernel(const Kernel<packed_f32>& entry) {
       for (int n : kSizes) CheckPacked(entry, m, n, 9, bits);
       CheckPacked(entry, m, 130, 32, bits);
       for (int n : {3, 16, 70}) CheckPacked(entry, m, n, 75, bits, 16);
+      CheckPacked(entry, m, 33, 75, bits, 12);
       CheckPacked(entry, m, 20, 128, bits, 32);
       CheckPacked(entry, m, 70, 75, bits, 16, true);
     }
