@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ...converter.ir import Graph
 from ..calibrate.observe import Sample
+from ..calibrate.spread import Chosen
 from ..cluster.pool import Workforce
 from ..ptq.settings import Progress, Samples
 from ..weights.bit_budget import BitBudget, measure
-from ..weights.output_rounding import round_by_output
+from ..weights.output_rounding import RoundingByOutput
 from ..weights.weight_quant import WeightRow, WeightSettings, quantize_graph_weights
 from .goal import Goal
 from .journal import Journal
@@ -73,17 +75,13 @@ class WeightFamily:
         )
 
     def make(self, form: Form) -> QuantizedWeights:
-        graph = self.graph.copy()
         settings = replace(self.settings, chosen=form.bits, alone=True)
         if self.nearest:
+            graph = self.graph.copy()
             return QuantizedWeights(graph, quantize_graph_weights(graph, settings))
-        rows = round_by_output(
-            graph,
-            settings,
-            self.samples,
-            self.fitted,
-            self.workers,
-            self.progress,
-            correct_biases=self.correct_biases,
-        )
-        return QuantizedWeights(graph, rows)
+        return QuantizedWeights(*self._rounding(settings))
+
+    @cached_property
+    def _rounding(self) -> RoundingByOutput:
+        chosen = Chosen(self.samples, self.fitted)
+        return RoundingByOutput(self.graph, chosen, self.workers, self.progress, correct_biases=self.correct_biases)

@@ -8,11 +8,12 @@ images of noise say what that mean is, as far as it is the network's own making.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from ...converter.ir import Graph, Node, Tensor
 from ..calibrate.noise import noise_images
+from ..calibrate.observe import ChannelMeans
 from ..calibrate.spread import Chosen
 from ..cluster.pool import Workforce
 from ..ptq.bias_correction import correct
@@ -57,48 +58,52 @@ def quantize_by_output(
     """
     fitted, held = parted(graph, len(samples), scored=scoring is not None)
     judge = judge_of(graph, samples, held, scoring, workers.threads)
-    source = graph.copy()
-
-    def rounded(graph: Graph, settings: WeightSettings) -> tuple[list[WeightRow], Fidelity | None]:
-        rows = round_by_output(graph, settings, samples, fitted, workers, progress, correct_biases=correct_biases)
-        return rows, judge.fidelity(graph, held_back=held != fitted)
-
-    layers, fidelity = rounded(graph, settings)
-    if fidelity is None or fidelity.worst.sqnr >= GOOD or not may_be_wider(settings):
-        return layers, fidelity
-    bits = wider_weights(
-        source, settings, list(samples.only([fitted[k] for k in spread(len(fitted), _JUDGED)])), workers.threads
-    )
-    if bits:
-        other = source.copy()
-        rows, better = rounded(other, replace(settings, chosen={**settings.chosen, **bits}))
-        if better is not None and better.worst.sqnr >= fidelity.worst.sqnr + _LEAST_GAIN:
-            graph.nodes, graph.inputs, graph.outputs = other.nodes, other.inputs, other.outputs
-            return rows, better
+    rounded = RoundingByOutput(graph.copy(), Chosen(samples, fitted), workers, progress, correct_biases=correct_biases)
+    form, layers = rounded(settings)
+    fidelity = judge.fidelity(form, held_back=held != fitted)
+    if fidelity is not None and fidelity.worst.sqnr < GOOD and may_be_wider(settings):
+        picked = samples.only([fitted[k] for k in spread(len(fitted), _JUDGED)])
+        if bits := wider_weights(rounded.source, settings, list(picked), workers.threads):
+            other, rows = rounded(replace(settings, chosen={**settings.chosen, **bits}))
+            better = judge.fidelity(other, held_back=held != fitted)
+            if better is not None and better.worst.sqnr >= fidelity.worst.sqnr + _LEAST_GAIN:
+                form, layers, fidelity = other, rows, better
+    graph.nodes, graph.inputs, graph.outputs = form.nodes, form.inputs, form.outputs
     return layers, fidelity
 
 
-def round_by_output(
-    graph: Graph,
-    settings: WeightSettings,
-    samples: Samples,
-    fitted: Sequence[int],
-    workers: Workforce,
-    progress: Progress = no_progress,
-    *,
-    correct_biases: bool = True,
-) -> list[WeightRow]:
-    """The same, by the samples of the numbers `fitted`; nothing is judged."""
-    source = graph.copy()
-    layers = quantize_graph_weights(graph, settings)
+class RoundingByOutput:
+    """Forms of a float graph, which stays as it is, rounded on samples; what all forms share is found once.
 
-    def improve(prefix: QuantizedPrefixRunner, node: Node) -> None:
+    progress, correct_biases: as above.
+    """
+
+    def __init__(
+        self,
+        source: Graph,
+        samples: Chosen,
+        workers: Workforce,
+        progress: Progress = no_progress,
+        *,
+        correct_biases: bool = True,
+    ) -> None:
+        self.source, self._samples, self._workers, self._progress = source, samples, workers, progress
+        self._correct_biases = correct_biases
+        self._means: ChannelMeans | None = None
+
+    def __call__(self, settings: WeightSettings) -> tuple[Graph, list[WeightRow]]:
+        """The form, and a row per weight. Raises UsageError: keep_float or layer_bits names nothing in the graph."""
+        graph = self.source.copy()
+        layers = quantize_graph_weights(graph, settings)
+        self._means = _walk(
+            self.source, graph, self._samples, self._workers, self._progress, self._improve, True, self._means
+        )
+        return graph, layers
+
+    def _improve(self, prefix: QuantizedPrefixRunner, node: Node) -> None:
         refine(prefix, node, refits=_REFITS, upstream=True)
-        if correct_biases:
+        if self._correct_biases:
             correct(prefix, node, rounds=1)
-
-    _walk(source, graph, Chosen(samples, fitted), workers, progress, improve, upstream=True)
-    return layers
 
 
 def correct_on_noise(
@@ -134,17 +139,20 @@ def _walk(
     workers: Workforce,
     progress: Progress,
     improve: Callable[[QuantizedPrefixRunner, Node], None],
-    *,
     upstream: bool = False,
-) -> None:
+    means: ChannelMeans | None = None,
+) -> ChannelMeans | None:
     """Calls `improve` for each layer of the float graph once the quantized one's values are there that it reads, with
-    `upstream` the float one's, too, of layers that look at them."""
+    `upstream` the float one's, too, of layers that look at them.
+
+    means: of the layers' float outputs, where they are known. Returns them.
+    """
     quantized = _beside(source, graph)
     note_stored(quantized, every=True)
     if not quantized.stored:
-        return
+        return means
     floats = [node for node, layer in quantized.stored.items() if upstream and reads_float(node, layer)]
-    runner = QuantizedPrefixRunner(source, quantized, samples, workers, floats=floats)
+    runner = QuantizedPrefixRunner(source, quantized, samples, workers, floats=floats, means=means)
     steps = iter(progress(range(len(quantized.stored)), "rounding weights"))
 
     def one(prefix: QuantizedPrefixRunner, node: Node) -> None:
@@ -153,6 +161,7 @@ def _walk(
 
     runner.run(one)
     next(steps, None)
+    return runner.means
 
 
 def parted(graph: Graph, samples: int, *, scored: bool = False) -> tuple[list[int], list[int]]:

@@ -58,7 +58,8 @@ class WeightTrials:
         return before
 
     def begin(self, workers: Workers, at: int) -> None:
-        """Runs every sample up to node `at`: trials start there, or at the inputs where that takes too much memory."""
+        """Runs every sample up to node `at`, from where trials started before if that is no later: trials start there
+        now, or at the inputs where that takes too much memory."""
         behind = self.graph.nodes[at:]
         produced = {t for n in behind for t in n.outputs}
         read = [t for n in behind for t in n.inputs if t is not None and not t.is_const]
@@ -66,8 +67,10 @@ class WeightTrials:
         if sum(t.nbytes for t in border) * len(self.samples) > _HELD:
             self.start, self.border, self.feeds = 0, list(self.graph.inputs), self.samples
             return
-        run = self._runner(self.graph.inputs, 0, at, border)
-        self.feeds = list(workers.each(lambda sample: run(sample, _copies), self.samples))
+        if self.start > at:
+            self.start, self.border, self.feeds = 0, list(self.graph.inputs), self.samples
+        run = self._runner(self.border, self.start, at, border)
+        self.feeds = list(workers.each(lambda feed: run(feed, _copies), self.feeds))
         self.start, self.border = at, border
 
     def error(self, workers: Workers) -> float:
