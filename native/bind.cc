@@ -144,9 +144,32 @@ struct Port {
   explicit Port(const TensorSpec& t)
       : name(t.name), shape(t.shape), dtype(NumpyType(t.dtype)), bytes(t.bytes()) {}
 
+  // Uninitialized. Without strides numpy makes them, which pybind11 would in vectors of its own.
+  py::object NewArray() const {
+    const auto& api = py::detail::npy_api::get();
+    static_assert(sizeof(Py_intptr_t) == sizeof(int64_t));
+    PyObject* array = api.PyArray_NewFromDescr_(
+        api.PyArray_Type_, dtype.inc_ref().ptr(), static_cast<int>(shape.size()),
+        reinterpret_cast<const Py_intptr_t*>(shape.data()), nullptr, nullptr, 0, nullptr);
+    if (array == nullptr) throw py::error_already_set();
+    return py::reinterpret_steal<py::object>(array);
+  }
+
+  // Whether an array of numpy's own type object is what the port takes: decides nearly always, and
+  // touches no reference count.
+  bool Fits(py::handle h, bool writable) const {
+    const auto* array = py::detail::array_proxy(h.ptr());
+    const int flags =
+        py::array::c_style | (writable ? int{py::detail::npy_api::NPY_ARRAY_WRITEABLE_} : 0);
+    return array->descr == dtype.ptr() && (array->flags & flags) == flags &&
+           static_cast<size_t>(array->nd) == shape.size() &&
+           std::equal(shape.begin(), shape.end(), array->dimensions);
+  }
+
   // Why the value cannot be bound as it is, in words after the port's name; empty when it can.
   std::string Misfit(py::handle h, bool writable) const {
     if (!py::isinstance<py::array>(h)) return kNoArray;
+    if (Fits(h, writable)) return "";
     const auto array = py::reinterpret_borrow<py::array>(h);
     // Built-in types are singletons, so the pointer comparison nearly always decides.
     if (array.dtype().ptr() != dtype.ptr() && !array.dtype().equal(dtype)) {
@@ -193,25 +216,32 @@ class PyProgram {
   }
 
   py::list Run(const py::sequence& inputs) const {
-    py::list results(outputs_.size());
-    Pointers in, out;
+    Pointers in;
     BindInputs(inputs, in);
-    for (size_t i = 0; i < outputs_.size(); ++i) {
-      py::array array(outputs_[i].dtype, outputs_[i].shape);
-      out.push_back(array.mutable_data());
-      results[i] = std::move(array);
-    }
-    Execute(in, out, nullptr);
-    return results;
+    return RunBound(in);
   }
 
-  // As Run; None where an input is not to the byte what the program takes.
-  py::object RunExact(const py::sequence& inputs) const {
-    if (inputs.size() != inputs_.size()) return py::none();
+  // As Run, of a dict of arrays by these names, to a dict; None where the inputs are not to the
+  // byte what the program takes. Calls of microseconds are spared what Python would add.
+  py::object RunExact(py::handle feeds, const py::tuple& input_names,
+                      const py::tuple& output_names) const {
+    CheckCount(input_names, inputs_.size(), "input names");
+    CheckCount(output_names, outputs_.size(), "output names");
+    if (!PyDict_CheckExact(feeds.ptr())) return py::none();
+    if (static_cast<size_t>(PyDict_Size(feeds.ptr())) != inputs_.size()) return py::none();
+    Pointers in;
+    in.reserve(inputs_.size());
     for (size_t i = 0; i < inputs_.size(); ++i) {
-      if (!inputs_[i].Misfit(py::object(inputs[i]), false).empty()) return py::none();
+      const py::handle name = PyTuple_GET_ITEM(input_names.ptr(), static_cast<py::ssize_t>(i));
+      const py::handle h = PyDict_GetItemWithError(feeds.ptr(), name.ptr());
+      if (!h && PyErr_Occurred() != nullptr) throw py::error_already_set();
+      if (!h || !inputs_[i].Misfit(h, false).empty()) return py::none();
+      in.push_back(py::detail::array_proxy(h.ptr())->data);
     }
-    return Run(inputs);
+    const py::list results = RunBound(in);
+    py::dict named;
+    for (size_t i = 0; i < outputs_.size(); ++i) named[output_names[i]] = results[i];
+    return named;
   }
 
   void RunInto(const py::sequence& inputs, const py::sequence& outputs) const {
@@ -265,6 +295,19 @@ class PyProgram {
     if (a.bytes > 0 && b.bytes > 0 && x < y + b.bytes && y < x + a.bytes) {
       throw py::value_error(a.name + " and " + b.name + " overlap in memory");
     }
+  }
+
+  py::list RunBound(const Pointers& in) const {
+    py::list results(outputs_.size());
+    Pointers out;
+    out.reserve(outputs_.size());
+    for (size_t i = 0; i < outputs_.size(); ++i) {
+      const py::object array = outputs_[i].NewArray();
+      out.push_back(py::detail::array_proxy(array.ptr())->data);
+      PyList_SET_ITEM(results.ptr(), static_cast<py::ssize_t>(i), array.inc_ref().ptr());
+    }
+    Execute(in, out, nullptr);
+    return results;
   }
 
   void BindInputs(const py::sequence& inputs, Pointers& in) const {
@@ -324,7 +367,8 @@ PYBIND11_MODULE(_native, m) {
            py::arg("tensors"), py::arg("steps"), py::arg("inputs"), py::arg("outputs"),
            py::arg("threads") = 1, py::arg("isa") = "")
       .def("run", &PyProgram::Run, py::arg("inputs"))
-      .def("run_exact", &PyProgram::RunExact, py::arg("inputs"))
+      .def("run_exact", &PyProgram::RunExact, py::arg("feeds"), py::arg("input_names"),
+           py::arg("output_names"))
       .def("run_into", &PyProgram::RunInto, py::arg("inputs"), py::arg("outputs"))
       .def("profile", &PyProgram::Profile, py::arg("inputs"))
       .def_property_readonly("step_names", &PyProgram::StepNames)

@@ -67,6 +67,7 @@ class Session:
         self.outputs = tuple(Port.of(t) for t in graph.outputs[: len(graph.outputs) - len(states)])
         self._input_names = [p.name for p in self.inputs]
         self._output_names = [p.name for p in self.outputs]
+        self._names = tuple(self._input_names), tuple(self._output_names)
         self._lock, self._turn = threading.Lock(), threading.Lock()
         self._states: list[np.ndarray] = []
         self.reset()
@@ -124,13 +125,13 @@ class Session:
         Raises:
             DataError: a name is missing or unknown, or an array does not fit, naming what is expected.
         """
-        if self._fast is not None and type(feeds) is dict and len(feeds) == len(self._input_names):
+        if self._fast is not None:
             try:
-                outputs = self._fast([feeds.get(name) for name in self._input_names])
+                outputs = self._fast(feeds, *self._names)
             except (MemoryError, IndexError) as error:
                 raise _unrunnable(error) from error
             if outputs is not None:
-                return dict(zip(self._output_names, outputs))
+                return outputs
         with _told():
             arrays = self._arrays(feeds)
             return dict(zip(self._output_names, self._advance(arrays)))
@@ -259,22 +260,28 @@ class Bound:
         Raises:
             DataError: a value cannot be run on, or an array was changed in shape or made read-only since it was bound.
         """
+        if self._plan.whole is None:
+            self._run_parts()
+            return
+        try:
+            self._plan.whole.run_into(self._inputs, self._outputs)
+        except ValueError as error:
+            raise DataError(f"a bound array has changed: {error}") from error
+        except (MemoryError, IndexError) as error:
+            raise _unrunnable(error) from error
+
+    def _run_parts(self) -> None:
+        for t, array in zip(self._plan.graph.inputs, self._inputs):
+            if array.shape != t.shape:
+                raise DataError(f"a bound array has changed: {t.name}: shape {array.shape}, expected {t.shape}")
         with _told():
-            if self._plan.whole is not None:
-                try:
-                    self._plan.whole.run_into(self._inputs, self._outputs)
-                except ValueError as error:
-                    raise DataError(f"a bound array has changed: {error}") from error
-                return
-            for t, array in zip(self._plan.graph.inputs, self._inputs):
-                if array.shape != t.shape:
-                    raise DataError(f"a bound array has changed: {t.name}: shape {array.shape}, expected {t.shape}")
-            for t, target, value in zip(self._plan.graph.outputs, self._outputs, self._plan.run(self._inputs)):
-                if target.shape != value.shape or not target.flags.writeable:
-                    actual = f"shape {target.shape}, expected {value.shape}"
-                    actual = actual if target.flags.writeable else "not writable"
-                    raise DataError(f"a bound array has changed: {t.name}: {actual}")
-                target[...] = value
+            values = self._plan.run(self._inputs)
+        for t, target, value in zip(self._plan.graph.outputs, self._outputs, values):
+            if target.shape != value.shape or not target.flags.writeable:
+                actual = f"shape {target.shape}, expected {value.shape}"
+                actual = actual if target.flags.writeable else "not writable"
+                raise DataError(f"a bound array has changed: {t.name}: {actual}")
+            target[...] = value
 
 
 @contextlib.contextmanager

@@ -24,6 +24,11 @@ class Program:
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Inputs must be C-contiguous, of the declared shape and dtype. Releases the GIL."""
 
+    def run_exact(
+        self, feeds: object, input_names: tuple[str, ...], output_names: tuple[str, ...]
+    ) -> dict[str, np.ndarray] | None:
+        """As `run`, of a dict by these names; None where the inputs are not to the byte what the program takes."""
+
     def run_into(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
         """As `run`, writing into the given arrays, which must not overlap the inputs or each other."""
 
