@@ -4,6 +4,9 @@
 #include "vector_s8.inc"
 
 namespace bitlite {
+
+const VectorS8Kernel& vector_s8_avx2();
+
 namespace {
 
 // 32 codes at a time: a word of the table holds the values of two neighbouring codes.
@@ -27,16 +30,25 @@ void Lookup512(const int8_t* x, int8_t* y, int64_t n, const int8_t* table) {
   }
 }
 
-constexpr VectorS8Kernel Kernel() {
-  VectorS8Kernel kernel = kLoops;
+// What is written for AVX2 is ahead of loops that compilers vectorize, of longer vectors too; the
+// loops remain of what they vectorize as well.
+VectorS8Kernel Kernel() {
+  VectorS8Kernel kernel = vector_s8_avx2();
+  kernel.add_flagging_ties = kLoops.add_flagging_ties;
+  kernel.mul_flagging_ties = kLoops.mul_flagging_ties;
+  kernel.quantize_fused = kLoops.quantize_fused;
+  kernel.dequantize = kLoops.dequantize;
+  kernel.requantize_s32_gemmlowp = kLoops.requantize_s32_gemmlowp;
+  kernel.maximum = kLoops.maximum;
   kernel.lookup = Lookup512;
   return kernel;
 }
 
-constexpr VectorS8Kernel kKernel = Kernel();
-
 }  // namespace
 
-const VectorS8Kernel& vector_s8_avx512() { return kKernel; }
+const VectorS8Kernel& vector_s8_avx512() {
+  static const VectorS8Kernel kernel = Kernel();
+  return kernel;
+}
 
 }  // namespace bitlite
