@@ -241,6 +241,17 @@ def _tflite_only() -> Iterator[bytes]:
     operators = [("DENSIFY", [1], [2], ("DensifyOptions", {})), ("FULLY_CONNECTED", [0, 2, -1], [3], None)]
     yield _tflite([(tensors, operators, [0], [3])], [np.float32([1, -2, 3, 4]).view(np.uint8)])
 
+    in_blocks = ("BlockwiseQuantization", {"scales": 2, "zero_points": -1, "block_size": 32})
+    tensors = [
+        {"name": "x", "shape": np.int32([2, 64])},
+        {"name": "w", "shape": np.int32([3, 64]), "type": "INT4", "buffer": 1, "quantization": {"details": in_blocks}},
+        {"name": "s", "shape": np.int32([3, 2]), "type": "FLOAT16", "buffer": 2},
+        {"name": "y", "shape": np.int32([2, 3])},
+    ]
+    codes, scales = np.arange(96, dtype=np.uint8), np.linspace(0.5, 1, 6, dtype=np.float16)
+    operators = [("FULLY_CONNECTED", [0, 1, -1], [3], ("FullyConnectedOptions", {}))]
+    yield _tflite([(tensors, operators, [0], [3])], [codes, scales.view(np.uint8)])
+
     shape, handle = np.int32([2]), {"name": "h", "shape": np.int32([]), "type": "RESOURCE"}
     tensors = [handle, *({"name": n, "shape": shape} for n in "xsy")]
     var, assign = ("VAR_HANDLE", [], [0], ("VarHandleOptions", {"shared_name": "v"})), ("AssignVariableOptions", {})

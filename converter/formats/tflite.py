@@ -214,7 +214,9 @@ class _Subgraphs:
             raise ModelError(str(error), file=self.path, node=name) from error
 
     def _quant(self, q: Record | None, name: str, bits: int, shape: tuple[int, ...]) -> QuantParam | None:
-        if q is None or q.scale is None or not len(q.scale):
+        if q is None or _in_blocks(q):
+            return None
+        if q.scale is None or not len(q.scale):
             return None
         if q.get("details") is not None and getattr(q.details, "table", "") not in ("", "NONE"):
             raise UnsupportedError(f"quantization {q.details.table} is not read", file=self.path, node=name)
@@ -295,6 +297,8 @@ class _Scope:
             if function is None:
                 raise unread(f"operator {op}", file=self.file.path, node=name)
             options = _options(operator)
+            if (blocks := self._blocks(op, name, operator)) is not None:
+                options["blocks"] = blocks
             if operator.intermediates is not None:
                 options["intermediates"] = [self.declare(i).quant for i in _ints(operator.intermediates)]
             reading = Reading(
@@ -302,6 +306,24 @@ class _Scope:
                 self.build, file=self.file.path, version=version, subgraph=self._subgraph,
             )  # fmt: skip
             self.values.update(zip(ends, read_operator(reading, function)))
+
+    def _blocks(self, op: str, name: str, operator: Record) -> tuple[Tensor, np.ndarray | None, int, int] | None:
+        """Of a weight with scales per block: them, its zero points, how many codes a block has, and their bits."""
+        found = None
+        for k, i in enumerate(_ints(operator.inputs)):
+            q = self.tensors[i].quantization if 0 <= i < len(self.tensors) else None
+            if q is None or not _in_blocks(q):
+                continue
+            if (op, k) != ("FULLY_CONNECTED", 1):
+                raise UnsupportedError(f"{op} of codes in blocks is not read", file=self.file.path, node=name)
+            scales = self.value(q.details.scales)
+            # 0 and -1 are none: an absent field is 0, and tensor 0 an input.
+            at = q.details.zero_points
+            zero = self.declare(at).data if at > 0 else None
+            kind = _TYPES.name(self.tensors[i].type)
+            bits = _SUB_BYTE.get(kind, self.declare(i).dtype.itemsize * 8)
+            found = scales, zero, int(q.details.block_size), bits
+        return found
 
     def _subgraph(self, index: int, given: Sequence[Tensor] | None = None, *, held: bool = False) -> Any:
         """A subgraph that an operator names: as a graph, what it gives for inputs, or as the file has it."""
@@ -318,6 +340,10 @@ def _unpack(raw: np.ndarray, count: int, bits: int, *, signed: bool) -> np.ndarr
         return codes.astype(np.uint8)
     half = 1 << (bits - 1)
     return from_unsigned((codes ^ half).astype(np.uint16), bits).astype(np.int8)
+
+
+def _in_blocks(quantization: Record) -> bool:
+    return getattr(quantization.get("details"), "table", "") == "BlockwiseQuantization"
 
 
 def _ints(values: Any) -> list[int]:

@@ -125,6 +125,9 @@ class _File:
         tensors: list[dict[str, Any]] = []
         operators: list[dict[str, Any]] = []
         variables = {t for emitted in writing.emitted for t in emitted.extra.get("variables", ())}
+        # Weight → its scales and the inputs of a block.
+        blocks = {t: form for emitted in writing.emitted for t, form in emitted.extra.get("blocks", {}).items()}
+        packed |= blocks.keys()
 
         def number(t: Tensor | None) -> int:
             if t is None:
@@ -138,6 +141,10 @@ class _File:
                     buffer, kind = self._stored(t, t in packed)
                     fields |= {"buffer": buffer, "type": _TYPES[kind]}
                 tensors.append(fields)
+                if t in blocks:
+                    scales, size = blocks[t]
+                    details = {"scales": number(scales), "zero_points": -1, "block_size": size}
+                    fields["quantization"] = {"details": ("BlockwiseQuantization", details)}
             return numbers[t]
 
         subgraph = {"name": name or self.name, "tensors": tensors, "inputs": [number(t) for t in inputs]}

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import ModelError
 from ..ir import Node, Tensor
 from ..numeric.blocks import block_reals, packed_blocks, unpacked_blocks
 from ..numeric.qparams import QuantParam
 from ..schema.op import REQUIRED, Case, Inferred, op, writes
+from ..schema.reading import Reading
 from ..schema.writing import Writing
 from ._support.acts import apply_act
-from ._support.types import fail, need
-from ._support.writers import write_onnx, write_onnx_product
-from .dense import sum_type
+from ._support.types import fail, need, sum_type
+from ._support.writers import write_fused, write_onnx, write_onnx_product
 
 
 def infer_block_product(node: Node) -> Inferred:
@@ -127,3 +128,46 @@ def _write_standard(w: Writing, node: Node) -> None:
     real = w.between(y, (k, packed.size(0)), f"{node.name}/real")
     w.node("DequantizeLinear", node, parts, [real], fields={"axis": 0, "block_size": block})
     write_onnx_product(w, node, x, real, bias)
+
+
+@writes("tflite", "BlockFullyConnected")
+def write_tflite_block_product(w: Writing, node: Node) -> None:
+    """A FULLY_CONNECTED whose weight has BlockwiseQuantization: 4 bits, whole blocks, scales in float16."""
+    x, packed, scale, zero = node.required(0), node.required(1), node.required(3), node.input(4)
+    bits, block, k = _form(node)
+    if bits != 4 or k % block or (zero is not None and zero.value.any()):
+        w.refuse(
+            node, f"{k} inputs in blocks of {block} codes of {bits} bits: there are 4 bits, whole blocks, symmetric"
+        )
+    half = scale.value.astype(np.float16)
+    if (half.astype(np.float32) != scale.value).any():
+        w.refuse(node, "scales of blocks that float16 does not hold")
+    matrix = unpacked_blocks(packed.value, k, bits)
+    codes = Tensor(packed.name, matrix.dtype, matrix.shape, matrix)
+    scales = Tensor(scale.name, half.dtype, half.shape, half)
+    fields = {"keep_num_dims": x.rank != 2}
+    inputs = [x, codes, node.input(2)]
+    key = "fused_activation_function"
+    write_fused(w, node, "FULLY_CONNECTED", inputs, fields, key=key, blocks={codes: (scales, block)})
+
+
+def read_tflite_block_product(r: Reading, *, keep: bool, act: str) -> Tensor:
+    """FULLY_CONNECTED of a weight with scales per block; `blocks`: them, zero points, inputs of a block, bits."""
+    x, w, (stored, zero, block, bits) = r.input(0), r.input(1), r.attr("blocks")
+    codes = r.const(1, "the weight")
+    if w.dtype != np.int8 or bits not in (4, 8) or stored.dtype.kind != "f" or x.dtype != np.float32:
+        r.refuse(
+            f"{bits}-bit {w.dtype} weights in blocks with scales of {stored.dtype} and {x.dtype} inputs are not read"
+        )
+    if zero is not None and zero.any():
+        r.refuse("zero points of blocks are not read")
+    o, k = codes.shape
+    scale = stored.value.astype(np.float32)
+    if block < 2 or block % 2 or k % block or scale.size * block != o * k or not np.isfinite(scale).all():
+        reason = f"{scale.size} scales of blocks of {block} do not fit a weight of shape {[o, k]}"
+        raise ModelError(reason, file=r.file, node=f"{r.name} ({r.op})")
+    packed = r.constant(packed_blocks(codes, block, bits), name=w.name)
+    scales = r.constant(scale.reshape(o, k // block), name=stored.name)
+    if not keep and r.rank(x) != 2:
+        x = r.emit("Reshape", x, r.constant([-1, k], np.int64, f"{r.name}/shape"))
+    return r.emit("BlockFullyConnected", x, packed, r.optional(2), scales, bits=bits, block=block, depth=k, act=act)

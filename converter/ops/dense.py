@@ -16,13 +16,9 @@ from ._support.acts import apply_act, fused_activation, read_act
 from ._support.c_steps import count, layer, matrix
 from ._support.caffe import axis_of, blob, flat_blob, param
 from ._support.integer import is_dynamic, weighted_sum
-from ._support.types import broadcast, fail, joint_dtype, known_size, need
+from ._support.types import broadcast, fail, joint_dtype, known_size, need, sum_type
 from ._support.writers import need_constants, write_fused, write_onnx, write_onnx_product, write_transposed
-
-
-def sum_type(a: np.ndarray) -> np.ndarray:
-    """float16 sums are taken in float32."""
-    return a.astype(np.float32) if a.dtype == np.float16 else a
+from .block_product import read_tflite_block_product
 
 
 def infer_fully_connected(node: Node) -> Inferred:
@@ -179,6 +175,8 @@ def read_tflite_fully_connected(r: Reading) -> Tensor:
         r.refuse(f"a weight of shape {w.shape} is not a matrix")
     keep = bool(r.attr("keep_num_dims", False))
     attrs = read_act(r, "tflite", "fused_activation_function")
+    if r.attr("blocks", None) is not None:
+        return read_tflite_block_product(r, keep=keep, **attrs)
     return r.emit("FullyConnected", x, w, r.optional(2), keep_dims=keep or r.rank(x) == 2, **attrs)
 
 

@@ -8,8 +8,7 @@ from ..ir import Node, Shape, Tensor
 from ..schema.op import REQUIRED, Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
-from ._support.types import broadcast, fail, joint_dtype, need
-from .dense import sum_type
+from ._support.types import broadcast, fail, joint_dtype, need, sum_type
 
 
 def _einsum_terms(node: Node) -> tuple[list[str], str]:

@@ -1,7 +1,8 @@
 """Weights of matrix products in blocks along their inputs, each with a scale of its own: finer than one per output.
 
 An outlier spoils the grid of its block alone, which 4 bits of large matrices need: transformers above all. Each block
-takes the scale, and with zero points the range, whose codes have the least squared error.
+takes the scale, and with zero points the range, whose codes have the least squared error. A .tflite has 4 bits in whole
+blocks with scales in float16, and no zero points.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ _AT_ONCE = 1 << 20  # elements
 
 
 def block_codes(
-    w: NDArray, bits: int, block: int, zero_points: bool
+    w: NDArray, bits: int, block: int, zero_points: bool, *, half: bool = False
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int8] | None]:
     """Codes uint8 [O, blocks, bytes] of a weight [O, K] as `packed_blocks` stores them, scales float32 [O, blocks], and
-    zero points int8 of that shape or None."""
+    zero points int8 of that shape or None. half: scales are what float16 holds."""
     outputs, inputs = w.shape
     blocks = -(-inputs // block)
     codes = np.empty((outputs, blocks, block * bits // 8), np.uint8)
@@ -36,7 +37,7 @@ def block_codes(
         at = slice(begin, begin + rows)
         part = np.zeros((len(codes[at]), blocks * block), np.float32)
         part[:, :inputs] = w[at]
-        q, s, z = _best(part.reshape(-1, block), bits, zero_points)
+        q, s, z = _best(part.reshape(-1, block), bits, zero_points, np.float16 if half else np.float32)
         codes[at] = packed_blocks(q.reshape(len(part), -1)[:, :inputs].astype(np.int8), block, bits)
         scale[at] = s.reshape(-1, blocks)
         if zero is not None:
@@ -44,8 +45,8 @@ def block_codes(
     return codes, scale, zero
 
 
-def _best(w: NDArray, bits: int, zero_points: bool) -> tuple[NDArray, NDArray, NDArray]:
-    """Codes of blocks [n, block], and each one's scale and zero point [n]."""
+def _best(w: NDArray, bits: int, zero_points: bool, kind: type[np.floating]) -> tuple[NDArray, NDArray, NDArray]:
+    """Codes of blocks [n, block], and each one's scale, a normal number of `kind`, and zero point [n]."""
     qmin, qmax = code_range(bits, narrow=not zero_points)
     low = np.minimum(w.min(axis=1, keepdims=True), 0.0)
     high = np.maximum(w.max(axis=1, keepdims=True), 0.0)
@@ -55,8 +56,8 @@ def _best(w: NDArray, bits: int, zero_points: bool) -> tuple[NDArray, NDArray, N
     best = [np.zeros_like(w), np.ones_like(low), np.zeros_like(low)]
     least = np.full(low.shape, np.inf, np.float32)
     for share in _SHARES[bits]:
-        s = ((high - low) * np.float32(share) / np.float32(qmax - qmin)).astype(np.float32)
-        s[s < np.finfo(np.float32).tiny] = 1.0
+        s = ((high - low) * np.float32(share) / np.float32(qmax - qmin)).astype(kind).astype(np.float32)
+        s[s < np.finfo(kind).tiny] = 1.0
         z = np.clip(np.rint(qmin - low * np.float32(share) / s), qmin, qmax) if zero_points else np.zeros_like(s)
         q = np.clip(np.rint(w / s) + z, qmin, qmax)
         error = np.square((q - z) * s - w).sum(axis=1, keepdims=True)
@@ -67,13 +68,24 @@ def _best(w: NDArray, bits: int, zero_points: bool) -> tuple[NDArray, NDArray, N
     return best[0], best[1], best[2]
 
 
+def _fits_float16(w: NDArray, block: int) -> bool:
+    """Whether blocks of w [O, K] are whole and float16 has their scales, but for a hundredth that would be zeros."""
+    if w.shape[1] % block:
+        return False
+    scale = np.abs(w).reshape(-1, block).max(axis=1) / 7
+    limits = np.finfo(np.float16)
+    return bool(scale.max() < limits.max and ((scale > 0) & (scale < limits.tiny)).mean() <= 0.01)
+
+
 def store_in_blocks(
-    graph: Graph, block: int, zero_points: bool, widths: Mapping[Node, int], kept: Collection[Node]
+    graph: Graph, block: int, zero_points: bool, widths: Mapping[Node, int], kept: Collection[Node], container: str = ""
 ) -> dict[Node, Tensor]:
     """Turns matrix products with a constant float weight into BlockFullyConnected, in place.
 
-    widths: the bits of nodes. kept: those that stay. Returns the float weight of each node that has changed.
+    widths: the bits of nodes. kept: those that stay. container: a weight that has no such form in it stays, too.
+    Returns the float weight of each node that has changed.
     """
+    half = container == "tflite"
     changed: dict[Node, Tensor] = {}
     stored: dict[tuple[Tensor, int], tuple[Tensor, Tensor, Tensor | None]] = {}
     found = [n for n in graph.nodes if n.op == "FullyConnected" and n not in kept and widths[n] in BITS]
@@ -84,8 +96,10 @@ def store_in_blocks(
             continue
         if not w.data.size or not np.isfinite(w.data).all():
             continue
+        if half and (bits != 4 or not _fits_float16(w.data, block)):
+            continue
         if (w, bits) not in stored:
-            codes, scale, zero = block_codes(w.data, bits, block, zero_points)
+            codes, scale, zero = block_codes(w.data, bits, block, zero_points, half=half)
             stored[w, bits] = (
                 Tensor(w.name, codes.dtype, codes.shape, codes),
                 Tensor(f"{w.name}/scale", scale.dtype, scale.shape, scale),

@@ -91,7 +91,8 @@ def quantize_graph_weights(
     blocked: dict[Node, Tensor] = {}
     if settings.block_size:
         bits_of = {n: widths.get(n, settings.chosen.get(n.name, settings.bits)) for n in graph.nodes}
-        blocked = store_in_blocks(graph, settings.block_size, settings.block_zero_points, bits_of, kept)
+        form = settings.block_size, settings.block_zero_points
+        blocked = store_in_blocks(graph, *form, bits_of, kept, settings.container)
     chosen: dict[int, list[tuple[Tensor, Weight]]] = {}
     users: dict[Tensor, tuple[Node, int | None]] = {}
     for node in graph.nodes:

@@ -119,8 +119,8 @@ def _validate_activation_bits(options: ConvertOptions) -> None:
 _WITHOUT_BLOCKS = {
     "MS": "a .ms has one scale per output of a weight, and none per block",
     "C": "C kernels have one scale per output of a weight, and none per block",
-    "TFLITE": "no .tflite is written with blocks: LiteRT takes inputs to 8 bits, its reference kernels give zeros",
 }
+_LEAST_TFLITE_BLOCK = 32  # LiteRT's blocks are multiples of it
 
 
 def _validate_blocks(options: ConvertOptions) -> None:
@@ -150,6 +150,16 @@ def _validate_blocks(options: ConvertOptions) -> None:
             f"{here}: {_WITHOUT_BLOCKS[foreign[0]]}",
             hint=(Setting("output_format", "ONNX"), ", or ", Setting("block_size", 0), " with 6 or 8 bits"),
         )
+    if "TFLITE" not in options.output_format:
+        return
+    if options.block_zero_points:
+        reason = "blocks of a .tflite have no zero points"
+        raise UsageError(f"{options.where('block_zero_points')}: {reason}", hint=Setting("block_zero_points", False))
+    if options.block_size < _LEAST_TFLITE_BLOCK:
+        reason = f"blocks of a .tflite have {_LEAST_TFLITE_BLOCK} inputs or more"
+        raise UsageError(f"{here}: {reason}", hint=Setting("block_size", _LEAST_TFLITE_BLOCK))
+    if options.bit_num != 4:
+        raise UsageError(f"{here}: blocks of a .tflite have 4 bits", hint=Setting("bit_num", 4))
 
 
 def _validate_preprocessing(options: ConvertOptions) -> None:

@@ -153,3 +153,8 @@ def known_size(shape: Shape | None) -> int | None:
 def one_number(t: Tensor | None) -> bool:
     """Whether the value can be one number, a scalar or a list of one."""
     return t is None or t.shape is None or t.shape == () or (len(t.shape) == 1 and t.shape[0] in (1, None))
+
+
+def sum_type(a: np.ndarray) -> np.ndarray:
+    """float16 sums are taken in float32."""
+    return a.astype(np.float32) if a.dtype == np.float16 else a

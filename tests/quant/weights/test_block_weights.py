@@ -5,7 +5,7 @@ import tracemalloc
 import bitlite
 import numpy as np
 import pytest
-from bitlite.converter.formats import onnx, read_model
+from bitlite.converter.formats import flat, onnx, read_model, tflite_schema
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.blocks import block_reals, packed_blocks, unpacked_blocks
 from bitlite.converter.passes import GENERAL, run_passes
@@ -148,7 +148,9 @@ def test_with_data_biases_take_up_what_blocks_lose(source, tmp_path):
         ({"block_form": "DequantizeLinear", "opset": 18}, "opset 21"),
         ({"block_form": "DequantizeLinear", "block_size": 0}, "no effect without blocks"),
         ({"output_format": "C"}, "C kernels"),
-        ({"output_format": "TFLITE"}, "no .tflite"),
+        ({"output_format": "TFLITE", "block_zero_points": True}, "no zero points"),
+        ({"output_format": "TFLITE", "block_size": 16}, "32 inputs or more"),
+        ({"output_format": "TFLITE", "bit_num": 8}, "have 4 bits"),
         ({"quant_type": "PostTraining"}, "of WeightQuant, and there is PostTraining"),
         ({"block_size": 48}, "16|32|64"),
         ({"block_size": 0, "block_zero_points": True}, "no effect without blocks"),
@@ -162,6 +164,98 @@ def test_what_blocks_are_not_for_is_refused(source, tmp_path, options, text):
     with pytest.raises(bitlite.Error) as error:
         converted(source, tmp_path, **options)
     assert text in str(error.value)
+
+
+def litert(path, x):
+    """What LiteRT gives; it takes inputs of such products to 8 bits, row by row."""
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(path))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+def decibel(got, want):
+    return 10 * np.log10(np.square(want).sum() / np.square(got - want).sum())
+
+
+@pytest.mark.parametrize("block", [32, 64])
+@pytest.mark.parametrize("shape", [(1, 128), (7, 128), (1, 6, 128)])
+def test_litert_computes_what_a_tflite_has_in_blocks(tmp_path, shape, block):
+    graph = Graph("net")
+    build = Builder(graph)
+    rng = np.random.default_rng(10)
+    x = build.input("x", np.float32, shape)
+    b = build.constant(rng.standard_normal(40).astype(np.float32), "b")
+    (y,) = build.emit("FullyConnected", [x, build.constant(matrix(4, (40, 128)), "w"), b], {"act": "relu"}, name="up")
+    graph.outputs = [y]
+    onnx.write(graph, str(tmp_path / "m.onnx"))
+    report = converted(tmp_path / "m.onnx", tmp_path, output_format="TFLITE", block_size=block)
+    assert [row.bits for row in report.layers] == [4]
+    feed = rng.standard_normal(shape).astype(np.float32)
+    (got,) = bitlite.load(str(tmp_path / "q.tflite")).run({"x": feed}).values()
+    assert decibel(litert(tmp_path / "q.tflite", feed), got) > 35
+    read = read_model(str(tmp_path / "q.tflite"))
+    (node,) = [n for n in read.nodes if n.op == "BlockFullyConnected"]
+    assert node.attrs["block"] == block and node.required(1).value.nbytes == 40 * 128 // 2
+    (real,) = bitlite.load(str(tmp_path / "m.onnx")).run({"x": feed}).values()
+    assert decibel(got, real) > {32: 13, 64: 11}[block]
+
+
+def test_a_tflite_has_one_scale_per_output_where_blocks_have_no_form(source, tmp_path):
+    """Rows of 40 inputs are no whole blocks; weights next to nothing have no scale in float16."""
+    converted(source, tmp_path, output_format="TFLITE")
+    read = read_model(str(tmp_path / "q.tflite"))
+    assert [n.op for n in read.nodes if "FullyConnected" in n.op] == ["BlockFullyConnected", "FullyConnected"]
+    graph = network()
+    for node in graph.nodes:
+        node.required(1).data = node.required(1).value * np.float32(1e-6)
+    rows = quantize_graph_weights(graph, WeightSettings(4, block_size=32, container="tflite"))
+    assert [n.op for n in graph.nodes] == ["FullyConnected", "FullyConnected"] and len(rows) == 2
+
+
+def test_scales_for_a_tflite_are_those_that_float16_holds():
+    codes, scale, zero = block_codes(matrix(), 4, 50, False, half=True)
+    assert zero is None and np.array_equal(scale.astype(np.float16).astype(np.float32), scale)
+    found = block_reals(unpacked_blocks(codes, 100, 4), scale, None, 50)
+    assert np.square(found - matrix()).sum() < 0.06 * np.square(matrix()).sum()
+
+
+def broken(path, change):
+    """The file with another quantization of its blocked weight."""
+    model = flat.decode(path.read_bytes(), tflite_schema.SCHEMA)
+    (tensor,) = [t for t in model.subgraphs[0].tensors if t.quantization is not None and t.quantization.details]
+    change(model.subgraphs[0], tensor, tensor.quantization.details)
+    path.write_bytes(b"".join(bytes(part) for part in flat.encode(model, tflite_schema.SCHEMA)))
+    return path
+
+
+def _set(field, value):
+    return lambda graph, tensor, details: details.__setitem__(field, value)
+
+
+def _zero_points(graph, tensor, details):
+    details.zero_points = details.scales
+    graph.tensors[details.scales].type = tflite_schema.SCHEMA.enums["TensorType"].INT16
+
+
+@pytest.mark.parametrize(
+    "change,text",
+    [
+        (_set("block_size", 0), "do not fit"),
+        (_set("block_size", 64), "do not fit"),
+        (_set("block_size", -32), "do not fit"),
+        (_set("block_size", 2**30), "do not fit"),
+        (_set("scales", 0), "must be a constant"),
+        (_set("scales", 99), "outside"),
+        (_set("zero_points", 99), "outside"),
+        (_zero_points, "scales of int16"),
+    ],
+)
+def test_broken_blocks_of_a_tflite_are_refused(source, tmp_path, change, text):
+    converted(source, tmp_path, output_format="TFLITE", keep_float=["down"])
+    with pytest.raises(bitlite.Error, match=text):
+        read_model(str(broken(tmp_path / "q.tflite", change)))
 
 
 def test_a_large_file_is_read_back_without_a_second_copy_of_its_codes(tmp_path, monkeypatch):
