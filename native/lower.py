@@ -87,6 +87,8 @@ class Lowering:
         cell = row(node.op).quant
         if cell is None or len(cell.weights) != 1 or row(node.op).kernel is None or is_quantized(node.outputs[0]):
             return None
+        if node.op == "Conv" and node.attrs["group"] > 1:
+            return None  # sums of few products, which float kernels take faster than those of matrix products
         source = producers.get(node.inputs[0]) if node.inputs[0] is not None else None
         weight = node.input(cell.weights[0])
         if (

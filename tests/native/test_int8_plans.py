@@ -215,3 +215,23 @@ def test_a_dynamic_sum_beyond_32_bits_is_exact():
     plan = Plan(graph)
     assert "200000 products" in next(iter(plan.refusals.values()))
     np.testing.assert_allclose(plan.run([np.ones((1, long), np.float32)])[0], long, rtol=1e-6)
+
+
+@pytest.mark.parametrize("group", [1, 12])
+def test_a_layer_on_8_bit_weights_behind_codes_gives_float(group):
+    """A full convolution adds the codes' products up exactly; one of a channel each is the float layer."""
+    rng, graph = np.random.default_rng(0), Graph("layer")
+    b = Builder(graph)
+    x = b.input("x", np.int8, (1, 9, 8, 12))
+    x.quant = QuantParam(0.05, 3)
+    w = b.constant(rng.integers(-127, 128, (12, 3, 3, 12 // group)).astype(np.int8), "w")
+    w.quant = QuantParam(rng.uniform(0.01, 0.03, 12), np.zeros(12, np.int32), 0)
+    bias = b.constant(rng.normal(size=12).astype(np.float32), "c")
+    graph.outputs = b.emit("Conv", [*b.emit("Dequantize", [x]), w, bias], _CONV | {"group": group, "act": "relu"})
+    feed = rng.integers(-128, 128, x.shape).astype(np.int8)
+    plan = Plan(graph, 1)
+    (got,) = plan.run([feed])
+    (real,) = execute(graph.nodes[0], [feed])
+    (want,) = execute(graph.nodes[1], [real, w.data, bias.data])
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-4)
+    assert sum(len(segment.steps) for segment in plan.segments) == (1 if group == 1 else 2)
