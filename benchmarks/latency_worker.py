@@ -85,7 +85,7 @@ def mslite(path, threads):
     model = mindspore_lite.Model()
     model.build_from_file(path, mindspore_lite.ModelType.MINDIR_LITE, context)
     inputs = model.get_inputs()
-    kinds = {"FLOAT32": np.float32, "INT8": np.int8}
+    kinds = {kind.upper().replace("FLOAT", "FLOAT32"): dtype for kind, dtype in KINDS.items()}
     arrays = [random_input(list(t.shape), kinds[str(t.dtype).split(".")[-1]]) for t in inputs]
 
     def run():
