@@ -15,6 +15,7 @@ from ...converter.errors import ClusterError, Error, UsageError
 from .tasks import State, Work, describe_worker, run_opened, run_task
 
 _COUNTED = 1.0  # seconds for which the number of workers holds
+_REACHED = 2.0  # seconds in which a worker that can be reached without the scheduler answers
 _SPEC_BYTES = "distributed.admin.large-graph-warning-threshold"
 
 
@@ -34,8 +35,9 @@ class DaskCluster:
     """Executors of a `distributed.Client`: one for any worker, one for each worker that prefers it.
 
     A walk waits for all its lanes after each small step, and what Dask does to place, keep and fetch a task takes
-    longer than most of these. So a lane's worker is called directly, as `Client.run` does, where it has the state open;
-    where it has not, or has gone, a task like any other does the same.
+    longer than most of these. So a lane's worker is called as `Client.run` does, where it has the state open, without
+    the scheduler in between if it can be reached from here. Where it has not, or has gone, a task like any other does
+    the same.
 
     Raises:
         UsageError: Dask is not installed, or an option is none of its.
@@ -55,6 +57,7 @@ class DaskCluster:
         self._lanes = self._places()
         self._slots, self._counted = max(1, len(self._lanes)), time.monotonic()
         self._by_worker: dict[str, Executor] = {}
+        self._direct: dict[str, bool] = {}
 
     @property
     def slots(self) -> int:
@@ -69,8 +72,8 @@ class DaskCluster:
         return asyncio.run_coroutine_threadsafe(call, self._client.loop.asyncio_loop)
 
     async def _call(self, worker: str, work: Work, state: State, shard: tuple[Any, ...]) -> tuple[bool, Any]:
-        answers = await self._client.run(_run_opened, work, state.key, shard, workers=[worker], on_error="return")
-        if isinstance(answer := answers[worker], tuple):
+        answer = await self._called(worker, work, state.key, shard)
+        if isinstance(answer, tuple):
             return answer
         if isinstance(answer, BaseException) and not isinstance(answer, OSError):
             raise answer
@@ -78,6 +81,29 @@ class DaskCluster:
             self._by_worker[worker] = self._executor(worker)
         task = run_task, work, state.opener, state.key, state.kept, shard
         return await asyncio.wrap_future(self._by_worker[worker].submit(*task))
+
+    async def _called(self, worker: str, *call: Any) -> Any:
+        """What `_run_opened` gives there, or the exception that it or the way there ended in."""
+        if worker not in self._direct:
+            self._direct[worker] = await self._reachable(worker)
+        if self._direct[worker]:
+            from distributed.core import clean_exception
+            from distributed.protocol.pickle import dumps
+
+            try:
+                answer = await self._client.rpc(worker).run(function=dumps(_run_opened), args=dumps(call), wait=True)
+            except OSError:
+                self._direct[worker] = False
+            else:
+                return answer["result"] if answer["status"] == "OK" else clean_exception(**answer)[1]
+        return (await self._client.run(_run_opened, *call, workers=[worker], on_error="return"))[worker]
+
+    async def _reachable(self, worker: str) -> bool:
+        try:
+            await asyncio.wait_for(self._client.rpc(worker).identity(), _REACHED)
+        except (OSError, asyncio.TimeoutError):
+            return False
+        return True
 
     def keep(self, data: bytes) -> Any:
         """A Dask future: the scheduler has the bytes, whatever worker ends, and workers pass them on."""

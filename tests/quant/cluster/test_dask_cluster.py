@@ -74,6 +74,21 @@ def test_results_come_in_the_order_of_shards_whoever_is_first(pool):
     assert list(pool.each(shard_tasks.late_first, state, shards(20))) == [f"n{k}" for k in range(20)]
 
 
+@pytest.mark.parametrize("direct", [True, False])
+def test_lanes_are_called_with_and_without_the_scheduler_in_between(address, monkeypatch, direct):
+    async def reachable(self, worker):
+        return direct
+
+    monkeypatch.setattr(DaskCluster, "_reachable", reachable)
+    with WorkerPool(DaskCluster(DaskOptions(address, timeout=60))) as pool:
+        state = pool.state(shard_tasks.text, b"n")
+        for _ in range(2):  # the first time nobody has the state open
+            found = pool.each(shard_tasks.shout, state, shards(6), lanes=[0, 1, 2, 0, 1, 2])
+            assert list(found) == [f"n{k}" for k in range(6)]
+        with pytest.raises(DataError, match=r"^sample2.bin: is damaged; try another$"):
+            list(pool.each(shard_tasks.refuse, state, shards(6), lanes=[0, 1, 2, 0, 1, 2]))
+
+
 def test_an_error_keeps_its_kind_and_hint(pool):
     results = pool.each(shard_tasks.refuse, pool.state(shard_tasks.text, b"n"), shards(9))
     with pytest.raises(DataError, match=r"^sample2.bin: is damaged; try another$"):
