@@ -155,12 +155,12 @@ class Session:
         if unknown:
             raise DataError(f"output {unknown.pop()!r}: bind exactly the outputs {self._output_names}")
         plan = self._plan(tuple(a.shape for a in arrays))
-        for t in plan.graph.outputs:
-            a = outputs[t.name]
+        for name, t in zip(self._output_names, plan.graph.outputs):  # a plan may have another name for it
+            a = outputs[name]
             if not isinstance(a, np.ndarray) or a.dtype != t.dtype or not a.flags.c_contiguous or not a.flags.writeable:
-                raise DataError(f"output {t.name!r} must be a writable C-contiguous array of {t.dtype}")
+                raise DataError(f"output {name!r} must be a writable C-contiguous array of {t.dtype}")
             if t.is_static and a.shape != t.shape:
-                raise DataError(f"output {t.name!r} has shape {a.shape}, the model gives {t.shape}")
+                raise DataError(f"output {name!r} has shape {a.shape}, the model gives {t.shape}")
         targets = [outputs[n] for n in self._output_names]
         others = [*zip(self._input_names, arrays), *zip(self._output_names, targets)]
         for k, (name, target) in enumerate(zip(self._output_names, targets)):

@@ -181,10 +181,9 @@ def specialize(
         value[t] = Tensor(t.name, t.dtype, shape, None, t.quant, t.layout, t.dims)
         value[t].check_quant()
         fresh.inputs.append(value[t])
+    build = Builder(fresh, fold_limit)  # which knows the inputs' names
     for t in graph.constants():
         value[t] = Tensor(t.name, t.dtype, t.shape, t.data, t.quant, t.layout)
-    build = Builder(fresh, fold_limit)
-    for t in value.values():
         build.name(t.name)
     for node in graph.nodes:
         lost = next((t for t in node.inputs if t is not None and t not in value), None)

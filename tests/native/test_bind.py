@@ -67,6 +67,17 @@ def test_an_array_that_was_changed_after_it_was_bound_is_named(native):
             bound.run()
 
 
+def test_outputs_keep_their_names_beside_inputs_that_are_numbered_where_sizes_are_open():
+    graph = Graph("g")
+    build = Builder(graph)
+    inputs = [build.input(name, np.float32, (None, 4)) for name in ("act", "act_1")]
+    graph.outputs = build.emit("Add", inputs, name="act_2", outputs=["act_2"])
+    runner, given = Session(graph), np.float32([[-1, 2, -3, 4]] * 3)
+    out = {"act_2": np.empty((3, 4), np.float32)}
+    runner.bind({"act": given, "act_1": given}, out).run()
+    assert np.array_equal(out["act_2"], 2 * given)
+
+
 def test_a_batch_beyond_memory_is_one_line():
     graph = Graph("g")
     x = Builder(graph).input("x", np.float32, (None, 4))
