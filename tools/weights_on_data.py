@@ -95,16 +95,17 @@ def _searched(
     """The form of the graph that the goals ask for."""
     from ..quant.cluster.pool import Workforce
     from ..quant.ptq.fidelity import spread
+    from ..quant.ptq.prefix_runner import most_samples
     from ..quant.search.trials import Measures
     from ..quant.search.weight_family import WeightFamily
     from ..quant.weights import bit_budget
-    from ..quant.weights.output_rounding import most_samples
+    from ..quant.weights.output_rounding import SAMPLES
     from .options.convert import GOALS
     from .options.workers import open_pool
     from .search import goal_of, open_journal, parts, progress_of, run_search
 
     goal, container = goal_of(options, report.source_bytes), settings.container or "ms"
-    shares = fitted, _ = parts(len(samples), most_samples(graph), goal, options)
+    shares = fitted, _ = parts(len(samples), most_samples(graph, SAMPLES), goal, options)
     journal = open_journal(options, graph, samples, container, report, fitted)
     picked = list(samples.only([fitted[k] for k in spread(len(fitted), bit_budget.SAMPLES)]))
     with open_pool(options) as pool, options.blame("calibrate_path", *GOALS):

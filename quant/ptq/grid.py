@@ -23,21 +23,22 @@ _LEAST, _MOST = 0.5, 2.0  # of the scale before: what is beyond was fitted to ro
 class Grid:
     """scale, zero_point, mean: float64 [batch, 1, channels]; mean None for a weight without a correction.
 
-    limits: the least and largest code; those of a symmetric grid are of one size.
+    limits: the least and largest code; those of a symmetric grid are of one size. least: of a scale.
     """
 
     scale: np.ndarray
     zero_point: np.ndarray
     mean: np.ndarray | None
     bits: int
+    least: np.ndarray | float = 0.0
 
     @classmethod
-    def of(cls, quant: QuantParam, shape: tuple[int, int, int]) -> Grid:
-        def laid_out(values: np.ndarray) -> np.ndarray:
+    def of(cls, quant: QuantParam, shape: tuple[int, int, int], least: np.ndarray | float = 0.0) -> Grid:
+        def laid_out(values: np.ndarray | float) -> np.ndarray:
             return np.broadcast_to(np.asarray(values, np.float64), shape[0] * shape[2]).reshape(shape)
 
         mean = None if quant.mean_corr is None else laid_out(quant.mean_corr)
-        return cls(laid_out(quant.scale), laid_out(quant.zero_point), mean, quant.bits)
+        return cls(laid_out(quant.scale), laid_out(quant.zero_point), mean, quant.bits, laid_out(least))
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -77,6 +78,7 @@ class Grid:
             factor = np.where(free, (qw * ones - w1 * q1) / np.where(free, det, 1.0), factor)
             offset = np.where(free, (w1 * qq - qw * q1) / np.where(free, det, 1.0), 0.0)
         good = (factor > _LEAST) & (factor < _MOST) & (qq > 0) & free
+        good &= self.scale * factor >= self.least * (1 + 1e-6)
         scale = np.where(good, (self.scale * factor).astype(np.float32), self.scale)
         if mean is not None:
             mean = np.where(good, (offset * self.scale).astype(np.float32), mean)

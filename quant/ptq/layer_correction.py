@@ -8,7 +8,7 @@ from .bias_correction import correct, correct_lockstep
 from .prefix_runner import QuantizedPrefixRunner
 from .quality import measure
 from .result import Result
-from .rounding import refine
+from .rounding import REFITS, ROUNDED_BITS, refine
 from .settings import Progress, Settings
 
 
@@ -28,7 +28,9 @@ def correct_layers(result: Result, samples: Chosen, settings: Settings, progress
         next(steps, None)
         if settings.bias_correction == "sequential":
             if settings.round_by_output:
-                refine(runner, node, pairs=settings.pairs and node in on_codes, upstream=upstream)
+                quant, pairs = runner.layers[node].weight.quant, settings.pairs and node in on_codes
+                few = quant is not None and quant.bits < ROUNDED_BITS and not pairs
+                refine(runner, node, pairs=pairs, refits=REFITS if few else 0, upstream=upstream)
             correct(runner, node)
         elif settings.bias_correction == "lockstep":
             correct_lockstep(runner, node)

@@ -31,7 +31,7 @@ from .islands import NONE, Islands
 from .layer_correction import correct_layers
 from .pair_channels import pair_channels
 from .placement import LOSSY, weight_index
-from .prefix_runner import subset_size
+from .prefix_runner import most_samples, subset_size
 from .prepare import prepare
 from .result import Result
 from .settings import Progress, Samples, Settings, no_progress
@@ -164,5 +164,11 @@ def _shares(forms: IntegerForms, samples: Samples, quantized: QuantizedGraph) ->
     """The samples to fit layers to, and those to judge by."""
     if forms.settings.shares is not None:
         return forms.settings.shares
-    fitted = subset_size(forms.graph, quantized, forms.settings.subset)
-    return hold_back(len(samples), fitted, scored=forms.settings.scoring is not None)
+    settings = forms.settings
+    few = min([settings.bits, *settings.layer_bits.values()]) < 8  # of which codes are felt, and so is what they fit to
+    fitted = (
+        most_samples(forms.graph, settings.subset_of_few_bits)
+        if few
+        else subset_size(forms.graph, quantized, settings.subset)
+    )
+    return hold_back(len(samples), fitted, scored=settings.scoring is not None)

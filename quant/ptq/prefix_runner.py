@@ -208,6 +208,13 @@ def means_of(graph: Graph, layers: Iterable[Node], samples: Chosen, workers: Wor
     return means
 
 
+def most_samples(graph: Graph, wish: int, budget: int = 1 << 30) -> int:
+    """How many samples a walk takes that keeps most of its activations in a temporary file: at most `wish`, fewer,
+    never under 8, where those of a node's inputs and outputs alone are beyond the budget."""
+    at_once = (sum(t.nbytes for t in (*n.outputs, *n.inputs) if t is not None and not t.is_const) for n in graph.nodes)
+    return min(wish, max(8, budget // max(*at_once, 1, 1)))
+
+
 def subset_size(graph: Graph, quantized: QuantizedGraph, wish: int, budget: int = 1 << 30) -> int:
     """How many samples the runner takes: at most `wish`, fewer (never under 8) of very large activations."""
     per_sample = sum(t.nbytes for n in graph.nodes for t in n.outputs) + sum(

@@ -20,7 +20,14 @@ import numpy as np
 
 from ...converter.ir import Node, Tensor
 from ...converter.numeric.pairs import MOST, saturate
-from ...converter.numeric.qparams import QuantParam, choose_asymmetric, dequantize, quantize_f32
+from ...converter.numeric.qparams import (
+    QuantParam,
+    bias_safe_scale,
+    choose_asymmetric,
+    dequantize,
+    quantize_bias,
+    quantize_f32,
+)
 from ...converter.schema.op import quant_spec
 from ..calibrate.ranges import ends
 from .emit import Layer
@@ -38,6 +45,7 @@ ROUNDED_BITS = 8  # at more, rounding is not what is lost
 ROWS = 2048  # at most 2^15, whose products of 9-bit numbers int32 holds
 ROWS_OF_FEW_BITS = 8192  # below 8 bits, where what the rows leave out is felt
 SWEEPS = 3
+REFITS = 3
 RIDGE = 0.01
 RIDGE_UPSTREAM = 0.1  # where weights move by more than their rounding
 
@@ -74,7 +82,7 @@ def refine(
     batch = channels if rows.by_channel else 1
     sums = addends(node, codes) if pairs else None
     most = np.inf if sums is None or saturate(sums) else MOST
-    grid = Grid.of(quant, (batch, 1, channels // batch))
+    grid = Grid.of(quant, (batch, 1, channels // batch), least_scale(layer) if refits else 0.0)
     shape = (batch, channels // batch, w.data.size // max(channels, 1))
     real, rounded = w.data.reshape(shape), np.array(codes).reshape(shape)
     parts = [slice(None)] if rows.by_channel else blocks(shape[2])
@@ -98,7 +106,7 @@ def refine(
         rounded[:, :, part] = q.transpose(0, 2, 1)
     layer.weight.data = rounded.reshape(codes.shape)
     if refits:
-        layer.weight.quant = grid.stored(quant)
+        rescale(layer, grid.stored(quant))
 
 
 def is_rounded(node: Node, layer: Layer) -> bool:
@@ -136,6 +144,27 @@ class _Rounder:
             grid = grid.fitted(gram, weights, q)
             descend(gram, grid.wanted(weights), q, grid.limits, self.sweeps, self.threads, self.most)
         return q, grid
+
+
+def least_scale(layer: Layer) -> np.ndarray:
+    """Of each channel of the weight, at which the bias is within its integers; 0 where that is float."""
+    scale, bias = layer.weight.qparams.scale, layer.bias
+    if bias.dtype.kind == "f":
+        return np.zeros(scale.shape)
+    return bias_safe_scale(bias.value * bias.qparams.scale, _input_scale(layer), np.zeros(scale.shape))
+
+
+def rescale(layer: Layer, quant: QuantParam) -> None:
+    """Gives the layer's weight these parameters, and an integer bias the same real value by the new scale."""
+    bias = layer.bias
+    if bias.dtype.kind != "f":
+        real = bias.value * bias.qparams.scale
+        bias.data, bias.quant = quantize_bias(real, _input_scale(layer), quant.scale)
+    layer.weight.quant = quant
+
+
+def _input_scale(layer: Layer) -> float:
+    return float(layer.node.required(0).qparams.scale[0])
 
 
 def blocks(inputs: int) -> list[slice]:

@@ -39,7 +39,8 @@ class Settings:
     """What `quantize_graph` is asked for; the fields are those of `ConvertOptions`.
 
     bits, layer_bits: of weights. activation_bits: selector → 8 or 16, a number for all nodes. kept: nodes that stay
-    float. subset: the most samples that the corrections on the quantized prefix take. statistics: saved ones,
+    float. subset: the most samples that the corrections on the quantized prefix take, and where weights have fewer
+    than 8 bits. statistics: saved ones,
     instead of running the model for them. measure: fill `Result.rows`. pairs: keep weights within what onnxruntime
     adds exactly on every CPU. float_weights: how weights of layers left in float, but for those of `kept`, become
     codes; None leaves them. pool: workers that read samples and run layers on them, instead of threads.
@@ -64,6 +65,7 @@ class Settings:
     threads: int = 1
     pool: WorkerPool | None = None
     subset: int = 64
+    subset_of_few_bits: int = 128
     equalize: bool = True
     fold_concat_scale: bool = True
     round_by_output: bool = True

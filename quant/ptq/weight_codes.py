@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from .settings import Settings
 
 WIDE_BITS = 12  # sums of a hundred products and more are within 32 bits
 _FEW = 9  # weights of a channel
+SMALL = 0.05  # of all weights
 _WIDTHS = range(2, 9)
 
 
@@ -39,6 +40,18 @@ def bits_within(graph: Graph, limit: float, *, per_channel: bool) -> dict[Node, 
 
         found[node] = fewest(_WIDTHS, error, limit)
     return found
+
+
+def smallest(sizes: Mapping[Node, int]) -> frozenset[Node]:
+    """The smallest layers, those that hold together no more than a share of the elements of all weights: mostly the
+    first ones, whose errors all others take on."""
+    most, chosen = SMALL * sum(sizes.values()), set[Node]()
+    for node in sorted(sizes, key=sizes.__getitem__):
+        most -= sizes[node]
+        if most < 0:
+            break
+        chosen.add(node)
+    return frozenset(chosen)
 
 
 def _has_few(w: np.ndarray, axis: int | None) -> bool:
@@ -72,10 +85,11 @@ class WeightCodes:
         """layers: those on codes, in their order, of which with `settings.pairs` some hold none. wide: those on codes
         of 16 bits, whose weights may have more than 8."""
         self.settings, self.wide = settings, wide
-        weights = [(node, weight_index(node)) for node in layers] if settings.pairs else []
+        weights = [(node, weight_index(node)) for node in layers] if settings.pairs or settings.bits < 8 else []
         given = [(node, node.required(i).value) for node, i in weights if i is not None]
+        self._small = smallest({node: w.size for node, w in given}) if settings.bits < 8 else frozenset()
         self._without_pairs = without_pairs(
-            (node, w, self._plain(node, w, quant_spec(node).channel_axis(node))) for node, w in given
+            (node, w, self._plain(node, w, quant_spec(node).channel_axis(node))) for node, w in given if settings.pairs
         )
         self._params: dict[Node, QuantParam] = {}
         self._codes: dict[tuple[Node, QuantParam], np.ndarray] = {}
@@ -88,9 +102,10 @@ class WeightCodes:
         return self._params[node]
 
     def _bits(self, node: Node, w: np.ndarray, axis: int | None) -> int:
-        """The width of the weight; where a channel has few, at least 8 bits, unless the node is named."""
+        """The width of the weight; where a channel or the layer has few, at least 8 bits, unless the node is named."""
         settings = self.settings
-        bits = settings.layer_bits.get(node, max(settings.bits, 8) if _has_few(w, axis) else settings.bits)
+        few = _has_few(w, axis) or node in self._small
+        bits = settings.layer_bits.get(node, max(settings.bits, 8) if few else settings.bits)
         return bits if node in self.wide else min(bits, 8)
 
     def codes(self, node: Node, w: np.ndarray, quant: QuantParam) -> np.ndarray:

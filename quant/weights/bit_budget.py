@@ -185,7 +185,7 @@ def measure(
         return size_of(trial)
 
     def bytes_of(t: Tensor) -> float:
-        return _bytes(t, settings.container)
+        return coded_bytes(t, settings.container)
 
     names = list(dict.fromkeys(name for form in free.values() for name in form))
     rows = 0.0  # bytes of a file for a channel's scale and what goes with it: of all layers in codes, and of none
@@ -233,7 +233,8 @@ def measure_layers(
     return widths
 
 
-def _bytes(t: Tensor, container: str) -> int:
+def coded_bytes(t: Tensor, container: str) -> int:
+    """What a weight's codes take in a file."""
     q = t.qparams
     if container:
         return packed_size(t.value.size, q.bits)

@@ -18,19 +18,20 @@ from ..calibrate.spread import Chosen
 from ..cluster.pool import Workforce
 from ..ptq.bias_correction import correct
 from ..ptq.emit import QuantizedGraph, note_stored
-from ..ptq.fidelity import GOOD, Fidelity, hold_back, judge_of, spread
-from ..ptq.prefix_runner import QuantizedPrefixRunner
-from ..ptq.rounding import reads_float, refine
+from ..ptq.fidelity import GOOD, Fidelity, Reference, hold_back, judge_of, scores_of, spread
+from ..ptq.prefix_runner import QuantizedPrefixRunner, most_samples
+from ..ptq.rounding import REFITS, reads_float, refine
 from ..ptq.settings import Progress, Samples, no_progress
+from ..ptq.trials import improves
 from ..score import Scoring
+from .finer_weights import finer_weights, lacking
 from .weight_quant import WeightRow, WeightSettings, quantize_graph_weights
 from .wider_weights import may_be_wider, wider_weights
 
 SAMPLES = 128
-_REFITS = 3
+_COMPARED = 64  # samples that finer weights must be better on
 _JUDGED = 6  # samples that say which weights want more bits
 _LEAST_GAIN = 1.0  # dB
-_BUDGET = 1 << 30  # bytes of activations kept at a time, most of them in a temporary file
 
 
 def quantize_by_output(
@@ -44,7 +45,8 @@ def quantize_by_output(
     scoring: Scoring | None = None,
 ) -> tuple[list[WeightRow], Fidelity | None]:
     """Replaces weights by their codes, in place. Where the outputs are less than they should be, few weights of 8 bits
-    that they owe it to have 16 instead (`wider_weights`), if that brings them nearer.
+    that they owe it to have 16 instead (`wider_weights`), and of fewer bits up to 8 (`finer_weights`), if that brings
+    them nearer.
 
     Args:
         samples: a tenth of them, which nothing is fitted to, judge the outputs; all that are left where there is a
@@ -61,15 +63,33 @@ def quantize_by_output(
     rounded = RoundingByOutput(graph.copy(), Chosen(samples, fitted), workers, progress, correct_biases=correct_biases)
     form, layers = rounded(settings)
     fidelity = judge.fidelity(form, held_back=held != fitted)
-    if fidelity is not None and fidelity.worst.sqnr < GOOD and may_be_wider(settings):
-        picked = samples.only([fitted[k] for k in spread(len(fitted), _JUDGED)])
-        if bits := wider_weights(rounded.source, settings, list(picked), workers.threads):
+    wide = fidelity is not None and fidelity.worst.sqnr < GOOD and may_be_wider(settings)
+    missing = 0.0 if fidelity is None else lacking(settings, fidelity)
+    if fidelity is not None and (wide or missing > 0):
+        picked = list(samples.only([fitted[k] for k in spread(len(fitted), _JUDGED)]))
+        bits = (
+            wider_weights(rounded.source, settings, picked, workers.threads)
+            if wide
+            else finer_weights(rounded.source, settings, missing, picked, workers.threads)
+        )
+        if bits:
             other, rows = rounded(replace(settings, chosen={**settings.chosen, **bits}))
             better = judge.fidelity(other, held_back=held != fitted)
-            if better is not None and better.worst.sqnr >= fidelity.worst.sqnr + _LEAST_GAIN:
+            if better is not None and (
+                better.worst.sqnr >= fidelity.worst.sqnr + _LEAST_GAIN
+                if wide
+                else _improves(rounded.source, other, form, samples, workers.threads)
+            ):
                 form, layers, fidelity = other, rows, better
     graph.nodes, graph.inputs, graph.outputs = form.nodes, form.inputs, form.outputs
     return layers, fidelity
+
+
+def _improves(source: Graph, new: Graph, old: Graph, samples: Samples, threads: int) -> bool:
+    """Whether a form of the graph is better than another on so many samples that few undecided ones do not say it."""
+    picked = list(samples.only(spread(len(samples), _COMPARED)))
+    judge = Reference(source, picked, threads, scores_of(source))
+    return improves(judge.outputs_by_scores(new), judge.outputs_by_scores(old), len(picked))
 
 
 class RoundingByOutput:
@@ -101,7 +121,7 @@ class RoundingByOutput:
         return graph, layers
 
     def _improve(self, prefix: QuantizedPrefixRunner, node: Node) -> None:
-        refine(prefix, node, refits=_REFITS, upstream=True)
+        refine(prefix, node, refits=REFITS, upstream=True)
         if self._correct_biases:
             correct(prefix, node, rounds=1)
 
@@ -166,13 +186,7 @@ def _walk(
 
 def parted(graph: Graph, samples: int, *, scored: bool = False) -> tuple[list[int], list[int]]:
     """(samples to fit to, samples to judge by), of so many."""
-    return hold_back(samples, most_samples(graph), scored=scored)
-
-
-def most_samples(graph: Graph) -> int:
-    """So many that a node's inputs and outputs, all that is kept of most graphs, fit into the budget; at least 8."""
-    at_once = (sum(t.nbytes for t in (*n.outputs, *n.inputs) if t is not None and not t.is_const) for n in graph.nodes)
-    return min(SAMPLES, max(8, _BUDGET // max(*at_once, 1, 1)))
+    return hold_back(samples, most_samples(graph, SAMPLES), scored=scored)
 
 
 def _beside(source: Graph, graph: Graph) -> QuantizedGraph:

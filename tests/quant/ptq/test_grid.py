@@ -60,3 +60,13 @@ def test_dead_inputs_leave_the_grid():
 def test_symmetric_grids_have_symmetric_limits():
     assert grid(4, False)[0].limits == (-7, 7) and grid(4, True)[0].limits == (-8, 7)
     assert grid(1, False)[0].limits == (-1, 0)
+
+
+def test_no_scale_falls_below_the_least_one():
+    start, quant = grid(4, False)
+    q = np.clip(np.rint(start.wanted(np.random.default_rng(4).normal(0, 1, (1, K, CHANNELS)))), *start.limits)
+    smaller = (q - start.zero_point) * start.scale * 0.8
+    assert (start.fitted(gram(), smaller, q).scale < 0.85 * start.scale).all()
+    held = Grid.of(quant, (1, 1, CHANNELS), quant.scale * [1.0, 0.1, 0.9, 0.1, 0.1])
+    fitted = held.fitted(gram(), smaller, q).scale.reshape(-1) / quant.scale
+    assert (fitted[[0, 2]] == 1).all() and (fitted[[1, 3, 4]] < 0.85).all()

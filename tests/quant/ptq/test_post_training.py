@@ -266,6 +266,34 @@ def test_few_bits_are_kept_by_layers_of_more_than_nine_weights_a_channel(network
     assert bits == {"first": 4, "each": 8, "mix": 4, "side": 8, "classify": 4}
 
 
+def test_the_smallest_layers_keep_eight_bits_as_long_as_they_hold_few_of_all_weights(network, samples, monkeypatch):
+    from bitlite.quant.ptq import weight_codes
+
+    def bits_of(share):
+        monkeypatch.setattr(weight_codes, "SMALL", share)
+        result = quantize_graph(network(), samples, Settings(bits=4))
+        layers = result.quantized.weighted_layers.values()
+        return {layer.node.name: (layer.weight.quant.bits, layer.weight.value.size) for layer in layers}
+
+    sizes = {name: size for name, (_, size) in bits_of(0.0).items()}
+    total, ascending = sum(sizes.values()), sorted(sizes, key=sizes.__getitem__)
+    share = (sizes[ascending[0]] + sizes[ascending[1]]) / total
+    found = {name: bits for name, (bits, _) in bits_of(share).items()}
+    assert found == {name: 8 if name in (*ascending[:2], "each") else 4 for name in sizes}
+
+
+def test_biases_stand_by_the_scales_that_few_bits_were_given(network, samples):
+    result = quantize_graph(network(), samples, Settings(bits=4))
+    plain = quantize_graph(network(), samples, Settings(bits=4, round_by_output=False))
+    moved = 0
+    for layer, before in zip(result.quantized.weighted_layers.values(), plain.quantized.weighted_layers.values()):
+        moved += not np.array_equal(layer.weight.quant.scale, before.weight.quant.scale)
+        if not layer.last:
+            x = layer.node.required(0).qparams
+            np.testing.assert_array_equal(layer.bias.quant.scale, x.scale[0] * layer.weight.quant.scale)
+    assert moved >= 3
+
+
 def test_a_depthwise_layer_that_is_named_gets_its_bits(network, samples):
     graph = network()
     named = {next(n for n in graph.nodes if n.name == "each"): 4}

@@ -1,11 +1,14 @@
 """WeightQuant that sees calibration data."""
 
+from dataclasses import replace
+
 import bitlite
 import numpy as np
 import pytest
 from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
 from bitlite.quant.cluster.pool import Workforce
+from bitlite.quant.weights import finer_weights, output_rounding
 from bitlite.quant.weights.output_rounding import quantize_by_output
 from bitlite.quant.weights.weight_quant import WeightSettings, quantize_graph_weights
 
@@ -186,6 +189,31 @@ def test_a_model_that_noise_overflows_is_rounded_without_it(tmp_path):
     source = written(tmp_path, image_network(poison=True))
     report = bitlite.convert(source, tmp_path / "m", quant_type="WeightQuant", bit_num=4, read_back=False, cost=False)
     assert any("none of noise" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("container", ["", "tflite"])
+def test_outputs_of_values_that_4_bits_are_too_few_for_get_more_where_they_gain_most(container, monkeypatch):
+    monkeypatch.setattr(finer_weights, "POOR", 26.0)
+    data, settings = samples(40), replace(SETTINGS, container=container)
+
+    def rounded(graph, settings):
+        rows, fidelity = quantize_by_output(graph, settings, data, Workforce(1))
+        return {row.layer: row.bits for row in rows}, fidelity.worst.sqnr
+
+    values = network()
+    values.outputs = [next(n for n in values.nodes if n.name == "second").outputs[0]]
+    values.prune()
+    bits, reached = rounded(values.copy(), settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(output_rounding, "lacking", lambda settings, fidelity: 0.0)
+        plain, before = rounded(values.copy(), settings)
+    assert set(plain.values()) == {4} and before < 26 and reached >= before + 1
+    assert 4 < max(bits.values()) <= 8 and (container == "" or set(bits.values()) <= {4, 8})
+    sizes = {n.name: n.inputs[1].value.size for n in values.nodes}
+    assert sum(b * sizes[name] for name, b in bits.items()) <= 4 * sum(sizes.values()) * 4 / 3
+    named = replace(settings, layer_bits=(("first", 4), ("second", 4)))
+    assert {rounded(values.copy(), named)[0][name] for name in ("first", "second")} == {4}
+    assert set(rounded(network(), settings)[0].values()) == {4}  # classes
 
 
 def with_outliers(inputs=1024):
