@@ -31,18 +31,27 @@ _PEERS = {"litert": "tflite", "onnxruntime": "onnx", "openvino": "onnx", "mslite
 
 
 def measured(args: argparse.Namespace, name: str) -> dict[str, Any]:
-    """The model's figures, from a process of its own where WORK has none."""
+    """The model's figures, from a process of its own where WORK has none that are complete."""
     path = os.path.join(args.work, f"{name}.json")
-    if not os.path.exists(path):
+    if not _complete(path):
         script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "real_model_runs.py")
         done = subprocess.run(
             [sys.executable, script, args.models_py, name, args.runner, args.work, str(args.threads)],
             capture_output=True, text=True,
         )  # fmt: skip
-        if done.returncode and not os.path.exists(path):
+        if done.returncode and not _complete(path):
             return {"refused": f"the process ended with {done.returncode}: {done.stderr.strip().splitlines()[-1:]}"}
     with open(path, encoding="utf-8") as file:
         return json.load(file)
+
+
+def _complete(path: str) -> bool:
+    """Whether the figures of a model are there, and its process was not stopped before the last of them."""
+    if not os.path.exists(path):
+        return False
+    with open(path, encoding="utf-8") as file:
+        figures = json.load(file)
+    return "refused" in figures or "onnxruntime" in figures["loss"]
 
 
 def timed(args: argparse.Namespace, name: str, figures: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import OutputError
+from .files import sweep
 from .flat_layout import U32, Layout, Node, Pool, chunks
 from .flat_schema import SCALARS, Field, Record, Schema
 
@@ -319,6 +320,6 @@ def write(
 ) -> int:
     """`encode` into a binary file, array by array (a transposed view is copied in its turn); returns the byte count."""
     total = 0
-    for piece in _pieces(value, schema, root, identifier, force, file):
+    for piece in sweep(_pieces(value, schema, root, identifier, force, file), len):
         total += out.write(piece) if len(piece) else 0
     return total

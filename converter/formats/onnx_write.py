@@ -11,6 +11,7 @@ from ..errors import OutputError, Setting, UnsupportedError
 from ..ir import Graph, Tensor, is_quantized
 from ..schema.writing import Emitted, Writing, Written
 from . import dynamic_layers
+from .files import sweep
 from .onnx_parts import write_joined
 from .operators import write_operators
 from .outputs import write_atomic
@@ -51,7 +52,7 @@ def write(graph: Graph, path: str, *, opset: int | None = None, blocks: str = "M
             return Written(out.tell(), stored)
     beside = path + ".data"
     with write_atomic(beside) as out:
-        for t, proto in zip(constants, model.graph.initializer):
+        for t, proto in sweep(list(zip(constants, model.graph.initializer)), lambda pair: pair[0].nbytes):
             raw = _raw(t)
             if raw.nbytes <= _INLINE:
                 proto.raw_data = raw.tobytes()

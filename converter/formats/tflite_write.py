@@ -306,13 +306,13 @@ def _tensor(t: Tensor) -> dict[str, Any]:
 
 
 def _value(t: Tensor, packed: bool) -> tuple[str, np.ndarray]:
-    """The stored form of a constant: its TensorType and bytes."""
+    """The stored form of a constant: its TensorType and what holds its bytes, a view still where it is one."""
     kind = _NUMBERS[t.dtype.name]
     if packed:
         codes = np.ascontiguousarray(t.value).reshape(-1).view(np.uint8) & 15
         codes = np.append(codes, np.zeros(codes.size % 2, np.uint8))
         return "INT4", codes[0::2] | (codes[1::2] << 4)
-    return kind, np.ascontiguousarray(t.value)
+    return kind, t.value
 
 
 def _version(emitted: Emitted) -> int:

@@ -95,7 +95,7 @@ def quantize_graph_weights(
         blocked = store_in_blocks(graph, *form, bits_of, kept, settings.container)
     chosen: dict[int, list[tuple[Tensor, Weight]]] = {}
     users: dict[Tensor, tuple[Node, int | None]] = {}
-    for node in graph.nodes:
+    for node in sweep(graph.nodes, _stored_floats):
         if node in blocked:
             w = blocked[node]
             rows.append(WeightRow(node.name, "FullyConnected", w.name, w.static_shape, node.attrs["bits"], w.nbytes))
@@ -160,6 +160,11 @@ def quantize_graph_weights(
         for (tensor, _), (codes, params) in zip(group, quantized):
             tensor.data, tensor.dtype, tensor.quant = codes, codes.dtype, params
     return rows
+
+
+def _stored_floats(node: Node) -> int:
+    """Bytes of the constants that are looked at."""
+    return sum(t.nbytes for t in node.inputs if t is not None and t.is_const and t.dtype.kind == "f")
 
 
 def _check_width(node: Node, bits: int, container: str) -> None:
