@@ -8,6 +8,7 @@ namespace bitlite {
 namespace {
 
 constexpr int kMaxMr = 5;
+constexpr int kMostParts = 4;  // int32 sums that wait to be added up
 constexpr int kVectors = kColumnsS16 / 8;
 
 inline __m256i Pair(const int16_t* p) {
@@ -24,18 +25,19 @@ inline __m256i Weights(const int16_t* w) {
   return _mm256_load_si256(reinterpret_cast<const __m256i*>(w));
 }
 
-template <typename W, int MR>
+// V: the vectors of columns that the block has.
+template <typename W, int MR, int V>
 inline void AddPairs(__m256i (&acc)[MR][kVectors], const int16_t* const* rows, int64_t at,
                      const W* w, int64_t pairs) {
   for (; pairs > 0; --pairs, at += 2, w += 2 * kColumnsS16) {
-    __m256i b[kVectors];
+    __m256i b[V];
 #pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) b[v] = Weights(w + 16 * v);
+    for (int v = 0; v < V; ++v) b[v] = Weights(w + 16 * v);
 #pragma GCC unroll 5
     for (int r = 0; r < MR; ++r) {
       const __m256i a = Pair(rows[r] + at);
 #pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) {
+      for (int v = 0; v < V; ++v) {
         acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_madd_epi16(a, b[v]));
       }
     }
@@ -80,55 +82,72 @@ inline __m128 Float32(__m256i sums) {
   return _mm256_cvtpd_ps(_mm256_sub_pd(_mm256_castsi256_pd(shifted), offset));
 }
 
-// The sums of a tile that passes int32: run by run.
-template <typename W, int MR>
+// The sums of a tile that passes int32: of each run up to a flush int32, which add up in the end.
+template <typename W, int MR, int V>
 [[gnu::noinline]] void WideTile(const GemmS16Tile& t) {
   constexpr int kQuarters = kColumnsS16 / 4;
-  __m256i sums[MR][kQuarters];
-  for (int r = 0; r < MR; ++r) {
-    for (int q = 0; q < kQuarters; ++q) {
-      sums[r][q] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(t.bias + 4 * q));
-    }
-  }
-  const W* w = static_cast<const W*>(t.w);
-  __m256i acc[MR][kVectors];
+  __m256i parts[kMostParts][MR][kVectors], sums[MR][kQuarters], acc[MR][kVectors];
+  int count = 0;
   for (int r = 0; r < MR; ++r) {
     for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm256_setzero_si256();
   }
+  // A row's sums so far, of `from` and the parts.
+  const auto sum = [&](int r, const __m256i* from, __m256i(&to)[kQuarters]) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+      __m256i low = _mm256_loadu_si256(from + 2 * v), high = _mm256_loadu_si256(from + 2 * v + 1);
+      for (int i = 0; i < count; ++i) {
+        const __m256i part = parts[i][r][v];
+        low = _mm256_add_epi64(low, _mm256_cvtepi32_epi64(_mm256_castsi256_si128(part)));
+        high = _mm256_add_epi64(high, _mm256_cvtepi32_epi64(_mm256_extracti128_si256(part, 1)));
+      }
+      to[2 * v] = low;
+      to[2 * v + 1] = high;
+    }
+  };
+  const __m256i* bias = reinterpret_cast<const __m256i*>(t.bias);
+  bool folded = false;
+  const W* w = static_cast<const W*>(t.w);
   for (const GemmS16Run* run = t.runs; run < t.runs + t.run_count; ++run) {
-    AddPairs<W, MR>(acc, t.rows, t.segments[run->segment] + 2 * int64_t{run->first}, w, run->pairs);
+    AddPairs<W, MR, V>(acc, t.rows, t.segments[run->segment] + 2 * int64_t{run->first}, w,
+                       run->pairs);
     w += 2 * kColumnsS16 * run->pairs;
     if (!run->flush) continue;
+    if (count == kMostParts) {
+      for (int r = 0; r < MR; ++r) sum(r, folded ? sums[r] : bias, sums[r]);
+      folded = true;
+      count = 0;
+    }
 #pragma GCC unroll 5
     for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v) {
-        __m256i* to = sums[r] + 2 * v;
-        to[0] = _mm256_add_epi64(to[0], _mm256_cvtepi32_epi64(_mm256_castsi256_si128(acc[r][v])));
-        to[1] =
-            _mm256_add_epi64(to[1], _mm256_cvtepi32_epi64(_mm256_extracti128_si256(acc[r][v], 1)));
+        parts[count][r][v] = acc[r][v];
         acc[r][v] = _mm256_setzero_si256();
       }
     }
+    ++count;
   }
   for (int r = 0; r < MR; ++r) {
+    __m256i row[kQuarters];
+    sum(r, folded ? sums[r] : bias, row);
     if (!t.in_double) {
-      alignas(32) int64_t row[kColumnsS16];
-      __builtin_memcpy(row, sums[r], sizeof(row));
-      StoreS16(t, row, r);
+      alignas(32) int64_t whole[kColumnsS16];
+      __builtin_memcpy(whole, row, sizeof(whole));
+      StoreS16(t, whole, r);
       continue;
     }
     __m256 value[kVectors];
     for (int v = 0; v < kVectors; ++v) {
-      value[v] = _mm256_set_m128(Float32(sums[r][2 * v + 1]), Float32(sums[r][2 * v]));
+      value[v] = _mm256_set_m128(Float32(row[2 * v + 1]), Float32(row[2 * v]));
     }
     Store(t, value, r);
   }
 }
 
-template <typename W, int MR>
-void Tile(const GemmS16Tile& t) {
-  if (t.run_count > 0) return WideTile<W, MR>(t);
+template <typename W, int MR, int V>
+inline void TileOf(const GemmS16Tile& t) {
+  if (t.run_count > 0) return WideTile<W, MR, V>(t);
   __m256i acc[MR][kVectors];
   alignas(32) int32_t bias[kColumnsS16];
   for (int c = 0; c < kColumnsS16; ++c) bias[c] = static_cast<int32_t>(t.bias[c]);
@@ -141,7 +160,7 @@ void Tile(const GemmS16Tile& t) {
   }
   const W* w = static_cast<const W*>(t.w);
   for (int s = 0; s < t.segment_count; ++s, w += 2 * kColumnsS16 * t.segment_pairs) {
-    AddPairs<W, MR>(acc, t.rows, t.segments[s], w, t.segment_pairs);
+    AddPairs<W, MR, V>(acc, t.rows, t.segments[s], w, t.segment_pairs);
   }
 #pragma GCC unroll 5
   for (int r = 0; r < MR; ++r) {
@@ -150,6 +169,11 @@ void Tile(const GemmS16Tile& t) {
     for (int v = 0; v < kVectors; ++v) value[v] = _mm256_cvtepi32_ps(acc[r][v]);
     Store(t, value, r);
   }
+}
+
+template <typename W, int MR>
+void Tile(const GemmS16Tile& t) {
+  return t.n <= 8 ? TileOf<W, MR, 1>(t) : TileOf<W, MR, kVectors>(t);
 }
 
 template <typename W>
