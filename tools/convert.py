@@ -26,6 +26,7 @@ from ..quant.selectors import parse_selector
 from ..quant.weights.weight_quant import WeightRow, WeightSettings, keep_float16, store_float16
 from .c_example import example_of
 from .calibrate import come_quantized, open_samples
+from .collector import no_search_for_cycles
 from .convert_report import Report
 from .onnx_products import products_note
 from .options.convert import ConvertOptions
@@ -73,15 +74,16 @@ def run(options: ConvertOptions) -> Report:
     if options.check not in ("", "false"):
         raise UsageError("check: a conversion writes a model", hint="the command: converter_lite --check=MODEL")
     check_targets(options)
-    graph = _read(options)
-    operated = operate(graph, options)
+    with no_search_for_cycles():
+        graph = _read(options)
+        operated = operate(graph, options)
     source_bytes = bytes_of(options.model_file, graph.meta)
     report = Report(options.model_file, source_bytes, notes=[*options.notes, *operated])
     dump, stages = options.dump_ir or None, dict[str, Graph]()
     if options.dump_stages:
         stages["original"] = graph.copy()
     passes = for_target("none" if options.optimize == "none" else "general")
-    with kept_apart(graph, options):
+    with kept_apart(graph, options), no_search_for_cycles():
         report.passes = run_passes(graph, passes, skip=skipped_passes(options), dump_dir=dump)
     report.notes += [r.note for r in report.passes if isinstance(r, Change) and r.note]
     graph.meta |= {"bitlite": __version__, "options": options.as_dict(), "encode": options.enable_encode}
@@ -167,11 +169,12 @@ def write_targets(
             report.files[path] = _write(target, container, staged, options, report, original)
             continue
         staged = staging.place(path, sources=(options.model_file,))
-        report.files[path] = _write(target, container, staged, options, report)
-        let_go()
-        if options.read_back:
-            report.notes += map(staging.in_place, filter(None, [check_written(staged, original)]))
+        with no_search_for_cycles():
+            report.files[path] = _write(target, container, staged, options, report)
             let_go()
+            if options.read_back:
+                report.notes += map(staging.in_place, filter(None, [check_written(staged, original)]))
+                let_go()
 
 
 def check_targets(options: ConvertOptions) -> None:
