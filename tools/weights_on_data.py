@@ -38,14 +38,15 @@ def correct_on_noise(
 
     before = graph.copy()
     try:
-        report.layers = output_rounding.correct_on_noise(
+        report.layers, kept = output_rounding.correct_on_noise(
             graph,
             settings,
             image,
             options.threads or os.cpu_count() or 1,
             lambda items, label: tracked(items, label, options),
         )
-        report.notes.append("no calibration data: biases keep the means of layers on images of noise")
+        done = "biases keep" if kept else "biases stay: outputs are no nearer where they keep"
+        report.notes.append(f"no calibration data: {done} the means of layers on images of noise")
     except (DataError, GraphError) as error:
         graph.nodes, graph.inputs, graph.outputs = before.nodes, before.inputs, before.outputs
         report.layers = quantize_graph_weights(graph, settings)

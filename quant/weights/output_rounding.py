@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ...converter.ir import Graph, Node, Tensor
-from ..calibrate.noise import noise_images
-from ..calibrate.observe import ChannelMeans
+from ..calibrate.noise import COUNT, noise_images
+from ..calibrate.observe import ChannelMeans, Sample
 from ..calibrate.spread import Chosen
 from ..cluster.pool import Workforce
 from ..ptq.bias_correction import correct
@@ -32,6 +32,7 @@ SAMPLES = 128
 _COMPARED = 64  # samples that finer weights must be better on
 _JUDGED = 6  # samples that say which weights want more bits
 _LEAST_GAIN = 1.0  # dB
+_JUDGES = 8  # images of noise that biases are not fitted to
 
 
 def quantize_by_output(
@@ -128,24 +129,36 @@ class RoundingByOutput:
 
 def correct_on_noise(
     graph: Graph, settings: WeightSettings, image: Tensor, threads: int, progress: Progress = no_progress
-) -> list[WeightRow]:
+) -> tuple[list[WeightRow], bool]:
     """Replaces weights by their codes, in place, where there are no data: each by itself, and biases keep the means of
     layers on images of noise. (Codes do not: rounded for noise they lose more on photographs than each by itself.)
+    Biases stay where outputs are no nearer for it on other such images, of both ranges that models take.
 
     Args:
         image: the input that takes them.
     Returns:
-        One row per weight, in graph order.
+        One row per weight, in graph order, and whether biases keep the means.
     Raises:
         UsageError: as above. DataError: the float model gives NaN or infinity on noise.
     """
     source = graph.copy()
     layers = quantize_graph_weights(graph, settings)
-    noise = noise_images(image)
+    alone, noise = graph.copy(), noise_images(image, COUNT + _JUDGES)
+    _walk(source, graph, Chosen(noise, range(COUNT)), Workforce(threads), progress, _keep_mean)
+    if _nearer(source, alone, graph, list(noise.only(range(COUNT, COUNT + _JUDGES))), threads):
+        return layers, True
+    graph.nodes, graph.inputs, graph.outputs = alone.nodes, alone.inputs, alone.outputs
+    return layers, False
 
-    chosen = Chosen(noise, range(len(noise)))
-    _walk(source, graph, chosen, Workforce(threads), progress, _keep_mean)
-    return layers
+
+def _nearer(source: Graph, before: Graph, after: Graph, images: list[Sample], threads: int) -> bool:
+    """Whether `after` gives what the float graph does better than `before`, on images within [-1, 1] and in [0, 1]."""
+    for rows in (images, [{name: (x + 1) / 2 for name, x in row.items()} for row in images]):
+        judge = Reference(source, rows, threads)
+        old, new = (min((o.sqnr for o in judge.outputs_of(g)), default=0.0) for g in (before, after))
+        if new < old:
+            return False
+    return True
 
 
 def _keep_mean(prefix: QuantizedPrefixRunner, node: Node) -> None:

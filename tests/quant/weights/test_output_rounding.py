@@ -8,6 +8,7 @@ import pytest
 from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
 from bitlite.quant.cluster.pool import Workforce
+from bitlite.quant.ptq.bias_correction import add_to_bias
 from bitlite.quant.weights import finer_weights, output_rounding
 from bitlite.quant.weights.output_rounding import quantize_by_output
 from bitlite.quant.weights.weight_quant import WeightSettings, quantize_graph_weights
@@ -183,6 +184,24 @@ def test_without_data_biases_keep_means_on_noise_at_four_bits(tmp_path):
     images = [np.clip(rng.normal(0.1, 0.4, (1, 24, 24, 3)), -1, 1).astype(np.float32) for _ in range(20)]
     want, near, far = (np.concatenate([s.run({"x": x})["mean"].copy() for x in images]) for s in sessions)
     assert np.abs(near.mean(0) - want.mean(0)).sum() < 0.5 * np.abs(far.mean(0) - want.mean(0)).sum()
+
+
+def test_biases_stay_where_keeping_means_on_noise_leaves_outputs_further_off(tmp_path, monkeypatch):
+    """Each bias is shifted after it was corrected."""
+    keep = output_rounding._keep_mean
+
+    def shift(prefix, node):
+        keep(prefix, node)
+        add_to_bias(prefix.layers[node], np.full(node.outputs[0].shape[-1], 3.0))
+
+    source = written(tmp_path, image_network())
+    monkeypatch.setattr(output_rounding, "_keep_mean", shift)
+    report = bitlite.convert(source, tmp_path / "noise", quant_type="WeightQuant", bit_num=4)
+    assert any("biases stay: outputs are no nearer" in note for note in report.notes)
+    bitlite.convert(source, tmp_path / "alone", quant_type="WeightQuant", bit_num=4, weight_rounding="nearest")
+    x = np.random.default_rng(4).uniform(-1, 1, (1, 24, 24, 3)).astype(np.float32)
+    a, b = (bitlite.load(str(tmp_path / f"{name}.ms")).run({"x": x})["mean"] for name in ("noise", "alone"))
+    np.testing.assert_array_equal(a, b)
 
 
 def test_a_model_that_noise_overflows_is_rounded_without_it(tmp_path):
