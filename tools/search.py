@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..converter.errors import Setting, UsageError
 from ..converter.ir import Graph
-from ..quant.search.goal import DECIBEL, POINTS, Goal
+from ..quant.search.goal import DECIBEL, PERCENT, POINTS, Goal
 from .bench_inputs import Feed
 from .convert_report import Report
 from .options.convert import ConvertOptions
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .pareto import ParetoFolder, WriteForm
 
 _BLOCK = 1 << 24
+_MARGINS = 512  # samples that forms are fitted to whose margins in float count, too
 
 
 def goal_of(options: ConvertOptions, source_bytes: int) -> Goal:
@@ -79,7 +80,7 @@ def run_search(
     Raises:
         KeyboardInterrupt: before any form was tried. UsageError: no form can meet the goal on size.
     """
-    from ..quant.ptq.fidelity import judge_of
+    from ..quant.ptq.fidelity import judge_of, spread
     from ..quant.search.find import find_form
     from ..quant.search.front import sweep
     from ..quant.search.loss import LossJudge
@@ -95,7 +96,12 @@ def run_search(
         if goal.max_drop is None and folder is not None and samples.scoring is not None:
             unit = POINTS
         reference = judge_of(judged, samples, held, samples.scoring, threads)
-        judge = LossJudge(reference, unit, held_back=list(held) != list(fitted))
+        apart = list(held) != list(fitted)
+        others = None
+        if apart and unit in (POINTS, PERCENT):
+            picked = [fitted[k] for k in spread(len(fitted), _MARGINS)]
+            others = judge_of(judged, samples, picked, samples.scoring, threads)
+        judge = LossJudge(reference, unit, held_back=apart, others=others)
         more = () if folder is None else (folder.keep,)
         trials = Trials(family.make, judge, goal, measures, journal, _teller(goal, options), *more)
         try:

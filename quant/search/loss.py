@@ -3,7 +3,8 @@
 Few samples say little of rare events: 36 images cannot tell half a point of top-1. So beside what is counted stands
 what is expected: each sample's margin (how far the right class is ahead in float) with each sample's change of its
 margin, all pairings, as if changes knew nothing of margins. That decides, with its standard error on top, unless what
-is counted is worse by more than its own.
+is counted is worse by more than its own. Margins are those of the float model alone, so samples that forms are fitted
+to have some, too: more of them leave less open.
 """
 
 from __future__ import annotations
@@ -76,13 +77,13 @@ class Loss:
 class LossJudge:
     """Forms of a graph judged in the unit of a goal.
 
-    held_back: nothing is fitted to the reference's samples.
+    held_back: nothing is fitted to the reference's samples. others: the same graph on more samples, for their margins.
 
     Raises:
         UsageError: the unit asks for labels or classes, and there are none.
     """
 
-    def __init__(self, reference: Reference, unit: str, *, held_back: bool) -> None:
+    def __init__(self, reference: Reference, unit: str, *, held_back: bool, others: Reference | None = None) -> None:
         self.reference, self.unit, self.held_back = reference, unit, held_back
         if not reference.outputs:
             raise UsageError("no output of the model is float, so nothing tells what is lost")
@@ -94,6 +95,9 @@ class LossJudge:
             )
         if unit == PERCENT and not any(reference.classes):
             raise UsageError("no output of the model looks like classes", hint="20dB or 0.99cos")
+        known = [reference] if others is None else [reference, others]
+        self._places = [k for k, classes in enumerate(reference.classes) if classes]
+        self._margins = [np.concatenate(m) for m in zip(*(self._in_float(one) for one in known))]
         self._measure: Callable[[Values], Measured] = (
             partial(self._points, scoring)
             if scoring and unit == POINTS
@@ -113,6 +117,16 @@ class LossJudge:
         value, error, (expected, doubt) = self._by_metric(fidelity) or self._measure(values)
         return Loss(value, error, expected, fidelity.worst.sqnr, self.unit, doubt), fidelity
 
+    def _in_float(self, reference: Reference) -> list[np.ndarray]:
+        """By output that tells classes, the margins of its rows: of labels, or of what is best in float."""
+        if self.unit == PERCENT:
+            tables = [_rows(reference.values, k) for k in self._places]
+            return [_margins(table, table.argmax(1)) for table in tables]
+        scoring = reference.scoring
+        if self.unit != POINTS or scoring is None or scoring.metric is not None:
+            return []
+        return [_labelled(reference, reference.values, scoring)]
+
     def _by_metric(self, fidelity: Fidelity) -> Measured | None:
         """What the user's metric says, which is run once; None where the loss is another."""
         scoring, score = self.reference.scoring, fidelity.score
@@ -122,27 +136,16 @@ class LossJudge:
 
     def _points(self, scoring: Scoring, values: Values) -> Measured:
         score = scoring.compare(self.reference.named(self.reference.values), self.reference.named(values))
-        before, after = (
-            [rows_of(outputs, label) for outputs, label in zip(self.reference.named(side), scoring.labels)]
-            for side in (self.reference.values, values)
-        )
-        margin = np.concatenate([_margins(scores, wanted) for wanted, scores in before])
-        change = np.concatenate([_margins(scores, wanted) for wanted, scores in after]) - margin
-        return score.drop, score.unit * score.error, _expected(margin, change)
+        margin, after = self._margins[0], _labelled(self.reference, values, scoring)
+        return score.drop, score.unit * score.error, _expected(margin, after - margin[: len(after)])
 
     def _changed(self, values: Values) -> Measured:
         lost, expected, rows = 0.0, (0.0, 0.0), 0
-        for k, classes in enumerate(self.reference.classes):
-            if not classes:
-                continue
-            before, after = (
-                np.concatenate([row[k].reshape(-1, row[k].shape[-1]) for row in side])
-                for side in (self.reference.values, values)
-            )
+        for k, margin in zip(self._places, self._margins):
+            before, after = (_rows(side, k) for side in (self.reference.values, values))
             best = before.argmax(1)
             changed = float((after.argmax(1) != best).mean())
-            margin = _margins(before, best)
-            change = _margins(after, best) - margin
+            change = _margins(after, best) - margin[: len(best)]
             lost = max(lost, changed)
             expected = max(expected, _expected(margin, change))
             rows = len(best)
@@ -168,6 +171,17 @@ class LossJudge:
         return float(np.mean(shares)), math.nan, _NO_MARGINS
 
 
+def _labelled(reference: Reference, values: Values, scoring: Scoring) -> np.ndarray:
+    """The margins of the labels' classes."""
+    rows = [rows_of(outputs, label) for outputs, label in zip(reference.named(values), scoring.labels)]
+    return np.concatenate([_margins(scores, wanted) for wanted, scores in rows])
+
+
+def _rows(values: Values, k: int) -> np.ndarray:
+    """An output of all samples, float [rows, classes]."""
+    return np.concatenate([row[k].reshape(-1, row[k].shape[-1]) for row in values])
+
+
 def _margins(scores: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """How far the wanted class of each row is ahead of the best other; of probabilities in logarithms, in which a
     change of scores is the same wherever they stand."""
@@ -182,11 +196,11 @@ def _margins(scores: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 def _expected(margin: np.ndarray, change: np.ndarray) -> tuple[float, float]:
     """The percentage of margins that the changes, in all pairings, turn from right to wrong, less that of the reverse;
-    and its standard error."""
+    and its standard error. There may be more margins than changes."""
     wrong = np.searchsorted(np.sort(change), -margin, side="right") / len(change)
     by_change = np.searchsorted(np.sort(margin), -change, side="right") / len(margin)
     lost = wrong - (margin <= 0)
-    error = math.sqrt((float(lost.var()) + float(by_change.var())) / max(len(margin) - 1, 1))
+    error = math.sqrt(sum(float(part.var()) / max(len(part) - 1, 1) for part in (lost, by_change)))
     return 100.0 * float(lost.mean()), 100.0 * error
 
 

@@ -35,13 +35,18 @@ def data():
     return weight, weight + rng.normal(0, 0.15, weight.shape), samples, labels
 
 
-def judged(data, unit, count=3000, begin=0, softmax=False):
+def judged(data, unit, count=3000, begin=0, softmax=False, more=0):
+    """more: samples behind those that judge of which margins are known, too."""
     weight, noisy, samples, labels = data
-    part = slice(begin, begin + count)
-    reference = Reference(
-        linear(weight, softmax), samples[part], 1, scoring=Scoring(tuple(int(k) for k in labels[part]))
-    )
-    return LossJudge(reference, unit, held_back=True).judge(linear(noisy, softmax))[0]
+
+    def reference(begin, count):
+        rows = [k % len(samples) for k in range(begin, begin + count)]
+        scoring = Scoring(tuple(int(labels[k]) for k in rows))
+        return Reference(linear(weight, softmax), [samples[k] for k in rows], 1, scoring=scoring)
+
+    others = reference(begin + count, more) if more else None
+    judge = LossJudge(reference(begin, count), unit, held_back=True, others=others)
+    return judge.judge(linear(noisy, softmax))[0]
 
 
 def test_units_are_what_they_say(data):
@@ -68,6 +73,18 @@ def test_margins_of_few_samples_tell_what_many_lose_better_than_counting_does(da
     assert 0.6 * expected.std() < doubts.mean() < 2 * expected.std()
     if unit == PERCENT:  # of points 3000 samples have too few for this
         assert expected.mean() == pytest.approx(true, rel=0.15)
+
+
+@pytest.mark.parametrize("unit", [POINTS, PERCENT])
+def test_margins_of_more_samples_leave_less_open(data, unit):
+    true = judged(data, unit).value
+    few, many = ([judged(data, unit, 100, begin, more=more) for begin in range(0, 3000, 100)] for more in (0, 300))
+    for parts in (few, many):
+        expected, doubts = (np.array([getattr(p, name) for p in parts]) for name in ("expected", "doubt"))
+        assert 0.6 * expected.std() < doubts.mean() < 2 * expected.std()
+    apart = [np.sqrt(np.mean([(p.expected - true) ** 2 for p in parts])) for parts in (few, many)]
+    assert apart[1] < 0.9 * apart[0]
+    assert np.mean([p.doubt for p in many]) < 0.85 * np.mean([p.doubt for p in few])
 
 
 def test_the_same_model_loses_nothing(data):
