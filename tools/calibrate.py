@@ -42,7 +42,10 @@ def open_samples(graph: Graph, options: ConvertOptions, report: Report) -> Datas
     with options.blame("calibrate_path", "fuse_preprocess", *_IMAGE_OPTIONS):
         dataset = Dataset(data_spec(options), input_specs(graph, options.input_data_format or "NHWC"))
         dataset.scoring = scoring_of(options, dataset)
-        looked = lint(dataset, first_layers(graph), lambda items: tracked(items, "looking at the data", options))
+        threads = options.threads or os.cpu_count() or 1
+        looked = lint(
+            dataset, first_layers(graph), lambda items: tracked(items, "looking at the data", options), threads
+        )
     report.data = looked
     report.notes += [*dict.fromkeys((*looked.notes, *dataset.notes)), *(f"{WARNING}{text}" for text in looked.warnings)]
     return dataset

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..parallel import Workers
 from .data import Dataset
 from .fit import InputSpec, show_shape
 
@@ -22,6 +23,7 @@ GAIN_TOO_LARGE, GAIN_TOO_SMALL = 8.0, 0.03
 COLUMNS = ("input", "shape", "dtype", "range", "mean per channel", "std per channel")
 _LOOKED_AT = 16  # samples that the costly checks look at
 _FEW = 8
+_Sums = tuple[float, float, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,9 @@ def lint(
     dataset: Dataset,
     facts: Mapping[str, FirstLayer] | None = None,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    threads: int = 1,
 ) -> LintReport:
-    """Reads the data once and reports.
+    """Reads the data once and reports; nothing depends on `threads`.
 
     Args:
         dataset: the samples.
@@ -109,15 +112,24 @@ def lint(
     twins: dict[bytes, int] = {}
     repeated: list[tuple[int, int]] = []
     samples = 0
-    for sample in progress(dataset):
-        digest = hashlib.blake2b(digest_size=16)
+
+    def look(sample: Mapping[str, np.ndarray]) -> tuple[bytes, dict[str, tuple[np.ndarray, _Sums]]]:
+        digest, found = hashlib.blake2b(digest_size=16), dict[str, tuple[np.ndarray, _Sums]]()
         for name, array in sample.items():
-            watchers[name].see(samples, array)
             digest.update(np.ascontiguousarray(array).tobytes() if not array.ndim else array.data)
-        first = twins.setdefault(digest.digest(), samples)
-        if first != samples:
-            repeated.append((first, samples))
-        samples += 1
+            array = watchers[name].as_given(array)
+            if array.size:
+                found[name] = array, _sums(array, watchers[name].axis)
+        return digest.digest(), found
+
+    with Workers(threads) as workers:
+        for digest, found in workers.each(look, progress(dataset)):
+            for name, (array, sums) in found.items():
+                watchers[name].take(samples, array, sums)
+            first = twins.setdefault(digest, samples)
+            if first != samples:
+                repeated.append((first, samples))
+            samples += 1
     warnings, notes, rescale = [], list(dataset.notes), dict[str, Rescale]()
     if repeated:
         first, second = repeated[0]
@@ -146,13 +158,13 @@ class _Watcher:
         self.shape: tuple[int, ...] = ()
         self.kept: list[np.ndarray] = []
 
-    def see(self, number: int, array: np.ndarray) -> None:
-        if not array.size:
-            return
-        if self.item.turn is not None:  # judge the samples in the layout in which they came
-            array = array.transpose(np.argsort(self.item.turn))
+    def as_given(self, array: np.ndarray) -> np.ndarray:
+        """A sample in the layout in which it came, in which it is judged."""
+        return array if self.item.turn is None else array.transpose(np.argsort(self.item.turn))
+
+    def take(self, number: int, array: np.ndarray, sums: _Sums) -> None:
         self.shape = self.shape or array.shape
-        low, high, total, squares = _sums(array, self.axis)
+        low, high, total, squares = sums
         self.low, self.high = min(self.low, low), max(self.high, high)
         if low == high and array.size > 1:
             self.constant.append(number)
@@ -216,7 +228,7 @@ class _Watcher:
         return np.concatenate(rows) @ weight.reshape(len(weight), -1).astype(np.float64).T if rows else None
 
 
-def _sums(array: np.ndarray, axis: int | None) -> tuple[float, float, np.ndarray, np.ndarray]:
+def _sums(array: np.ndarray, axis: int | None) -> _Sums:
     """Least and greatest value; sums and sums of squares per channel, float64."""
     from ... import _native
 

@@ -143,8 +143,9 @@ class Histogram:
         """Notes what is kept per sample."""
         self.sample_low.append(self.low)
         self.sample_high.append(self.high)
-        self.sample_tail_low.append(self.quantile(_TAIL))
-        self.sample_tail_high.append(self.quantile(1 - _TAIL))
+        below, above = self._quantiles((_TAIL, 1 - _TAIL))
+        self.sample_tail_low.append(below)
+        self.sample_tail_high.append(above)
 
     def merge(self, other: Histogram) -> None:
         """Takes in other's samples, as if they had been added after one's own.
@@ -155,10 +156,13 @@ class Histogram:
             raise ValueError(f"histograms of {self.bins} and {other.bins} bins do not add up")
         if len(other.counts):
             low, high = min(self.low, other.low), max(self.high, other.high)
-            exponent = max(_exponent(low, high, self.bins), self.exponent, other.exponent)
-            base = _bin(low, exponent)
-            counts = np.zeros(_bin(high, exponent) - base + 1, np.int64)
-            for part in (self, other):
+            if (low, high) == (self.low, self.high) and other.exponent <= self.exponent:  # as of most samples
+                exponent, base, counts, parts = self.exponent, self.base, self.counts.copy(), (other,)
+            else:
+                exponent = max(_exponent(low, high, self.bins), self.exponent, other.exponent)
+                base = _bin(low, exponent)
+                counts, parts = np.zeros(_bin(high, exponent) - base + 1, np.int64), (self, other)
+            for part in parts:
                 if len(part.counts):
                     first, widened = _widened(part.counts, part.base, exponent - part.exponent)
                     counts[first - base : first - base + len(widened)] += widened
@@ -178,14 +182,19 @@ class Histogram:
 
     def quantile(self, p: float) -> float:
         """The value below which a share p of the elements lies, uniform within a bin, never outside min..max."""
-        total = np.cumsum(self.counts)
-        rank = p * float(total[-1])
-        i = int(np.searchsorted(total, rank))
-        i = min(i, len(total) - 1)
-        before = float(total[i] - self.counts[i])
-        inside = (rank - before) / float(self.counts[i]) if self.counts[i] else 0.0
-        value = math.ldexp(self.base + i + inside, self.exponent)
-        return min(max(value, self.low), self.high)
+        return self._quantiles((p,))[0]
+
+    def _quantiles(self, shares: Iterable[float]) -> list[float]:
+        total, values = np.cumsum(self.counts), list[float]()
+        for p in shares:
+            rank = p * float(total[-1])
+            i = int(np.searchsorted(total, rank))
+            i = min(i, len(total) - 1)
+            before = float(total[i] - self.counts[i])
+            inside = (rank - before) / float(self.counts[i]) if self.counts[i] else 0.0
+            value = math.ldexp(self.base + i + inside, self.exponent)
+            values.append(min(max(value, self.low), self.high))
+        return values
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict that `from_json` reads back to the same statistics."""
@@ -268,7 +277,8 @@ def _widened(counts: NDArray[np.int64], base: int, doublings: int) -> tuple[int,
         return base, counts
     shift = min(doublings, 62)
     first = base >> shift
-    starts = [0, *range(((first + 1) << shift) - base, len(counts), 1 << shift)]
+    starts = np.arange(((first + 1) << shift) - base - (1 << shift), len(counts), 1 << shift)
+    starts[0] = 0
     return first, np.add.reduceat(counts, starts)
 
 

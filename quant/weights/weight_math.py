@@ -15,8 +15,10 @@ as the scale, the mean as mean_corr. Sums and elementwise float only, no BLAS: t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +27,10 @@ from ...converter.formats.files import sweep
 from ...converter.numeric.packing import storage_dtype
 from ...converter.numeric.qparams import QuantParam, choose_asymmetric, code_range, quantize, round_half_away
 from ...converter.numeric.sparse import encoded_size
+from ..parallel import Workers
 
+T = TypeVar("T")
+Codes = tuple[NDArray, QuantParam]
 FITTED_BITS = 4  # widths up to this one get fitted grids
 _KERNEL_SUM_BITS = range(3, 9)  # on min..max grids; at fewer bits moved codes would only spoil the zeros
 _CHANNEL_SUM_BITS = range(6, 9)  # at fewer bits the moves cost what they gain
@@ -105,8 +110,18 @@ def quantize_weight(
     return q, QuantParam(scale, zero_point, weight.axis, bits, mean_corr=mean if correction else None)
 
 
+def on_each(one: Callable[[Weight], T], weights: Sequence[Weight], threads: int) -> list[T]:
+    """one(weight) of each, in their order; the largest are begun first, so that no thread is left with one at the
+    end."""
+    order = sorted(range(len(weights)), key=lambda k: -weights[k].values.size)
+    with Workers(threads) as workers:
+        swept = sweep((weights[k] for k in order), lambda weight: weight.values.nbytes)
+        found = dict(zip(order, workers.each(one, swept)))
+    return [found[k] for k in range(len(weights))]
+
+
 def quantize_weights(
-    weights: Sequence[Weight], bits: int, *, correction: bool = True
+    weights: Sequence[Weight], bits: int, *, correction: bool = True, threads: int = 1
 ) -> list[tuple[NDArray, QuantParam]]:
     """Every weight of a model at one width, with fitted grids where their bytes are affordable.
 
@@ -115,14 +130,11 @@ def quantize_weights(
     are fitted in the order of the error they lose per byte until it is spent.
     """
     if bits > FITTED_BITS or not correction:
-        swept = sweep(weights, lambda weight: weight.values.nbytes)
-        return [quantize_weight(weight, bits, correction=correction) for weight in swept]
-    plain = [quantize_weight(weight, bits, fitted=False) for weight in weights]
-    fine = [quantize_weight(weight, bits, fitted=True) for weight in weights]
+        return on_each(partial(quantize_weight, bits=bits, correction=correction), weights, threads)
+    both = on_each(partial(_plain_and_fitted, bits=bits), weights, threads)
+    plain, fine = [before for before, *_ in both], [after for _, after, *_ in both]
     options, budget = [], 0
-    for i, (weight, before, after) in enumerate(zip(weights, plain, fine)):
-        small, large = (encoded_size(q, bits, p.zero_point, p.axis) for q, p in (before, after))
-        gain = relative_error(weight, *before) - relative_error(weight, *after)
+    for i, (_, after, gain, small, large) in enumerate(both):
         budget += len(after[1].scale) * _SAVED_PER_CHANNEL if after[1].per_channel else 0
         if gain > 0:
             options.append((gain / max(large - small, 1e-3), i, large - small))
@@ -134,6 +146,13 @@ def quantize_weights(
             budget -= cost
             chosen[i] = fine[i]
     return chosen
+
+
+def _plain_and_fitted(weight: Weight, bits: int) -> tuple[Codes, Codes, float, int, int]:
+    """The weight on a min..max grid and on fitted ones, what of its error that takes off, and the bytes of both."""
+    before, after = (quantize_weight(weight, bits, fitted=fitted) for fitted in (False, True))
+    small, large = (encoded_size(q, bits, p.zero_point, p.axis) for q, p in (before, after))
+    return before, after, relative_error(weight, *before) - relative_error(weight, *after), small, large
 
 
 def relative_error(weight: Weight, q: NDArray, qp: QuantParam) -> float:

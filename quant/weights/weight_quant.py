@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from ...converter.errors import Setting, UnsupportedError, UsageError
-from ...converter.formats.files import sweep
 from ...converter.ir import Graph, Node, Tensor
 from ...converter.ops import row
 from ..selection import REQUESTED, select
 from ..selectors import Selector, parse_selector
 from .block_weights import store_in_blocks
 from .symmetric_weights import quantize_symmetric
-from .weight_math import Weight, gate, quantize_weight, quantize_weights
+from .weight_math import Weight, gate, on_each, quantize_weight, quantize_weights
 
 PROBED_BITS = (2, 3)  # so few may leave a network that computes nothing
 NOISE_BITS = (4, 5)  # with more there is little to correct, with fewer little that noise knows of
@@ -32,7 +32,8 @@ class WeightSettings:
     container: what the weights are written to, when that is no .ms: then zero points are 0, without
     a correction, and a width that it cannot hold is refused. chosen: node name → bits, where layer_bits says nothing.
     alone: a weight's codes do not depend on what other weights have the same width. block_size: inputs of a block of
-    matrix products, 0 for one scale per output; block_zero_points: blocks have zero points.
+    matrix products, 0 for one scale per output; block_zero_points: blocks have zero points. threads: no code depends
+    on how many there are.
     """
 
     bits: int = 8
@@ -48,6 +49,7 @@ class WeightSettings:
     alone: bool = False
     block_size: int = 0
     block_zero_points: bool = False
+    threads: int = 1
 
 
 FLOAT = 32  # bits of a weight that is left as it is, where bits are chosen
@@ -146,13 +148,14 @@ def quantize_graph_weights(
                 chosen.setdefault(bits, []).append((w, weight))
     for bits, group in chosen.items():
         weights = [weight for _, weight in group]
-        swept = sweep(weights, lambda weight: weight.values.nbytes)
         if settings.container in WIDTHS:
-            quantized = [quantize_symmetric(weight, bits) for weight in swept]
+            quantized = on_each(partial(quantize_symmetric, bits=bits), weights, settings.threads)
         elif settings.alone:
-            quantized = [quantize_weight(weight, bits, correction=settings.correction) for weight in swept]
+            quantized = on_each(
+                partial(quantize_weight, bits=bits, correction=settings.correction), weights, settings.threads
+            )
         else:
-            quantized = quantize_weights(weights, bits, correction=settings.correction)
+            quantized = quantize_weights(weights, bits, correction=settings.correction, threads=settings.threads)
             if bits in PROBED_BITS and settings.correction:
                 from ..ptq.probe import keep_usable
 

@@ -38,6 +38,7 @@ def weight_settings(options: ConvertOptions, **others: Any) -> WeightSettings:
         "min_size": options.quant_weight_size,
         "min_channels": options.quant_weight_channel,
         "layer_bits": tuple(options.layer_bits.items()),
+        "threads": options.threads or os.cpu_count() or 1,
     }
     return settings_of(WeightSettings, options, **told | others)
 
