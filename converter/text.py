@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
 
 # Control characters act on a terminal; bidirectional ones and separators of lines show one name as another.
@@ -26,6 +23,9 @@ def one_line(text: str) -> str:
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows of the same keys as CSV; text that a spreadsheet would compute as a formula gets an apostrophe before it."""
+    import csv  # not on the way to a help page
+    import io
+
     out = io.StringIO(newline="")
     if rows:
         writer = csv.writer(out)
@@ -42,6 +42,7 @@ def _cell(value: Any) -> Any:
 
 def html_table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A table for a notebook; nothing of its text acts as markup."""
+    from html import escape
 
     def line(tag: str, cells: Sequence[Any]) -> str:
         return "<tr>" + "".join(f"<{tag}>{escape(one_line(str(cell)))}</{tag}>" for cell in cells) + "</tr>"

@@ -12,10 +12,10 @@ from ..converter.errors import DataError, UsageError
 from ..converter.numeric.qparams import dequantize, quantize
 from ..native.session import Port, Session
 from ..quant.calibrate.remote_files import is_folder
-from .options.benchmark import BenchOptions
 
 if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
+    from .options.benchmark import BenchOptions
 
 Feed = dict[str, np.ndarray]
 

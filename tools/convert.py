@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..converter.errors import GraphError, ModelError, Setting, StrictError, UnsupportedError, UsageError, bugs_named
-from ..converter.formats import c
 from ..converter.formats.files import bytes_of, let_go
 from ..converter.formats.operators import write_operators
 from ..converter.formats.outputs import Staging, check_folder, check_own_folder, check_target, make_folder
@@ -24,7 +23,6 @@ from ..quant.finite import check_finite
 from ..quant.selection import select
 from ..quant.selectors import parse_selector
 from ..quant.weights.weight_quant import WeightRow, WeightSettings, keep_float16, store_float16
-from .c_example import example_of
 from .calibrate import come_quantized, open_samples
 from .collector import no_search_for_cycles
 from .convert_report import Report
@@ -165,6 +163,8 @@ def write_targets(
         path = options.output_path(container.upper())
         original = originals[id(target)]
         if container == "c":
+            from ..converter.formats import c
+
             staged = staging.place_folder(path, c.MARK)
             report.files[path] = _write(target, container, staged, options, report, original)
             continue
@@ -185,6 +185,8 @@ def check_targets(options: ConvertOptions) -> None:
     models = [*map(options.output_path, options.output_format), *options.report]
     for path in models:
         if "C" in options.output_format and path == options.output_path("C"):
+            from ..converter.formats import c
+
             check_own_folder(path, c.MARK)
         else:
             check_target(path, sources=(options.model_file,))
@@ -201,8 +203,10 @@ def check_targets(options: ConvertOptions) -> None:
             with options.blame(name):
                 check_folder(folder)
     if options.pareto:
+        from .pareto import MARK
+
         with options.blame("pareto"):
-            check_own_folder(options.pareto, c.MARK)
+            check_own_folder(options.pareto, MARK)
     seen: set[str] = set()
     for path in (*models, *filter(None, [options.dump_dist])):
         if (real := os.path.realpath(path)) in seen:
@@ -259,10 +263,16 @@ def _state_note(graph: Graph, container: str) -> str:
     return f".{container}: it keeps no state: feed each run {pairs} of the run before, {first} at first"
 
 
+def _fixed_for_c(graph: Graph) -> tuple[Graph, str]:
+    from ..converter.formats import c
+
+    return c.with_fixed_sizes(graph)
+
+
 def _check_formats(graph: Graph, options: ConvertOptions) -> None:
     """Raises UnsupportedError for an operator that a format lacks, before calibration takes its time."""
     for container in (name.lower() for name in options.output_format):
-        trial = c.with_fixed_sizes(graph)[0] if container == "c" else graph.copy()
+        trial = _fixed_for_c(graph)[0] if container == "c" else graph.copy()
         run_passes(trial, _target_passes(container, options), skip=options.skip_pass)
         write_operators(trial, container, opset=options.opset or NEWEST_OPSET)
 
@@ -405,7 +415,7 @@ def _write(
     """Writes one format to `path`; C with a run of `original` as its example. Returns its bytes."""
     target = graph.copy()
     if container == "c":
-        target, note = c.with_fixed_sizes(graph)
+        target, note = _fixed_for_c(graph)
         report.notes += filter(None, [note])
     records = run_passes(target, _target_passes(container, options), skip=options.skip_pass)
     report.passes += records
@@ -420,6 +430,8 @@ def _write(
         report.notes += products_note(target, options.onnx_weights, options.spell)
         more |= {"opset": options.opset or None, "blocks": options.block_form}
     if container == "c" and original is not None:
+        from .c_example import example_of
+
         more["example"] = example_of(target, original)
         if more["example"] is None:
             report.notes.append(f"no main.c that compares with an example: {original.why}")

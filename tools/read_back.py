@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -86,16 +87,21 @@ def check_written(path: str, original: Original) -> str:
 
     Returns a note on what was left out, "" when everything was checked.
     """
-    try:
-        graph = _read(path)
-    except Error as error:
-        raise OutputError(f"{path}: what was written cannot be read back: {error.message}", hint=error.hint) from error
-    for mine, theirs, what in (
-        (original.graph.inputs, graph.inputs, "input"),
-        (original.graph.outputs, graph.outputs, "output"),
-    ):
-        _check_ports(path, mine, theirs, what)
-    run = original.run()
+    with ThreadPoolExecutor(1) as beside:  # the two programs are built at the same time
+        running = beside.submit(original.run)
+        try:
+            graph = _read(path)
+        except Error as error:
+            raise OutputError(
+                f"{path}: what was written cannot be read back: {error.message}", hint=error.hint
+            ) from error
+        for mine, theirs, what in (
+            (original.graph.inputs, graph.inputs, "input"),
+            (original.graph.outputs, graph.outputs, "output"),
+        ):
+            _check_ports(path, mine, theirs, what)
+        written = None if original.why else _opened(graph, original.threads)
+        run = running.result()
     if run is None:
         compared, total = check_weights(path, original.graph, graph)
         return (
@@ -105,7 +111,8 @@ def check_written(path: str, original: Original) -> str:
     feed, expected, inputs, outputs = run
     try:
         shapes = {p.name: v.shape for p, v in zip(inputs, feed.values()) if p.shape is not None and None in p.shape}
-        session = _session_of_fed_sizes(path, original, feed, inputs) if shapes else Session(graph, original.threads)
+        session = _session_of_fed_sizes(path, original, feed, inputs) if shapes else written
+        session = session or Session(graph, original.threads)
         results = _in_layout_of(session.run(feed_as(feed, inputs, session.inputs)), session.outputs, outputs)
     except Error as error:
         raise OutputError(f"{path}: what was written does not run: {error.message}", hint=error.hint) from error
@@ -116,6 +123,14 @@ def check_written(path: str, original: Original) -> str:
             where = _first_difference(path, original, feed, least_sqnr)
             raise OutputError(f"{path}: output {name!r} is not what was written{where}")
     return ""
+
+
+def _opened(graph: Graph, threads: int) -> Session | None:
+    """None where it cannot be had: asked for again, it says why."""
+    try:
+        return Session(graph, threads)
+    except Error:
+        return None
 
 
 def _read(path: str, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Graph:
