@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..converter.ir import Graph
     from ..quant.calibrate.data import Dataset
     from ..quant.ptq.result import Result
+    from .cost import RunTime
     from .options.convert import ConvertOptions
     from .read_back import Original
 
@@ -41,17 +42,7 @@ class Report(Outcome):
         self.run_time, outputs = measured
         self.fidelity = self.fidelity or outputs
         if self.run_time.is_slower and options.quant_type in _INTEGER and self.search is None:
-            self.notes.append(self._slower(options))
-
-    def _slower(self, options: ConvertOptions) -> str:
-        """What is said of integers that take longer than float does, with what to try."""
-        light = f"{options.spell(Setting('quant_type', 'WeightQuant'))} is as small and computes in float"
-        if options.quant_type == "PostTraining":
-            from ..quant.search.goal import MaxTime
-
-            search = options.spell(Setting("target_time", MaxTime(1.0)))
-            light = f"{search} looks for the best form that is no slower, {light}"
-        return f"slower than float on this CPU: {self.run_time.share:.2f} of its time; {light}"
+            self.notes.append(_slower(self.run_time, options))
 
     def explain(self, before: Graph, samples: Dataset | None, options: ConvertOptions) -> None:
         """Fills `diagnosis` with the causes of what a PostTraining lost, each with a cure that was tried.
@@ -127,3 +118,14 @@ class Report(Outcome):
         text = csv_text(list(self.rows())) if path.endswith(".csv") else printable(self.text())
         with write_atomic(path, sources=(self.source,)) as file:
             file.write(text.encode())
+
+
+def _slower(run_time: RunTime, options: ConvertOptions) -> str:
+    """What is said of integers that take longer than float does, with what to try."""
+    light = f"{options.spell(Setting('quant_type', 'WeightQuant'))} is as small and computes in float"
+    if options.quant_type == "PostTraining":
+        from ..quant.search.goal import MaxTime
+
+        search = options.spell(Setting("target_time", MaxTime(1.0)))
+        light = f"{search} looks for the best form that is no slower, {light}"
+    return f"slower than float on this CPU: {run_time.share:.2f} of its time; {light}"

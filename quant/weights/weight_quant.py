@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 from ...converter.errors import Setting, UnsupportedError, UsageError
+from ...converter.formats.files import sweep
 from ...converter.ir import Graph, Node, Tensor
 from ...converter.ops import row
 from ..selection import REQUESTED, select
