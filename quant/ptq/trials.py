@@ -24,7 +24,8 @@ from .result import Result
 from .settings import Samples
 
 GOOD_OF_16_BITS = 40.0  # dB that outputs should have where activations have 16 bits, and weights as they need
-_GOOD_CLASSES = 25.0  # dB that scores of classes should have
+_GOOD_CLASSES = 25.0  # dB at which nearly all classes are the same
+_LITTLE = 0.005  # of the work: what float takes of the time is next to nothing, on a CPU with VNNI, too
 _LEAST_SAMPLES, _MOST_SAMPLES, _WORK = 6, 16, 3e11  # samples of a trial: so many multiplications of all, roughly
 _LEAST_LOSS = 0.02  # of the noise to come down to
 _FEW_WEIGHTS, _MOST_WEIGHTS = 0.05, 0.2  # of their elements, may keep 16 bits
@@ -44,13 +45,14 @@ def choose_islands(forms: IntegerForms, samples: Samples, first: Result) -> Isla
     nodes = [n for n in graph.nodes if n in first.plan.int8_nodes]
     total = sum(map(work_of, nodes))
     poor = fidelity.worst.sqnr < POOR
+    good = all(o.same_class is not None and o.sqnr >= _GOOD_CLASSES for o in fidelity.outputs)
     wide = settings.wide_weights and fidelity.worst.sqnr < GOOD_OF_16_BITS
     if not nodes or not (wide or lacking(fidelity, total)):
         return None
     limits = Limits(
         goal=10 ** (-(GOOD_OF_16_BITS + 4 if wide else GOOD - 3) / 10),
         floor=10 ** (-(POOR + 2) / 10),
-        share=max(0.1, min(0.5, _TINY / max(total, 1))),
+        share=_LITTLE if good and not wide else max(0.1, min(0.5, _TINY / max(total, 1))),
         most=max(0.5, min(1.0, _FREE / max(total, 1))) if poor else 0.0,
         share_of_weights=_FEW_WEIGHTS,
         most_of_weights=_MOST_WEIGHTS,
@@ -87,12 +89,10 @@ def islands_within(forms: IntegerForms, samples: Samples, first: Result, limits:
 def lacking(fidelity: Fidelity, work: float) -> bool:
     """Whether outputs are less than they should be.
 
-    At 20 dB classes are mostly the same, at 25 nearly all, which is asked where looking costs little: float takes four
-    to eight times as long as int8 on a CPU with VNNI, and more decibels change nothing there. Of other outputs the
-    figures are wanted. work: multiplications of the network.
+    At 20 dB classes are mostly the same; of other outputs, and where looking costs little, the figures are wanted.
+    work: multiplications of the network.
     """
-    of_classes = _GOOD_CLASSES if work < _SMALL else POOR
-    return any(o.sqnr < (GOOD if o.same_class is None else of_classes) for o in fidelity.outputs)
+    return any(o.sqnr < (GOOD if o.same_class is None or work < _SMALL else POOR) for o in fidelity.outputs)
 
 
 def methods_of(result: Result) -> dict[str, str]:
