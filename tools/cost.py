@@ -67,7 +67,7 @@ def measure(before: Graph, original: Original, seconds: float = BRIEFLY) -> tupl
         outputs = real_outputs(session.run(feed), session.outputs)
         pair = (session, feed), (original.session, run.feed)
         times = measure_for(pair, seconds, warm_up=0)
-        if times[1].low > times[0].low and seconds < _SURELY:
+        if RunTime(*times, original.threads).is_slower and seconds < _SURELY:
             times = measure_for(pair, _SURELY, warm_up=0)
     except Error as error:
         return error.message
