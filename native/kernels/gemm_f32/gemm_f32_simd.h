@@ -14,13 +14,41 @@ namespace {
 #undef BITLITE_FAMILY
 constexpr int kPanelVecs = bitlite::kGemmPanel / Vec::kWidth;
 
+template <class V>
+inline V LoadAs(const float* p) {
+  return Load(p);
+}
+template <class V>
+inline V LoadNAs(const float* p, int n) {
+  return LoadN(p, n);
+}
+template <class V>
+inline V SetAs(float a) {
+  return Set(a);
+}
+#ifdef BITLITE_HALF_VEC
+template <>
+inline HalfVec LoadAs<HalfVec>(const float* p) {
+  return LoadHalf(p);
+}
+template <>
+inline HalfVec LoadNAs<HalfVec>(const float* p, int n) {
+  return LoadHalfN(p, n);
+}
+template <>
+inline HalfVec SetAs<HalfVec>(float a) {
+  return SetHalf(a);
+}
+#endif
+
 // NV: vectors of columns; less than the panels hold where the rest is beyond n.
-template <int MR, int NV>
+template <int MR, int NV, class V = Vec>
 inline void GemmBlock(const bitlite::GemmF32Tile& t, int64_t column) {
-  Vec acc[MR][NV];
+  constexpr int kVecs = bitlite::kGemmPanel / V::kWidth;  // of a panel
+  V acc[MR][NV];
 #pragma GCC unroll 16
   for (int v = 0; v < NV; ++v) {
-    const Vec bias = Load(t.bias + column + v * Vec::kWidth);
+    const V bias = LoadAs<V>(t.bias + column + v * V::kWidth);
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) acc[r][v] = bias;
   }
@@ -32,31 +60,31 @@ inline void GemmBlock(const bitlite::GemmF32Tile& t, int64_t column) {
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) a[r] = taps[r];
     for (int64_t k = 0; k < t.kc; ++k, w += bitlite::kGemmPanel) {
-      Vec b[NV];
+      V b[NV];
 #pragma GCC unroll 16
       for (int v = 0; v < NV; ++v) {
-        b[v] = Load(w + v / kPanelVecs * stride + v % kPanelVecs * Vec::kWidth);
+        b[v] = LoadAs<V>(w + v / kVecs * stride + v % kVecs * V::kWidth);
       }
 #pragma GCC unroll 16
       for (int r = 0; r < MR; ++r) {
-        const Vec x = Set(a[r][k]);
+        const V x = SetAs<V>(a[r][k]);
 #pragma GCC unroll 16
         for (int v = 0; v < NV; ++v) acc[r][v] = Fma(x, b[v], acc[r][v]);
       }
     }
   }
-  const Vec lo = Set(t.lo), hi = Set(t.hi);
+  const V lo = SetAs<V>(t.lo), hi = SetAs<V>(t.hi);
   const int64_t left = t.n - column;
-  if (left >= NV * Vec::kWidth) {
+  if (left >= NV * V::kWidth) {
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 16
       for (int v = 0; v < NV; ++v) {
-        Vec y = acc[r][v];
+        V y = acc[r][v];
         if (t.residual != nullptr) {
-          y = y + Load(t.residual + r * t.ldr + column + v * Vec::kWidth);
+          y = y + LoadAs<V>(t.residual + r * t.ldr + column + v * V::kWidth);
         }
-        Store(t.y + r * t.ldy + column + v * Vec::kWidth, Min(hi, Max(lo, y)));
+        Store(t.y + r * t.ldy + column + v * V::kWidth, Min(hi, Max(lo, y)));
       }
     }
     return;
@@ -65,14 +93,14 @@ inline void GemmBlock(const bitlite::GemmF32Tile& t, int64_t column) {
   for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 16
     for (int v = 0; v < NV; ++v) {
-      const int64_t rest = left - v * Vec::kWidth;
+      const int64_t rest = left - v * V::kWidth;
       if (rest <= 0) break;
-      const int n = rest < Vec::kWidth ? static_cast<int>(rest) : Vec::kWidth;
-      Vec y = acc[r][v];
+      const int n = rest < V::kWidth ? static_cast<int>(rest) : V::kWidth;
+      V y = acc[r][v];
       if (t.residual != nullptr) {
-        y = y + LoadN(t.residual + r * t.ldr + column + v * Vec::kWidth, n);
+        y = y + LoadNAs<V>(t.residual + r * t.ldr + column + v * V::kWidth, n);
       }
-      StoreN(t.y + r * t.ldy + column + v * Vec::kWidth, Min(hi, Max(lo, y)), n);
+      StoreN(t.y + r * t.ldy + column + v * V::kWidth, Min(hi, Max(lo, y)), n);
     }
   }
 }
@@ -88,6 +116,11 @@ inline void GemmColumns(const bitlite::GemmF32Tile& t, int64_t column) {
     if constexpr (PANELS == 1 && kPanelVecs > 1) {
       if (t.n - column <= bitlite::kGemmPanel / 2) return GemmBlock<MR, kVecs / 2>(t, column);
     }
+#ifdef BITLITE_HALF_VEC
+    if constexpr (PANELS == 1) {
+      if (t.n - column <= HalfVec::kWidth) return GemmBlock<MR, 1, HalfVec>(t, column);
+    }
+#endif
     GemmBlock<MR, kVecs>(t, column);
   }
   if constexpr (PANELS > 1) {
