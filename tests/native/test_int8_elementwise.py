@@ -26,6 +26,14 @@ BROADCASTS = [
     ((2, 3, 1, 65), (3, 4, 65)),
     ((9000, 3), (9000, 3)),
     ((2, 9000), (2, 1)),
+    # Gates, masks and channels' constants, wide and narrow.
+    ((2, 50, 33), (2, 1, 33)),
+    ((2, 1, 96), (2, 99, 96)),
+    ((700, 16), (16,)),
+    ((2, 40, 16), (2, 40, 1)),
+    ((900, 3), (900, 1)),
+    ((3, 70, 48), (3, 70, 1)),
+    ((70, 1), (70, 33)),
 ]
 
 
@@ -47,6 +55,31 @@ def test_binary_functions_match_reference(sa, sb, qa, qb, qy):
     for op, function in (("maximum", np.maximum), ("minimum", np.minimum)):
         expected = function(a, b)
         check(op, same, [T(expected, 0.1, 3)], {}, [expected])
+
+
+@pytest.mark.parametrize("shape,slopes", [((40, 33), (33,)), ((300, 16), (16,)), ((9, 7), (9, 1)), ((9, 40), (9, 1))])
+@pytest.mark.parametrize("qa,qb,qy", [((0.1, 3), (0.01, -7), (0.11, 5)), ((0.5, -128), (0.5, 127), (1e-4, -128))])
+def test_prelu_matches_reference(shape, slopes, qa, qb, qy):
+    rng = np.random.default_rng(15)
+    a, b = codes(rng, shape), codes(rng, slopes)
+    p, q = a.astype(np.int64) - qa[1], b.astype(np.int64) - qb[1]
+    below = requantize(p * q, qa[0] * qb[0] / qy[0], qy[1])
+    expected = np.where(p < 0, below, requantize(p, qa[0] / qy[0], qy[1]))
+    for slope in (T(b, *qb), const(b, *qb)):
+        check("prelu", [T(a, *qa), slope], [T(expected, *qy)], {}, [expected], THREADS)
+
+
+@pytest.mark.parametrize("scale,zero", [(0.3, 1), (0.02, -9), (3.7, 100)])
+@pytest.mark.parametrize("value", [-128, -3, 0, 90])
+def test_binary_with_one_constant(scale, zero, value):
+    a = np.tile(np.arange(-128, 128).astype(np.int8), 2)
+    b = np.array([value], np.int8)
+    qa, qb, qy = (0.1, 3), (0.2, 5), (scale, zero)
+    total, less = added(a, b, qa, qb, qy), added(b, a, qb, qa, qy, -1)
+    check("add", [T(a, *qa), const(b, *qb)], [T(total, *qy)], {}, [total], THREADS)
+    check("sub", [const(b, *qb), T(a, *qa)], [T(less, *qy)], {}, [less], THREADS)
+    product = requantize((a.astype(np.int64) - 3) * (value - 5), 0.1 * 0.2 / scale, zero)
+    check("mul", [T(a, *qa), const(b, *qb)], [T(product, *qy)], {}, [product], THREADS)
 
 
 def test_binary_with_constant_operand():

@@ -2,28 +2,41 @@
 // numpy's broadcasting.
 //   attrs  act qmin qmax rounding (add, sub, mul)
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <numeric>
 
 #include "kernels/common/broadcast.h"
 #include "kernels/common/kernels.h"
 #include "kernels/common/quant_step.h"
+#include "lookup_s8.h"
 #include "requant.h"
 
 namespace bitlite {
 namespace {
 
-constexpr int64_t kRun = 8192;       // elements of a work item when the operands are one run
-constexpr int64_t kShortRun = 2048;  // of fewer elements, several runs are worked on as one
-constexpr int64_t kSpread = 8192;    // elements of such runs together
-constexpr size_t kCell = 16;         // bytes written at once where one code fills a run
-constexpr int64_t kVector = 16;      // elements of a vector of MindSpore Lite's sums
-constexpr int64_t kRound = 256;      // elements rounded before those near a tie are looked up
+constexpr int64_t kRun = 8192;        // elements of a work item when the operands are one run
+constexpr int64_t kShortRun = 2048;   // of fewer elements, several runs are worked on as one
+constexpr int64_t kSpread = 8192;     // elements of such runs together
+constexpr size_t kCell = 16;          // bytes written at once where one code fills a run
+constexpr int64_t kHeld = 2048;       // values of an operand that repeats, held as floats
+constexpr int64_t kVectorCodes = 32;  // codes that are worked on at once
+constexpr int64_t kFloats = 4;        // floats that are written at once
+constexpr int64_t kVector = 16;       // elements of a vector of MindSpore Lite's sums
+constexpr int64_t kRound = 256;       // elements rounded before those near a tie are looked up
 
 // The results of gemmlowp rounding for all pairs of codes, at [code of a + 128][code of b + 128].
 struct PairTables {
   std::vector<int8_t> main, tail;  // tail, when there is one, for the last `rest` of every `run`
   int64_t run = 1, rest = 0;
   RoundingTieBand tie_band;  // covers every pair whose real value rounds to another code
+};
+
+// The operand that repeats, code by code, as the float that RowsS8Args takes.
+struct RowValues {
+  int operand = -1;  // none: the step works on runs
+  float a_scale = 0, b_scale = 0;
+  std::array<float, 256> of_code{};
 };
 
 class BinaryS8 final : public Step {
@@ -53,29 +66,16 @@ class BinaryS8 final : public Step {
   }
 
   void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
+    if (row_values_.operand >= 0) return RunRows(args, begin, end);
     BinaryS8Args t = args_;
     Spread a(Operand(args, 0), space_.a_strides[last_ - 1], space_.a_strides[last_]);
     Spread b(Operand(args, 1), space_.b_strides[last_ - 1], space_.b_strides[last_]);
     for (int64_t item = begin; item < end; ++item) {
-      int64_t outer = item / pieces_ / chunks_, at_a = 0, at_b = 0;
-      const int64_t row = item / pieces_ % chunks_ * joined_;
-      const int64_t y_row = (outer * rows_ + row) * run_;
-      for (size_t d = last_ - 1; d-- > 0;) {
-        const int64_t index = outer % space_.extents[d];
-        outer /= space_.extents[d];
-        at_a += index * space_.a_strides[d];
-        at_b += index * space_.b_strides[d];
-      }
-      int64_t first = 0;
-      if (joined_ == 1) {
-        first = run_ * (item % pieces_) / pieces_;
-        t.n = run_ * (item % pieces_ + 1) / pieces_ - first;
-      } else {
-        t.n = std::min(joined_, rows_ - row) * run_;
-      }
-      t.a = a.Find(at_a, row, first, t.n, *this, &t.a_step);
-      t.b = b.Find(at_b, row, first, t.n, *this, &t.b_step);
-      t.y = args.Out<int8_t>(0) + y_row + first;
+      const Piece at = Find(item);
+      t.n = at.n;
+      t.a = a.Find(at.a, at.row, at.first, t.n, *this, &t.a_step);
+      t.b = b.Find(at.b, at.row, at.first, t.n, *this, &t.b_step);
+      t.y = args.Out<int8_t>(0) + at.y_row + at.first;
       if (op_ == Op::kAdd) {
         kernel_.add(t);
       } else if (op_ == Op::kMul) {
@@ -83,7 +83,7 @@ class BinaryS8 final : public Step {
       } else if (op_ == Op::kPRelu) {
         kernel_.prelu(t);
       } else if (op_ == Op::kTable) {
-        Round(t, y_row + first);
+        Round(t, at.y_row + at.first);
       } else {
         Order(t);
       }
@@ -96,12 +96,133 @@ class BinaryS8 final : public Step {
     cost_ns *= 2;
   }
 
+  // Which operand repeats in rows of the other one, so that its floats can be held: -1 if none.
+  int Repeats() const {
+    for (int i : {1, 0}) {
+      const std::vector<int64_t>& of = i == 0 ? space_.a_strides : space_.b_strides;
+      const std::vector<int64_t>& other = i == 0 ? space_.b_strides : space_.a_strides;
+      const bool whole = other[last_] == 1 && (joined_ == 1 || other[last_ - 1] == run_);
+      const bool columns = of[last_] == 1 && of[last_ - 1] == 0 && run_ <= kHeld && rows_ > 1;
+      if (whole && (columns || of[last_] == 0)) return i;
+    }
+    return -1;
+  }
+
+  void SetRows(const RowValues& values) { row_values_ = values; }
+
   // A constant that the step keeps in a form of its own.
   void Hold(int i, std::vector<int8_t> data) { held_[i] = std::move(data); }
 
  private:
   const int8_t* Operand(const StepArgs& args, int i) const noexcept {
     return held_[i].empty() ? args.In<int8_t>(i) : held_[i].data();
+  }
+
+  // Where the operands and the output of an item lie: n elements from `first` of `row` on.
+  struct Piece {
+    int64_t a = 0, b = 0, row, y_row, first = 0, n;
+  };
+
+  Piece Find(int64_t item) const noexcept {
+    Piece at;
+    int64_t outer = item / pieces_ / chunks_;
+    at.row = item / pieces_ % chunks_ * joined_;
+    at.y_row = (outer * rows_ + at.row) * run_;
+    for (size_t d = last_ - 1; d-- > 0;) {
+      const int64_t index = outer % space_.extents[d];
+      outer /= space_.extents[d];
+      at.a += index * space_.a_strides[d];
+      at.b += index * space_.b_strides[d];
+    }
+    if (joined_ == 1) {
+      at.first = run_ * (item % pieces_) / pieces_;
+      at.n = run_ * (item % pieces_ + 1) / pieces_ - at.first;
+    } else {
+      at.n = std::min(joined_, rows_ - at.row) * run_;
+    }
+    return at;
+  }
+
+  // Rows of the one operand with values of the other that repeat.
+  void RunRows(const StepArgs& args, int64_t begin, int64_t end) const noexcept {
+    const int small = row_values_.operand;
+    const std::vector<int64_t>& of = small == 0 ? space_.a_strides : space_.b_strides;
+    const std::vector<int64_t>& other = small == 0 ? space_.b_strides : space_.a_strides;
+    const auto run = op_ == Op::kAdd   ? kernel_.add_rows
+                     : op_ == Op::kMul ? kernel_.mul_rows
+                                       : kernel_.prelu_rows;
+    // Narrow columns are repeated until they fill whole vectors.
+    const int64_t copies = kVectorCodes / std::gcd(run_, kVectorCodes);
+    const int64_t period = run_ * (run_ * copies <= kHeld ? copies : 1);
+    float held[kHeld + kVectorCodes];
+    const int8_t* held_from = nullptr;
+    RowsS8Args t{};
+    t.b = held;
+    t.a_zero = small == 0 ? args_.b_zero : args_.a_zero;
+    t.a_scale = row_values_.a_scale;
+    t.b_scale = row_values_.b_scale;
+    t.out = args_.out;
+    for (int64_t item = begin; item < end; ++item) {
+      const Piece at = Find(item);
+      const int8_t* x = Operand(args, small) + (small == 0 ? at.a : at.b) + at.row * of[last_ - 1];
+      t.a = Operand(args, 1 - small) + (small == 0 ? at.b : at.a) + at.row * other[last_ - 1] +
+            at.first;
+      t.y = args.Out<int8_t>(0) + at.y_row + at.first;
+      if (of[last_] == 0) {
+        RunByRow(x, of[last_ - 1], joined_ == 1 ? 1 : at.n / run_, joined_ == 1 ? at.n : run_, t,
+                 held, run);
+        continue;
+      }
+      if (held_from != x) {
+        for (int64_t i = 0; i < run_; ++i) held[i] = ValueOf(x[i]);
+        for (int64_t i = run_; i < period; ++i) held[i] = held[i - run_];
+        held_from = x;
+      }
+      t.rows = at.n / period;
+      t.n = period;
+      if (t.rows > 0) run(t);
+      t.a += t.rows * period;
+      t.y += t.rows * period;
+      t.n = at.n - t.rows * period;
+      t.rows = 1;
+      if (t.n > 0) run(t);
+    }
+  }
+
+  float ValueOf(int8_t code) const noexcept {
+    return row_values_.of_code[static_cast<size_t>(code + 128)];
+  }
+
+  // One value for each row; of narrow ones a value for each element.
+  void RunByRow(const int8_t* x, int64_t step, int64_t rows, int64_t n, RowsS8Args t, float* held,
+                void (*run)(const RowsS8Args&)) const noexcept {
+    t.by_row = n >= kVectorCodes;
+    const int64_t most = t.by_row ? kHeld : kHeld / n;
+    for (int64_t first = 0; first < rows; first += most) {
+      const int64_t some = std::min(most, rows - first);
+      if (t.by_row) {
+        for (int64_t r = 0; r < some; ++r, x += step) held[r] = ValueOf(*x);
+      } else {
+        SpreadValues(x, step, some, n, held);
+        x += some * step;
+      }
+      t.rows = t.by_row ? some : 1;
+      t.n = t.by_row ? n : some * n;
+      run(t);
+      t.a += some * n;
+      t.y += some * n;
+    }
+  }
+
+  // The value of each of `rows` codes for n elements.
+  void SpreadValues(const int8_t* x, int64_t step, int64_t rows, int64_t n,
+                    float* held) const noexcept {
+    for (int64_t r = 0; r < rows; ++r, x += step, held += n) {
+      const float value = ValueOf(*x);
+      const float cell[kFloats] = {value, value, value, value};
+      // The next row overwrites what a whole cell has too much.
+      for (int64_t i = 0; i < n; i += kFloats) std::memcpy(held + i, cell, sizeof(cell));
+    }
   }
 
   // An operand as elements that go on evenly through joined runs: in its own place where they do,
@@ -194,8 +315,60 @@ class BinaryS8 final : public Step {
   int64_t joined_ = 1;  // rows that are worked on as one run
   std::vector<int8_t> held_[2];
   PairTables tables_;
+  RowValues row_values_;
   void (*round_)(const BinaryS8Args&, const RoundingTieBand&, uint8_t*) = nullptr;
 };
+
+// A constant operand may be uint8: the same values as int8 with the zero point 128 lower.
+bool IsShifted(const TensorSpec& t) { return t.constant && t.dtype == DType::kU8; }
+
+int32_t ZeroPointOfCodes(const TensorSpec& t) { return ZeroPointOf(t) - (IsShifted(t) ? 128 : 0); }
+
+// With a constant of one element: a function of the other operand's code; null where rows are
+// faster.
+std::unique_ptr<Step> OfOneCode(BinaryS8::Op op, BinaryS8Args args, const PlanContext& plan,
+                                int constant) {
+  const TensorSpec& t = plan.In(constant);
+  const int flip = IsShifted(t) ? 0x80 : 0;
+  const int8_t held = static_cast<int8_t>(*static_cast<const uint8_t*>(t.data) ^ flip);
+  int8_t codes[256], values[256];
+  for (int i = 0; i < 256; ++i) codes[i] = static_cast<int8_t>(i - 128);
+  args.a = constant == 0 ? &held : codes;
+  args.b = constant == 1 ? &held : codes;
+  args.a_step = constant != 0;
+  args.b_step = constant != 1;
+  args.y = values;
+  args.n = 256;
+  const VectorS8Kernel& kernel = SelectKernel<vector_s8>(plan.isa).fn();
+  (op == BinaryS8::Op::kAdd   ? kernel.add
+   : op == BinaryS8::Op::kMul ? kernel.mul
+                              : kernel.prelu)(args);
+  const int64_t n = plan.Out(0).count;
+  // Tables are behind arithmetic without AVX-512.
+  if ((plan.isa & kIsaAvx512) == 0) return MakeLines(n, plan.isa, 1 - constant, values);
+  return MakeLookup(n, plan.isa, 1 - constant, values);
+}
+
+// The values of the operand that repeats, unless results may pass the range of the kernels.
+RowValues FindRowValues(BinaryS8::Op op, const BinaryS8Args& args, int operand) {
+  constexpr float kLargest = 8192.0f;  // two codes times it are within 2^22
+  RowValues values;
+  const bool adds = op == BinaryS8::Op::kAdd, first = operand == 0;
+  if (operand < 0 || (op == BinaryS8::Op::kPRelu && first)) return values;
+  const float own = adds ? (first ? args.lhs_scale : args.rhs_scale) : 1;
+  values.a_scale = first ? args.lhs_scale : args.rhs_scale;
+  if (adds) values.a_scale = first ? args.rhs_scale : args.lhs_scale;
+  values.b_scale = adds ? 1 : args.lhs_scale;
+  for (float scale : {own, op == BinaryS8::Op::kMul ? 1 : values.a_scale, values.b_scale * 256}) {
+    if (!(std::fabs(scale) < kLargest)) return values;
+  }
+  for (int32_t b = -128; b < 128; ++b) {
+    const int32_t q = b - (first ? args.a_zero : args.b_zero);
+    values.of_code[static_cast<size_t>(b + 128)] = static_cast<float>(q) * own;
+  }
+  values.operand = operand;
+  return values;
+}
 
 // How many elements MindSpore Lite adds in one go: all, or those of the trailing dimensions that
 // the operands share.
@@ -286,11 +459,6 @@ PairTables GemmlowpTables(const std::string& op, const BinaryS8Args& args, const
   return tables;
 }
 
-// A constant operand may be uint8: the same values as int8 with the zero point 128 lower.
-bool IsShifted(const TensorSpec& t) { return t.constant && t.dtype == DType::kU8; }
-
-int32_t ZeroPointOfCodes(const TensorSpec& t) { return ZeroPointOf(t) - (IsShifted(t) ? 128 : 0); }
-
 }  // namespace
 
 std::unique_ptr<Step> MakeBinaryS8(const StepSpec& spec, PlanContext& plan) {
@@ -332,12 +500,24 @@ std::unique_ptr<Step> MakeBinaryS8(const StepSpec& spec, PlanContext& plan) {
   if (a.constant && !IsShifted(a)) plan.KeepConstant(0);
   if (b.constant && !IsShifted(b)) plan.KeepConstant(1);
   if (plan.check_only) return nullptr;
+  for (int i = 0; i < 2; ++i) {
+    const bool single =
+        plan.In(i).constant && plan.In(i).count == 1 && plan.In(1 - i).count == y.count;
+    if (single &&
+        (op == BinaryS8::Op::kAdd || op == BinaryS8::Op::kMul || op == BinaryS8::Op::kPRelu)) {
+      if (auto step = OfOneCode(op, args, plan, i)) return step;
+    }
+  }
   auto step = std::make_unique<BinaryS8>(op, space, args, y.count, plan.isa);
   if (gemmlowp) {
     const bool product = spec.op == "mul";
     PairTables tables = GemmlowpTables(spec.op, args, a, b, y);
     tables.tie_band = TieBandOf(args, tables, product);
     step->SetTables(std::move(tables), product);
+  }
+  if (op == BinaryS8::Op::kAdd || op == BinaryS8::Op::kMul || op == BinaryS8::Op::kPRelu) {
+    const int repeated = step->Repeats();
+    step->SetRows(FindRowValues(op, args, repeated));
   }
   for (int i = 0; i < 2; ++i) {
     const TensorSpec& t = plan.In(i);

@@ -1,5 +1,5 @@
-// quantize (float32 to int8, uint8 or int16; integer codes to others), dequantize (integer to
-// float32), and lut (int8 through a constant int8 table of 256 values, for code -128 first).
+// quantize (float32 to int8, uint8 or int16; integer codes to others) and dequantize (integer to
+// float32).
 //   quantize    clamp(rne(float32(x * float32(1/s))) + z), NaN: z
 //               from codes: clamp(rne(float32(x - zx) * float32(sx/sy)) + zy), equal parameters:
 //               copied
@@ -97,22 +97,6 @@ class DequantizeS8 final : public Elementwise {
   const VectorS8Kernel& kernel_;
   const int32_t zero_point_;
   const float scale_;
-};
-
-class LookupS8 final : public Elementwise {
- public:
-  LookupS8(int64_t count, IsaMask isa, const int8_t* table)
-      : Elementwise(count, 0.1), kernel_(SelectKernel<vector_s8>(isa).fn()) {
-    std::memcpy(table_, table, sizeof(table_));
-    in_place = 1;
-  }
-
- private:
-  void Convert(const StepArgs& args, int64_t at, int64_t n) const noexcept override {
-    kernel_.lookup(args.In<int8_t>(0) + at, args.Out<int8_t>(0) + at, n, table_);
-  }
-  const VectorS8Kernel& kernel_;
-  alignas(64) int8_t table_[256];
 };
 
 // int16 with the zero point 0, from and to float32 and itself.
@@ -271,19 +255,6 @@ std::unique_ptr<Step> MakeDequantize(const StepSpec&, PlanContext& plan) {
     default:
       Refuse(std::string("input of type ") + NameOf(x.dtype));
   }
-}
-
-std::unique_ptr<Step> MakeLookupS8(const StepSpec&, PlanContext& plan) {
-  const TensorSpec& x = plan.In(0);
-  const TensorSpec& table = plan.In(1);
-  const TensorSpec& y = plan.Out(0);
-  RequireSameCount(x, y);
-  Require(x.dtype == DType::kI8 && y.dtype == DType::kI8, "input and output are not int8");
-  Require(table.constant && table.dtype == DType::kI8 && table.count == 256,
-          "the table is not a constant of 256 int8 values");
-  if (x.constant) plan.KeepConstant(0);
-  if (plan.check_only) return nullptr;
-  return std::make_unique<LookupS8>(x.count, plan.isa, static_cast<const int8_t*>(table.data));
 }
 
 }  // namespace bitlite

@@ -8,11 +8,17 @@
 
 #include "kernels/common/kernels.h"
 #include "kernels/common/quant_step.h"
+#include "kernels/common/strided_copy.h"
 #include "kernels/common/window.h"
 #include "requant.h"
 
 namespace bitlite {
 namespace {
+
+constexpr int64_t kNarrow = 32;  // channels below which windows of a stride are done as of stride 1
+constexpr int64_t kMostStride = 4;  // … unless too many would be done in vain
+constexpr int64_t kFewTaps = 8;     // summed straight from the codes
+constexpr int64_t kWideChannels = 16;
 
 // The rows of a window come together first, over a whole line of the input; then columns, where
 // neighbouring windows are one run if the stride is 1.
@@ -41,7 +47,9 @@ class PoolS8 final : public Step {
     cost_ns = static_cast<double>(phases[0]) *
               (10.0 * static_cast<double>(calls) + (rows + columns) / 40.0);
     const int64_t lines = average_ ? sizeof(int32_t) : w_.kernel[0] > 1 ? w_.kernel[0] + 1 : 1;
-    thread_scratch = static_cast<size_t>(line_ * lines);
+    // Lines, then windows of all columns.
+    all_columns_ = static_cast<size_t>(line_ * lines);
+    thread_scratch = all_columns_ + static_cast<size_t>(PicksColumns() ? line_ : 0);
   }
 
   void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
@@ -54,9 +62,9 @@ class PoolS8 final : public Step {
       if (d.inside() * h.inside() == 0) {
         std::memset(y, Empty(), static_cast<size_t>(y_line));
       } else if (average_) {
-        Average(image, d, h, reinterpret_cast<int32_t*>(args.thread_scratch), y);
+        Average(image, d, h, args.thread_scratch, y);
       } else {
-        Largest(image, d, h, reinterpret_cast<int8_t*>(args.thread_scratch), y);
+        Largest(image, d, h, args.thread_scratch, y);
       }
     }
   }
@@ -97,14 +105,25 @@ class PoolS8 final : public Step {
     }
   }
 
-  // take(columns of the input, outputs, how many) for the windows of a run, all of them together
-  // where the stride is 1.
+  bool PicksColumns() const {
+    return w_.stride[2] > 1 && w_.stride[2] <= kMostStride && w_.channels < kNarrow;
+  }
+
+  // take(columns of the input, where to, how many) for the windows of a run, all of them together
+  // where the stride is 1. Of narrow ones those of every column, from which every few are picked.
   template <typename F>
-  void EachWindow(const ColumnRun& run, const F& take) const {
-    const int64_t together = w_.stride[2] == 1 ? run.count : 1;
+  void EachWindow(const ColumnRun& run, uint8_t* scratch, int8_t* y, const F& take) const {
+    const int64_t c = w_.channels, stride = w_.stride[2];
+    y += run.out * c;
+    if (PicksColumns()) {
+      int8_t* all = reinterpret_cast<int8_t*>(scratch + all_columns_);
+      take(Column(run.span), all, ((run.count - 1) * stride + 1) * c);
+      CopyRuns(all, stride * c, y, c, run.count, c);
+      return;
+    }
+    const int64_t together = stride == 1 ? run.count : 1;
     for (int64_t o = 0; o < run.count; o += together) {
-      take(Column(run.span) + o * w_.stride[2] * w_.channels, (run.out + o) * w_.channels,
-           together * w_.channels);
+      take(Column(run.span) + o * stride * c, y + o * c, together * c);
     }
   }
 
@@ -123,8 +142,31 @@ class PoolS8 final : public Step {
     return (span.start + span.taps.first * w_.dilation[2]) * w_.channels;
   }
 
-  void Average(const int8_t* image, const Span& d, const Span& h, int32_t* sums, int8_t* y) const {
-    for (int64_t kd = d.taps.first; kd < d.taps.last; ++kd) {
+  // The taps of the windows of a run as distances from the first one's beginning; how many.
+  int64_t Taps(const Span& d, const Span& h, const Span& w, int64_t* taps) const {
+    int64_t n = 0;
+    for (int64_t kd = 0; kd < d.inside(); ++kd) {
+      for (int64_t kh = 0; kh < h.inside(); ++kh) {
+        for (int64_t kw = 0; kw < w.inside(); ++kw) {
+          taps[n++] = (kd * w_.dilation[0] * w_.in[1] + kh * w_.dilation[1]) * line_ +
+                      kw * w_.dilation[2] * w_.channels;
+        }
+      }
+    }
+    return n;
+  }
+
+  // Few taps of windows that share little.
+  bool SumsDirectly() const {
+    return w_.kernel[0] * w_.kernel[1] * w_.kernel[2] <= kFewTaps && w_.stride[2] > 1 &&
+           w_.channels >= kWideChannels && !halves_up_;
+  }
+
+  void Average(const int8_t* image, const Span& d, const Span& h, uint8_t* scratch,
+               int8_t* y) const {
+    int32_t* sums = reinterpret_cast<int32_t*>(scratch);
+    const bool direct = SumsDirectly();
+    for (int64_t kd = d.taps.first; !direct && kd < d.taps.last; ++kd) {
       kernel_.sum_of_rows(Row(image, d, h, kd), w_.dilation[1] * line_, h.inside(), line_, sums,
                           kd > d.taps.first);
     }
@@ -139,16 +181,24 @@ class PoolS8 final : public Step {
       }
       const int64_t step = w_.dilation[2] * w_.channels;
       if (halves_up_) {
-        EachWindow(run, [&](int64_t from, int64_t to, int64_t n) {
-          HalvesUp(sums + from, step, taps, n, inside, counted, y + to);
+        EachWindow(run, scratch, y, [&](int64_t from, int8_t* to, int64_t n) {
+          HalvesUp(sums + from, step, taps, n, inside, counted, to);
         });
         continue;
       }
       const float m = static_cast<float>(
           x_scale_ / (y_scale_ * static_cast<double>(std::max<int64_t>(counted, 1))));
       const int32_t subtract = static_cast<int32_t>(x_zero_ * inside);
-      EachWindow(run, [&](int64_t from, int64_t to, int64_t n) {
-        kernel_.requantize_window_sums(sums + from, step, taps, y + to, n, subtract, m, out_);
+      if (direct) {
+        int64_t at[kFewTaps];
+        const int64_t n = Taps(d, h, run.span, at);
+        kernel_.average_windows({Row(image, d, h, d.taps.first) + Column(run.span),
+                                 y + run.out * w_.channels, at, n, run.count,
+                                 w_.stride[2] * w_.channels, w_.channels, subtract, m, out_});
+        continue;
+      }
+      EachWindow(run, scratch, y, [&](int64_t from, int8_t* to, int64_t n) {
+        kernel_.requantize_window_sums(sums + from, step, taps, to, n, subtract, m, out_);
       });
     }
   }
@@ -177,7 +227,9 @@ class PoolS8 final : public Step {
     }
   }
 
-  void Largest(const int8_t* image, const Span& d, const Span& h, int8_t* lines, int8_t* y) const {
+  void Largest(const int8_t* image, const Span& d, const Span& h, uint8_t* scratch,
+               int8_t* y) const {
+    int8_t* lines = reinterpret_cast<int8_t*>(scratch);
     const int8_t* best = Row(image, d, h, d.taps.first);
     if (d.inside() * h.inside() > 1) {
       int8_t* planes = d.inside() > 1 ? lines + line_ : lines;
@@ -190,9 +242,9 @@ class PoolS8 final : public Step {
     }
     for (const ColumnRun& run : runs_) {
       if (run.span.inside() == 0) continue;
-      EachWindow(run, [&](int64_t from, int64_t to, int64_t n) {
+      EachWindow(run, scratch, y, [&](int64_t from, int8_t* to, int64_t n) {
         kernel_.largest_of_rows(best + from, w_.dilation[2] * w_.channels, run.span.inside(), n,
-                                y + to);
+                                to);
       });
     }
     const int64_t n = w_.out[2] * w_.channels;
@@ -217,6 +269,7 @@ class PoolS8 final : public Step {
   const bool same_, halves_up_, clamps_;
   const OutputCodesS8 out_;
   std::vector<ColumnRun> runs_;
+  size_t all_columns_ = 0;  // where in the scratch they begin
 };
 
 }  // namespace

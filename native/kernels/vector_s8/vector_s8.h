@@ -28,6 +28,19 @@ struct BinaryS8Args {
   OutputCodesS8 out;
 };
 
+// Rows of codes with values of the other operand, of each column or of each row: p = a - a_zero.
+// Results before the clamp lie within 2^22. y may be a.
+struct RowsS8Args {
+  const int8_t* a;
+  int8_t* y;
+  int64_t rows, n;  // y[r * n + i]
+  const float* b;   // b[i], or b[r] if by_row
+  bool by_row;
+  int32_t a_zero;
+  float a_scale, b_scale;
+  OutputCodesS8 out;
+};
+
 // Which values another way of rounding may take to another code, by |value - rne(value)| after the
 // clamp: those of half_rest or more, and negative ones of whole_rest or less that were not clamped.
 struct RoundingTieBand {
@@ -42,10 +55,41 @@ struct ColumnBlendS8 {
   int16_t left, right;
 };
 
+// Windows of up to 255 taps at equal distances: y[w * channels + c] from the sum over t of
+// x[w * step + taps[t] + c].
+struct WindowsS8Args {
+  const int8_t* x;
+  int8_t* y;
+  const int64_t* taps;
+  int64_t tap_count, windows, step, channels;
+  int32_t subtract;
+  float m;
+  OutputCodesS8 out;
+};
+
+// clamp((v_0 or v_1) >> shift), the greater one or the smaller one, with
+// v_k = (x * slope[k] >> 8) + offset[k] within int16.
+struct LinesS8 {
+  int16_t slope[2], offset[2];
+  bool greater;
+  int32_t shift;
+  int8_t low, high;
+};
+
+// t[d] <= 2^24 of the distance d to the greatest code of a row, whole and in halves.
+struct SoftmaxS8Table {
+  int32_t whole[256];
+  uint16_t low[256], high[256];
+  double y_scale;
+};
+
 struct VectorS8Kernel {
   void (*add)(const BinaryS8Args&);
   void (*mul)(const BinaryS8Args&);
   void (*prelu)(const BinaryS8Args&);
+  void (*add_rows)(const RowsS8Args&);    // rne(p * a_scale + b)
+  void (*mul_rows)(const RowsS8Args&);    // rne(p * b * b_scale)
+  void (*prelu_rows)(const RowsS8Args&);  // rne(p < 0 ? p * b * b_scale : p * a_scale)
   // add and mul of operands that y does not overlap; near_tie[i] = 1 where RoundingTieBand says so,
   // else 0.
   void (*add_flagging_ties)(const BinaryS8Args&, const RoundingTieBand&, uint8_t* near_tie);
@@ -85,8 +129,13 @@ struct VectorS8Kernel {
   // (top * up + bottom * down + 2^19) >> 20
   void (*blend_rows)(const int32_t* top, const int32_t* bottom, int64_t n, int32_t up, int32_t down,
                      int8_t* y);
+  // requantize_s32 of window sums.
+  void (*average_windows)(const WindowsS8Args&);
+  // float32(t) * float32(1 / (sum of all t * y_scale)), t = whole[max - x[i]], n > 0.
+  void (*softmax_row)(const int8_t* x, int64_t n, const SoftmaxS8Table& table, float* quotients);
   void (*clamp)(const int8_t* x, int8_t* y, int64_t n, int32_t low, int32_t high);
   void (*lookup)(const int8_t* x, int8_t* y, int64_t n, const int8_t* table);  // table[x + 128]
+  void (*lines)(const int8_t* x, int8_t* y, int64_t n, const LinesS8&);
 };
 
 // Family vector_s8: the exported function of a kernel gives the struct above.

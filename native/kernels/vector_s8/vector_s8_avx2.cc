@@ -141,6 +141,78 @@ void PRelu256(const BinaryS8Args& t) {
   });
 }
 
+// The values of 32 columns, in the order of a Widener's.
+Split32 ColumnValues(const float* b) {
+  const auto halves = [&](int at) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(b + at)),
+                                _mm_loadu_ps(b + at + 16), 1);
+  };
+  return {{halves(0), halves(4), halves(8), halves(12)}};
+}
+
+// value(p, b) of 8 codes. A block of columns goes down all rows, so that its values stay in
+// registers; the last one begins early and keeps what the one before has written.
+template <typename Value>
+void Rows256(const RowsS8Args& t, Value value, void (*loops)(const RowsS8Args&)) {
+  if (t.n < kBlock) return loops(t);
+  const Rounder256 round(t.out);
+  const Widener values(t.a_zero);
+  const auto codes = [&](int64_t at, const Split32& b) {
+    const Split32 p = values(t.a + at);
+    return round(Split32{{value(p.v[0], b.v[0]), value(p.v[1], b.v[1]), value(p.v[2], b.v[2]),
+                          value(p.v[3], b.v[3])}});
+  };
+  const int64_t rest = t.n % kBlock, whole = t.n - rest, last = t.n - kBlock;
+  const __m256i columns =
+      _mm256_setr_epi8(31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13,
+                       12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  const __m256i fresh = _mm256_cmpgt_epi8(_mm256_set1_epi8(static_cast<char>(rest)), columns);
+  const auto keep = [&](int64_t at, const Split32& b) {
+    Store(t.y + at, _mm256_blendv_epi8(Load(t.y + at), codes(at, b), fresh));
+  };
+  if (t.by_row) {
+    for (int64_t r = 0; r < t.rows; ++r) {
+      const __m256 of_row = _mm256_broadcast_ss(t.b + r);
+      const Split32 b = {{of_row, of_row, of_row, of_row}};
+      const int64_t row = r * t.n;
+      for (int64_t i = 0; i < whole; i += kBlock) Store(t.y + row + i, codes(row + i, b));
+      if (rest > 0) keep(row + last, b);
+    }
+    return;
+  }
+  for (int64_t i = 0; i < whole; i += kBlock) {
+    const Split32 b = ColumnValues(t.b + i);
+    for (int64_t at = i; at < t.rows * t.n; at += t.n) Store(t.y + at, codes(at, b));
+  }
+  if (rest == 0) return;
+  const Split32 b = ColumnValues(t.b + last);
+  for (int64_t at = last; at < t.rows * t.n; at += t.n) keep(at, b);
+}
+
+void AddRows256(const RowsS8Args& t) {
+  const __m256 scale = _mm256_set1_ps(t.a_scale);
+  Rows256(
+      t, [&](__m256 p, __m256 b) { return _mm256_add_ps(_mm256_mul_ps(p, scale), b); }, AddRows);
+}
+
+// Products of codes are whole numbers of at most 17 bits, in float as in integers.
+void MulRows256(const RowsS8Args& t) {
+  const __m256 scale = _mm256_set1_ps(t.b_scale);
+  Rows256(
+      t, [&](__m256 p, __m256 b) { return _mm256_mul_ps(_mm256_mul_ps(p, b), scale); }, MulRows);
+}
+
+void PReluRows256(const RowsS8Args& t) {
+  const __m256 above = _mm256_set1_ps(t.a_scale), below = _mm256_set1_ps(t.b_scale);
+  Rows256(
+      t,
+      [&](__m256 p, __m256 b) {
+        return _mm256_blendv_ps(_mm256_mul_ps(p, above), _mm256_mul_ps(_mm256_mul_ps(p, b), below),
+                                p);  // by p's sign
+      },
+      PReluRows);
+}
+
 void Quantize256(const float* x, int8_t* y, int64_t n, float inverse, const OutputCodesS8& out) {
   const Rounder256 round(out);
   const __m256 m = _mm256_set1_ps(inverse);
@@ -378,32 +450,113 @@ void BlendRows256(const int32_t* top, const int32_t* bottom, int64_t n, int32_t 
   BlendRows(top + i, bottom + i, n - i, up, down, y + i);
 }
 
-// Bits 0 to 3 of a code choose within each 16 values of the table, bits 4 to 7 among the 16
-// choices.
-void Lookup256(const int8_t* x, int8_t* y, int64_t n, const int8_t* table) {
-  if (n < kBlock) return Lookup(x, y, n, table);
-  __m256i parts[16];
-  for (int part = 0; part < 16; ++part) {
-    parts[part] = _mm256_broadcastsi128_si256(Load16(table + 16 * part));
+// Sums of 16 channels of a window in 16 bits, then requantized; the last channels begin early.
+void AverageWindows256(const WindowsS8Args& t) {
+  if (t.channels < 16) return AverageWindows(t);
+  const Rounder256 round(t.out);
+  const __m256i less = _mm256_set1_epi32(t.subtract);
+  const __m256 factor = _mm256_set1_ps(t.m);
+  const auto sum = [&](const int8_t* x) {
+    __m256i total = _mm256_cvtepi8_epi16(Load16(x + t.taps[0]));
+    for (int64_t k = 1; k < t.tap_count; ++k) {
+      total = _mm256_add_epi16(total, _mm256_cvtepi8_epi16(Load16(x + t.taps[k])));
+    }
+    return total;
+  };
+  const auto scaled = [&](__m128i sums) {
+    const __m256i wide = _mm256_sub_epi32(_mm256_cvtepi16_epi32(sums), less);
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(wide), factor);
+  };
+  const auto low = [&](__m256i v) { return scaled(_mm256_castsi256_si128(v)); };
+  const auto high = [&](__m256i v) { return scaled(_mm256_extracti128_si256(v, 1)); };
+  for (int64_t w = 0; w < t.windows; ++w) {
+    const int8_t* x = t.x + w * t.step;
+    int8_t* y = t.y + w * t.channels;
+    int64_t c = 0;
+    for (; c + kBlock <= t.channels; c += kBlock) {
+      const __m256i a = sum(x + c), b = sum(x + c + 16);
+      Store(y + c, round(low(a), high(a), low(b), high(b)));
+    }
+    for (; c < t.channels; c += 16) {
+      c = c + 16 <= t.channels ? c : t.channels - 16;
+      const __m256i a = sum(x + c);
+      const __m256 first = low(a), second = high(a);
+      const __m128i codes = _mm256_castsi256_si128(round(first, second, first, second));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(y + c), codes);
+    }
   }
-  const __m256i nibble = _mm256_set1_epi8(15);
+}
+
+// A shuffle takes one of 16 values by bits 0 to 3 of an index, or 0 where that is negative. The
+// index of part k is the code's place in the table, 0 to 255 as a byte, less 16 k: not negative for
+// the part that the code lies in and the seven before. What all these give, together by xor, is the
+// value. From part 9 on places below stay negative by saturation.
+template <int kParts>
+void LookupParts(const int8_t* x, int8_t* y, int64_t n, const int8_t* table, int first, int8_t low,
+                 int8_t high) {
+  __m256i parts[kParts];
+  for (int k = 0; k < kParts; ++k) {
+    parts[k] = _mm256_broadcastsi128_si256(Load16(table + 16 * (first + k)));
+  }
+  for (int k = kParts - 1; k > 0; --k) parts[k] = _mm256_xor_si256(parts[k], parts[k - 1]);
+  for (int k = 8; k < kParts; ++k) parts[k] = _mm256_xor_si256(parts[k], parts[k - 8]);
+  const __m256i lowest = _mm256_set1_epi8(low), highest = _mm256_set1_epi8(high);
+  const __m256i start = _mm256_set1_epi8(static_cast<char>(16 * first - 128));
+  const __m256i sixteen = _mm256_set1_epi8(16);
   Map(x, y, n, [&](const int8_t* p) {
-    const __m256i code = Load(p), within = _mm256_and_si256(code, nibble);
-    // A blend takes bit 7: that of the code, and the next ones below moved up to it.
-    const __m256i bit6 = _mm256_add_epi8(code, code), bit5 = _mm256_add_epi8(bit6, bit6);
-    const __m256i bit4 = _mm256_add_epi8(bit5, bit5);
-    const auto of_32 = [&](int part) {
-      return _mm256_blendv_epi8(_mm256_shuffle_epi8(parts[part], within),
-                                _mm256_shuffle_epi8(parts[part + 1], within), bit4);
-    };
-    const auto of_128 = [&](int part) {
-      const __m256i low = _mm256_blendv_epi8(of_32(part), of_32(part + 2), bit5);
-      const __m256i high = _mm256_blendv_epi8(of_32(part + 4), of_32(part + 6), bit5);
-      return _mm256_blendv_epi8(low, high, bit6);
-    };
-    // The table begins with the negative codes.
-    return _mm256_blendv_epi8(of_128(8), of_128(0), code);
+    __m256i at = _mm256_min_epi8(_mm256_max_epi8(Load(p), lowest), highest);
+    at = _mm256_sub_epi8(at, start);
+    __m256i value = _mm256_shuffle_epi8(parts[0], at);
+#pragma GCC unroll 16
+    for (int k = 1; k < kParts; ++k) {
+      at = k <= 8 ? _mm256_sub_epi8(at, sixteen) : _mm256_subs_epi8(at, sixteen);
+      value = _mm256_xor_si256(value, _mm256_shuffle_epi8(parts[k], at));
+    }
+    return value;
   });
+}
+
+// Codes below and above which the table goes on as it is there need no parts.
+void Lookup256(const int8_t* x, int8_t* y, int64_t n, const int8_t* table) {
+  if (n < 4 * kBlock) return Lookup(x, y, n, table);
+  int low = 0, high = 255;
+  while (low < 255 && table[low + 1] == table[0]) ++low;
+  while (high > low && table[high - 1] == table[255]) --high;
+  const int8_t least = static_cast<int8_t>(low - 128), most = static_cast<int8_t>(high - 128);
+  const int first = low / 16, parts = high / 16 - first + 1;
+  if (parts <= 12) {
+    return LookupParts<12>(x, y, n, table, first < 4 ? first : 4, least, most);
+  }
+  LookupParts<16>(x, y, n, table, 0, least, most);
+}
+
+void Lines256(const int8_t* x, int8_t* y, int64_t n, const LinesS8& lines) {
+  const __m256i slope0 = _mm256_set1_epi16(lines.slope[0]);
+  const __m256i slope1 = _mm256_set1_epi16(lines.slope[1]);
+  const __m256i offset0 = _mm256_set1_epi16(lines.offset[0]);
+  const __m256i offset1 = _mm256_set1_epi16(lines.offset[1]);
+  const __m256i low = _mm256_set1_epi8(lines.low), high = _mm256_set1_epi8(lines.high);
+  const __m128i shift = _mm_cvtsi32_si128(lines.shift);
+  const auto map = [&](auto better) {
+    Map(x, y, n, [&](const int8_t* p) {
+      const __m256i code = Load(p), none = _mm256_setzero_si256();
+      const auto sixteen = [&](__m256i v) {
+        const __m256i a = _mm256_add_epi16(_mm256_mulhi_epi16(v, slope0), offset0);
+        return _mm256_sra_epi16(better(a, v), shift);
+      };
+      const __m256i codes = _mm256_packs_epi16(sixteen(_mm256_unpacklo_epi8(none, code)),
+                                               sixteen(_mm256_unpackhi_epi8(none, code)));
+      return _mm256_min_epi8(_mm256_max_epi8(codes, low), high);
+    });
+  };
+  const auto second = [&](__m256i v) {
+    return _mm256_add_epi16(_mm256_mulhi_epi16(v, slope1), offset1);
+  };
+  const bool same = lines.slope[0] == lines.slope[1] && lines.offset[0] == lines.offset[1];
+  if (same) return map([](__m256i a, __m256i) { return a; });
+  if (lines.greater)
+    return map([&](__m256i a, __m256i v) { return _mm256_max_epi16(a, second(v)); });
+  map([&](__m256i a, __m256i v) { return _mm256_min_epi16(a, second(v)); });
 }
 
 constexpr VectorS8Kernel Kernel() {
@@ -411,6 +564,9 @@ constexpr VectorS8Kernel Kernel() {
   kernel.add = Add256;
   kernel.mul = Mul256;
   kernel.prelu = PRelu256;
+  kernel.add_rows = AddRows256;
+  kernel.mul_rows = MulRows256;
+  kernel.prelu_rows = PReluRows256;
   kernel.quantize = Quantize256;
   kernel.requantize = Requantize256;
   kernel.requantize_s32 = RequantizeS32x256;
@@ -423,7 +579,9 @@ constexpr VectorS8Kernel Kernel() {
   kernel.sum_of_rows = SumOfRows256;
   kernel.blend_columns = BlendColumns256;
   kernel.blend_rows = BlendRows256;
+  kernel.average_windows = AverageWindows256;
   kernel.lookup = Lookup256;
+  kernel.lines = Lines256;
   return kernel;
 }
 

@@ -91,6 +91,43 @@ void CheckBinary(const char* symbol, const VectorS8Kernel& kernel) {
   }
 }
 
+void CheckRows(const char* symbol, const VectorS8Kernel& kernel) {
+  Random random(6);
+  for (int n : kLengths) {
+    for (const OutputCodesS8& out : kOutputs) {
+      for (int repeat = 0; repeat < 6; ++repeat) {
+        const int rows = repeat / 2 * 3 + 1;
+        const bool by_row = repeat % 2 == 0;
+        const std::vector<int8_t> a = Codes(random, rows * n);
+        const Buffer b = Normal(static_cast<size_t>(by_row ? rows : n), random);
+        std::vector<int8_t> y(a.size());
+        RowsS8Args t = {a.data(), y.data(), rows, n, b.get(), by_row, -7, 0.37f, 1.7f, out};
+        const auto check = [&](const char* what, auto run, auto value) {
+          const auto wrong = [&](int i) {
+            return y[i] !=
+                   Rounded(value(static_cast<float>(a[i] + 7), b[by_row ? i / n : i % n]), out);
+          };
+          t.a = a.data();
+          run(t);
+          for (int i = 0; i < rows * n; ++i) {
+            CHECK(!wrong(i)) << symbol << " " << what << " n=" << n << " at " << i;
+          }
+          y = a;
+          t.a = y.data();
+          run(t);
+          for (int i = 0; i < rows * n; ++i) {
+            CHECK(!wrong(i)) << symbol << " " << what << " in place, n=" << n << " at " << i;
+          }
+        };
+        check("add_rows", kernel.add_rows, [](float p, float v) { return p * 0.37f + v; });
+        check("mul_rows", kernel.mul_rows, [](float p, float v) { return p * v * 1.7f; });
+        check("prelu_rows", kernel.prelu_rows,
+              [](float p, float v) { return p < 0 ? p * v * 1.7f : p * 0.37f; });
+      }
+    }
+  }
+}
+
 void CheckConversions(const char* symbol, const VectorS8Kernel& kernel) {
   Random random(2);
   for (int n : kLengths) {
@@ -226,6 +263,54 @@ void CheckBlends(const char* symbol, const VectorS8Kernel& kernel) {
   }
 }
 
+void CheckWindows(const char* symbol, const VectorS8Kernel& kernel) {
+  Random random(7);
+  for (int channels : kLengths) {
+    for (int count : {1, 4, 255}) {
+      const int windows = 3, step = 2 * channels;
+      std::vector<int64_t> taps;
+      for (int k = 0; k < count; ++k) taps.push_back(k * (channels + 5));
+      const std::vector<int8_t> x =
+          Codes(random, static_cast<int>(taps.back()) + windows * step + channels);
+      std::vector<int8_t> y(static_cast<size_t>(windows * channels));
+      const OutputCodesS8 out = kOutputs[count % 3];
+      kernel.average_windows(
+          {x.data(), y.data(), taps.data(), count, windows, step, channels, 50, 0.21f, out});
+      for (int i = 0; i < windows * channels; ++i) {
+        int32_t sum = 0;
+        for (int64_t tap : taps) sum += x[tap + i / channels * step + i % channels];
+        CHECK(y[i] == RequantizeRneF32(sum - 50, 0.21f, out.zero_point, out.qmin, out.qmax))
+            << symbol << " average_windows channels=" << channels << " at " << i;
+      }
+    }
+  }
+}
+
+void CheckSoftmax(const char* symbol, const VectorS8Kernel& kernel) {
+  Random random(8);
+  SoftmaxS8Table table{};
+  for (int d = 0; d < 256; ++d) {
+    table.whole[d] = static_cast<int32_t>(std::rint(std::exp(-d * 0.05) * 16777216.0));
+    table.low[d] = static_cast<uint16_t>(table.whole[d]);
+    table.high[d] = static_cast<uint16_t>(table.whole[d] >> 16);
+  }
+  table.y_scale = 1 / 256.0;
+  for (int n : kLengths) {
+    const std::vector<int8_t> x = Codes(random, n);
+    std::vector<float> y(static_cast<size_t>(n) + 1, 5.0f);
+    kernel.softmax_row(x.data(), n, table, y.data());
+    const int top = *std::max_element(x.begin(), x.end());
+    double sum = 0;
+    for (int8_t v : x) sum += table.whole[top - v];
+    const float m = static_cast<float>(1.0 / (sum * table.y_scale));
+    for (int i = 0; i < n; ++i) {
+      CHECK(y[i] == static_cast<float>(table.whole[top - x[i]]) * m)
+          << symbol << " softmax_row n=" << n << " at " << i;
+    }
+    CHECK(y[n] == 5.0f) << symbol << " softmax_row writes beyond n=" << n;
+  }
+}
+
 void CheckMaps(const char* symbol, const VectorS8Kernel& kernel) {
   Random random(5);
   const std::vector<int8_t> table = Codes(random, 256);
@@ -238,6 +323,26 @@ void CheckMaps(const char* symbol, const VectorS8Kernel& kernel) {
     }
     kernel.lookup(x.data(), y.data(), n, table.data());
     for (int i = 0; i < n; ++i) CHECK(y[i] == table[x[i] + 128]) << symbol << " lookup n=" << n;
+    // Flat ends of all lengths.
+    for (int flat = 0; flat < 256; flat += 5) {
+      std::vector<int8_t> ends = table;
+      std::fill_n(ends.begin(), flat, int8_t{3});
+      std::fill_n(ends.rbegin(), random() % (256 - flat), int8_t{-9});
+      kernel.lookup(x.data(), y.data(), n, ends.data());
+      for (int i = 0; i < n; ++i) CHECK(y[i] == ends[x[i] + 128]) << symbol << " flat n=" << n;
+    }
+    for (bool greater : {false, true}) {
+      for (int slope : {17000, 300}) {
+        const LinesS8 lines = {
+            {17000, static_cast<int16_t>(slope)}, {90, -77}, greater, 6, -90, 99};
+        kernel.lines(x.data(), y.data(), n, lines);
+        for (int i = 0; i < n; ++i) {
+          const int a = (x[i] * 17000 >> 8) + 90, b = (x[i] * slope >> 8) - 77;
+          const int v = (greater ? std::max(a, b) : std::min(a, b)) >> 6;
+          CHECK(y[i] == std::clamp(v, -90, 99)) << symbol << " lines n=" << n << " at " << i;
+        }
+      }
+    }
   }
 }
 
@@ -246,9 +351,12 @@ void CheckMaps(const char* symbol, const VectorS8Kernel& kernel) {
 template <>
 void TestKernel(const Kernel<vector_s8>& entry) {
   CheckBinary(entry.symbol, entry.fn());
+  CheckRows(entry.symbol, entry.fn());
   CheckConversions(entry.symbol, entry.fn());
   CheckExtremesAndSums(entry.symbol, entry.fn());
   CheckBlends(entry.symbol, entry.fn());
+  CheckWindows(entry.symbol, entry.fn());
+  CheckSoftmax(entry.symbol, entry.fn());
   CheckMaps(entry.symbol, entry.fn());
 }
 
@@ -273,6 +381,12 @@ void TimeKernel(const Kernel<vector_s8>& entry) {
   report("add", [&] { kernel.add(t); });
   report("mul", [&] { kernel.mul(t); });
   report("prelu", [&] { kernel.prelu(t); });
+  RowsS8Args rows = {a.data(), y.data(), n / side, side, reals.data(), false, 4, 0.3f, 0.2f, out};
+  report("add of a row", [&] { kernel.add_rows(rows); });
+  report("mul by a row", [&] { kernel.mul_rows(rows); });
+  report("prelu by a row", [&] { kernel.prelu_rows(rows); });
+  rows.by_row = true;
+  report("mul of each row", [&] { kernel.mul_rows(rows); });
   report("add, flagging ties", [&] { kernel.add_flagging_ties(t, band, near_tie.data()); });
   report("mul, flagging ties", [&] { kernel.mul_flagging_ties(t, band, near_tie.data()); });
   report("quantize", [&] { kernel.quantize(reals.data(), y.data(), n, 9.0f, out); });
@@ -302,6 +416,17 @@ void TimeKernel(const Kernel<vector_s8>& entry) {
          [&] { kernel.blend_columns(a.data(), columns.data(), side, side, acc.data()); });
   report("blend of rows",
          [&] { kernel.blend_rows(acc.data(), acc.data(), n, 512, 512, y.data()); });
+  const std::vector<int64_t> taps = {0, side, n / 2, n / 2 + side};
+  report("average of 4 codes", [&] {
+    kernel.average_windows(
+        {a.data(), y.data(), taps.data(), 4, n / 4 / side, 2 * side, side, 9, 0.3f, out});
+  });
+  SoftmaxS8Table powers{};
+  std::fill_n(powers.whole, 256, 70000);
+  powers.y_scale = 0.01;
+  report("softmax of a row", [&] { kernel.softmax_row(a.data(), n, powers, reals.data()); });
+  const LinesS8 lines = {{17000, 300}, {5, 7}, true, 6, -100, 100};
+  report("lines", [&] { kernel.lines(a.data(), y.data(), n, lines); });
   report("clamp", [&] { kernel.clamp(a.data(), y.data(), n, -100, 100); });
   report("lookup", [&] { kernel.lookup(a.data(), y.data(), n, table.data()); });
 }
