@@ -145,7 +145,7 @@ def _alike(t: Tensor, index: int, number: dict[Tensor, int], values: Callable[[i
     if t.data is None:
         return number.get(t) == index
     other = values(index)
-    return other is t or (other is not None and np.array_equal(other.data, t.data))
+    return other is t or (other is not None and other.data is not None and np.array_equal(other.data, t.data))
 
 
 def _holds(operator: Emitted, fields: dict[str, Any]) -> bool:

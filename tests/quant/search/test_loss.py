@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from bitlite.converter import ops  # noqa: F401  (declares the operators that the builder emits)
 from bitlite.converter.errors import UsageError
 from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
