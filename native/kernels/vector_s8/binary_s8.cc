@@ -2,7 +2,6 @@
 // numpy's broadcasting.
 //   attrs  act qmin qmax rounding (add, sub, mul)
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numeric>
 
@@ -32,11 +31,11 @@ struct PairTables {
   RoundingTieBand tie_band;  // covers every pair whose real value rounds to another code
 };
 
-// The operand that repeats, code by code, as the float that RowsS8Args takes.
+// The operand that repeats, whose floats RowsS8Args takes.
 struct RowValues {
   int operand = -1;  // none: the step works on runs
-  float a_scale = 0, b_scale = 0;
-  std::array<float, 256> of_code{};
+  int32_t zero = 0;
+  float scale = 0, a_scale = 0, b_scale = 0;  // its floats: (code - zero) * scale
 };
 
 class BinaryS8 final : public Step {
@@ -174,7 +173,7 @@ class BinaryS8 final : public Step {
         continue;
       }
       if (held_from != x) {
-        for (int64_t i = 0; i < run_; ++i) held[i] = ValueOf(x[i]);
+        kernel_.dequantize(x, held, run_, row_values_.zero, row_values_.scale);
         for (int64_t i = run_; i < period; ++i) held[i] = held[i - run_];
         held_from = x;
       }
@@ -190,22 +189,26 @@ class BinaryS8 final : public Step {
   }
 
   float ValueOf(int8_t code) const noexcept {
-    return row_values_.of_code[static_cast<size_t>(code + 128)];
+    return static_cast<float>(code - row_values_.zero) * row_values_.scale;
   }
 
   // One value for each row; of narrow ones a value for each element.
   void RunByRow(const int8_t* x, int64_t step, int64_t rows, int64_t n, RowsS8Args t, float* held,
                 void (*run)(const RowsS8Args&)) const noexcept {
-    t.by_row = n >= kVectorCodes;
+    t.by_row = n >= kVectorCodes / 2;
     const int64_t most = t.by_row ? kHeld : kHeld / n;
     for (int64_t first = 0; first < rows; first += most) {
       const int64_t some = std::min(most, rows - first);
       if (t.by_row) {
-        for (int64_t r = 0; r < some; ++r, x += step) held[r] = ValueOf(*x);
+        if (step == 1) {
+          kernel_.dequantize(x, held, some, row_values_.zero, row_values_.scale);
+        } else {
+          for (int64_t r = 0; r < some; ++r) held[r] = ValueOf(x[r * step]);
+        }
       } else {
         SpreadValues(x, step, some, n, held);
-        x += some * step;
       }
+      x += some * step;
       t.rows = t.by_row ? some : 1;
       t.n = t.by_row ? n : some * n;
       run(t);
@@ -362,10 +365,8 @@ RowValues FindRowValues(BinaryS8::Op op, const BinaryS8Args& args, int operand) 
   for (float scale : {own, op == BinaryS8::Op::kMul ? 1 : values.a_scale, values.b_scale * 256}) {
     if (!(std::fabs(scale) < kLargest)) return values;
   }
-  for (int32_t b = -128; b < 128; ++b) {
-    const int32_t q = b - (first ? args.a_zero : args.b_zero);
-    values.of_code[static_cast<size_t>(b + 128)] = static_cast<float>(q) * own;
-  }
+  values.zero = first ? args.a_zero : args.b_zero;
+  values.scale = own;
   values.operand = operand;
   return values;
 }

@@ -26,8 +26,9 @@ struct Split32 {
 struct Widener {
   explicit Widener(int32_t zero_point)
       : zero(_mm256_set1_ps(static_cast<float>((1 << 23) + 128 + zero_point))) {}
-  Split32 operator()(const int8_t* p) const {
-    const __m256i x = _mm256_xor_si256(Load(p), _mm256_set1_epi8(-128));
+  Split32 operator()(const int8_t* p) const { return (*this)(Load(p)); }
+  Split32 operator()(__m256i codes) const {
+    const __m256i x = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
     const __m256i none = _mm256_setzero_si256();
     const __m256i first = _mm256_unpacklo_epi8(x, none), second = _mm256_unpackhi_epi8(x, none);
     const __m256i exponent = _mm256_set1_epi16(0x4B00);
@@ -46,7 +47,8 @@ struct Rounder256 {
       : highest(_mm256_set1_ps(static_cast<float>(out.qmax - out.zero_point))),
         zero_point(_mm256_set1_epi16(static_cast<int16_t>(out.zero_point))),
         low(_mm256_set1_epi8(static_cast<char>(out.qmin))),
-        high(_mm256_set1_epi8(static_cast<char>(out.qmax))) {}
+        high(_mm256_set1_epi8(static_cast<char>(out.qmax))),
+        clamps(out.qmin > -128 || out.qmax < 127) {}
   // Vectors in order.
   __m256i operator()(__m256 v0, __m256 v1, __m256 v2, __m256 v3) const {
     const auto whole = [&](__m256 v) { return _mm256_cvtps_epi32(_mm256_min_ps(highest, v)); };
@@ -59,7 +61,7 @@ struct Rounder256 {
   __m256i operator()(const Split32& x) const {
     const auto whole = [](__m256 v) { return _mm256_cvtps_epi32(v); };
     const __m256i codes = Pack(whole(x.v[0]), whole(x.v[1]), whole(x.v[2]), whole(x.v[3]));
-    return _mm256_min_epi8(_mm256_max_epi8(codes, low), high);
+    return clamps ? _mm256_min_epi8(_mm256_max_epi8(codes, low), high) : codes;
   }
   __m256i Pack(__m256i v0, __m256i v1, __m256i v2, __m256i v3) const {
     const __m256i a = _mm256_adds_epi16(_mm256_packs_epi32(v0, v1), zero_point);
@@ -68,6 +70,7 @@ struct Rounder256 {
   }
   __m256 highest;
   __m256i zero_point, low, high;
+  bool clamps;
 };
 
 // Whether products of two codes with a scale, and the sum of two such, are within int32.
@@ -154,14 +157,32 @@ Split32 ColumnValues(const float* b) {
 // registers; the last one begins early and keeps what the one before has written.
 template <typename Value>
 void Rows256(const RowsS8Args& t, Value value, void (*loops)(const RowsS8Args&)) {
-  if (t.n < kBlock) return loops(t);
+  const bool narrow = t.by_row && t.n >= 16 && t.n < kBlock && t.rows > 1;
+  if (t.n < kBlock && !narrow) return loops(t);
   const Rounder256 round(t.out);
   const Widener values(t.a_zero);
-  const auto codes = [&](int64_t at, const Split32& b) {
-    const Split32 p = values(t.a + at);
+  const auto result = [&](__m256i x, const Split32& b) {
+    const Split32 p = values(x);
     return round(Split32{{value(p.v[0], b.v[0]), value(p.v[1], b.v[1]), value(p.v[2], b.v[2]),
                           value(p.v[3], b.v[3])}});
   };
+  const auto codes = [&](int64_t at, const Split32& b) { return result(Load(t.a + at), b); };
+  if (narrow) {
+    // What a block has too much, the next row overwrites, read before that.
+    int8_t last[kBlock] = {}, y[kBlock];
+    const int64_t last_row = (t.rows - 1) * t.n;
+    std::memcpy(last, t.a + last_row, static_cast<size_t>(t.n));
+    __m256i x = Load(t.a);
+    for (int64_t r = 0; r < t.rows; ++r) {
+      const __m256 of_row = _mm256_broadcast_ss(t.b + r);
+      const __m256i own = x;
+      const int64_t next = (r + 1) * t.n;
+      x = Load(next < last_row ? t.a + next : last);
+      Store(r + 1 < t.rows ? t.y + r * t.n : y, result(own, {{of_row, of_row, of_row, of_row}}));
+    }
+    std::memcpy(t.y + last_row, y, static_cast<size_t>(t.n));
+    return;
+  }
   const int64_t rest = t.n % kBlock, whole = t.n - rest, last = t.n - kBlock;
   const __m256i columns =
       _mm256_setr_epi8(31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13,
