@@ -167,6 +167,14 @@ void Rows256(const RowsS8Args& t, Value value, void (*loops)(const RowsS8Args&))
                           value(p.v[3], b.v[3])}});
   };
   const auto codes = [&](int64_t at, const Split32& b) { return result(Load(t.a + at), b); };
+  if (narrow && t.n == 16 && t.rows % 2 == 0) {
+    for (int64_t r = 0; r < t.rows; r += 2) {
+      const __m256 of_rows =
+          _mm256_insertf128_ps(_mm256_broadcast_ss(t.b + r), _mm_broadcast_ss(t.b + r + 1), 1);
+      Store(t.y + r * 16, codes(r * 16, {{of_rows, of_rows, of_rows, of_rows}}));
+    }
+    return;
+  }
   if (narrow) {
     // What a block has too much, the next row overwrites, read before that.
     int8_t last[kBlock] = {}, y[kBlock];
