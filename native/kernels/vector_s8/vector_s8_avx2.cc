@@ -553,6 +553,8 @@ void Lookup256(const int8_t* x, int8_t* y, int64_t n, const int8_t* table) {
   while (high > low && table[high - 1] == table[255]) --high;
   const int8_t least = static_cast<int8_t>(low - 128), most = static_cast<int8_t>(high - 128);
   const int first = low / 16, parts = high / 16 - first + 1;
+  // What they cost is the shuffles, one a cycle.
+  if (parts <= 9) return LookupParts<9>(x, y, n, table, first < 7 ? first : 7, least, most);
   if (parts <= 12) {
     return LookupParts<12>(x, y, n, table, first < 4 ? first : 4, least, most);
   }
