@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from latency_plan import runtimes
 from real_model_runs import CALIBRATION, ENDINGS, JUDGED, QUANTIZED, load_models
 
 COLUMNS = (*QUANTIZED, "onnxruntime")
+_FOLDERS = re.compile(r"(?<!\S)/\S*/")
 _PEERS = {"litert": "tflite", "onnxruntime": "onnx", "openvino": "onnx", "mslite": "ms"}
 
 
@@ -81,10 +83,10 @@ def file_cell(value: Any) -> str:
 
 
 def reason_cell(reason: str) -> str:
-    """Why there is no figure, without names of the model's own."""
+    """Why there is no figure, without names of the model's own and folders."""
     if reason.startswith("not run"):
         return "states are inputs there" if "states" in reason else reason
-    return f"refused: {reason}"
+    return f"refused: {_FOLDERS.sub('', reason)}"
 
 
 def loss_cell(loss: Any, source: int) -> str:
