@@ -66,12 +66,12 @@ def measure(before: Graph, original: Original, seconds: float = BRIEFLY) -> tupl
         feed = feed_for(run.feed, run.inputs_as, session.inputs)
         outputs = real_outputs(session.run(feed), session.outputs)
         pair = (session, feed), (original.session, run.feed)
-        times = measure_for(pair, seconds, warm_up=0)
-        if RunTime(*times, original.threads).is_slower and seconds < _SURELY:
-            times = measure_for(pair, _SURELY, warm_up=0)
+        before_time, after_time = measure_for(pair, seconds, warm_up=0)
+        if RunTime(before_time, after_time, original.threads).is_slower and seconds < _SURELY:
+            before_time, after_time = measure_for(pair, _SURELY, warm_up=0)
     except Error as error:
         return error.message
-    time_of_run = RunTime(times[0], times[1], original.threads)
+    time_of_run = RunTime(before_time, after_time, original.threads)
     if original.sample is not None:
         return time_of_run, None
     quantized = real_outputs(run.outputs, run.outputs_as)
