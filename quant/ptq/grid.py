@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...converter.numeric.qparams import QuantParam, code_range
+from .products import by_columns
 
 _GRAM_BITS = 24
 _FRACTION_BITS = 10
@@ -56,14 +57,17 @@ class Grid:
         real = (q - self.zero_point) * self.scale
         return real if self.mean is None else real + self.mean
 
-    def fitted(self, gram: np.ndarray, weights: np.ndarray, q: np.ndarray) -> Grid:
+    def fitted(self, gram: np.ndarray, weights: np.ndarray, q: np.ndarray, threads: int = 1) -> Grid:
         """The grid that codes q [batch, K, channels] stand for these weights by, gram [batch, K, K] their inputs'."""
+        from ... import _native
+
         whole = np.rint(gram * (2.0**_GRAM_BITS / np.abs(gram).max()))
         taps = int(q.shape[1]).bit_length()
         fraction = min(_FRACTION_BITS, _EXACT_BITS - _GRAM_BITS - self.bits - 1 - taps)
         codes = q - self.zero_point
         real = np.rint(weights / self.scale * 2.0**fraction)
-        of_codes, of_real = whole @ codes, whole @ real
+        # Not BLAS: its threads are as many as there are cores, whoever else works on these.
+        of_codes, of_real = (by_columns(_native.multiply, whole, x, threads) for x in (codes, real))
         # Sums over the second axis add row to row: one order everywhere.
         qq, qw = (codes * of_codes).sum(axis=1, keepdims=True), (codes * of_real).sum(axis=1, keepdims=True)
         qw = qw / 2.0**fraction

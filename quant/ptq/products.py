@@ -3,11 +3,13 @@ on every instruction set, for any number of threads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
 ChannelProducts = tuple[np.ndarray, np.ndarray, int]
 """Within each channel, int32 [C, taps, taps] and the sums int32 [C, taps], of so many rows."""
 
@@ -17,7 +19,7 @@ def gram(x: np.ndarray, threads: int) -> np.ndarray:
     from ... import _native
 
     out = np.empty((x.shape[1], x.shape[1]))
-    _shared(threads, lambda part: _native.gram(x, out, part, threads))
+    each_part(range(threads), lambda part: _native.gram(x, out, part, threads))
     return out[None]
 
 
@@ -26,13 +28,18 @@ def cross(x: np.ndarray, y: np.ndarray, threads: int) -> np.ndarray:
     from ... import _native
 
     out = np.empty((x.shape[1], x.shape[1]))
-    _shared(threads, lambda part: _native.cross(x, y, out, part, threads))
+    each_part(range(threads), lambda part: _native.cross(x, y, out, part, threads))
     return out[None]
 
 
-def _shared(threads: int, one: Callable[[int], None]) -> None:
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        list(pool.map(one, range(threads)))
+def each_part(parts: Sequence[T], one: Callable[[T], None]) -> None:
+    """one(part) of each of the parts, on a thread of its own where there are several."""
+    if len(parts) < 2:
+        for part in parts:
+            one(part)
+        return
+    with ThreadPoolExecutor(len(parts)) as pool:
+        list(pool.map(one, parts))
 
 
 def products_by_channel(x: np.ndarray) -> ChannelProducts:
@@ -87,9 +94,7 @@ def factored(matrix: np.ndarray, ridge: float = 0.01) -> np.ndarray:
 def by_columns(function: Callable[..., None], matrix: np.ndarray, real: np.ndarray, threads: int) -> np.ndarray:
     """What a native function of columns makes of `real` [batch, K, O] with matrices [batch, K, K]."""
     out = np.empty_like(real)
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        parts = column_parts(real.shape[2], threads)
-        list(pool.map(lambda part: function(matrix, real, out, *part), parts))
+    each_part(column_parts(real.shape[2], threads), lambda part: function(matrix, real, out, *part))
     return out
 
 

@@ -13,7 +13,6 @@ instruction set, for any number of threads.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +34,16 @@ from .grid import Grid
 from .paired_weights import addends
 from .prefix_part import PrefixPart
 from .prefix_runner import QuantizedPrefixRunner
-from .products import ChannelProducts, add_products, column_parts, damp, factored, gram_by_channel, products_by_channel
+from .products import (
+    ChannelProducts,
+    add_products,
+    column_parts,
+    damp,
+    each_part,
+    factored,
+    gram_by_channel,
+    products_by_channel,
+)
 from .products import gram as gram_of
 from .upstream import toward_float
 
@@ -141,7 +149,7 @@ class _Rounder:
             eliminate(gram, grid.wanted(weights), q, grid.limits, self.threads)
         descend(gram, grid.wanted(weights), q, grid.limits, self.sweeps, self.threads, self.most)
         for _ in range(self.refits):
-            grid = grid.fitted(gram, weights, q)
+            grid = grid.fitted(gram, weights, q, self.threads)
             descend(gram, grid.wanted(weights), q, grid.limits, self.sweeps, self.threads, self.most)
         return q, grid
 
@@ -189,9 +197,10 @@ def descend(
     if (q == real).all():
         return
     low, high = limits
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        parts = column_parts(q.shape[2], threads)
-        list(pool.map(lambda part: _native.descend(gram, real, q, part[0], part[1], low, high, pair, sweeps), parts))
+    each_part(
+        column_parts(q.shape[2], threads),
+        lambda part: _native.descend(gram, real, q, part[0], part[1], low, high, pair, sweeps),
+    )
 
 
 def eliminate(gram: np.ndarray, real: np.ndarray, q: np.ndarray, limits: tuple[float, float], threads: int = 1) -> None:
@@ -204,9 +213,10 @@ def eliminate(gram: np.ndarray, real: np.ndarray, q: np.ndarray, limits: tuple[f
     factor = factored(factor)
     sorted_real, codes = np.take_along_axis(real, order[:, :, None], axis=1), np.empty_like(q)
     low, high = limits
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        parts = column_parts(q.shape[2], threads)
-        list(pool.map(lambda part: _native.eliminate(factor, sorted_real, codes, part[0], part[1], low, high), parts))
+    each_part(
+        column_parts(q.shape[2], threads),
+        lambda part: _native.eliminate(factor, sorted_real, codes, part[0], part[1], low, high),
+    )
     np.put_along_axis(q, order[:, :, None], codes, axis=1)
 
 
