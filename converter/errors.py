@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from traceback import walk_tb
 
 from .text import printable
 
@@ -134,6 +133,8 @@ def bugs_named(file: str) -> Iterator[None]:
 
 def _is_foreign(error: Exception) -> bool:
     """Whether code of the caller raised it, called back from here: data, functions that give them."""
+    from traceback import walk_tb  # not on the way to a help page
+
     packages = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
     ours = len(packages) - 1 - packages[::-1].index(__name__.partition(".")[0])
     return any(name not in _LIBRARIES and name not in sys.stdlib_module_names for name in packages[ours + 1 :])

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 # Control characters act on a terminal; bidirectional ones and separators of lines show one name as another.
-_ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_ACTING = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def printable(text: str) -> str:
     """The text with what acts rather than shows written as an escape: "\\x1b". Newlines and tabs stay."""
-    return _ACTING.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    if text.replace("\n", "").replace("\t", "").isprintable():  # nearly always, and no pattern is to be compiled
+        return text
+    return re.sub(_ACTING, lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def one_line(text: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import io
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO, cast
 
@@ -18,7 +18,9 @@ from .progress import end_bars
 
 def run_command(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None) -> int:
     """Runs `work(arguments)` and returns the exit status. Errors become one line on stderr."""
-    gc.set_threshold(50_000, 20, 20)  # a graph is many objects and few cycles: rare walks over all of them suffice
+    gc.set_threshold(100_000, 20, 20)  # a graph is many objects and few cycles: rare walks over all of them suffice
+    if argv is None:
+        atexit.register(gc.freeze)  # a process that ends need not look for cycles in all that it has left
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # names of any script must not end a run on an ASCII terminal
@@ -46,6 +48,8 @@ def run_command(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None
 def _failed(line: str, code: int) -> int:
     end_bars()
     if os.environ.get(TRACE) == "1":
+        import traceback
+
         traceback.print_exc()
     print("ERROR: " + printable(" ".join(line.split("\n"))), file=sys.stderr)
     return code

@@ -7,9 +7,6 @@ from dataclasses import dataclass, replace
 Size = tuple[int, int]
 """Height, width."""
 
-PIXEL_FORMATS = ("RGB", "BGR", "GRAY", "YUV444")
-RESIZE_MODES = ("WARP", "FIT_SMALL_SIZE", "FIT_LARGE_SIZE_AND_PAD")
-
 
 @dataclass(frozen=True)
 class ImageSpec:
@@ -93,7 +90,7 @@ class ImageSpec:
 class Pixels:
     """What the written model takes: pixels of 0..255 as uint8.
 
-    format: one of PIXEL_FORMATS, or NV12: a plane of Y and one of U and V side by side, of half the sizes.
+    format: of `image_words.PIXEL_FORMATS`, or NV12: a plane of Y and one of U and V side by side, of half the sizes.
     layout: NHWC or NCHW. size: height and width; None where no step changes them. video: BT.601's 16..235 rather than
     0..255, of YUV. roi: an input more, int32 [1, 4]: left, top, right and bottom of what is cut out and resized.
     """

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 POINTS, PERCENT, DECIBEL, COSINE, ERROR = "points", "%", "dB", "cos", "error"
+BOUNDS = {POINTS: (0, math.inf), PERCENT: (0, 100), DECIBEL: (0, 120), COSINE: (0, 1)}
+"""Least and greatest value of the units that a user may give."""
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...converter.errors import DataError, OutputError, Setting, UsageError
-from ...quant.search.goal import COSINE, ERROR, MaxDrop
 from .calibration_rows import CalibrationOptions
 from .convert_types import (
     ENDINGS,
@@ -35,6 +34,9 @@ from .types import (
 )
 from .workers import WORKERS
 
+if TYPE_CHECKING:
+    from ...quant.search.goal import MaxDrop
+
 GOALS = ("max_drop", "mixed", "auto_tune", "target_size", "target_time", "pareto")
 _TUNED_COSINE = 0.995  # with float, that MindSpore Lite's auto_tune looks for
 _UNRECORDED = (
@@ -44,7 +46,7 @@ _UNRECORDED = (
 )  # fmt: skip
 
 
-@dataclass
+@dataclass(repr=False, eq=False)  # of so many rows either takes as long as importing half of them
 class ConvertOptions(RunOptions, GraphOptions, ImageOptions, CalibrationOptions, QuantizationOptions, ModelOptions):
     """What a conversion shall do. `read.py` builds it and checks everything.
 
@@ -95,6 +97,8 @@ class ConvertOptions(RunOptions, GraphOptions, ImageOptions, CalibrationOptions,
     @property
     def allowed_loss(self) -> MaxDrop | None:
         """What may be lost, whichever option says so; None where none does."""
+        from ...quant.search.goal import COSINE, ERROR, MaxDrop
+
         if self.mixed:
             return MaxDrop(self.mean_error_threshold, ERROR)
         return MaxDrop(_TUNED_COSINE, COSINE) if "auto_tune" in self.goals else self.max_drop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...converter.surgery.image_steps import PIXEL_FORMATS, RESIZE_MODES
+from ...converter.surgery.image_words import PIXEL_FORMATS, RESIZE_MODES
 from .convert_types import (
     CHANNELS,
     SIZE,

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ...quant.search.goal import MaxDrop, MaxTime
 from ...quant.selectors import Selector
 from .convert_types import (
     ActivationBits,
@@ -24,6 +24,9 @@ from .sections import (
     WEIGHT,
 )
 from .types import Choice, Drop, Int, Listed, Real, RunTime, Size, Switch, Text
+
+if TYPE_CHECKING:
+    from ...quant.search.goal import MaxDrop, MaxTime
 
 
 @dataclass(init=False, repr=False, eq=False)  # ConvertOptions makes these of all its rows

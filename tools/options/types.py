@@ -11,10 +11,14 @@ import operator
 import os
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...converter.text import nearest
-from ...quant.search.goal import COSINE, DECIBEL, PERCENT, POINTS, MaxDrop, MaxTime
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from ...quant.search.goal import MaxDrop, MaxTime
 
 
 class OptionType:
@@ -213,28 +217,36 @@ class Size(OptionType):
         return f"{value:g}" if value < 1 else f"{value:.0f}"
 
 
+def _goals() -> ModuleType:
+    """What the values of goals are; a help page does without."""
+    from ...quant.search import goal
+
+    return goal
+
+
 class Drop(OptionType):
     """The most that may be lost: a number of points, or one with %, dB or cos behind it."""
 
     metavar = "D"
-    _bounds: ClassVar = {POINTS: (0, math.inf), PERCENT: (0, 100), DECIBEL: (0, 120), COSINE: (0, 1)}
 
     def parse(self, text: str) -> MaxDrop:
         found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})\s*(points|%|db|cos|)", text.strip().lower())
         if not found:
             return self._wrong()
-        units = {unit.lower(): unit for unit in self._bounds} | {"": POINTS}
-        return self._allowed(MaxDrop(float(found[1]), units[found[2]]))
+        goals = _goals()
+        units = {unit.lower(): unit for unit in goals.BOUNDS} | {"": goals.POINTS}
+        return self._allowed(goals.MaxDrop(float(found[1]), units[found[2]]))
 
     def check(self, value: Any) -> MaxDrop:
-        if isinstance(value, (str, MaxDrop)):
+        goals = _goals()
+        if isinstance(value, (str, goals.MaxDrop)):
             return self.parse(value) if isinstance(value, str) else value
         if isinstance(value, bool) or not hasattr(value, "__float__"):
             self._refuse(value)
-        return self._allowed(MaxDrop(float(value)))
+        return self._allowed(goals.MaxDrop(float(value)))
 
     def _allowed(self, drop: MaxDrop) -> MaxDrop:
-        low, high = self._bounds[drop.unit]
+        low, high = _goals().BOUNDS[drop.unit]
         return drop if low <= drop.value <= high and math.isfinite(drop.value) else self._wrong()
 
     def _wrong(self) -> MaxDrop:
@@ -244,7 +256,7 @@ class Drop(OptionType):
         return "points (0.5), 1% of classes, 20dB or 0.99cos"
 
     def show(self, value: Any) -> str:
-        return f"{value.value:g}{'' if value.unit == POINTS else value.unit}"
+        return f"{value.value:g}{'' if value.unit == _goals().POINTS else value.unit}"
 
 
 class RunTime(OptionType):
@@ -254,14 +266,15 @@ class RunTime(OptionType):
 
     def parse(self, text: str) -> MaxTime:
         found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})\s*(ms|)", text.strip().lower())
-        return self._allowed(MaxTime(float(found[1]), found[2] == "ms")) if found else self._wrong()
+        return self._allowed(_goals().MaxTime(float(found[1]), found[2] == "ms")) if found else self._wrong()
 
     def check(self, value: Any) -> MaxTime:
-        if isinstance(value, (str, MaxTime)):
+        goals = _goals()
+        if isinstance(value, (str, goals.MaxTime)):
             return self.parse(value) if isinstance(value, str) else value
         if isinstance(value, bool) or not hasattr(value, "__float__"):
             self._refuse(value)
-        return self._allowed(MaxTime(float(value)))
+        return self._allowed(goals.MaxTime(float(value)))
 
     def _allowed(self, time: MaxTime) -> MaxTime:
         return time if time.value > 0 and (time.milliseconds or time.value <= 1) else self._wrong()

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 from bitlite.converter.errors import UsageError
@@ -15,6 +16,11 @@ BASE = ("--modelFile=m.tflite", "--outputFile=m")
 
 def parse(*flags):
     return options_of_args([*BASE, *flags])
+
+
+def values(options):
+    """What the options say, wherever they were given."""
+    return {f.name: getattr(options, f.name) for f in fields(options) if f.compare}
 
 
 def refusal(*flags):
@@ -61,7 +67,7 @@ def test_the_weight_quant_line_of_the_documents():
     [("--quantSize=9", "--quantWeightSize=9"), ("--convWeightQuantChannelThreshold=9", "--quantWeightChannel=9")],
 )
 def test_names_of_older_versions(old, new):
-    assert parse(old) == parse(new)
+    assert values(parse(old)) == values(parse(new))
 
 
 def test_spellings_of_the_newer_tool():
@@ -219,7 +225,7 @@ def test_python_keywords_pass_the_same_checks():
     given = {"bit_num": 4, "input_shape": {"x": [1, 2]}, "keep_float": "type:Softmax", "fp16": True}
     options = options_of_kwargs("m.tflite", "m", quant_type="WeightQuant", **given)
     flags = parse("--quantType=WeightQuant", "--bitNum=4", "--inputShape=x:1,2", "--keepFloat=type:Softmax", "--fp16")
-    assert options == flags
+    assert values(options) == values(flags)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +259,7 @@ def test_recorded_options_can_be_given_again():
     table = fields_of(ConvertOptions)
     recorded = options.as_dict()
     again = parse("--calibratePath=x:d", *(f"--{table[name].name}={value}" for name, value in recorded.items()))
-    assert again == options
+    assert values(again) == values(options)
 
 
 def test_no_path_of_this_machine_is_recorded():
