@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -172,9 +173,15 @@ def _in_pairs(t: Tensor | None) -> bool:
     return t is None or t.data is None or t.dtype != np.int16 or not (t.data == -32768).any()
 
 
+@cache
+def _name(dtype: np.dtype) -> str:
+    """numpy makes it anew each time, which takes as long as all else that is told of a tensor."""
+    return dtype.name
+
+
 def tensor_spec(t: Tensor) -> dict[str, Any]:
     """What the extension is told of a tensor."""
-    spec: dict[str, Any] = {"name": t.name, "dtype": t.dtype.name, "shape": list(t.shape or ()), "data": t.data}
+    spec: dict[str, Any] = {"name": t.name, "dtype": _name(t.dtype), "shape": list(t.shape or ()), "data": t.data}
     if is_quantized(t) and t.quant is not None:
         spec |= {"scale": t.quant.scale, "zero_point": t.quant.zero_point, "axis": t.quant.axis}
     return spec
