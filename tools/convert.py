@@ -113,11 +113,18 @@ def run(options: ConvertOptions) -> Report:
     runs = options.read_back or weighs or "C" in options.output_format
     sample = next(fed.only([len(fed) // 2])) if fed is not None and runs else None
     originals = {id(t): Original(t, options.threads or 1, sample) for t in targets.values()}
+    weighed = next(iter(originals.values()))
+    for original in originals.values():
+        original.keeps = False
+    if weighs:
+        from .cost import how_timed
+
+        weighed.keeps, weighed.seconds = how_timed(options.quant_type == "WeightQuant", bool(options.report))
     with Staging() as staging:
         write_targets(targets, originals, staging, options, report)
         report.seconds = time.perf_counter() - start
         if before is not None and weighs:
-            report.weigh(before, next(iter(originals.values())), options)
+            report.weigh(before, weighed, options)
         if calibrated is not None and weighs:
             report.explain(calibrated, samples, options)
         if options.report:

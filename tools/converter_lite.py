@@ -45,7 +45,7 @@ def _work(argv: Sequence[str]) -> int:
         return 0
     from .convert import run
 
-    if options.quant_type == "PostTraining":
+    if options.quant_type:
         from ..quant.parallel import share_heap
 
         share_heap()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
 from ..converter.errors import Error, OutputError
 from ..converter.formats import read_model
+from ..converter.formats.files import let_go
 from ..converter.ir import Graph, Tensor, is_quantized
 from ..converter.passes import GENERAL, run_passes
 from ..native.session import Port, Session
@@ -18,6 +18,7 @@ from .accuracy import sqnr
 from .bench_inputs import Feed, feed_for, outputs_like, random_feed, real, typed_feed
 from .last_bits import rounding_bounds
 from .stored_weights import check_weights
+from .timing import Timing, measure_for
 
 LARGEST = 128 << 20
 """Bytes of constants, as a run holds them, beyond which a conversion runs no graph to check it."""
@@ -39,11 +40,18 @@ class Original:
     """What files are written from; run once for all of them, on a calibration sample where there is one.
 
     sample: input name → array as the graph takes it, real values for an input in codes.
+
+    Attributes:
+        keeps: its program stays for runs to come, as `session`. seconds: of runs whose times are taken while its
+        program is there, as `timing`. why: why it is not run, "" where it is.
     """
+
+    keeps, seconds = True, 0.0
 
     def __init__(self, graph: Graph, threads: int = 1, sample: Feed | None = None) -> None:
         self.graph, self.threads, self.sample = _stepwise(graph.copy()), threads, sample
         self.session: Session | None = None
+        self.timing: Timing | None = None
         self._run: Run | None = None
         self._bounds: Feed | None = None
         self.why = why_too_large(graph)
@@ -52,11 +60,15 @@ class Original:
         """Its run; None where it cannot be run."""
         if self._run is None and not self.why:
             try:
-                self.session = session = Session(self.graph.copy(), self.threads)
+                session = Session(self.graph.copy(), self.threads)
                 known = [p for p in session.inputs if p.name in (self.sample or {})]
                 rest = [p for p in session.inputs if p not in known]
                 feed = typed_feed(self.sample or {}, known) | random_feed(rest, 1)
                 self._run = Run(feed, session.run(feed), session.inputs, session.outputs)
+                if self.seconds:
+                    (self.timing,) = measure_for([(session, feed)], self.seconds, warm_up=0)
+                if self.keeps:
+                    self.session = session
             except Error as error:
                 self.why = f"on random values: {error}" if self.sample is None else str(error)
         return self._run
@@ -87,21 +99,17 @@ def check_written(path: str, original: Original) -> str:
 
     Returns a note on what was left out, "" when everything was checked.
     """
-    with ThreadPoolExecutor(1) as beside:  # the two programs are built at the same time
-        running = beside.submit(original.run)
-        try:
-            graph = _read(path)
-        except Error as error:
-            raise OutputError(
-                f"{path}: what was written cannot be read back: {error.message}", hint=error.hint
-            ) from error
-        for mine, theirs, what in (
-            (original.graph.inputs, graph.inputs, "input"),
-            (original.graph.outputs, graph.outputs, "output"),
-        ):
-            _check_ports(path, mine, theirs, what)
-        written = None if original.why else _opened(graph, original.threads)
-        run = running.result()
+    run = original.run()
+    let_go()  # one program and the file that it is made of are in memory at a time
+    try:
+        graph = _read(path)
+    except Error as error:
+        raise OutputError(f"{path}: what was written cannot be read back: {error.message}", hint=error.hint) from error
+    for mine, theirs, what in (
+        (original.graph.inputs, graph.inputs, "input"),
+        (original.graph.outputs, graph.outputs, "output"),
+    ):
+        _check_ports(path, mine, theirs, what)
     if run is None:
         compared, total = check_weights(path, original.graph, graph)
         return (
@@ -111,8 +119,7 @@ def check_written(path: str, original: Original) -> str:
     feed, expected, inputs, outputs = run
     try:
         shapes = {p.name: v.shape for p, v in zip(inputs, feed.values()) if p.shape is not None and None in p.shape}
-        session = _session_of_fed_sizes(path, original, feed, inputs) if shapes else written
-        session = session or Session(graph, original.threads)
+        session = _session_of_fed_sizes(path, original, feed, inputs) if shapes else Session(graph, original.threads)
         results = _in_layout_of(session.run(feed_as(feed, inputs, session.inputs)), session.outputs, outputs)
     except Error as error:
         raise OutputError(f"{path}: what was written does not run: {error.message}", hint=error.hint) from error
@@ -123,14 +130,6 @@ def check_written(path: str, original: Original) -> str:
             where = _first_difference(path, original, feed, least_sqnr)
             raise OutputError(f"{path}: output {name!r} is not what was written{where}")
     return ""
-
-
-def _opened(graph: Graph, threads: int) -> Session | None:
-    """None where it cannot be had: asked for again, it says why."""
-    try:
-        return Session(graph, threads)
-    except Error:
-        return None
 
 
 def _read(path: str, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Graph:
