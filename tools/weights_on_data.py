@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..converter.errors import DataError, GraphError
@@ -13,8 +15,10 @@ from .options.convert import ConvertOptions
 
 if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
-    from ..quant.weights.weight_quant import WeightSettings
+    from ..quant.weights.weight_quant import WeightRow, WeightSettings
     from .pareto import WriteForm
+
+_FEW = 4  # bits asked for, from which on weights may get more
 
 
 def quantize_on_data(
@@ -74,10 +78,10 @@ def _quantize(
                 correct_biases=options.bias_correction != "off",
                 scoring=samples.scoring,
             )
-        wider = [row for row in report.layers if not row.reason and row.bits > settings.bits == 8]
-        if wider and not settings.layer_bits and not settings.chosen:
-            more, names = sum(row.before for row in wider) // 4, ", ".join(row.layer for row in wider[:3])
-            report.notes.append(f"{len(wider)} weights that 8 bits are too few for have 16, {more} bytes more: {names}")
+        if settings.bits >= _FEW and not settings.layer_bits and not settings.chosen:
+            report.notes += _wider_note(
+                [row for row in report.layers if not row.reason and row.bits > settings.bits], settings.bits
+            )
         return graph
     from ..quant.ptq.fidelity import judge_of
     from ..quant.weights.output_rounding import parted
@@ -88,6 +92,17 @@ def _quantize(
     report.layers = quantize_graph_weights(graph, settings)
     report.fidelity = judge.fidelity(graph, held_back=held != fitted)
     return graph
+
+
+def _wider_note(rows: Sequence[WeightRow], bits: int) -> list[str]:
+    """What is to be said of weights with more bits than were asked for."""
+    if not rows:
+        return []
+    more = sum(math.prod(row.shape) * (row.bits - bits) for row in rows) // 8
+    least, most = min(row.bits for row in rows), max(row.bits for row in rows)
+    have = f"{least} to {most}" if least < most else str(most)
+    names = ", ".join(row.layer for row in rows[:3])
+    return [f"{len(rows)} weights that {bits} bits are too few for have {have}, {more} bytes more: {names}"]
 
 
 def _searched(

@@ -231,12 +231,15 @@ class Reference:
             return list(workers.each(one, self.samples))
 
     def _scores(self, k: int) -> bool:
-        """Whether the output looks like classes: rows of probabilities, or one row of which the best varies."""
+        """Whether the output looks like classes: rows of probabilities, or one row of which the best varies. A row of
+        length 1 is a direction, as of an embedding."""
         values = [row[k] for row in self.values]
         if any(v.ndim < 1 or v.shape[-1] < 2 for v in values):
             return False
         if all((v >= 0).all() and (np.abs(v.sum(axis=-1) - 1) < _SUM).all() for v in values):
             return True
+        if all(abs(float(np.linalg.norm(v.reshape(-1))) - 1) < _SUM for v in values):
+            return False
         return all(v.size == v.shape[-1] for v in values) and len({int(v.argmax()) for v in values}) > 1
 
 

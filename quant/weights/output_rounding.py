@@ -20,17 +20,20 @@ from ..ptq.bias_correction import correct
 from ..ptq.emit import QuantizedGraph, note_stored
 from ..ptq.fidelity import GOOD, Fidelity, Reference, hold_back, judge_of, scores_of, spread
 from ..ptq.prefix_runner import QuantizedPrefixRunner, most_samples
+from ..ptq.reruns import kept_samples
 from ..ptq.rounding import REFITS, reads_float, refine
 from ..ptq.settings import Progress, Samples, no_progress
 from ..ptq.trials import improves
 from ..score import Scoring
 from .finer_weights import finer_weights, lacking
+from .table_grids import RowCounts, count_rows, fit_tables
 from .weight_quant import WeightRow, WeightSettings, quantize_graph_weights
 from .wider_weights import may_be_wider, wider_weights
 
 SAMPLES = 128
 _COMPARED = 64  # samples that finer weights must be better on
 _JUDGED = 6  # samples that say which weights want more bits
+_MEASURED = 16  # of weights below 8 bits, unless their activations are large
 _LEAST_GAIN = 1.0  # dB
 _JUDGES = 8  # images of noise that biases are not fitted to
 
@@ -67,11 +70,12 @@ def quantize_by_output(
     wide = fidelity is not None and fidelity.worst.sqnr < GOOD and may_be_wider(settings)
     missing = 0.0 if fidelity is None else lacking(settings, fidelity)
     if fidelity is not None and (wide or missing > 0):
-        picked = list(samples.only([fitted[k] for k in spread(len(fitted), _JUDGED)]))
+        count = _JUDGED if wide else kept_samples(graph, _JUDGED, _MEASURED)
+        picked = list(samples.only([fitted[k] for k in spread(len(fitted), count)]))
         bits = (
             wider_weights(rounded.source, settings, picked, workers.threads)
             if wide
-            else finer_weights(rounded.source, settings, missing, picked, workers.threads)
+            else finer_weights(rounded.source, settings, picked, workers.threads)
         )
         if bits:
             other, rows = rounded(replace(settings, chosen={**settings.chosen, **bits}))
@@ -111,11 +115,15 @@ class RoundingByOutput:
         self.source, self._samples, self._workers, self._progress = source, samples, workers, progress
         self._correct_biases = correct_biases
         self._means: ChannelMeans | None = None
+        self._rows: RowCounts | None = None
 
     def __call__(self, settings: WeightSettings) -> tuple[Graph, list[WeightRow]]:
         """The form, and a row per weight. Raises UsageError: keep_float or layer_bits names nothing in the graph."""
         graph = self.source.copy()
         layers = quantize_graph_weights(graph, settings)
+        if self._rows is None:
+            self._rows = count_rows(self.source, self._samples, self._workers)
+        fit_tables(self.source, graph, self._rows)
         self._means = _walk(
             self.source, graph, self._samples, self._workers, self._progress, self._improve, True, self._means
         )

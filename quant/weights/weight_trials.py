@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from ..parallel import Workers
 from .weight_quant import WeightSettings, quantize_graph_weights
 
 _HELD = 256 << 20  # bytes of activations kept where a layer begins
+Moments = tuple[np.ndarray, float, int]
+"""Of differences: their sum per channel, their energy, and the rows that these are of."""
 
 
 def codes_by_layer(graph: Graph, settings: WeightSettings) -> dict[str, list[Tensor]]:
@@ -28,10 +30,15 @@ def codes_by_layer(graph: Graph, settings: WeightSettings) -> dict[str, list[Ten
 
 
 class WeightTrials:
-    """The model with float weights that are those of some codes, run from where a layer begins."""
+    """The model with float weights that are those of some codes, run from where a layer begins.
 
-    def __init__(self, graph: Graph, samples: Sequence[Sample], threads: int) -> None:
+    scores: tensors to be looked at as if they were outputs, too.
+    """
+
+    def __init__(self, graph: Graph, samples: Sequence[Sample], threads: int, scores: Iterable[Tensor] = ()) -> None:
         self.graph, self.samples, self.threads = graph.copy(), list(samples), threads
+        named = {t.name: t for t in self.graph.tensors()}
+        self.graph.outputs = list(dict.fromkeys([*self.graph.outputs, *(named[t.name] for t in scores)]))
         self.outputs = [t for t in self.graph.outputs if t.dtype.kind == "f"]
         if not self.outputs:
             raise UsageError("no output of the model is float, so there is no error to choose bits by")
@@ -87,6 +94,23 @@ class WeightTrials:
         error = float(np.mean(total / self.sizes))
         return error if np.isfinite(error) else np.inf
 
+    def noise(self, workers: Workers) -> np.ndarray:
+        """The share of each output's energy that is off with the weights as they are, aside from the mean of each
+        channel, which biases take up; inf where it is not finite. float64 [outputs], those of scores behind."""
+        run = self._runner(self.border, self.start, len(self.graph.nodes), self.outputs)
+        feeds = self.feeds
+
+        def look(k: int) -> list[Moments]:
+            return run(
+                feeds[k], lambda values: [_moments(values[t.name], self.reference[k][t.name]) for t in self.outputs]
+            )
+
+        found = list(zip(*workers.each(look, range(len(self.samples)))))
+        wanted = [
+            sum(float(np.square(row[t.name], dtype=np.float64).sum()) for row in self.reference) for t in self.outputs
+        ]
+        return np.array([_energy(moments) / (size or 1e-30) for moments, size in zip(found, wanted)])
+
     def layer_noise(self, workers: Workers, at: int, forms: Sequence[Sequence[Tensor]]) -> list[float]:
         """Energy of what the outputs of node `at`, after `begin(at)`, are off with each of these weights, aside from
         the mean of each channel, which a bias takes up; inf where it is not finite."""
@@ -104,16 +128,14 @@ class WeightTrials:
 
         float_run, runs = run_of(()), [run_of(tensors) for tensors in forms]
 
-        def look(feed: Sample) -> list[list[tuple[np.ndarray, float, int]]]:
+        def look(feed: Sample) -> list[list[Moments]]:
             want = float_run(feed, _copies)
             return [run(feed, lambda values: [_moments(values[t.name], want[t.name]) for t in outputs]) for run in runs]
 
         energies = [0.0] * len(forms)
         for k, of_samples in enumerate(zip(*workers.each(look, self.feeds))):
             for moments in zip(*of_samples):
-                sums, squares, rows = (sum(part) for part in zip(*moments))
-                energy = squares - float((np.asarray(sums) ** 2).sum()) / max(rows, 1)
-                energies[k] += max(energy, 0.0) if np.isfinite(energy) else np.inf
+                energies[k] += _energy(moments)
         return energies
 
     def _distances(self, values: Mapping[str, np.ndarray], k: int) -> np.ndarray:
@@ -126,8 +148,14 @@ class WeightTrials:
         return Runner(part, wanted, max(1, self.threads // len(self.samples)))
 
 
-def _moments(got: np.ndarray, want: np.ndarray) -> tuple[np.ndarray, float, int]:
-    """Of the difference: its sum per channel, its energy, and the rows that these are of."""
+def _energy(moments: Sequence[Moments]) -> float:
+    """Of differences, by sample, aside from the mean of each channel; inf where it is not finite."""
+    sums, squares, rows = (sum(part) for part in zip(*moments))
+    energy = squares - float((np.asarray(sums) ** 2).sum()) / max(rows, 1)
+    return max(energy, 0.0) if np.isfinite(energy) else np.inf
+
+
+def _moments(got: np.ndarray, want: np.ndarray) -> Moments:
     apart = (got.astype(np.float64) - want).reshape(-1, want.shape[-1] if want.ndim else 1)
     return apart.sum(axis=0), float(np.square(apart).sum()), len(apart)
 

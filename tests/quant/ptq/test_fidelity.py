@@ -113,3 +113,20 @@ def test_scores_tell_what_an_output_at_the_end_of_its_range_does_not():
     judge = Reference(graph, [{"x": np.float32([[90 + i, -90]])} for i in range(4)], 1, scores_of(graph))
     assert judge.outputs_of(classes(1.1))[0].sqnr > 100
     assert judge.outputs_by_scores(classes(1.1))[0].sqnr == pytest.approx(20, abs=0.1)
+
+
+def test_a_row_of_length_1_is_a_direction_and_not_of_classes():
+    def vectors(unit):
+        graph = Graph("vectors")
+        build = Builder(graph)
+        y = build.emit("Tanh", [build.input("x", np.float32, (1, 6))])[0]
+        if unit:
+            length = build.emit(
+                "Reduce", [build.emit("Mul", [y, y])[0]], {"axes": [1], "mode": "sum", "keep_dims": True}
+            )[0]
+            y = build.emit("Div", [y, build.emit("Sqrt", [length])[0]])[0]
+        graph.outputs = [y]
+        return graph
+
+    rows = [{"x": np.random.default_rng(k).normal(0, 1, (1, 6)).astype(np.float32)} for k in range(6)]
+    assert [Reference(vectors(unit), rows, 1).classes for unit in (True, False)] == [[False], [True]]

@@ -235,6 +235,20 @@ def test_outputs_of_values_that_4_bits_are_too_few_for_get_more_where_they_gain_
     assert set(rounded(network(), settings)[0].values()) == {4}  # classes
 
 
+def test_a_conversion_says_which_weights_have_more_bits_and_what_they_take(tmp_path, monkeypatch):
+    monkeypatch.setattr(finer_weights, "POOR", 26.0)
+    values = network()
+    values.outputs = [next(n for n in values.nodes if n.name == "second").outputs[0]]
+    values.prune()
+    asked = {"quant_type": "WeightQuant", "bit_num": 4, "calibration_data": list(samples(40)), "cost": False}
+    gates = {"quant_weight_size": 0, "quant_weight_channel": 0}
+    report = bitlite.convert(written(tmp_path, values), tmp_path / "m", read_back=False, **asked, **gates)
+    finer = [row for row in report.layers if not row.reason and row.bits > 4]
+    more = sum(int(np.prod(row.shape)) * (row.bits - 4) for row in finer) // 8
+    note = next(note for note in report.notes if "4 bits are too few for" in note)
+    assert note.startswith(f"{len(finer)} weights") and f"{more} bytes more" in note and finer[0].layer in note
+
+
 def with_outliers(inputs=1024):
     """Two dense layers, of which the second has a weight in each row that leaves the others next to no code."""
     rng = np.random.default_rng(3)
