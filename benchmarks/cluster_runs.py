@@ -3,15 +3,16 @@
     python benchmarks/cluster_runs.py MODEL SAMPLES [--settings]
 
 Prints for PostTraining of MODEL, calibrated on the directory SAMPLES: seconds with one thread, two threads, two
-processes, and a Dask scheduler with three workers (its start apart), whether the files are equal byte for byte, and
-the Dask run against two threads. --settings: twelve conversions of MODEL one after the other on one thread, and by two
-workers of one thread each.
+processes, and a Dask scheduler with three workers (its start apart; two threads and Dask by turns, medians), whether
+the files are equal byte for byte, and the Dask run against two threads. --settings: twelve conversions of MODEL one
+after the other on one thread, and by two workers of one thread each.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -26,6 +27,7 @@ from bitlite.quant.cluster.pool import WorkerPool
 from bitlite.quant.cluster.processes import Processes
 from bitlite.tools.conversions import convert_each
 
+RUNS = 3
 METHODS = ("MAX_MIN", "MSE", "KL", "PERCENTILE", "ACIQ", "OCTAV")
 
 
@@ -53,19 +55,24 @@ def dask_cluster(workers: int) -> Iterator[str]:
 
 
 def compare_runs(model: str, samples: str) -> None:
-    one = converted(model, samples, threads=1)
-    two = converted(model, samples, threads=2)
-    processes = converted(model, samples, threads=2, workers=2)
+    runs = {
+        "1 thread": [converted(model, samples, threads=1)],
+        "2 threads": [],
+        "2 processes": [converted(model, samples, threads=2, workers=2)],
+        "Dask, 3 workers": [],
+    }
     start = time.perf_counter()
     with dask_cluster(3) as address:
         began = time.perf_counter() - start
-        dask = converted(model, samples, threads=2, cluster=address)
-    runs = {"1 thread": one, "2 threads": two, "2 processes": processes, "Dask, 3 workers": dask}
-    for name, (seconds, digest) in runs.items():
-        print(f"{name:16} {seconds:7.2f} s  {digest}")
+        for _ in range(RUNS):  # by turns: a machine is not always as fast
+            runs["2 threads"].append(converted(model, samples, threads=2))
+            runs["Dask, 3 workers"].append(converted(model, samples, threads=2, cluster=address))
+    medians = {name: statistics.median(seconds for seconds, _ in found) for name, found in runs.items()}
+    for name, found in runs.items():
+        print(f"{name:16} {medians[name]:7.2f} s  {found[0][1]}  " + " ".join(f"{seconds:.2f}" for seconds, _ in found))
     print(f"start of Dask    {began:7.2f} s")
-    equal = len({digest for _, digest in runs.values()}) == 1
-    print(f"equal: {equal}; Dask / 2 threads: {dask[0] / two[0]:.2f}")
+    equal = len({digest for found in runs.values() for _, digest in found}) == 1
+    print(f"equal: {equal}; Dask / 2 threads: {medians['Dask, 3 workers'] / medians['2 threads']:.2f}")
 
 
 def compare_settings(model: str, samples: str) -> None:

@@ -77,7 +77,7 @@ def one_pass(samples: int, workers: int, cost: dict[str, float]) -> float:
     def merge() -> float:
         return max(merged, flight.popleft()) + cost["result"]
 
-    for rows in shard_rows(samples):
+    for rows in shard_rows(samples, workers):
         if len(flight) >= 2 * workers:
             merged = merge()
             sent = max(sent, merged)

@@ -50,10 +50,11 @@ class Chosen:
         return self._samples.shards([self._rows[k] for k in part] for part in parts)
 
 
-def shard_rows(total: int) -> list[range]:
-    """The numbers of samples in each shard: they follow from how many samples there are, whoever works on them."""
-    size = max(_LEAST, -(-total // _SHARDS))
-    return [range(begin, min(begin + size, total)) for begin in range(0, total, size)]
+def shard_rows(total: int, slots: int = 1) -> list[range]:
+    """The numbers of samples in each shard: about as many in each, and as many shards for each of the slots."""
+    count = max(1, min(_SHARDS, total // _LEAST))
+    count -= count % slots if count > slots else 0
+    return [range(total * k // count, total * (k + 1) // count) for k in range(count)]
 
 
 def observe_all(
@@ -76,7 +77,7 @@ def observe_all(
         return
     steps = iter(track(range(len(samples))))
     state = workers.pool.state(open_graph, pack(graph))
-    rows, names = shard_rows(len(samples)), tuple(t.name for t in tensors)
+    rows, names = shard_rows(len(samples), workers.pool.slots), tuple(t.name for t in tensors)
     shards = ((shard, part.start, names, see.blank()) for part, shard in zip(rows, samples.shards(rows)))
     for part, seen in zip(rows, workers.pool.each(_observe, state, shards)):
         for t, found in zip(tensors, seen):

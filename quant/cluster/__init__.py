@@ -1,1 +1,1 @@
-"""Work on several processes and machines, by executors of `concurrent.futures`."""
+"""Work on several processes and machines, as futures of `concurrent.futures`."""

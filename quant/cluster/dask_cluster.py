@@ -6,16 +6,19 @@ import asyncio
 import logging
 import os
 import time
-from concurrent.futures import CancelledError, Executor, Future
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ...converter.errors import ClusterError, Error, UsageError
-from .tasks import State, Work, describe_worker, run_opened, run_task
+from .tasks import Opener, State, Work, describe_worker, open_state, run_opened, run_task
 
 _COUNTED = 1.0  # seconds for which the number of workers holds
 _REACHED = 2.0  # seconds in which a worker that can be reached without the scheduler answers
+_OPENED = 10.0  # seconds that tasks wait for workers to open a state; a worker that has not then opens it with its task
+T = TypeVar("T")
 _SPEC_BYTES = "distributed.admin.large-graph-warning-threshold"
 
 
@@ -31,8 +34,25 @@ class DaskOptions:
     timeout: float = 10
 
 
+class _Kept:
+    """The bytes of a state, which this process has to the end. opening: ends once the workers there have opened it.
+    again: a Dask future of the same, for a worker that has not."""
+
+    def __init__(self, data: bytes, opening: Future[None]) -> None:
+        self.data, self._opening = data, opening
+        self.again: Any = None
+
+    async def opened(self) -> None:
+        if not self._opening.done():
+            await asyncio.wait([asyncio.wrap_future(self._opening)], timeout=_OPENED)
+
+
 class DaskCluster:
-    """Executors of a `distributed.Client`: one for any worker, one for each worker that prefers it.
+    """Tasks of a `distributed.Client`.
+
+    Dask gives a task to a worker that has what the task depends on, and others get theirs by and by, as a load is
+    evened out. So tasks depend on nothing: all workers that are there open a state before its first task, and one that
+    has not, as it came later, says so.
 
     A walk waits for all its lanes after each small step, and what Dask does to place, keep and fetch a task takes
     longer than most of these. So a lane's worker is called as `Client.run` does, where it has the state open, without
@@ -47,46 +67,68 @@ class DaskCluster:
     def __init__(self, options: DaskOptions) -> None:
         self._options = options
         self._ends = ExitStack()
+        self._cores: dict[str, int] = {}  # of machines
         try:
             self._client = _client(options, self._ends)
             self._check_workers()
         except BaseException:
             self._ends.close()
             raise
-        self._any = self._executor()
         self._lanes = self._places()
-        self._slots, self._counted = max(1, len(self._lanes)), time.monotonic()
-        self._by_worker: dict[str, Executor] = {}
+        self._slots, self._counted = self._threads(), time.monotonic()
         self._direct: dict[str, bool] = {}
 
     @property
     def slots(self) -> int:
         if time.monotonic() - self._counted > _COUNTED:
-            self._slots, self._counted = max(1, len(self._places())), time.monotonic()
+            self._slots, self._counted = self._threads(), time.monotonic()
         return self._slots
+
+    @property
+    def lanes(self) -> int:
+        return max(1, len(self._lanes))
 
     def submit(self, work: Work, state: State, shard: tuple[Any, ...], *, lane: int | None = None) -> Future[Any]:
         if lane is None:
-            return self._any.submit(run_task, work, state.opener, state.key, state.kept, shard)
-        call = self._call(self._lanes[lane % len(self._lanes)], work, state, shard)
+            return self._begin(self._run(work, state, shard))
+        return self._begin(self._call(self._lanes[lane % len(self._lanes)], work, state, shard))
+
+    def _begin(self, call: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(call, self._client.loop.asyncio_loop)
 
+    async def _run(self, work: Work, state: State, shard: tuple[Any, ...]) -> tuple[bool, Any]:
+        await state.kept.opened()
+        answer = await self._task("", _run_or_tell, work, state.key, shard)
+        return answer if isinstance(answer, tuple) else await self._open_and_run(answer, work, state, shard)
+
     async def _call(self, worker: str, work: Work, state: State, shard: tuple[Any, ...]) -> tuple[bool, Any]:
+        await state.kept.opened()
         answer = await self._called(worker, work, state.key, shard)
         if isinstance(answer, tuple):
             return answer
         if isinstance(answer, BaseException) and not isinstance(answer, OSError):
             raise answer
-        if worker not in self._by_worker:
-            self._by_worker[worker] = self._executor(worker)
-        task = run_task, work, state.opener, state.key, state.kept, shard
-        return await asyncio.wrap_future(self._by_worker[worker].submit(*task))
+        return await self._open_and_run(worker, work, state, shard)
+
+    async def _open_and_run(self, worker: str, work: Work, state: State, shard: tuple[Any, ...]) -> tuple[bool, Any]:
+        """On that worker, if it is there."""
+        import dask.config
+
+        data = state.kept.data
+        if state.kept.again is None:
+            with dask.config.set({_SPEC_BYTES: max(2 * len(data), 10_000_000)}):
+                # Not scattered: the scheduler has the bytes, whatever worker ends.
+                state.kept.again = self._client.submit(bytes, data, pure=False)
+        return await self._task(worker, run_task, work, state.opener, state.key, state.kept.again, shard)
+
+    async def _task(self, worker: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What a task gives; on that worker, where one is named, if it is there."""
+        where = {"workers": [worker], "allow_other_workers": True} if worker else {}
+        return await self._client.submit(function, *arguments, pure=False, retries=2, **where)
 
     async def _called(self, worker: str, *call: Any) -> Any:
         """What `_run_opened` gives there, or the exception that it or the way there ended in."""
-        if worker not in self._direct:
-            self._direct[worker] = await self._reachable(worker)
-        if self._direct[worker]:
+        if await self._reached(worker):
             from distributed.core import clean_exception
             from distributed.protocol.pickle import dumps
 
@@ -98,6 +140,12 @@ class DaskCluster:
                 return answer["result"] if answer["status"] == "OK" else clean_exception(**answer)[1]
         return (await self._client.run(_run_opened, *call, workers=[worker], on_error="return"))[worker]
 
+    async def _reached(self, worker: str) -> bool:
+        """Whether the worker answers without the scheduler in between; looked at once."""
+        if worker not in self._direct:
+            self._direct[worker] = await self._reachable(worker)
+        return self._direct[worker]
+
     async def _reachable(self, worker: str) -> bool:
         try:
             await asyncio.wait_for(self._client.rpc(worker).identity(), _REACHED)
@@ -105,12 +153,18 @@ class DaskCluster:
             return False
         return True
 
-    def keep(self, data: bytes) -> Any:
-        """A Dask future: the scheduler has the bytes, whatever worker ends, and workers pass them on."""
-        import dask.config
+    def keep(self, key: str, opener: Opener, data: bytes) -> _Kept:
+        """What has the bytes here. Workers pass them on to each other, and open the state."""
+        return _Kept(data, self._begin(self._open(list(self._client.nthreads()), key, opener, data)))
 
-        with dask.config.set({_SPEC_BYTES: max(2 * len(data), 10_000_000)}):
-            return self._client.submit(bytes, data, pure=False)
+    async def _open(self, workers: list[str], key: str, opener: Opener, data: bytes) -> None:
+        if not workers:
+            return
+        there = await self._client.scatter(
+            data, broadcast=True, direct=await self._reached(workers[0]), hash=False, asynchronous=True
+        )
+        tasks = [self._task(worker, open_state, opener, key, there) for worker in workers]
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def renew(self) -> None:
         places = self._places()
@@ -119,9 +173,6 @@ class DaskCluster:
                 self._lanes[lane] = min(places, key=self._lanes.count)
 
     def close(self) -> None:
-        self._any.shutdown(wait=False)
-        for executor in self._by_worker.values():
-            executor.shutdown(wait=False)
         self._ends.close()
 
     def explain(self, error: BaseException) -> Error | None:
@@ -139,13 +190,20 @@ class DaskCluster:
             return ClusterError(f"the cluster at {address}: the scheduler has gone")
         return None
 
-    def _places(self) -> list[str]:
-        """A worker for each thread that there is."""
-        return [worker for worker, count in sorted(self._client.nthreads().items()) for _ in range(count)]
+    def _threads(self) -> int:
+        return max(1, sum(self._client.nthreads().values()))
 
-    def _executor(self, worker: str = "") -> Executor:
-        where = {"workers": [worker], "allow_other_workers": True} if worker else {}
-        return self._client.get_executor(pure=False, retries=2, **where)
+    def _places(self) -> list[str]:
+        """A worker for each thread that there is, as far as its machine has a core for it: first one of each worker."""
+        threads, left = sorted(self._client.nthreads().items()), dict(self._cores)
+        places = list[str]()
+        for number in range(max((count for _, count in threads), default=0)):
+            for worker, count in threads:
+                machine = _machine(worker)
+                if number < count and left.get(machine, 1):
+                    places.append(worker)
+                    left[machine] = left.get(machine, 2) - 1
+        return places
 
     def _check_workers(self) -> None:
         address, seconds = self._options.address, self._options.timeout
@@ -156,9 +214,10 @@ class DaskCluster:
                 f"the cluster at {address}: no worker within {seconds:g} s", hint=f"dask worker {address}"
             ) from None
         mine = describe_worker()
-        for worker, theirs in self._client.run(describe_worker, on_error="return").items():
-            if not isinstance(theirs, dict):
-                raise ClusterError(f"worker {worker}: {theirs}", hint="the same bitlite there: pip install bitlite")
+        for worker, found in self._client.run(_look, on_error="return").items():
+            if not isinstance(found, tuple):
+                raise ClusterError(f"worker {worker}: {found}", hint="the same bitlite there: pip install bitlite")
+            theirs, self._cores[_machine(worker)] = found
             for what, version in mine.items():
                 if theirs.get(what) != version:
                     raise ClusterError(
@@ -196,6 +255,25 @@ def _client(options: DaskOptions, ends: ExitStack) -> Any:
     except (ValueError, TypeError, RuntimeError) as error:
         raise UsageError(f"{_cluster(options)}: {error}", hint="tcp://HOST:8786, tls://HOST:8786 or local") from None
     return ends.enter_context(client)
+
+
+def _machine(worker: str) -> str:
+    """Of a worker's address."""
+    return worker.rpartition(":")[0]
+
+
+def _look() -> tuple[dict[str, str], int]:
+    """What a worker is, and the cores of its machine. It then has imported what tasks of a conversion are made of."""
+    from ..calibrate import spread  # noqa: F401
+
+    return describe_worker(), os.cpu_count() or 1
+
+
+def _run_or_tell(work: Work, key: str, shard: tuple[Any, ...]) -> tuple[bool, Any] | str:
+    """`run_opened`; the address of this worker where the state is not open."""
+    from distributed import get_worker
+
+    return run_opened(work, key, shard) or get_worker().address
 
 
 async def _run_opened(work: Work, key: str, shard: tuple[Any, ...], dask_worker: Any) -> tuple[bool, Any] | None:

@@ -24,16 +24,18 @@ _TRIES = 4  # of a task whose process ended
 class Backend(Protocol):
     """Where tasks run.
 
-    slots: how many at once. submit: `tasks.run_task` on a state and a shard; `lane` names a shard whose tasks had
-    better run in one process. renew: looks for lanes' processes that have gone. keep: makes bytes known to workers;
-    returns what stands for them in a State. explain: the line for a failure that is the backend's own, None for any
-    other.
+    slots: how many at once. lanes: how many parts that wait for each other work is best cut into. submit:
+    `tasks.run_task` on a state and a shard; `lane` names a shard whose tasks had better run in one process. renew:
+    looks for lanes' processes that have gone. keep: makes a state known to workers; returns what stands for its bytes
+    in a State. explain: the line for a failure that is the backend's own, None for any other.
     """
 
     @property
     def slots(self) -> int: ...
+    @property
+    def lanes(self) -> int: ...
     def submit(self, work: Work, state: State, shard: tuple[Any, ...], *, lane: int | None = None) -> Future[Any]: ...
-    def keep(self, data: bytes) -> Any: ...
+    def keep(self, key: str, opener: Opener, data: bytes) -> Any: ...
     def explain(self, error: BaseException) -> Error | None: ...
     def renew(self) -> None: ...
     def close(self) -> None: ...
@@ -70,12 +72,18 @@ class WorkerPool:
         with self._explained():
             return self._backend.slots
 
+    @property
+    def lanes(self) -> int:
+        """Parts that work is best cut into whose tasks wait for each other."""
+        with self._explained():
+            return self._backend.lanes
+
     def state(self, opener: Opener, data: bytes) -> State:
         """The state that `opener`, a function of a module, makes of the bytes."""
         key = f"{opener.__module__}.{opener.__qualname__}:{hashlib.blake2b(data, digest_size=16).hexdigest()}"
         if key not in self._states:
             with self._explained():
-                self._states[key] = State(key, opener, self._backend.keep(data))
+                self._states[key] = State(key, opener, self._backend.keep(key, opener, data))
         return self._states[key]
 
     def renew(self) -> None:

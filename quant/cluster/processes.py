@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from ...converter.errors import Error
-from .tasks import State, Work, run_task
+from .tasks import Opener, State, Work, run_task
 
 _STARTING = threading.Lock()
 
@@ -40,6 +40,8 @@ class Processes:
     def slots(self) -> int:
         return len(self._executors)
 
+    lanes = slots
+
     def submit(self, work: Work, state: State, shard: tuple[Any, ...], *, lane: int | None = None) -> Future[Any]:
         """To the process of the lane, or else the next one that is free."""
         task = run_task, work, state.opener, state.key, state.kept, shard
@@ -60,7 +62,7 @@ class Processes:
                 self._executors[place] = _executor()
                 return self._executors[place].submit(*task)
 
-    def keep(self, data: bytes) -> bytes | str:
+    def keep(self, key: str, opener: Opener, data: bytes) -> bytes | str:
         """A file that processes map: its pages are in memory once for all of them."""
         if not data:
             return data

@@ -35,6 +35,11 @@ def run_task(work: Work, opener: Opener, key: str, data: bytes | str, args: tupl
     return _done(work, _state(opener, key, data), args)
 
 
+def open_state(opener: Opener, key: str, data: bytes | str) -> None:
+    """Makes the state before a task asks for it."""
+    _state(opener, key, data)
+
+
 def run_opened(work: Work, key: str, args: tuple[Any, ...]) -> tuple[bool, Any] | None:
     """`run_task` on a state that is open in this process; None where it is not."""
     with _lock:

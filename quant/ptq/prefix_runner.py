@@ -18,8 +18,12 @@ from ..calibrate.spread import Chosen, observe_all
 from ..cluster.pool import Workforce
 from ..parallel import Workers
 from .emit import QuantizedGraph
+from .islands import work_of
 from .prefix_part import BUDGET, Fold, Operation, PrefixPart, folded, isa_of, leading_to
 from .spread_prefix import SpreadPrefix
+
+_STEPS = 3  # of a layer: its rows, and twice the mean of its output
+_STEP = 6e7  # multiplications that a thread does while a step goes to workers and back: 5 ms
 
 
 class Values(Protocol):
@@ -87,6 +91,8 @@ class QuantizedPrefixRunner:
         budget: int = BUDGET,
     ) -> None:
         self.layers = quantized.weighted_layers | quantized.stored
+        if not walks_there(graph, len(self.layers), len(samples), workers):
+            workers = Workforce(workers.threads)
         self.means = means or means_of(graph, self.layers, samples, workers)
         self.graph, self.quantized, self.threads, self.count = graph, quantized, workers.threads, len(samples)
         self._floats, self._results = set(floats), results
@@ -199,6 +205,15 @@ class QuantizedPrefixRunner:
             waiting.unread.append(t)
         else:
             self._values.do("drop", side, t.name)
+
+
+def walks_there(graph: Graph, layers: int, count: int, workers: Workforce) -> bool:
+    """Whether the workers of a pool take such a walk along on `count` samples, or threads here, which wait for nobody:
+    by what they are foreseen to gain on it and to lose on the way, for the values are the same."""
+    if workers.pool is None:
+        return False
+    work = count * sum(map(work_of, graph.nodes))
+    return work / workers.threads - work / workers.pool.lanes > _STEPS * layers * _STEP
 
 
 def means_of(graph: Graph, layers: Iterable[Node], samples: Chosen, workers: Workforce) -> ChannelMeans:

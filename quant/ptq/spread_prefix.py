@@ -31,11 +31,11 @@ Graphs = dict[str, Graph]
 
 
 class SpreadPrefix:
-    """Parts in workers, as many as there are slots."""
+    """Parts in workers, as many as there are lanes."""
 
     def __init__(self, graphs: Mapping[str, Graph], samples: Chosen, pool: WorkerPool, budget: int) -> None:
         total = len(samples)
-        size = max(_LEAST, -(-total // pool.slots))
+        size = max(_LEAST, -(-total // pool.lanes))
         self._pool, self._rows = pool, [range(at, min(at + size, total)) for at in range(0, total, size)]
         self._shards = list(samples.shards(self._rows))
         self._budget = max(1 << 20, budget // len(self._rows))

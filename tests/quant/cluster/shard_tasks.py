@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from bitlite.converter.errors import DataError
+from bitlite.quant.cluster import tasks
 
 
 def text(data):
@@ -54,3 +55,11 @@ def wait_for_last(word, shard, marker, last):
             break
         time.sleep(0.01)
     return os.path.exists(marker) if not shard else True
+
+
+def is_open(key):
+    return key in tasks._states
+
+
+def forget():
+    tasks._states.clear()

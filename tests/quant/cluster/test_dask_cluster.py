@@ -89,6 +89,28 @@ def test_lanes_are_called_with_and_without_the_scheduler_in_between(address, mon
             list(pool.each(shard_tasks.refuse, state, shards(6), lanes=[0, 1, 2, 0, 1, 2]))
 
 
+def test_every_worker_opens_a_state_before_the_first_task(pool, address):
+    state = pool.state(shard_tasks.text, b"opened everywhere")
+    assert list(pool.each(shard_tasks.shout, state, shards(1))) == ["opened everywhere0"]
+    with Client(address, set_as_default=False) as client:
+        found = client.run(shard_tasks.is_open, state.key)
+    assert len(found) == WORKERS and all(found.values())
+
+
+def test_a_worker_that_has_no_state_any_more_opens_it_with_its_next_task(pool, address):
+    state = pool.state(shard_tasks.text, b"n")
+    list(pool.each(shard_tasks.shout, state, shards(1)))
+    with Client(address, set_as_default=False) as client:
+        client.run(shard_tasks.forget)
+    assert list(pool.each(shard_tasks.late_first, state, shards(20))) == [f"n{k}" for k in range(20)]
+
+
+def test_lanes_are_no_more_than_cores_of_a_machine(address):
+    with WorkerPool(DaskCluster(DaskOptions(address, timeout=60))) as pool:
+        assert pool.slots == WORKERS
+        assert pool.lanes == min(WORKERS, os.cpu_count())
+
+
 def test_an_error_keeps_its_kind_and_hint(pool):
     results = pool.each(shard_tasks.refuse, pool.state(shard_tasks.text, b"n"), shards(9))
     with pytest.raises(DataError, match=r"^sample2.bin: is damaged; try another$"):

@@ -1,6 +1,7 @@
 """What workers find is what threads find, bit by bit."""
 
 import multiprocessing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from bitlite.quant.calibrate.spread import observe_all, shard_rows
 from bitlite.quant.cluster.pool import WorkerPool, Workforce
 from bitlite.quant.cluster.processes import Processes
 from bitlite.quant.ptq.post_training import quantize_graph
+from bitlite.quant.ptq.prefix_runner import walks_there
 from bitlite.quant.ptq.settings import Settings
 from bitlite.quant.ptq.spread_prefix import SpreadPrefix
 
@@ -99,9 +101,31 @@ def test_a_walk_whose_workers_are_killed_goes_on_elsewhere(network, folder, pool
     assert len(calls) > 11
 
 
+@pytest.mark.parametrize(("lanes", "threads", "there"), [(1, 1, False), (2, 2, False), (2, 1, True), (16, 2, True)])
+def test_a_walk_goes_to_workers_where_that_gains_more_than_the_way_costs(
+    network, walk_where_it_pays, lanes, threads, there
+):
+    graph, pool = network(), SimpleNamespace(lanes=lanes)
+    assert walks_there(graph, 5, 10**6, Workforce(threads, pool)) == there
+    assert not walks_there(graph, 5, 8, Workforce(threads, pool))
+    assert not walks_there(graph, 5, 10**6, Workforce(threads))
+
+
+def test_a_walk_that_stays_here_asks_workers_for_statistics_alone(
+    network, folder, pool, walk_where_it_pays, monkeypatch
+):
+    samples = Dataset(DataSpec({0: str(folder)}, count=20), INPUTS)
+    expected = converted(network, samples, None)
+    monkeypatch.setattr(SpreadPrefix, "each", None)
+    assert converted(network, samples, pool) == expected
+
+
+@pytest.mark.parametrize("slots", [1, 3, 16, 5000])
 @pytest.mark.parametrize("total", [1, 4, 100, 50_000, 10**8])
-def test_shards_cover_all_samples_and_are_not_too_many(total):
-    rows = shard_rows(total)
+def test_shards_cover_all_samples_are_alike_and_not_too_many(total, slots):
+    rows = shard_rows(total, slots)
     assert [r.start for r in rows] == [0, *(r.stop for r in rows[:-1])]
     assert rows[-1].stop == total
     assert len(rows) <= 4096
+    assert max(map(len, rows)) - min(map(len, rows)) <= 1
+    assert len(rows) <= slots or len(rows) % slots == 0
