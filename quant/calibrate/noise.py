@@ -14,7 +14,7 @@ import numpy as np
 from ...converter.ir import Graph, Tensor
 from .data import Shard
 
-COUNT = 16
+COUNT = 4
 _SHARED = 0.9  # of a channel's structure, in all channels
 _LEAST_SIDE = 16
 
@@ -53,15 +53,14 @@ def noise_images(t: Tensor, count: int = COUNT) -> NoiseImages:
     batch, high, wide, channels = _sizes(t.static_shape)
     samples = []
     for _ in range(count):
-        x = np.zeros((batch, high, wide, channels))
-        side = 1
-        while side <= max(high, wide):
-            grid = (batch, -(-high // side), -(-wide // side), channels + 1)
-            noise = (rng.random(grid) - 0.5).repeat(side, axis=1).repeat(side, axis=2)[:, :high, :wide]
-            x += _SHARED * noise[..., :1] + (1 - _SHARED) * noise[..., 1:]
-            side *= 2
-        x = x * (0.3 + 0.5 * rng.random()) + (rng.random() - 0.5)
-        image = np.clip(x, -1, 1).astype(np.float32)
+        x = np.zeros((batch, 1, 1, channels), np.float32)
+        for level in reversed(range(max(high, wide).bit_length())):  # grids of 2**level pixels, each of the one before
+            rows, columns = -(-high // 2**level), -(-wide // 2**level)
+            noise = rng.random((batch, rows, columns, channels + 1), np.float32) - np.float32(0.5)
+            x = x.repeat(2, axis=1).repeat(2, axis=2)[:, :rows, :columns]
+            x = x + (np.float32(_SHARED) * noise[..., :1] + np.float32(1 - _SHARED) * noise[..., 1:])
+        x = x * np.float32(0.3 + 0.5 * rng.random()) + np.float32(rng.random() - 0.5)
+        image = np.clip(x, -1, 1)
         first = t.static_shape[1] in (1, 3)
         samples.append({t.name: np.ascontiguousarray(image.transpose(0, 3, 1, 2) if first else image)})
     return NoiseImages(samples)

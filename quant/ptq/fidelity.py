@@ -166,6 +166,12 @@ class Reference:
             for k, t in enumerate(self.outputs)
         ]
 
+    def worst_of(self, values: Sequence[Sequence[np.ndarray]], part: slice) -> float:
+        """The SQNR in dB of the worst output of another form, by sample, on some of the samples; 0 without outputs."""
+        wanted, actual = self.values[part], values[part]
+        pairs = [([row[k] for row in wanted], [row[k] for row in actual]) for k in range(len(self.outputs))]
+        return min((compared("", *pair).sqnr for pair in pairs), default=0.0)
+
     def outputs_of(self, graph: Graph) -> list[Output]:
         """How `graph`, another form of the same, does."""
         return self.compare(self.values_of(graph))
