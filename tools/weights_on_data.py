@@ -37,12 +37,12 @@ def correct_on_noise(
     graph: Graph, settings: WeightSettings, image: Tensor, options: ConvertOptions, report: Report
 ) -> None:
     """Weights in codes and biases that make up for them, in place, of a model of images without data."""
-    from ..quant.weights import output_rounding
+    from ..quant.weights import noise_biases
     from ..quant.weights.weight_quant import quantize_graph_weights
 
     before = graph.copy()
     try:
-        report.layers, kept = output_rounding.correct_on_noise(
+        report.layers, kept = noise_biases.correct_on_noise(
             graph,
             settings,
             image,

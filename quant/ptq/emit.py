@@ -53,6 +53,13 @@ class QuantizedGraph:
     notes: list[str] = field(default_factory=list)
 
 
+def beside(source: Graph, graph: Graph) -> QuantizedGraph:
+    """A graph and what it was copied from, node by node."""
+    pairs = list(zip(source.nodes, graph.nodes))
+    tensors = [*zip(source.inputs, graph.inputs), *(p for a, b in pairs for p in zip(a.outputs, b.outputs))]
+    return QuantizedGraph(graph, dict(tensors), dict(pairs))
+
+
 def emit(
     graph: Graph,
     plan: Placement,

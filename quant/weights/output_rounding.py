@@ -3,7 +3,7 @@
 Codes start where they are without data (`weight_quant`). Then, layer by layer on the already quantized prefix, with
 activations in float: the codes by descent on the layer's output and each channel's grid by least squares, in turns
 (`ptq/rounding`, `ptq/grid`), and the mean of the output back to the float one (`ptq/bias_correction`). Without data
-images of noise say what that mean is, as far as it is the network's own making.
+images of noise say what that mean is, as far as it is the network's own making (`noise_biases`).
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ...converter.ir import Graph, Node, Tensor
-from ..calibrate.noise import COUNT, noise_images
-from ..calibrate.observe import ChannelMeans, Sample
+from ...converter.ir import Graph, Node
+from ..calibrate.observe import ChannelMeans
 from ..calibrate.spread import Chosen
 from ..cluster.pool import Workforce
 from ..ptq.bias_correction import correct
-from ..ptq.emit import QuantizedGraph, note_stored
+from ..ptq.emit import beside, note_stored
 from ..ptq.fidelity import GOOD, Fidelity, Reference, hold_back, judge_of, scores_of, spread
 from ..ptq.prefix_runner import QuantizedPrefixRunner, most_samples
 from ..ptq.reruns import kept_samples
@@ -35,7 +34,6 @@ _COMPARED = 64  # samples that finer weights must be better on
 _JUDGED = 6  # samples that say which weights want more bits
 _MEASURED = 16  # of weights below 8 bits, unless their activations are large
 _LEAST_GAIN = 1.0  # dB
-_JUDGES = 2  # images of noise that biases are not fitted to
 
 
 def quantize_by_output(
@@ -135,43 +133,6 @@ class RoundingByOutput:
             correct(prefix, node, rounds=1)
 
 
-def correct_on_noise(
-    graph: Graph, settings: WeightSettings, image: Tensor, threads: int, progress: Progress = no_progress
-) -> tuple[list[WeightRow], bool]:
-    """Replaces weights by their codes, in place, where there are no data: each by itself, and biases keep the means of
-    layers on images of noise. (Codes do not: rounded for noise they lose more on photographs than each by itself.)
-    Biases stay where outputs are no nearer for it on other such images, of both ranges that models take.
-
-    Args:
-        image: the input that takes them.
-    Returns:
-        One row per weight, in graph order, and whether biases keep the means.
-    Raises:
-        UsageError: as above. DataError: the float model gives NaN or infinity on noise.
-    """
-    source = graph.copy()
-    layers = quantize_graph_weights(graph, settings)
-    alone, noise = graph.copy(), noise_images(image, COUNT + _JUDGES)
-    _walk(source, graph, Chosen(noise, range(COUNT)), Workforce(threads), progress, _keep_mean)
-    if _nearer(source, alone, graph, list(noise.only(range(COUNT, COUNT + _JUDGES))), threads):
-        return layers, True
-    graph.nodes, graph.inputs, graph.outputs = alone.nodes, alone.inputs, alone.outputs
-    return layers, False
-
-
-def _nearer(source: Graph, before: Graph, after: Graph, images: list[Sample], threads: int) -> bool:
-    """Whether `after` gives what the float graph does better than `before`, on images within [-1, 1] and in [0, 1]."""
-    lighter = [{name: (x + 1) / 2 for name, x in row.items()} for row in images]
-    judge = Reference(source, [*images, *lighter], threads)
-    old, new = judge.values_of(before), judge.values_of(after)
-    parts = slice(len(images)), slice(len(images), None)
-    return all(judge.worst_of(new, part) >= judge.worst_of(old, part) for part in parts)
-
-
-def _keep_mean(prefix: QuantizedPrefixRunner, node: Node) -> None:
-    correct(prefix, node, rounds=1)
-
-
 def _walk(
     source: Graph,
     graph: Graph,
@@ -187,7 +148,7 @@ def _walk(
 
     means: of the layers' float outputs, where they are known. Returns them.
     """
-    quantized = _beside(source, graph)
+    quantized = beside(source, graph)
     note_stored(quantized, every=True)
     if not quantized.stored:
         return means
@@ -207,10 +168,3 @@ def _walk(
 def parted(graph: Graph, samples: int, *, scored: bool = False) -> tuple[list[int], list[int]]:
     """(samples to fit to, samples to judge by), of so many."""
     return hold_back(samples, most_samples(graph, SAMPLES), scored=scored)
-
-
-def _beside(source: Graph, graph: Graph) -> QuantizedGraph:
-    """The graph and what it was copied from, node by node."""
-    pairs = list(zip(source.nodes, graph.nodes))
-    tensors = [*zip(source.inputs, graph.inputs), *(p for a, b in pairs for p in zip(a.outputs, b.outputs))]
-    return QuantizedGraph(graph, dict(tensors), dict(pairs))

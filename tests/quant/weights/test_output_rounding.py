@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
+from bitlite.quant.calibrate.noise import noise_images
+from bitlite.quant.calibrate.spread import Chosen
 from bitlite.quant.cluster.pool import Workforce
-from bitlite.quant.ptq.bias_correction import add_to_bias
-from bitlite.quant.weights import finer_weights, output_rounding
+from bitlite.quant.ptq.bias_correction import correct
+from bitlite.quant.ptq.emit import beside, note_stored
+from bitlite.quant.ptq.prefix_runner import QuantizedPrefixRunner
+from bitlite.quant.weights import finer_weights, noise_biases, output_rounding
 from bitlite.quant.weights.output_rounding import quantize_by_output
 from bitlite.quant.weights.weight_quant import WeightSettings, quantize_graph_weights
 
@@ -188,14 +192,14 @@ def test_without_data_biases_keep_means_on_noise_at_four_bits(tmp_path):
 
 def test_biases_stay_where_keeping_means_on_noise_leaves_outputs_further_off(tmp_path, monkeypatch):
     """Each bias is shifted after it was corrected."""
-    keep = output_rounding._keep_mean
+    found = noise_biases._Walk.means_at
 
-    def shift(prefix, node):
-        keep(prefix, node)
-        add_to_bias(prefix.layers[node], np.full(node.outputs[0].shape[-1], 3.0))
+    def shift(walk, layer):
+        real, codes = found(walk, layer)
+        return real + 3, codes
 
     source = written(tmp_path, image_network())
-    monkeypatch.setattr(output_rounding, "_keep_mean", shift)
+    monkeypatch.setattr(noise_biases._Walk, "means_at", shift)
     report = bitlite.convert(source, tmp_path / "noise", quant_type="WeightQuant", bit_num=4)
     assert any("biases stay: outputs are no nearer" in note for note in report.notes)
     bitlite.convert(source, tmp_path / "alone", quant_type="WeightQuant", bit_num=4, weight_rounding="nearest")
@@ -274,3 +278,36 @@ def test_a_weight_that_8_bits_are_too_few_for_has_16_where_the_file_can_hold_the
     assert [n.inputs[1].quant.bits for n in graph.nodes] == [8, bits]
     if bits > 8:
         assert fidelity.worst.sqnr > 35
+
+
+def test_means_are_kept_layer_by_layer_behind_what_was_corrected_before():
+    """As the walk that fits codes to samples corrects them, on every layer, and whatever the number of threads."""
+    source = image_network()
+    images = noise_images(source.inputs[0], 3)
+    found = []
+    for threads in (1, 2, 5):
+        graph = source.copy()
+        quantize_graph_weights(graph, SETTINGS)
+        noise_biases.keep_means(source, beside(source, graph), images.rows, threads)
+        found.append([node.inputs[2].value for node in graph.nodes[:3]])
+    other = source.copy()
+    quantize_graph_weights(other, SETTINGS)
+    runner = QuantizedPrefixRunner(source, noted(source, other), Chosen(images, range(3)), Workforce(1))
+    runner.run(lambda prefix, node: correct(prefix, node, rounds=1))
+    for a, b, c, want in zip(*found, (node.inputs[2].value for node in other.nodes)):
+        assert np.array_equal(a, b) and np.array_equal(a, c)
+        np.testing.assert_allclose(a, want, rtol=1e-5, atol=1e-6)
+
+
+def noted(source, graph):
+    quantized = beside(source, graph)
+    note_stored(quantized, every=True)
+    return quantized
+
+
+def test_so_many_images_go_side_by_side_as_memory_has_room_for(monkeypatch):
+    source = image_network()
+    live = 4 * (24 * 24 * 3 + 12 * 12 * 24)  # the first layer's input and output, in bytes
+    for room, images in ((8 * live, 4), (8 * live - 1, 3), (5 * live, 2), (0, 1)):
+        monkeypatch.setattr(noise_biases, "_HELD", room)
+        assert noise_biases._at_once(source) == images
