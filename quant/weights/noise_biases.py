@@ -143,7 +143,7 @@ class _Walk:
             return sums
 
         totals = list(self.workers.each(run, self.values, -(-len(self.values) // self.workers.threads)))
-        real, of_codes = (sum(total for total, _ in side) / sum(rows for _, rows in side) for side in zip(*totals))
+        real, of_codes = (np.sum([s for s, _ in side], axis=0) / sum(n for _, n in side) for side in zip(*totals))
         return real, of_codes
 
 
