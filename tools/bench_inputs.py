@@ -15,6 +15,7 @@ from ..quant.calibrate.remote_files import is_folder
 
 if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
+    from ..quant.calibrate.fit import InputSpec
     from .options.benchmark import BenchOptions
 
 Feed = dict[str, np.ndarray]
@@ -81,7 +82,6 @@ def file_samples(options: BenchOptions, ports: Sequence[Port]) -> Dataset:
         DataError: a file is missing, or does not fit its input; names the file, its size and what is wanted.
     """
     from ..quant.calibrate.data import Dataset, DataSpec
-    from ..quant.calibrate.fit import InputSpec
 
     paths = options.in_data_file
     whole = len(paths) == 1 and is_folder(paths[0])  # perhaps of .npz files that hold every input
@@ -93,7 +93,22 @@ def file_samples(options: BenchOptions, ports: Sequence[Port]) -> Dataset:
             hint="one file for each, in this order",
         )
     spec = DataSpec(dict(enumerate(paths)), count=10**9, where="--inDataFile")
-    return Dataset(spec, [InputSpec(port.name, port.shape or (), port.dtype, port.layout) for port in ports])
+    return Dataset(spec, input_specs(ports))
+
+
+def input_specs(ports: Sequence[Port]) -> list[InputSpec]:
+    """What calibration knows of inputs."""
+    from ..quant.calibrate.fit import InputSpec
+
+    return [InputSpec(port.name, port.shape or (), port.dtype, port.layout) for port in ports]
+
+
+def layout_warnings(feed: Mapping[str, np.ndarray], ports: Sequence[Port]) -> list[str]:
+    """What is said of images whose values lie as the other layout has them."""
+    from ..quant.calibrate.data_lint import looks_turned
+
+    items = [item for item in input_specs(ports) if np.dtype(item.dtype).kind == "f"]
+    return list(filter(None, (looks_turned(item, feed[item.name]) for item in items)))
 
 
 def typed_feed(feed: Mapping[str, np.ndarray], ports: Sequence[Port]) -> Feed:

@@ -135,10 +135,13 @@ class Benchmark:
 
     def _single(self) -> None:
         """One feed: compare with a file or a model, or only time."""
-        from .bench_inputs import file_feeds, random_feed
+        from .bench_inputs import file_feeds, layout_warnings, random_feed
+        from .tables import warn
 
         options, ports = self.options, self.session.inputs
         self.feed = next(file_feeds(options, ports)) if options.in_data_file else random_feed(ports, options.seed)
+        if options.in_data_file:
+            warn(layout_warnings(self.feed, ports))
         comparison = None
         if options.benchmark_data_file:
             comparison = self._against_file()

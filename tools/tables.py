@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..converter.text import one_line, printable
@@ -111,9 +111,14 @@ def print_report(report: Outcome) -> None:
 
 
 def print_warnings(report: Outcome) -> None:
+    """What must be seen of a conversion; see `warn`."""
+    warn(report.warnings)
+
+
+def warn(texts: Iterable[str]) -> None:
     """What must be seen, on stderr; in bold on a terminal."""
     bold, plain = ("\x1b[1m", "\x1b[0m") if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else ("", "")
-    for text in report.warnings:
+    for text in texts:
         print(f"{bold}WARNING: {printable(text)}{plain}", file=sys.stderr)
 
 

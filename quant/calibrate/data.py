@@ -247,6 +247,8 @@ class Dataset:
             return
         if callable(getattr(source, "get_next", None)):  # onnxruntime's CalibrationDataReader
             source = iter(source.get_next, None)
+        if not isinstance(source, Iterable) and isinstance(source, Sized) and hasattr(source, "__getitem__"):
+            source = _Numbered(source)
         if not callable(source) and not isinstance(source, Iterable):
             raise DataError(f"calibration_data: a {type(source).__name__} is not an iterable, a function or a path")
         if isinstance(source, Iterator):
@@ -344,6 +346,19 @@ class Dataset:
         if len(names) == 1:
             return {names[0]: sample}
         raise DataError(f"{here}: one array is given and the model has {len(names)} inputs: {listed}", hint="a dict")
+
+
+class _Numbered:
+    """The samples of what has them by number, as torch's Dataset."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._source[k] for k in range(len(self._source)))
 
 
 def _is_array(value: Any) -> bool:

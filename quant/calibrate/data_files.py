@@ -59,6 +59,9 @@ class ImageSteps:
     pixels: Pixels = field(default_factory=Pixels)
 
 
+_TEXT = (".txt", ".md", ".json", ".csv", ".yaml", ".yml", ".xml", ".log", ".py", ".cfg", ".ini")  # beside samples
+
+
 @dataclass(frozen=True)
 class FileFormat:
     """How the files of one input are read. form: "IMAGE" or "BIN".
@@ -114,6 +117,8 @@ class FileFormat:
             hint = "one file per sample, in float32: it looks like 2 samples in one, or like float64"
         elif wanted and size % wanted == 0 and size:
             hint = f"one file per sample: it looks like {size // wanted} samples in one"
+        elif file.lower().endswith(_TEXT):
+            hint = "a folder that holds samples alone"
         shown = f"input {item.name!r} tensor size: {wanted} bytes ({item.dtype} {show_shape(shape)})"
         raise DataError(f"{file}: file_size: {size} {shown}", hint=hint)
 

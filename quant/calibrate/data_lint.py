@@ -145,6 +145,15 @@ def lint(
     return LintReport(samples, [watcher.summary() for watcher in watchers.values()], warnings, notes, rescale)
 
 
+def looks_turned(item: InputSpec, array: np.ndarray) -> str:
+    """What is said of a sample whose values lie as the other layout has them; "" where they do not."""
+    watcher = _Watcher(item)
+    array = watcher.as_given(array)
+    if array.size:
+        watcher.take(0, array, _sums(array, watcher.axis))
+    return watcher.layout_warning()
+
+
 class _Watcher:
     """Sums over the samples of one input, float64."""
 
@@ -190,11 +199,13 @@ class _Watcher:
         if self.constant:
             lines.append(f"{self.item.name}: {len(self.constant)} sample(s) have one value everywhere "
                          f"(first: sample {self.constant[0]})")  # fmt: skip
-        other = self._other_layout()
-        if other:
-            lines.append(f"{self.item.name}: the samples look like {other} data, and the input is "
-                         f"{show_shape(self.item.shape)} {self.item.layout}".rstrip())  # fmt: skip
-        return lines
+        return lines + list(filter(None, [self.layout_warning()]))
+
+    def layout_warning(self) -> str:
+        if not (other := self._other_layout()):
+            return ""
+        declared = f"{show_shape(self.item.shape)} {self.item.layout}".rstrip()
+        return f"{self.item.name}: the samples look like {other} data, and the input is {declared}"
 
     def _other_layout(self) -> str:
         """Compares vertical neighbours as either layout places them: the smoother one is the true one."""

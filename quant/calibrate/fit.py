@@ -156,6 +156,10 @@ class _Stack:
 
 def as_array(value: Any, here: str) -> np.ndarray:
     """Returns `value` as a numeric array. Raises DataError for text, objects and ragged lists."""
+    if callable(getattr(value, "detach", None)) and callable(getattr(value, "cpu", None)):
+        value = value.detach().cpu()  # torch's, with a gradient or on another device
+    elif callable(getattr(value, "asnumpy", None)):
+        value = value.asnumpy()  # MindSpore's
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:

@@ -152,3 +152,21 @@ def test_bad_input_is_one_line(capsys, flags, words):
     status, _, err = run(capsys, *(f.format(demo=ROOT / "demo") for f in flags))
     assert status != 0
     assert words in err and err.count("\n") == 1 and "Traceback" not in err
+
+
+def test_samples_of_the_other_layout_are_told_of(capsys, tmp_path):
+    from bitlite.converter.formats import tflite
+    from bitlite.converter.ir import Graph
+    from bitlite.converter.schema.builder import Builder
+
+    graph = Graph("net")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (1, 32, 32, 3))
+    graph.outputs = build.emit("Reduce", [x], {"axes": [1, 2], "mode": "mean", "keep_dims": False}, name="mean")
+    tflite.write(graph, str(tmp_path / "m.tflite"))
+    image = np.linspace(0, 1, 32)[:, None, None] * np.ones((32, 32, 3)) + np.array([0.0, 5.0, -5.0])
+    flags = [f"--modelFile={tmp_path / 'm.tflite'}", "--loopCount=1", "--quiet"]
+    for name, values, said in (("nhwc", image, 0), ("nchw", image.transpose(2, 0, 1), 1)):
+        np.ascontiguousarray(values, np.float32).tofile(tmp_path / f"{name}.bin")
+        status, _, err = run(capsys, *flags, f"--inDataFile={tmp_path / name}.bin")
+        assert status == 0 and err.count("WARNING: x: the samples look like NCHW data") == said

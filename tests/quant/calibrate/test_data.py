@@ -411,6 +411,43 @@ class Reader:
         return next(self._samples, None)
 
 
+class ByNumber:
+    """As torch's Dataset: samples by number, which no end of a loop is told of."""
+
+    def __init__(self, count):
+        self._count = count
+
+    def __len__(self):
+        return self._count
+
+    def __getitem__(self, number):
+        return (SAMPLE, number) if number < self._count else (SAMPLE + 1, number)
+
+
+class Tensor:
+    """As torch's: no array while it has a gradient."""
+
+    shape, dtype = (1, 4), "float32"
+
+    def __array__(self, *args, **kwargs):
+        raise TypeError("has a gradient")
+
+    def detach(self):
+        return self
+
+    def cpu(self):
+        return SAMPLE
+
+
+class MindTensor:
+    """As MindSpore's."""
+
+    shape, dtype = (1, 4), "Float32"
+
+    def asnumpy(self):
+        return SAMPLE
+
+
 class Loader(list):
     """As a DataLoader: sized, iterable again and again, no sequence of numbers."""
 
@@ -424,6 +461,9 @@ class Loader(list):
         ([{"x": SAMPLE, "label": 1}] * 2, 2),
         ([({"x": SAMPLE}, np.int64(1))] * 2, 2),
         (Reader([{"x": SAMPLE}] * 3), 3),
+        (ByNumber(3), 3),
+        ([(Tensor(), Tensor())] * 2, 2),
+        ([{"x": MindTensor()}] * 2, 2),
         (lambda: ((SAMPLE, np.int64(0)) for _ in range(2)), 2),
         ([(SAMPLE, 3)] * 2, 2),
         ([(SAMPLE, "cat")] * 2, 2),
@@ -436,6 +476,9 @@ class Loader(list):
         "more keys",
         "dict and label",
         "get_next",
+        "by number",
+        "tensors with a gradient",
+        "MindSpore's tensors",
         "function",
         "number",
         "name",
