@@ -51,7 +51,8 @@ WHOLE = 4608  # inputs (512 of a 3×3 kernel) of which all products are taken, 1
 BLOCK = 2048
 ROUNDED_BITS = 8  # at more, rounding is not what is lost
 ROWS = 2048  # at most 2^15, whose products of 9-bit numbers int32 holds
-ROWS_OF_FEW_BITS = 8192  # below 8 bits, where what the rows leave out is felt
+ROWS_OF_FEW_BITS = 8192, 24576  # below 8 bits, where what the rows leave out is felt: with many inputs, with few
+_VALUES = 1 << 24  # of those rows, which the fewer inputs take less of
 SWEEPS = 3
 REFITS = 3
 RIDGE = 0.01
@@ -83,7 +84,7 @@ def refine(
     if not is_rounded(node, layer) or w is None or w.data is None or codes is None or quant is None:
         return
     few = quant.bits < 8 or upstream
-    limit = ROWS_OF_FEW_BITS if few else ROWS
+    limit = _rows_of_few_bits(w.value[0].size) if few else ROWS
     if layer.weight in runner.quantized.shared or (rows := Rows.of(runner, node, limit)) is None:
         return
     channels = w.data.shape[0]
@@ -115,6 +116,11 @@ def refine(
     layer.weight.data = rounded.reshape(codes.shape)
     if refits:
         rescale(layer, grid.stored(quant))
+
+
+def _rows_of_few_bits(inputs: int) -> int:
+    least, most = ROWS_OF_FEW_BITS
+    return max(least, min(most, _VALUES // max(inputs, 1)))
 
 
 def is_rounded(node: Node, layer: Layer) -> bool:

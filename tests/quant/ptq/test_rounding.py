@@ -264,3 +264,10 @@ def test_what_is_pruned_stays_pruned(zeros, filled):
     result = quantize_graph(graph, data, Settings())
     codes = next(layer.weight.data for node, layer in result.quantized.weighted_layers.items() if node.name == "pruned")
     assert codes[w == 0].any() is np.bool_(filled)
+
+
+def test_a_layer_of_few_inputs_is_rounded_on_more_rows_which_take_no_more_memory():
+    taken = {k: rounding._rows_of_few_bits(k) for k in (0, 16, 576, 1280, 4608)}
+    assert sorted(taken.values(), reverse=True) == list(taken.values()) and taken[16] > 2 * taken[4608]
+    assert max(taken.values()) <= 1 << 15  # whose products int32 holds
+    assert all(k * rows <= max(rounding._VALUES, k * taken[4608]) for k, rows in taken.items())
