@@ -275,7 +275,7 @@ def _widened(counts: NDArray[np.int64], base: int, doublings: int) -> tuple[int,
     """The first bin and the counts in bins that are so many times twice as wide."""
     if not doublings:
         return base, counts
-    shift = min(doublings, 62)
+    shift = min(doublings, 48)  # bins are at most 2^40 from zero, and arange counts its steps in float64
     first = base >> shift
     starts = np.arange(((first + 1) << shift) - base - (1 << shift), len(counts), 1 << shift)
     starts[0] = 0
