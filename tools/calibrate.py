@@ -158,9 +158,8 @@ def _searched(
     measures = Measures(write, timer(graph, sample, options.threads or 1) if timed else None)
     settings = replace(settings, shares=shares)
     family = IntegerFamily(graph, settings, samples, picked, progress_of(options), write, container, journal)
-    return run_search(
-        family, goal, family.forms.graph, samples, shares, measures, journal, options, report, container, write
-    )
+    judged, pool = family.forms.graph, settings.pool
+    return run_search(family, goal, judged, samples, shares, measures, journal, options, report, container, write, pool)
 
 
 def make_dynamic(graph: Graph, options: ConvertOptions, report: Report) -> None:

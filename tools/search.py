@@ -19,12 +19,14 @@ from .progress import say, track
 
 if TYPE_CHECKING:
     from ..quant.calibrate.data import Dataset
+    from ..quant.cluster.pool import WorkerPool
     from ..quant.search.find import Family
     from ..quant.search.journal import Journal
     from ..quant.search.trials import Form, Found, MadeT, Measures, Trial
     from .pareto import ParetoFolder, WriteForm
 
 _BLOCK = 1 << 24
+_TIMED = 2  # forms for each worker that are made before the times of all are measured
 _MARGINS = 512  # samples that forms are fitted to whose margins in float count, too
 
 
@@ -71,12 +73,14 @@ def run_search(
     report: Report,
     container: str,
     write: WriteForm,
+    pool: WorkerPool | None,
 ) -> MadeT:
     """The best form that the search finds; `report` gets what was tried, and what the best one loses.
 
     Args:
         judged: the float graph that forms are compared with. shares: the numbers of the samples that forms are fitted
-            to, and of those that they are judged by. write: a form's file, a `container`.
+            to, and of those that they are judged by. write: a form's file, a `container`. pool: workers that make
+            forms which do not wait for each other.
     Raises:
         KeyboardInterrupt: before any form was tried. UsageError: no form can meet the goal on size.
     """
@@ -84,6 +88,7 @@ def run_search(
     from ..quant.search.find import find_form
     from ..quant.search.front import sweep
     from ..quant.search.loss import LossJudge
+    from ..quant.search.spread_forms import SpreadForms
     from ..quant.search.trials import Found, Trials
 
     fitted, held = shares
@@ -102,13 +107,18 @@ def run_search(
             picked = [fitted[k] for k in spread(len(fitted), _MARGINS)]
             others = judge_of(judged, samples, picked, samples.scoring, threads)
         judge = LossJudge(reference, unit, held_back=apart, others=others)
-        more = () if folder is None else (folder.keep,)
-        trials = Trials(family.make, judge, goal, measures, journal, _teller(goal, options), *more)
+        more: dict[str, Any] = {} if folder is None else {"keep": folder.keep}
+        if pool is not None and pool.lanes > 1:
+            more |= {
+                "apart": SpreadForms(pool, judged, family, samples, shares, reference),
+                "batch": _TIMED * pool.lanes,
+            }
+        trials = Trials(family.make, judge, goal, measures, journal, _teller(goal, options), **more)
         try:
             if not goal.nothing:
-                find_form(family, goal, trials.evaluate)
+                find_form(family, goal, trials.evaluate, trials.each)
             if folder is not None:
-                sweep(family, trials.evaluate)
+                sweep(family, trials.evaluate, trials.each)
         except KeyboardInterrupt:
             if trials.best is None:
                 raise

@@ -141,7 +141,7 @@ def _searched(
             floats=goal.max_drop is not None,
         )
         made = run_search(
-            family, goal, graph, samples, shares, Measures(write), journal, options, report, container, write
+            family, goal, graph, samples, shares, Measures(write), journal, options, report, container, write, pool
         )
     report.layers = made.rows
     return made.graph

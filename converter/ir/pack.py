@@ -17,12 +17,12 @@ from ..numeric.qparams import QuantParam
 from .graph import Graph, Node, Tensor
 
 _ALIGN = 64
-_META = ("rounding",)  # what a run asks of it
+_META = ("rounding", "operators")  # what runs ask of it, and selections
 
 
 def pack(graph: Graph) -> bytes:
-    """The graph with its constants; of `meta` what its runs depend on. Raises GraphError for an attribute that is
-    neither a number, text, array nor a list of these."""
+    """The graph with its constants; of `meta` what its runs and selections depend on. Raises GraphError for an
+    attribute that is neither a number, text, array nor a list of these."""
     arrays: list[np.ndarray] = []
     tensors = list(graph.tensors())
     number = {t: k for k, t in enumerate(tensors)}
@@ -57,6 +57,7 @@ def pack(graph: Graph) -> bytes:
                 "data": None if t.data is None else held(t.data),
                 "quant": None if t.quant is None else {k: plain(v) for k, v in fields_of(t.quant).items()},
                 "layout": t.layout,
+                "dims": t.dims,
             }
             for t in tensors
         ],
@@ -67,6 +68,7 @@ def pack(graph: Graph) -> bytes:
                 "inputs": [None if t is None else number[t] for t in n.inputs],
                 "outputs": [number[t] for t in n.outputs],
                 "attrs": {k: plain(v) for k, v in n.attrs.items()},
+                "origin": n.origin,
             }
             for n in graph.nodes
         ],
@@ -119,6 +121,7 @@ def unpack(data: bytes | memoryview) -> Graph:
             value(t["data"]),
             None if t["quant"] is None else QuantParam(**{k: value(v) for k, v in t["quant"].items()}),
             t["layout"],
+            tuple(t["dims"]),
         )
         for t in head["tensors"]
     ]
@@ -129,6 +132,7 @@ def unpack(data: bytes | memoryview) -> Graph:
             [None if k is None else tensors[k] for k in n["inputs"]],
             [tensors[k] for k in n["outputs"]],
             {k: value(v) for k, v in n["attrs"].items()},
+            tuple(n["origin"]),
         )
         for n in head["nodes"]
     ]

@@ -148,12 +148,12 @@ class Reference:
         self.outputs = [graph.outputs[k] for k in self.places]
         self.scores = scores or {}
         self.tensors = list(dict.fromkeys([*self.outputs, *self.scores.values()]))
-        self.values = self._run(graph, self.tensors, graph.inputs)
+        self.values = self._run(graph, self.tensors)
         self.classes = [self._scores(k) for k in range(len(self.outputs))]
 
     def values_of(self, graph: Graph) -> list[list[np.ndarray]]:
         """By sample, the outputs of `graph`, another form of the same."""
-        return self._run(graph, [graph.outputs[k] for k in self.places], graph.inputs)
+        return self._run(graph, [graph.outputs[k] for k in self.places])
 
     def named(self, values: Sequence[Sequence[np.ndarray]]) -> list[Outputs]:
         """Values by sample and output, as a metric takes them."""
@@ -180,7 +180,7 @@ class Reference:
         """`noise_of` another form of the graph. Nothing is lost of scores of which it has no tensor of that name."""
         found = self._found(graph)
         there = [k for k, t in enumerate(found) if t is not None]
-        runs = self._run(graph, [t for t in found if t is not None], graph.inputs)
+        runs = self._run(graph, [t for t in found if t is not None])
         lost = np.zeros(len(self.tensors))
         lost[there] = self.noise_of(runs, there)
         return lost
@@ -198,7 +198,7 @@ class Reference:
         output at the end of its range a few undecided samples carry the error, and tell little of others."""
         found = self._found(graph)
         there = [k for k, t in enumerate(found) if t is not None]
-        runs = self._run(graph, [t for t in found if t is not None], graph.inputs)
+        runs = self._run(graph, [t for t in found if t is not None])
         named = {self.tensors[k]: (k, at) for at, k in enumerate(there)}
         outputs = self.compare(runs)
         for i, t in enumerate(self.outputs):
@@ -223,18 +223,8 @@ class Reference:
         score = self.scoring.compare(self.named(self.values), self.named(values)) if self.scoring else None
         return Fidelity(tuple(self.compare(values)), len(self.samples), held_back, score=score)
 
-    def _run(self, graph: Graph, tensors: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[list[np.ndarray]]:
-        from ..calibrate.observe import Runner
-        from ..parallel import Workers
-
-        run = Runner(graph, tensors, max(1, self.threads // max(len(self.samples), 1)))
-
-        def one(sample: Sample) -> list[np.ndarray]:
-            fed = {t.name: _fed(t, np.asarray(sample[source.name])) for t, source in zip(inputs, self.inputs)}
-            return run(fed, lambda values: [_real(t, values) for t in tensors])
-
-        with Workers(min(self.threads, max(len(self.samples), 1))) as workers:
-            return list(workers.each(one, self.samples))
+    def _run(self, graph: Graph, tensors: Sequence[Tensor]) -> list[list[np.ndarray]]:
+        return outputs_on(graph, tensors, [t.name for t in self.inputs], self.samples, self.threads)
 
     def _scores(self, k: int) -> bool:
         """Whether the output looks like classes: rows of probabilities, or one row of which the best varies. A row of
@@ -247,6 +237,23 @@ class Reference:
         if all(abs(float(np.linalg.norm(v.reshape(-1))) - 1) < _SUM for v in values):
             return False
         return all(v.size == v.shape[-1] for v in values) and len({int(v.argmax()) for v in values}) > 1
+
+
+def outputs_on(
+    graph: Graph, tensors: Sequence[Tensor], names: Sequence[str], samples: Sequence[Sample], threads: int
+) -> list[list[np.ndarray]]:
+    """By sample, the reals of tensors of the graph. names: of what the graph's inputs are in a sample."""
+    from ..calibrate.observe import Runner
+    from ..parallel import Workers
+
+    run = Runner(graph, tensors, max(1, threads // max(len(samples), 1)))
+
+    def one(sample: Sample) -> list[np.ndarray]:
+        fed = {t.name: _fed(t, np.asarray(sample[name])) for t, name in zip(graph.inputs, names)}
+        return run(fed, lambda values: [_real(t, values) for t in tensors])
+
+    with Workers(min(threads, max(len(samples), 1))) as workers:
+        return list(workers.each(one, samples))
 
 
 def judge_of(graph: Graph, samples: Samples, rows: Sequence[int], scoring: Scoring | None, threads: int) -> Reference:

@@ -6,13 +6,15 @@ cheapest first; where it loses less than is allowed, or is too large, bits of la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from ..weights.bit_budget import BitBudget
 from .goal import Goal
 from .ladder import smallest
+from .spread_forms import Recipe
 from .trials import Form, MadeT_co, Trial
 
 _MARGINS = (10, 8, 6, 5)
@@ -25,7 +27,8 @@ class Family(Protocol[MadeT_co]):
 
     first: what the quantization chooses by itself; None where that is no form to begin with. settled: a form that was
     made, with what was chosen in making it by name. repairs: forms that lose or take less than a trial, those that cost
-    least first. budget: what each layer's bits cost in a form; None where bits change no file.
+    least first. budget: what each layer's bits cost in a form; None where bits change no file. recipe: by which workers
+    make settled forms.
     """
 
     def make(self, form: Form) -> MadeT_co: ...
@@ -33,10 +36,15 @@ class Family(Protocol[MadeT_co]):
     def settled(self, form: Form) -> Form: ...
     def repairs(self, trial: Trial, goal: Goal) -> Iterator[Form]: ...
     def budget(self, form: Form) -> BitBudget | None: ...
+    def recipe(self) -> Recipe: ...
 
 
-def find_form(family: Family[Any], goal: Goal, evaluate: Callable[[Form], Trial]) -> None:
-    """Tries forms of the family; `evaluate` remembers them.
+Each = Callable[[Iterable[Form]], Iterable[Trial]]
+"""Of forms that do not wait for each other: their trials, in order."""
+
+
+def find_form(family: Family[Any], goal: Goal, evaluate: Callable[[Form], Trial], each: Each | None = None) -> None:
+    """Tries forms of the family; `evaluate` remembers them, and so does `each`, which may try several at a time.
 
     Raises:
         UsageError: a file of the fewest bits is larger than the goal.
@@ -47,7 +55,7 @@ def find_form(family: Family[Any], goal: Goal, evaluate: Callable[[Form], Trial]
         base = family.settled(first)
         within_size = replace(goal, size=None)
         if not trial.meets(within_size):
-            base, trial = _repaired(family, trial, base, within_size, evaluate)
+            base, trial = _repaired(family, trial, base, within_size, each or partial(map, evaluate))
         if goal.size is None and (goal.max_drop is None or not trial.meets(goal)):
             return
         if goal.size is not None and trial.bytes <= goal.size:
@@ -65,17 +73,14 @@ def find_form(family: Family[Any], goal: Goal, evaluate: Callable[[Form], Trial]
         smallest(budget, goal.max_drop, lambda bits: (tried(bits).loss, tried(bits).meets(goal)))
 
 
-def _repaired(
-    family: Family[Any], trial: Trial, base: Form, goal: Goal, evaluate: Callable[[Form], Trial]
-) -> tuple[Form, Trial]:
+def _repaired(family: Family[Any], trial: Trial, base: Form, goal: Goal, each: Each) -> tuple[Form, Trial]:
     """The first form that meets the goal, or the one that loses least."""
     best, least = base, trial
-    for form in family.repairs(trial, goal):
-        other = evaluate(form)
+    for other in each(family.repairs(trial, goal)):
         if trial.fits(goal) and not other.fits(goal):
             break
         if other.rank(goal) < least.rank(goal):
-            best, least = form, other
+            best, least = other.form, other
         if other.meets(goal):
             break
     return best, least

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..weights.weight_quant import FLOAT
-from .find import Family
+from .find import Each, Family
 from .goal import Goal
 from .trials import Form, Trial
 
@@ -15,15 +16,21 @@ _ROOMS = 8  # along the knapsack, from the fewest bits to the most
 _SAME_TIME = 1.1  # quotient of times below which neither is faster: what is measured is never the same twice
 
 
-def sweep(family: Family[Any], evaluate: Callable[[Form], Trial]) -> None:
+def sweep(family: Family[Any], evaluate: Callable[[Form], Trial], each: Each | None = None) -> None:
     """Tries what the quantization gives by itself, forms with more and more operators in float, and bits of layers from
-    the most to the fewest; `evaluate` remembers them."""
-    base, first = Form(), family.first()
-    if first is not None:
-        trial = evaluate(first)
-        base = family.settled(first)
-        for form in family.repairs(trial, Goal()):
-            evaluate(form)
+    the most to the fewest; `evaluate` remembers them, and so does `each`, which may try several at a time."""
+    first = family.first()
+    trial = None if first is None else evaluate(first)
+    for _ in (each or partial(map, evaluate))(_forms(family, trial)):
+        pass
+
+
+def _forms(family: Family[Any], trial: Trial | None) -> Iterator[Form]:
+    """Behind the trial of the first form."""
+    base = Form()
+    if trial is not None:
+        base = family.settled(trial.form)
+        yield from family.repairs(trial, Goal())
     budget = family.budget(base)
     if budget is None:
         return
@@ -33,7 +40,7 @@ def sweep(family: Family[Any], evaluate: Callable[[Form], Trial]) -> None:
         return
     least, most = budget.least, budget.most
     for k in range(_ROOMS):
-        evaluate(replace(base, bits=budget.within(most - k * (most - least) / (_ROOMS - 1))))
+        yield replace(base, bits=budget.within(most - k * (most - least) / (_ROOMS - 1)))
 
 
 def front_of(trials: Iterable[Trial]) -> list[Trial]:

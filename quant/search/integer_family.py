@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ...converter.ir import Graph, Node, Tensor
 from ...converter.numeric.packing import packed_size
 from ...converter.schema.op import quant_spec
 from ..calibrate.observe import Sample
+from ..calibrate.statistics import Statistics
+from ..ptq.integer_forms import IntegerForms
 from ..ptq.islands import NONE, Islands, Limits
 from ..ptq.placement import weight_index
 from ..ptq.post_training import best_form, corrected_form, open_forms
 from ..ptq.result import Result
-from ..ptq.settings import Progress, Samples, Settings
+from ..ptq.settings import Progress, Samples, Settings, no_progress
 from ..ptq.trials import islands_within, methods_of
 from ..ptq.weight_codes import WeightCodes
 from ..weights.bit_budget import BITS, BitBudget, measure_layers
@@ -67,11 +69,25 @@ class IntegerFamily:
     def make(self, form: Form) -> Result:
         if form == Form():
             return self.initial
-        forms = self.forms.varied(form.bits, (form.method,) if form.method else ())
-        known = None if form.method else methods_of(self.initial)
-        result = corrected_form(forms, self.samples, self.progress, self._islands(form), known)
+        result = _made(self.forms, self.samples, self.settled(form), methods_of(self.initial), self.progress)
         result.prepared = self.prepared
         return result
+
+    def recipe(self) -> IntegerRecipe:
+        """By which other processes make settled forms of `forms.graph`."""
+        settings = self.forms.settings
+        bare = replace(
+            settings, layer_bits={}, kept=frozenset(), float16_weights=frozenset(), threads=1, pool=None, scoring=None,
+            statistics=None, shares=None, measure=False,
+        )  # fmt: skip
+        return IntegerRecipe(
+            bare,
+            {node.name: bits for node, bits in settings.layer_bits.items()},
+            frozenset(node.name for node in settings.kept),
+            frozenset(node.name for node in settings.float16_weights),
+            self.forms.statistics,
+            methods_of(self.initial),
+        )
 
     def repairs(self, trial: Trial, goal: Goal) -> Iterator[Form]:
         base = self.settled(trial.form)
@@ -95,7 +111,7 @@ class IntegerFamily:
         yield self._with(base, replace(NONE, kept=every, weights=every))
 
     def budget(self, form: Form) -> BitBudget | None:
-        islands, known = self._islands(self.settled(form)), methods_of(self.initial)
+        islands, known = _islands(self.forms.graph, self.settled(form)), methods_of(self.initial)
         methods = (form.method,) if form.method else ()
         plan = self.forms.placement(islands.kept)
         fixed = self.forms.settings.layer_bits
@@ -131,20 +147,53 @@ class IntegerFamily:
             found[node.name] = [Tensor(w.name, codes.dtype, codes.shape, codes, quant)]
         return found
 
-    def _islands(self, form: Form) -> Islands:
-        form = self.settled(form)
-        kept, weights = (
-            frozenset(n for n in self.forms.graph.nodes if n.name in set(names or ()))
-            for names in (form.floats, form.wide)
-        )
-        return replace(NONE, kept=kept, weights=weights)
-
     def _with(self, form: Form, islands: Islands) -> Form:
         """The form with these islands, by names in the order of the graph."""
         floats, wide = (
             tuple(n.name for n in self.forms.graph.nodes if n in nodes) for nodes in (islands.kept, islands.weights)
         )
         return replace(form, floats=floats, wide=wide)
+
+
+@dataclass(frozen=True)
+class IntegerRecipe:
+    """What forms of a graph are made by. settings: without what is of nodes, which are named beside it."""
+
+    settings: Settings
+    layer_bits: Mapping[str, int]
+    kept: frozenset[str]
+    float16_weights: frozenset[str]
+    statistics: Statistics
+    methods: Mapping[str, str]
+
+    def opened(self, graph: Graph, samples: Samples) -> Callable[[Form], Graph]:
+        """samples: that forms are fitted to."""
+        settings = replace(
+            self.settings,
+            layer_bits={n: self.layer_bits[n.name] for n in graph.nodes if n.name in self.layer_bits},
+            kept=_named(graph, self.kept),
+            float16_weights=_named(graph, self.float16_weights),
+            shares=(range(len(samples)), ()),
+        )
+        forms = IntegerForms(graph, samples, settings, self.statistics)
+        return lambda form: _made(forms, samples, form, self.methods, no_progress).graph
+
+
+def _made(forms: IntegerForms, samples: Samples, form: Form, methods: Mapping[str, str], progress: Progress) -> Result:
+    """A settled form. methods: tensor → that of its range, where the form has none."""
+    varied = forms.varied(form.bits, (form.method,) if form.method else ())
+    islands = _islands(forms.graph, form)
+    return corrected_form(varied, samples, progress, islands, None if form.method else methods)
+
+
+def _islands(graph: Graph, form: Form) -> Islands:
+    """Of a settled form."""
+    return replace(NONE, kept=_named(graph, form.floats or ()), weights=_named(graph, form.wide))
+
+
+def _named(graph: Graph, names: Collection[str]) -> frozenset[Node]:
+    wanted = frozenset(names)
+    return frozenset(n for n in graph.nodes if n.name in wanted)
 
 
 def _packed(t: Tensor) -> float:

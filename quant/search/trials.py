@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 from ...converter.ir import Graph
@@ -14,7 +15,7 @@ from ..ptq.fidelity import Fidelity
 from ..weights.weight_quant import FLOAT
 from .goal import Goal, MaxTime
 from .journal import Journal
-from .loss import Loss, LossJudge
+from .loss import Loss, LossJudge, Values
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,16 @@ class Measures:
     time_of: Callable[[Graph], tuple[float, float]] | None = None
 
 
+Apart = Callable[[Iterable[Form]], Iterator[tuple[Graph, "Values | None"]]]
+
+
 class Trials(Generic[MadeT]):
     """Makes forms, measures and judges them, and keeps the best.
 
     make: a form's graph, and how it came about. tell: is told of each trial as it is done. keep: is given the graph of
-    each that is made, before the journal knows it.
+    each that is made, before the journal knows it. apart: makes forms elsewhere, several at a time: gives the graph of
+    each, in order, and its outputs on the judge's samples, or None for these. batch: of so many at a time the runs are
+    timed, once all are made and nobody else is at work.
     """
 
     def __init__(
@@ -112,9 +118,11 @@ class Trials(Generic[MadeT]):
         journal: Journal,
         tell: Callable[[Trial], None] = lambda trial: None,
         keep: Callable[[Trial, Graph], None] = lambda trial, graph: None,
+        apart: Apart | None = None,
+        batch: int = 1,
     ) -> None:
         self.make, self.judge, self.goal, self.measures = make, judge, goal, measures
-        self.journal, self.tell, self.keep = journal, tell, keep
+        self.journal, self.tell, self.keep, self.apart, self.batch = journal, tell, keep, apart, batch
         self.done: dict[str, Trial] = {}
         self._made: tuple[str, MadeT, Fidelity] | None = None
 
@@ -128,17 +136,58 @@ class Trials(Generic[MadeT]):
             fresh = None
         else:
             made = self.make(form)
-            loss, fidelity = self.judge.judge(made.graph)
+            trial, fidelity = self._measured(form, made.graph)
             fresh = form.key, made, fidelity
-            seconds, share = self.measures.time_of(made.graph) if self.measures.time_of else (None, None)
-            trial = Trial(form, self.measures.bytes_of(made.graph), loss, seconds, share)
-            self.keep(trial, made.graph)
-            self.journal.keep(form.key, {k: v for k, v in asdict(trial).items() if k != "form"})
-        self.done[form.key] = trial
+        self._take(trial)
         if fresh is not None and self.winner is trial:
             self._made = fresh
-        self.tell(trial)
         return trial
+
+    def each(self, forms: Iterable[Form]) -> Iterator[Trial]:
+        """Tries forms that do not wait for each other. Yields the trials, in order."""
+        if self.apart is None:
+            yield from map(self.evaluate, forms)
+        elif self.measures.time_of is None:
+            yield from self._made_apart(self.apart, forms)
+        else:
+            source = iter(forms)
+            while part := list(islice(source, self.batch)):
+                yield from self._made_apart(lambda new, apart=self.apart: iter(list(apart(new))), part)
+
+    def _made_apart(self, apart: Apart, forms: Iterable[Form]) -> Iterator[Trial]:
+        waiting: deque[tuple[Form, bool]] = deque()  # and whether it is made elsewhere
+
+        def new() -> Iterator[Form]:
+            keys = set(self.done)
+            for form in forms:
+                fresh = form.key not in keys and self.journal.known(form.key) is None
+                waiting.append((form, fresh))
+                keys.add(form.key)
+                if fresh:
+                    yield form
+
+        made = apart(new())
+        while True:
+            found = next(made, None)
+            while waiting and not waiting[0][1]:
+                yield self.evaluate(waiting.popleft()[0])
+            if found is None:
+                return
+            trial, _ = self._measured(waiting.popleft()[0], *found)
+            self._take(trial)
+            yield trial
+
+    def _measured(self, form: Form, graph: Graph, values: Values | None = None) -> tuple[Trial, Fidelity]:
+        loss, fidelity = self.judge.judge(graph, values)
+        seconds, share = self.measures.time_of(graph) if self.measures.time_of else (None, None)
+        trial = Trial(form, self.measures.bytes_of(graph), loss, seconds, share)
+        self.keep(trial, graph)
+        self.journal.keep(form.key, {k: v for k, v in asdict(trial).items() if k != "form"})
+        return trial, fidelity
+
+    def _take(self, trial: Trial) -> None:
+        self.done[trial.form.key] = trial
+        self.tell(trial)
 
     @property
     def best(self) -> Trial | None:

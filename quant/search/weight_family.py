@@ -10,7 +10,7 @@ from ...converter.ir import Graph
 from ..calibrate.observe import Sample
 from ..calibrate.spread import Chosen
 from ..cluster.pool import Workforce
-from ..ptq.settings import Progress, Samples
+from ..ptq.settings import Progress, Samples, no_progress
 from ..weights.bit_budget import BitBudget, measure
 from ..weights.output_rounding import RoundingByOutput
 from ..weights.weight_quant import WeightRow, WeightSettings, quantize_graph_weights
@@ -75,13 +75,44 @@ class WeightFamily:
         )
 
     def make(self, form: Form) -> QuantizedWeights:
-        settings = replace(self.settings, chosen=form.bits, alone=True)
-        if self.nearest:
-            graph = self.graph.copy()
-            return QuantizedWeights(graph, quantize_graph_weights(graph, settings))
-        return QuantizedWeights(*self._rounding(settings))
+        return self._make(form)
 
     @cached_property
-    def _rounding(self) -> RoundingByOutput:
-        chosen = Chosen(self.samples, self.fitted)
-        return RoundingByOutput(self.graph, chosen, self.workers, self.progress, correct_biases=self.correct_biases)
+    def _make(self) -> Callable[[Form], QuantizedWeights]:
+        return self.recipe().maker(self.graph, Chosen(self.samples, self.fitted), self.workers, self.progress)
+
+    def recipe(self) -> WeightRecipe:
+        """By which forms of `graph` are made, by other processes, too."""
+        return WeightRecipe(self.settings, self.nearest, self.correct_biases)
+
+
+@dataclass(frozen=True)
+class WeightRecipe:
+    """What forms of a graph are made by: as in WeightFamily."""
+
+    settings: WeightSettings
+    nearest: bool
+    correct_biases: bool
+
+    def opened(self, graph: Graph, samples: Samples) -> Callable[[Form], Graph]:
+        """samples: that codes are fitted to."""
+        one = replace(self, settings=replace(self.settings, threads=1))
+        make = one.maker(graph, Chosen(samples, range(len(samples))), Workforce(1), no_progress)
+        return lambda form: make(form).graph
+
+    def maker(
+        self, graph: Graph, samples: Chosen, workers: Workforce, progress: Progress
+    ) -> Callable[[Form], QuantizedWeights]:
+        """What makes forms of the graph, which stays as it is."""
+        rounding = None
+        if not self.nearest:
+            rounding = RoundingByOutput(graph, samples, workers, progress, correct_biases=self.correct_biases)
+
+        def make(form: Form) -> QuantizedWeights:
+            settings = replace(self.settings, chosen=form.bits, alone=True)
+            if rounding is not None:
+                return QuantizedWeights(*rounding(settings))
+            copy = graph.copy()
+            return QuantizedWeights(copy, quantize_graph_weights(copy, settings))
+
+        return make

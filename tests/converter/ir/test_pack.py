@@ -21,13 +21,15 @@ def test_every_operator_comes_back_as_it_was():
                 assert np.array_equal(a.value, b.value, equal_nan=a.value.dtype.kind == "f")
 
 
-def test_parameters_layout_and_rounding_come_back():
+def test_parameters_layout_rounding_and_what_names_mean_come_back():
     quant = QuantParam(np.array([0.1, 3e-7]), np.array([1, -2]), 0, 4, np.ones(2), np.zeros(2))
     w = Tensor("w", np.dtype(np.int8), (2, 3), np.arange(6, dtype=np.int8).reshape(2, 3)[:, ::-1], quant)
-    x = Tensor("x", np.dtype(np.float32), (None, 3), layout="NCHW")
+    x = Tensor("x", np.dtype(np.float32), (None, 3), layout="NCHW", dims=("batch", ""))
     y = Tensor("y", np.dtype(np.float32), None)
     attrs = {"a": (1, 2.5), "b": [None, True], "c": np.float32(0.1), "d": np.array([[7]], np.int64), "e": -0.0}
-    graph = Graph("g", [Node("Op", "n", [x, None, w], [y], attrs)], [x], [y], {"rounding": "gemmlowp", "options": 1})
+    meta = {"rounding": "gemmlowp", "operators": {"n": "Gemm"}}
+    node = Node("Op", "n", [x, None, w], [y], attrs, ("first", "second"))
+    graph = Graph("g", [node], [x], [y], {**meta, "options": 1})
     twin = unpack(pack(graph))
     (node,) = twin.nodes
     assert node.required(2).quant == quant
@@ -40,7 +42,7 @@ def test_parameters_layout_and_rounding_come_back():
     assert node.attrs["c"] == float(np.float32(0.1))
     assert node.attrs["d"].dtype == np.int64
     assert np.signbit(node.attrs["e"])
-    assert twin.meta == {"rounding": "gemmlowp"}
+    assert (twin.meta, node.origin, twin.inputs[0].dims) == (meta, ("first", "second"), ("batch", ""))
 
 
 def test_constants_are_views_that_cannot_be_written_to():

@@ -20,6 +20,7 @@ from bitlite.quant.cluster.pool import WorkerPool
 from bitlite.quant.ptq.post_training import quantize_graph
 from bitlite.quant.ptq.settings import Settings
 from bitlite.quant.ptq.spread_prefix import SpreadPrefix
+from bitlite.quant.search.trials import Trials
 from distributed import Client
 
 WORKERS = 3
@@ -143,6 +144,32 @@ def test_a_conversion_has_the_same_bytes_also_when_a_worker_is_killed_in_the_mid
         assert constants(pool) == expected
         assert len(calls) > 5
         assert len(client.nthreads()) == WORKERS - 1
+
+
+def test_forms_of_a_search_are_made_by_workers_also_when_one_is_killed(tmp_path, pool, address, monkeypatch):
+    options = {"quant_type": "WeightQuant", "quant_weight_channel": 0, "gain_gate": False, "quiet": True}
+    random = np.random.default_rng(1)
+    data = [random.random((1, 1, 8, 8), np.float32) for _ in range(24)]
+
+    def tried(name, **more):
+        found = bitlite.search(DEMO, data, tmp_path / name, pareto=str(tmp_path / f"{name}-front"), **options, **more)
+        return [(t.form.key, t.bytes, repr(t.loss)) for t in found.trials], (tmp_path / f"{name}.ms").read_bytes()
+
+    expected = tried("here")
+    calls, measured = [], Trials._measured
+    with Client(address, set_as_default=False) as client:
+        processes = client.run(os.getpid)
+
+        def killing(self, *arguments):
+            calls.append(arguments)
+            if len(calls) == 3:
+                os.kill(min(processes.values()), signal.SIGKILL)
+            return measured(self, *arguments)
+
+        monkeypatch.setattr(Trials, "_measured", killing)
+        assert tried("there", cluster=address) == expected
+        assert len(calls) > 4
+        assert len(client.nthreads()) == len(processes) - 1
 
 
 def test_an_address_where_nobody_is_has_a_line():
