@@ -79,31 +79,60 @@ class Observer(Protocol):
     def blank(self) -> Observer: ...
 
 
+class Kept:
+    """Values of a few tensors, by the number of the sample, for as long as all of them fit into a room in bytes."""
+
+    def __init__(self, tensors: Sequence[Tensor], room: int) -> None:
+        self.tensors, self._room = list(tensors), room
+        self.values: dict[int, list[np.ndarray]] = {}
+
+    def take(self, number: int, arrays: list[np.ndarray]) -> None:
+        self._room -= sum(a.nbytes for a in arrays)
+        if self._room >= 0:
+            self.values[number] = arrays
+
+
 def observe(
     graph: Graph,
     samples: Iterable[Sample],
     tensors: Sequence[Tensor],
     see: Observer,
     threads: int = 1,
+    kept: Kept | None = None,
 ) -> int:
-    """Shows `see` each tensor's value of each sample, several samples at a time. Returns the number of samples.
+    """Shows `see` each tensor's value of each sample, several samples at a time. Returns the number of samples. kept:
+    of the same runs.
 
     What is found does not depend on `threads`. So many samples run at once as have their activations in 64 MB.
     """
     held = sum(t.nbytes for t in tensors)
     abreast = max(1, min(threads, _HELD // max(held, 1)))
-    run = Runner(graph, tensors, max(1, threads // abreast))
+    also = kept.tensors if kept is not None else []
+    run = Runner(graph, list(dict.fromkeys([*tensors, *also])), max(1, threads // abreast))
     count = 0
     with Workers(abreast) as workers:
-        for parts in workers.each(lambda item: look(graph, run, tensors, see, *item), enumerate(samples)):
+        for parts, arrays in workers.each(
+            lambda item: look(graph, run, tensors, see, *item, also=also), enumerate(samples)
+        ):
             for t, part in zip(tensors, parts):
                 see.take(t, part)
+            if kept is not None:
+                kept.take(count, arrays)
             count += 1
     return count
 
 
-def look(graph: Graph, run: Runner, tensors: Sequence[Tensor], see: Observer, number: int, sample: Sample) -> list[Any]:
-    """What `see` finds in each of the tensors on one sample. Raises DataError: the sample, the tensor, the value."""
+def look(
+    graph: Graph,
+    run: Runner,
+    tensors: Sequence[Tensor],
+    see: Observer,
+    number: int,
+    sample: Sample,
+    also: Sequence[Tensor] = (),
+) -> tuple[list[Any], list[np.ndarray]]:
+    """What `see` finds in each of the tensors on one sample, and the values of others. Raises DataError: the sample,
+    the tensor, the value."""
 
     def one(t: Tensor, x: np.ndarray) -> Any:
         try:
@@ -111,7 +140,9 @@ def look(graph: Graph, run: Runner, tensors: Sequence[Tensor], see: Observer, nu
         except (DataError, ValueError) as error:
             raise DataError(f"sample {number}: tensor {t.name!r}: {error}{_origin(graph)}") from error
 
-    return run(sample, lambda values: [one(t, values[t.name]) for t in tensors])
+    return run(
+        sample, lambda values: ([one(t, values[t.name]) for t in tensors], [values[t.name].copy() for t in also])
+    )
 
 
 def _origin(graph: Graph) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...converter.errors import DataError
 from ...converter.ir import Graph, Tensor
-from ..calibrate.observe import ChannelReach, Histograms, Observer
+from ..calibrate.observe import ChannelReach, Histograms, Kept, Observer
 from ..calibrate.spread import observe_all
 from ..calibrate.statistics import Statistics, check_statistics
 from .equalize import equalize, scalable, scale_channels
@@ -18,9 +18,14 @@ from .settings import Progress, Samples, Settings
 
 
 def calibration_statistics(
-    graph: Graph, plan: Placement, samples: Samples | None, settings: Settings, progress: Progress
+    graph: Graph,
+    plan: Placement,
+    samples: Samples | None,
+    settings: Settings,
+    progress: Progress,
+    kept: Kept | None = None,
 ) -> Statistics:
-    """The statistics, once channels are made alike, in place, where the settings ask.
+    """The statistics, once channels are made alike, in place, where the settings ask. kept: values of the same runs.
 
     Raises:
         DataError: there are neither samples nor statistics, or these are of another model.
@@ -38,8 +43,8 @@ def calibration_statistics(
     if samples is None:
         raise DataError("there are neither samples nor saved statistics")
 
-    def see(wanted: Sequence[Tensor], observer: Observer, label: str) -> None:
-        observe_all(graph, samples, wanted, observer, settings.workforce, lambda items: progress(items, label))
+    def see(wanted: Sequence[Tensor], observer: Observer, label: str, kept: Kept | None = None) -> None:
+        observe_all(graph, samples, wanted, observer, settings.workforce, lambda items: progress(items, label), kept)
 
     factors: dict[str, np.ndarray] = {}
     if settings.equalize:
@@ -49,7 +54,7 @@ def calibration_statistics(
             see(asked, reach, "looking at channels")
         factors = equalize(graph, reach.of, narrow)
     histograms = Histograms(settings.bins)
-    see(tensors, histograms, "collecting statistics")
+    see(tensors, histograms, "collecting statistics", kept)
     of = {t.name: histograms.of[t] for t in tensors}
     fix_ranges(graph, of, settings.layer_ranges, settings.methods)
     return Statistics(of, factors)

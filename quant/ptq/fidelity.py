@@ -127,8 +127,8 @@ def scores_of(graph: Graph) -> dict[Tensor, Tensor]:
 class Reference:
     """A float graph's outputs on samples, to compare other forms of the graph with.
 
-    scores: output → what it is made of (`scores_of`), to be judged, too. scoring: of these samples. Nothing here
-    depends on `threads`.
+    scores: output → what it is made of (`scores_of`), to be judged, too. scoring: of these samples. values: of the
+    outputs, by sample, where they are known. Nothing here depends on `threads`.
 
     Attributes:
         tensors: the float outputs, then the scores.
@@ -141,14 +141,14 @@ class Reference:
         threads: int,
         scores: Mapping[Tensor, Tensor] | None = None,
         scoring: Scoring | None = None,
+        values: list[list[np.ndarray]] | None = None,
     ) -> None:
         self.samples, self.threads, self.inputs, self.scoring = samples, threads, list(graph.inputs), scoring
-        produced = {t for n in graph.nodes for t in n.outputs}
-        self.places = [k for k, t in enumerate(graph.outputs) if t.dtype.kind == "f" and t in produced]
-        self.outputs = [graph.outputs[k] for k in self.places]
+        self.outputs = float_outputs(graph)
+        self.places = [k for k, t in enumerate(graph.outputs) if t in self.outputs]
         self.scores = scores or {}
         self.tensors = list(dict.fromkeys([*self.outputs, *self.scores.values()]))
-        self.values = self._run(graph, self.tensors)
+        self.values = self._run(graph, self.tensors) if values is None else values
         self.classes = [self._scores(k) for k in range(len(self.outputs))]
 
     def values_of(self, graph: Graph) -> list[list[np.ndarray]]:
@@ -256,9 +256,25 @@ def outputs_on(
         return list(workers.each(one, samples))
 
 
-def judge_of(graph: Graph, samples: Samples, rows: Sequence[int], scoring: Scoring | None, threads: int) -> Reference:
-    """The float graph's outputs on the samples of these numbers; scoring: of all samples."""
-    return Reference(graph, list(samples.only(rows)), threads, scoring=scoring.only(rows) if scoring else None)
+def judge_of(
+    graph: Graph,
+    samples: Samples,
+    rows: Sequence[int],
+    scoring: Scoring | None,
+    threads: int,
+    known: Mapping[int, list[np.ndarray]] | None = None,
+) -> Reference:
+    """The float graph's outputs on the samples of these numbers; scoring: of all samples. known: its `float_outputs`
+    by the number of the sample, which need not be run again where all are there."""
+    values = [known[k] for k in rows] if known and all(k in known for k in rows) else None
+    picked = scoring.only(rows) if scoring else None
+    return Reference(graph, list(samples.only(rows)), threads, scoring=picked, values=values)
+
+
+def float_outputs(graph: Graph) -> list[Tensor]:
+    """The outputs that a form of the graph is judged by."""
+    produced = {t for n in graph.nodes for t in n.outputs}
+    return [t for t in graph.outputs if t.dtype.kind == "f" and t in produced]
 
 
 def compared(name: str, wanted: Sequence[np.ndarray], actual: Sequence[np.ndarray], classes: bool = False) -> Output:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from ...converter.ir import Graph, Node
 from ..calibrate.ranges import WIDE_BITS, extent
 from ..calibrate.statistics import Statistics
@@ -46,10 +48,14 @@ class IntegerForms:
     """The forms of `graph`, whose own weights are scaled already.
 
     samples: what AUTO judges ranges by.
+
+    Attributes:
+        outputs: what `graph` gives, its `float_outputs`, by the number of the sample, where that is known.
     """
 
     def __init__(self, graph: Graph, samples: Samples | None, settings: Settings, statistics: Statistics) -> None:
         self.graph, self.samples, self.settings, self.statistics = graph, samples, settings, statistics
+        self.outputs: Mapping[int, list[np.ndarray]] = {}
         plan = self.placement()
         self.ranges = RangeChoice(graph, samples, settings)
         self.weights = WeightCodes(settings, (node for node in graph.nodes if node in plan.int8_nodes), plan.wide)

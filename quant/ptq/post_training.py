@@ -20,12 +20,13 @@ from dataclasses import replace
 
 from ...converter.ir import Graph
 from ...converter.passes import Record
+from ..calibrate.observe import Kept
 from ..calibrate.spread import Chosen
 from ..selection import REQUESTED
 from ..weights.weight_quant import CHOSEN, WeightSettings, quantize_graph_weights, store_float16
 from .calibration import calibration_statistics
 from .emit import QuantizedGraph, note_stored
-from .fidelity import POOR, Fidelity, Reference, hold_back, judge_of, scores_of, spread
+from .fidelity import POOR, Fidelity, Reference, float_outputs, hold_back, judge_of, scores_of, spread
 from .integer_forms import IntegerForms, placement
 from .islands import NONE, Islands
 from .layer_correction import correct_layers
@@ -39,6 +40,7 @@ from .trials import choose_islands, improves, methods_of
 from .wide_weights import widened
 
 JUDGES = 64  # samples that islands must be better on than none
+_KEPT = 16 << 20  # bytes of float outputs that are kept for judging
 
 
 def quantize_graph(
@@ -72,10 +74,14 @@ def open_forms(
     prepared = prepare(graph, settings.kept)
     graph.meta["rounding"] = "gemmlowp" if settings.target == "mslite" else "rne_f32"
     plan = placement(graph, settings)
-    statistics = calibration_statistics(graph, plan, samples, settings, progress)
+    kept = Kept(float_outputs(graph), _KEPT)
+    statistics = calibration_statistics(graph, plan, samples, settings, progress, kept)
+    forms = IntegerForms(graph, samples, settings, statistics)
     if settings.pairs:
         pair_channels(graph, plan.int8_nodes)
-    return IntegerForms(graph, samples, settings, statistics), prepared
+    else:
+        forms.outputs = kept.values
+    return forms, prepared
 
 
 def best_form(forms: IntegerForms, samples: Samples | None, progress: Progress = no_progress) -> Result:
@@ -156,7 +162,7 @@ def _weights_only(forms: IntegerForms, samples: Samples, quantized: QuantizedGra
 def _fidelity(forms: IntegerForms, samples: Samples, quantized: QuantizedGraph, graph: Graph) -> Fidelity | None:
     """How near a form of the graph comes on the samples that `quantized` is not fitted to."""
     fitted, held = _shares(forms, samples, quantized)
-    judge = judge_of(forms.graph, samples, held, forms.settings.scoring, forms.settings.threads)
+    judge = judge_of(forms.graph, samples, held, forms.settings.scoring, forms.settings.threads, forms.outputs)
     return judge.fidelity(graph, held_back=held != fitted)
 
 

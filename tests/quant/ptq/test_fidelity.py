@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
-from bitlite.quant.ptq.fidelity import Reference, compared, hold_back, scores_of, spread
+from bitlite.quant.calibrate.observe import Histograms, Kept, observe
+from bitlite.quant.ptq import post_training
+from bitlite.quant.ptq.fidelity import Reference, compared, float_outputs, hold_back, judge_of, scores_of, spread
 from bitlite.quant.ptq.post_training import quantize_graph
 from bitlite.quant.ptq.settings import Settings
 
@@ -130,3 +132,32 @@ def test_a_row_of_length_1_is_a_direction_and_not_of_classes():
 
     rows = [{"x": np.random.default_rng(k).normal(0, 1, (1, 6)).astype(np.float32)} for k in range(6)]
     assert [Reference(vectors(unit), rows, 1).classes for unit in (True, False)] == [[False], [True]]
+
+
+def test_outputs_that_calibration_has_seen_are_those_of_a_judges_own_runs(network, samples, monkeypatch):
+    """Kept beside the statistics of the same runs, the judgement is the same as without."""
+    ran = []
+    run = Reference._run
+    monkeypatch.setattr(Reference, "_run", lambda self, graph, *rest: ran.append(graph) or run(self, graph, *rest))
+    kept = quantize_graph(network(), samples, Settings())
+    seen = len(ran)
+    monkeypatch.setattr(post_training, "_KEPT", 0)
+    fresh = quantize_graph(network(), samples, Settings())
+    assert len(ran) - seen == seen + 1
+    assert kept.fidelity == fresh.fidelity and kept.fidelity is not None
+
+
+def test_values_are_kept_of_so_many_samples_as_there_is_room_for(network, samples):
+    graph = network()
+    (y,) = float_outputs(graph)
+    for room, count in ((10**6, len(samples)), (3 * y.nbytes, 3), (0, 0)):
+        kept = Kept([y], room)
+        observe(graph, samples, [graph.nodes[0].outputs[0]], Histograms(), 2, kept)
+        assert list(kept.values) == list(range(count))
+    judge = Reference(graph, samples.rows, 2)
+    full = Kept([y], 10**6)
+    observe(graph, samples, [graph.nodes[0].outputs[0]], Histograms(), 2, full)
+    for k, row in enumerate(judge.values):
+        assert np.array_equal(row[0], full.values[k][0])
+    known = {k: [np.full((1, 5), k, np.float32)] for k in (1, 4)}
+    assert [row[0][0, 0] for row in judge_of(graph, samples, [1, 4], None, 2, known).values] == [1, 4]
