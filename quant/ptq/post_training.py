@@ -76,10 +76,10 @@ def open_forms(
     plan = placement(graph, settings)
     kept = Kept(float_outputs(graph), _KEPT)
     statistics = calibration_statistics(graph, plan, samples, settings, progress, kept)
-    forms = IntegerForms(graph, samples, settings, statistics)
     if settings.pairs:
         pair_channels(graph, plan.int8_nodes)
-    else:
+    forms = IntegerForms(graph, samples, settings, statistics)
+    if not settings.pairs:  # whose other order of channels are other sums
         forms.outputs = kept.values
     return forms, prepared
 
