@@ -519,3 +519,10 @@ def test_files_may_be_listed(tmp_path):
     chosen = options_of_kwargs("m.onnx", "m", quant_type="PostTraining", calibration_data=paths)
     dataset = Dataset(data_spec(chosen), [InputSpec("x", (1, 4), np.float32)])
     assert [sample["x"][0, 0] for sample in dataset] == [2, 0, 1]
+
+
+def test_a_text_beside_samples_is_named_with_what_to_do(tmp_path):
+    SAMPLE.tofile(tmp_path / "a.bin")
+    (tmp_path / "README.txt").write_text("hi")
+    with pytest.raises(DataError, match=r"README\.txt: file_size: 2 .*; try a folder that holds samples alone"):
+        Dataset(DataSpec({0: str(tmp_path)}), [InputSpec("x", (1, 4), np.float32)])
