@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test test-slow test-torch test-cpus test-browser lint docs build setup clean bench test-arm test-micro wheel wheel-identifiers site
+.PHONY: demo test test-slow test-torch test-cpus test-avx2 test-browser lint docs build setup clean bench test-arm test-micro wheel wheel-identifiers site
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.tools
@@ -52,21 +52,29 @@ test-torch: $(VENV)/.test
 	@$(PIP) install --no-build-isolation -e '.[torch,demo]'
 	$(BIN)/python -m pytest -n $(JOBS) tests/qat
 
-# The tests of integers, on each instruction set that this machine has; and, where onnxruntime's integer products are exact,
-# with onnxruntime on an emulated CPU whose products saturate (Debian's qemu-user).
+# The tests of integers, on each instruction set that this machine has; and, where onnxruntime's integer products are
+# exact, the whole suite as on a CPU with AVX2 and no more, where they saturate: with bitlite, onnxruntime and LiteRT
+# limited to it (benchmarks/limited_cpu.py; objdump is of binutils, which g++ needs).
 INTEGER_TESTS := $(addprefix tests/,native quant/test_int8_operators.py quant/test_same_bytes.py tools/test_written_networks.py \
 	$(addprefix converter/,ops/test_contrib.py ops/recurrent/test_dynamic_lstm.py ops/test_qlayers.py passes/test_fuse_dynamic_quantize.py \
 	passes/test_quantize_for_onnx.py passes/test_unroll_sequence_lstm.py test_int8_written.py test_onnx_judge.py test_onnx_quantized.py))
-EMULATED := qemu-x86_64 -cpu Haswell
+LIMITED := build/limited
+
+$(LIMITED)/limited_cpu.so: benchmarks/limited_cpu.py benchmarks/limited_cpu.c $(VENV)/.test
+	@rm -rf $(LIMITED)
+	$(BIN)/python $< $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") $(LIMITED)
 
 test-cpus: $(VENV)/.test
 	@set -e; for isa in $$($(BIN)/python -c "from bitlite import _native; print(*_native.isas())"); do \
 		echo "== integers on $$isa"; BITLITE_ISA=$$isa $(BIN)/python -m pytest -n $(JOBS) $(INTEGER_TESTS); done
 	@if PYTHONPATH=tests/converter $(BIN)/python -c "import sys, onnx_judge; sys.exit(onnx_judge.saturates('uint8'))"; then \
-		command -v $(firstword $(EMULATED)) >/dev/null || { echo "make test-cpus: install qemu-user" >&2; exit 2; }; \
-		echo "== integers beside onnxruntime on a CPU whose products saturate"; \
-		JUDGE="$(EMULATED)" PYTHONPATH=tests $(BIN)/python -m pytest -p emulated_onnxruntime $(INTEGER_TESTS); \
-	else echo "== onnxruntime's products saturate on this CPU: the tests above met them"; fi
+		$(MAKE) test-avx2; else echo "== onnxruntime's products saturate on this CPU: the tests above met them"; fi
+
+# pytest's faulthandler would take the signals that limited_cpu.c answers; sanitized C programs want to be loaded first.
+test-avx2: $(LIMITED)/limited_cpu.so
+	@echo "== all tests as on a CPU with AVX2 and no more"
+	BITLITE_ISA=avx2 LD_PRELOAD=$(CURDIR)/$< PYTHONPATH=$(CURDIR)/$(LIMITED) ASAN_OPTIONS=verify_asan_link_order=0 \
+		$(BIN)/python -m pytest -p no:faulthandler -n $(JOBS)
 
 # The report's page in headless Chromium (Debian: chromium, nodejs, npm), driven by playwright-core, judged by axe-core.
 CHROMIUM ?= $(shell command -v chromium || command -v google-chrome)

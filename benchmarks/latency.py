@@ -12,8 +12,7 @@ the median over rounds of each round's median, and the ratio bitlite / peer as t
 take and give numpy arrays.
 
 --write puts the table, with a chart, into the page as that section of the instruction set's part (`speed_page.py`) and
-keeps the rest. BITLITE_ISA=avx2 on a CPU that has more limits bitlite and OpenVINO alike; int8 is then compared with
-OpenVINO alone, since the others cannot be limited.
+keeps the rest. BITLITE_ISA=avx2 on a CPU that has more limits bitlite, and the peers alike (`limited_cpu.py`).
 """
 
 from __future__ import annotations
@@ -24,16 +23,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import speed_page
 from bitlite import _native
+from limited_cpu import PACKAGES, limited
 
 _WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "latency_worker.py")
 EXACT = "bitlite --target=mslite"
 _NO_RIVALS = ("mslite", EXACT)
-_LIMITABLE = ("bitlite", "openvino", EXACT)
+_LIMITED = {"litert", "onnxruntime", "openvino"}
 _SLICE = 0.15  # seconds that a runtime runs per round
 
 
@@ -100,14 +101,20 @@ def measure(
     return {name: {r: np.array(t) for (n, r), t in figures.items() if n == name} for name in networks}
 
 
-def limited(plan: dict) -> dict:
-    """The plan on an instruction set below the CPU's: int8 without the runtimes that cannot be limited to it."""
-    os.environ["ONEDNN_MAX_CPU_ISA"] = _native.isa().upper()
-    models = {
-        name: {runtime: path for runtime, path in files.items() if runtime in _LIMITABLE or "float" in name}
-        for name, files in plan["models"].items()
-    }
-    return {**plan, "models": models}
+def on_avx2(plan: dict, folder: Path) -> dict:
+    """The plan with the peers as on a CPU with AVX2 and no more, from copies in `folder`; without MindSpore Lite."""
+    models = {name: {r: path for r, path in files.items() if r != "mslite"} for name, files in plan["models"].items()}
+    runtimes: dict[str, list[str]] = dict(plan.get("runtimes", {}))
+    prefixes: dict[str, list[str]] = {}
+    for runtime in _LIMITED & runtimes.keys():
+        python = runtimes[runtime][-1]
+        if python not in prefixes:
+            asked = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+            installed = Path(subprocess.check_output(asked, text=True).strip())
+            copies = folder / f"limited{len(prefixes)}"
+            prefixes[python] = limited(installed, copies, [p for p in PACKAGES if (installed / p).is_dir()])
+        runtimes[runtime] = [*prefixes[python], *runtimes[runtime]]
+    return {**plan, "models": models, "runtimes": runtimes}
 
 
 def table(plan: dict, threads: list[int], rounds: int) -> tuple[list[str], list[tuple[str, float]]]:
@@ -225,8 +232,8 @@ def main() -> int:
     args = parser.parse_args()
     with open(args.plan, encoding="utf-8") as file:
         plan = json.load(file)
-    if _native.isa() != _native.isas()[-1]:
-        plan = limited(plan)
+    if _native.isa() == "avx2" != _native.isas()[-1]:
+        plan = on_avx2(plan, Path(args.plan).parent)
     lines, best = table(plan, [int(t) for t in args.threads.split(",")], args.rounds)
     if args.write:
         write(args.write, args.section, lines, best, plan.get("note", ""))
