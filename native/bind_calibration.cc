@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <string>
 
 #include "bind.h"
@@ -134,6 +135,29 @@ ProblemSize Problem(const py::array_t<double, py::array::c_style>& gram,
   return {batch, k, columns};
 }
 
+// w [n, rows], costs [n, n]; see AddExcess.
+void PyAddExcess(const py::array_t<uint8_t, py::array::c_style>& w, int most,
+                 py::array_t<double, py::array::c_style>& costs) {
+  Require(w.ndim() == 2 && costs.ndim() == 2 && costs.shape(0) == w.shape(0) &&
+              costs.shape(1) == w.shape(0),
+          "weights are not [n, rows], or costs not [n, n]");
+  double* to = costs.mutable_data();
+  py::gil_scoped_release release;
+  AddExcess(w.data(), w.shape(0), w.shape(1), most, to);
+}
+
+// costs [n, n] → order [n]; see MatchPairs.
+py::array_t<int64_t> PyMatchPairs(const py::array_t<double, py::array::c_style>& costs,
+                                  int sweeps) {
+  Require(costs.ndim() == 2 && costs.shape(0) == costs.shape(1), "costs are not [n, n]");
+  py::array_t<int64_t> order(costs.shape(0));
+  int64_t* to = order.mutable_data();
+  std::iota(to, to + costs.shape(0), int64_t{0});
+  py::gil_scoped_release release;
+  MatchPairs(costs.data(), costs.shape(0), sweeps, to);
+  return order;
+}
+
 // In place on q [batch, k, columns]; see Descend. Each call takes columns begin..end of every
 // batch.
 void PyDescend(const py::array_t<double, py::array::c_style>& gram,
@@ -218,6 +242,9 @@ void DefineCalibration(py::module_& m) {
         py::arg("parts"));
   m.def("gram_by_channel", &PyGramByChannel, py::arg("x").noconvert(),
         py::arg("products").noconvert(), py::arg("sums").noconvert());
+  m.def("add_excess", &PyAddExcess, py::arg("w").noconvert(), py::arg("most"),
+        py::arg("costs").noconvert());
+  m.def("match_pairs", &PyMatchPairs, py::arg("costs").noconvert(), py::arg("sweeps"));
   m.def("descend", &PyDescend, py::arg("gram").noconvert(), py::arg("real").noconvert(),
         py::arg("q").noconvert(), py::arg("begin"), py::arg("end"), py::arg("low"), py::arg("high"),
         py::arg("pair"), py::arg("sweeps"));

@@ -178,4 +178,58 @@ void Eliminate(const double* factor, const double* real, double* q, int64_t k, i
   }
 }
 
+void AddExcess(const uint8_t* w, int64_t n, int64_t rows, int most, double* costs) {
+  constexpr int64_t kRun = 1 << 16;  // squares below 2^14 that int32 holds
+  for (int64_t i = 0; i < n; ++i) {
+    const uint8_t* a = w + i * rows;
+    for (int64_t j = 0; j < i; ++j) {
+      const uint8_t* b = w + j * rows;
+      int64_t sum = 0;
+      for (int64_t first = 0; first < rows; first += kRun) {
+        const int64_t end = first + kRun < rows ? first + kRun : rows;
+        int32_t part = 0;
+        for (int64_t r = first; r < end; ++r) {
+          const int16_t over = static_cast<int16_t>(a[r] + b[r] - most);
+          const int16_t excess = over > 0 ? over : int16_t{0};
+          part += excess * excess;
+        }
+        sum += part;
+      }
+      costs[i * n + j] += static_cast<double>(sum);
+      costs[j * n + i] += static_cast<double>(sum);
+    }
+  }
+}
+
+void MatchPairs(const double* costs, int64_t n, int sweeps, int64_t* order) {
+  const int64_t pairs = n / 2;
+  bool moved = true;
+  for (int sweep = 0; moved && sweep < sweeps; ++sweep) {
+    moved = false;
+    for (int64_t a = 0; a < pairs; ++a) {
+      const double* of_first = costs + order[2 * a] * n;
+      const double* of_second = costs + order[2 * a + 1] * n;
+      const double here = of_first[order[2 * a + 1]];
+      if (here == 0) continue;
+      double most = 0;
+      int64_t other = -1;
+      for (int64_t b = 0; b < pairs; ++b) {
+        const int64_t first = order[2 * b], second = order[2 * b + 1];
+        const double both = here + costs[first * n + second];
+        const double crossed = of_first[second] + of_second[first];  // second for first of b
+        const double straight = of_first[first] + of_second[second];
+        const double gain = both - (straight < crossed ? straight : crossed);
+        if (b == a || gain <= most || gain <= 1e-9 * both) continue;
+        most = gain;
+        other = straight < crossed ? 2 * b : 2 * b + 1;
+      }
+      if (other < 0) continue;
+      const int64_t taken = order[other];
+      order[other] = order[2 * a + 1];
+      order[2 * a + 1] = taken;
+      moved = true;
+    }
+  }
+}
+
 }  // namespace bitlite

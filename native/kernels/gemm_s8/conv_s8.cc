@@ -26,6 +26,7 @@ class ConvS8 final : public Step {
                 uint8_t* image) const noexcept;
   void CopyPixels(const int8_t* x, int64_t first, int64_t pixels, uint8_t* image) const noexcept;
 
+  const PackedGemmS8::Weights weights_;  // of all groups
   const GemmS8Kernel& kernel_;
   ConvGeometry g_;
   std::vector<PackedGemmS8> layers_;  // by group
@@ -41,11 +42,25 @@ class ConvS8 final : public Step {
   int64_t row_pointer_bytes_, sum_bytes_;
 };
 
+// Kernel rows are segments, or single taps where channels of other groups or pixels lie between.
+PackedGemmS8::Weights WeightsOf(const ConvGeometry& g, const TensorSpec& w) {
+  const int64_t group_in = g.channels / g.group;
+  const bool taps = g.group > 1 || (g.dilation[kAxisW] > 1 && g.kernel[kAxisW] > 1);
+  return {static_cast<const uint8_t*>(w.data),
+          g.out_channels,
+          g.kernel[kAxisH] * (taps ? g.kernel[kAxisW] : 1),
+          group_in * (taps ? 1 : g.kernel[kAxisW]),
+          g.kernel[kAxisH] * g.kernel[kAxisW] * group_in,
+          1,
+          static_cast<uint8_t>(w.dtype == DType::kU8 ? 0x80 : 0)};
+}
+
 ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g,
                const RequantEpilogue& out)
-    : kernel_(SelectGemmS8(plan.isa)), g_(g) {
+    : weights_(WeightsOf(g, plan.In(1))),
+      kernel_(FasterOfPairs(SelectGemmS8(plan.isa), {weights_})),
+      g_(g) {
   const TensorSpec& x = plan.In(0);
-  const TensorSpec& w = plan.In(1);
   const int64_t group_in = g.channels / g.group, group_out = g.out_channels / g.group;
   const int64_t act_bytes = kernel_.act_bytes();
   dynamic_ = x.dtype == DType::kF32;
@@ -58,14 +73,9 @@ ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g,
                         : (g.out[kAxisW] - 1) * g.stride[kAxisW] +
                               (g.kernel[kAxisW] - 1) * g.dilation[kAxisW] + 1;
 
-  int64_t segment_count = g.kernel[kAxisH], segment_length = g.kernel[kAxisW] * group_in;
-  if (g.group > 1 || (g.dilation[kAxisW] > 1 && g.kernel[kAxisW] > 1)) {
-    segment_count = g.kernel[kAxisH] * g.kernel[kAxisW];
-    segment_length = group_in;
-  }
-  for (int64_t s = 0; s < segment_count; ++s) {
-    const int64_t ky = segment_count == g.kernel[kAxisH] ? s : s / g.kernel[kAxisW];
-    const int64_t kx = segment_count == g.kernel[kAxisH] ? 0 : s % g.kernel[kAxisW];
+  for (int64_t s = 0; s < weights_.segments; ++s) {
+    const int64_t ky = weights_.segments == g.kernel[kAxisH] ? s : s / g.kernel[kAxisW];
+    const int64_t kx = weights_.segments == g.kernel[kAxisH] ? 0 : s % g.kernel[kAxisW];
     const int64_t pixel = ky * g.dilation[kAxisH] * image_w_ + kx * g.dilation[kAxisW];
     Require(pixel * pixel_bytes_ < INT32_MAX, "the padded image is too large");
     segments_.push_back(static_cast<int32_t>(pixel * pixel_bytes_));
@@ -98,13 +108,8 @@ ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g,
   band_rows_ = std::max<int64_t>(1, CeilDiv(lines, std::max<int64_t>(1, bands_)));
   bands_ = CeilDiv(lines, band_rows_);
 
-  PackedGemmS8::Weights weights{static_cast<const uint8_t*>(w.data),
-                                group_out,
-                                segment_count,
-                                segment_length,
-                                g.kernel[kAxisH] * g.kernel[kAxisW] * group_in,
-                                1,
-                                static_cast<uint8_t>(w.dtype == DType::kU8 ? 0x80 : 0)};
+  PackedGemmS8::Weights weights = weights_;
+  weights.columns = group_out;
   PackedGemmS8::Options options;
   options.dynamic = dynamic_;
   options.min_blocks = g.group > 1 ? 1 : chunks_;

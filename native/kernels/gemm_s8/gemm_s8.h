@@ -34,13 +34,22 @@ struct GemmlowpMultipliers {
   const int32_t* edge;  // null: outputs of negative sums are clamped away, whichever they are
 };
 
+// Where the activations of a step stand that a second pass multiplies: see GemmS8Kernel.
+struct ExcessStepS8 {
+  int32_t segment;
+  int32_t offset;  // bytes from the segment
+};
+
 struct GemmS8Tile {
   const uint8_t* const* rows;  // mr addresses
   const int32_t* segments;     // byte offsets from the row
   int32_t segment_count;
-  int32_t segment_steps;  // steps of kstep activations in each
-  int32_t narrow_steps;   // GemmS8Kernel::narrow_steps of w, or 0
-  const int8_t* w;        // this block
+  int32_t segment_steps;       // steps of kstep activations in each
+  int32_t narrow_steps;        // GemmS8Kernel::narrow_steps of w, or 0
+  const int8_t* w;             // this block
+  const ExcessStepS8* excess;  // the second pass: its steps, with their weights
+  const int8_t* excess_w;
+  int32_t excess_steps;
   const int32_t* bias;  // of the block's columns in packed order, like `multiplier` and `bias_f32`
   const int32_t* row_add;  // null, or mr numbers that are added to the accumulators of their row
   const float* multiplier;
@@ -83,6 +92,11 @@ struct GemmS8Kernel {
   // Steps of a segment that a tile may add in narrow sums, which is found from a block's packed
   // weights of one segment. Null: of no use.
   int (*narrow_steps)(const int8_t* w, int64_t steps, int nv) = nullptr;
+  // Not 0: the most that two neighbouring weights of one sign (the first and second of a step, the
+  // third and fourth) may add up to. What they have beyond comes in a second pass, of those steps.
+  int pair_limit = 0;
+  // Null, or a kernel with a pair_limit, faster than this one where few steps come twice.
+  const GemmS8Kernel& (*of_pairs)() = nullptr;
 
   int act_bytes() const {
     return lhs_packing == LhsPacking::kS16 || lhs_packing == LhsPacking::kNibbles ? 2 : 1;

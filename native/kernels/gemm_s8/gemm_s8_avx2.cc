@@ -8,6 +8,9 @@
 #include "kernels/winograd_s8/winograd_s8_ymm.inc"
 
 namespace bitlite {
+
+const GemmS8Kernel& gemm_s8_pairs_avx2();
+
 namespace {
 
 void Load(void* dst, const int8_t* src, int64_t n) {
@@ -59,8 +62,9 @@ GemmS8TileFn GetTile(int nv, int mr) { return kTiles[nv][mr]; }
 }  // namespace
 
 const GemmS8Kernel& gemm_s8_avx2() {
-  static constexpr GemmS8Kernel kKernel = {kLanes,  2,    2,  LhsPacking::kS16, kMaxMr, Column,
-                                           GetTile, Load, 60, &kWinograd};
+  static constexpr GemmS8Kernel kKernel = {
+      kLanes,     2,       2, LhsPacking::kS16,  kMaxMr, Column, GetTile, Load, 60,
+      &kWinograd, nullptr, 0, gemm_s8_pairs_avx2};
   return kKernel;
 }
 

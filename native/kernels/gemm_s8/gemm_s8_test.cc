@@ -219,6 +219,20 @@ void TestKernel(const Kernel<gemv_s8>& entry) {
   CheckNarrowSums(entry.symbol, entry.fn());
 }
 
+// Of the instruction set's kernels the one for pairs is taken where few of these weights exceed.
+BITLITE_TEST(KernelsOfPairsTakeWeightsThatHoldThem) {
+  const GemmS8Kernel& kernel = SelectGemmS8(ActiveIsa());
+  Random random(3);
+  for (int magnitude : {64, 65, 127}) {
+    std::vector<int8_t> w(64 * 100);
+    for (int8_t& v : w) v = static_cast<int8_t>(random() % (2 * magnitude + 1)) - magnitude;
+    w[1] = w[2] = w[3] = 127;  // in one step of many
+    const PackedGemmS8::Weights all{reinterpret_cast<uint8_t*>(w.data()), 64, 1, 100, 100, 1};
+    const bool pairs = kernel.of_pairs != nullptr && magnitude < 127;
+    CHECK((FasterOfPairs(kernel, {all}).pair_limit > 0) == pairs) << magnitude;
+  }
+}
+
 // Times of the int8 tiles against the peak of the instructions they are made of.
 namespace {
 

@@ -8,6 +8,9 @@
 #include "gemm_s8_ymm.inc"
 
 namespace bitlite {
+
+const GemmS8Kernel& gemm_s8_pairs_avx2();
+
 namespace {
 
 constexpr int kStep = 4;
@@ -153,9 +156,9 @@ GemmS8TileFn GetTile(int nv, int) { return kTiles[nv]; }
 }  // namespace
 
 const GemmS8Kernel& gemv_s8_avx2() {
-  static constexpr GemmS8Kernel kKernel = {kLanes, kMaxNv,  kStep,      LhsPacking::kNibbles,
-                                           kMaxMr, Column,  GetTile,    Load,
-                                           350,    nullptr, NarrowSteps};
+  static constexpr GemmS8Kernel kKernel = {
+      kLanes,  kMaxNv,      kStep, LhsPacking::kNibbles, kMaxMr, Column, GetTile, Load, 350,
+      nullptr, NarrowSteps, 0,     gemm_s8_pairs_avx2};
   return kKernel;
 }
 

@@ -26,12 +26,13 @@ class MatMulS8 final : public Step {
   void Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept override;
 
  private:
+  const GemmS8Kernel& Select(const PlanContext& plan, bool computed) const;
   PackedGemmS8::Weights WeightsOf(const void* b, int64_t matrix, uint8_t flip) const;
   void CopyRows(const int8_t* a, int64_t first, int64_t rows, uint8_t* image) const noexcept;
   void Pack(const StepArgs& args, int64_t begin, int64_t end) const noexcept;
 
-  const GemmS8Kernel& kernel_;
   MatMulGeometry g_;
+  const GemmS8Kernel& kernel_;
   bool computed_, dynamic_, has_residual_;
   std::vector<PackedGemmS8> layers_;  // by matrix of b; one when computed
   DynamicInput input_;
@@ -43,8 +44,8 @@ class MatMulS8 final : public Step {
 
 MatMulS8::MatMulS8(PlanContext& plan, const MatMulGeometry& g, const RequantEpilogue& out,
                    bool computed)
-    : kernel_(SelectGemvS8(plan.isa, g.m)),
-      g_(g),
+    : g_(g),
+      kernel_(Select(plan, computed)),
       computed_(computed),
       dynamic_(plan.In(0).dtype == DType::kF32),
       has_residual_(out.residual),
@@ -98,6 +99,17 @@ MatMulS8::MatMulS8(PlanContext& plan, const MatMulGeometry& g, const RequantEpil
   thread_scratch = row_pointer_bytes_ + sum_bytes_ + band_rows_ * row_bytes_ + kSlackS8;
   if (g.transpose_a) thread_scratch += static_cast<size_t>(CeilDiv(g.k, 64) * 64);
   if (has_residual_) in_place = 1u << 3;
+}
+
+const GemmS8Kernel& MatMulS8::Select(const PlanContext& plan, bool computed) const {
+  const GemmS8Kernel& kernel = SelectGemvS8(plan.isa, g_.m);
+  if (computed) return kernel;
+  const TensorSpec& b = plan.In(1);
+  std::vector<PackedGemmS8::Weights> matrices;
+  for (int64_t i = 0; i < g_.b_matrices; ++i) {
+    matrices.push_back(WeightsOf(b.data, i, b.dtype == DType::kU8 ? 0x80 : 0));
+  }
+  return FasterOfPairs(kernel, matrices);
 }
 
 PackedGemmS8::Weights MatMulS8::WeightsOf(const void* b, int64_t matrix, uint8_t flip) const {

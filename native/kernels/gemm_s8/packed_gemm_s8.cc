@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 #include "kernels/common/kernels.h"
@@ -22,6 +23,11 @@ void Interleave(const int8_t* const* rows, int n, int8_t* __restrict y) {
   for (int i = 0; i < n; ++i) {
     for (int j = 0; j < KSTEP; ++j) y[i * KSTEP + j] = row[j][i];
   }
+}
+
+// The magnitude of what two weights of one sign add up to; of two signs, of the larger one.
+int PairSum(int a, int b) {
+  return (a < 0) == (b < 0) ? std::abs(a + b) : std::max(std::abs(a), std::abs(b));
 }
 
 using InterleaveFn = void (*)(const int8_t* const* rows, int n, int8_t* y);
@@ -125,14 +131,82 @@ PackedGemmS8::PackedGemmS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vec
   bias_.Reset(column);
   for (int64_t b = 0; b < blocks(); ++b) {
     PackBlock(weights, b, w_.data(), bias_.data());
-    if (kernel.narrow_steps == nullptr || segments_ > 1) continue;
     Block& block = blocks_[b];
+    if (kernel.pair_limit > 0) {
+      block.excess = static_cast<int64_t>(excess_.steps.size());
+      block.excess_at = static_cast<int64_t>(excess_.weights.size());
+      block.excess_steps =
+          TakeExcess(kernel, block.nv, segments_, steps_, w_.data() + block.at, excess_);
+    }
+    if (kernel.narrow_steps == nullptr || segments_ > 1) continue;
     block.narrow_steps = kernel.narrow_steps(w_.data() + block.at, steps_, block.nv);
   }
   Share(w_);
   if (!dynamic_) return;
   column_sums_.resize(n);
   for (int64_t o = 0; o < n; ++o) column_sums_[o] = SumColumn(weights, o);
+}
+
+int32_t TakeExcess(const GemmS8Kernel& kernel, int nv, int64_t segments, int64_t steps, int8_t* w,
+                   ExcessS8& excess) {
+  const int64_t step_bytes = static_cast<int64_t>(nv) * kernel.lanes * kernel.kstep;
+  const size_t before = excess.steps.size();
+  for (int64_t s = 0; s < segments; ++s) {
+    for (int64_t k = 0; k < steps; ++k, w += step_bytes) {
+      bool exceeds = false;
+      for (int64_t i = 0; i < step_bytes; i += 2) {
+        exceeds |= PairSum(w[i], w[i + 1]) > kernel.pair_limit;
+      }
+      if (!exceeds) continue;
+      excess.steps.push_back({static_cast<int32_t>(s), static_cast<int32_t>(k * kernel.kstep)});
+      for (int64_t i = 0; i < step_bytes; i += 2) {
+        const int rest = std::max(0, PairSum(w[i], w[i + 1]) - kernel.pair_limit);
+        const int8_t taken = static_cast<int8_t>(w[i + 1] < 0 ? -rest : rest);
+        excess.weights.push_back(0);
+        excess.weights.push_back(taken);
+        w[i + 1] = static_cast<int8_t>(w[i + 1] - taken);
+      }
+    }
+  }
+  return static_cast<int32_t>(excess.steps.size() - before);
+}
+
+double PackedGemmS8::ExcessShare(const GemmS8Kernel& kernel, const Weights& weights) noexcept {
+  const int64_t width = static_cast<int64_t>(kernel.max_nv) * kernel.lanes;
+  int64_t exceeding = 0, all = 0;
+  for (int64_t first = 0; first < weights.columns; first += width) {
+    const int64_t end = std::min(weights.columns, first + width);
+    for (int64_t s = 0; s < weights.segments; ++s) {
+      for (int64_t k = 0; k < weights.segment_length; k += kernel.kstep, ++all) {
+        const int64_t last = std::min<int64_t>(weights.segment_length, k + kernel.kstep) - 1;
+        bool exceeds = false;
+        for (int64_t o = first; o < end; ++o) {
+          const uint8_t* w = weights.data + o * weights.column_stride +
+                             s * weights.segment_length * weights.stride;
+          for (int64_t i = k; i < last; i += 2) {
+            exceeds |= PairSum(static_cast<int8_t>(w[i * weights.stride] ^ weights.flip),
+                               static_cast<int8_t>(w[(i + 1) * weights.stride] ^ weights.flip)) >
+                       kernel.pair_limit;
+          }
+        }
+        exceeding += exceeds;
+      }
+    }
+  }
+  return static_cast<double>(exceeding) / static_cast<double>(std::max<int64_t>(1, all));
+}
+
+const GemmS8Kernel& FasterOfPairs(const GemmS8Kernel& kernel,
+                                  const std::vector<PackedGemmS8::Weights>& weights) {
+  if (kernel.of_pairs == nullptr) return kernel;
+  const GemmS8Kernel& pairs = kernel.of_pairs();
+  double share = 0;
+  for (const PackedGemmS8::Weights& w : weights) {
+    share += PackedGemmS8::ExcessShare(pairs, w) / static_cast<double>(weights.size());
+  }
+  // A step of pairs takes three quarters of what it takes otherwise.
+  constexpr double kMostShare = 0.25;
+  return share < kMostShare ? pairs : kernel;
 }
 
 // The column that stands at position i of a block.

@@ -27,6 +27,17 @@ struct DynamicS8 {
   int32_t zero_point;
 };
 
+// What pairs of weights have beyond a kernel's pair_limit, step by step.
+struct ExcessS8 {
+  std::vector<ExcessStepS8> steps;
+  std::vector<int8_t> weights;
+};
+
+// Leaves to each pair of a block's packed weights what it may have and appends the rest to
+// `excess`; returns of how many steps.
+int32_t TakeExcess(const GemmS8Kernel& kernel, int nv, int64_t segments, int64_t steps, int8_t* w,
+                   ExcessS8& excess);
+
 class PackedGemmS8 {
  public:
   // Element i of segment s of column o is data[o * column_stride + (s * segment_length + i) *
@@ -42,6 +53,9 @@ class PackedGemmS8 {
     bool computed = false;  // weights come while running, through PackBlock; data is null
     int64_t min_blocks = 1;
   };
+  // The share of the steps of `weights` that `kernel` takes twice: see GemmS8Kernel::pair_limit.
+  static double ExcessShare(const GemmS8Kernel& kernel, const Weights& weights) noexcept;
+
   PackedGemmS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, const Weights& weights,
                const RequantEpilogue& out, int32_t x_zero, const Options& options);
 
@@ -83,6 +97,9 @@ class PackedGemmS8 {
     int64_t column;  // first column, also in the arrays below
     int64_t at;      // of its weights
     int narrow_steps = 0;
+    int32_t excess_steps = 0;
+    int64_t excess = 0;     // the first of them
+    int64_t excess_at = 0;  // of their weights
   };
   GemmS8Tile Epilogue() const noexcept;
   void ScalarEpilogue(const GemmS8Tile& tile, const Block& block, int mr, const int32_t* acc,
@@ -107,6 +124,7 @@ class PackedGemmS8 {
   int64_t packed_columns_ = 0;
   std::vector<Block> blocks_;
   Aligned<int8_t> w_;
+  ExcessS8 excess_;
   Aligned<int32_t> bias_;
   Aligned<float> multiplier_, bias_f32_;
   PackedGemmlowpMultipliers gemmlowp_multipliers_;  // for kS8Gemmlowp
@@ -115,5 +133,9 @@ class PackedGemmS8 {
   std::vector<float> scale_;
   std::vector<int32_t> mantissa_, exponent_;
 };
+
+// `kernel`, or the one that it names for pairs, where that is faster for all of `weights`.
+const GemmS8Kernel& FasterOfPairs(const GemmS8Kernel& kernel,
+                                  const std::vector<PackedGemmS8::Weights>& weights);
 
 }  // namespace bitlite

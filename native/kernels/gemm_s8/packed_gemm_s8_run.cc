@@ -115,6 +115,9 @@ void PackedGemmS8::Run(const IndirectionBuffer& rows, int64_t first, int64_t las
     }
     tile.n = block.n;
     tile.narrow_steps = block.narrow_steps;
+    tile.excess = excess_.steps.data() + block.excess;
+    tile.excess_w = excess_.weights.data() + block.excess_at;
+    tile.excess_steps = block.excess_steps;
     // Tiles of about as many rows each, the first ones a row larger.
     const int64_t tiles = CeilDiv(rows.m, kernel_.max_mr[block.nv]);
     const int least = static_cast<int>(rows.m / tiles);

@@ -121,7 +121,10 @@ RnnMatrix::RnnMatrix(const PlanContext& plan, const TensorSpec& w, int64_t d, co
       biased_(bias.size() > 0),
       bias_(biased_ ? std::move(bias) : InColumns(nullptr, gates)) {
   if (dynamic) {
-    tiles_ = &SelectGemvS8(plan.isa, rows);
+    // One kernel for all directions, which share the form of the activations.
+    const PackedGemmS8::Weights all{
+        static_cast<const uint8_t*>(w.data), w.shape[0] * w.shape[1], 1, k_, k_, 1};
+    tiles_ = &FasterOfPairs(SelectGemvS8(plan.isa, rows), {all});
     scale_ = SelectKernel<rnn_scale>(plan.isa).fn;
     columns_ = SelectKernel<rnn_columns>(plan.isa).fn;
     PackCodes(w, d, rows);
@@ -195,6 +198,12 @@ void RnnMatrix::PackCodes(const TensorSpec& w, int64_t d, int64_t rows) {
         }
         sums_[column] = Wrap(sum);
       }
+      if (tiles_->pair_limit > 0) {
+        block.excess = static_cast<int64_t>(excess_.steps.size());
+        block.excess_at = static_cast<int64_t>(excess_.weights.size());
+        block.excess_steps =
+            TakeExcess(*tiles_, block.nv, 1, steps, codes_.data() + block.at, excess_);
+      }
       if (tiles_->narrow_steps != nullptr) {
         block.narrow_steps = tiles_->narrow_steps(codes_.data() + block.at, steps, block.nv);
       }
@@ -261,6 +270,9 @@ void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const 
   for (const Block& block : blocks_[part]) {
     t.w = codes_.data() + block.at;
     t.narrow_steps = block.narrow_steps;
+    t.excess = excess_.steps.data() + block.excess;
+    t.excess_w = excess_.weights.data() + block.excess_at;
+    t.excess_steps = block.excess_steps;
     t.bias = wants_sums() ? none_.data() : x.bias + (block.column - first);
     t.multiplier = x.multiplier + (block.column - first);
     t.bias_f32 = bias_.data() + block.column;

@@ -95,6 +95,8 @@ class RnnMatrix {
     int nv;
     int64_t column, columns, at;  // at: of its packed codes
     int narrow_steps = 0;
+    int32_t excess_steps = 0;
+    int64_t excess = 0, excess_at = 0;  // the first of them, and where their weights are
   };
 
   void ScaleRows(const RnnCodes::Rows& x, int64_t part, int32_t factor, float* y) const noexcept;
@@ -114,6 +116,7 @@ class RnnMatrix {
   int nv_ = 1;  // vectors of the widest blocks
   rnn_scale::Fn* scale_ = nullptr;
   rnn_columns::Fn* columns_ = nullptr;
+  ExcessS8 excess_;
   std::vector<std::vector<Block>> blocks_;  // by part
   Aligned<int8_t> codes_;
   Aligned<int32_t> sums_, zeros_, none_;  // zeros_: empty where all are 0; none_: zeros
