@@ -14,11 +14,11 @@ MOST = 128
 """What two neighbours of one sign may add up to: 255 · 128 < 2^15 < 255 · 129."""
 
 
-def largest_sum(rows: NDArray) -> NDArray[np.float64]:
-    """The largest magnitude that neighbours of one sign add up to, of each row: [..., K] → [...]."""
+def largest_sum(rows: NDArray) -> NDArray:
+    """The largest magnitude that neighbours add up to, of each row: [..., K] → [...]. Codes of two signs never exceed
+    MOST."""
     pairs = _paired(rows)
-    sums = np.maximum(pairs.clip(min=0).sum(axis=-1), -pairs.clip(max=0).sum(axis=-1))
-    return sums.max(axis=-1, initial=0.0)
+    return np.abs(pairs[..., 0] + pairs[..., 1]).max(axis=-1, initial=0)
 
 
 def saturate(rows: NDArray) -> bool:
@@ -26,7 +26,7 @@ def saturate(rows: NDArray) -> bool:
     return bool(largest_sum(rows).max(initial=0.0) > MOST)
 
 
-def rounded(rows: NDArray, limit: int) -> NDArray[np.float64]:
+def rounded(rows: NDArray, limit: int) -> NDArray:
     """Codes within ±limit near the real ones, [..., K], whose neighbours of one sign add up to at most MOST.
 
     Where two add up to more, both give way by half of the excess: the nearest point on the line v + w = ±MOST.
@@ -34,7 +34,9 @@ def rounded(rows: NDArray, limit: int) -> NDArray[np.float64]:
     real = _paired(np.clip(rows, -limit, limit))
     pairs = np.rint(real)
     v, w = pairs[..., 0], pairs[..., 1]
-    over = (v * w > 0) & (np.abs(v + w) > MOST)
+    over = np.abs(v + w) > MOST
+    if not over.any():
+        return pairs.reshape(*rows.shape[:-1], -1)[..., : rows.shape[-1]]
     sign = np.sign(v)
     first = np.rint((np.abs(real[..., 0]) - np.abs(real[..., 1]) + MOST) / 2).clip(MOST - limit, limit)
     pairs[..., 0] = np.where(over, sign * first, v)
@@ -42,9 +44,9 @@ def rounded(rows: NDArray, limit: int) -> NDArray[np.float64]:
     return pairs.reshape(*rows.shape[:-1], -1)[..., : rows.shape[-1]]
 
 
-def _paired(rows: NDArray) -> NDArray[np.float64]:
-    """[..., ceil(K / 2), 2]; an odd last one stands beside 0."""
-    rows = np.asarray(rows, np.float64)
+def _paired(rows: NDArray) -> NDArray:
+    """[..., ceil(K / 2), 2], integers as int16; an odd last one stands beside 0."""
+    rows = rows if rows.dtype.kind == "f" else rows.astype(np.int16)
     if rows.shape[-1] % 2:
-        rows = np.concatenate([rows, np.zeros((*rows.shape[:-1], 1))], axis=-1)
+        rows = np.concatenate([rows, np.zeros((*rows.shape[:-1], 1), rows.dtype)], axis=-1)
     return rows.reshape(*rows.shape[:-1], -1, 2)

@@ -28,8 +28,9 @@ def correct_layers(result: Result, samples: Chosen, settings: Settings, progress
         next(steps, None)
         if settings.bias_correction == "sequential":
             if settings.round_by_output:
-                quant, pairs = runner.layers[node].weight.quant, settings.pairs and node in on_codes
-                few = quant is not None and quant.bits < ROUNDED_BITS and not pairs
+                quant = runner.layers[node].weight.quant
+                pairs = bool(settings.pairs) and node in on_codes and quant is not None and quant.bits >= 8
+                few = quant is not None and quant.bits < ROUNDED_BITS
                 refine(runner, node, pairs=pairs, refits=REFITS if few else 0, upstream=upstream)
             correct(runner, node)
         elif settings.bias_correction == "lockstep":

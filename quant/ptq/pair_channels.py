@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ... import _native
 from ...converter.ir import Graph, Node, Tensor
 from ...converter.numeric.pairs import MOST
 from ...converter.schema.op import quant_spec
@@ -29,8 +30,7 @@ def pair_channels(graph: Graph, integer: set[Node]) -> None:
         cost = _costs(users, len(strand))
         if cost is None or not cost.any():
             continue
-        order = _matched(cost)
-        _permute(graph, channels, strand, order)
+        _permute(graph, channels, strand, _native.match_pairs(cost, _SWEEPS))
 
 
 def _strands(graph: Graph, channels: Channels) -> list[np.ndarray]:
@@ -62,13 +62,13 @@ def _places(channels: Channels, t: Tensor | None, strand: np.ndarray) -> list[in
 
 
 def _users(graph: Graph, channels: Channels, strand: np.ndarray) -> Iterator[np.ndarray]:
-    """Weights [rows, channels] in units of their codes of the layers that add the strand's channels in pairs."""
+    """Magnitudes of codes, uint8 [rows, channels], of the layers that add the strand's channels in pairs."""
     for node in graph.nodes:
         if mixes(node) != "full" or not (at := _places(channels, node.inputs[0], strand)):
             continue
         w = by_input(node)
         unit = np.abs(w).max(axis=(1, 2), keepdims=True) / 127
-        w = w / np.where(unit > 0, unit, 1.0)
+        w = np.rint(np.abs(w) / np.where(unit > 0, unit, 1.0)).astype(np.uint8)
         if w.shape[2] % 2 == 0:
             yield from (w[:, :, k : k + len(strand)].reshape(-1, len(strand)) for k in at if k % 2 == 0)
 
@@ -79,33 +79,8 @@ def _costs(users: list[np.ndarray], n: int) -> np.ndarray | None:
         return None
     cost = np.zeros((n, n))
     for w in users:
-        for i in range(n):
-            cost[i] += np.square((np.abs(w[:, i : i + 1] + w) - MOST).clip(min=0)).sum(axis=0)
+        _native.add_excess(np.ascontiguousarray(w.T), MOST, cost)
     return cost
-
-
-def _matched(cost: np.ndarray) -> np.ndarray:
-    """An order whose neighbours 2i and 2i + 1 cost little together: exchanges between pairs while they lessen it."""
-    order = np.arange(len(cost))
-    for _ in range(_SWEEPS):
-        moved = False
-        for a in range(len(order) // 2):
-            first, second = order[0 : len(order) // 2 * 2 : 2], order[1::2]
-            i, j = first[a], second[a]
-            here = cost[i, j] + cost[first, second]
-            crossed = cost[i, second] + cost[first, j]
-            straight = cost[i, first] + cost[j, second]
-            gain = here - np.minimum(crossed, straight)
-            gain[a] = 0
-            b = int(gain.argmax())
-            if gain[b] <= 1e-9 * max(here[b], 1.0):
-                continue
-            other = 2 * b if straight[b] < crossed[b] else 2 * b + 1
-            order[2 * a + 1], order[other] = order[other], order[2 * a + 1]
-            moved = True
-        if not moved:
-            break
-    return order
 
 
 def _permute(graph: Graph, channels: Channels, strand: np.ndarray, order: np.ndarray) -> None:

@@ -1,4 +1,6 @@
-"""int8 weights whose products onnxruntime adds exactly on every CPU (`converter/numeric/pairs.py`).
+"""int8 weights whose products kernels without VNNI add in pairs (`converter/numeric/pairs.py`).
+
+So onnxruntime is exact, and bitlite's own kernels take three instructions instead of four.
 
 A little larger scale, for those output channels alone whose pairs exceed, costs far less than 7 bits for all. The scale
 is the one of the least squared error, between the full one, where the pairs that exceed are cut off, and the one
@@ -22,11 +24,14 @@ from ...converter.numeric.qparams import QuantParam, along, dequantize, quantize
 from ...converter.schema.macs import macs
 from ...converter.schema.op import quant_spec
 
-_PARTS = np.linspace(0.0, 1.0, 17)  # of the way to the scale at which no pair exceeds
+_PARTS = np.linspace(0.0, 1.0, 9)  # of the way to the scale at which no pair exceeds
 _LIMIT = 127
 # Of all products, those that may go to the kernel of uint8 weights, which takes half as long again on AVX2 and up to
 # three times as long where onnxruntime has VNNI for int8 alone.
 _SLOWER = 0.03
+# Where pairs are for speed alone (bitlite's own kernels on AVX2 take 25 % less time with them): 1 dB of a weight's
+# noise, which at 8 bits is the smaller part of what an integer network loses.
+_COSTLY = 10**0.1
 
 
 def addends(node: Node, w: np.ndarray) -> np.ndarray | None:
@@ -41,14 +46,22 @@ def paired_scales(node: Node, w: np.ndarray, quant: QuantParam) -> QuantParam:
     if rows is None or quant.bits < 8:  # two codes of 7 bits add up to less than MOST
         return quant
     full = quant.scale
-    excess = _of_channels(np.maximum(largest_sum(np.rint(rows / full[:, None])) / MOST - 1, 0.0), quant, np.maximum)
-    best, least = full, np.full(full.shape, np.inf)
-    for part in _PARTS if excess.any() else ():
-        scale = (full * (1 + excess * part)).astype(np.float32).astype(np.float64)
-        step = scale[:, None]
-        error = _of_channels(np.square(rounded(rows / step, _LIMIT) * step - rows).sum(axis=-1), quant, np.add)
+    sums = largest_sum(np.rint(rows / full.astype(np.float32)[:, None]))
+    excess = _of_channels(np.maximum(sums / MOST - 1, 0.0), quant, np.maximum)
+    if not excess.any():
+        return quant
+    exceed = excess > 0 if quant.axis is not None else slice(None)
+    rows, best, excess = rows[..., exceed, :], full[exceed], excess[exceed]
+    least = np.full(best.shape, np.inf)
+    for part in _PARTS:
+        scale = (full[exceed] * (1 + excess * part)).astype(np.float32).astype(np.float64)
+        step = scale.astype(np.float32)[:, None]
+        lost = np.square(rounded(rows / step, _LIMIT) * step - rows).sum(axis=-1, dtype=np.float64)
+        error = _of_channels(lost, quant, np.add)
         best, least = np.where(error < least, scale, best), np.minimum(error, least)
-    return dataclasses.replace(quant, scale=best)
+    scales = full.copy()
+    scales[exceed] = best
+    return dataclasses.replace(quant, scale=scales)
 
 
 def paired_codes(node: Node, w: np.ndarray, quant: QuantParam) -> np.ndarray:
@@ -61,21 +74,38 @@ def paired_codes(node: Node, w: np.ndarray, quant: QuantParam) -> np.ndarray:
     return codes
 
 
-def without_pairs(layers: Iterable[tuple[Node, np.ndarray, QuantParam]]) -> frozenset[Node]:
-    """The layers that had better not hold pairs. layers: each with its real weight and that one's parameters."""
+Layers = Iterable[tuple[Node, np.ndarray, QuantParam, QuantParam]]
+"""Each with its real weight and that one's parameters without pairs and with them, of `paired_scales`."""
+
+
+def costly_pairs(layers: Layers) -> frozenset[Node]:
+    """The layers whose weights would have more than _COSTLY times their noise with pairs."""
+    return frozenset(layer[0] for layer in layers if np.greater(*_noises(*layer, _COSTLY)))
+
+
+def without_pairs(layers: Layers) -> frozenset[Node]:
+    """The layers that had better not hold pairs, where those that hold none are exact, but slow."""
     sizes, losses = {}, {}
-    for node, w, quant in layers:
+    for layer in layers:
+        node = layer[0]
         sizes[node] = macs(node)
-        held = paired_scales(node, w, quant)
-        loss = _noise(paired_codes(node, w, held), held, w) - _noise(quantize(w, quant, narrow=True), quant, w)
-        if loss > 0:
-            losses[node] = loss
+        held, plain = _noises(*layer)
+        if held > plain:
+            losses[node] = held - plain
     left, chosen = _SLOWER * sum(sizes.values()), []
     for node in sorted(losses, key=lambda node: losses[node] / max(sizes[node], 1), reverse=True):
         if 0 < sizes[node] <= left:
             left -= sizes[node]
             chosen.append(node)
     return frozenset(chosen)
+
+
+def _noises(
+    node: Node, w: np.ndarray, quant: QuantParam, held: QuantParam, allowed: float = 1.0
+) -> tuple[float, float]:
+    """The weight's noise with pairs, and `allowed` times the one without."""
+    codes = paired_codes(node, w, held)
+    return _noise(codes, held, w), allowed * _noise(quantize(w, quant, narrow=True), quant, w)
 
 
 def _noise(codes: np.ndarray, quant: QuantParam, w: np.ndarray) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -41,8 +41,9 @@ class Settings:
     bits, layer_bits: of weights. activation_bits: selector → 8 or 16, a number for all nodes. kept: nodes that stay
     float. subset: the most samples that the corrections on the quantized prefix take, and where weights have fewer
     than 8 bits. statistics: saved ones,
-    instead of running the model for them. measure: fill `Result.rows`. pairs: keep weights within what onnxruntime
-    adds exactly on every CPU. float_weights: how weights of layers left in float, but for those of `kept`, become
+    instead of running the model for them. measure: fill `Result.rows`. pairs: keep weights within what kernels
+    without VNNI add in pairs, so that onnxruntime is exact ("onnx"), or where that costs little ("own").
+    float_weights: how weights of layers left in float, but for those of `kept`, become
     codes; None leaves them. pool: workers that read samples and run layers on them, instead of threads.
     layer_ranges: layer → what it asks of its output's range. scoring: of all samples, where there are labels or a
     metric. wide_weights: weights of 8 bits that limit outputs whose activations have 16 get more (`wide_weights`).
@@ -71,7 +72,7 @@ class Settings:
     round_by_output: bool = True
     statistics: Statistics | None = None
     measure: bool = False
-    pairs: bool = False
+    pairs: Literal["", "onnx", "own"] = ""
     float_weights: WeightSettings | None = None
     layer_ranges: Mapping[str, LayerRange] = field(default_factory=dict)
     scoring: Scoring | None = None

@@ -13,7 +13,7 @@ from ...converter.numeric.qparams import QuantParam, dequantize, quantize
 from ...converter.schema.op import quant_spec
 from ..weights.error_bits import fewest, weight_error
 from ..weights.symmetric_weights import symmetric
-from .paired_weights import paired_codes, paired_scales, without_pairs
+from .paired_weights import costly_pairs, paired_codes, paired_scales, without_pairs
 from .placement import weight_index
 from .settings import Settings
 
@@ -88,10 +88,11 @@ class WeightCodes:
         weights = [(node, weight_index(node)) for node in layers] if settings.pairs or settings.bits < 8 else []
         given = [(node, node.required(i).value) for node, i in weights if i is not None]
         self._small = smallest({node: w.size for node, w in given}) if settings.bits < 8 else frozenset()
-        self._without_pairs = without_pairs(
-            (node, w, self._plain(node, w, quant_spec(node).channel_axis(node))) for node, w in given if settings.pairs
-        )
-        self._params: dict[Node, QuantParam] = {}
+        plain = {node: self._plain(node, w, quant_spec(node).channel_axis(node)) for node, w in given if settings.pairs}
+        held = {node: paired_scales(node, w, plain[node]) for node, w in given if settings.pairs}
+        pairs = ((node, w, plain[node], held[node]) for node, w in given if settings.pairs)
+        self._without_pairs = costly_pairs(pairs) if settings.pairs == "own" else without_pairs(pairs)
+        self._params: dict[Node, QuantParam] = {node: q for node, q in held.items() if self._paired(node)}
         self._codes: dict[tuple[Node, QuantParam], np.ndarray] = {}
 
     def params(self, node: Node, w: np.ndarray, axis: int | None) -> QuantParam:
@@ -130,7 +131,7 @@ class WeightCodes:
         return found
 
     def _paired(self, node: Node) -> bool:
-        return self.settings.pairs and node not in self._without_pairs and node not in self.wide
+        return bool(self.settings.pairs) and node not in self._without_pairs and node not in self.wide
 
     def _plain(self, node: Node, w: np.ndarray, axis: int | None) -> QuantParam:
         settings = self.settings

@@ -135,7 +135,7 @@ class IntegerFamily:
         return BitBudget(widths, sized)
 
     def _codes(self, layers: Sequence[Node], bits: int) -> dict[str, list[Tensor]]:
-        weights = WeightCodes(replace(self.forms.settings, layer_bits=dict.fromkeys(layers, bits), pairs=False), ())
+        weights = WeightCodes(replace(self.forms.settings, layer_bits=dict.fromkeys(layers, bits), pairs=""), ())
         found: dict[str, list[Tensor]] = {}
         for node in layers:
             index = weight_index(node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from inspect import signature
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ...converter.errors import Setting, UsageError
 from ...converter.ir import Graph, Node
@@ -63,14 +63,22 @@ def post_training_settings(graph: Graph, options: ConvertOptions, statistics: St
         bins=options.th_binnum,
         threads=options.threads or os.cpu_count() or 1,
         statistics=statistics,
-        pairs="ONNX" in options.output_format
-        and options.onnx_weights == "auto"
-        and options.activation_bits.get(0, 8) == 8,
+        pairs=_pairs(options),
         measure=bool(options.debug_info_save_path or options.report),
         float_weights=stored,
         wide_weights=wide and not options.given("bit_num") and not {"TFLITE", "C"} & set(options.output_format),
         layer_ranges=_layer_ranges(graph),
     )
+
+
+def _pairs(options: ConvertOptions) -> Literal["", "onnx", "own"]:
+    """What kernels that add products in pairs weights are for: onnxruntime's, or bitlite's own on AVX2."""
+    if options.onnx_weights != "auto" or options.activation_bits.get(0, 8) != 8:
+        return ""
+    if "ONNX" in options.output_format:
+        return "onnx"
+    own = "MS" in options.output_format and options.target != "mslite"
+    return "own" if own and options.bit_num >= _MOST_BITS else ""  # fewer bits hold pairs by themselves
 
 
 def _depthwise(graph: Graph) -> set[Node]:

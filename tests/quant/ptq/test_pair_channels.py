@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bitlite import _native
 from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.pairs import MOST, largest_sum
 from bitlite.converter.schema.builder import Builder
@@ -67,3 +68,31 @@ def test_channels_that_the_user_sees_keep_their_order():
     kept = graph.nodes[0].inputs[1].data.copy()
     pair_channels(graph, set(graph.nodes))
     np.testing.assert_array_equal(graph.nodes[0].inputs[1].data, kept)
+
+
+def test_costs_are_the_squares_of_what_two_channels_exceed_by():
+    w = np.random.default_rng(0).integers(0, 128, (5, 70)).astype(np.uint8)
+    costs = np.ones((5, 5))
+    _native.add_excess(w, MOST, costs)
+    over = (w[:, None].astype(int) + w - MOST).clip(min=0)
+    want = 1 + np.square(over).sum(axis=2)
+    np.fill_diagonal(want, 1)
+    np.testing.assert_array_equal(costs, want)
+
+
+@pytest.mark.parametrize("n", (0, 1, 2, 7, 40))
+def test_channels_are_matched_until_no_exchange_lowers_the_costs(n):
+    costs = np.square(np.random.default_rng(n).normal(size=(n, n)))
+    costs += costs.T
+
+    def total(order):
+        return sum(costs[order[i], order[i + 1]] for i in range(0, n - 1, 2))
+
+    order = _native.match_pairs(costs, 100)
+    assert sorted(order) == list(range(n))
+    assert total(order) <= total(range(n))
+    for a in range(0, n - 1, 2):
+        for other in range(a + 2, n // 2 * 2):
+            exchanged = order.copy()
+            exchanged[[a + 1, other]] = exchanged[[other, a + 1]]
+            assert total(exchanged) >= total(order) * (1 - 1e-6)

@@ -4,10 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from bitlite.converter import ops  # noqa: F401  declares the rows
 from bitlite.converter.ir import Node, Tensor
 from bitlite.converter.numeric.pairs import MOST, largest_sum
 from bitlite.converter.numeric.qparams import dequantize, quantize
-from bitlite.quant.ptq.paired_weights import paired_codes, paired_scales, without_pairs
+from bitlite.quant.ptq.paired_weights import costly_pairs, paired_codes, paired_scales, without_pairs
 from bitlite.quant.weights.symmetric_weights import symmetric
 
 
@@ -80,11 +81,16 @@ def test_pairs_hold_in_whatever_order_a_weight_lies_in_memory():
 
 
 def sized(op, shape, pixels, seed, **attrs):
-    """A layer of as many outputs, and its weight's parameters."""
-    w = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    """A layer of as many outputs, its weight, and that one's parameters without pairs and with them."""
+    return of_weight(op, np.random.default_rng(seed).normal(size=shape).astype(np.float32), pixels, seed, **attrs)
+
+
+def of_weight(op, w, pixels, seed, **attrs):
+    shape = w.shape
     x = Tensor("x", w.dtype, (1, pixels, 1, shape[-1]))
     y = Tensor("y", w.dtype, (1, pixels, 1, shape[0]))
-    return Node(op, f"n{seed}", [x, Tensor("w", w.dtype, w.shape, w)], [y], attrs), w, symmetric(w, 0, 8)
+    node, plain = Node(op, f"n{seed}", [x, Tensor("w", w.dtype, w.shape, w)], [y], attrs), symmetric(w, 0, 8)
+    return node, w, plain, paired_scales(node, w, plain)
 
 
 def test_layers_of_few_products_hold_no_pairs_where_that_costs_them_most():
@@ -95,7 +101,21 @@ def test_layers_of_few_products_hold_no_pairs_where_that_costs_them_most():
 
 
 def test_a_layer_that_loses_nothing_by_pairs_holds_them():
-    node, w, _ = sized("Conv", (6, 1, 1, 4), 10, 1, group=1)
+    w = np.random.default_rng(1).normal(size=(6, 1, 1, 4)).astype(np.float32)
     w[:, :, :, 1::2] *= 0.001
+    small = of_weight("Conv", w, 10, 1, group=1)
     large = sized("Conv", (16, 3, 3, 16), 100, 2, group=1)
-    assert without_pairs([(node, w, symmetric(w, 0, 8)), large]) == frozenset()
+    assert without_pairs([small, large]) == frozenset()
+
+
+def test_pairs_for_speed_are_held_where_they_add_less_than_a_decibel_of_noise():
+    rng = np.random.default_rng(5)
+    few = rng.normal(size=(16, 1, 1, 64)).astype(np.float32) / 8
+    few[..., 0] = 1  # a large one, beside a small one
+    many = rng.uniform(-1, 1, (16, 1, 1, 64)).astype(np.float32)
+    layers = [of_weight("Conv", w, 10, k, group=1) for k, w in enumerate((few, many))]
+    noises = [[np.square(dequantize(codes, q) - w).sum() for codes, q in forms] for w, forms in
+              ((w, ((quantize(w, plain, narrow=True), plain), (paired_codes(node, w, held), held)))
+               for node, w, plain, held in layers)]  # fmt: skip
+    assert noises[0][1] < 10**0.1 * noises[0][0] and noises[1][1] > 10**0.1 * noises[1][0]
+    assert costly_pairs(layers) == {layers[1][0]}
