@@ -86,7 +86,7 @@ def add_excess(w: np.ndarray, most: int, costs: np.ndarray) -> None:
     """Adds to float64 costs [n, n] the squares by which each two lines of uint8 w [n, rows] exceed `most` together."""
 
 def match_pairs(costs: np.ndarray, sweeps: int) -> np.ndarray:
-    """An order, int64 [n], whose neighbours 2i and 2i + 1 cost little of float64 costs [n, n]; see native/rounding.h."""
+    """An order, int64 [n], whose neighbours 2i and 2i + 1 cost little by float64 costs [n, n]; native/rounding.h."""
 
 def factor(matrix: np.ndarray) -> None:
     """Factors float64 matrices [batch, K, K], in place, in one order of operations; see native/rounding.h."""
