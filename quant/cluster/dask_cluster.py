@@ -18,6 +18,7 @@ from .tasks import Opener, State, Work, describe_worker, open_state, run_opened,
 _COUNTED = 1.0  # seconds for which the number of workers holds
 _REACHED = 2.0  # seconds in which a worker that can be reached without the scheduler answers
 _OPENED = 10.0  # seconds that tasks wait for workers to open a state; a worker that has not then opens it with its task
+_LOOKED = 0.5  # seconds after which a worker that has not answered is looked for
 T = TypeVar("T")
 _SPEC_BYTES = "distributed.admin.large-graph-warning-threshold"
 
@@ -77,6 +78,7 @@ class DaskCluster:
         self._lanes = self._places()
         self._slots, self._counted = self._threads(), time.monotonic()
         self._direct: dict[str, bool] = {}
+        self._gone = set[str]()
 
     @property
     def slots(self) -> int:
@@ -127,7 +129,22 @@ class DaskCluster:
         return await self._client.submit(function, *arguments, pure=False, retries=2, **where)
 
     async def _called(self, worker: str, *call: Any) -> Any:
-        """What `_run_opened` gives there, or the exception that it or the way there ended in."""
+        """What `_run_opened` gives there, or the exception that it or the way there ended in.
+
+        Who calls a worker that has ended is kept waiting for as long as Dask takes to connect, half a minute; the
+        scheduler knows at once that it is no more.
+        """
+        if worker in self._gone:
+            return OSError(f"{worker} has gone")
+        answer = asyncio.ensure_future(self._answer(worker, *call))
+        while not (await asyncio.wait([answer], timeout=_LOOKED))[0]:
+            if worker not in await self._client.scheduler.ncores():
+                answer.cancel()
+                self._gone.add(worker)
+                return OSError(f"{worker} has gone")
+        return answer.result()
+
+    async def _answer(self, worker: str, *call: Any) -> Any:
         if await self._reached(worker):
             from distributed.core import clean_exception
             from distributed.protocol.pickle import dumps
