@@ -12,7 +12,8 @@ the median over rounds of each round's median, and the ratio bitlite / peer as t
 take and give numpy arrays.
 
 --write puts the table, with a chart, into the page as that section of the instruction set's part (`speed_page.py`) and
-keeps the rest. BITLITE_ISA=avx2 on a CPU that has more limits bitlite, and the peers alike (`limited_cpu.py`).
+keeps the rest. BITLITE_ISA=avx2 on a CPU that has more limits bitlite, and the peers alike (`limited_cpu.py`);
+any other limits bitlite alone.
 """
 
 from __future__ import annotations

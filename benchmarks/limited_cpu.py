@@ -72,7 +72,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("packages", nargs="*", help="default: those of the peers that are there")
     args = parser.parse_args()
-    packages = args.packages or [name for name in PACKAGES if (args.site_packages / name).is_dir()]
+    there = [name for name in args.packages or PACKAGES if (args.site_packages / name).is_dir()]
+    packages = args.packages or there
+    if missing := sorted(set(packages) - set(there)) or (not there and list(PACKAGES)):
+        parser.error(f"{args.site_packages}: no folder {', '.join(missing)}; it is what holds installed packages")
+    for tool in ("objdump", os.environ.get("CC", "cc")):
+        if shutil.which(tool) is None:
+            parser.error(f"{tool} is not installed: binutils and a C compiler are needed")
     print(*limited(args.site_packages, args.folder, packages))
 
 
