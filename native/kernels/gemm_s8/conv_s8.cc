@@ -39,7 +39,7 @@ class ConvS8 final : public Step {
   int64_t band_rows_,
       bands_;       // output rows, or pixels when pointwise, of a band; bands of an image
   int64_t chunks_;  // parts of a band by output channels
-  int64_t row_pointer_bytes_, sum_bytes_;
+  int64_t row_pointer_bytes_, sum_bytes_, signs_;
 };
 
 // Kernel rows are segments, or single taps where channels of other groups or pixels lie between.
@@ -62,13 +62,12 @@ ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g,
       g_(g) {
   const TensorSpec& x = plan.In(0);
   const int64_t group_in = g.channels / g.group, group_out = g.out_channels / g.group;
-  const int64_t act_bytes = kernel_.act_bytes();
   dynamic_ = x.dtype == DType::kF32;
   has_residual_ = out.residual;
   pointwise_ = g.kernel[kAxisH] == 1 && g.kernel[kAxisW] == 1 && g.pad[kAxisH] == 0 &&
                g.pad[kAxisW] == 0 && (g.out[kAxisH] - 1) * g.stride[kAxisH] < g.in[kAxisH] &&
                (g.out[kAxisW] - 1) * g.stride[kAxisW] < g.in[kAxisW];
-  pixel_bytes_ = g.channels * act_bytes;
+  pixel_bytes_ = g.channels;
   image_w_ = pointwise_ ? 0
                         : (g.out[kAxisW] - 1) * g.stride[kAxisW] +
                               (g.kernel[kAxisW] - 1) * g.dilation[kAxisW] + 1;
@@ -85,7 +84,8 @@ ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g,
   const int64_t lines = pointwise_ ? g.batch * g.out[kAxisH] * g.out[kAxisW] : g.out[kAxisH];
   const int64_t images = pointwise_ ? 1 : g.batch;
   const int64_t line_bytes =
-      std::max<int64_t>(1, pointwise_ ? pixel_bytes_ : g.stride[kAxisH] * image_w_ * pixel_bytes_);
+      std::max<int64_t>(1, pointwise_ ? pixel_bytes_ : g.stride[kAxisH] * image_w_ * pixel_bytes_) *
+      kernel_.planes();
   bands_ = CeilDiv(lines, std::max<int64_t>(1, kBandBytes / line_bytes));
   chunks_ = 1;
   const double macs =
@@ -113,6 +113,7 @@ ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g,
   PackedGemmS8::Options options;
   options.dynamic = dynamic_;
   options.min_blocks = g.group > 1 ? 1 : chunks_;
+  options.rows = band_rows_ * (pointwise_ ? 1 : g.out[kAxisW]);
   for (int64_t i = 0; i < g.group; ++i) {
     layers_.emplace_back(kernel_, SelectVectorS8(plan.isa), weights,
                          out.Slice(i * group_out, group_out), dynamic_ ? 0 : ZeroPointOf(x),
@@ -136,8 +137,10 @@ ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g,
                                              (g.kernel[kAxisH] - 1) * g.dilation[kAxisH] + 1) *
                                                 image_w_;
   row_pointer_bytes_ = CeilDiv(band_pixels * sizeof(void*), 64) * 64;
-  sum_bytes_ = layers_[0].needs_row_sums() ? CeilDiv(band_pixels * sizeof(int32_t), 64) * 64 : 0;
-  thread_scratch = row_pointer_bytes_ + sum_bytes_ + image_pixels * pixel_bytes_ + kSlackS8;
+  sum_bytes_ = CeilDiv(band_pixels * layers_[0].sums_of_row() * sizeof(int32_t), 64) * 64;
+  signs_ = kernel_.plane_bytes(image_pixels * pixel_bytes_);
+  thread_scratch =
+      row_pointer_bytes_ + sum_bytes_ + kernel_.image_bytes(image_pixels * pixel_bytes_);
   if (has_residual_) in_place = 1u << 3;
 }
 
@@ -228,17 +231,20 @@ void ConvS8::Run(const StepArgs& args, int phase, int64_t begin, int64_t end) co
       at = first;
       if (copied != place) {
         CopyPixels(x, first, pixels, image);
+        if (kernel_.split != nullptr) kernel_.split(image, pixels * pixel_bytes_, signs_);
         for (int64_t i = 0; i < pixels; ++i) rows[i] = image + i * pixel_bytes_;
       }
     } else {
       pixels = (last - first) * g_.out[kAxisW];
       at = (n * g_.out[kAxisH] + first) * g_.out[kAxisW];
       if (copied != place) {
+        const int64_t image_rows = (last - first - 1) * g_.stride[kAxisH] +
+                                   (g_.kernel[kAxisH] - 1) * g_.dilation[kAxisH] + 1;
         CopyBand(x + n * g_.in[kAxisH] * g_.in[kAxisW] * g_.channels, padding,
-                 first * g_.stride[kAxisH] - g_.pad[kAxisH],
-                 (last - first - 1) * g_.stride[kAxisH] +
-                     (g_.kernel[kAxisH] - 1) * g_.dilation[kAxisH] + 1,
-                 image);
+                 first * g_.stride[kAxisH] - g_.pad[kAxisH], image_rows, image);
+        if (kernel_.split != nullptr) {
+          kernel_.split(image, image_rows * image_w_ * pixel_bytes_, signs_);
+        }
         const uint8_t** row = rows;
         for (int64_t oh = 0; oh < last - first; ++oh) {
           const uint8_t* p = image + oh * g_.stride[kAxisH] * image_w_ * pixel_bytes_;
@@ -251,14 +257,14 @@ void ConvS8::Run(const StepArgs& args, int phase, int64_t begin, int64_t end) co
     for (int64_t i = 0; i < g_.group; ++i) {
       const PackedGemmS8& layer = layers_[i];
       if (i > 0) {
-        const int64_t next = group_in * kernel_.act_bytes();
-        for (int64_t p = 0; p < pixels; ++p) rows[p] += next;
+        for (int64_t p = 0; p < pixels; ++p) rows[p] += group_in;
         copied = -1;
       }
       PackedGemmS8::IndirectionBuffer where{rows, pixels, segments_.data()};
+      where.signs = signs_;
       where.sums = sums;
       if (dynamic_) where.dynamic = &dynamic;
-      if (layer.needs_row_sums()) layer.SumRows(where);
+      if (layer.sums_of_row() > 0) layer.SumRows(where);
       const int64_t column = at * g_.out_channels + i * group_out;
       layer.Run(where, layer.blocks() * chunk / chunks_, layer.blocks() * (chunk + 1) / chunks_,
                 static_cast<uint8_t*>(args.out[0]) + column * y_size, g_.out_channels,

@@ -53,7 +53,7 @@ class ConvTransposeS8 final : public Step {
   int64_t pixel_bytes_, image_w_;
   int64_t positions_, band_rows_, bands_;  // input rows that have outputs; of a band; bands
   std::vector<Residue> residues_;          // by residue of h, then of w
-  int64_t row_pointer_bytes_, sum_bytes_;
+  int64_t row_pointer_bytes_, sum_bytes_, signs_;
 };
 
 ConvTransposeS8::ConvTransposeS8(PlanContext& plan, const Axis& h, const Axis& w, int64_t group,
@@ -66,13 +66,13 @@ ConvTransposeS8::ConvTransposeS8(PlanContext& plan, const Axis& h, const Axis& w
       o_(plan.Out(0).shape.back()),
       group_(group),
       padding_(kernel_, ZeroPointOf(plan.In(0))) {
-  pixel_bytes_ = c_ * kernel_.act_bytes();
+  pixel_bytes_ = c_;
   image_w_ = w.last() - w.first() + 1 + w.reach();
   positions_ = h.last() - h.first() + 1;
   const TensorSpec& weights = plan.In(1);
   const uint8_t* data = static_cast<const uint8_t*>(weights.data);
   const int64_t group_in = c_ / group, group_out = o_ / group;
-  bool sums = false;
+  int sums = 0;
   for (int64_t rh = 0; rh < h.stride; ++rh) {
     for (int64_t rw = 0; rw < w.stride; ++rw) {
       Residue residue;
@@ -107,13 +107,13 @@ ConvTransposeS8::ConvTransposeS8(PlanContext& plan, const Axis& h, const Axis& w
         residue.layers.emplace_back(kernel_, SelectVectorS8(plan.isa), view,
                                     out.Slice(g * group_out, group_out), ZeroPointOf(plan.In(0)),
                                     PackedGemmS8::Options{});
-        sums |= residue.layers.back().needs_row_sums();
+        sums = std::max(sums, residue.layers.back().sums_of_row());
       }
       residues_.push_back(std::move(residue));
     }
   }
   const int64_t line_bytes = std::max<int64_t>(1, image_w_ * pixel_bytes_);
-  bands_ = CeilDiv(positions_, std::max<int64_t>(1, kBandBytes / line_bytes));
+  bands_ = CeilDiv(positions_, std::max<int64_t>(1, kBandBytes / (line_bytes * kernel_.planes())));
   if (plan.threads > 1) bands_ = std::max<int64_t>(bands_, plan.threads);
   band_rows_ = CeilDiv(positions_, std::min(bands_, positions_));
   bands_ = CeilDiv(positions_, band_rows_);
@@ -121,9 +121,10 @@ ConvTransposeS8::ConvTransposeS8(PlanContext& plan, const Axis& h, const Axis& w
   cost_ns = static_cast<double>(batch_ * h.in * w.in * c_) * group_out * h.kernel * w.kernel / 250;
   const int64_t pixels = w.last() - w.first() + 1;
   row_pointer_bytes_ = CeilDiv(pixels * sizeof(void*), 64) * 64;
-  sum_bytes_ = sums ? CeilDiv(pixels * sizeof(int32_t), 64) * 64 : 0;
+  sum_bytes_ = CeilDiv(pixels * sums * sizeof(int32_t), 64) * 64;
+  signs_ = kernel_.plane_bytes((band_rows_ + h.reach()) * line_bytes);
   thread_scratch = static_cast<size_t>(row_pointer_bytes_ + sum_bytes_ +
-                                       (band_rows_ + h.reach()) * line_bytes + kSlackS8);
+                                       kernel_.image_bytes((band_rows_ + h.reach()) * line_bytes));
 }
 
 void ConvTransposeS8::Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept {
@@ -152,6 +153,8 @@ void ConvTransposeS8::Run(const StepArgs& args, int, int64_t begin, int64_t end)
       padding_.Fill(line + (left + inside) * pixel_bytes_, (image_w_ - left - inside) * c_);
     }
 
+    if (kernel_.split != nullptr) kernel_.split(image, line - image, signs_);
+
     for (int64_t q = first; q < last; ++q) {
       for (size_t r = 0; r < residues_.size(); ++r) {
         const Residue& residue = residues_[r];
@@ -167,12 +170,13 @@ void ConvTransposeS8::Run(const StepArgs& args, int, int64_t begin, int64_t end)
         const int64_t pixels = (w_.out - 1 - ow) / w_.stride + 1;
         for (int64_t g = 0; g < group_; ++g) {
           const PackedGemmS8& layer = residue.layers[g];
-          const uint8_t* p = image + ((q - first) * image_w_ + column - w_.first()) * pixel_bytes_ +
-                             g * group_in * kernel_.act_bytes();
+          const uint8_t* p =
+              image + ((q - first) * image_w_ + column - w_.first()) * pixel_bytes_ + g * group_in;
           for (int64_t i = 0; i < pixels; ++i) rows[i] = p + i * pixel_bytes_;
           PackedGemmS8::IndirectionBuffer where{rows, pixels, residue.segments.data()};
+          where.signs = signs_;
           where.sums = sums;
-          if (layer.needs_row_sums()) layer.SumRows(where);
+          if (layer.sums_of_row() > 0) layer.SumRows(where);
           const int64_t at = ((n * h_.out + oh) * w_.out + ow) * o_ + g * group_out;
           layer.Run(where, 0, layer.blocks(),
                     static_cast<uint8_t*>(args.out[0]) + at * layer.output_bytes(), w_.stride * o_,

@@ -6,10 +6,9 @@
 // kw * C in a padded image; dilation or groups make kh * kw segments. So nothing is gathered.
 //
 // Each kernel reads activations in a form of its own, made by `load` when they are copied (padded)
-// into scratch: s8 as they are, u8 = s8 + 128 for vpdpbusd, s16 for vpmaddwd, and nibbles, the
-// halves of s8 + 128: kstep low ones, kstep high ones, and so on. Nibbles are for segments that
-// were copied one by one. Packed weights are [block][segment][step][column][kstep] int8, zero where
-// a segment's last step or a block's last columns stick out. A step may read up to kstep - 1
+// into scratch: s8 as they are, u8 = s8 + 128 for vpdpbusd, or magnitudes and signs, two planes
+// that `split` makes of s8. Packed weights are [block][segment][step][column][kstep] int8, zero
+// where a segment's last step or a block's last columns stick out. A step may read up to kstep - 1
 // activations behind a segment.
 #pragma once
 
@@ -40,12 +39,25 @@ struct ExcessStepS8 {
   int32_t offset;  // bytes from the segment
 };
 
+// Bytes that kernels may read behind an image.
+constexpr int64_t kSlackS8 = 64;
+
+// Rows of activations in the form of magnitudes and signs.
+struct RowsS8 {
+  const uint8_t* const* address;
+  int64_t count;
+  const int32_t* segments;
+  int64_t segment_count;
+  int64_t segment_bytes;  // whole steps
+  int64_t signs;
+};
+
 struct GemmS8Tile {
   const uint8_t* const* rows;  // mr addresses
   const int32_t* segments;     // byte offsets from the row
   int32_t segment_count;
   int32_t segment_steps;       // steps of kstep activations in each
-  int32_t narrow_steps;        // GemmS8Kernel::narrow_steps of w, or 0
+  int64_t signs;               // bytes from a magnitude to its sign
   const int8_t* w;             // this block
   const ExcessStepS8* excess;  // the second pass: its steps, with their weights
   const int8_t* excess_w;
@@ -69,7 +81,7 @@ struct GemmS8Tile {
   int32_t r_zero_point, add_zero_point, add_qmin, add_qmax;
 };
 
-enum class LhsPacking : uint8_t { kS8, kU8, kS16, kNibbles };
+enum class LhsPacking : uint8_t { kS8, kU8, kS16, kSigns };
 
 using GemmS8TileFn = void (*)(const GemmS8Tile&);
 
@@ -77,7 +89,7 @@ struct WinogradS8;
 
 struct GemmS8Kernel {
   int lanes;   // columns of a vector
-  int max_nv;  // vectors of a block: 1..max_nv
+  int max_nv;  // vectors of a block: 1..max_nv, or up to few_rows_nv
   int kstep;
   LhsPacking lhs_packing;
   const int* max_mr;  // [nv], [0] unused
@@ -89,33 +101,30 @@ struct GemmS8Kernel {
   double macs_per_ns = 350;
   // Null where 3x3 convolutions are fastest as they are: see winograd_s8.h.
   const WinogradS8* winograd = nullptr;
-  // Steps of a segment that a tile may add in narrow sums, which is found from a block's packed
-  // weights of one segment. Null: of no use.
-  int (*narrow_steps)(const int8_t* w, int64_t steps, int nv) = nullptr;
+  // kSigns: makes of n codes at `image` their magnitudes, and -1 where one is negative, else 0,
+  // `signs` bytes further. Reads and writes up to 31 bytes behind both.
+  void (*split)(uint8_t* image, int64_t n, int64_t signs) = nullptr;
+  // What products with complements lack, row by row: see gemm_s8_avx2.cc.
+  void (*row_terms)(const RowsS8& rows, int32_t* terms) = nullptr;
   // Not 0: the most that two neighbouring weights of one sign (the first and second of a step, the
   // third and fourth) may add up to. What they have beyond comes in a second pass, of those steps.
   int pair_limit = 0;
   // Null, or a kernel with a pair_limit, faster than this one where few steps come twice.
   const GemmS8Kernel& (*of_pairs)() = nullptr;
+  // Not 0: vectors of a block for one or two rows, which more of them do not make load more.
+  int few_rows_nv = 0;
 
-  int act_bytes() const {
-    return lhs_packing == LhsPacking::kS16 || lhs_packing == LhsPacking::kNibbles ? 2 : 1;
-  }
-  // Of n activations that `load` copies.
-  int64_t run_bytes(int64_t n) const { return (n + kstep - 1) / kstep * kstep * act_bytes(); }
+  int widest(int64_t rows) const { return rows <= 2 && few_rows_nv > 0 ? few_rows_nv : max_nv; }
+  int planes() const { return lhs_packing == LhsPacking::kSigns ? 2 : 1; }
+  // From one plane of n activations to the next, with what may be read behind them.
+  int64_t plane_bytes(int64_t n) const { return (n + kSlackS8 + 63) / 64 * 64; }
+  int64_t image_bytes(int64_t n) const { return planes() * plane_bytes(n); }
   // What stands for the code q in this form, as an integer.
-  int packed_value(int q) const {
-    return lhs_packing == LhsPacking::kU8 || lhs_packing == LhsPacking::kNibbles ? q + 128 : q;
-  }
+  int packed_value(int q) const { return lhs_packing == LhsPacking::kU8 ? q + 128 : q; }
 };
 
 // Family gemm_s8: the exported function of a kernel gives the struct above.
 struct gemm_s8 {
-  using Fn = const GemmS8Kernel&();
-};
-
-// Family gemv_s8: the same for products of a few rows, whose weights are read but once or twice.
-struct gemv_s8 {
   using Fn = const GemmS8Kernel&();
 };
 

@@ -28,7 +28,8 @@ namespace bitlite {
 
 const GemmS8Kernel& gemm_s8_pairs_avx2() {
   static constexpr GemmS8Kernel kKernel = {kLanes,  2,    4,  LhsPacking::kU8, kMaxMr,  Column,
-                                           GetTile, Load, 75, nullptr,         nullptr, 128};
+                                           GetTile, Load, 75, nullptr,         nullptr, nullptr,
+                                           128};
   return kKernel;
 }
 

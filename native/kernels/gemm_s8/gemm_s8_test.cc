@@ -1,4 +1,4 @@
-// The tiles of gemm_s8 and gemv_s8 against plain loops.
+// The tiles of gemm_s8 against plain loops.
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -33,7 +33,7 @@ void CheckLayer(const char* symbol, const GemmS8Kernel& kernel, const LayerCase&
   for (int8_t& v : x) v = Code(random);
   for (int8_t& v : w) v = Code(random);
   if (c.ends) {
-    std::fill(x.begin(), x.end(), int8_t{127});
+    for (size_t i = 0; i < x.size(); ++i) x[i] = i / row_length % 2 == 0 ? 127 : -128;
     for (int o = 0; o < c.n; ++o) {
       std::fill_n(w.begin() + o * k, k, static_cast<int8_t>(o % 2 == 0 ? 127 : -128));
     }
@@ -62,15 +62,19 @@ void CheckLayer(const char* symbol, const GemmS8Kernel& kernel, const LayerCase&
   out.sum_range = {-128, 120};
   const PackedGemmS8::Weights weights{
       reinterpret_cast<uint8_t*>(w.data()), c.n, c.segments, c.length, k, 1};
-  const PackedGemmS8 layer(kernel, SelectVectorS8(ActiveIsa()), weights, out, c.x_zero, {});
+  PackedGemmS8::Options options;
+  options.rows = c.m;
+  const PackedGemmS8 layer(kernel, SelectVectorS8(ActiveIsa()), weights, out, c.x_zero, options);
 
-  const int64_t run = kernel.run_bytes(c.length + gap);
-  Aligned<uint8_t> image(static_cast<size_t>(c.m * c.segments * run + 64));
+  const int64_t run = c.length + gap, signs = kernel.plane_bytes(c.m * row_length);
+  Aligned<uint8_t> image(static_cast<size_t>(kernel.image_bytes(c.m * row_length)));
+  std::memset(image.data(), 0x93, image.size());  // what lies behind rows is of no importance
   for (int s = 0; s < c.m * c.segments; ++s) {
-    kernel.load(image.data() + s * run, x.data() + s * (c.length + gap), c.length + gap);
+    kernel.load(image.data() + s * run, x.data() + s * run, run);
   }
+  if (kernel.split != nullptr) kernel.split(image.data(), c.m * row_length, signs);
   std::vector<const uint8_t*> rows;
-  std::vector<int32_t> segments, sums(static_cast<size_t>(c.m));
+  std::vector<int32_t> segments, sums(static_cast<size_t>(2 * c.m));
   for (int m = 0; m < c.m; ++m) rows.push_back(image.data() + m * c.segments * run);
   for (int s = 0; s < c.segments; ++s) segments.push_back(static_cast<int32_t>(s * run));
   const int64_t stride = c.n + 3;
@@ -79,8 +83,9 @@ void CheckLayer(const char* symbol, const GemmS8Kernel& kernel, const LayerCase&
   std::vector<int8_t> y8(static_cast<size_t>(c.m * stride), 77);
   std::vector<float> y32(static_cast<size_t>(c.m * stride), 77.0f);
   PackedGemmS8::IndirectionBuffer where{rows.data(), c.m, segments.data()};
+  where.signs = signs;
   where.sums = sums.data();
-  if (layer.needs_row_sums()) layer.SumRows(where);
+  if (layer.sums_of_row() > 0) layer.SumRows(where);
   layer.Run(where, 0, layer.blocks(),
             c.dtype == DType::kF32 ? static_cast<void*>(y32.data()) : y8.data(), stride,
             c.residual ? residual.data() : nullptr, stride);
@@ -152,71 +157,11 @@ void CheckTiles(const char* symbol, const GemmS8Kernel& kernel) {
   }
 }
 
-// Weights of one sign and the greatest activations are what narrow sums must hold.
-void CheckNarrowSums(const char* symbol, const GemmS8Kernel& kernel) {
-  if (kernel.narrow_steps == nullptr) return;
-  constexpr int kSteps = 100;
-  const int nv = kernel.max_nv, columns = nv * kernel.lanes, k = kSteps * kernel.kstep;
-  int least = kSteps, most = 0;
-  for (int magnitude : {1, 10, 21, 22, 34, 35, 60, 68, 127}) {
-    Random random(static_cast<uint32_t>(magnitude));
-    Aligned<int8_t> w(static_cast<size_t>(columns * k));
-    for (int step = 0, at = 0; step < kSteps; ++step) {
-      for (int column = 0; column < columns; ++column) {
-        const int sign = column % 3 - 1;
-        for (int i = 0; i < kernel.kstep; ++i, ++at) {
-          w[at] = static_cast<int8_t>(sign != 0 ? sign * magnitude : Code(random) % magnitude);
-        }
-      }
-    }
-    for (int code : {-128, 127, 0}) {
-      std::vector<int8_t> x(static_cast<size_t>(k), static_cast<int8_t>(code));
-      for (int i = 0; code == 0 && i < k; ++i) x[i] = Code(random);
-      std::vector<uint8_t> image(static_cast<size_t>(kernel.run_bytes(k) + 64));
-      kernel.load(image.data(), x.data(), k);
-      const uint8_t* rows = image.data();
-      const int32_t segment = 0;
-      const std::vector<int32_t> bias(static_cast<size_t>(columns), 5);
-      std::vector<int32_t> y(static_cast<size_t>(columns));
-      GemmS8Tile t{};
-      t.rows = &rows;
-      t.segments = &segment;
-      t.segment_count = 1;
-      t.segment_steps = kSteps;
-      t.narrow_steps = kernel.narrow_steps(w.data(), kSteps, nv);
-      t.w = w.data();
-      t.bias = bias.data();
-      t.y = y.data();
-      t.n = columns;
-      t.out = GemmS8Out::kS32;
-      kernel.tile(nv, 1)(t);
-      least = std::min(least, t.narrow_steps);
-      most = std::max(most, t.narrow_steps);
-      for (int column = 0; column < columns; ++column) {
-        int32_t sum = 5;
-        for (int i = 0; i < k; ++i) {
-          const int step = i / kernel.kstep, rest = i % kernel.kstep;
-          sum += kernel.packed_value(x[i]) * w[(step * columns + column) * kernel.kstep + rest];
-        }
-        CHECK(y[column] == sum) << symbol << " weights up to " << magnitude << ", code " << code
-                                << ": " << y[column] << " for " << sum;
-      }
-    }
-  }
-  CHECK(least < 16 && most >= kSteps) << symbol << ": " << least << " to " << most;
-}
-
 }  // namespace
 
 template <>
 void TestKernel(const Kernel<gemm_s8>& entry) {
   CheckTiles(entry.symbol, entry.fn());
-}
-
-template <>
-void TestKernel(const Kernel<gemv_s8>& entry) {
-  CheckTiles(entry.symbol, entry.fn());
-  CheckNarrowSums(entry.symbol, entry.fn());
 }
 
 // Of the instruction set's kernels the one for pairs is taken where few of these weights exceed.
@@ -267,9 +212,11 @@ constexpr double kChained = 20000 * 10;
 #define BITLITE_ADD(add, p, sum) add " %%ymm" p ", %%ymm" sum ", %%ymm" sum "\n"
 #define BITLITE_WIDEN(p) "vpmaddwd %%ymm14, %%ymm" p ", %%ymm" p "\n"
 #define BITLITE_WORDS(p, q, sum) BITLITE_PRODUCT("vpmaddwd", p) BITLITE_ADD("vpaddd", p, sum)
-#define BITLITE_NIBBLES(p, q, sum) BITLITE_PRODUCT("vpmaddubsw", p) BITLITE_ADD("vpaddw", p, sum)
 #define BITLITE_BYTES(p, q, sum) \
   BITLITE_PRODUCT("vpmaddubsw", p) BITLITE_WIDEN(p) BITLITE_ADD("vpaddd", p, sum)
+#define BITLITE_SIGNS(p, q, sum) \
+  BITLITE_PRODUCT("vpxor", q)    \
+  "vpmaddubsw %%ymm" q ", %%ymm15, %%ymm" p "\n" BITLITE_WIDEN(p) BITLITE_ADD("vpaddd", p, sum)
 #define BITLITE_JOINED(p, q, sum)  \
   BITLITE_PRODUCT("vpmaddubsw", p) \
   BITLITE_PRODUCT("vpmaddubsw", q) \
@@ -286,14 +233,14 @@ BITLITE_BENCH(s8_limits_avx2) {
     benching::Report(what, seconds, OperationsOf(products), 0);
   };
   report("vpmaddwd, vpaddd", 16, BITLITE_SUMS(BITLITE_WORDS));
-  report("2 vpmaddubsw of nibbles, 2 vpaddw", 16, BITLITE_SUMS(BITLITE_NIBBLES));
+  report("vpxor, vpmaddubsw, vpmaddwd, vpaddd", 32, BITLITE_SUMS(BITLITE_SIGNS));
   report("vpmaddubsw, vpmaddwd, vpaddd", 32, BITLITE_SUMS(BITLITE_BYTES));
   report("2 vpmaddubsw, vpaddw, vpmaddwd, vpaddd", 64, BITLITE_SUMS(BITLITE_JOINED));
 }
 
 double PeakGops(const char* symbol) {
   if (std::strstr(symbol, "avx2")) {
-    return OperationsOf(16) / BITLITE_SUMS(BITLITE_WORDS) * 1e-9;
+    return OperationsOf(32) / BITLITE_SUMS(BITLITE_BYTES) * 1e-9;
   }
   if (!(CpuIsa() & kIsaAvx512Vnni)) return 0;  // registers 30 and 31 are AVX-512's
   if (std::strstr(symbol, "avx512vnni")) {
@@ -332,20 +279,27 @@ void TimeTiles(const char* symbol, const GemmS8Kernel& kernel) {
     RequantEpilogue out;
     out.acc_scale = {1e-4};
     out.bias.assign(static_cast<size_t>(c.n), 7);
+    PackedGemmS8::Options options;
+    options.rows = c.m;
     const PackedGemmS8 layer(kernel, SelectVectorS8(ActiveIsa()),
-                             {w.data(), c.n, c.segments, c.length, k, 1}, out, 0, {});
+                             {w.data(), c.n, c.segments, c.length, k, 1}, out, 0, options);
     const int64_t elements = (c.m + 40) * c.row + c.segments * c.segment_step;
-    Aligned<uint8_t> image(static_cast<size_t>(elements * kernel.act_bytes() + 64));
-    std::memset(image.data(), 1, image.size());
+    Aligned<uint8_t> image(static_cast<size_t>(kernel.image_bytes(elements)));
+    std::memset(image.data(), 0, image.size());
     std::vector<const uint8_t*> rows;
     std::vector<int32_t> segments;
-    for (int64_t m = 0; m < c.m; ++m) rows.push_back(image.data() + m * c.row * kernel.act_bytes());
+    for (int64_t m = 0; m < c.m; ++m) rows.push_back(image.data() + m * c.row);
     for (int64_t s = 0; s < c.segments; ++s) {
-      segments.push_back(static_cast<int32_t>(s * c.segment_step * kernel.act_bytes()));
+      segments.push_back(static_cast<int32_t>(s * c.segment_step));
     }
     std::vector<int8_t> y(static_cast<size_t>(c.m * c.n));
+    std::vector<int32_t> sums(static_cast<size_t>(c.m));
+    PackedGemmS8::IndirectionBuffer where{rows.data(), c.m, segments.data()};
+    where.signs = kernel.plane_bytes(elements);
+    where.sums = sums.data();
     const double seconds = benching::Time([&] {
-      layer.Run({rows.data(), c.m, segments.data()}, 0, layer.blocks(), y.data(), c.n, nullptr, 0);
+      if (layer.sums_of_row() > 0) layer.SumRows(where);
+      layer.Run(where, 0, layer.blocks(), y.data(), c.n, nullptr, 0);
     });
     benching::Report(std::string(symbol) + ": " + c.name, seconds,
                      2.0 * static_cast<double>(c.m * c.n * k), peak);
@@ -356,11 +310,6 @@ void TimeTiles(const char* symbol, const GemmS8Kernel& kernel) {
 
 template <>
 void TimeKernel(const Kernel<gemm_s8>& entry) {
-  TimeTiles(entry.symbol, entry.fn());
-}
-
-template <>
-void TimeKernel(const Kernel<gemv_s8>& entry) {
   TimeTiles(entry.symbol, entry.fn());
 }
 

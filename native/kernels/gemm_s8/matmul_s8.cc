@@ -36,10 +36,8 @@ class MatMulS8 final : public Step {
   bool computed_, dynamic_, has_residual_;
   std::vector<PackedGemmS8> layers_;  // by matrix of b; one when computed
   DynamicInput input_;
-  const bool apart_;         // rows are copied one by one
-  const int64_t row_bytes_;  // of a row in the kernel's form
   int64_t band_rows_, bands_, chunks_;
-  int64_t row_pointer_bytes_, sum_bytes_, bias_bytes_ = 0;
+  int64_t row_pointer_bytes_, sum_bytes_, signs_, image_bytes_, bias_bytes_ = 0;
 };
 
 MatMulS8::MatMulS8(PlanContext& plan, const MatMulGeometry& g, const RequantEpilogue& out,
@@ -48,11 +46,9 @@ MatMulS8::MatMulS8(PlanContext& plan, const MatMulGeometry& g, const RequantEpil
       kernel_(Select(plan, computed)),
       computed_(computed),
       dynamic_(plan.In(0).dtype == DType::kF32),
-      has_residual_(out.residual),
-      apart_(kernel_.lhs_packing == LhsPacking::kNibbles),
-      row_bytes_(apart_ ? kernel_.run_bytes(g.k) : g.k * kernel_.act_bytes()) {
+      has_residual_(out.residual) {
   const int64_t matrices = static_cast<int64_t>(g.a_of.size());
-  bands_ = std::max<int64_t>(1, CeilDiv(g.m * row_bytes_, kBandBytes));
+  bands_ = std::max<int64_t>(1, CeilDiv(g.m * g.k * kernel_.planes(), kBandBytes));
   chunks_ = 1;
   cost_ns = static_cast<double>(matrices * g.m * g.n) *
             (static_cast<double>(g.k) / kernel_.macs_per_ns + 0.05);
@@ -76,6 +72,7 @@ MatMulS8::MatMulS8(PlanContext& plan, const MatMulGeometry& g, const RequantEpil
   options.dynamic = dynamic_;
   options.computed = computed;
   options.min_blocks = chunks_;
+  options.rows = band_rows_;
   for (int64_t i = 0; i < (computed ? 1 : g.b_matrices); ++i) {
     layers_.emplace_back(kernel_, SelectVectorS8(plan.isa), WeightsOf(b.data, i, flip), out,
                          dynamic_ ? 0 : ZeroPointOf(plan.In(0)), options);
@@ -95,14 +92,16 @@ MatMulS8::MatMulS8(PlanContext& plan, const MatMulGeometry& g, const RequantEpil
   }
   phases.push_back(matrices * bands_ * chunks_);
   row_pointer_bytes_ = CeilDiv(band_rows_ * sizeof(void*), 64) * 64;
-  sum_bytes_ = layers_[0].needs_row_sums() ? CeilDiv(band_rows_ * sizeof(int32_t), 64) * 64 : 0;
-  thread_scratch = row_pointer_bytes_ + sum_bytes_ + band_rows_ * row_bytes_ + kSlackS8;
+  sum_bytes_ = CeilDiv(band_rows_ * layers_[0].sums_of_row() * sizeof(int32_t), 64) * 64;
+  signs_ = kernel_.plane_bytes(band_rows_ * g.k);
+  image_bytes_ = kernel_.image_bytes(band_rows_ * g.k);
+  thread_scratch = row_pointer_bytes_ + sum_bytes_ + image_bytes_;
   if (g.transpose_a) thread_scratch += static_cast<size_t>(CeilDiv(g.k, 64) * 64);
   if (has_residual_) in_place = 1u << 3;
 }
 
 const GemmS8Kernel& MatMulS8::Select(const PlanContext& plan, bool computed) const {
-  const GemmS8Kernel& kernel = SelectGemvS8(plan.isa, g_.m);
+  const GemmS8Kernel& kernel = SelectGemmS8(plan.isa);
   if (computed) return kernel;
   const TensorSpec& b = plan.In(1);
   std::vector<PackedGemmS8::Weights> matrices;
@@ -120,21 +119,16 @@ PackedGemmS8::Weights MatMulS8::WeightsOf(const void* b, int64_t matrix, uint8_t
 
 void MatMulS8::CopyRows(const int8_t* a, int64_t first, int64_t rows,
                         uint8_t* image) const noexcept {
-  if (!g_.transpose_a && !apart_) {
-    kernel_.load(image, a + first * g_.k, rows * g_.k);
-    return;
-  }
   if (!g_.transpose_a) {
+    kernel_.load(image, a + first * g_.k, rows * g_.k);
+  } else {
+    int8_t* line = reinterpret_cast<int8_t*>(image + image_bytes_);
     for (int64_t r = 0; r < rows; ++r) {
-      kernel_.load(image + r * row_bytes_, a + (first + r) * g_.k, g_.k);
+      for (int64_t k = 0; k < g_.k; ++k) line[k] = a[k * g_.m + first + r];
+      kernel_.load(image + r * g_.k, line, g_.k);
     }
-    return;
   }
-  int8_t* line = reinterpret_cast<int8_t*>(image + band_rows_ * row_bytes_ + kSlackS8);
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t k = 0; k < g_.k; ++k) line[k] = a[k * g_.m + first + r];
-    kernel_.load(image + r * row_bytes_, line, g_.k);
-  }
+  if (kernel_.split != nullptr) kernel_.split(image, rows * g_.k, signs_);
 }
 
 void MatMulS8::Pack(const StepArgs& args, int64_t begin, int64_t end) const noexcept {
@@ -162,12 +156,13 @@ void MatMulS8::Run(const StepArgs& args, int phase, int64_t begin, int64_t end) 
   int32_t* sums = reinterpret_cast<int32_t*>(args.thread_scratch + row_pointer_bytes_);
   uint8_t* image = args.thread_scratch + row_pointer_bytes_ + sum_bytes_;
   constexpr int32_t kSegment = 0;
-  for (int64_t r = 0; r < band_rows_; ++r) rows[r] = image + r * row_bytes_;
+  for (int64_t r = 0; r < band_rows_; ++r) rows[r] = image + r * g_.k;
   int64_t copied = -1;
   for (int64_t item = begin; item < end; ++item) {
     const int64_t chunk = item % chunks_, place = item / chunks_;
     const int64_t first = place % bands_ * band_rows_, matrix = place / bands_;
     PackedGemmS8::IndirectionBuffer where{rows, std::min(band_rows_, g_.m - first), &kSegment};
+    where.signs = signs_;
     where.sums = sums;
     if (dynamic_) where.dynamic = &dynamic;
     if (computed_) {
@@ -179,7 +174,7 @@ void MatMulS8::Run(const StepArgs& args, int phase, int64_t begin, int64_t end) 
     const PackedGemmS8& layer = layers_[computed_ ? 0 : g_.b_of[matrix]];
     if (copied != place) {
       CopyRows(a + g_.a_of[matrix] * g_.m * g_.k, first, where.m, image);
-      if (layer.needs_row_sums()) layer.SumRows(where);
+      if (layer.sums_of_row() > 0) layer.SumRows(where);
       copied = place;
     }
     const int64_t at = (matrix * g_.m + first) * g_.n;

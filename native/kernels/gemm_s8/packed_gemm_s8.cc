@@ -53,13 +53,6 @@ std::vector<int> BlockWidths(int64_t vectors, int max_nv, int64_t min_blocks) {
 }  // namespace
 
 const GemmS8Kernel& SelectGemmS8(IsaMask isa) { return SelectKernel<gemm_s8>(isa).fn(); }
-const GemmS8Kernel& SelectGemvS8(IsaMask isa, int64_t rows) {
-  // What a kernel of single rows does not load again, tiles do not widen again.
-  constexpr int64_t kFewestOfTiles = 3;
-  const GemmS8Kernel& kernel = SelectKernel<gemv_s8>(isa).fn();
-  const bool single = kernel.max_mr[1] == 1;
-  return single && rows >= kFewestOfTiles ? SelectGemmS8(isa) : kernel;
-}
 const VectorS8Kernel& SelectVectorS8(IsaMask isa) { return SelectKernel<vector_s8>(isa).fn(); }
 
 PackedGemmS8::PackedGemmS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vector,
@@ -106,7 +99,8 @@ PackedGemmS8::PackedGemmS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vec
   if (out.residual) direct_ &= FitsInt32(256, out.lhs_scale) && FitsInt32(256, out.rhs_scale);
 
   int64_t column = 0, at = 0;
-  for (int nv : BlockWidths(CeilDiv(n, kernel.lanes), kernel.max_nv, options.min_blocks)) {
+  for (int nv :
+       BlockWidths(CeilDiv(n, kernel.lanes), kernel.widest(options.rows), options.min_blocks)) {
     const int width = nv * kernel.lanes;
     blocks_.push_back(
         {nv, static_cast<int32_t>(std::min<int64_t>(width, n - column)), column, at, 0});
@@ -138,8 +132,6 @@ PackedGemmS8::PackedGemmS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vec
       block.excess_steps =
           TakeExcess(kernel, block.nv, segments_, steps_, w_.data() + block.at, excess_);
     }
-    if (kernel.narrow_steps == nullptr || segments_ > 1) continue;
-    block.narrow_steps = kernel.narrow_steps(w_.data() + block.at, steps_, block.nv);
   }
   Share(w_);
   if (!dynamic_) return;
@@ -204,7 +196,7 @@ const GemmS8Kernel& FasterOfPairs(const GemmS8Kernel& kernel,
   for (const PackedGemmS8::Weights& w : weights) {
     share += PackedGemmS8::ExcessShare(pairs, w) / static_cast<double>(weights.size());
   }
-  // A step of pairs takes three quarters of what it takes otherwise.
+  // A step of pairs takes three quarters to seven eighths of what it takes otherwise.
   constexpr double kMostShare = 0.25;
   return share < kMostShare ? pairs : kernel;
 }

@@ -16,8 +16,6 @@
 namespace bitlite {
 
 const GemmS8Kernel& SelectGemmS8(IsaMask isa);
-// For products of `rows` rows with weights that are read but once or twice.
-const GemmS8Kernel& SelectGemvS8(IsaMask isa, int64_t rows);
 const VectorS8Kernel& SelectVectorS8(IsaMask isa);
 
 // Activations quantized while running: y = float32(acc) * (scale * float32(sw)) + bias_f32, each
@@ -52,6 +50,7 @@ class PackedGemmS8 {
     bool dynamic = false;   // activations are quantized while running: see DynamicS8
     bool computed = false;  // weights come while running, through PackBlock; data is null
     int64_t min_blocks = 1;
+    int64_t rows = INT64_MAX;  // of a run, at most
   };
   // The share of the steps of `weights` that `kernel` takes twice: see GemmS8Kernel::pair_limit.
   static double ExcessShare(const GemmS8Kernel& kernel, const Weights& weights) noexcept;
@@ -60,7 +59,8 @@ class PackedGemmS8 {
                const RequantEpilogue& out, int32_t x_zero, const Options& options);
 
   int64_t blocks() const { return static_cast<int64_t>(blocks_.size()); }
-  bool needs_row_sums() const { return !out_.weight_zero.empty(); }
+  // Numbers that a run needs to know of each row, for which `sums` has room.
+  int sums_of_row() const { return AddsRows() + CorrectsRows(); }
   size_t output_bytes() const { return SizeOf(out_.dtype); }
   // Whether the kernels' epilogue does it all.
   bool direct() const { return direct_; }
@@ -74,12 +74,13 @@ class PackedGemmS8 {
     const uint8_t* const* address;  // m of them
     int64_t m;
     const int32_t* segments;  // byte offsets
-    int32_t* sums = nullptr;  // needs_row_sums(): from SumRows
+    int64_t signs = 0;        // bytes from a magnitude to its sign
+    int32_t* sums = nullptr;  // sums_of_row() * m, from SumRows
     const DynamicS8* dynamic = nullptr;
     const int8_t* w = nullptr;  // computed weights
     const int32_t* bias = nullptr;
   };
-  // What weight zero points other than 0 need to know of the rows, into rows.sums.
+  // What the kernel and weight zero points other than 0 need to know of the rows, into rows.sums.
   void SumRows(const IndirectionBuffer& rows) const noexcept;
 
   // y, residual: at column 0 of row 0. Blocks [first, last).
@@ -96,7 +97,6 @@ class PackedGemmS8 {
     int32_t n;
     int64_t column;  // first column, also in the arrays below
     int64_t at;      // of its weights
-    int narrow_steps = 0;
     int32_t excess_steps = 0;
     int64_t excess = 0;     // the first of them
     int64_t excess_at = 0;  // of their weights
@@ -109,7 +109,10 @@ class PackedGemmS8 {
   void PackRows(const Weights& weights, const Block& block, int8_t* packed,
                 int32_t* bias) const noexcept;
   static int32_t SumColumn(const Weights& weights, int64_t o) noexcept;
-  int32_t SumRow(const uint8_t* row, const int32_t* segments) const noexcept;
+  int32_t SumRow(const uint8_t* row, const IndirectionBuffer& rows) const noexcept;
+  // What enters the accumulators comes first in `sums`, then what ScalarEpilogue takes.
+  bool AddsRows() const { return row_add_ || kernel_.row_terms != nullptr; }
+  bool CorrectsRows() const { return !out_.weight_zero.empty() && !row_add_; }
 
   const GemmS8Kernel& kernel_;
   const VectorS8Kernel& vector_;

@@ -12,42 +12,45 @@ constexpr int kMaxColumns = 64;  // of the widest block
 
 }  // namespace
 
-int32_t PackedGemmS8::SumRow(const uint8_t* row, const int32_t* segments) const noexcept {
+int32_t PackedGemmS8::SumRow(const uint8_t* row, const IndirectionBuffer& rows) const noexcept {
   int64_t sum = 0;
   for (int64_t s = 0; s < segments_; ++s) {
-    const uint8_t* p = row + segments[s];
+    const uint8_t* p = row + rows.segments[s];
     switch (kernel_.lhs_packing) {
       case LhsPacking::kU8:
         for (int64_t i = 0; i < segment_length_; ++i) sum += p[i];
         break;
-      case LhsPacking::kNibbles:
-        for (int64_t i = 0; i < segment_length_; ++i) {
-          const uint8_t* low = p + i / kernel_.kstep * 2 * kernel_.kstep + i % kernel_.kstep;
-          sum += low[0] + 16 * low[kernel_.kstep];
-        }
+      case LhsPacking::kSigns:
+        for (int64_t i = 0; i < segment_length_; ++i) sum += p[rows.signs + i] != 0 ? -p[i] : p[i];
         break;
       case LhsPacking::kS8:
         for (int64_t i = 0; i < segment_length_; ++i) sum += static_cast<int8_t>(p[i]);
         break;
       case LhsPacking::kS16:
-        for (int64_t i = 0; i < segment_length_; ++i) {
-          int16_t v;
-          std::memcpy(&v, p + 2 * i, sizeof(v));
-          sum += v;
-        }
-        break;
+        break;  // of depthwise kernels alone
     }
   }
   return Wrap(sum);
 }
 
 void PackedGemmS8::SumRows(const IndirectionBuffer& rows) const noexcept {
+  if (kernel_.row_terms != nullptr) {
+    kernel_.row_terms({rows.address, rows.m, rows.segments, segments_,
+                       static_cast<int64_t>(steps_) * kernel_.kstep, rows.signs},
+                      rows.sums);
+  }
+  if (out_.weight_zero.empty()) return;
   // sum (x - x0) over the row, which the weights' zero points multiply.
   const int32_t x0 = rows.dynamic != nullptr ? kernel_.packed_value(rows.dynamic->zero_point) : x0_;
   const int64_t constant = x0 * segments_ * segment_length_;
   for (int64_t m = 0; m < rows.m; ++m) {
-    const int64_t sum = SumRow(rows.address[m], rows.segments) - constant;
-    rows.sums[m] = Wrap(row_add_ ? -static_cast<int64_t>(out_.weight_zero[0]) * sum : sum);
+    const int64_t sum = SumRow(rows.address[m], rows) - constant;
+    if (!row_add_) {
+      rows.sums[(AddsRows() ? rows.m : 0) + m] = Wrap(sum);
+      continue;
+    }
+    const int64_t term = kernel_.row_terms != nullptr ? rows.sums[m] : 0;
+    rows.sums[m] = Wrap(term - static_cast<int64_t>(out_.weight_zero[0]) * sum);
   }
 }
 
@@ -90,6 +93,7 @@ void PackedGemmS8::Run(const IndirectionBuffer& rows, int64_t first, int64_t las
   tile.segments = rows.segments;
   tile.segment_count = static_cast<int32_t>(segments_);
   tile.segment_steps = steps_;
+  tile.signs = rows.signs;
   tile.residual_stride = residual_stride;
   const size_t y_size = SizeOf(out_.dtype);
   int32_t acc[kMaxTile];
@@ -114,7 +118,6 @@ void PackedGemmS8::Run(const IndirectionBuffer& rows, int64_t first, int64_t las
       tile.multiplier = dynamic_multiplier;
     }
     tile.n = block.n;
-    tile.narrow_steps = block.narrow_steps;
     tile.excess = excess_.steps.data() + block.excess;
     tile.excess_w = excess_.weights.data() + block.excess_at;
     tile.excess_steps = block.excess_steps;
@@ -129,7 +132,7 @@ void PackedGemmS8::Run(const IndirectionBuffer& rows, int64_t first, int64_t las
       const int mr = is_larger ? least + 1 : least;
       const GemmS8TileFn multiply = is_larger ? larger_fn : fn;
       tile.rows = rows.address + m;
-      if (row_add_) tile.row_add = rows.sums + m;
+      if (AddsRows()) tile.row_add = rows.sums + m;
       uint8_t* out = static_cast<uint8_t*>(y) + (m * y_stride + block.column) * y_size;
       if (residual != nullptr) tile.residual = residual + m * residual_stride + block.column;
       if (direct_) {
@@ -155,7 +158,7 @@ void PackedGemmS8::ScalarEpilogue(const GemmS8Tile& tile, const Block& block, in
                                   void* y) const noexcept {
   const DynamicS8* dynamic = dynamic_ ? rows.dynamic : nullptr;
   const int32_t x0 = dynamic != nullptr ? kernel_.packed_value(dynamic->zero_point) : x0_;
-  const bool correct_rows = needs_row_sums() && !row_add_;
+  const int32_t* sums = CorrectsRows() ? rows.sums + (AddsRows() ? rows.m : 0) + m : nullptr;
   int32_t values[kMaxColumns];
   int8_t codes[kMaxColumns];
   for (int r = 0; r < mr; ++r) {
@@ -163,9 +166,7 @@ void PackedGemmS8::ScalarEpilogue(const GemmS8Tile& tile, const Block& block, in
       const int64_t column = block.column + c;
       int64_t a = acc[static_cast<int64_t>(r) * block.n + c];
       if (dynamic != nullptr) a -= static_cast<int64_t>(x0) * column_sums_[column];
-      if (correct_rows) {
-        a -= static_cast<int64_t>(PerColumn(out_.weight_zero, column)) * rows.sums[m + r];
-      }
+      if (sums != nullptr) a -= static_cast<int64_t>(PerColumn(out_.weight_zero, column)) * sums[r];
       values[c] = Wrap(a);
     }
     if (out_.dtype == DType::kF32) {

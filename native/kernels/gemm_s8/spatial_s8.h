@@ -21,15 +21,12 @@ struct ConvGeometry : Window {
 // while running), w constant int8 or uint8, or int16 with x.
 ConvGeometry ConvGeometryOf(const StepSpec& spec, const PlanContext& plan);
 
-// Bytes that kernels may read behind an image.
-constexpr int64_t kSlackS8 = 64;
-
 // The zero point in a kernel's form, as far as needed.
 class PaddingS8 {
  public:
   PaddingS8() = default;
   PaddingS8(const GemmS8Kernel& kernel, int32_t zero_point)
-      : PaddingS8(kernel.packed_value(zero_point), kernel.lhs_packing == LhsPacking::kS16) {}
+      : PaddingS8(kernel.packed_value(zero_point), false) {}
   PaddingS8(int32_t value, bool wide) : value_(value), wide_(wide) {}
   void Fill(uint8_t* p, int64_t n) const noexcept {
     if (!wide_) {

@@ -18,12 +18,15 @@ int WidestBlocks(const GemmS8Kernel& kernel, int64_t rows) {
     const double mr = static_cast<double>(rows) / CeilDiv(rows, kernel.max_mr[nv]);
     return 1 / mr + 1.0 / nv;
   };
-  int best = kernel.max_nv;
+  int best = std::max(kernel.max_nv, kernel.few_rows_nv);
   for (int nv = best - 1; nv > 0; --nv) {
     if (loads(nv) < loads(best)) best = nv;
   }
   return best;
 }
+
+// Of a row of activations: `split` works on whole vectors.
+constexpr int64_t kRowAlignment = 32;
 
 size_t Lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -76,17 +79,30 @@ Aligned<float> InColumns(const float* values, const RnnGates& gates) {
 
 RnnCodes::RnnCodes(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, int64_t k,
                    int64_t rows, int64_t columns, bool sums)
-    : kernel_(&kernel), vector_(&vector), k_(k), row_bytes_(kernel.run_bytes(k)), summed_(sums) {
+    : kernel_(&kernel),
+      vector_(&vector),
+      k_(k),
+      row_bytes_(CeilDiv(k, kRowAlignment) * kRowAlignment),
+      signs_(kernel.plane_bytes(rows * row_bytes_)),
+      summed_(sums) {
   sums_ = Lines(static_cast<size_t>(rows) * sizeof(void*));
-  line_ = sums_ + Lines(static_cast<size_t>(rows) * sizeof(int32_t));
+  terms_ = sums_ + Lines(static_cast<size_t>(rows) * sizeof(int32_t));
+  line_ = terms_ + Lines(static_cast<size_t>(rows) * sizeof(int32_t));
   bias_ = line_ + Lines(static_cast<size_t>(k));
   multiplier_ = bias_ + Lines(static_cast<size_t>(columns) * sizeof(int32_t));
   image_ = multiplier_ + Lines(static_cast<size_t>(columns) * sizeof(float));
-  bytes_ = image_ + Lines(static_cast<size_t>(rows * row_bytes_ + kSlackS8));
+  bytes_ = image_ + static_cast<size_t>(kernel.image_bytes(rows * row_bytes_));
 }
 
 void RnnCodes::Take(uint8_t* memory, int64_t row, const int8_t* codes) const noexcept {
-  kernel_->load(memory + image_ + row * row_bytes_, codes, k_);
+  uint8_t* to = memory + image_ + row * row_bytes_;
+  kernel_->load(to, codes, k_);
+  if (kernel_->split != nullptr) {
+    static constexpr int32_t kSegment = 0;
+    kernel_->split(to, k_, signs_);
+    kernel_->row_terms({&to, 1, &kSegment, 1, CeilDiv(k_, kernel_->kstep) * kernel_->kstep, signs_},
+                       reinterpret_cast<int32_t*>(memory + terms_) + row);
+  }
   if (!summed_) return;
   reinterpret_cast<int32_t*>(memory + sums_)[row] = static_cast<int32_t>(vector_->sum(codes, k_));
 }
@@ -107,6 +123,8 @@ RnnCodes::Rows RnnCodes::All(uint8_t* memory, int64_t rows,
   for (int64_t r = 0; r < rows; ++r) address[r] = memory + image_ + r * row_bytes_;
   return {address,
           reinterpret_cast<int32_t*>(memory + sums_),
+          reinterpret_cast<int32_t*>(memory + terms_),
+          signs_,
           rows,
           params,
           reinterpret_cast<int32_t*>(memory + bias_),
@@ -124,7 +142,7 @@ RnnMatrix::RnnMatrix(const PlanContext& plan, const TensorSpec& w, int64_t d, co
     // One kernel for all directions, which share the form of the activations.
     const PackedGemmS8::Weights all{
         static_cast<const uint8_t*>(w.data), w.shape[0] * w.shape[1], 1, k_, k_, 1};
-    tiles_ = &FasterOfPairs(SelectGemvS8(plan.isa, rows), {all});
+    tiles_ = &FasterOfPairs(SelectGemmS8(plan.isa), {all});
     scale_ = SelectKernel<rnn_scale>(plan.isa).fn;
     columns_ = SelectKernel<rnn_columns>(plan.isa).fn;
     PackCodes(w, d, rows);
@@ -204,9 +222,6 @@ void RnnMatrix::PackCodes(const TensorSpec& w, int64_t d, int64_t rows) {
         block.excess_steps =
             TakeExcess(*tiles_, block.nv, 1, steps, codes_.data() + block.at, excess_);
       }
-      if (tiles_->narrow_steps != nullptr) {
-        block.narrow_steps = tiles_->narrow_steps(codes_.data() + block.at, steps, block.nv);
-      }
     }
   }
 }
@@ -255,6 +270,7 @@ void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const 
   t.segments = &kSegment;
   t.segment_count = 1;
   t.segment_steps = static_cast<int32_t>(CeilDiv(k_, tiles_->kstep));
+  t.signs = x.signs;
   t.y_stride = all;
   t.out = wants_sums() ? GemmS8Out::kS32 : GemmS8Out::kF32;
   t.fmin = -kInf;
@@ -269,7 +285,6 @@ void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const 
   const int64_t least = x.count / tiles, larger = x.count % tiles;
   for (const Block& block : blocks_[part]) {
     t.w = codes_.data() + block.at;
-    t.narrow_steps = block.narrow_steps;
     t.excess = excess_.steps.data() + block.excess;
     t.excess_w = excess_.weights.data() + block.excess_at;
     t.excess_steps = block.excess_steps;
@@ -282,6 +297,7 @@ void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const 
         larger > 0 ? tiles_->tile(block.nv, static_cast<int>(least + 1)) : fn;
     for (int64_t tile = 0, row = 0; tile < tiles; ++tile) {
       t.rows = x.address + row;
+      if (tiles_->row_terms != nullptr) t.row_add = x.terms + row;
       t.y = y + row * all + block.column;
       const bool is_larger = tile < larger;
       (is_larger ? larger_fn : fn)(t);

@@ -39,7 +39,9 @@ class RnnCodes {
  public:
   struct Rows {
     const uint8_t** address;
-    int32_t* sums;  // of the codes, where they are wanted
+    int32_t* sums;   // of the codes, where they are wanted
+    int32_t* terms;  // of kernels with row_terms
+    int64_t signs;   // bytes from a magnitude to its sign
     int64_t count;
     DynamicS8 params;
     int32_t* bias;  // these two: room for a value per column of the product
@@ -61,9 +63,9 @@ class RnnCodes {
  private:
   const GemmS8Kernel* kernel_ = nullptr;
   const VectorS8Kernel* vector_ = nullptr;
-  int64_t k_ = 0, row_bytes_ = 0;
+  int64_t k_ = 0, row_bytes_ = 0, signs_ = 0;
   bool summed_ = false;
-  size_t sums_ = 0, line_ = 0, bias_ = 0, multiplier_ = 0, image_ = 0,
+  size_t sums_ = 0, terms_ = 0, line_ = 0, bias_ = 0, multiplier_ = 0, image_ = 0,
          bytes_ = 0;  // where they stand, after the addresses
 };
 
@@ -94,7 +96,6 @@ class RnnMatrix {
   struct Block {
     int nv;
     int64_t column, columns, at;  // at: of its packed codes
-    int narrow_steps = 0;
     int32_t excess_steps = 0;
     int64_t excess = 0, excess_at = 0;  // the first of them, and where their weights are
   };
