@@ -206,7 +206,14 @@ void Tile(const GemmS8Tile& t) {
     Store<NV, MR>(t, acc);
   } else {
     if (t.out == GemmS8Out::kF32 && t.n == NV * kLanes) return StoreFloats<NV, MR>(t, acc);
-    StorePairs<NV, MR>(t, acc);
+    // A copy, so that the accumulators have no address and stay in registers.
+    __m256i stored[MR][NV];
+#pragma GCC unroll 2
+    for (int r = 0; r < MR; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) stored[r][v] = acc[r][v];
+    }
+    StorePairs<NV, MR>(t, stored);
   }
 }
 
