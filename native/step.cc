@@ -217,20 +217,36 @@ std::vector<double> StepSpec::Floats(const char* key, const std::vector<double>&
 namespace {
 
 constexpr size_t kLine = 64;
+constexpr size_t kPage = size_t{64} << 10;  // whole ones of any kernel
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kFirstSlab = size_t{256} << 10;
 
 size_t RoundUp(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
-std::shared_ptr<void> AllocateBlock(size_t bytes) {
-  const bool huge = bytes >= kHugePage / 2;
-  const size_t align = huge ? kHugePage : kLine;
-  bytes = RoundUp(std::max(bytes, kLine), kLine);
-  void* p = std::aligned_alloc(align, RoundUp(bytes, align));
-  if (p == nullptr) throw std::bad_alloc();
 #if defined(__linux__)
-  if (huge) madvise(p, bytes, MADV_HUGEPAGE);
+// Pages of its own, of which the kernel makes huge ones as far as they go: memory that the heap had
+// in use before stays in small ones.
+std::shared_ptr<void> MapBlock(size_t bytes) {
+  bytes = RoundUp(bytes, kPage);
+  const size_t mapped = bytes + kHugePage;
+  void* p = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) throw std::bad_alloc();
+  char* begin = static_cast<char*>(p);
+  const size_t before = -reinterpret_cast<uintptr_t>(p) % kHugePage;
+  if (before > 0) munmap(begin, before);
+  begin += before;
+  munmap(begin + bytes, mapped - before - bytes);
+  madvise(begin, bytes, MADV_HUGEPAGE);
+  return {begin, [bytes](void* block) { munmap(block, bytes); }};
+}
 #endif
+
+std::shared_ptr<void> AllocateBlock(size_t bytes) {
+#if defined(__linux__)
+  if (bytes >= kHugePage / 2) return MapBlock(bytes);
+#endif
+  void* p = std::aligned_alloc(kLine, RoundUp(std::max(bytes, kLine), kLine));
+  if (p == nullptr) throw std::bad_alloc();
   return {p, std::free};
 }
 

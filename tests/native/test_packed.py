@@ -51,6 +51,11 @@ def test_all_sizes_give_the_widened_values(m, n, k, bits):
     check(*dense(m, n, k, bits))
 
 
+@pytest.mark.parametrize("corrected", [False, True])
+def test_rows_longer_than_sums_of_digits_hold_give_the_widened_values(corrected):
+    check(*dense(2, 20, 9001, 4, corrected=corrected))
+
+
 @pytest.mark.parametrize("act", ["relu", "relu6", "tanh"])
 def test_activations_and_corrections(act):
     check(*dense(2, 50, 48, 8, act, corrected=True))

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "gemv_s4.h"
 
@@ -15,29 +18,34 @@ constexpr float kEven = 64.0f;       // the most by which the largest passes the
 constexpr float kUneven = 16384.0f;  // the same with 8 bits more
 constexpr float kLeast = 0x1p-90f;   // a block's largest whose unit is a normal number
 
+// Vectors of the compiler, which every instruction set has.
+typedef float Floats __attribute__((vector_size(4 * kNibbles)));
+typedef int32_t Ints __attribute__((vector_size(4 * kNibbles)));
+
 struct Block {
   float largest, others;  // of magnitudes: the largest, the mean of the others
 };
 
 Block Look(const float* x, int64_t n) noexcept {
-  constexpr int kChains = 8;
-  float most[kChains] = {}, sum[kChains] = {};
+  Ints most = {};  // of magnitudes, whose order is that of their bits
+  Floats sum = {};
+  const auto add = [&](const float* line) {
+    Ints magnitude;
+    std::memcpy(&magnitude, line, sizeof(magnitude));
+    magnitude &= 0x7fffffff;
+    most = magnitude > most ? magnitude : most;
+    sum += (Floats)magnitude;
+  };
   int64_t i = 0;
-  for (; i + kChains <= n; i += kChains) {
-    for (int c = 0; c < kChains; ++c) {
-      const float a = std::fabs(x[i + c]);
-      most[c] = a > most[c] ? a : most[c];
-      sum[c] += a;
-    }
-  }
-  for (; i < n; ++i) {
-    const float a = std::fabs(x[i]);
-    most[0] = a > most[0] ? a : most[0];
-    sum[0] += a;
+  for (; i + kNibbles <= n; i += kNibbles) add(x + i);
+  if (i < n) {
+    float rest[kNibbles] = {};
+    std::copy(x + i, x + n, rest);
+    add(rest);
   }
   float largest = 0, total = 0;
-  for (int c = 0; c < kChains; ++c) {
-    largest = std::max(largest, most[c]);
+  for (int c = 0; c < kNibbles; ++c) {
+    largest = std::max(largest, ((Floats)most)[c]);
     total += sum[c];
   }
   if (!std::isfinite(total)) return {INFINITY, 0};
@@ -46,7 +54,7 @@ Block Look(const float* x, int64_t n) noexcept {
   if (others < largest * 0x1p-12f) {
     others = 0;
     bool seen = false;
-    for (i = 0; i < n; ++i) {
+    for (int64_t i = 0; i < n; ++i) {
       const float a = std::fabs(x[i]);
       if (a == largest && !seen) {
         seen = true;
@@ -58,12 +66,70 @@ Block Look(const float* x, int64_t n) noexcept {
   return {largest, n > 1 ? others / static_cast<float>(n - 1) : 0};
 }
 
-// 2^e of a normal number, e from -126 on.
+// 2^e of a normal number, e from -126 on, and its inverse.
 float PowerOfTwo(int e) noexcept {
   const uint32_t bits = static_cast<uint32_t>(e + 127) << 23;
   float v;
   std::memcpy(&v, &bits, sizeof(v));
   return v;
+}
+int ExponentOf(float normal) noexcept {
+  uint32_t bits;
+  std::memcpy(&bits, &normal, sizeof(bits));
+  return static_cast<int>(bits >> 23 & 255) - 127;
+}
+
+// Values that are digits.
+inline void Narrow(const Ints& values, int8_t* to) noexcept {
+#if defined(__SSE2__)
+  __m128i halves[2];
+  std::memcpy(halves, &values, sizeof(values));
+  const __m128i words = _mm_packs_epi32(halves[0], halves[1]);
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packs_epi16(words, words));
+#else
+  for (int i = 0; i < kNibbles; ++i) to[i] = static_cast<int8_t>(values[i]);
+#endif
+}
+
+// The digits of a line of activations that `up` takes to units, in their order; adds to the sums of
+// pairs.
+template <int D>
+inline void Line(const float* x, float up, int8_t* digits, Ints (&sums)[kPairs]) noexcept {
+  constexpr int kLower = D - kDigits;  // digits behind the point
+  const Floats v = Floats{x[0], x[2], x[4], x[6], x[1], x[3], x[5], x[7]} * up;
+  const Floats whole = v + kRound - kRound;
+  const Ints units = __builtin_convertvector(whole, Ints);
+  // Each byte behind the offset holds a digit raised by 128.
+  const Ints raised = (units + 0x808080) ^ 0x808080;
+  Ints of[D];
+  for (int d = 0; d < kDigits; ++d) of[d + kLower] = raised << (24 - 8 * d) >> 24;
+  if constexpr (kLower > 0) {
+    // Halves of a whole one above are 128: one less then.
+    const Ints rest = __builtin_convertvector((v - whole) * 256.0f + kRound - kRound, Ints);
+    of[0] = rest + (rest > 127);
+  }
+  for (int d = 0; d < D; ++d) {
+    sums[d / 2] += d % 2 == 0 ? of[d] : of[d] * 256;
+    Narrow(of[d], digits + d * kNibbles);
+  }
+}
+
+// The digits of n activations of a block, and the sums of their pairs.
+template <int D>
+void Lines(const float* x, int64_t n, float up, int8_t* digits, int32_t* sums) noexcept {
+  Ints by_place[kPairs] = {};
+  for (; n >= kNibbles; n -= kNibbles, x += kNibbles, digits += D * kNibbles) {
+    Line<D>(x, up, digits, by_place);
+  }
+  if (n > 0) {
+    float rest[kNibbles] = {};
+    std::copy(x, x + n, rest);
+    Line<D>(rest, up, digits, by_place);
+  }
+  for (int p = 0; p < kPairs; ++p) {
+    sums[p] = 0;
+    for (int i = 0; i < kNibbles; ++i) sums[p] += by_place[p][i];
+  }
 }
 
 }  // namespace
@@ -86,30 +152,22 @@ int DigitsOf(const float* x, int64_t k, int64_t block, int8_t* digits, float* un
     if (seen.largest > kUneven * seen.others) return 0;
     count = kMostDigits;
   }
-  std::memset(digits, 0, static_cast<size_t>(blocks * lines * kNibbles * count));
-  std::memset(sums, 0, static_cast<size_t>(blocks * kMostDigits) * sizeof(int32_t));
-  for (int64_t b = 0; b < blocks; ++b, digits += lines * kNibbles * count, sums += kMostDigits) {
-    if (units[b] == 0) continue;
-    const int e = std::ilogb(units[b]);
+  const int64_t line_bytes = kNibbles * count;
+  for (int64_t b = 0; b < blocks; ++b, digits += lines * line_bytes, sums += kPairs) {
+    const int64_t n = units[b] == 0 ? 0 : std::min(block, k - b * block);
+    const int64_t filled = (n + kNibbles - 1) / kNibbles;
+    std::memset(digits + filled * line_bytes, 0,
+                static_cast<size_t>((lines - filled) * line_bytes));
+    std::memset(sums, 0, kPairs * sizeof(int32_t));
+    if (n == 0) continue;
+    const int e = ExponentOf(units[b]);
     const float up = PowerOfTwo(kBits - 1 - e);
     units[b] = PowerOfTwo(e - kBits + 1 - (count > kDigits ? 8 : 0));
     const float* from = x + b * block;
-    for (int64_t i = 0, n = std::min(block, k - b * block); i < n; ++i) {
-      const float v = from[i] * up, whole = v + kRound - kRound;
-      int8_t* to = digits + (i / kNibbles * count * 2 + i % 2) * 4 + i % kNibbles / 2;
-      if (count > kDigits) {
-        // Halves of a whole one above are 128: one less then.
-        *to = static_cast<int8_t>(std::min(127.0f, (v - whole) * 256.0f + kRound - kRound));
-        sums[0] += *to;
-        to += 8;
-      }
-      // Each byte behind the offset holds a digit raised by 128.
-      const uint32_t raised =
-          (static_cast<uint32_t>(static_cast<int32_t>(whole)) + 0x808080u) ^ 0x808080u;
-      for (int d = 0; d < kDigits; ++d) {
-        to[8 * d] = static_cast<int8_t>(static_cast<uint8_t>(raised >> (8 * d)));
-        sums[count - kDigits + d] += to[8 * d];
-      }
+    if (count > kDigits) {
+      Lines<kMostDigits>(from, n, up, digits, sums);
+    } else {
+      Lines<kDigits>(from, n, up, digits, sums);
     }
   }
   return count;

@@ -6,8 +6,11 @@
 namespace bitlite {
 namespace {
 
-constexpr int64_t kAhead = 4096;  // bytes of codes that are fetched ahead
-constexpr int kLines = 4;         // 8 * 2 * 15 * 128 < 2^15
+constexpr int64_t kAhead = 4096;  // bytes of codes that are fetched ahead, in the order in memory
+constexpr int64_t kFactorsAhead = 256;
+constexpr int kLines = 4;   // 8 * 2 * 15 * 128 < 2^15
+constexpr int kStrips = 2;  // of 8 columns, which share what they read of the activations
+static_assert(kStrips * 8 == kColumnsS4);
 
 inline __m256i FourOf(const int8_t* p) {
   int32_t v;
@@ -15,81 +18,114 @@ inline __m256i FourOf(const int8_t* p) {
   return _mm256_set1_epi32(v);
 }
 
-// Digits of L lines, fours of them for each column: [digit][line][2].
+// Adds the sums of L lines: codes are unpacked once for all digits, and digits are read once for
+// all strips. Held back, the compiler neither adds in another order nor keeps all digits, for which
+// there are not enough registers.
 template <int L, int D>
-inline void Spread(const int8_t* x, __m256i* wide) {
-#pragma GCC unroll 4
-  for (int d = 0; d < D; ++d) {
-#pragma GCC unroll 8
-    for (int i = 0; i < 2 * L; ++i) *wide++ = FourOf(x + (i / 2 * D + d) * kNibbles + i % 2 * 4);
-  }
-}
-
-// Adds the sums of L lines of 8 columns: codes are unpacked once for all digits.
-template <int L, int D>
-inline void AddLines(const uint32_t* w, int64_t width, const __m256i* x, __m256i (&sums)[D]) {
+inline void AddLines(const uint32_t* w, const char* ahead, int64_t width, const int8_t* x,
+                     __m256i (&sums)[kStrips][kPairs]) {
   const __m256i low = _mm256_set1_epi8(15);
-  __m256i codes[2 * L];
+  __m256i part[kStrips][D];
+  asm("" : "+r"(x));
 #pragma GCC unroll 4
-  for (int l = 0; l < L; ++l) {
-    const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + l * width));
-    codes[2 * l] = _mm256_and_si256(words, low);
-    codes[2 * l + 1] = _mm256_and_si256(_mm256_srli_epi32(words, 4), low);
-  }
+  for (int l = 0; l < L; ++l, w += width) {
+    _mm_prefetch(ahead + l * kColumnsS4 * 4, _MM_HINT_T0);
+#pragma GCC unroll 2
+    for (int odd = 0; odd < 2; ++odd) {
+      __m256i codes[kStrips];
+#pragma GCC unroll 2
+      for (int s = 0; s < kStrips; ++s) {
+        __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + 8 * s));
+        if (odd) words = _mm256_srli_epi32(words, 4);
+        codes[s] = _mm256_and_si256(words, low);
+      }
 #pragma GCC unroll 4
-  for (int d = 0; d < D; ++d, x += 2 * L) {
-    __m256i part = _mm256_maddubs_epi16(codes[0], x[0]);
-#pragma GCC unroll 8
-    for (int i = 1; i < 2 * L; ++i) {
-      part = _mm256_add_epi16(part, _mm256_maddubs_epi16(codes[i], x[i]));
-    }
-    sums[d] = _mm256_add_epi32(sums[d], _mm256_madd_epi16(part, _mm256_set1_epi16(1)));
-  }
-}
-
-// Adds a block's sums of 8 columns to y.
-template <int D>
-inline void AddBlock(const GemvS4Tile& t, int64_t b, const __m256i (&sums)[D], int64_t column,
-                     float* y) {
-  const __m256 base = _mm256_set1_ps(256.0f);
-  __m256 sum = _mm256_cvtepi32_ps(sums[D - 1]);
-#pragma GCC unroll 4
-  for (int d = D - 2; d >= 0; --d) sum = _mm256_fmadd_ps(sum, base, _mm256_cvtepi32_ps(sums[d]));
-  sum = _mm256_mul_ps(sum, _mm256_set1_ps(t.units[b]));
-  const int64_t at = b * t.width + column;
-  __m256 to = _mm256_load_ps(y);
-  if (t.offset != nullptr) {
-    to = _mm256_fmadd_ps(_mm256_set1_ps(t.row_sums[b]), _mm256_loadu_ps(t.offset + at), to);
-  }
-  _mm256_store_ps(y, _mm256_fmadd_ps(sum, _mm256_loadu_ps(t.scale + at), to));
-}
-
-template <int D>
-inline void AllColumns(const GemvS4Tile& t) {
-  alignas(32) float y[kMostColumnsS4];
-  __m256i sums[kMostColumnsS4 / 8][D], wide[kLines * D * 2];
-  __builtin_memcpy(y, t.bias, sizeof(float) * static_cast<size_t>(t.width));
-  const int8_t* x = t.x;
-  const uint32_t* w = t.w;
-  const int64_t strips = t.width / 8;
-  for (int64_t b = 0; b < t.blocks; ++b) {
-    for (int64_t s = 0; s < strips; ++s) {
-      for (int d = 0; d < D; ++d) sums[s][d] = _mm256_set1_epi32(t.first[b * kMostDigits + d]);
-    }
-    int64_t l = 0;
-    for (; l + kLines <= t.lines; l += kLines, w += kLines * t.width, x += kLines * D * kNibbles) {
-      Spread<kLines, D>(x, wide);
-      for (int64_t s = 0; s < strips; ++s) {
-        _mm_prefetch(reinterpret_cast<const char*>(w) + kAhead + s * 128, _MM_HINT_T0);
-        _mm_prefetch(reinterpret_cast<const char*>(w) + kAhead + s * 128 + 64, _MM_HINT_T0);
-        AddLines<kLines, D>(w + 8 * s, t.width, wide, sums[s]);
+      for (int d = 0; d < D; ++d) {
+        const __m256i four = FourOf(x + (l * D + d) * kNibbles + odd * 4);
+#pragma GCC unroll 2
+        for (int s = 0; s < kStrips; ++s) {
+          const __m256i pairs = _mm256_maddubs_epi16(codes[s], four);
+          part[s][d] = l + odd == 0 ? pairs : _mm256_add_epi16(part[s][d], pairs);
+          asm("" : "+x"(part[s][d]));
+        }
       }
     }
-    for (; l < t.lines; ++l, w += t.width, x += D * kNibbles) {
-      Spread<1, D>(x, wide);
-      for (int64_t s = 0; s < strips; ++s) AddLines<1, D>(w + 8 * s, t.width, wide, sums[s]);
+  }
+#pragma GCC unroll 4
+  for (int d = 0; d < D; ++d) {
+    const __m256i power = _mm256_set1_epi16(d % 2 == 0 ? 1 : 256);
+#pragma GCC unroll 2
+    for (int s = 0; s < kStrips; ++s) {
+      const __m256i wide = _mm256_madd_epi16(part[s][d], power);
+      sums[s][d / 2] = _mm256_add_epi32(sums[s][d / 2], wide);
     }
-    for (int64_t s = 0; s < strips; ++s) AddBlock<D>(t, b, sums[s], 8 * s, y + 8 * s);
+  }
+}
+
+// The sums of a block's lines, of strips of 8 columns: a few lines of all columns after the others,
+// so that codes are read in the order in which they lie. Lines: how many it has, where that is
+// known.
+template <int D, int Lines>
+inline void SumBlock(const GemvS4Tile& t, int64_t b, __m256i (&block)[kMostColumnsS4 / 8][kPairs]) {
+  const int64_t lines = Lines > 0 ? Lines : t.lines;
+  const int8_t* x = t.x + b * lines * D * kNibbles;
+  const uint32_t* w = t.w + b * lines * t.width;
+  const int64_t whole = lines / kLines * kLines;
+  for (int64_t l = 0; l < lines; l += l < whole ? kLines : 1) {
+    for (int64_t column = 0; column < t.width; column += kColumnsS4) {
+      __m256i sums[kStrips][kPairs];
+#pragma GCC unroll 2
+      for (int s = 0; s < kStrips; ++s) {
+#pragma GCC unroll 2
+        for (int p = 0; p < kPairs; ++p) {
+          sums[s][p] =
+              l == 0 ? _mm256_set1_epi32(t.first[b * kPairs + p]) : block[column / 8 + s][p];
+        }
+      }
+      const uint32_t *line = w + l * t.width, *words = line + column;
+      const int64_t count = l < whole ? kLines : 1;
+      const char* ahead = reinterpret_cast<const char*>(line + count * column) + kAhead;
+      if (l < whole) {
+        AddLines<kLines, D>(words, ahead, t.width, x + l * D * kNibbles, sums);
+      } else {
+        AddLines<1, D>(words, ahead, t.width, x + l * D * kNibbles, sums);
+      }
+#pragma GCC unroll 2
+      for (int s = 0; s < kStrips; ++s) {
+#pragma GCC unroll 2
+        for (int p = 0; p < kPairs; ++p) block[column / 8 + s][p] = sums[s][p];
+      }
+    }
+  }
+}
+
+// What becomes of a block's sums takes one operation behind the other: it is done for all columns
+// at once.
+template <int D, int Lines>
+inline void AllColumns(const GemvS4Tile& t) {
+  alignas(32) float y[kMostColumnsS4];
+  __builtin_memcpy(y, t.bias, sizeof(float) * static_cast<size_t>(t.width));
+  const __m256 high = _mm256_set1_ps(65536.0f);
+  __m256i block[kMostColumnsS4 / 8][kPairs];
+  for (int64_t b = 0; b < t.blocks; ++b) {
+    SumBlock<D, Lines>(t, b, block);
+    const __m256 unit = _mm256_set1_ps(t.units[b]);
+    const __m256 row_sum = _mm256_set1_ps(t.offset == nullptr ? 0.0f : t.row_sums[b]);
+    const auto fetch = [](const float* factors) {
+      _mm_prefetch(factors + kFactorsAhead, _MM_HINT_T0);
+      return _mm256_loadu_ps(factors);
+    };
+    for (int64_t j = 0; j < t.width; j += 8) {
+      const __m256i* sums = block[j / 8];
+      const __m256 sum =
+          _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[1]), high, _mm256_cvtepi32_ps(sums[0]));
+      __m256 before = _mm256_load_ps(y + j);
+      if (t.offset != nullptr) {
+        before = _mm256_fmadd_ps(row_sum, fetch(t.offset + b * t.width + j), before);
+      }
+      const __m256 scale = fetch(t.scale + b * t.width + j);
+      _mm256_store_ps(y + j, _mm256_fmadd_ps(_mm256_mul_ps(sum, unit), scale, before));
+    }
   }
   const __m256 lo = _mm256_set1_ps(t.lo), hi = _mm256_set1_ps(t.hi);
   for (int64_t j = 0; j < t.width; j += 8) {
@@ -99,10 +135,15 @@ inline void AllColumns(const GemvS4Tile& t) {
   __builtin_memcpy(t.y, y, sizeof(float) * static_cast<size_t>(t.n));
 }
 
+template <int D>
+inline void Tile(const GemvS4Tile& t) {
+  return t.lines == kLines ? AllColumns<D, kLines>(t) : AllColumns<D, 0>(t);
+}
+
 }  // namespace
 
 void gemv_s4_avx2(const GemvS4Tile& t) {
-  return t.digits == kDigits ? AllColumns<kDigits>(t) : AllColumns<kMostDigits>(t);
+  return t.digits == kDigits ? Tile<kDigits>(t) : Tile<kMostDigits>(t);
 }
 
 }  // namespace bitlite

@@ -26,7 +26,8 @@ inline void Columns(const GemvS4Tile& t, int64_t column) {
     __m512i sums[V][D];
 #pragma GCC unroll 4
     for (int d = 0; d < D; ++d) {
-      const __m512i first = _mm512_set1_epi32(t.first[b * kMostDigits + d]);
+      // That of a pair stands with its lower digit.
+      const __m512i first = _mm512_set1_epi32(d % 2 == 0 ? t.first[b * kPairs + d / 2] : 0);
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) sums[v][d] = first;
     }
@@ -44,14 +45,15 @@ inline void Columns(const GemvS4Tile& t, int64_t column) {
         }
       }
     }
-    const __m512 unit = _mm512_set1_ps(t.units[b]), base = _mm512_set1_ps(256.0f);
+    const __m512 unit = _mm512_set1_ps(t.units[b]), high = _mm512_set1_ps(65536.0f);
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) {
-      __m512 sum = _mm512_cvtepi32_ps(sums[v][D - 1]);
 #pragma GCC unroll 4
-      for (int d = D - 2; d >= 0; --d) {
-        sum = _mm512_fmadd_ps(sum, base, _mm512_cvtepi32_ps(sums[v][d]));
+      for (int d = 1; d < D; d += 2) {
+        sums[v][d - 1] = _mm512_add_epi32(sums[v][d - 1], _mm512_slli_epi32(sums[v][d], 8));
       }
+      const __m512 sum =
+          _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[v][2]), high, _mm512_cvtepi32_ps(sums[v][0]));
       const int64_t at = b * t.width + column + 16 * v;
       if (t.offset != nullptr) {
         y[v] = _mm512_fmadd_ps(_mm512_set1_ps(t.row_sums[b]), _mm512_loadu_ps(t.offset + at), y[v]);

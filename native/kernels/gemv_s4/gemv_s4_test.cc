@@ -1,5 +1,6 @@
 // gemv_s4 against its scalar kernel, bit for bit, and digits against the activations they stand
 // for.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -25,7 +26,7 @@ struct Row {
   Row(const std::vector<float>& x, int64_t block)
       : digits(static_cast<size_t>(DigitBytes(static_cast<int64_t>(x.size()), block))),
         units((x.size() + static_cast<size_t>(block) - 1) / static_cast<size_t>(block)),
-        sums(units.size() * kMostDigits),
+        sums(units.size() * kPairs),
         count(DigitsOf(x.data(), static_cast<int64_t>(x.size()), block, digits.data(), units.data(),
                        sums.data())) {}
 };
@@ -37,10 +38,10 @@ std::vector<float> NormalRow(int64_t k, uint32_t seed) {
 }
 
 void CheckAgainstScalar(const Kernel<gemv_s4>& entry, int64_t n, int64_t k, int64_t block,
-                        bool offsets, float outlier) {
+                        bool offsets, float outlier, bool extreme = false) {
   std::vector<float> x = NormalRow(k, static_cast<uint32_t>(n * 100 + k));
   x[static_cast<size_t>(k / 2)] *= outlier;
-  const Row row(x, block);
+  Row row(x, block);
   CHECK(row.count == (outlier > 1000 ? kMostDigits : kDigits)) << row.count << " digits";
   const int64_t blocks = static_cast<int64_t>(row.units.size());
   const int64_t lines = (block + kNibbles - 1) / kNibbles;
@@ -52,6 +53,11 @@ void CheckAgainstScalar(const Kernel<gemv_s4>& entry, int64_t n, int64_t k, int6
   const Buffer raw = Normal(columns * static_cast<size_t>(lines), random);
   std::vector<uint32_t> w(columns * static_cast<size_t>(lines));
   std::memcpy(w.data(), raw.get(), w.size() * sizeof(float));
+  if (extreme) {
+    std::fill(row.digits.begin(), row.digits.end(), int8_t{-128});
+    std::fill(row.sums.begin(), row.sums.end(), 0);
+    std::fill(w.begin(), w.end(), 0xffffffffu);
+  }
   std::vector<int32_t> first = row.sums;
   for (int32_t& s : first) s *= offsets ? 0 : -8;
   std::vector<float> y(static_cast<size_t>(n) + 1, 77.0f), want = y;
@@ -91,6 +97,8 @@ void TestKernel(const Kernel<gemv_s4>& entry) {
       CheckAgainstScalar(entry, 64, 200, 64, offsets, outlier);
       CheckAgainstScalar(entry, 20, 75, 20, offsets, outlier);
       CheckAgainstScalar(entry, 20, 500, 500, offsets, outlier);
+      const int64_t most = kMostLines * kNibbles;
+      CheckAgainstScalar(entry, 16, most, most, offsets, outlier, true);
     }
   }
 }

@@ -20,10 +20,10 @@ namespace bitlite {
 namespace {
 
 constexpr int kMaxRows = 4;
-constexpr int64_t kFewRows = 3;               // that gemv_s4 is ahead with
-constexpr int64_t kMostInBlock = 1 << 20;     // of activations, whose sums int32 holds
-constexpr int64_t kGroup = 4 * kPackedPanel;  // columns of a tile
-constexpr int64_t kLine = 64;                 // bytes
+constexpr int64_t kFewRows = 3;                          // that gemv_s4 is ahead with
+constexpr int64_t kMostInBlock = kMostLines * kNibbles;  // of activations, for gemv_s4
+constexpr int64_t kGroup = 4 * kPackedPanel;             // columns of a tile
+constexpr int64_t kLine = 64;                            // bytes
 static_assert(kGroup == kMostColumnsS4 && kPackedPanel == kColumnsS4);
 
 int64_t CeilOf(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -53,7 +53,7 @@ class PackedF32 final : public Step {
     const int64_t floats = CeilOf(kMaxRows * of_k_ * int64_t{sizeof(float)}, kLine) * kLine;
     units_at_ = floats;
     first_at_ = 2 * floats;
-    digits_at_ = first_at_ + floats * kMostDigits;
+    digits_at_ = first_at_ + floats * kPairs;
     thread_scratch = static_cast<size_t>(floats);
     if (by_digits_ != nullptr) {
       thread_scratch = static_cast<size_t>(digits_at_ + kFewRows * digit_bytes_);
@@ -120,11 +120,12 @@ class PackedF32 final : public Step {
       if (summed != tile) {
         for (int r = 0; r < count; ++r) {
           rows[r] = args.In<float>(0) + (first + r) * k_;
+          if (by_digits_ != nullptr) digits[r] = MakeDigits(args.thread_scratch, rows[r], r);
+          if (digits[r] > 0 && offset_.size() == 0) continue;
           for (int64_t b = 0; b < of_k_; ++b) {
             const int64_t begin = b * block_;
             sums[r * of_k_ + b] = SumOf(rows[r] + begin, std::min(block_, k_ - begin));
           }
-          if (by_digits_ != nullptr) digits[r] = MakeDigits(args.thread_scratch, rows[r], r);
         }
         summed = tile;
       }
@@ -165,7 +166,7 @@ class PackedF32 final : public Step {
     return reinterpret_cast<float*>(scratch + units_at_) + r * of_k_;
   }
   int32_t* FirstSumsOf(uint8_t* scratch, int r) const {
-    return reinterpret_cast<int32_t*>(scratch + first_at_) + r * of_k_ * kMostDigits;
+    return reinterpret_cast<int32_t*>(scratch + first_at_) + r * of_k_ * kPairs;
   }
   int8_t* DigitsAt(uint8_t* scratch, int r) const {
     return reinterpret_cast<int8_t*>(scratch + digits_at_ + r * digit_bytes_);
@@ -176,7 +177,7 @@ class PackedF32 final : public Step {
     int32_t* first = FirstSumsOf(scratch, r);
     const int digits = DigitsOf(row, k_, block_, DigitsAt(scratch, r), UnitsOf(scratch, r), first);
     const int32_t raised = offset_.size() == 0 ? static_cast<int32_t>(Centre()) : 0;
-    for (int64_t i = 0; digits > 0 && i < of_k_ * kMostDigits; ++i) first[i] *= -raised;
+    for (int64_t i = 0; digits > 0 && i < of_k_ * kPairs; ++i) first[i] *= -raised;
     return digits;
   }
 
@@ -233,6 +234,11 @@ const float* FloatsOf(const TensorSpec& t, int64_t n) {
   return static_cast<const float*>(t.data);
 }
 
+const float* Repeat(const float* values, int64_t n, int64_t times, std::vector<float>& to) {
+  for (int64_t i = 0; i < n * times; ++i) to.push_back(values[i / times]);
+  return to.data();
+}
+
 }  // namespace
 
 std::unique_ptr<Step> MakePackedFullyConnected(const StepSpec& spec, PlanContext& plan) {
@@ -248,7 +254,7 @@ std::unique_ptr<Step> MakePackedFullyConnected(const StepSpec& spec, PlanContext
   Require(k > 0 && x.count % k == 0, "input is not made of rows of the weight's K values");
   Require(x.dtype == DType::kF32 && plan.Out(0).dtype == DType::kF32, "operands are not float32");
   Require(plan.Out(0).count == x.count / k * n, "output shape does not follow from the inputs");
-  const int64_t block = blocked ? spec.Int("block", 0) : k;
+  int64_t block = blocked ? spec.Int("block", 0) : k;
   Require(block > 0 && (block % 2 == 0 || !blocked), "blocks are not of an even size");
   const int64_t scales = n * CeilOf(k, block), row = CeilOf(k, block) * block * bits / 8;
   Require(!blocked || w.count == n * row, "weights do not hold their blocks");
@@ -266,6 +272,14 @@ std::unique_ptr<Step> MakePackedFullyConnected(const StepSpec& spec, PlanContext
     const int8_t* points = static_cast<const int8_t*>(zero->data);
     for (int64_t i = 0; i < scales; ++i) offsets.push_back(-points[i] * scale[i]);
     offset = offsets.data();
+  }
+  std::vector<float> repeated[2];
+  if (!blocked && bits == 4 && k > kMostInBlock) {
+    // One scale for all of k, as for blocks that digits can have.
+    const int64_t parts = CeilOf(k, kMostInBlock);
+    block = CeilOf(CeilOf(k, parts), kNibbles) * kNibbles;
+    scale = Repeat(scale, n, CeilOf(k, block), repeated[0]);
+    offset = Repeat(offset, n, CeilOf(k, block), repeated[1]);
   }
   auto step = std::make_unique<PackedF32>(x.count / k, n, k, block, bits, act, plan);
   if (!blocked) {
