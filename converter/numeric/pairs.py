@@ -35,12 +35,10 @@ def rounded(rows: NDArray, limit: int) -> NDArray:
     pairs = np.rint(real)
     v, w = pairs[..., 0], pairs[..., 1]
     over = np.abs(v + w) > MOST
-    if not over.any():
-        return pairs.reshape(*rows.shape[:-1], -1)[..., : rows.shape[-1]]
-    sign = np.sign(v)
-    first = np.rint((np.abs(real[..., 0]) - np.abs(real[..., 1]) + MOST) / 2).clip(MOST - limit, limit)
-    pairs[..., 0] = np.where(over, sign * first, v)
-    pairs[..., 1] = np.where(over, sign * (MOST - first), w)
+    if over.any():  # few of them, as a rule
+        sign, real = np.sign(v[over]), np.abs(real[over])
+        first = np.rint((real[:, 0] - real[:, 1] + MOST) / 2).clip(MOST - limit, limit)
+        pairs[over] = np.stack([sign * first, sign * (MOST - first)], axis=-1)
     return pairs.reshape(*rows.shape[:-1], -1)[..., : rows.shape[-1]]
 
 

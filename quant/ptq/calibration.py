@@ -13,6 +13,7 @@ from ..calibrate.spread import observe_all
 from ..calibrate.statistics import Statistics, check_statistics
 from .equalize import equalize, scalable, scale_channels
 from .layer_ranges import fix_ranges
+from .pair_channels import pair_channels
 from .placement import Placement, tensors_in_codes
 from .settings import Progress, Samples, Settings
 
@@ -25,7 +26,8 @@ def calibration_statistics(
     progress: Progress,
     kept: Kept | None = None,
 ) -> Statistics:
-    """The statistics, once channels are made alike, in place, where the settings ask. kept: values of the same runs.
+    """The statistics, once channels are made alike and paired, in place, where the settings ask. kept: values of the
+    same runs.
 
     Raises:
         DataError: there are neither samples nor statistics, or these are of another model.
@@ -38,6 +40,8 @@ def calibration_statistics(
         sizes = {t.name: t.shape[-1] if t.shape else None for t in tensors}
         check_statistics(settings.statistics, sizes)
         scale_channels(graph, narrow, settings.statistics.factors)
+        if settings.pairs:
+            pair_channels(graph, plan.int8_nodes)
         fix_ranges(graph, settings.statistics.histograms, settings.layer_ranges, settings.methods)
         return settings.statistics
     if samples is None:
@@ -53,6 +57,8 @@ def calibration_statistics(
         if asked:
             see(asked, reach, "looking at channels")
         factors = equalize(graph, reach.of, narrow)
+    if settings.pairs:  # before the run whose outputs are kept: another order of channels gives other sums
+        pair_channels(graph, plan.int8_nodes)
     histograms = Histograms(settings.bins)
     see(tensors, histograms, "collecting statistics", kept)
     of = {t.name: histograms.of[t] for t in tensors}

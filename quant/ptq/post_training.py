@@ -30,7 +30,6 @@ from .fidelity import POOR, Fidelity, Reference, float_outputs, hold_back, judge
 from .integer_forms import IntegerForms, placement
 from .islands import NONE, Islands
 from .layer_correction import correct_layers
-from .pair_channels import pair_channels
 from .placement import LOSSY, weight_index
 from .prefix_runner import most_samples, subset_size
 from .prepare import prepare
@@ -76,11 +75,8 @@ def open_forms(
     plan = placement(graph, settings)
     kept = Kept(float_outputs(graph), _KEPT)
     statistics = calibration_statistics(graph, plan, samples, settings, progress, kept)
-    if settings.pairs:
-        pair_channels(graph, plan.int8_nodes)
     forms = IntegerForms(graph, samples, settings, statistics)
-    if not settings.pairs:  # whose other order of channels are other sums
-        forms.outputs = kept.values
+    forms.outputs = kept.values
     return forms, prepared
 
 
