@@ -381,6 +381,7 @@ PYBIND11_MODULE(_native, m) {
       .def_property_readonly("isa", [](const PyProgram& p) { return IsaName(p.program().isa()); });
   m.def("check_step", &PyCheckStep, py::arg("tensors"), py::arg("step"), py::arg("isa") = "");
   DefineCalibration(m);
+  DefineWeights(m);
   m.def("isa", [] { return IsaName(ActiveIsa()); });
   m.def("isas", &AvailableIsas);
   m.def("ops", &OpNames);

@@ -6,5 +6,6 @@
 namespace bitlite {
 
 void DefineCalibration(pybind11::module_& m);
+void DefineWeights(pybind11::module_& m);
 
 }  // namespace bitlite

@@ -182,7 +182,8 @@ def dequantize(q: NDArray, qp: QuantParam) -> NDArray[np.float32]:
         scale = scale * np.where((factor >= 0) & (factor <= 10), factor, 1.0)
     if q.dtype.itemsize <= 2:
         x = q.astype(np.float32)
-        x -= along(qp.zero_point, qp.axis, ndim).astype(np.float32)
+        if qp.zero_point.any():
+            x -= along(qp.zero_point, qp.axis, ndim).astype(np.float32)
     else:
         x = (q.astype(np.int64) - along(qp.zero_point, qp.axis, ndim)).astype(np.float32)
     x *= along(scale.astype(np.float32), qp.axis, ndim)

@@ -47,8 +47,10 @@ def _values(q: NDArray, bits: int) -> NDArray[np.int64]:
     """The distinct codes, sorted."""
     half = 1 << (bits - 1)
     seen = np.zeros(1 << bits, bool)
-    for begin in range(0, q.size, _BLOCK):
-        seen[q[begin : begin + _BLOCK].astype(np.int32) + half] = True
+    begin, size = 0, 1 << bits  # the first elements mostly have them all
+    while begin < q.size and not seen.all():
+        seen[q[begin : begin + size].astype(np.int32) + half] = True
+        begin, size = begin + size, min(2 * size, _BLOCK)
     return np.flatnonzero(seen) - half
 
 

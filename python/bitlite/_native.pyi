@@ -63,6 +63,29 @@ def observe_codes(x: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]
 def count_bins(x: np.ndarray, factor: float, base: int, bins: int) -> tuple[np.ndarray, int]:
     """int64[bins]: elements with floor(x * factor) - base = i, clamped to the bins; and how many are exactly 0."""
 
+def fit_grids(
+    w: np.ndarray, factors: np.ndarray, levels: int, zero: int, flat: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """For float32 w [c, n] the grids scale * u + low + middle, u = 0..levels, that fit its rows best, from their ranges
+    times each of float32 factors: codes u - zero int8 [c, n], and scale, low, middle float32 [c]. Rows of a range below
+    flat have codes 0."""
+
+def row_moments(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float64 [c] of float32 [c, n]: the mean, and the sum of squares about it."""
+
+def nearest_codes(w: np.ndarray, scale: np.ndarray, zero: np.ndarray, low: int, high: int, q: np.ndarray) -> None:
+    """Fills int8 or int16 q [c, n] with the whole numbers low..high nearest to w / scale + zero, halves away from zero,
+    of float32 w [c, n]; scale and zero float64 [c]."""
+
+def code_sums(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int64 [c] of int8 or int16 [c, n]: the sum, and the sum of squares."""
+
+def code_error(
+    w: np.ndarray, q: np.ndarray, scale: np.ndarray, zero: np.ndarray, mean: np.ndarray
+) -> tuple[float, float]:
+    """Sums of (scale * (q - zero) + mean - w)² and of w² over float32 w and int8 or int16 q [c, n]; the others float64
+    [c]."""
+
 def gram(x: np.ndarray, gram: np.ndarray, part: int, parts: int) -> None:
     """Fills a part of float64 gram [k, k] with X'X - s s' / n of int16 rows x [n, k], s their sum; |x| <= 255."""
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,12 +99,13 @@ def quantize_weight(
     size = _input_sizes(weight) if bits in _CHANNEL_SUM_BITS and correction and not fitted else None
     for rows, w, out in _blocks(weight, q, fill=True):
         if fitted and correction:
-            codes, step, zero = _fit(w, bits)
+            codes, step = _fit(w, bits)
+            zero = np.zeros(len(step))
         else:
             codes, step, zero = _min_max(w, bits, size)
         out[...] = codes
         if correction:
-            step, mean[rows] = _corrected(w, codes - zero[:, None, None], step)
+            step, mean[rows] = _corrected(w, out, zero, step)
         # As files hold it.
         scale[rows], zero_point[rows] = step.astype(np.float32), zero
     return q, QuantParam(scale, zero_point, weight.axis, bits, mean_corr=mean if correction else None)
@@ -158,16 +159,13 @@ def _plain_and_fitted(weight: Weight, bits: int) -> tuple[Codes, Codes, float, i
 def relative_error(weight: Weight, q: NDArray, qp: QuantParam) -> float:
     """‖w - ŵ‖² / ‖w‖², 0 for an empty or zero weight."""
     error = energy = 0.0
-    scale = qp.scale[:, None, None]
-    zero_point = qp.zero_point[:, None, None].astype(np.float64)
-    mean = 0.0 if qp.mean_corr is None else qp.mean_corr[:, None, None].astype(np.float64)
+    scale, zero_point = qp.scale.astype(np.float64), qp.zero_point.astype(np.float64)
+    mean = np.zeros_like(scale) if qp.mean_corr is None else qp.mean_corr.astype(np.float64)
     for rows, w, codes in _blocks(weight, q):
         at = slice(None) if weight.axis is None else rows
-        difference = (codes - zero_point[at]) * scale[at]
-        difference += mean[at] if isinstance(mean, np.ndarray) and weight.axis is not None else 0.0
-        difference -= w
-        error += float(np.sum(difference * difference))
-        energy += float(np.sum(np.square(w, dtype=np.float64)))
+        some = np.ascontiguousarray(w, np.float32)
+        found = _native().code_error(_rows(some), _rows(codes), scale[at], zero_point[at], mean[at])
+        error, energy = error + found[0], energy + found[1]
     return error / energy if energy else 0.0
 
 
@@ -236,79 +234,67 @@ def _min_max(w: NDArray, bits: int, size: NDArray | None) -> tuple[NDArray, NDAr
     step = (np.maximum(high, low + np.float32(_FLAT)) - low) / np.float32(qmax - qmin)
     scale = step.astype(np.float64)
     zero_point = round_half_away(qmin - low / scale)
+    even_kernels = bits in _KERNEL_SUM_BITS and w.shape[1] > 1
+    if not even_kernels and size is None:
+        codes = np.empty((len(w), w[0].size), storage_dtype(bits))
+        _native().nearest_codes(_rows(w), scale, zero_point, qmin, qmax, codes)
+        return codes.reshape(w.shape), scale, zero_point
     t = w / scale[:, None, None]
     t += zero_point[:, None, None]
     q = np.clip(round_half_away(t), qmin, qmax)
-    if bits in _KERNEL_SUM_BITS:
+    if even_kernels:
         _even_kernel_sums(q, t, qmin, qmax)
     if size is not None:
         _even_channel_sums(q[:, 0], t[:, 0], size, qmin, qmax)
     return q, scale, zero_point
 
 
-def _fit(w: NDArray, bits: int) -> tuple[NDArray, NDArray, NDArray]:
-    """Codes [c, k, n], scale and zero point [c] on the grid that fits each channel best."""
+def _fit(w: NDArray, bits: int) -> tuple[NDArray, NDArray]:
+    """Codes int8 [c, k, n] and scale float64 [c] on the grid that fits each channel best; their zero point is 0."""
     qmin, qmax = code_range(bits)
-    levels = np.float32(qmax - qmin)
-    shape = w.shape
-    w = np.ascontiguousarray(w, np.float32).reshape(len(w), -1)
-    middle = w.mean(axis=1, dtype=np.float64).astype(np.float32)[:, None]
-    centred = w - middle
-    low, high = centred.min(axis=1)[:, None], centred.max(axis=1)[:, None]
-    flat = high - low < _FLAT
-    best = np.full(low.shape, np.inf, np.float32)
-    best_a, best_b = np.ones_like(low), np.zeros_like(low)
-    for factor in _STARTS.get(bits, _STARTS[4]):
-        a = np.maximum((high - low) * np.float32(factor) / levels, np.float32(1e-30))
-        b = low * np.float32(factor)
-        for _ in range(3):
-            error, a, b = _lloyd(centred, a, b, levels)
-            better = error < best
-            best = np.where(better, error, best)
-            best_a, best_b = np.where(better, a, best_a), np.where(better, b, best_b)
-    t = ((centred - best_b) / best_a).reshape(shape)
-    u = np.clip(np.rint(t), 0, levels)
-    # Once for the rounding, once for what the clipping took away.
-    _even_kernel_sums(u, np.clip(t, 0, levels), 0, float(levels))
-    _even_kernel_sums(u, t, 0, float(levels))
-    u[flat[:, 0]] = -qmin  # code 0, the zero point: SPARSE leaves it out
-    return (u + np.float32(qmin)).astype(np.float64), best_a[:, 0].astype(np.float64), np.zeros(len(w))
+    levels = qmax - qmin
+    rows = _rows(w)
+    factors = np.asarray(_STARTS.get(bits, _STARTS[4]), np.float32)
+    q, scale, low, middle = _native().fit_grids(rows, factors, levels, -qmin, _FLAT)
+    q = q.reshape(w.shape)
+    if w.shape[1] > 1:
+        t = ((rows - middle[:, None] - low[:, None]) / scale[:, None]).reshape(w.shape)
+        u = q.astype(np.float32) - np.float32(qmin)
+        # Once for the rounding, once for what the clipping took away.
+        _even_kernel_sums(u, np.clip(t, 0, levels), 0, float(levels))
+        _even_kernel_sums(u, t, 0, float(levels))
+        flat = (np.ptp(rows, axis=1) < _FLAT)[:, None, None]
+        q = np.where(flat, 0, u + np.float32(qmin)).astype(np.int8)  # code 0, the zero point: SPARSE leaves it out
+    return q, scale.astype(np.float64)
 
 
-def _lloyd(w: NDArray, a: NDArray, b: NDArray, levels: np.float32) -> tuple[NDArray, NDArray, NDArray]:
-    """From the grid a * u + b, u = 0..levels, for centred rows w: the squared error less ‖w‖² of the grid regressed on
-    the codes, and that grid. All but w are [c, 1]."""
-    u = w - b
-    u /= a
-    np.rint(u, out=u)
-    np.clip(u, 0, levels, out=u)
-    count = np.float32(w.shape[1])
-    mean = u.sum(axis=1, keepdims=True) / count
-    u -= mean
-    spread = np.square(u).sum(axis=1, keepdims=True)
-    common = (u * w).sum(axis=1, keepdims=True)
-    fit = common / np.maximum(spread, np.float32(1e-30))
-    fit = np.where(fit > 0, fit, a)
-    error = fit * (fit * spread - 2 * common)
-    return error, fit, -fit * mean
+def _rows(x: NDArray) -> NDArray:
+    """[c, k, n] as contiguous [c, k * n]."""
+    return np.ascontiguousarray(x).reshape(len(x), -1)
 
 
-def _corrected(w: NDArray, codes: NDArray, scale: NDArray) -> tuple[NDArray, NDArray]:
-    """Scale and mean [c] that give codes (zero point taken off) the mean and variance of w, as far as that is allowed.
+def _native() -> Any:
+    from ... import _native
+
+    return _native
+
+
+def _corrected(w: NDArray, q: NDArray, zero: NDArray, scale: NDArray) -> tuple[NDArray, NDArray]:
+    """Scale and mean [c] that give codes q the mean and variance of w, as far as that is allowed.
 
     The factor on the scale is kept if in (0, 10), the real tool's rule. The scale comes back as a float32, as files
     hold it, so that the mean fits it.
     """
     count = w[0].size
-    mean = w.mean(axis=(1, 2), dtype=np.float64)
-    centre = codes.mean(axis=(1, 2))
-    deviation = w - mean[:, None, None]
-    have = np.sqrt(np.sum(np.square(codes - centre[:, None, None]), axis=(1, 2)) / count) * scale
-    want = np.sqrt(np.sum(deviation * deviation, axis=(1, 2)) / count)
+    mean, squares = _native().row_moments(_rows(w))
+    total, total_squares = (x.astype(np.float64) for x in _native().code_sums(_rows(q)))
+    centre = total / count
+    have = np.sqrt(np.maximum(total_squares - total * centre, 0.0) / count) * scale
+    want = np.sqrt(squares / count)
     factor = np.divide(want, have, out=np.ones_like(want), where=have > 0)
     factor = np.where((factor > 0) & (factor < 10), factor, 1.0)
     scale = (scale * factor).astype(np.float32).astype(np.float64)
-    return scale, (mean - centre * scale).astype(np.float32)
+    return scale, (mean - (centre - zero) * scale).astype(np.float32)
 
 
 def _even_kernel_sums(q: NDArray, t: NDArray, qmin: float, qmax: float) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bitlite import _native
 from bitlite.converter.numeric.qparams import code_range, dequantize
 from bitlite.converter.numeric.sparse import encoded_size
 from bitlite.quant.weights.weight_math import Weight, gate, quantize_weight, quantize_weights, relative_error
@@ -198,3 +199,48 @@ def test_gates(shape, options, reason):
 
 def test_the_gain_gate_is_for_channels():
     assert gate((3, 3), None, 16, conv=False) is None
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (4, 15), (2, 40), (5, 1041)])
+def test_moments_codes_and_errors_of_rows_are_those_of_numpy(shape):
+    w = heavy_tailed(shape)
+    mean, squares = _native.row_moments(w)
+    np.testing.assert_allclose(mean, w.mean(1, dtype=np.float64), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(squares, w.var(1, dtype=np.float64) * shape[1], rtol=1e-12, atol=1e-15)
+    scale, zero = np.abs(w).max(1) / 100.0, np.arange(shape[0], dtype=np.float64)
+    for dtype, low, high in ((np.int8, -90, 95), (np.int16, -3000, 3000)):
+        q = np.empty(shape, dtype)
+        _native.nearest_codes(w, scale, zero, low, high, q)
+        t = w / scale[:, None] + zero[:, None]
+        np.testing.assert_array_equal(q, np.clip(np.trunc(t + np.copysign(0.5, t)), low, high))
+        for got, want in zip(_native.code_sums(q), (q.sum(1, dtype=np.int64), np.square(q, dtype=np.int64).sum(1))):
+            np.testing.assert_array_equal(got, want)
+        error, energy = _native.code_error(w, q, scale, zero, mean)
+        off = (q - zero[:, None]) * scale[:, None] + mean[:, None] - w
+        np.testing.assert_allclose((error, energy), (np.sum(off * off), np.sum(np.square(w, dtype=np.float64))))
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf, 3e38])
+def test_a_grid_is_found_whatever_the_values(poison):
+    w = heavy_tailed((3, 50))
+    w[1, 7] = poison
+    codes, *_ = _native.fit_grids(w, np.float32([1.0, 0.5]), 15, 8, 1e-10)
+    alone, *_ = _native.fit_grids(w[:1], np.float32([1.0, 0.5]), 15, 8, 1e-10)
+    assert -8 <= codes.min() <= codes.max() <= 7
+    np.testing.assert_array_equal(codes[:1], alone)
+
+
+def test_shapes_of_rows_must_fit():
+    w, q, one = np.ones((2, 3), np.float32), np.zeros((2, 3), np.int8), np.ones(2)
+    for call in (
+        lambda: _native.fit_grids(w[0], np.ones(1, np.float32), 15, 8, 0.0),
+        lambda: _native.fit_grids(w, np.ones(1, np.float32), 256, 8, 0.0),
+        lambda: _native.fit_grids(w, np.ones(1, np.float32), 15, 129, 0.0),
+        lambda: _native.row_moments(w[:, :0].copy()),
+        lambda: _native.nearest_codes(w, one, one, -129, 127, q),
+        lambda: _native.nearest_codes(w, one[:1], one, -8, 7, q),
+        lambda: _native.code_sums(q[0]),
+        lambda: _native.code_error(w, q[:1], one, one, one),
+    ):
+        with pytest.raises(ValueError):
+            call()
