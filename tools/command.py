@@ -13,6 +13,7 @@ from typing import Any, TextIO, cast
 
 from ..converter.errors import TRACE, Error, InternalError
 from ..converter.text import printable
+from .interrupts import became
 from .progress import end_bars
 
 
@@ -42,6 +43,8 @@ def run_command(work: Callable[[Sequence[str]], int], argv: Sequence[str] | None
     except InternalError as error:
         return _failed(str(error), 255)
     except Exception as error:
+        if became(error):
+            return _failed("interrupted", 130)
         return _failed(str(InternalError.of(error)), 255)
 
 

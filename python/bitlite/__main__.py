@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
 
@@ -17,7 +16,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status of the command; 0 for the usage, 168 for what is no command."""
     name, *rest = [*(sys.argv[1:] if argv is None else argv), ""]
     if name in COMMANDS:
-        return importlib.import_module(f".tools.{COMMANDS[name]}", __package__).main(rest[:-1])
+        from .tools.start import start
+
+        return start(COMMANDS[name], rest[:-1])
     if name in ("", "-h", "--help"):
         print(USAGE)
         return 0

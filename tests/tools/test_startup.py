@@ -17,6 +17,7 @@ HELP = (
     "bitlite.quant.selectors",
     "bitlite.tools.command",
     "bitlite.tools.converter_lite",
+    "bitlite.tools.interrupts",
     "bitlite.tools.options",
     "bitlite.tools.progress",
 )
@@ -29,6 +30,7 @@ LOADED = """if True:
 """
 CALIBRATION = ("bitlite.quant.calibrate.data", "bitlite.quant.calibrate.observe", "bitlite.quant.calibrate.histogram")
 INTEGERS = ("bitlite.quant.ptq.post_training", "bitlite.quant.ptq.emit", "bitlite.quant.ptq.rounding")
+WEIGHTS = ("bitlite.quant.weights.weight_quant", "bitlite.quant.parallel", "bitlite.converter.surgery.cut")
 ELSEWHERE = ("bitlite.quant.search.trials", "bitlite.quant.cluster", "bitlite.tools.report", "bitlite.qat")
 FORMATS = ("bitlite.converter.formats.c", "bitlite.converter.formats.onnx", "bitlite.converter.formats.caffe")
 FOREIGN = ("PIL", "onnx", "rich", "scipy", "yaml")
@@ -63,7 +65,7 @@ def test_a_page_of_help_loads_its_words_alone(argv):
 @pytest.mark.parametrize(
     "flags, idle",
     [
-        ([], (*CALIBRATION, *INTEGERS, *ELSEWHERE, *FORMATS, "bitlite.quant.ptq", "bitlite.tools.cost")),
+        ([], (*CALIBRATION, *INTEGERS, *ELSEWHERE, *FORMATS, *WEIGHTS, "bitlite.quant.ptq", "bitlite.tools.cost")),
         (["--quantType=WeightQuant"], (*CALIBRATION, *INTEGERS, *ELSEWHERE, *FORMATS)),
         (["--quantType=DynamicQuant"], (*CALIBRATION, *INTEGERS, *ELSEWHERE, *FORMATS)),
     ],
