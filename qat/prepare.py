@@ -14,6 +14,7 @@ from ..converter.errors import UsageError
 from ..converter.ir import Graph, Node
 from ..quant.calibrate.data import Dataset, DataSpec
 from ..quant.calibrate.first_layer import input_specs
+from ..quant.progress import no_progress
 from ..quant.ptq.calibration import calibration_statistics
 from ..quant.ptq.integer_forms import IntegerForms, placement
 from ..quant.ptq.layer_ranges import LayerRange
@@ -21,7 +22,7 @@ from ..quant.ptq.placement import weight_index
 from ..quant.ptq.post_training import corrected_form
 from ..quant.ptq.prepare import prepare as prepare_graph
 from ..quant.ptq.result import Result
-from ..quant.ptq.settings import Settings, no_progress
+from ..quant.ptq.settings import Settings
 from ..quant.selection import select
 from ..quant.selectors import Selector, parse_selector
 from ..quant.weights.weight_quant import WeightSettings

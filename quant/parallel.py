@@ -13,16 +13,22 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-_M_ARENA_MAX = -8  # malloc.h of glibc
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h of glibc
+_KEPT = 64 << 20  # bytes that the heap keeps of what was freed
+_MAPPED = 32 << 20  # bytes of an array that gets pages of its own; glibc takes no more
 
 
 def share_heap() -> None:
     """Has all threads of the process allocate from one heap, where there is glibc: by default each new thread gets one
-    of its own, and what it frees the others cannot use. For commands, before they start threads."""
+    of its own, and what it frees the others cannot use. The heap keeps a part of what was freed: activations come and
+    go by the megabyte, and fresh pages take as long as computing them. For commands, before they start threads."""
     import ctypes
 
     with suppress(OSError, TypeError, AttributeError):  # what another C library gives
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_THRESHOLD, _MAPPED)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
 class Workers:

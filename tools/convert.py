@@ -22,7 +22,6 @@ from ..converter.version import __version__
 from ..quant.finite import check_finite
 from ..quant.selection import select
 from ..quant.selectors import parse_selector
-from ..quant.weights.weight_quant import WeightRow, WeightSettings, keep_float16, store_float16
 from .calibrate import come_quantized, open_samples
 from .collector import no_search_for_cycles
 from .convert_report import Report
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
 
     from ..quant.calibrate.data import Dataset
     from ..quant.ptq.fidelity import Fidelity
+    from ..quant.weights.weight_quant import WeightRow, WeightSettings
     from .options.keywords import ConvertKeywords
 
 _CONTAINERS = {"TFLITE": "tflite", "ONNX": "onnx", "MSLITE": "ms", "MINDIR": "mindir", "CAFFE": "caffe", "": None}
@@ -378,6 +378,8 @@ def quantize(
 
         make_dynamic(graph, options, report)
     if options.fp16:
+        from ..quant.weights.weight_quant import store_float16
+
         report.notes += store_float16(graph, rows=report.layers)
     return graph
 
@@ -410,6 +412,8 @@ def _write_form(graph: Graph, path: str = "", *, container: str, options: Conver
     """What a file takes that holds `graph`, with the rest of what the options ask for; kept at `path`, if given."""
     target = graph.copy()
     if options.fp16:
+        from ..quant.weights.weight_quant import store_float16
+
         store_float16(target)
     with tempfile.TemporaryDirectory(prefix="bitlite-") as folder:
         file = path or os.path.join(folder, "m" + ENDINGS[container.upper()])
@@ -429,6 +433,8 @@ def _write(
     grown = (r for r in records if isinstance(r, Change) and r.grows)
     report.notes += [f".{container}: {r.node} is written {r.what}; the file grows with it" for r in grown]
     if target.meta.get("float16"):
+        from ..quant.weights.weight_quant import keep_float16
+
         keep_float16(target)
     if target.states and container != "tflite":
         report.notes.append(_state_note(target, container))

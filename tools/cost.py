@@ -13,7 +13,7 @@ from .bench_inputs import feed_for, real_outputs
 from .read_back import Original
 from .timing import Timing, measure_for
 
-BRIEFLY, THOROUGHLY = 0.03, 0.8  # seconds of runs: for a line, and for the page of a report
+BRIEFLY, THOROUGHLY = 0.02, 0.8  # seconds of runs: for a line, and for the page of a report
 _SURELY = 0.3  # seconds of runs before float is called faster
 _SLOWER = 1.03  # of float's time: less is the machine's own noise
 

@@ -6,26 +6,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..converter.ir import Graph
-from ..converter.surgery.batch import change_batch, split_batch
-from ..converter.surgery.cut import add_outputs, cut, rename_ends
-from ..converter.surgery.find import tensor_named
-from ..converter.surgery.padding import set_pad_values
-from ..converter.surgery.preprocess import put_preprocessing
-from ..converter.surgery.remove import remove_node_types, remove_nodes
 from .options.convert import ConvertOptions
+
+_CHANGES = "cut", "remove_node", "remove_node_type", "pad_value", "add_output", "rename"  # in their order
 
 
 def operate(graph: Graph, options: ConvertOptions) -> list[str]:
     """Changes the model that was read, in place: cuts, then removes nodes, adds outputs, and names ends. Returns a line
     per change. Raises UsageError where a name is none of the model's."""
     lines: list[str] = []
-    for name, change in (
-        ("cut", lambda: cut(graph, *options.cut)),
-        ("remove_node", lambda: remove_nodes(graph, options.remove_node)),
-        ("remove_node_type", lambda: remove_node_types(graph, options.remove_node_type)),
-        ("pad_value", lambda: set_pad_values(graph, options.pad_value)),
-        ("add_output", lambda: add_outputs(graph, options.add_output)),
-        ("rename", lambda: rename_ends(graph, options.rename)),
+    if not any(getattr(options, name) for name in _CHANGES):
+        return lines
+    from ..converter.surgery.cut import add_outputs, cut, rename_ends
+    from ..converter.surgery.padding import set_pad_values
+    from ..converter.surgery.remove import remove_node_types, remove_nodes
+
+    for name, change in zip(
+        _CHANGES,
+        (
+            lambda: cut(graph, *options.cut),
+            lambda: remove_nodes(graph, options.remove_node),
+            lambda: remove_node_types(graph, options.remove_node_type),
+            lambda: set_pad_values(graph, options.pad_value),
+            lambda: add_outputs(graph, options.add_output),
+            lambda: rename_ends(graph, options.rename),
+        ),
     ):
         if getattr(options, name):
             with options.blame(name):
@@ -36,6 +41,11 @@ def operate(graph: Graph, options: ConvertOptions) -> list[str]:
 @contextmanager
 def kept_apart(graph: Graph, options: ConvertOptions) -> Iterator[None]:
     """Passes that run inside merge nothing into the convolutions that `not_merge` names: what is an output stays."""
+    if not options.not_merge:
+        yield
+        return
+    from ..converter.surgery.find import tensor_named
+
     with options.blame("not_merge"):
         apart = [tensor_named(graph, name) for name in options.not_merge]
     ends, graph.outputs = graph.outputs, [*graph.outputs, *(t for t in apart if t not in graph.outputs)]
@@ -55,6 +65,8 @@ def changes_inputs(options: ConvertOptions) -> bool:
 
 def with_inputs(graph: Graph, options: ConvertOptions) -> tuple[Graph, list[str]]:
     """A copy as it is written: preprocessing inside, then the batch. Returns a line per input that takes pixels."""
+    from ..converter.surgery.batch import change_batch, split_batch
+    from ..converter.surgery.preprocess import put_preprocessing
     from .options.samples import image_spec, pixels
 
     graph, lines = graph.copy(), list[str]()

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...converter.ir import Graph, Tensor
-from .data import Shard
+
+if TYPE_CHECKING:
+    from .data import Shard
 
 COUNT = 4
 _SHARED = 0.9  # of a channel's structure, in all channels

@@ -13,9 +13,9 @@ import numpy as np
 
 from ...converter.ir import Node, Tensor
 from ...converter.numeric.qparams import INT32_MAX, QuantParam, fake_quantize, quantize_f32
-from .emit import Layer
 from .prefix_part import PrefixPart, isa_of
 from .prefix_runner import QuantizedPrefixRunner
+from .quantized_graph import Layer
 
 ChannelSums = tuple[np.ndarray, np.ndarray | None, int]
 

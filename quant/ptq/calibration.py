@@ -11,11 +11,12 @@ from ...converter.ir import Graph, Tensor
 from ..calibrate.observe import ChannelReach, Histograms, Kept, Observer
 from ..calibrate.spread import observe_all
 from ..calibrate.statistics import Statistics, check_statistics
+from ..progress import Progress
 from .equalize import equalize, scalable, scale_channels
 from .layer_ranges import fix_ranges
 from .pair_channels import pair_channels
 from .placement import Placement, tensors_in_codes
-from .settings import Progress, Samples, Settings
+from .settings import Samples, Settings
 
 
 def calibration_statistics(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from ...converter.ir import Node
 from ..calibrate.spread import Chosen
+from ..progress import Progress
 from .bias_correction import correct, correct_lockstep
 from .prefix_runner import QuantizedPrefixRunner
 from .quality import measure
 from .result import Result
 from .rounding import REFITS, ROUNDED_BITS, refine
-from .settings import Progress, Settings
+from .settings import Settings
 
 
 def correct_layers(result: Result, samples: Chosen, settings: Settings, progress: Progress) -> None:

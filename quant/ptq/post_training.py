@@ -22,10 +22,10 @@ from ...converter.ir import Graph
 from ...converter.passes import Record
 from ..calibrate.observe import Kept
 from ..calibrate.spread import Chosen
+from ..progress import Progress, no_progress
 from ..selection import REQUESTED
 from ..weights.weight_quant import CHOSEN, WeightSettings, quantize_graph_weights, store_float16
 from .calibration import calibration_statistics
-from .emit import QuantizedGraph, note_stored
 from .fidelity import POOR, Fidelity, Reference, float_outputs, hold_back, judge_of, scores_of, spread
 from .integer_forms import IntegerForms, placement
 from .islands import NONE, Islands
@@ -33,8 +33,9 @@ from .layer_correction import correct_layers
 from .placement import LOSSY, weight_index
 from .prefix_runner import most_samples, subset_size
 from .prepare import prepare
+from .quantized_graph import QuantizedGraph, note_stored
 from .result import Result
-from .settings import Progress, Samples, Settings, no_progress
+from .settings import Samples, Settings
 from .trials import choose_islands, improves, methods_of
 from .wide_weights import widened
 

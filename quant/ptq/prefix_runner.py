@@ -17,9 +17,9 @@ from ..calibrate.observe import ChannelMeans
 from ..calibrate.spread import Chosen, observe_all
 from ..cluster.pool import Workforce
 from ..parallel import Workers
-from .emit import QuantizedGraph
 from .islands import work_of
 from .prefix_part import BUDGET, Fold, Operation, PrefixPart, folded, isa_of, leading_to
+from .quantized_graph import QuantizedGraph
 from .spread_prefix import SpreadPrefix
 
 _STEPS = 3  # of a layer: its rows, and twice the mean of its output

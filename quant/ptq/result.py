@@ -9,11 +9,11 @@ from ...converter.ir import Graph
 from ...converter.passes import Record
 from ..calibrate.statistics import Statistics
 from ..weights.weight_quant import WeightRow
-from .emit import QuantizedGraph
 from .fidelity import Fidelity
 from .groups import Groups
 from .islands import Islands
 from .placement import Placement, weight_index
+from .quantized_graph import QuantizedGraph
 from .weight_codes import WideWeights
 
 

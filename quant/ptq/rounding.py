@@ -29,7 +29,6 @@ from ...converter.numeric.qparams import (
 )
 from ...converter.schema.op import quant_spec
 from ..calibrate.ranges import ends
-from .emit import Layer
 from .grid import Grid
 from .paired_weights import addends
 from .prefix_part import PrefixPart
@@ -45,6 +44,7 @@ from .products import (
     products_by_channel,
 )
 from .products import gram as gram_of
+from .quantized_graph import Layer
 from .upstream import toward_float
 
 WHOLE = 4608  # inputs (512 of a 3×3 kernel) of which all products are taken, 170 MB of them

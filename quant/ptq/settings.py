@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -16,13 +16,6 @@ from ..cluster.pool import WorkerPool, Workforce
 from ..score import Scoring
 from ..weights.weight_quant import WeightSettings
 from .layer_ranges import LayerRange
-
-Progress = Callable[[Iterable[Any], str], Iterable[Any]]
-"""Wraps an iteration, with a label."""
-
-
-def no_progress(items: Iterable[Any], label: str) -> Iterable[Any]:
-    return items
 
 
 class Samples(Protocol):

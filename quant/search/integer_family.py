@@ -11,12 +11,13 @@ from ...converter.numeric.packing import packed_size
 from ...converter.schema.op import quant_spec
 from ..calibrate.observe import Sample
 from ..calibrate.statistics import Statistics
+from ..progress import Progress, no_progress
 from ..ptq.integer_forms import IntegerForms
 from ..ptq.islands import NONE, Islands, Limits
 from ..ptq.placement import weight_index
 from ..ptq.post_training import best_form, corrected_form, open_forms
 from ..ptq.result import Result
-from ..ptq.settings import Progress, Samples, Settings, no_progress
+from ..ptq.settings import Samples, Settings
 from ..ptq.trials import islands_within, methods_of
 from ..ptq.weight_codes import WeightCodes
 from ..weights.bit_budget import BITS, BitBudget, measure_layers

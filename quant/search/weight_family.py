@@ -10,7 +10,8 @@ from ...converter.ir import Graph
 from ..calibrate.observe import Sample
 from ..calibrate.spread import Chosen
 from ..cluster.pool import Workforce
-from ..ptq.settings import Progress, Samples, no_progress
+from ..progress import Progress, no_progress
+from ..ptq.settings import Samples
 from ..weights.bit_budget import BitBudget, measure
 from ..weights.output_rounding import RoundingByOutput
 from ..weights.weight_quant import WeightRow, WeightSettings, quantize_graph_weights

@@ -17,13 +17,13 @@ from ...native.plan import Plan
 from ..calibrate.noise import COUNT, noise_images
 from ..calibrate.observe import Sample, float_isa
 from ..parallel import Workers
-from ..ptq.emit import QuantizedGraph, beside, note_stored
-from ..ptq.fidelity import Reference
-from ..ptq.settings import Progress, no_progress
+from ..progress import Progress, no_progress
+from ..ptq.fidelity import Reference, float_outputs, outputs_on
+from ..ptq.quantized_graph import QuantizedGraph, beside, note_stored
 from .weight_quant import WeightRow, WeightSettings, quantize_graph_weights
 
 Values = dict[Tensor, np.ndarray]
-_JUDGES = 2  # images that biases are not fitted to
+_JUDGES = 2  # images that biases are not fitted to: one of each range that models take
 _HELD = 256 << 20  # bytes of values of both graphs, of all images
 
 
@@ -53,12 +53,21 @@ def correct_on_noise(
 
 
 def _nearer(source: Graph, before: Graph, after: Graph, images: Sequence[Sample], threads: int) -> bool:
-    """Whether `after` gives what the float graph does better than `before`, on images within [-1, 1] and in [0, 1]."""
-    lighter = [{name: (x + 1) / 2 for name, x in row.items()} for row in images]
-    judge = Reference(source, [*images, *lighter], threads)
-    old, new = judge.values_of(before), judge.values_of(after)
-    parts = slice(len(images)), slice(len(images), None)
-    return all(judge.worst_of(new, part) >= judge.worst_of(old, part) for part in parts)
+    """Whether `after` gives what the float graph does better than `before`, on an image within [-1, 1] and one within
+    [0, 1]."""
+    first, second = images
+    samples = [first, {name: (x + 1) / 2 for name, x in second.items()}]
+    fed = [t.name for t in source.inputs]
+
+    def outputs(graph: Graph) -> list[list[np.ndarray]]:
+        return outputs_on(graph, [graph.outputs[k] for k in places], fed, samples, 1)
+
+    floats = float_outputs(source)
+    places = [k for k, t in enumerate(source.outputs) if t in floats]
+    with Workers(min(threads, 3)) as workers:  # a program takes as long to make as it runs here
+        real, old, new = workers.each(outputs, (source, before, after))
+    judge = Reference(source, samples, threads, values=real)
+    return all(judge.worst_of(new, slice(k, k + 1)) >= judge.worst_of(old, slice(k, k + 1)) for k in range(_JUDGES))
 
 
 def _at_once(graph: Graph) -> int:

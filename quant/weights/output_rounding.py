@@ -15,13 +15,14 @@ from ...converter.ir import Graph, Node
 from ..calibrate.observe import ChannelMeans
 from ..calibrate.spread import Chosen
 from ..cluster.pool import Workforce
+from ..progress import Progress, no_progress
 from ..ptq.bias_correction import correct
-from ..ptq.emit import beside, note_stored
 from ..ptq.fidelity import GOOD, Fidelity, Reference, hold_back, judge_of, scores_of, spread
 from ..ptq.prefix_runner import QuantizedPrefixRunner, most_samples
+from ..ptq.quantized_graph import beside, note_stored
 from ..ptq.reruns import kept_samples
 from ..ptq.rounding import REFITS, reads_float, refine
-from ..ptq.settings import Progress, Samples, no_progress
+from ..ptq.settings import Samples
 from ..ptq.trials import improves
 from ..score import Scoring
 from .finer_weights import finer_weights, lacking

@@ -9,11 +9,11 @@ from bitlite.quant.calibrate.statistics import Statistics
 from bitlite.quant.cluster.pool import Workforce
 from bitlite.quant.ptq import prefix_part
 from bitlite.quant.ptq.bias_correction import add_to_bias, correct
-from bitlite.quant.ptq.emit import Layer, note_stored
 from bitlite.quant.ptq.integer_forms import IntegerForms
 from bitlite.quant.ptq.post_training import quantize_graph
 from bitlite.quant.ptq.prefix_part import Store
 from bitlite.quant.ptq.prefix_runner import QuantizedPrefixRunner
+from bitlite.quant.ptq.quantized_graph import Layer, note_stored
 from bitlite.quant.ptq.rounding import refine
 from bitlite.quant.ptq.settings import Settings
 from bitlite.quant.weights.weight_quant import WeightSettings, quantize_graph_weights

@@ -1,12 +1,13 @@
 """What single tensors and weights lose at the outputs: it adds up to what the whole form loses."""
 
 import numpy as np
+from bitlite.quant.progress import no_progress
 from bitlite.quant.ptq.calibration import calibration_statistics
 from bitlite.quant.ptq.fidelity import Reference
 from bitlite.quant.ptq.integer_forms import IntegerForms, placement
 from bitlite.quant.ptq.losses import measure_losses
 from bitlite.quant.ptq.prepare import prepare
-from bitlite.quant.ptq.settings import Settings, no_progress
+from bitlite.quant.ptq.settings import Settings
 from bitlite.quant.weights.weight_quant import WeightSettings
 
 

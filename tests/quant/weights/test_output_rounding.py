@@ -1,5 +1,7 @@
 """WeightQuant that sees calibration data."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import bitlite
@@ -11,8 +13,8 @@ from bitlite.quant.calibrate.noise import noise_images
 from bitlite.quant.calibrate.spread import Chosen
 from bitlite.quant.cluster.pool import Workforce
 from bitlite.quant.ptq.bias_correction import correct
-from bitlite.quant.ptq.emit import beside, note_stored
 from bitlite.quant.ptq.prefix_runner import QuantizedPrefixRunner
+from bitlite.quant.ptq.quantized_graph import beside, note_stored
 from bitlite.quant.weights import finer_weights, noise_biases, output_rounding
 from bitlite.quant.weights.output_rounding import quantize_by_output
 from bitlite.quant.weights.weight_quant import WeightSettings, quantize_graph_weights
@@ -188,6 +190,18 @@ def test_without_data_biases_keep_means_on_noise_at_four_bits(tmp_path):
     images = [np.clip(rng.normal(0.1, 0.4, (1, 24, 24, 3)), -1, 1).astype(np.float32) for _ in range(20)]
     want, near, far = (np.concatenate([s.run({"x": x})["mean"].copy() for x in images]) for s in sessions)
     assert np.abs(near.mean(0) - want.mean(0)).sum() < 0.5 * np.abs(far.mean(0) - want.mean(0)).sum()
+
+
+def test_keeping_means_on_noise_loads_nothing_that_reads_data(tmp_path):
+    source = written(tmp_path, image_network())
+    work = f"""if True:
+        import sys, bitlite
+        bitlite.convert({str(source)!r}, {str(tmp_path / "m")!r}, quant_type="WeightQuant", bit_num=4)
+        print(*sys.modules)
+    """
+    modules = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=True).stdout.split()
+    assert "bitlite.quant.weights.noise_biases" in modules
+    assert not {"bitlite.quant.calibrate.data", "bitlite.quant.cluster", "bitlite.quant.ptq.emit"} & {*modules}
 
 
 def test_biases_stay_where_keeping_means_on_noise_leaves_outputs_further_off(tmp_path, monkeypatch):
