@@ -105,6 +105,21 @@ def test_softmax_matches_reference(shape, axis, scale, beta):
     assert np.abs((expected.astype(float) + 128) / 256 - exact).max() <= 0.51 / 256 + (exact.max() > 255.5 / 256) / 256
 
 
+@pytest.mark.parametrize("rows", [1, 8, 9, 30, 5000])
+@pytest.mark.parametrize(
+    "widths", [(3, 3), (1, 1), (8, 1), (2, 8, 5), (1, 2, 3, 4), (8, 8, 8, 8), (1,), (1, 1, 1, 1, 1)]
+)
+def test_concat_of_narrow_rows(widths, rows):
+    rng = np.random.default_rng(22)
+    params = ((0.1, 3), (0.2, -50), (0.1, 3), (0.15, 3), (0.3, 100))[: len(widths)]
+    parts = [codes(rng, (rows, n)) for n in widths]
+    expected = np.concatenate(
+        [requantize(p.astype(np.int64) - z, s / 0.1, 3) for p, (s, z) in zip(parts, params, strict=True)], 1
+    )
+    inputs = [T(p, *q) for p, q in zip(parts, params, strict=True)]
+    check("concat", inputs, [T(expected, 0.1, 3)], {"axis": 1}, [expected], (1, 2))
+
+
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_concat_requantizes_other_parameters(axis):
     rng = np.random.default_rng(21)

@@ -1,6 +1,7 @@
 // concat on int8 whose inputs have other parameters than the output: each is requantized.
 //   attrs  axis act qmin qmax
 #include <algorithm>
+#include <cstring>
 
 #include "kernels/common/kernels.h"
 #include "kernels/common/quant_step.h"
@@ -9,7 +10,9 @@
 namespace bitlite {
 namespace {
 
-constexpr int64_t kJoined = 4096;  // elements of short rows that are converted together
+constexpr int64_t kJoined = 4096;   // elements of short rows that are converted together
+constexpr int64_t kCell = 8;        // bytes written at once where no input has longer rows
+constexpr size_t kNarrowParts = 4;  // inputs of which that is done
 
 class ConcatS8 final : public Step {
  public:
@@ -25,7 +28,10 @@ class ConcatS8 final : public Step {
         row_(row),
         kernel_(SelectKernel<vector_s8>(plan.isa).fn()),
         out_(out),
-        clamps_(out.qmin > -128 || out.qmax < 127) {
+        clamps_(out.qmin > -128 || out.qmax < 127),
+        narrow_(parts_.size() >= 2 && parts_.size() <= kNarrowParts &&
+                std::all_of(parts_.begin(), parts_.end(),
+                            [](const Part& part) { return part.run <= kCell; })) {
     phases = {rows};
     cost_ns = static_cast<double>(rows * row) * 0.05 + static_cast<double>(rows) * 10;
   }
@@ -35,6 +41,10 @@ class ConcatS8 final : public Step {
     for (int64_t first = begin; first < end; first += joined) {
       const int64_t rows = std::min(joined, end - first);
       int8_t* y = args.Out<int8_t>(0) + first * row_;
+      if (narrow_) {
+        RunNarrow(args, first, rows, y);
+        continue;
+      }
       for (size_t p = 0; p < parts_.size(); ++p) {
         const Part& part = parts_[p];
         const int8_t* x = args.In<int8_t>(static_cast<int>(p)) + first * part.run;
@@ -52,6 +62,53 @@ class ConcatS8 final : public Step {
   }
 
  private:
+  // What a cell has too much, the next one overwrites, up to the last rows.
+  void RunNarrow(const StepArgs& args, int64_t first, int64_t rows, int8_t* y) const noexcept {
+    int8_t codes[kNarrowParts][kJoined];
+    const int8_t* from[kNarrowParts];
+    for (size_t p = 0; p < parts_.size(); ++p) {
+      const Part& part = parts_[p];
+      from[p] = args.In<int8_t>(static_cast<int>(p)) + first * part.run;
+      if (part.copy && !clamps_) continue;
+      Convert(part, from[p], codes[p], rows * part.run);
+      from[p] = codes[p];
+    }
+    switch (parts_.size()) {
+      case 2:
+        return Interleave<2>(from, rows, y);
+      case 3:
+        return Interleave<3>(from, rows, y);
+      default:
+        return Interleave<kNarrowParts>(from, rows, y);
+    }
+  }
+
+  template <size_t kParts>
+  void Interleave(const int8_t* const* parts, int64_t rows, int8_t* y) const noexcept {
+    const int8_t* from[kParts];
+    int64_t runs[kParts], offsets[kParts];
+    for (size_t p = 0; p < kParts; ++p) {
+      from[p] = parts[p];
+      runs[p] = parts_[p].run;
+      offsets[p] = parts_[p].offset;
+    }
+    const int64_t row = row_;
+    int64_t r = 0;
+    for (; r < rows - kCell; ++r, y += row) {
+#pragma GCC unroll 4
+      for (size_t p = 0; p < kParts; ++p) {
+        std::memcpy(y + offsets[p], from[p], kCell);
+        from[p] += runs[p];
+      }
+    }
+    for (; r < rows; ++r, y += row) {
+      for (size_t p = 0; p < kParts; ++p) {
+        std::memcpy(y + offsets[p], from[p], static_cast<size_t>(runs[p]));
+        from[p] += runs[p];
+      }
+    }
+  }
+
   void Convert(const Part& part, const int8_t* x, int8_t* y, int64_t n) const {
     if (part.copy) {
       kernel_.clamp(x, y, n, out_.qmin, out_.qmax);
@@ -64,7 +121,7 @@ class ConcatS8 final : public Step {
   const int64_t row_;
   const VectorS8Kernel& kernel_;
   const OutputCodesS8 out_;
-  const bool clamps_;
+  const bool clamps_, narrow_;
 };
 
 }  // namespace
