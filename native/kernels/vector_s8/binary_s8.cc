@@ -102,10 +102,51 @@ class BinaryS8 final : public Step {
 
   void SetRows(const RowValues& values) { row_values_ = values; }
 
+  // With the slopes of prelu's columns, constants: one factor for each instead of a product with
+  // the slope and one with the scale, where that gives the same codes for all columns.
+  void JoinFactors(const std::vector<int8_t>& slopes) {
+    if (row_values_.operand != 1 || static_cast<int64_t>(slopes.size()) != run_ || run_ > kHeld) {
+      return;
+    }
+    std::vector<float> factors;
+    for (int8_t slope : slopes) {
+      const float factor = FactorOf(slope);
+      if (std::isnan(factor)) return;
+      factors.push_back(factor);
+    }
+    factors_ = std::move(factors);
+    row_values_.b_scale = 1;
+  }
+
   // A constant that the step keeps in a form of its own.
   void Hold(int i, std::vector<int8_t> data) { held_[i] = std::move(data); }
 
  private:
+  int32_t CodeOf(float v) const {
+    return RoundClamp(v, args_.out.zero_point, args_.out.qmin, args_.out.qmax);
+  }
+
+  // What takes every negative value less the zero point to what is rounded to the code that prelu
+  // gives; NaN if none is found.
+  float FactorOf(int8_t slope) const {
+    constexpr int kTried = 4;  // on either side
+    const int32_t b = slope - args_.b_zero;
+    const float middle = static_cast<float>(static_cast<double>(b) * args_.lhs_scale);
+    float below = middle, above = middle;
+    for (int k = 0; k <= 2 * kTried; ++k) {
+      const float factor = k % 2 == 0 ? below : above;
+      bool same = true;
+      for (int32_t p = -128 - args_.a_zero; p < 0 && same; ++p) {
+        same = CodeOf(static_cast<float>(p) * factor) ==
+               CodeOf(static_cast<float>(p * b) * args_.lhs_scale);
+      }
+      if (same) return factor;
+      if (k % 2 == 0) above = std::nextafter(above, INFINITY);
+      if (k % 2 == 1) below = std::nextafter(below, -INFINITY);
+    }
+    return NAN;
+  }
+
   const int8_t* Operand(const StepArgs& args, int i) const noexcept {
     return held_[i].empty() ? args.In<int8_t>(i) : held_[i].data();
   }
@@ -154,8 +195,14 @@ class BinaryS8 final : public Step {
     t.a_scale = row_values_.a_scale;
     t.b_scale = row_values_.b_scale;
     t.out = args_.out;
-    for (int64_t item = begin; item < end; ++item) {
-      const Piece at = Find(item);
+    for (int64_t item = begin, next; item < end; item = next) {
+      Piece at = Find(item);
+      next = item + 1;
+      if (joined_ > 1) {
+        // Items follow one another, those of short runs as rows of one.
+        next = std::min(end, (item / chunks_ + 1) * chunks_);
+        at.n = std::min((next - item) * joined_, rows_ - at.row) * run_;
+      }
       const int8_t* x = Operand(args, small) + (small == 0 ? at.a : at.b) + at.row * of[last_ - 1];
       t.a = Operand(args, 1 - small) + (small == 0 ? at.b : at.a) + at.row * other[last_ - 1] +
             at.first;
@@ -166,7 +213,11 @@ class BinaryS8 final : public Step {
         continue;
       }
       if (held_from != x) {
-        kernel_.dequantize(x, held, run_, row_values_.zero, row_values_.scale);
+        if (factors_.empty()) {
+          kernel_.dequantize(x, held, run_, row_values_.zero, row_values_.scale);
+        } else {
+          std::copy(factors_.begin(), factors_.end(), held);
+        }
         for (int64_t i = run_; i < period; ++i) held[i] = held[i - run_];
         held_from = x;
       }
@@ -312,6 +363,7 @@ class BinaryS8 final : public Step {
   std::vector<int8_t> held_[2];
   PairTables tables_;
   RowValues row_values_;
+  std::vector<float> factors_;  // of columns: see JoinFactors
   void (*round_)(const BinaryS8Args&, const RoundingTieBand&, uint8_t*) = nullptr;
 };
 
@@ -320,13 +372,21 @@ bool IsShifted(const TensorSpec& t) { return t.constant && t.dtype == DType::kU8
 
 int32_t ZeroPointOfCodes(const TensorSpec& t) { return ZeroPointOf(t) - (IsShifted(t) ? 128 : 0); }
 
+// The codes of a constant as int8.
+std::vector<int8_t> CodesOf(const TensorSpec& t) {
+  const int flip = IsShifted(t) ? 0x80 : 0;
+  const uint8_t* data = static_cast<const uint8_t*>(t.data);
+  std::vector<int8_t> codes(static_cast<size_t>(t.count));
+  for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<int8_t>(data[i] ^ flip);
+  return codes;
+}
+
 // With a constant of one element: a function of the other operand's code; null where rows are
 // faster.
 std::unique_ptr<Step> OfOneCode(BinaryS8::Op op, BinaryS8Args args, const PlanContext& plan,
                                 int constant) {
   const TensorSpec& t = plan.In(constant);
-  const int flip = IsShifted(t) ? 0x80 : 0;
-  const int8_t held = static_cast<int8_t>(*static_cast<const uint8_t*>(t.data) ^ flip);
+  const int8_t held = CodesOf(t)[0];
   int8_t codes[256], values[256];
   for (int i = 0; i < 256; ++i) codes[i] = static_cast<int8_t>(i - 128);
   args.a = constant == 0 ? &held : codes;
@@ -421,13 +481,9 @@ std::unique_ptr<Step> MakeBinaryS8(const StepSpec& spec, PlanContext& plan) {
     const int repeated = step->Repeats();
     step->SetRows(FindRowValues(op, args, repeated));
   }
+  if (op == BinaryS8::Op::kPRelu && b.constant) step->JoinFactors(CodesOf(b));
   for (int i = 0; i < 2; ++i) {
-    const TensorSpec& t = plan.In(i);
-    if (!IsShifted(t)) continue;
-    std::vector<int8_t> codes(static_cast<size_t>(t.count));
-    const uint8_t* data = static_cast<const uint8_t*>(t.data);
-    for (size_t k = 0; k < codes.size(); ++k) codes[k] = static_cast<int8_t>(data[k] ^ 0x80);
-    step->Hold(i, std::move(codes));
+    if (IsShifted(plan.In(i))) step->Hold(i, CodesOf(plan.In(i)));
   }
   if (a.shape == y.shape) step->in_place |= 1u;
   // maximum and minimum first copy a.

@@ -12,6 +12,7 @@ namespace bitlite {
 namespace {
 
 constexpr int64_t kBlock = 32;
+constexpr int64_t kHeldColumns = 1024;
 
 __m256i Load(const int8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 void Store(int8_t* p, __m256i v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
@@ -209,9 +210,20 @@ void Rows256(const RowsS8Args& t, Value value, void (*loops)(const RowsS8Args&))
     }
     return;
   }
-  for (int64_t i = 0; i < whole; i += kBlock) {
-    const Split32 b = ColumnValues(t.b + i);
-    for (int64_t at = i; at < t.rows * t.n; at += t.n) Store(t.y + at, codes(at, b));
+  alignas(32) float held[kHeldColumns];
+  for (int64_t first = 0; first < whole; first += kHeldColumns) {
+    const int64_t n = whole - first < kHeldColumns ? whole - first : kHeldColumns;
+    for (int64_t i = 0; i < n; i += kBlock) {
+      const Split32 b = ColumnValues(t.b + first + i);
+      for (int k = 0; k < 4; ++k) _mm256_store_ps(held + i + 8 * k, b.v[k]);
+    }
+    for (int64_t at = first; at < t.rows * t.n; at += t.n) {
+      for (int64_t i = 0; i < n; i += kBlock) {
+        const float* b = held + i;
+        Store(t.y + at + i, codes(at + i, {{_mm256_load_ps(b), _mm256_load_ps(b + 8),
+                                            _mm256_load_ps(b + 16), _mm256_load_ps(b + 24)}}));
+      }
+    }
   }
   if (rest == 0) return;
   const Split32 b = ColumnValues(t.b + last);
@@ -233,6 +245,12 @@ void MulRows256(const RowsS8Args& t) {
 
 void PReluRows256(const RowsS8Args& t) {
   const __m256 above = _mm256_set1_ps(t.a_scale), below = _mm256_set1_ps(t.b_scale);
+  // The product with b is then rounded as the one with its scale.
+  if (t.b_scale == 1.0f) {
+    return Rows256(
+        t, [&](__m256 p, __m256 b) { return _mm256_mul_ps(p, _mm256_blendv_ps(above, b, p)); },
+        PReluRows);
+  }
   Rows256(
       t,
       [&](__m256 p, __m256 b) {

@@ -123,6 +123,9 @@ void CheckRows(const char* symbol, const VectorS8Kernel& kernel) {
         check("mul_rows", kernel.mul_rows, [](float p, float v) { return p * v * 1.7f; });
         check("prelu_rows", kernel.prelu_rows,
               [](float p, float v) { return p < 0 ? p * v * 1.7f : p * 0.37f; });
+        t.b_scale = 1;
+        check("prelu_rows by factors", kernel.prelu_rows,
+              [](float p, float v) { return p < 0 ? p * v : p * 0.37f; });
       }
     }
   }
@@ -385,6 +388,8 @@ void TimeKernel(const Kernel<vector_s8>& entry) {
   report("add of a row", [&] { kernel.add_rows(rows); });
   report("mul by a row", [&] { kernel.mul_rows(rows); });
   report("prelu by a row", [&] { kernel.prelu_rows(rows); });
+  rows.b_scale = 1;
+  report("prelu by a row of factors", [&] { kernel.prelu_rows(rows); });
   rows.by_row = true;
   report("mul of each row", [&] { kernel.mul_rows(rows); });
   report("add, flagging ties", [&] { kernel.add_flagging_ties(t, band, near_tie.data()); });
