@@ -45,12 +45,6 @@ inline Ints LoadInts(const int32_t* p) {
 inline Ints AddProduct(Ints a, Ints b, int32_t factor) {
   return {_mm256_add_epi32(a.v, _mm256_mullo_epi32(b.v, _mm256_set1_epi32(factor)))};
 }
-inline void StoreInts(int32_t* p, Ints a) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.v);
-}
-inline Ints Times(Ints a, int32_t factor) {
-  return {_mm256_mullo_epi32(a.v, _mm256_set1_epi32(factor))};
-}
 inline Vec ToFloat(Ints a) { return {_mm256_cvtepi32_ps(a.v)}; }
 inline Vec Set(float a) { return {_mm256_set1_ps(a)}; }
 inline Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }

@@ -47,10 +47,6 @@ inline Ints LoadInts(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
 inline Ints AddProduct(Ints a, Ints b, int32_t factor) {
   return {_mm512_add_epi32(a.v, _mm512_mullo_epi32(b.v, _mm512_set1_epi32(factor)))};
 }
-inline void StoreInts(int32_t* p, Ints a) { _mm512_storeu_si512(p, a.v); }
-inline Ints Times(Ints a, int32_t factor) {
-  return {_mm512_mullo_epi32(a.v, _mm512_set1_epi32(factor))};
-}
 inline Vec ToFloat(Ints a) { return {_mm512_cvtepi32_ps(a.v)}; }
 inline Vec Set(float a) { return {_mm512_set1_ps(a)}; }
 inline Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }

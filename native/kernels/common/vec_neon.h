@@ -43,8 +43,6 @@ struct Ints {
 };
 inline Ints LoadInts(const int32_t* p) { return {vld1q_s32(p)}; }
 inline Ints AddProduct(Ints a, Ints b, int32_t factor) { return {vmlaq_n_s32(a.v, b.v, factor)}; }
-inline void StoreInts(int32_t* p, Ints a) { vst1q_s32(p, a.v); }
-inline Ints Times(Ints a, int32_t factor) { return {vmulq_n_s32(a.v, factor)}; }
 inline Vec ToFloat(Ints a) { return {vcvtq_f32_s32(a.v)}; }
 inline Vec Set(float a) { return {vdupq_n_f32(a)}; }
 inline Vec operator+(Vec a, Vec b) { return {vaddq_f32(a.v, b.v)}; }

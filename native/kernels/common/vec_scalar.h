@@ -60,8 +60,6 @@ inline Ints LoadInts(const int32_t* p) {
 inline Ints AddProduct(Ints a, Ints b, int32_t factor) {
   return {a.v + b.v * static_cast<uint32_t>(factor)};
 }
-inline void StoreInts(int32_t* p, Ints a) { std::memcpy(p, &a.v, sizeof a.v); }
-inline Ints Times(Ints a, int32_t factor) { return {a.v * static_cast<uint32_t>(factor)}; }
 inline Vec ToFloat(Ints a) { return {__builtin_convertvector((Integers)a.v, Floats)}; }
 inline Vec Set(float a) { return {Floats{a, a, a, a}}; }
 inline Vec operator+(Vec a, Vec b) { return {a.v + b.v}; }

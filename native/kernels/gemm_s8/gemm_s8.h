@@ -65,6 +65,11 @@ struct GemmS8Tile {
   const int32_t* bias;  // of the block's columns in packed order, like `multiplier` and `bias_f32`
   const int32_t* row_add;  // null, or mr numbers that are added to the accumulators of their row
   const float* multiplier;
+  // Not null, with kF32 alone, for activations quantized while running: instead of bias sums *
+  // sums_factor, instead of multiplier scale * multiplier, rounded.
+  const int32_t* sums;
+  int32_t sums_factor;
+  float scale;
   const float* bias_f32;
   GemmlowpMultipliers gemmlowp;
   void* y;

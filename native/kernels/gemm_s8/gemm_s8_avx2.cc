@@ -44,15 +44,16 @@ void Split(uint8_t* image, int64_t n, int64_t signs) {
 enum class Whole : uint8_t { kNone, kNarrow, kWide };
 constexpr int64_t kNarrowBytes = 32 * 127;  // so many sums of pairs, of at most 256, fit
 
-template <Whole WHOLE, bool HALF, bool REST>
+// ROWS at a time: four, or the only one.
+template <int ROWS, Whole WHOLE, bool HALF, bool REST>
 void RowTermsOf(const RowsS8& rows, int32_t* terms) {
   const __m256i one = _mm256_set1_epi16(1);
   const int64_t whole = rows.segment_bytes / 32 * 32, half = HALF ? 16 : 0;
   const int lanes = static_cast<int>(rows.segment_bytes % 16 / kStep);
   const __m128i rest = _mm_cmpgt_epi32(_mm_set1_epi32(lanes), _mm_setr_epi32(0, 1, 2, 3));
-  for (int64_t m = 0; m < rows.count; m += 4) {
-    const uint8_t* row[4];
-    for (int64_t i = 0; i < 4; ++i) row[i] = rows.address[m + i < rows.count ? m + i : m];
+  for (int64_t m = 0; m < rows.count; m += ROWS) {
+    const uint8_t* row[ROWS];
+    for (int64_t i = 0; i < ROWS; ++i) row[i] = rows.address[m + i < rows.count ? m + i : m];
     __m256i sums[4], wide[4];
     for (int i = 0; i < 4; ++i) sums[i] = wide[i] = _mm256_setzero_si256();
     const auto take = [&](int i, __m256i pairs) {
@@ -66,7 +67,7 @@ void RowTermsOf(const RowsS8& rows, int32_t* terms) {
       const int64_t at = rows.segments[s];
       for (int64_t o = at; WHOLE != Whole::kNone && o < at + whole; o += 32) {
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; ++i) {
+        for (int i = 0; i < ROWS; ++i) {
           const __m256i* x = reinterpret_cast<const __m256i*>(row[i] + o);
           const __m256i* y = reinterpret_cast<const __m256i*>(row[i] + o + rows.signs);
           take(i, _mm256_maddubs_epi16(_mm256_loadu_si256(x), _mm256_loadu_si256(y)));
@@ -74,7 +75,7 @@ void RowTermsOf(const RowsS8& rows, int32_t* terms) {
       }
       if constexpr (HALF) {
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; ++i) {
+        for (int i = 0; i < ROWS; ++i) {
           const __m128i* x = reinterpret_cast<const __m128i*>(row[i] + at + whole);
           const __m128i* y = reinterpret_cast<const __m128i*>(row[i] + at + whole + rows.signs);
           take(i,
@@ -83,7 +84,7 @@ void RowTermsOf(const RowsS8& rows, int32_t* terms) {
       }
       if constexpr (REST) {
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; ++i) {
+        for (int i = 0; i < ROWS; ++i) {
           const uint8_t* x = row[i] + at + whole + half;
           const __m128i a = _mm_maskload_epi32(reinterpret_cast<const int*>(x), rest);
           const __m128i b = _mm_maskload_epi32(reinterpret_cast<const int*>(x + rows.signs), rest);
@@ -109,21 +110,26 @@ void RowTermsOf(const RowsS8& rows, int32_t* terms) {
   }
 }
 
-template <Whole WHOLE>
+template <int ROWS, Whole WHOLE>
 void RowTermsOf(const RowsS8& rows, int32_t* terms) {
   const bool half = rows.segment_bytes % 32 >= 16, rest = rows.segment_bytes % 16 > 0;
-  if (half && rest) return RowTermsOf<WHOLE, true, true>(rows, terms);
-  if (half) return RowTermsOf<WHOLE, true, false>(rows, terms);
-  if (rest) return RowTermsOf<WHOLE, false, true>(rows, terms);
-  RowTermsOf<WHOLE, false, false>(rows, terms);
+  if (half && rest) return RowTermsOf<ROWS, WHOLE, true, true>(rows, terms);
+  if (half) return RowTermsOf<ROWS, WHOLE, true, false>(rows, terms);
+  if (rest) return RowTermsOf<ROWS, WHOLE, false, true>(rows, terms);
+  RowTermsOf<ROWS, WHOLE, false, false>(rows, terms);
+}
+
+template <int ROWS>
+void RowTermsOf(const RowsS8& rows, int32_t* terms) {
+  if (rows.segment_count * (rows.segment_bytes + 32) > kNarrowBytes) {
+    return RowTermsOf<ROWS, Whole::kWide>(rows, terms);
+  }
+  if (rows.segment_bytes >= 32) return RowTermsOf<ROWS, Whole::kNarrow>(rows, terms);
+  RowTermsOf<ROWS, Whole::kNone>(rows, terms);
 }
 
 void RowTerms(const RowsS8& rows, int32_t* terms) {
-  if (rows.segment_count * (rows.segment_bytes + 32) > kNarrowBytes) {
-    return RowTermsOf<Whole::kWide>(rows, terms);
-  }
-  if (rows.segment_bytes >= 32) return RowTermsOf<Whole::kNarrow>(rows, terms);
-  RowTermsOf<Whole::kNone>(rows, terms);
+  rows.count == 1 ? RowTermsOf<1>(rows, terms) : RowTermsOf<4>(rows, terms);
 }
 
 template <int NV, int MR>
@@ -166,6 +172,7 @@ template <int NV, int MR, int V = 0>
     part.y = static_cast<uint8_t*>(t.y) + kColumn * (wide ? 4 : 1);
     part.multiplier = From(t.multiplier, kColumn);
     part.bias_f32 = From(t.bias_f32, kColumn);
+    part.sums = From(t.sums, kColumn);
     part.residual = From(t.residual, kColumn);
     part.gemmlowp = {From(t.gemmlowp.left, kColumn), From(t.gemmlowp.mantissa, kColumn),
                      From(t.gemmlowp.half, kColumn), From(t.gemmlowp.right, kColumn),

@@ -176,8 +176,9 @@ inline void LoadResidual(__m512i* r, const int8_t* p, int n) {
       if (t.out == GemmS8Out::kS32) {
         _mm512_mask_storeu_epi32(static_cast<int32_t*>(t.y) + at, mask, value);
       } else {
-        const __m512 scaled =
-            _mm512_mul_ps(_mm512_cvtepi32_ps(value), _mm512_loadu_ps(t.multiplier + v * kLanes));
+        const __m512 multiplier = _mm512_mul_ps(_mm512_set1_ps(t.sums == nullptr ? 1.0f : t.scale),
+                                                _mm512_loadu_ps(t.multiplier + v * kLanes));
+        const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(value), multiplier);
         __m512 y = _mm512_add_ps(scaled, _mm512_loadu_ps(t.bias_f32 + v * kLanes));
         y = _mm512_min_ps(_mm512_max_ps(y, _mm512_set1_ps(t.fmin)), _mm512_set1_ps(t.fmax));
         _mm512_mask_storeu_ps(static_cast<float*>(t.y) + at, mask, y);
@@ -213,7 +214,10 @@ void Tile(const GemmS8Tile& t) {
   __m512i acc[kSets][MR][NV];
 #pragma GCC unroll 4
   for (int v = 0; v < NV; ++v) {
-    const __m512i bias = _mm512_loadu_si512(t.bias + v * kLanes);
+    const __m512i bias = t.sums == nullptr
+                             ? _mm512_loadu_si512(t.bias + v * kLanes)
+                             : _mm512_mullo_epi32(_mm512_loadu_si512(t.sums + v * kLanes),
+                                                  _mm512_set1_epi32(t.sums_factor));
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) {
       acc[0][r][v] = bias;

@@ -11,7 +11,9 @@ template <int NV, int MR>
 void Tile(const GemmS8Tile& t) {
   int32x4_t acc[MR][NV];
   for (int v = 0; v < NV; ++v) {
-    const int32x4_t bias = vld1q_s32(t.bias + v * kLanes);
+    const int32x4_t bias = t.sums == nullptr
+                               ? vld1q_s32(t.bias + v * kLanes)
+                               : vmulq_n_s32(vld1q_s32(t.sums + v * kLanes), t.sums_factor);
 #pragma GCC unroll 8
     for (int r = 0; r < MR; ++r) {
       acc[r][v] = t.row_add == nullptr ? bias : vaddq_s32(bias, vdupq_n_s32(t.row_add[r]));

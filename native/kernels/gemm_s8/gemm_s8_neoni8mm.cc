@@ -20,7 +20,9 @@ void Tile(const GemmS8Tile& t) {
     }
 #pragma GCC unroll 8
     for (int c = 0; c < kColumnPairs; ++c) {
-      const int32x2_t bias = vld1_s32(t.bias + 2 * c);
+      const int32x2_t bias = t.sums == nullptr
+                                 ? vld1_s32(t.bias + 2 * c)
+                                 : vmul_n_s32(vld1_s32(t.sums + 2 * c), t.sums_factor);
       acc[p][c] = vaddq_s32(vcombine_s32(bias, bias), add);
     }
   }

@@ -23,7 +23,10 @@ void Tile(const GemmS8Tile& t) {
   for (int r = 0; r < MR; ++r) {
     const uint32_t add = t.row_add == nullptr ? 0 : static_cast<uint32_t>(t.row_add[r]);
     for (int c = 0; c < kColumns; ++c) {
-      acc[r][c] = static_cast<int32_t>(static_cast<uint32_t>(t.bias[c]) + add);
+      const uint32_t bias = t.sums == nullptr ? static_cast<uint32_t>(t.bias[c])
+                                              : static_cast<uint32_t>(t.sums[c]) *
+                                                    static_cast<uint32_t>(t.sums_factor);
+      acc[r][c] = static_cast<int32_t>(bias + add);
     }
   }
   const int8_t* w = t.w;
@@ -48,7 +51,8 @@ void Tile(const GemmS8Tile& t) {
           static_cast<int32_t*>(t.y)[at] = acc[r][c];
           break;
         case GemmS8Out::kF32: {
-          const float v = static_cast<float>(acc[r][c]) * t.multiplier[c] + t.bias_f32[c];
+          const float multiplier = t.sums == nullptr ? t.multiplier[c] : t.scale * t.multiplier[c];
+          const float v = static_cast<float>(acc[r][c]) * multiplier + t.bias_f32[c];
           const float low = v < t.fmin ? t.fmin : v;
           static_cast<float*>(t.y)[at] = low > t.fmax ? t.fmax : low;
           break;

@@ -23,6 +23,7 @@ struct LayerCase {
   bool gemmlowp = false;
   bool relu = false;
   bool ends = false;  // all codes stand at an end of their type
+  bool dynamic = false;
 };
 
 void CheckLayer(const char* symbol, const GemmS8Kernel& kernel, const LayerCase& c, uint32_t seed) {
@@ -64,7 +65,10 @@ void CheckLayer(const char* symbol, const GemmS8Kernel& kernel, const LayerCase&
       reinterpret_cast<uint8_t*>(w.data()), c.n, c.segments, c.length, k, 1};
   PackedGemmS8::Options options;
   options.rows = c.m;
-  const PackedGemmS8 layer(kernel, SelectVectorS8(ActiveIsa()), weights, out, c.x_zero, options);
+  options.dynamic = c.dynamic;
+  const DynamicS8 dynamic{0.37f, c.x_zero};
+  const PackedGemmS8 layer(kernel, SelectVectorS8(ActiveIsa()), weights, out,
+                           c.dynamic ? 0 : c.x_zero, options);
 
   const int64_t run = c.length + gap, signs = kernel.plane_bytes(c.m * row_length);
   Aligned<uint8_t> image(static_cast<size_t>(kernel.image_bytes(c.m * row_length)));
@@ -85,6 +89,7 @@ void CheckLayer(const char* symbol, const GemmS8Kernel& kernel, const LayerCase&
   PackedGemmS8::IndirectionBuffer where{rows.data(), c.m, segments.data()};
   where.signs = signs;
   where.sums = sums.data();
+  if (c.dynamic) where.dynamic = &dynamic;
   if (layer.sums_of_row() > 0) layer.SumRows(where);
   layer.Run(where, 0, layer.blocks(),
             c.dtype == DType::kF32 ? static_cast<void*>(y32.data()) : y8.data(), stride,
@@ -97,7 +102,7 @@ void CheckLayer(const char* symbol, const GemmS8Kernel& kernel, const LayerCase&
         CHECK(y8[at] == 77 && y32[at] == 77.0f) << symbol << " wrote behind its columns";
         continue;
       }
-      uint32_t acc = static_cast<uint32_t>(out.bias[o]);
+      uint32_t acc = c.dynamic ? 0 : static_cast<uint32_t>(out.bias[o]);
       for (int s = 0; s < c.segments; ++s) {
         for (int i = 0; i < c.length; ++i) {
           const int a =
@@ -108,7 +113,8 @@ void CheckLayer(const char* symbol, const GemmS8Kernel& kernel, const LayerCase&
       }
       const int32_t sum = static_cast<int32_t>(acc);
       if (c.dtype == DType::kF32) {
-        float v = static_cast<float>(sum) * static_cast<float>(out.acc_scale[o]);
+        const float scale = static_cast<float>(out.acc_scale[o]);
+        float v = static_cast<float>(sum) * (c.dynamic ? dynamic.scale * scale : scale);
         v = v + out.bias_f32[o];
         v = std::min(std::max(v, out.fmin), out.fmax);
         CHECK(y32[at] == v) << symbol << " m=" << c.m << " n=" << c.n << " k=" << k << " row " << m
@@ -149,6 +155,11 @@ void CheckTiles(const char* symbol, const GemmS8Kernel& kernel) {
     for (bool relu : {false, true}) {
       CheckLayer(symbol, kernel, {9, n, 2, 11, 1, DType::kI8, false, 0, true, relu}, ++seed);
       CheckLayer(symbol, kernel, {7, n, 1, 24, -3, DType::kI8, false, 5, true, relu}, ++seed);
+    }
+    for (int m : {1, 9}) {
+      LayerCase dynamic{m, n, 1, 40, -7, DType::kF32, false, 0};
+      dynamic.dynamic = true;
+      CheckLayer(symbol, kernel, dynamic, ++seed);
     }
     CheckLayer(symbol, kernel, {9, n, 1, 40, 1, DType::kI8, true, 0}, ++seed);
     CheckLayer(symbol, kernel, {9, n, 1, 40, 1, DType::kF32, false, 3}, ++seed);

@@ -135,7 +135,7 @@ PackedGemmS8::PackedGemmS8(const GemmS8Kernel& kernel, const VectorS8Kernel& vec
   }
   Share(w_);
   if (!dynamic_) return;
-  column_sums_.resize(n);
+  column_sums_.resize(column);
   for (int64_t o = 0; o < n; ++o) column_sums_[o] = SumColumn(weights, o);
 }
 

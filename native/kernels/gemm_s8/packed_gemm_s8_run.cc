@@ -97,8 +97,10 @@ void PackedGemmS8::Run(const IndirectionBuffer& rows, int64_t first, int64_t las
   tile.residual_stride = residual_stride;
   const size_t y_size = SizeOf(out_.dtype);
   int32_t acc[kMaxTile];
-  int32_t dynamic_bias[kMaxColumns];
-  float dynamic_multiplier[kMaxColumns];
+  if (dynamic_ && direct_) {
+    tile.sums_factor = -kernel_.packed_value(rows.dynamic->zero_point);
+    tile.scale = rows.dynamic->scale;
+  }
   for (int64_t b = first; b < last; ++b) {
     const Block& block = blocks_[b];
     tile.w = (rows.w != nullptr ? rows.w : w_.data()) + block.at;
@@ -107,16 +109,7 @@ void PackedGemmS8::Run(const IndirectionBuffer& rows, int64_t first, int64_t las
     tile.bias_f32 = bias_f32_.data() + block.column;
     if (tile.out == GemmS8Out::kS8Gemmlowp)
       tile.gemmlowp = gemmlowp_multipliers_.From(block.column, out_.range.qmin < out_.y_zero);
-    if (dynamic_ && direct_) {
-      const int64_t x0 = kernel_.packed_value(rows.dynamic->zero_point);
-      for (int i = 0; i < block.nv * kernel_.lanes; ++i) {
-        const int64_t o = block.column + i;
-        dynamic_bias[i] = i < block.n ? Wrap(-x0 * column_sums_[o]) : 0;
-        dynamic_multiplier[i] = i < block.n ? rows.dynamic->scale * scale_[o] : 0.0f;
-      }
-      tile.bias = dynamic_bias;
-      tile.multiplier = dynamic_multiplier;
-    }
+    if (dynamic_ && direct_) tile.sums = column_sums_.data() + block.column;
     tile.n = block.n;
     tile.excess = excess_.steps.data() + block.excess;
     tile.excess_w = excess_.weights.data() + block.excess_at;

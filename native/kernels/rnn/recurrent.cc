@@ -80,11 +80,9 @@ Recurrent::Recurrent(const RnnLayer& layer, PlanContext& plan)
   if (l_.dynamic) {
     const VectorS8Kernel& vector = SelectVectorS8(plan.isa);
     const RnnConstants& c = constants_[0];
-    const int64_t columns = l_.gates() * width_;
-    input_codes_ = RnnCodes(c.input.tiles(), vector, l_.size, s_.chunk * s_.lane_rows, columns,
-                            c.input.wants_sums());
-    state_codes_ =
-        RnnCodes(c.state.tiles(), vector, l_.hidden, s_.lane_rows, columns, c.state.wants_sums());
+    input_codes_ =
+        RnnCodes(c.input.tiles(), vector, l_.size, s_.chunk * s_.lane_rows, c.input.wants_sums());
+    state_codes_ = RnnCodes(c.state.tiles(), vector, l_.hidden, s_.lane_rows, c.state.wants_sums());
     input_ = DynamicInput(plan.In(0).count, plan.threads, vector);
     phases.insert(phases.begin(), {input_.parts(), input_.parts()});
     memory_at_ = static_cast<size_t>(CeilDiv(input_.scratch(), 64) * 64);

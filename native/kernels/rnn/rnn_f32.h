@@ -1,4 +1,4 @@
-// Families rnn_f32, rnn_scale and rnn_columns: what stands around the matrix products of a
+// Families rnn_f32 and rnn_scale: what stands around the matrix products of a
 // recurrent layer, for one sequence and a run of units.
 //
 // Products lie in blocks of kRnnBlock units, [block][gate][kRnnBlock]; states as
@@ -61,28 +61,12 @@ struct RnnF32Args {
   bool input_forget;      // LSTM: the forget gate is 1 - i
 };
 
-// What an int8 tile needs for the same without zeros: bias = sums * factor, multiplier = scale *
-// scales.
-struct RnnColumnsArgs {
-  int64_t columns;  // a multiple of kRnnBlock
-  const int32_t* sums;
-  const float* scales;
-  int32_t factor;
-  float scale;
-  int32_t* bias;
-  float* multiplier;
-};
-
 struct rnn_f32 {
   using Fn = void(const RnnF32Args&);
 };
 
 struct rnn_scale {
   using Fn = void(const RnnScaleArgs&);
-};
-
-struct rnn_columns {
-  using Fn = void(const RnnColumnsArgs&);
 };
 
 }  // namespace bitlite

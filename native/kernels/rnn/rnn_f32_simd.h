@@ -1,4 +1,4 @@
-// The rnn_f32, rnn_scale and rnn_columns kernels over Vec. No fused multiply-adds outside the
+// The rnn_f32 and rnn_scale kernels over Vec. No fused multiply-adds outside the
 // activations.
 #pragma once
 
@@ -166,14 +166,6 @@ inline void RnnScale(const bitlite::RnnScaleArgs& t) {
   return t.bias != nullptr ? ScaleRow<false, true>(t) : ScaleRow<false, false>(t);
 }
 
-inline void RnnColumns(const bitlite::RnnColumnsArgs& t) {
-  const Vec scale = Set(t.scale);
-  for (int64_t c = 0; c < t.columns; c += Vec::kWidth) {
-    StoreInts(t.bias + c, Times(LoadInts(t.sums + c), t.factor));
-    Store(t.multiplier + c, scale * Load(t.scales + c));
-  }
-}
-
 template <typename Clip>
 inline void RnnStages(const bitlite::RnnF32Args& t) {
   using bitlite::GateOp;
@@ -209,6 +201,5 @@ namespace bitlite {
 
 void BITLITE_VEC_KERNEL(rnn_f32)(const RnnF32Args& t) { RnnKernel(t); }
 void BITLITE_VEC_KERNEL(rnn_scale)(const RnnScaleArgs& t) { RnnScale(t); }
-void BITLITE_VEC_KERNEL(rnn_columns)(const RnnColumnsArgs& t) { RnnColumns(t); }
 
 }  // namespace bitlite

@@ -1,4 +1,4 @@
-// rnn_f32, rnn_scale and rnn_columns against plain loops in double, the latter two to the bit.
+// rnn_f32 and rnn_scale against plain loops in double, the latter to the bit.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -192,22 +192,6 @@ void TestKernel(const Kernel<rnn_scale>& entry) {
   }
 }
 
-template <>
-void TestKernel(const Kernel<rnn_columns>& entry) {
-  for (int64_t columns : {16, 80}) {
-    const std::vector<float> scales = Uniform(columns, 1);
-    std::vector<int32_t> sums(static_cast<size_t>(columns)), bias(sums);
-    std::vector<float> multiplier(scales);
-    for (int64_t c = 0; c < columns; ++c) sums[c] = static_cast<int32_t>(c * 123457 - 5000000);
-    entry.fn({columns, sums.data(), scales.data(), -1277, 0.37f, bias.data(), multiplier.data()});
-    for (int64_t c = 0; c < columns; ++c) {
-      const int64_t product = int64_t{sums[c]} * -1277;
-      CHECK(bias[c] == static_cast<int32_t>(static_cast<uint32_t>(product))) << entry.symbol << c;
-      CHECK(multiplier[c] == 0.37f * scales[c]) << entry.symbol << c;
-    }
-  }
-}
-
 // Times of what stands around the products of recurrent layers.
 namespace {
 
@@ -243,17 +227,6 @@ void TimeKernel(const Kernel<rnn_scale>& entry) {
                           nullptr,     3,         0,           1.0f / 3, y.data()};
   const auto fn = entry.fn;
   benching::ReportElements(entry.symbol, "", benching::Time([&] { fn(t); }));
-}
-
-template <>
-void TimeKernel(const Kernel<rnn_columns>& entry) {
-  const Aligned<float> scales = benching::Floats(kElements);
-  const std::vector<int32_t> sums(static_cast<size_t>(kElements), 7);
-  std::vector<int32_t> bias(sums);
-  Aligned<float> multiplier(kElements);
-  const RnnColumnsArgs t = {kElements, sums.data(), scales.data(),    3,
-                            1.0f / 3,  bias.data(), multiplier.data()};
-  benching::ReportElements(entry.symbol, "", benching::Time([&] { entry.fn(t); }));
 }
 
 }  // namespace bitlite

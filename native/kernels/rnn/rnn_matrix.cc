@@ -78,7 +78,7 @@ Aligned<float> InColumns(const float* values, const RnnGates& gates) {
 }
 
 RnnCodes::RnnCodes(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, int64_t k,
-                   int64_t rows, int64_t columns, bool sums)
+                   int64_t rows, bool sums)
     : kernel_(&kernel),
       vector_(&vector),
       k_(k),
@@ -88,9 +88,7 @@ RnnCodes::RnnCodes(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, int
   sums_ = Lines(static_cast<size_t>(rows) * sizeof(void*));
   terms_ = sums_ + Lines(static_cast<size_t>(rows) * sizeof(int32_t));
   line_ = terms_ + Lines(static_cast<size_t>(rows) * sizeof(int32_t));
-  bias_ = line_ + Lines(static_cast<size_t>(k));
-  multiplier_ = bias_ + Lines(static_cast<size_t>(columns) * sizeof(int32_t));
-  image_ = multiplier_ + Lines(static_cast<size_t>(columns) * sizeof(float));
+  image_ = line_ + Lines(static_cast<size_t>(k));
   bytes_ = image_ + static_cast<size_t>(kernel.image_bytes(rows * row_bytes_));
 }
 
@@ -126,9 +124,7 @@ RnnCodes::Rows RnnCodes::All(uint8_t* memory, int64_t rows,
           reinterpret_cast<int32_t*>(memory + terms_),
           signs_,
           rows,
-          params,
-          reinterpret_cast<int32_t*>(memory + bias_),
-          reinterpret_cast<float*>(memory + multiplier_)};
+          params};
 }
 
 RnnMatrix::RnnMatrix(const PlanContext& plan, const TensorSpec& w, int64_t d, const RnnGates& gates,
@@ -144,7 +140,6 @@ RnnMatrix::RnnMatrix(const PlanContext& plan, const TensorSpec& w, int64_t d, co
         static_cast<const uint8_t*>(w.data), w.shape[0] * w.shape[1], 1, k_, k_, 1};
     tiles_ = &FasterOfPairs(SelectGemmS8(plan.isa), {all});
     scale_ = SelectKernel<rnn_scale>(plan.isa).fn;
-    columns_ = SelectKernel<rnn_columns>(plan.isa).fn;
     PackCodes(w, d, rows);
   } else {
     gemm_ = SelectKernel<gemm_f32>(plan.isa);
@@ -264,7 +259,7 @@ void RnnMatrix::Multiply(const float* const* x, int64_t m, int64_t part, bool ba
 
 void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const noexcept {
   static constexpr int32_t kSegment = 0;
-  const int64_t first = Column(part), all = gates_.columns();
+  const int64_t all = gates_.columns();
   const int32_t factor = -tiles_->packed_value(x.params.zero_point);
   GemmS8Tile t{};
   t.segments = &kSegment;
@@ -275,10 +270,8 @@ void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const 
   t.out = wants_sums() ? GemmS8Out::kS32 : GemmS8Out::kF32;
   t.fmin = -kInf;
   t.fmax = kInf;
-  if (!wants_sums()) {
-    columns_({Column(part + 1) - first, sums_.data() + first, scales_.data() + first, factor,
-              x.params.scale, x.bias, x.multiplier});
-  }
+  t.sums_factor = factor;
+  t.scale = x.params.scale;
   // Block by block: its weights stay in the first level of cache. Tiles of rows, the first ones a
   // row larger.
   const int64_t tiles = CeilDiv(x.count, tiles_->max_mr[nv_]);
@@ -288,8 +281,9 @@ void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const 
     t.excess = excess_.steps.data() + block.excess;
     t.excess_w = excess_.weights.data() + block.excess_at;
     t.excess_steps = block.excess_steps;
-    t.bias = wants_sums() ? none_.data() : x.bias + (block.column - first);
-    t.multiplier = x.multiplier + (block.column - first);
+    t.bias = none_.data();
+    t.sums = wants_sums() ? nullptr : sums_.data() + block.column;
+    t.multiplier = scales_.data() + block.column;
     t.bias_f32 = bias_.data() + block.column;
     t.n = static_cast<int32_t>(block.columns);
     const GemmS8TileFn fn = tiles_->tile(block.nv, static_cast<int>(least));

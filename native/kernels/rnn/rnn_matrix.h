@@ -44,13 +44,11 @@ class RnnCodes {
     int64_t signs;   // bytes from a magnitude to its sign
     int64_t count;
     DynamicS8 params;
-    int32_t* bias;  // these two: room for a value per column of the product
-    float* multiplier;
   };
 
   RnnCodes() = default;
   RnnCodes(const GemmS8Kernel& kernel, const VectorS8Kernel& vector, int64_t k, int64_t rows,
-           int64_t columns, bool sums);
+           bool sums);
 
   size_t bytes() const { return bytes_; }  // of the memory that the calls below are given
   // `row` of a matrix that somebody else has quantized.
@@ -65,7 +63,7 @@ class RnnCodes {
   const VectorS8Kernel* vector_ = nullptr;
   int64_t k_ = 0, row_bytes_ = 0, signs_ = 0;
   bool summed_ = false;
-  size_t sums_ = 0, terms_ = 0, line_ = 0, bias_ = 0, multiplier_ = 0, image_ = 0,
+  size_t sums_ = 0, terms_ = 0, line_ = 0, image_ = 0,
          bytes_ = 0;  // where they stand, after the addresses
 };
 
@@ -116,7 +114,6 @@ class RnnMatrix {
   const GemmS8Kernel* tiles_ = nullptr;
   int nv_ = 1;  // vectors of the widest blocks
   rnn_scale::Fn* scale_ = nullptr;
-  rnn_columns::Fn* columns_ = nullptr;
   ExcessS8 excess_;
   std::vector<std::vector<Block>> blocks_;  // by part
   Aligned<int8_t> codes_;
