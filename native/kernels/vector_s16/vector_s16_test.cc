@@ -34,6 +34,13 @@ void CheckBinary(const char* symbol, const VectorS16Kernel& kernel, int n) {
       std::vector<int16_t> sum(a.size()), product(a.size());
       BinaryS16Args t = {a.data(), b.data(), a_step, b_step, sum.data(), n, 0.7f, -0.4f, kClamp};
       kernel.add(t);
+      if (a_step == 1) {
+        std::vector<int16_t> in_place = a;
+        BinaryS16Args same = t;
+        same.a = same.y = in_place.data();
+        kernel.add(same);
+        CHECK(in_place == sum) << symbol << " add in place of " << n;
+      }
       t.y = product.data();
       t.a_scale = 3e-5f;
       kernel.mul(t);
