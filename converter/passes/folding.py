@@ -47,7 +47,7 @@ def fold_affine(graph: Graph, name: str, ops: tuple[str, ...], takes: Callable[[
             continue
         if not takes(layer):
             continue
-        reason = _fold_in_front(edit, node, layer, affine)
+        reason = fold_in_front(edit, node, layer, affine)
         if reason:
             yield Refusal(name, node.name, reason)
         else:
@@ -55,7 +55,7 @@ def fold_affine(graph: Graph, name: str, ops: tuple[str, ...], takes: Callable[[
     edit.finish()
 
 
-def _fold_in_front(edit: Edit, node: Node, layer: Node, affine: Affine) -> str:
+def fold_in_front(edit: Edit, node: Node, layer: Node, affine: Affine) -> str:
     """Multiplies the layer's input channels; returns the reason when that is not possible."""
     w, b = layer.inputs[1], layer.input(2)
     weight = float_constant(w)
@@ -70,8 +70,7 @@ def _fold_in_front(edit: Edit, node: Node, layer: Node, affine: Affine) -> str:
         return f"the weight of {layer.name!r} behind it is shared with {shared[0].name!r}"
     if layer.op == "FullyConnected" and len(affine.scale) != weight.shape[-1]:
         return f"{layer.name!r} behind it flattens its input"
-    padded = layer.op == "Conv" and (any(layer.attrs["pad"]) or layer.attrs["pad_mode"].startswith("same"))
-    if padded and np.any(affine.offset != 0):
+    if pads_with_zeros(layer) and np.any(affine.offset != 0):
         return f"{layer.name!r} behind it pads with zeros, which the offset would change"
     scale, offset = _per_weight(layer, weight, affine.scale), _per_weight(layer, weight, affine.offset)
     w64 = weight.astype(np.float64)
@@ -88,6 +87,10 @@ def _fold_in_front(edit: Edit, node: Node, layer: Node, affine: Affine) -> str:
     layer.attrs, layer.origin = own_attrs(layer.attrs), trail(node, layer)
     edit.set_inputs(layer, inputs)
     return ""
+
+
+def pads_with_zeros(layer: Node) -> bool:
+    return layer.op == "Conv" and (any(layer.attrs["pad"]) or layer.attrs["pad_mode"].startswith("same"))
 
 
 def _per_weight(layer: Node, weight: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from .fold_batch_norm import fold_batch_norm
 from .fold_concat_scale import fold_concat_scale
 from .fold_constants import fold_constants
 from .fold_depthwise_scale import fold_depthwise_scale
+from .fold_offset import fold_offset
 from .fold_scale import fold_scale
 from .fuse_activation import fuse_activation
 from .fuse_bias import fuse_bias
@@ -78,6 +79,7 @@ GENERAL: tuple[Pass, ...] = (
     fold_depthwise_scale,
     fold_concat_scale,
     fuse_bias,
+    fold_offset,
     fuse_pad,
     fuse_activation,
     absorb_flatten,
