@@ -232,6 +232,11 @@ class ChannelMeans:
     def of(self, t: Tensor) -> np.ndarray:
         return self._sum[t] / self._rows[t]
 
+    def rename(self, names: Mapping[Tensor, Tensor]) -> None:
+        """Keeps what was seen of some tensors as that of others."""
+        for old, new in names.items():
+            self._sum[new], self._rows[new] = self._sum.pop(old), self._rows.pop(old)
+
 
 class Histograms:
     """Per tensor, the histogram of all samples."""

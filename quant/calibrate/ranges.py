@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from ...converter.errors import DataError
 from ...converter.ir import Node, Tensor
-from ...converter.numeric.qparams import QuantParam, choose_asymmetric, choose_symmetric
+from ...converter.numeric.qparams import QuantParam, choose_asymmetric, choose_symmetric, code_range
+from ...converter.schema.op import evaluate
 from ..ptq.groups import Group, Groups
 from .histogram import Histogram
+from .methods import mse
 from .thresholds import Range, choose
 
 ACTIVATION_BITS = 8
@@ -33,6 +36,33 @@ def expanded_range(bounds: Range) -> Range:
     """AUTO's further candidate for graph inputs: pixels lie on a grid, and when every one of them falls halfway between
     two codes, rounding costs three times the usual noise. A slightly wider range breaks the pattern."""
     return bounds[0] * 1.01, bounds[1] * 1.01
+
+
+AS_READ = "MSE_AS_READ"
+
+
+def read_range(reads: Mapping[Tensor, Node | None], stats: Mapping[Tensor, Histogram]) -> Range | None:
+    """AUTO's further candidate where tensors are not read as they are made: MSE of what is read.
+
+    What a pool leaves out needs no codes, nor what a function is flat for. reads: tensor → the unary node that reads
+    it, or None. Returns None where its function is not finite.
+    """
+    low = high = 0.0
+    for t, node in reads.items():
+        h = stats[t]
+        if h.fixed is not None or not len(h.counts):
+            return None
+        function = None if node is None else partial(_values, node)
+        with np.errstate(all="ignore"):
+            if function is not None and not np.isfinite(function(h.edges)).all():
+                return None
+            a, b = mse.method(h, ACTIVATION_BITS, function=function)
+        low, high = min(low, a), max(high, b)
+    return low, high
+
+
+def _values(node: Node, x: np.ndarray) -> np.ndarray:
+    return np.asarray(evaluate(node, [x])[0], np.float64)
 
 
 def extent(t: Tensor) -> Range:
@@ -79,6 +109,13 @@ def parameters(group: Group, bounds: Range) -> QuantParam:
         return QuantParam(np.array([group.fixed[0]]), np.array([group.fixed[1]], np.int32), None, ACTIVATION_BITS)
     q = choose_asymmetric(*bounds, ACTIVATION_BITS)
     return QuantParam(q.scale.astype(np.float32).astype(np.float64), q.zero_point, None, ACTIVATION_BITS)
+
+
+def reach(quant: QuantParam) -> Range:
+    """The least and the largest value that codes of one scale stand for."""
+    low, high = code_range(quant.bits)
+    scale, zero = float(quant.scale[0]), int(quant.zero_point[0])
+    return (low - zero) * scale, (high - zero) * scale
 
 
 def steady_means(nodes: Iterable[Node], groups: Groups, params: dict[Tensor, QuantParam]) -> None:

@@ -35,7 +35,7 @@ def best_ranges(
             if t.is_const or group is None or len(errors.get(group.name, ())) < 2:
                 continue
             candidates = [in_codes(parameters(group, bounds)) for bounds in errors[group.name]]
-            for bounds, lost in zip(errors[group.name], stop.lost(t, candidates)):
+            for bounds, lost in zip(errors[group.name], stop.lost(t, candidates, steady=True)):
                 errors[group.name][bounds] += lost
     return {name: _best(ranges[name], errors[name]) for name in ranges}
 

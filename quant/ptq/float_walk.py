@@ -39,25 +39,40 @@ class Stop:
     threads: int
     run: Single
 
-    def lost(self, t: Tensor, changes: Sequence[Change]) -> list[float]:
-        """For each change of one input, a constant or not, the share of the first output's energy that is lost."""
+    def lost(self, t: Tensor, changes: Sequence[Change], *, steady: bool = False) -> list[float]:
+        """For each change of one input, a constant or not, the share of the first output's energy that is lost. steady:
+        aside from what the mean of each channel is off, which correcting biases mends."""
         if t.is_const:
             runs = [Single([_with(self.node, t, change(t.value))], self.threads, isa=float_isa()) for change in changes]
-            return self._shares(lambda i: [self._beside(i, run(_reader(self.values, i))) for run in runs])
+            return self._shares(lambda i: [self._beside(i, run(_reader(self.values, i))) for run in runs], steady)
 
-        def look(i: int) -> list[float]:
+        def look(i: int) -> list[_Error]:
             value = self.values[t][i]
             return [self._beside(i, self.run(_reader(self.values, i, t, change(value)))) for change in changes]
 
-        return self._shares(look)
+        return self._shares(look, steady)
 
-    def _shares(self, look: Callable[[int], list[float]]) -> list[float]:
+    def _shares(self, look: Callable[[int], list[_Error]], steady: bool) -> list[float]:
         each, count = self.workers.each, len(self.outputs)
         energy = sum(each(lambda o: float(np.square(o[0], dtype=np.float64).sum()), self.outputs)) + _SMALL
-        return [sum(losses) / energy for losses in zip(*each(look, range(count)))]
+        return [_energy(errors, steady) / energy for errors in zip(*each(look, range(count)))]
 
-    def _beside(self, sample: int, got: Sequence[np.ndarray]) -> float:
-        return float(np.square(got[0] - self.outputs[sample][0], dtype=np.float64).sum())
+    def _beside(self, sample: int, got: Sequence[np.ndarray]) -> _Error:
+        error = got[0] - self.outputs[sample][0]
+        rows = error.reshape(-1, error.shape[-1]) if error.ndim else error.reshape(1, 1)
+        return float(np.square(error, dtype=np.float64).sum()), rows.sum(axis=0).astype(np.float64), len(rows)
+
+
+_Error = tuple[float, np.ndarray, int]
+"""Of one sample: the energy, the sum by channel, and the rows."""
+
+
+def _energy(errors: Sequence[_Error], steady: bool) -> float:
+    total = sum(energy for energy, _, _ in errors)
+    if not steady:
+        return total
+    sums, rows = np.sum([sums for _, sums, _ in errors], axis=0), sum(rows for _, _, rows in errors)
+    return max(0.0, total - float(np.square(sums).sum()) / max(rows, 1))
 
 
 def walk(graph: Graph, samples: Sequence[Sample], wanted: Collection[Node], threads: int) -> Iterator[Stop]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from ...converter.ir import Node
+from ...converter.ir import Node, Tensor
+from ..calibrate.ranges import AS_READ, reach
 from ..calibrate.spread import Chosen
+from ..calibrate.thresholds import Range
 from ..progress import Progress
 from .bias_correction import correct, correct_lockstep
 from .prefix_runner import QuantizedPrefixRunner
@@ -20,8 +22,9 @@ def correct_layers(result: Result, samples: Chosen, settings: Settings, progress
     quantized, watched = result.quantized, settings.measure or settings.bias_correction == "lockstep" or upstream
     floats = quantized.weighted_layers | quantized.stored if watched else {}
     runner = QuantizedPrefixRunner(
-        result.source, quantized, samples, settings.workforce, floats=floats, results=settings.measure
-    )
+        result.source, quantized, samples, settings.workforce, floats=floats, results=settings.measure,
+        bounds=_bounds(result),
+    )  # fmt: skip
     steps = iter(progress(range(len(runner.layers)), "correcting layers"))
     on_codes = result.quantized.weighted_layers
 
@@ -43,3 +46,15 @@ def correct_layers(result: Result, samples: Chosen, settings: Settings, progress
     next(steps, None)
     result.samples = len(samples)
     result.corrected = 0 if settings.bias_correction == "off" else len(on_codes)
+
+
+def _bounds(result: Result) -> dict[Tensor, Range]:
+    """What the codes stand for of outputs that have only those that their readers tell apart: a bias that made up for
+    what lies beyond would move all that lies within."""
+    found: dict[Tensor, Range] = {}
+    for node in result.quantized.weighted_layers:
+        t = node.outputs[0]
+        group, codes = result.groups.of.get(t), result.quantized.quantized_of.get(t)
+        if group is not None and codes is not None and result.methods[group.name] == AS_READ:
+            found[t] = reach(codes.qparams)
+    return found

@@ -8,13 +8,15 @@ workers of a pool.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ...converter.ir import Graph, Node, Tensor
+from ...converter.schema.node import make_node
 from ..calibrate.observe import ChannelMeans
 from ..calibrate.spread import Chosen, observe_all
+from ..calibrate.thresholds import Range
 from ..cluster.pool import Workforce
 from ..parallel import Workers
 from .islands import work_of
@@ -72,7 +74,7 @@ class QuantizedPrefixRunner:
     """The two graphs' values at the frontier.
 
     floats: layers whose float inputs are to be there; results: their float output, too. means: of each layer's float
-    output, per channel, where they are known (`means_of`).
+    output, per channel, where they are known (`means_of`); bounds: of outputs whose means are those of what is within.
 
     Attributes:
         layers: by float node, those with a weight in codes. count: of samples. threads: of this process.
@@ -88,12 +90,13 @@ class QuantizedPrefixRunner:
         floats: Collection[Node] = (),
         results: bool = False,
         means: ChannelMeans | None = None,
+        bounds: Mapping[Tensor, Range] | None = None,
         budget: int = BUDGET,
     ) -> None:
         self.layers = quantized.weighted_layers | quantized.stored
         if not walks_there(graph, len(self.layers), len(samples), workers):
             workers = Workforce(workers.threads)
-        self.means = means or means_of(graph, self.layers, samples, workers)
+        self.means = means or means_of(graph, self.layers, samples, workers, bounds or {})
         self.graph, self.quantized, self.threads, self.count = graph, quantized, workers.threads, len(samples)
         self._floats, self._results = set(floats), results
         self._left: Counter[Tensor] = Counter(t for node in self._floats for t in self._watched(node))
@@ -216,10 +219,27 @@ def walks_there(graph: Graph, layers: int, count: int, workers: Workforce) -> bo
     return work / workers.threads - work / workers.pool.lanes > _STEPS * layers * _STEP
 
 
-def means_of(graph: Graph, layers: Iterable[Node], samples: Chosen, workers: Workforce) -> ChannelMeans:
-    """The means of the float outputs of layers, per channel, over all samples."""
-    means = ChannelMeans()
-    observe_all(graph, samples, [node.outputs[0] for node in layers], means, workers)
+def means_of(
+    graph: Graph,
+    layers: Collection[Node],
+    samples: Chosen,
+    workers: Workforce,
+    bounds: Mapping[Tensor, Range] | None = None,
+) -> ChannelMeans:
+    """The means of the float outputs of layers, per channel, over all samples. bounds: what some are clipped to before,
+    as their codes do that stand for no more."""
+    means, within = ChannelMeans(), dict[Tensor, Tensor]()
+    view = Graph(graph.name, [], list(graph.inputs), list(graph.outputs), dict(graph.meta))
+    for node in graph.nodes:
+        view.nodes.append(node)
+        t = node.outputs[0]
+        if node in layers and t in (bounds or {}):
+            low, high = (bounds or {})[t]
+            clipped = Tensor(f"{t.name}/within", t.dtype, t.shape, None, None, t.layout)
+            view.nodes.append(make_node("Clip", [t], {"min": low, "max": high}, name=clipped.name, outputs=[clipped]))
+            within[t] = clipped
+    observe_all(view, samples, [within.get(node.outputs[0], node.outputs[0]) for node in layers], means, workers)
+    means.rename({clipped: t for t, clipped in within.items()})
     return means
 
 

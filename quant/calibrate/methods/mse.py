@@ -1,4 +1,5 @@
-"""MSE: the least expected squared error, Δ²/12 for what is inside plus the squared distance of what is clipped."""
+"""MSE: the least expected squared error, Δ²/12 for what is inside plus the squared distance of what is clipped; of the
+values, or of what a function makes of them."""
 
 from __future__ import annotations
 
@@ -11,9 +12,14 @@ from ..histogram import Histogram
 from ._support import Array, Range, cut, folded, settle
 
 
-def method(h: Histogram, bits: int = 8, *, symmetric: bool = False) -> Range:
+def method(
+    h: Histogram, bits: int = 8, *, symmetric: bool = False, function: Callable[[Array], Array] | None = None
+) -> Range:
     """OCTAV (Sakr et al. 2022, arXiv 2206.06501) finds the same minimum of |x| by Newton's method; here both bounds are
     searched at once over the histogram's edges, coarse to fine. Exact zeros cost nothing: they have their own code.
+
+    function: whose error is meant, finite where values were seen: what it is flat for needs no codes. Not with
+    symmetric.
     """
     edges, mass = h.edges, h.counts.astype(np.float64)
     if symmetric:
@@ -23,9 +29,13 @@ def method(h: Histogram, bits: int = 8, *, symmetric: bool = False) -> Range:
     zero = int(np.searchsorted(edges, 0.0, side="right")) - 1
     if 0 <= zero < len(weight):
         weight[zero] -= h.zeros
+    at, centre = edges, (edges[1:] + edges[:-1]) / 2
+    if function is not None:
+        at, centre = function(edges), function(centre)
+        weight = weight * np.square(np.diff(at) / np.diff(edges))
     # Clipping error left of each edge, and right of it, from the moments of the bins beyond.
-    left = _tail_error(edges, mass)
-    right = _tail_error(-edges[::-1], mass[::-1])[::-1]
+    left = _tail_error(at, centre, mass)
+    right = _tail_error(at[::-1], centre[::-1], mass[::-1])[::-1]
     inside = np.concatenate([[0.0], np.cumsum(weight)])
     origin = int(np.clip(np.searchsorted(edges, 0.0), 0, len(edges) - 1))
     # Bounds are edges; nothing is to be gained beyond the outermost, nor on the far side of zero.
@@ -45,10 +55,9 @@ def method(h: Histogram, bits: int = 8, *, symmetric: bool = False) -> Range:
     return settle((max(low, h.low), min(high, h.high)), False)
 
 
-def _tail_error(edges: Array, mass: Array) -> Array:
-    """Σ (edge - x)² over the bins left of each edge, values uniform within a bin. float64[len(edges)]."""
-    centre = (edges[1:] + edges[:-1]) / 2
-    width = edges[1] - edges[0]
+def _tail_error(edges: Array, centre: Array, mass: Array) -> Array:
+    """Σ (edge - x)² over the bins before each edge, values uniform within a bin. float64[len(edges)]."""
+    width = np.diff(edges)
 
     def before(v: Array) -> Array:
         return np.concatenate([[0.0], np.cumsum(v)])

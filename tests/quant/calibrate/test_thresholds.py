@@ -198,3 +198,15 @@ def test_a_range_set_by_hand_wins():
 
 def test_nothing_seen_is_no_range():
     assert choose("KL", Histogram()) == (0.0, 0.0)
+
+
+def test_what_a_function_is_flat_for_needs_no_codes():
+    x = np.concatenate([DATA["gauss"], DATA["gauss"] - 30])
+    assert THRESHOLDS["MSE"](histogram(x))[0] < -25
+    low, high = THRESHOLDS["MSE"](histogram(x), function=lambda v: np.maximum(v, -0.5))
+    assert -0.7 < low <= -0.5 and high > 2
+
+
+def test_of_a_function_that_changes_nothing_the_range_is_the_same():
+    h = histogram(DATA["laplace"])
+    assert THRESHOLDS["MSE"](h, function=lambda v: v) == THRESHOLDS["MSE"](h)
