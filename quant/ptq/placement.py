@@ -3,8 +3,8 @@
 Everything with an int8 meaning computes on codes. Two exceptions: the layer that produces a graph output takes codes
 and gives float (its accumulator is never rounded to 8 bits, so logits do not tie and nothing is clipped; codes of 16
 bits are fine enough and have room), and what only moves or rescales values behind it (Softmax, Reshape) runs in float.
-Where operators are in float for the outputs' sake, layers in front of them give float, too: a residual stream then goes
-from product to product in float, and each product reads it in codes of its own.
+Layers in front of operators in float give float, too: a residual stream that is in float for the outputs' sake then
+goes from product to product, and each product reads it in codes of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ...converter.schema.op import quant_spec
 from ..selection import REQUESTED
 from .masks import mask_carriers
 
+_IDLE = "moves float values between float operators"
 LOSSY = "codes there cost the outputs too much"
 
 
@@ -92,7 +93,7 @@ def place(
     if not integer_output:
         _end_in_float(graph, plan)
     _leave_idle_moves(graph, plan)
-    if lossy and target == "bitlite":
+    if target == "bitlite":
         _give_float(graph, plan)
     plan.wide &= plan.integer
     return plan
@@ -177,10 +178,11 @@ def _end_in_float(graph: Graph, plan: Placement) -> None:
 def _passive(node: Node) -> bool:
     """Moves or rescales values: what may follow the last layer."""
     cell = quant_spec(node)
-    count = len([t for t in node.inputs if t is not None and not t.is_const])
-    if count == 0 or (count > 1 and cell.output_of(node) != "same"):
+    data = [t for t in node.inputs if t is not None and not t.is_const]
+    if not data or (len(data) > 1 and cell.output_of(node) != "same") or weight_index(node) is not None:
         return False
-    return weight_index(node) is None and (cell.output_of(node) in ("same", "fixed") or cell.table or not cell.int8)
+    each_by_itself = data[0].shape is not None and data[0].shape == node.outputs[0].shape
+    return cell.output_of(node) in ("same", "fixed") or cell.table or not cell.int8 or each_by_itself
 
 
 def _leave_idle_moves(graph: Graph, plan: Placement) -> None:
@@ -197,21 +199,39 @@ def _leave_idle_moves(graph: Graph, plan: Placement) -> None:
             to_codes = any(c in plan.int8_nodes for t in node.outputs for c in consumers.get(t, ()))
             if not from_codes or (not to_codes and all(t not in producers for t in sources)):
                 plan.integer.discard(node)
-                plan.why[node] = "moves float values between float operators"
+                plan.why[node] = _IDLE
                 changed = True
 
 
 def _give_float(graph: Graph, plan: Placement) -> None:
-    """A layer that only operators in float read gives float, as the last one does: its sums are exact, and what they
-    are rounded to would be undone at once. Not for MindSpore Lite, which computes such a layer in float."""
+    """A layer that only operators in float read, perhaps through moves, gives float, as the last one does: its sums are
+    exact, and what they are rounded to would be undone at once. Not for MindSpore Lite, which computes such a layer in
+    float."""
     consumers = graph.consumers()
     for node in graph.nodes:
-        readers = [c for t in node.outputs for c in consumers.get(t, ())]
-        if node not in plan.integer or weight_index(node) is None or any(t in graph.outputs for t in node.outputs):
+        if node not in plan.integer or node in plan.wide or weight_index(node) is None:
             continue
-        if readers and node not in plan.wide and plan.int8_nodes.isdisjoint(readers):
-            plan.integer.discard(node)
+        behind, moves = [node], list[Node]()
+        while behind:
+            outputs = behind.pop().outputs
+            readers = [c for t in outputs for c in consumers.get(t, ())]
+            if not readers or any(t in graph.outputs for t in outputs):
+                break
+            codes = [c for c in readers if c in plan.int8_nodes]
+            if not all(c in plan.integer and _moves_alone(c) for c in codes):
+                break
+            behind += codes
+            moves += codes
+        else:
+            plan.integer.difference_update([node, *moves])
             plan.last.add(node)
+            plan.why |= dict.fromkeys(moves, _IDLE)
+
+
+def _moves_alone(node: Node) -> bool:
+    """Whether it moves the values of one tensor, every one of them."""
+    data = [t for i in data_inputs(node) if (t := node.inputs[i]) is not None and not t.is_const]
+    return quant_spec(node).output_of(node) == "same" and len(data) == 1 and data[0].nbytes == node.outputs[0].nbytes
 
 
 def tensors_in_codes(graph: Graph, plan: Placement) -> list[Tensor]:
