@@ -93,6 +93,24 @@ def find_islands(nodes: Sequence[Node], codes: Sequence[Codes], noise: Callable[
     return best if best.after <= _GAINED * before else replace(nothing, trials=best.trials)
 
 
+@dataclass(frozen=True)
+class Search:
+    """What was found, and what it was found by."""
+
+    nodes: Sequence[Node]
+    codes: Sequence[Codes]
+    limits: Limits
+    islands: Islands
+
+    def further(self, lost: float) -> Islands:
+        """Islands for what must be had, where those found have lost more than that on other samples."""
+        choice = _Choice(self.nodes, self.codes)
+        goal = choice.foreseen(self.islands) * max(0.2, self.limits.floor / lost)
+        found = choice.made(goal, self.limits.most, self.limits.most_of_weights)
+        return replace(self.islands, kept=found.kept, weights=found.weights, share=found.share,
+                       share_of_weights=found.share_of_weights)  # fmt: skip
+
+
 class _Choice:
     def __init__(self, nodes: Sequence[Node], codes: Sequence[Codes]) -> None:
         self.codes = list(codes)

@@ -7,13 +7,13 @@ everything together has destroyed the output and nothing would be seen of the pa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ...converter.ir import Graph, Node, Tensor
-from ...converter.numeric.qparams import QuantParam
+from ...converter.numeric.qparams import QuantParam, dequantize
 from .fidelity import Reference
 from .integer_forms import IntegerForms
 from .islands import Codes
@@ -37,16 +37,52 @@ class Rounded:
     size: int = 0
 
 
-def measure_losses(forms: IntegerForms, form: Result, judge: Reference, least: float) -> tuple[list[Codes], int]:
-    """All that is in codes in a form of the graph, with what it costs each of the judge's tensors; and the runs.
+class FormLosses:
+    """What the codes of a form of the graph cost each of the judge's tensors: each tensor's and weight's alone, and
+    those of other forms with the same ranges. To be closed, as a context.
 
-    least: a share of an output's energy; what loses no more together is not told apart.
+    Weights are those that were found for the form, which lose a tenth of what the nearest codes do, and biases go with
+    them where they are corrected.
     """
+
+    def __init__(self, forms: IntegerForms, form: Result, judge: Reference) -> None:
+        self.form, self.judge, self.runs = form, judge, 0
+        layers = form.quantized.weighted_layers
+        self._weights = {n: dequantize(layer.weight.value, layer.weight.qparams) for n, layer in layers.items()}
+        self._stored = forms.settings.float_weights is not None
+        steady = forms.settings.bias_correction != "off"
+        self._reruns = Reruns(forms.graph, judge.samples, judge.threads, self._weights, steady=steady)
+
+    def __enter__(self) -> FormLosses:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._reruns.__exit__(*error)
+
+    def codes(self, least: float) -> list[Codes]:
+        """All that is in codes, with its loss. least: a share of an output's energy; what loses no more together is not
+        told apart."""
+        params = _codes_of(self.form)
+        parts = [*_activations(self.form, params), *(self._weight(n, w) for n, w in self._weights.items())]
+        losses, runs = _measured(self._reruns, parts, params, self.judge, least)
+        self.runs += runs
+        return [Codes(part.nodes, loss, part.size) for part, loss in zip(parts, losses)]
+
+    def noise(self, other: Result, weights: Collection[Node]) -> np.ndarray:
+        """What another form loses. weights: layers that the form has in float and whose weights are not codes."""
+        stored = other.quantized.node if self._stored else ()
+        layers = [n for n in self._weights if n in other.plan.int8_nodes or (n in stored and n not in weights)]
+        self.runs += 1
+        values = self._reruns.values(self.judge.tensors, _codes_of(other), layers, other.plan)
+        return self.judge.noise_of(values)
+
+    def _weight(self, node: Node, w: np.ndarray) -> Rounded:
+        return Rounded(frozenset([node]), weight=w, size=w.size if self._stored else 0)
+
+
+def _codes_of(form: Result) -> dict[Tensor, QuantParam]:
     codes = form.quantized.quantized_of
-    params = {t: q.quant for t, q in codes.items() if q.quant is not None and not t.is_const}
-    parts = [*_activations(form, params), *_weights(forms, form)]
-    losses, runs = _measured(forms.graph, parts, params, judge, least)
-    return [Codes(part.nodes, loss, part.size) for part, loss in zip(parts, losses)], runs
+    return {t: q.quant for t, q in codes.items() if q.quant is not None and not t.is_const}
 
 
 def weight_losses(
@@ -54,7 +90,8 @@ def weight_losses(
 ) -> dict[Node, np.ndarray]:
     """What each of other weights, reals by node, costs each of the judge's tensors. least: as above."""
     parts = [Rounded(frozenset([node]), weight=w) for node, w in weights.items()]
-    losses, _ = _measured(graph, parts, {}, judge, least)
+    with Reruns(graph, judge.samples, judge.threads, weights) as reruns:
+        losses, _ = _measured(reruns, parts, {}, judge, least)
     return dict(zip(weights, losses))
 
 
@@ -84,16 +121,14 @@ def costliest(
 
 
 def _measured(
-    graph: Graph, parts: Sequence[Rounded], params: Mapping[Tensor, QuantParam], judge: Reference, least: float
+    reruns: Reruns, parts: Sequence[Rounded], params: Mapping[Tensor, QuantParam], judge: Reference, least: float
 ) -> tuple[list[np.ndarray], int]:
-    with Reruns(graph, judge.samples, judge.threads) as reruns:
+    def lost(parts: Sequence[Rounded]) -> np.ndarray:
+        activations = {t: params[t] for part in parts for t in part.tensors}
+        layers = [node for part in parts if part.weight is not None for node in part.nodes]
+        return np.minimum(judge.noise_of(reruns.values(judge.tensors, activations, layers)), _MOST)
 
-        def lost(parts: Sequence[Rounded]) -> np.ndarray:
-            activations = {t: params[t] for part in parts for t in part.tensors}
-            weights = {node: part.weight for part in parts if part.weight is not None for node in part.nodes}
-            return np.minimum(judge.noise_of(reruns.values(judge.tensors, activations, weights)), _MOST)
-
-        return _told_apart(parts, lost, least)
+    return _told_apart(parts, lost, least)
 
 
 def _activations(form: Result, params: Mapping[Tensor, QuantParam]) -> list[Rounded]:
@@ -115,14 +150,6 @@ def _activations(form: Result, params: Mapping[Tensor, QuantParam]) -> list[Roun
         if tensors and nodes:
             found.append(Rounded(frozenset(nodes), tensors))
     return found
-
-
-def _weights(forms: IntegerForms, form: Result) -> list[Rounded]:
-    settings = forms.settings
-    return [
-        Rounded(frozenset([node]), weight=w, size=w.size if settings.float_weights is not None else 0)
-        for node, w in forms.weights.rounded(form.source, form.plan.int8_nodes).items()
-    ]
 
 
 def _told_apart(

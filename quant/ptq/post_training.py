@@ -136,17 +136,33 @@ def corrected_form(
 
 def _form_with_islands(forms: IntegerForms, samples: Samples, progress: Progress, first: Result) -> Result:
     """The result with what had better be in float there, if that holds on more samples once all is corrected."""
-    islands = choose_islands(forms, samples, first)
-    if islands is None or not islands.kept:
-        return replace(first, islands=islands)
-    other = corrected_form(forms, samples, progress, islands, methods_of(first))
-    other.wide_weights = first.wide_weights
-    other.fidelity = _fidelity(forms, samples, other.quantized, other.graph)
+    search = choose_islands(forms, samples, first)
+    if search is None or not search.islands.kept:
+        return replace(first, islands=search and search.islands)
+
+    def made(islands: Islands) -> Result:
+        other = corrected_form(forms, samples, progress, islands, methods_of(first))
+        fidelity = _fidelity(forms, samples, other.quantized, other.graph)
+        return replace(
+            other, wide_weights=first.wide_weights, fidelity=fidelity, islands=islands, without_islands=first.fidelity
+        )
+
     picked = list(samples.only(spread(len(samples), JUDGES)))
     judge = Reference(forms.graph, picked, forms.settings.threads, scores_of(forms.graph))
-    if improves(judge.outputs_by_scores(other.graph), judge.outputs_by_scores(first.graph), len(picked)):
-        return replace(other, islands=islands, without_islands=first.fidelity)
-    return replace(first, islands=replace(NONE, before=islands.before, after=islands.before, trials=islands.trials))
+    best, before = first, judge.outputs_by_scores(first.graph)
+    islands = search.islands
+    for _ in range(2):
+        other = made(islands)
+        after = judge.outputs_by_scores(other.graph)
+        if not improves(after, before, len(picked)):
+            break
+        best, before = other, after
+        lost = 10 ** (-other.fidelity.worst.sqnr / 10) if other.fidelity is not None else 0.0
+        if lost <= search.limits.floor or search.limits.most <= islands.share:
+            break
+        islands = search.further(lost)
+    none = replace(NONE, before=islands.before, after=islands.before, trials=islands.trials)
+    return replace(first, islands=none) if best is first else best
 
 
 def _weights_only(forms: IntegerForms, samples: Samples, quantized: QuantizedGraph) -> Fidelity | None:

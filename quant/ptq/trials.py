@@ -13,18 +13,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ...converter.ir import Tensor
 from .fidelity import GOOD, POOR, Fidelity, Output, Reference, scores_of, spread
 from .integer_forms import IntegerForms
-from .islands import NONE, Islands, Limits, find_islands, work_of
-from .losses import measure_losses
-from .placement import weight_index
+from .islands import NONE, Islands, Limits, Search, find_islands, work_of
+from .losses import FormLosses
 from .reruns import kept_samples
 from .result import Result
 from .settings import Samples
 
 GOOD_OF_16_BITS = 40.0  # dB that outputs should have where activations have 16 bits, and weights as they need
 _GOOD_CLASSES = 25.0  # dB at which nearly all classes are the same
+_ROOM = 5.0  # dB above poor that calibration samples should have, for others may have as much less
 _LITTLE = 0.005  # of the work: what float takes of the time is next to nothing, on a CPU with VNNI, too
 _LEAST_SAMPLES, _MOST_SAMPLES, _WORK = 6, 16, 3e11  # samples of a trial: so many multiplications of all, roughly
 _LEAST_LOSS = 0.02  # of the noise to come down to
@@ -32,11 +31,11 @@ _FEW_WEIGHTS, _MOST_WEIGHTS = 0.05, 0.2  # of their elements, may keep 16 bits
 _SMALL = 1e8  # multiplications of a network that is quickly tried
 _TINY = 1e6  # multiplications of which half may be in float: next to nothing
 _FREE = 1e7  # multiplications that may be in float whatever their share: a millisecond or less
-_LEAST_GAIN = 1.0  # dB
+_LEAST_GAIN = 0.75  # dB
 _SURE = 1.5  # standard errors of the difference of two shares of lost classes, at most
 
 
-def choose_islands(forms: IntegerForms, samples: Samples, first: Result) -> Islands | None:
+def choose_islands(forms: IntegerForms, samples: Samples, first: Result) -> Search | None:
     """What had better be in float; None where AUTO is not to choose or the outputs are what they should be."""
     graph, settings, fidelity = forms.graph, forms.settings, first.fidelity
     widths = {settings.bits, *settings.layer_bits.values()}
@@ -50,8 +49,8 @@ def choose_islands(forms: IntegerForms, samples: Samples, first: Result) -> Isla
     if not nodes or not (wide or lacking(fidelity, total)):
         return None
     limits = Limits(
-        goal=10 ** (-(GOOD_OF_16_BITS + 4 if wide else GOOD - 3) / 10),
-        floor=10 ** (-(POOR + 2) / 10),
+        goal=10 ** (-(GOOD_OF_16_BITS + 4 if wide else GOOD + 2) / 10),
+        floor=10 ** (-(POOR + _ROOM) / 10),
         share=_LITTLE if good and not wide else max(0.1, min(0.5, _TINY / max(total, 1))),
         most=max(0.5, min(1.0, _FREE / max(total, 1))) if poor else 0.0,
         share_of_weights=_FEW_WEIGHTS,
@@ -60,7 +59,7 @@ def choose_islands(forms: IntegerForms, samples: Samples, first: Result) -> Isla
     return islands_within(forms, samples, first, limits)
 
 
-def islands_within(forms: IntegerForms, samples: Samples, first: Result, limits: Limits) -> Islands:
+def islands_within(forms: IntegerForms, samples: Samples, first: Result, limits: Limits) -> Search:
     """What had better be in float by these limits. first: the form with nothing in float by choice."""
     graph, settings = forms.graph, forms.settings
     nodes = [n for n in graph.nodes if n in first.plan.int8_nodes]
@@ -70,20 +69,17 @@ def islands_within(forms: IntegerForms, samples: Samples, first: Result, limits:
     judge = Reference(graph, list(samples.only(spread(len(samples), count))), settings.threads, scores_of(graph))
     known = methods_of(first)
 
-    def noise(choice: Islands) -> float:
-        plan = forms.placement(choice.kept)
-        if not forms.covered(plan):
-            return math.inf
-        trial = forms.form(plan, known)
-        if settings.float_weights is not None:
-            for node, data in forms.weights.rounded(graph, choice.kept - choice.weights).items():
-                w = Tensor(f"{node.name}/rounded", data.dtype, data.shape, data)
-                trial.quantized.node[node].inputs[weight_index(node) or 0] = w
-        return float(judge.noise(trial.graph).max(initial=0.0))
+    with FormLosses(forms, first, judge) as losses:
 
-    codes, runs = measure_losses(forms, first, judge, _LEAST_LOSS * limits.goal)
-    islands = find_islands(nodes, codes, noise, limits, noise(NONE))
-    return replace(islands, trials=islands.trials + runs)
+        def noise(choice: Islands) -> float:
+            plan = forms.placement(choice.kept)
+            if not forms.covered(plan):
+                return math.inf
+            return float(losses.noise(forms.form(plan, known), choice.weights).max(initial=0.0))
+
+        codes = losses.codes(_LEAST_LOSS * limits.goal)
+        islands = find_islands(nodes, codes, noise, limits, noise(NONE))
+        return Search(nodes, codes, limits, replace(islands, trials=losses.runs))
 
 
 def lacking(fidelity: Fidelity, work: float) -> bool:

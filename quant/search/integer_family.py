@@ -103,7 +103,7 @@ class IntegerFamily:
         for factor in _LESS:
             goals = {"goal": noise / factor, "floor": noise / factor}
             limits = Limits(**goals, share=1.0, most=1.0, share_of_weights=_WEIGHTS, most_of_weights=_WEIGHTS)
-            form = self._with(base, islands_within(self.forms, self.samples, codes, limits))
+            form = self._with(base, islands_within(self.forms, self.samples, codes, limits).islands)
             if form.key not in tried:
                 tried.add(form.key)
                 yield form

@@ -6,7 +6,7 @@ from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
 from bitlite.converter.schema.verify import verify
 from bitlite.quant.ptq.fidelity import POOR
-from bitlite.quant.ptq.islands import Codes, Limits, find_islands
+from bitlite.quant.ptq.islands import Codes, Limits, Search, find_islands
 from bitlite.quant.ptq.placement import LOSSY
 from bitlite.quant.ptq.post_training import quantize_graph
 from bitlite.quant.ptq.settings import Settings
@@ -81,6 +81,14 @@ def test_what_only_goes_together_is_paid_for_together():
     codes = [Codes(both, np.array([0.5])), Codes(frozenset([nodes[9]]), np.array([0.003]))]
     islands = find_islands(nodes, codes, lambda islands: 0.0 if both <= islands.kept else 0.5, LIMITS, 0.5)
     assert both <= islands.kept
+
+
+def test_where_more_is_lost_than_foreseen_more_is_in_float_within_the_most():
+    nodes = chain()
+    codes = codes_of({node: 0.00002 * (k + 1) for k, node in enumerate(nodes)})
+    islands = find_islands(nodes, codes, lambda islands: 0.001, LIMITS, 0.02)
+    further = Search(nodes, codes, LIMITS, islands).further(2 * LIMITS.floor)
+    assert islands.kept < further.kept and islands.share < further.share <= LIMITS.most
 
 
 def test_a_weight_leaves_its_codes_only_where_it_is_chosen_within_its_share():

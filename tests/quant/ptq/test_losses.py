@@ -1,23 +1,29 @@
 """What single tensors and weights lose at the outputs: it adds up to what the whole form loses."""
 
 import numpy as np
+import pytest
 from bitlite.quant.progress import no_progress
 from bitlite.quant.ptq.calibration import calibration_statistics
 from bitlite.quant.ptq.fidelity import Reference
 from bitlite.quant.ptq.integer_forms import IntegerForms, placement
-from bitlite.quant.ptq.losses import measure_losses
+from bitlite.quant.ptq.losses import FormLosses
 from bitlite.quant.ptq.prepare import prepare
 from bitlite.quant.ptq.settings import Settings
 from bitlite.quant.weights.weight_quant import WeightSettings
 
 
-def measured(network, samples, least, settings):
+def opened(network, samples, settings):
     graph = network(softmax=False)
     prepare(graph)
     plan = placement(graph, settings)
     forms = IntegerForms(graph, samples, settings, calibration_statistics(graph, plan, samples, settings, no_progress))
-    form, judge = forms.form(plan), Reference(graph, list(samples.only(range(16))), 1)
-    return *measure_losses(forms, form, judge, least), judge.noise(form.graph)
+    return forms, forms.form(plan), Reference(graph, list(samples.only(range(16))), 1)
+
+
+def measured(network, samples, least, settings):
+    forms, form, judge = opened(network, samples, settings)
+    with FormLosses(forms, form, judge) as losses:
+        return losses.codes(least), losses.runs, judge.noise(form.graph)
 
 
 def test_losses_add_up(network, samples):
@@ -42,3 +48,28 @@ def test_a_tensor_is_free_once_its_readers_are_in_float(network, samples):
     codes, _, _ = measured(network, samples, 1.0, Settings())
     named = [{n.name for n in c.nodes} for c in codes]
     assert {"each"} in named and np.count_nonzero([len(n) > 1 for n in named])
+
+
+def test_a_form_loses_what_its_graph_does(network, samples):
+    forms, form, judge = opened(network, samples, Settings(bias_correction="off"))
+    some = frozenset(n for n in forms.graph.nodes if n.name in ("each", "sum"))
+    other = forms.form(forms.placement(some))
+    assert other.plan.int8_nodes != form.plan.int8_nodes
+    with FormLosses(forms, form, judge) as losses:
+        for held in (form, other):
+            assert 0.8 < losses.noise(held, frozenset())[0] / judge.noise(held.graph)[0] < 1.25
+
+
+def test_weights_are_those_that_the_form_has(network, samples):
+    forms, form, judge = opened(network, samples, Settings())
+    layer = next(layer for node, layer in form.quantized.weighted_layers.items() if node.name == "classify")
+    nearest = np.array(layer.weight.value)
+
+    def lost(codes):
+        layer.weight.data = codes
+        with FormLosses(forms, form, judge) as losses:
+            of = {next(iter(c.nodes)): c.loss[0] for c in losses.codes(0.0)[-len(form.quantized.weighted_layers) :]}
+        return of[layer.source], sum(of.values()) - of[layer.source]
+
+    (good, others), (bad, same) = lost(nearest), lost(nearest // 2)
+    assert bad > 20 * good and others == pytest.approx(same)
