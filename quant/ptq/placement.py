@@ -205,8 +205,8 @@ def _leave_idle_moves(graph: Graph, plan: Placement) -> None:
 
 def _give_float(graph: Graph, plan: Placement) -> None:
     """A layer that only operators in float read, perhaps through moves, gives float, as the last one does: its sums are
-    exact, and what they are rounded to would be undone at once. Not for MindSpore Lite, which computes such a layer in
-    float."""
+    exact, and what they are rounded to would be undone at once. Not in front of a cast whose codes what comes quantized
+    reads, nor for MindSpore Lite, which computes such a layer in float."""
     consumers = graph.consumers()
     for node in graph.nodes:
         if node not in plan.integer or node in plan.wide or weight_index(node) is None:
@@ -215,7 +215,7 @@ def _give_float(graph: Graph, plan: Placement) -> None:
         while behind:
             outputs = behind.pop().outputs
             readers = [c for t in outputs for c in consumers.get(t, ())]
-            if not readers or any(t in graph.outputs for t in outputs):
+            if not readers or any(t in graph.outputs for t in outputs) or any(map(_gives_bytes, readers)):
                 break
             codes = [c for c in readers if c in plan.int8_nodes]
             if not all(c in plan.integer and _moves_alone(c) for c in codes):
@@ -226,6 +226,11 @@ def _give_float(graph: Graph, plan: Placement) -> None:
             plan.integer.difference_update([node, *moves])
             plan.last.add(node)
             plan.why |= dict.fromkeys(moves, _IDLE)
+
+
+def _gives_bytes(node: Node) -> bool:
+    """As a cast to codes does."""
+    return any(t.dtype.kind in "iu" and t.dtype.itemsize == 1 for t in node.outputs)
 
 
 def _moves_alone(node: Node) -> bool:

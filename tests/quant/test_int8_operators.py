@@ -107,7 +107,7 @@ def test_operator_computes_on_codes(case, samples, sqnr):
         ).astype(np.float64)
 
     want = outputs(network())
-    result = quantize_graph(network(), samples, Settings())
+    result = quantize_graph(network(), samples, Settings(methods=("MAX_MIN",)))  # AUTO leaves in float what loses much
     assert not result.plan.why
     node = next(n for n in result.graph.nodes if n.name == "op")
     assert node.outputs[0].dtype == np.int8

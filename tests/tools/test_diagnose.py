@@ -101,7 +101,7 @@ def mask(planted):
 def island(planted):
     """A division, which has no int8 form, by what comes near zero."""
     net = Net()
-    below = net.op("below", "Sigmoid", [net.dense("gate", net.x, 16, rows=np.full((16, 1), 3.0 if planted else 0.3))])
+    below = net.op("below", "Sigmoid", [net.dense("gate", net.x, 16, rows=np.full((16, 1), 2.5 if planted else 0.7))])
     least = net.op("least", "Add", [below, net.const([0.01])])
     return net.ends(net.op("tanh", "Tanh", [net.op("quotient", "Div", [net.dense("first", net.x, 16), least])]))
 
