@@ -231,7 +231,8 @@ void ConvS8::Run(const StepArgs& args, int phase, int64_t begin, int64_t end) co
       at = first;
       if (copied != place) {
         CopyPixels(x, first, pixels, image);
-        if (kernel_.split != nullptr) kernel_.split(image, pixels * pixel_bytes_, signs_);
+        if (kernel_.split != nullptr)
+          kernel_.split(image, kernel_.read_bytes(pixels * pixel_bytes_), signs_);
         for (int64_t i = 0; i < pixels; ++i) rows[i] = image + i * pixel_bytes_;
       }
     } else {
@@ -243,7 +244,7 @@ void ConvS8::Run(const StepArgs& args, int phase, int64_t begin, int64_t end) co
         CopyBand(x + n * g_.in[kAxisH] * g_.in[kAxisW] * g_.channels, padding,
                  first * g_.stride[kAxisH] - g_.pad[kAxisH], image_rows, image);
         if (kernel_.split != nullptr) {
-          kernel_.split(image, image_rows * image_w_ * pixel_bytes_, signs_);
+          kernel_.split(image, kernel_.read_bytes(image_rows * image_w_ * pixel_bytes_), signs_);
         }
         const uint8_t** row = rows;
         for (int64_t oh = 0; oh < last - first; ++oh) {

@@ -153,7 +153,7 @@ void ConvTransposeS8::Run(const StepArgs& args, int, int64_t begin, int64_t end)
       padding_.Fill(line + (left + inside) * pixel_bytes_, (image_w_ - left - inside) * c_);
     }
 
-    if (kernel_.split != nullptr) kernel_.split(image, line - image, signs_);
+    if (kernel_.split != nullptr) kernel_.split(image, kernel_.read_bytes(line - image), signs_);
 
     for (int64_t q = first; q < last; ++q) {
       for (size_t r = 0; r < residues_.size(); ++r) {

@@ -107,7 +107,8 @@ struct GemmS8Kernel {
   // Null where 3x3 convolutions are fastest as they are: see winograd_s8.h.
   const WinogradS8* winograd = nullptr;
   // kSigns: makes of n codes at `image` their magnitudes, and -1 where one is negative, else 0,
-  // `signs` bytes further. Reads and writes up to 31 bytes behind both.
+  // `signs` bytes further. Reads and writes up to 31 bytes behind both. What a last step reads
+  // behind the codes must be among the n: products of anything else may saturate.
   void (*split)(uint8_t* image, int64_t n, int64_t signs) = nullptr;
   // What products with complements lack, row by row: see gemm_s8_avx2.cc.
   void (*row_terms)(const RowsS8& rows, int32_t* terms) = nullptr;
@@ -120,6 +121,8 @@ struct GemmS8Kernel {
   int few_rows_nv = 0;
 
   int widest(int64_t rows) const { return rows <= 2 && few_rows_nv > 0 ? few_rows_nv : max_nv; }
+  // Codes of an image of n to split.
+  int64_t read_bytes(int64_t n) const { return n + kstep - 1; }
   int planes() const { return lhs_packing == LhsPacking::kSigns ? 2 : 1; }
   // From one plane of n activations to the next, with what may be read behind them.
   int64_t plane_bytes(int64_t n) const { return (n + kSlackS8 + 63) / 64 * 64; }

@@ -28,7 +28,8 @@ struct LayerCase {
 
 void CheckLayer(const char* symbol, const GemmS8Kernel& kernel, const LayerCase& c, uint32_t seed) {
   Random random(seed);
-  const int k = c.segments * c.length, gap = 3;
+  // Without a gap the last step of the last row reads behind the image.
+  const int k = c.segments * c.length, gap = c.m == 32 ? 0 : 3;
   const int row_length = c.segments * (c.length + gap);
   std::vector<int8_t> x(static_cast<size_t>(c.m * row_length)), w(static_cast<size_t>(c.n * k));
   for (int8_t& v : x) v = Code(random);
@@ -72,11 +73,15 @@ void CheckLayer(const char* symbol, const GemmS8Kernel& kernel, const LayerCase&
 
   const int64_t run = c.length + gap, signs = kernel.plane_bytes(c.m * row_length);
   Aligned<uint8_t> image(static_cast<size_t>(kernel.image_bytes(c.m * row_length)));
-  std::memset(image.data(), 0x93, image.size());  // what lies behind rows is of no importance
+  // What lies behind rows is of no importance.
+  std::memset(image.data(), 0x7f, image.size());
+  std::memset(image.data(), 0xff, static_cast<size_t>(kernel.plane_bytes(c.m * row_length)));
   for (int s = 0; s < c.m * c.segments; ++s) {
     kernel.load(image.data() + s * run, x.data() + s * run, run);
   }
-  if (kernel.split != nullptr) kernel.split(image.data(), c.m * row_length, signs);
+  if (kernel.split != nullptr) {
+    kernel.split(image.data(), kernel.read_bytes(c.m * row_length), signs);
+  }
   std::vector<const uint8_t*> rows;
   std::vector<int32_t> segments, sums(static_cast<size_t>(2 * c.m));
   for (int m = 0; m < c.m; ++m) rows.push_back(image.data() + m * c.segments * run);
@@ -150,6 +155,11 @@ void CheckTiles(const char* symbol, const GemmS8Kernel& kernel) {
       CheckLayer(symbol, kernel, {5, 31, segments, length, 0, DType::kF32, false, 0}, ++seed);
       CheckLayer(symbol, kernel, {6, 64, segments, length, -1, DType::kI8, false, -7}, ++seed);
     }
+  }
+  for (int length : {9, 10, 11, 41}) {
+    CheckLayer(symbol, kernel, {32, 16, 1, length, 5, DType::kI8, false, 0}, ++seed);
+    CheckLayer(symbol, kernel, {32, 16, 1, length, 5, DType::kF32, false, 3, false, false, true},
+               ++seed);
   }
   for (int n : kSizes) {
     for (bool relu : {false, true}) {

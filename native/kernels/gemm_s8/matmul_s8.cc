@@ -128,7 +128,7 @@ void MatMulS8::CopyRows(const int8_t* a, int64_t first, int64_t rows,
       kernel_.load(image + r * g_.k, line, g_.k);
     }
   }
-  if (kernel_.split != nullptr) kernel_.split(image, rows * g_.k, signs_);
+  if (kernel_.split != nullptr) kernel_.split(image, kernel_.read_bytes(rows * g_.k), signs_);
 }
 
 void MatMulS8::Pack(const StepArgs& args, int64_t begin, int64_t end) const noexcept {

@@ -97,8 +97,9 @@ void RnnCodes::Take(uint8_t* memory, int64_t row, const int8_t* codes) const noe
   kernel_->load(to, codes, k_);
   if (kernel_->split != nullptr) {
     static constexpr int32_t kSegment = 0;
-    kernel_->split(to, k_, signs_);
-    kernel_->row_terms({&to, 1, &kSegment, 1, CeilDiv(k_, kernel_->kstep) * kernel_->kstep, signs_},
+    const int64_t steps = CeilDiv(k_, kernel_->kstep) * kernel_->kstep;
+    kernel_->split(to, steps, signs_);
+    kernel_->row_terms({&to, 1, &kSegment, 1, steps, signs_},
                        reinterpret_cast<int32_t*>(memory + terms_) + row);
   }
   if (!summed_) return;
