@@ -157,9 +157,10 @@ void CheckTiles(const char* symbol, const GemmS8Kernel& kernel) {
     }
   }
   for (int length : {9, 10, 11, 41}) {
-    CheckLayer(symbol, kernel, {32, 16, 1, length, 5, DType::kI8, false, 0}, ++seed);
-    CheckLayer(symbol, kernel, {32, 16, 1, length, 5, DType::kF32, false, 3, false, false, true},
-               ++seed);
+    // Quantized while running, sums have no bias that would hide them behind the clamp.
+    LayerCase dynamic{32, 16, 1, length, 5, DType::kF32, false, 0};
+    dynamic.dynamic = true;
+    CheckLayer(symbol, kernel, dynamic, ++seed);
   }
   for (int n : kSizes) {
     for (bool relu : {false, true}) {
