@@ -63,3 +63,49 @@ def test_a_quotient_by_zero_is_refused_with_its_reason():
     (record,) = prepare(graph)
     assert isinstance(record, Refusal) and record.node == "op" and "zero" in record.reason
     assert [n.op for n in graph.nodes] == ["Div"]
+
+
+SLOPES = np.float32([[[0.0, 0.25, 1.5]]])
+RISING = {
+    "LeakyRelu": lambda b, x: b.emit("LeakyRelu", [x], {"alpha": 0.1}, name="f"),
+    "PRelu": lambda b, x: b.emit("PRelu", [x, b.constant(SLOPES, "slopes")], name="f"),
+    "Tanh": lambda b, x: b.emit("Tanh", [x], name="f"),
+}
+FALLING = {
+    "HardSwish": lambda b, x: b.emit("HardSwish", [x], name="f"),
+    "LeakyRelu": lambda b, x: b.emit("LeakyRelu", [x], {"alpha": -0.1}, name="f"),
+    "PRelu": lambda b, x: b.emit("PRelu", [x, b.constant(-SLOPES, "slopes")], name="f"),
+    "PRelu by place": lambda b, x: b.emit("PRelu", [x, b.constant(np.ones((4, 1, 3), np.float32), "slopes")], name="f"),
+}
+PADDED = {"kernel": [3, 2], "stride": [2, 2], "pad": [1, 1, 0, 0], "dilation": [1, 1]}
+
+
+@pytest.mark.parametrize("name", RISING)
+def test_a_largest_value_is_found_before_a_function_that_rises(name):
+    graph = network(lambda b, x: [b.emit("MaxPool", RISING[name](b, x), PADDED, name="pool")[0]])
+    output = graph.outputs[0]
+    feed = {"x": np.random.default_rng(0).standard_normal((1, 4, 4, 3)).astype(np.float32)}
+    want = next(iter(Session(graph).run(feed).values()))
+    (record,) = prepare(graph)
+    assert isinstance(record, Change) and record.node == "f"
+    assert [(n.op, n.name) for n in graph.nodes] == [("MaxPool", "pool"), (name, "f")]
+    assert graph.outputs == [output]
+    np.testing.assert_allclose(next(iter(Session(graph).run(feed).values())), want, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", FALLING)
+def test_a_function_that_falls_somewhere_stays_in_front_of_a_pool(name):
+    graph = network(lambda b, x: [b.emit("MaxPool", FALLING[name](b, x), PADDED, name="pool")[0]])
+    assert not prepare(graph)
+    assert [n.name for n in graph.nodes] == ["f", "pool"]
+
+
+def test_a_function_that_is_read_elsewhere_stays_in_front_of_a_pool():
+    def emit(b, x):
+        y = RISING["LeakyRelu"](b, x)[0]
+        return [y, b.emit("MaxPool", [y], PADDED, name="pool")[0]]
+
+    graph = network(emit)
+    assert not prepare(graph)
+    graph = network(lambda b, x: [b.emit("MaxPool", RISING["LeakyRelu"](b, x), PADDED, name="pool")[0]])
+    assert not prepare(graph, {graph.nodes[1]})
