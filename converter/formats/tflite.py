@@ -13,6 +13,7 @@ from ..ir.limits import check_rank, size_of
 from ..numeric.packing import from_unsigned
 from ..numeric.qparams import QuantParam
 from ..ops import reader, unread
+from ..ops.fourier import by_parts
 from ..schema.builder import Builder
 from ..schema.loops import Held
 from ..schema.reading import InputShapes, Reading, name_outputs, read_operator, undefined
@@ -87,6 +88,9 @@ class _Subgraphs:
         graph.outputs = name_outputs(build, ends)
         for t in graph.outputs:
             t.layout = t.layout or ("NHWC" if t.rank == 4 else "")
+        for t in graph.outputs:
+            if t in build.complex:
+                raise UnsupportedError(f"output {t.name!r} is complex; its parts or magnitude are read", file=self.path)
         if index == 0:
             close_variables(build, self.path)
         graph.prune()
@@ -100,13 +104,15 @@ class _Subgraphs:
     def inline(self, index: int, build: Builder, given: Sequence[Tensor]) -> list[Tensor]:
         """What the subgraph `index` gives for these inputs, its operators read into another graph."""
         source = self._opened(index)
-        scope, inputs = _Scope(self, index, build), _ints(source.inputs)
-        if len(inputs) != len(given):
-            raise ModelError(f"subgraph {index} has {len(inputs)} inputs and is given {len(given)}", file=self.path)
-        scope.values.update(zip(inputs, given))
-        scope.run()
-        self.open.pop()
-        return [scope.value(i) for i in _ints(source.outputs)]
+        try:
+            scope, inputs = _Scope(self, index, build), _ints(source.inputs)
+            if len(inputs) != len(given):
+                raise ModelError(f"subgraph {index} has {len(inputs)} inputs and is given {len(given)}", file=self.path)
+            scope.values.update(zip(inputs, given))
+            scope.run()
+            return [scope.value(i) for i in _ints(source.outputs)]
+        finally:
+            self.open.pop()
 
     def held(self, index: int) -> Held:
         """The subgraph `index` as the file has it."""
@@ -305,7 +311,7 @@ class _Scope:
                 op, name, [None if i == -1 else self.value(i) for i in _ints(operator.inputs)], outputs, options,
                 self.build, file=self.file.path, version=version, subgraph=self._subgraph,
             )  # fmt: skip
-            self.values.update(zip(ends, read_operator(reading, function)))
+            self.values.update(zip(ends, read_operator(reading, by_parts(function))))
 
     def _blocks(self, op: str, name: str, operator: Record) -> tuple[Tensor, np.ndarray | None, int, int] | None:
         """Of a weight with scales per block: them, its zero points, how many codes a block has, and their bits."""

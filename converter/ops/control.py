@@ -1,7 +1,8 @@
-"""Control flow whose course is known while reading: If takes its branch; Loop, Scan and TFLite's WHILE are unrolled."""
+"""Control flow: If takes its branch, or computes both and chooses; Loop, Scan and TFLite's WHILE are unrolled."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,20 @@ def assert_(x: np.ndarray, condition: np.ndarray, *, expected: bool, message: st
 
 @reads("onnx", "If")
 def read_onnx_if(r: Reading) -> list[Tensor]:
+    return _chosen(r, *(_part(r, r.attr(f"{side}_branch")) for side in ("then", "else")))
+
+
+@reads("tflite", "IF")
+def read_tflite_if(r: Reading) -> list[Tensor]:
+    given = [r.input(i) for i in range(1, len(r.inputs))]
+    return _chosen(r, *(_part(r, r.attr(f"{side}_subgraph_index", 0), given) for side in ("then", "else")))
+
+
+def _part(r: Reading, *of: Any) -> Callable[[], list[Tensor]]:
+    return lambda: r.subgraph(*of)
+
+
+def _chosen(r: Reading, then: Callable[[], list[Tensor]], otherwise: Callable[[], list[Tensor]]) -> list[Tensor]:
     """A constant condition takes its branch. Otherwise both are computed, and where their types agree one is chosen.
 
     Of two branches one may be made for other sizes than the inputs have: then the other is computed, and a run whose
@@ -61,8 +76,8 @@ def read_onnx_if(r: Reading) -> list[Tensor]:
     condition = r.input(0)
     known = _truth(condition)
     if known is not None:
-        return r.subgraph(r.attr("then_branch" if known else "else_branch"))
-    branches = [_branch(r, r.attr("then_branch")), _branch(r, r.attr("else_branch"))]
+        return then() if known else otherwise()
+    branches = [_branch(r, then), _branch(r, otherwise)]
     yes, no = branches
     if isinstance(yes, Error) and isinstance(no, Error):
         raise yes
@@ -87,11 +102,11 @@ def _sizes_wanted(r: Reading) -> str:
     return f" with all sizes of {', '.join(open_ended)}" if open_ended else ", if the condition follows from sizes"
 
 
-def _branch(r: Reading, proto: Any) -> Any:
+def _branch(r: Reading, read: Callable[[], list[Tensor]]) -> Any:
     """What the branch gives, or the error that says why it cannot be read."""
     try:
         with r.build.attempt():
-            return r.subgraph(proto)
+            return read()
     except (ModelError, UnsupportedError) as error:
         return error
 
@@ -151,7 +166,8 @@ def read_onnx_loop(r: Reading) -> list[Tensor]:
     collected: list[list[Tensor]] = [[] for _ in range(len(body.output) - 1 - len(values))]
     rounds = 0
     while go and (count is None or rounds < count):
-        _room(r, max(count or 0, rounds), len(body.node))
+        # Exporters of a while loop write the largest integer as the count, and the condition ends it.
+        _room(r, rounds if condition is not None else max(count or 0, rounds), len(body.node))
         results = r.subgraph(body, [r.constant(rounds, np.int64), r.constant(True, np.bool_), *values])
         go = _truth(results[0])
         values = results[1 : 1 + len(values)]

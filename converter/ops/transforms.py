@@ -1,4 +1,4 @@
-"""Transforms of whole axes that only ONNX has: running products, DFT, columns to images, determinants, caches."""
+"""Transforms of whole axes that only ONNX has: running products, columns to images, determinants, caches."""
 
 from __future__ import annotations
 
@@ -51,93 +51,6 @@ def cum_prod(x: np.ndarray, at: np.ndarray | None = None, *, axis: int, exclusiv
 def read_cum_prod(r: Reading) -> Tensor:
     attrs = {"exclusive": bool(r.attr("exclusive", 0)), "reverse": bool(r.attr("reverse", 0))}
     return r.emit("CumProd", r.input(0), r.input(1), **attrs)
-
-
-def _sizes_of_dft(node: Node) -> tuple[int, int | None, int | None, bool, bool]:
-    """(axis, length of the transform, size of the axis in the result, inverse, onesided)."""
-    a, x, given, at = node.attrs, node.required(0), node.input(1), node.input(2)
-    axis = normal_axis(node, a["axis"] if at is None else (const_ints(at) or [-2])[0], x.known_rank)
-    size, back = x.known_shape[axis], a["inverse"] and a["onesided"]
-    count = None if given is None else (const_ints(given) or [None])[0]
-    if count is None and given is None and size is not None:
-        count = 2 * (size - 1) if back else size
-    length = None if count is None else count // 2 + 1 if a["onesided"] and not back else count
-    return axis, count, length, a["inverse"], a["onesided"]
-
-
-def _infer_dft(node: Node) -> Inferred:
-    x = node.required(0)
-    need(node, x, "f", "the input")
-    if x.shape is None:
-        return [(value_dtype(x), None)]
-    if len(x.shape) < 2 or x.shape[-1] not in (1, 2, None):
-        fail(node, f"an input of shape {x.shape}; the last size is 1 for reals, 2 for complex numbers")
-    axis, count, length, inverse, onesided = _sizes_of_dft(node)
-    if axis == len(x.shape) - 1 or (count is not None and count < 1):
-        fail(node, f"{count} values along axis {axis} of {x.shape}")
-    if onesided and x.shape[-1] not in (2 if inverse else 1, None):
-        fail(node, f"a one-sided transform of shape {x.shape}")
-    parts = 1 if inverse and onesided else 2
-    at = node.input(2)
-    if at is not None and at.data is None:
-        return [(value_dtype(x), (*[None] * (len(x.shape) - 1), parts))]
-    return [(value_dtype(x), (*x.shape[:axis], length, *x.shape[axis + 1 : -1], parts))]
-
-
-@op(
-    "Dft",
-    attrs={"axis": -2, "inverse": False, "onesided": False},
-    infer=_infer_dft,
-    arity=(1, 3),
-    quant=_NO_INT8,
-    cases=[
-        Case(((2, 5, 1),)),
-        Case(((2, 6, 3, 2),), {"axis": 1, "inverse": True}),
-        Case(((2, 6, 1), np.array(4)), {"onesided": True}),
-        Case(((2, 3, 6, 1), None, np.array(1)), {"onesided": True}),
-        Case(((2, 4, 2),), {"onesided": True, "inverse": True}),
-    ],
-)
-def dft(
-    x: np.ndarray,
-    count: np.ndarray | None = None,
-    at: np.ndarray | None = None,
-    *,
-    axis: int,
-    inverse: bool,
-    onesided: bool,
-) -> np.ndarray:
-    """Discrete Fourier transform along an axis of x [.., 1] (reals) or [.., 2] (complex), padded or cut to `count`."""
-    wide = x.astype(np.float64) if x.dtype == np.float64 else x.astype(np.float32)
-    z = wide[..., 0] + np.complex64(1j) * wide[..., 1] if x.shape[-1] == 2 else wide[..., 0]
-    axis = (axis if at is None else int(np.reshape(at, -1)[0])) % x.ndim
-    length = None if count is None else int(np.reshape(count, -1)[0])
-    if onesided and inverse:
-        return np.fft.irfft(z, 2 * (x.shape[axis] - 1) if length is None else length, axis)[..., None].astype(x.dtype)
-    if onesided:
-        y = np.fft.rfft(z, length, axis)
-    else:
-        y = np.fft.ifft(z, length, axis) if inverse else np.fft.fft(z, length, axis)
-    return np.stack([y.real, y.imag], -1).astype(x.dtype)
-
-
-@reads("onnx", "DFT")
-def read_dft(r: Reading) -> Tensor:
-    """The axis: an attribute before opset 20, an input since."""
-    attrs = {k: bool(r.attr(k, 0)) for k in ("inverse", "onesided")}
-    if r.version < 20:
-        return r.emit("Dft", r.input(0), r.optional(1), axis=int(r.attr("axis", 1)), **attrs)
-    return r.emit("Dft", r.input(0), r.optional(1), r.optional(2), **attrs)
-
-
-@writes("onnx", "Dft")
-def write_dft(w: Writing, node: Node) -> None:
-    need_opset(w, node, 20, "a DFT with its axis as an input")
-    a = node.attrs
-    if a["inverse"] and a["onesided"]:
-        w.refuse(node, "its result is real; runtimes of this opset give a complex one")
-    axis = node.input(2) or w.constant(a["axis"], np.int64, f"{node.name}/axis")
-    w.node("DFT", node, [node.inputs[0], node.input(1), axis], fields={k: int(a[k]) for k in ("inverse", "onesided")})
 
 
 def _infer_col2im(node: Node) -> Inferred:

@@ -39,6 +39,8 @@ class Builder:
         self._nodes = NameScope(n.name for n in graph.nodes)
         self._permuted: dict[tuple[Tensor, tuple[int, ...]], Tensor] = {}
         self.codes: dict[Tensor, Tensor] = {}  # plain view → the quantized tensor behind it; see ops/qparam_views.py
+        # Tensor that stands for complex numbers, which no node computes → their real and imaginary parts.
+        self.complex: dict[Tensor, tuple[Tensor, Tensor]] = {}
         # The variables of a file that keeps values from run to run, by name; see ops/variables.py.
         self.variables: dict[str, Any] = {}
         # Nodes read by unrolling loops, which the reader limits.

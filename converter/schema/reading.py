@@ -158,6 +158,19 @@ class Reading:
         except GraphError as error:
             raise ModelError(str(error), file=self.file, node=f"{self.name} ({self.op})") from error
 
+    def complex(self, re: Tensor, im: Tensor) -> Tensor:
+        """What stands for complex numbers of these two parts, of one shape."""
+        view = Tensor(self.build.name(f"{self.name}/complex"), np.dtype(np.complex64), re.shape)
+        self.build.complex[view] = re, im
+        return view
+
+    def parts(self, index: int) -> tuple[Tensor, Tensor]:
+        """The real and imaginary parts of an input."""
+        x = self.input(index)
+        if x not in self.build.complex:
+            self.refuse(f"{x.name!r} holds no complex numbers that are read")
+        return self.build.complex[x]
+
     def channels_last(self, x: Tensor) -> Tensor:
         """NC… → N…C for the spatial family."""
         rank = self.rank(x)

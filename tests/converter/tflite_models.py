@@ -97,6 +97,39 @@ def tflite_model(
     return b"".join(bytes(part) for part in encode(model, SCHEMA))
 
 
+def tflite_file(*subgraphs: tuple[list[Any], list[int], list[int], list[Any]]) -> bytes:
+    """A model of subgraphs (tensors, inputs, outputs, operators).
+
+    A tensor is (TensorType, shape) or a constant array; an operator (name, inputs, outputs, options or None).
+    """
+    from bitlite.converter.formats.flat import encode
+    from bitlite.converter.formats.tflite_schema import SCHEMA
+
+    buffers: list[dict[str, Any]] = [{}]
+    codes: list[str] = []
+    bodies = []
+    for tensors, inputs, outputs, operators in subgraphs:
+        held, nodes = [], []
+        for i, t in enumerate(tensors):
+            kind, shape = (t.dtype.name.upper(), t.shape) if isinstance(t, np.ndarray) else t
+            held.append({"name": f"t{i}", "type": kind, "shape": np.int32(shape), "buffer": 0})
+            if isinstance(t, np.ndarray):
+                held[-1]["buffer"] = len(buffers)
+                buffers.append({"data": np.ascontiguousarray(t).reshape(-1).view(np.uint8)})
+        for name, ins, outs, options in operators:
+            codes += [name] * (name not in codes)
+            nodes.append({"opcode_index": codes.index(name), "inputs": np.int32(ins), "outputs": np.int32(outs)})
+            if options is not None:
+                nodes[-1]["builtin_options"] = options
+        bodies.append(
+            {"tensors": held, "inputs": np.int32(inputs), "outputs": np.int32(outputs), "operators": nodes, "name": "g"}
+        )
+    numbers = [SCHEMA.enums["BuiltinOperator"][name] for name in codes]
+    listed = [{"deprecated_builtin_code": min(n, 127), "builtin_code": n, "version": 1} for n in numbers]
+    model = {"version": 3, "operator_codes": listed, "subgraphs": bodies, "buffers": buffers}
+    return b"".join(bytes(part) for part in encode(model, SCHEMA))
+
+
 def _nibbles(codes: np.ndarray) -> np.ndarray:
     """Four-bit codes, the first in the low half of its byte."""
     low = np.asarray(codes, np.uint8).reshape(-1) & 15

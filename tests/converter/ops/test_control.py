@@ -8,6 +8,7 @@ from bitlite.converter.execute import execute
 from bitlite.converter.formats.onnx import read
 from bitlite.converter.schema.verify import verify
 from onnx import TensorProto, helper, numpy_helper, parser
+from tflite_models import run_litert, tflite_file
 
 
 @pytest.fixture
@@ -138,6 +139,49 @@ LOOP = """agraph (float[2,3] x) => (float[2,3] y, float[N,2,3] all) {
 def test_a_loop_is_unrolled_until_its_condition_ends_it(check, stop):
     graph = check(HEAD + LOOP, {"x": X}, m=np.int64(4), keep=np.array(True), stop=np.int64(stop))
     assert [n.op for n in graph.nodes].count("Mul") == (4 if stop == 100 else 2)
+
+
+BY_LENGTH = """agraph (float[3,2] x) => (float[N,2] all) {
+  size = Shape <start = 0, end = 1> (x)
+  n = Squeeze (size)
+  go = Less (zero, n)
+  last, all = Loop (most, go, zero) <body = b (int64 i, bool c, int64 at) => (bool d, int64 next, float[2] row) {
+    row = Gather (x, at)
+    next = Add (at, one)
+    d = Less (next, n)
+  }>
+}"""
+
+
+def test_a_while_loop_over_a_known_size_is_unrolled_whatever_count_its_exporter_wrote(check):
+    numbers = {"most": np.int64(2**63 - 1), "zero": np.int64(0), "one": np.int64(1)}
+    check(HEAD + BY_LENGTH, {"x": X.reshape(3, 2)}, **numbers)
+
+
+def branching(condition):
+    """t0, t1 → t2 = condition ? t1 + t1 : -t1, of subgraphs 1 and 2."""
+    line = ("FLOAT32", [2, 3])
+    main = [condition, line, line]
+    inputs = [1] if isinstance(condition, np.ndarray) else [0, 1]
+    options = ("IfOptions", {"then_subgraph_index": 1, "else_subgraph_index": 2})
+    return tflite_file(
+        (main, inputs, [2], [("IF", [0, 1], [2], options)]),
+        ([line, line], [0], [1], [("ADD", [0, 0], [1], ("AddOptions", {}))]),
+        ([line, line], [0], [1], [("NEG", [0], [1], None)]),
+    )
+
+
+@pytest.mark.parametrize("truth", [True, False])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_branch_of_tflite_is_taken_or_chosen(tmp_path, truth, known):
+    data = branching(np.array(truth) if known else ("BOOL", []))
+    path = tmp_path / "m.tflite"
+    path.write_bytes(data)
+    session = bitlite.load(str(path))
+    feeds = {p.name: X if p.name == "t1" else np.array(truth) for p in session.inputs}
+    [got] = session.run(feeds).values()
+    np.testing.assert_array_equal(got, run_litert(data, feeds)[0])
+    np.testing.assert_array_equal(got, X + X if truth else -X)
 
 
 def test_a_loop_that_runs_too_long_is_refused_by_name(check):

@@ -1,4 +1,4 @@
-"""DFT, columns to images, determinants, running products and cache updates against onnxruntime and the standard."""
+"""Columns to images, determinants, running products and cache updates against onnxruntime and the standard."""
 
 from __future__ import annotations
 
@@ -14,28 +14,6 @@ def rng():
 
 def floats(rng, *shape):
     return rng.standard_normal(shape).astype(np.float32)
-
-
-@pytest.mark.parametrize(
-    ("shape", "attrs"),
-    [((2, 8, 1), {}), ((2, 8, 2), {}), ((2, 6, 2), {"inverse": 1}), ((2, 8, 1), {"onesided": 1})],
-)
-@pytest.mark.parametrize("count", [None, 4, 16])
-def test_dft_equals_onnxruntime(onnx_check, rng, shape, attrs, count):
-    inputs = [floats(rng, *shape), None if count is None else np.asarray(count, np.int64), np.asarray(1, np.int64)]
-    onnx_check("DFT", inputs, attrs, const=(2,) if count is None else (1, 2), opset=20, tolerance=1e-4)
-
-
-def test_the_axis_of_a_dft_was_an_attribute(onnx_check, rng):
-    onnx_check("DFT", [floats(rng, 2, 4, 8, 1)], {"axis": 2}, opset=17, tolerance=1e-4)
-
-
-def test_the_inverse_of_a_one_sided_dft_is_the_signal(onnx_check, rng):
-    x = floats(rng, 3, 8)
-    spectrum = np.fft.rfft(x)
-    given = np.stack([spectrum.real, spectrum.imag], -1).astype(np.float32)
-    attrs = {"inverse": 1, "onesided": 1}
-    onnx_check("DFT", [given], attrs, opset=20, want=[x[..., None]])
 
 
 @pytest.mark.parametrize("more", [{}, {"strides": [2, 1]}, {"pads": [1, 0, 1, 2]}, {"dilations": [2, 1]}])
