@@ -127,6 +127,11 @@ def _unwritten(graph: Graph, container: str, options: ConvertOptions) -> dict[st
         from ..converter.formats.ms_types import misfits
 
         reasons = {op: error.line(options.spell) for op, error in misfits(target, writing).items()} | reasons
+    if container == "tflite":
+        from ..converter.formats import tflite_types
+
+        unfit = tflite_types.misfits(writing)
+        reasons = {op: error.line(options.spell) for op, error in unfit.items()} | reasons
     return reasons
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import Error, ModelError, UnsupportedError
-from ..ir import Graph, Node, Tensor, is_quantized
+from ..ir import Graph, NameScope, Node, Tensor, is_quantized
 from ..ir.limits import FreeCodes
 from ..numeric.qparams import QuantParam
 from ..ops import reader, row, unread
@@ -221,8 +221,23 @@ def _nbytes(data: Any) -> int:
     return data.nbytes if isinstance(data, np.ndarray) else len(data)
 
 
+def _constants_computed(graph: Graph) -> Graph:
+    """The graph with an Identity for each output that is an int64 constant: the file has those as int32, and what an
+    operator gives can be cast back."""
+    wide = [t for t in graph.outputs if t.is_const and t.dtype == np.int64 and t.quant is None]
+    if not wide:
+        return graph
+    scope = NameScope(t.name for t in graph.tensors())
+    stored = {t: replace(t, name=scope.take(f"{t.name}/value"), layout="") for t in wide}
+    ends = {t: Tensor(t.name, t.dtype, t.shape, layout=t.layout) for t in wide}
+    nodes = [replace(n, inputs=[None if t is None else stored.get(t, t) for t in n.inputs]) for n in graph.nodes]
+    nodes += [Node("Identity", t.name, [stored[t]], [ends[t]]) for t in wide]
+    return replace(graph, nodes=nodes, outputs=[ends.get(t, t) for t in graph.outputs])
+
+
 def to_record(graph: Graph) -> Record:
     """The graph as a `MetaGraph` record."""
+    graph = _constants_computed(graph)
     writing = write_operators(graph, "ms")
     tags = layouts(graph, writing)
     subgraphs, stands = lay_out(graph, writing)

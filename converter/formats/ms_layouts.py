@@ -1,8 +1,8 @@
 """The order of axes that MindSpore Lite believes a tensor to have, NCHW or NHWC.
 
-It follows from the operators, whatever the file says: a transposition from one order to the other changes it,
-everything else hands on what its data have, whatever the rank. Operators on images refuse NCHW, or take another axis
-for channels.
+It follows from the operators, whatever the file says: a transposition from one order to the other changes it, so does
+one of the last two of three axes; everything else hands on what its data have, whatever the rank. Operators on images
+refuse NCHW, or take another axis for channels.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ def _handed_on(operator: Emitted, tags: dict[Tensor, int]) -> int:
     tag = NHWC if data is None else tags.get(data, NHWC)
     order = operator.inputs[1] if operator.op == "Transpose" and len(operator.inputs) > 1 else None
     perm = None if order is None or order.data is None else order.data.tolist()
+    if perm == [0, 2, 1]:
+        return NHWC if tag == NCHW else NCHW
     return NCHW if perm == [0, 3, 1, 2] else NHWC if perm == [0, 2, 3, 1] else tag
 
 

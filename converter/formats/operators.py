@@ -7,6 +7,7 @@ from ..ir import Graph
 from ..ops import row
 from ..schema.writing import Writing
 from .ms_types import fit_types
+from .tflite_types import misfits
 
 
 def write_operators(graph: Graph, container: str, **options: object) -> Writing:
@@ -22,4 +23,7 @@ def write_operators(graph: Graph, container: str, **options: object) -> Writing:
         row(node.op).writers[container](writing, node)
     if container == "ms":
         fit_types(graph, writing)
+    if container == "tflite":
+        for error in misfits(writing).values():
+            raise error
     return writing

@@ -68,7 +68,9 @@ def beliefs(record):
         yield table, now
         if table == "Transpose":
             perm = np.frombuffer(bytes(constants[1]), np.int32).tolist()
-            now = {(0, 3, 1, 2): NCHW, (0, 2, 3, 1): NHWC}.get(tuple(perm), now)
+            now = {(0, 3, 1, 2): NCHW, (0, 2, 3, 1): NHWC, (0, 2, 1): NHWC if now == NCHW else NCHW}.get(
+                tuple(perm), now
+            )
         order |= {int(i): now for i in node["outputIndex"]}
 
 
@@ -96,6 +98,18 @@ def test_the_head_of_a_detector_is_read_channels_last():
 
     _, record = written("Conv", head)
     assert dict(beliefs(record))["Conv2DFusion"] == NHWC
+
+
+def test_last_axes_of_three_swapped_change_the_order_that_is_believed():
+    """As behind a spectrogram: the image that is cut out of it was taken for NCHW, and the convolution refused."""
+    graph = Graph(meta={"source": "onnx"})
+    build = Builder(graph)
+    x = build.input("x", np.float32, (8, 4, 6))
+    [swapped] = build.emit("Sigmoid", build.emit("Transpose", [x], {"perm": [0, 2, 1]}))
+    graph.outputs = OPERATORS["Conv"](build, reshaped(build, swapped, IMAGE))
+    run_passes(graph, for_target("ms"))
+    orders = dict(beliefs(ms.to_record(graph)))
+    assert (orders["Activation"], orders["Conv2DFusion"]) == (NCHW, NHWC)
 
 
 def test_an_image_that_two_operators_read_is_turned_once():

@@ -8,7 +8,7 @@ from bitlite.converter.errors import UnsupportedError
 from bitlite.converter.execute import execute
 from bitlite.converter.formats.ms import read, write
 from bitlite.converter.formats.operators import write_operators
-from bitlite.converter.ir import Graph
+from bitlite.converter.ir import Graph, Tensor
 from bitlite.converter.passes import for_target, run_passes
 from bitlite.converter.schema.builder import Builder
 
@@ -51,6 +51,17 @@ def test_narrowed_ends_keep_names_types_and_values(tmp_path):
     assert [(t.name, t.dtype) for t in again.inputs] == [("x0", np.int64)]
     assert [(t.name, t.dtype) for t in again.outputs] == [(t.name, np.int64) for t in graph.outputs]
     np.testing.assert_array_equal(run(again, np.int64([[5, -6, 7], [0, 1, 2]])), want)
+
+
+def test_an_int64_output_that_is_constant_stays_int64(tmp_path):
+    graph = graph_of("Neg", [("float32", (2,))])
+    lengths = Tensor("lengths", np.dtype(np.int64), (1,), np.int64([3000]))
+    graph.outputs.append(lengths)
+    path = str(tmp_path / "m.ms")
+    write(graph, path)
+    again = read(path)
+    assert [(t.name, t.dtype.name) for t in again.outputs][1] == ("lengths", "int64")
+    np.testing.assert_array_equal(run(again, np.float32([1, 2]))[1], [3000])
 
 
 def test_a_cast_that_the_runtime_lacks_takes_two_steps():
