@@ -46,15 +46,16 @@ constexpr float kToLowBits = 12582912.0f;
 
 // 1 / (1 + e^-x) as s / (s + s e^-x): with s = 2^-32 nothing overflows before the quotient is
 // subnormal. e^-x = 2^n e^-r. NaN passes Min and Max and stays.
-inline Vec Sigmoid(Vec x) {
+template <typename V>  // Vec or Vecs
+[[gnu::always_inline]] inline V Sigmoid(V x) {
   constexpr float kOne = 0x1p-32f, kBias = kToLowBits + (127 - 32);
   x = Min(Set(64.0f), Max(Set(-104.0f), x));  // beyond them 1 and 0
-  const Vec shifted = Fma(x, Set(-1.44269504088896341f), Set(kBias));
-  const Vec n = shifted - Set(kBias);
-  Vec r = Fma(n, Set(0.693359375f), x);
+  const V shifted = Fma(x, Set(-1.44269504088896341f), Set(kBias));
+  const V n = shifted - Set(kBias);
+  V r = Fma(n, Set(0.693359375f), x);
   r = Fma(n, Set(-2.12194440054690583e-4f), r);
   // Minimax to degree 6, relative error below 2e-9.
-  Vec p = Set(1.3836568e-3f);
+  V p = Set(1.3836568e-3f);
   p = Fma(p, r, Set(-8.3750365e-3f));
   p = Fma(p, r, Set(4.1668244e-2f));
   p = Fma(p, r, Set(-1.6666417e-1f));
@@ -65,22 +66,23 @@ inline Vec Sigmoid(Vec x) {
 }
 
 // -e / (e + 2) of e = exp(-2 |x|) - 1 = 2^n (e^r - 1) + (2^n - 1), which does not cancel near zero.
-inline Vec Tanh(Vec x) {
+template <typename V>
+[[gnu::always_inline]] inline V Tanh(V x) {
   constexpr float kBias = kToLowBits + 127;
-  const Vec a = Min(Set(20.0f), Abs(x));  // beyond it 1
-  const Vec shifted = Fma(a, Set(-2.88539008177792681f), Set(kBias));
-  const Vec n = shifted - Set(kBias);
-  Vec r = Fma(n, Set(-0.693359375f), Set(-2.0f) * a);
+  const V a = Min(Set(20.0f), Abs(x));  // beyond it 1
+  const V shifted = Fma(a, Set(-2.88539008177792681f), Set(kBias));
+  const V n = shifted - Set(kBias);
+  V r = Fma(n, Set(-0.693359375f), Set(-2.0f) * a);
   r = Fma(n, Set(2.12194440054690583e-4f), r);
   // (e^r - 1) / r: minimax to degree 5, relative error below 2e-8.
-  Vec p = Set(1.3888873e-3f);
+  V p = Set(1.3888873e-3f);
   p = Fma(p, r, Set(8.36926e-3f));
   p = Fma(p, r, Set(4.166714e-2f));
   p = Fma(p, r, Set(1.6666505e-1f));
   p = Fma(p, r, Set(4.9999997e-1f));
   p = Fma(p, r, Set(1.0f));
-  const Vec power = ExponentOf(shifted);
-  const Vec e = Fma(p * r, power, power - Set(1.0f));
+  const V power = ExponentOf(shifted);
+  const V e = Fma(p * r, power, power - Set(1.0f));
   return CopySign(e / (e + Set(2.0f)), x);
 }
 

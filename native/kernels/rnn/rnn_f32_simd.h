@@ -3,19 +3,28 @@
 #pragma once
 
 #include "kernels/common/math_f32.h"
+#include "kernels/common/vecs.h"
 #include "rnn_f32.h"
 
 namespace {
 
+// Activations of a Vec, or of several: see Vecs.
 struct SigmoidGate {
-  Vec operator()(Vec x) const { return Sigmoid(x); }
+  template <typename V>
+  [[gnu::always_inline]] V operator()(V x) const {
+    return Sigmoid(x);
+  }
 };
 struct TanhGate {
-  Vec operator()(Vec x) const { return Tanh(x); }
+  template <typename V>
+  [[gnu::always_inline]] V operator()(V x) const {
+    return Tanh(x);
+  }
 };
 struct AnyGate {
   explicit AnyGate(const bitlite::GateAct& act) : op(act.op), a(Set(act.a)), b(Set(act.b)) {}
-  Vec operator()(Vec x) const {
+  template <typename V>
+  V operator()(V x) const {
     switch (op) {
       case bitlite::GateOp::kSigmoid:
         return Sigmoid(x);
@@ -34,117 +43,165 @@ struct AnyGate {
 
 struct NoClip {
   explicit NoClip(float) {}
-  Vec operator()(Vec x) const { return x; }
+  template <typename V>
+  V operator()(V x) const {
+    return x;
+  }
 };
 // NaN stays.
 struct RnnClip {
   explicit RnnClip(float bound) : low(Set(-bound)), high(Set(bound)) {}
-  Vec operator()(Vec x) const { return Min(high, Max(low, x)); }
+  template <typename V>
+  V operator()(V x) const {
+    return Min(high, Max(low, x));
+  }
   Vec low, high;
 };
 
 constexpr int kBlock = bitlite::kRnnBlock;
+// Blocks of a run: what the passes over one leave to each other stays in the first level of cache.
+constexpr int64_t kRun = 4;
 
-// Where lanes [v, v + width) of a block's gate stand.
+// Units of a run.
+struct Run {
+  int64_t begin, end;
+};
+
+template <typename F>
+inline void EachRun(int64_t blocks, F f) {
+  for (int64_t first = 0; first < blocks; first += kRun) {
+    const int64_t last = first + kRun < blocks ? first + kRun : blocks;
+    f(Run{first * kBlock, last * kBlock});
+  }
+}
+
+// done(at, f(value(at))) for the units of a run, four Vecs at a time: of fewer, the activations
+// would wait for each other.
+template <typename F, typename Value, typename Done>
+[[gnu::always_inline]] inline void Activate(const Run& run, F f, Value value, Done done) {
+  constexpr int kMany = 4;
+  int64_t at = run.begin;
+  for (; at + kMany * Vec::kWidth <= run.end; at += kMany * Vec::kWidth) {
+    const Vecs<kMany> y = f(Vecs<kMany>::Each([&](int i) { return value(at + i * Vec::kWidth); }));
+#pragma GCC unroll 4
+    for (int i = 0; i < kMany; ++i) done(at + i * Vec::kWidth, y.v[i]);
+  }
+  for (; at < run.end; at += Vec::kWidth) done(at, f(value(at)));
+}
+
+// Where the lanes from unit `at` on of a gate stand.
 template <int GATES>
-inline const float* GateAt(const float* p, int64_t block, int gate, int v) {
-  return p + (block * GATES + gate) * kBlock + v;
+inline const float* GateAt(const float* p, int64_t at, int gate) {
+  return p + (at / kBlock * GATES + gate) * kBlock + at % kBlock;
 }
 
 template <int GATES>
-inline Vec SumAt(const bitlite::RnnF32Args& t, int64_t block, int gate, int v) {
-  return Load(GateAt<GATES>(t.x, block, gate, v)) + Load(GateAt<GATES>(t.h, block, gate, v)) +
-         Load(GateAt<GATES>(t.bias, block, gate, v));
+inline Vec SumAt(const bitlite::RnnF32Args& t, int64_t at, int gate) {
+  return Load(GateAt<GATES>(t.x, at, gate)) + Load(GateAt<GATES>(t.h, at, gate)) +
+         Load(GateAt<GATES>(t.bias, at, gate));
 }
 
-// In two passes over a run of units, so that the activations of one pass do not wait for each
-// other.
+// Gates i, f, o and the candidate, each of a run's units, in passes.
 template <typename Clip, typename F, typename G, typename H>
-inline void LstmRow(const bitlite::RnnF32Args& t, F f, G g, H h) {
-  constexpr int64_t kBlocks = 4;
+[[gnu::flatten]] inline void LstmRow(const bitlite::RnnF32Args& t, F f, G g, H h) {
   const Clip clip(t.clip), cell_clip(t.cell_clip);
   const Vec one = Set(1.0f);
-  alignas(64) float out[kBlocks * kBlock];
-  for (int64_t first = 0; first < t.blocks; first += kBlocks) {
-    const int64_t last = first + kBlocks < t.blocks ? first + kBlocks : t.blocks;
-    for (int64_t at = first * kBlock; at < last * kBlock; at += Vec::kWidth) {
-      const int64_t block = at / kBlock;
-      const int v = static_cast<int>(at % kBlock);
-      Vec i = SumAt<4>(t, block, 0, v), o = SumAt<4>(t, block, 1, v);
-      Vec forget = SumAt<4>(t, block, 2, v);
-      const Vec candidate = g(clip(SumAt<4>(t, block, 3, v)));
-      Vec cell = Load(t.cell + at);
-      if (t.peephole != nullptr) {
-        i = i + Load(GateAt<3>(t.peephole, block, 0, v)) * cell;
-        forget = forget + Load(GateAt<3>(t.peephole, block, 2, v)) * cell;
-      }
-      i = f(clip(i));
-      forget = t.input_forget ? one - i : f(clip(forget));
-      cell = cell_clip(forget * cell + i * candidate);
-      if (t.peephole != nullptr) o = o + Load(GateAt<3>(t.peephole, block, 1, v)) * cell;
-      Store(t.cell + at, cell);
-      Store(out + (at - first * kBlock), f(clip(o)));
+  alignas(64) float in[kRun * kBlock], forget[kRun * kBlock], out[kRun * kBlock];
+  // A gate with what it takes of the cell.
+  const auto sum = [&](int64_t at, int gate) {
+    const Vec v = SumAt<4>(t, at, gate);
+    return t.peephole == nullptr ? v
+                                 : v + Load(GateAt<3>(t.peephole, at, gate)) * Load(t.cell + at);
+  };
+  EachRun(t.blocks, [&](const Run& run) {
+    const auto keep = [&](float* to) {
+      return [&run, to](int64_t at, Vec v) { Store(to + (at - run.begin), v); };
+    };
+    Activate(run, f, [&](int64_t at) { return clip(sum(at, 0)); }, keep(in));
+    if (!t.input_forget) {
+      Activate(run, f, [&](int64_t at) { return clip(sum(at, 2)); }, keep(forget));
     }
-    for (int64_t at = first * kBlock; at < last * kBlock; at += Vec::kWidth) {
-      Store(t.y + at, Load(out + (at - first * kBlock)) * h(Load(t.cell + at)));
-    }
-  }
+    Activate(
+        run, g, [&](int64_t at) { return clip(SumAt<4>(t, at, 3)); },
+        [&](int64_t at, Vec candidate) {
+          const Vec i = Load(in + (at - run.begin));
+          const Vec kept = t.input_forget ? one - i : Load(forget + (at - run.begin));
+          Store(t.cell + at, cell_clip(kept * Load(t.cell + at) + i * candidate));
+        });
+    Activate(run, f, [&](int64_t at) { return clip(sum(at, 1)); }, keep(out));
+    Activate(
+        run, h, [&](int64_t at) { return Load(t.cell + at); },
+        [&](int64_t at, Vec v) { Store(t.y + at, Load(out + (at - run.begin)) * v); });
+  });
 }
 
 template <typename Clip, typename F>
-inline void GruResetRow(const bitlite::RnnF32Args& t, F f) {
+[[gnu::flatten]] inline void GruResetRow(const bitlite::RnnF32Args& t, F f) {
   const Clip clip(t.clip);
-  for (int64_t block = 0; block < t.blocks; ++block) {
-    for (int v = 0; v < kBlock; v += Vec::kWidth) {
-      const int64_t at = block * kBlock + v;
-      const auto gate = [&](int k) {
-        return f(clip(Load(GateAt<3>(t.x, block, k, v)) + Load(GateAt<2>(t.h, block, k, v)) +
-                      Load(GateAt<3>(t.bias, block, k, v))));
-      };
-      Store(t.z + at, gate(0));
-      Store(t.y + at, gate(1) * Load(t.state + at));
-    }
-  }
+  const auto sum = [&](int64_t at, int gate) {
+    return clip(Load(GateAt<3>(t.x, at, gate)) + Load(GateAt<2>(t.h, at, gate)) +
+                Load(GateAt<3>(t.bias, at, gate)));
+  };
+  EachRun(t.blocks, [&](const Run& run) {
+    Activate(
+        run, f, [&](int64_t at) { return sum(at, 0); },
+        [&](int64_t at, Vec z) { Store(t.z + at, z); });
+    Activate(
+        run, f, [&](int64_t at) { return sum(at, 1); },
+        [&](int64_t at, Vec r) { Store(t.y + at, r * Load(t.state + at)); });
+  });
 }
 
 inline Vec Mix(Vec z, Vec candidate, Vec state) { return (Set(1.0f) - z) * candidate + z * state; }
 
 template <typename Clip, typename G>
-inline void GruCandidateRow(const bitlite::RnnF32Args& t, G g) {
+[[gnu::flatten]] inline void GruCandidateRow(const bitlite::RnnF32Args& t, G g) {
   const Clip clip(t.clip);
-  for (int64_t block = 0; block < t.blocks; ++block) {
-    for (int v = 0; v < kBlock; v += Vec::kWidth) {
-      const int64_t at = block * kBlock + v;
-      const Vec inner = Load(GateAt<3>(t.x, block, 2, v)) + Load(GateAt<1>(t.h, block, 0, v)) +
-                        Load(GateAt<3>(t.bias, block, 2, v));
-      Store(t.y + at, Mix(Load(t.z + at), g(clip(inner)), Load(t.state + at)));
-    }
-  }
+  EachRun(t.blocks, [&](const Run& run) {
+    Activate(
+        run, g,
+        [&](int64_t at) {
+          return clip(Load(GateAt<3>(t.x, at, 2)) + Load(GateAt<1>(t.h, at, 0)) +
+                      Load(GateAt<3>(t.bias, at, 2)));
+        },
+        [&](int64_t at, Vec candidate) {
+          Store(t.y + at, Mix(Load(t.z + at), candidate, Load(t.state + at)));
+        });
+  });
 }
 
 template <typename Clip, typename F, typename G>
-inline void GruLinearRow(const bitlite::RnnF32Args& t, F f, G g) {
+[[gnu::flatten]] inline void GruLinearRow(const bitlite::RnnF32Args& t, F f, G g) {
   const Clip clip(t.clip);
-  for (int64_t block = 0; block < t.blocks; ++block) {
-    for (int v = 0; v < kBlock; v += Vec::kWidth) {
-      const int64_t at = block * kBlock + v;
-      const Vec z = f(clip(SumAt<3>(t, block, 0, v)));
-      const Vec reset = f(clip(SumAt<3>(t, block, 1, v)));
-      const Vec inner = Load(GateAt<3>(t.h, block, 2, v)) + Load(GateAt<3>(t.bias, block, 2, v));
-      const Vec candidate = g(clip(Load(GateAt<3>(t.x, block, 2, v)) + reset * inner));
-      Store(t.y + at, Mix(z, candidate, Load(t.state + at)));
-    }
-  }
+  alignas(64) float z[kRun * kBlock], reset[kRun * kBlock];
+  EachRun(t.blocks, [&](const Run& run) {
+    const auto gate = [&](int k, float* to) {
+      Activate(
+          run, f, [&](int64_t at) { return clip(SumAt<3>(t, at, k)); },
+          [&](int64_t at, Vec v) { Store(to + (at - run.begin), v); });
+    };
+    gate(0, z);
+    gate(1, reset);
+    Activate(
+        run, g,
+        [&](int64_t at) {
+          const Vec inner = Load(GateAt<3>(t.h, at, 2)) + Load(GateAt<3>(t.bias, at, 2));
+          return clip(Load(GateAt<3>(t.x, at, 2)) + Load(reset + (at - run.begin)) * inner);
+        },
+        [&](int64_t at, Vec candidate) {
+          Store(t.y + at, Mix(Load(z + (at - run.begin)), candidate, Load(t.state + at)));
+        });
+  });
 }
 
 template <typename Clip, typename F>
-inline void PlainRow(const bitlite::RnnF32Args& t, F f) {
+[[gnu::flatten]] inline void PlainRow(const bitlite::RnnF32Args& t, F f) {
   const Clip clip(t.clip);
-  for (int64_t block = 0; block < t.blocks; ++block) {
-    for (int v = 0; v < kBlock; v += Vec::kWidth) {
-      Store(t.y + block * kBlock + v, f(clip(SumAt<1>(t, block, 0, v))));
-    }
-  }
+  EachRun(t.blocks, [&](const Run& run) {
+    Activate(
+        run, f, [&](int64_t at) { return clip(SumAt<1>(t, at, 0)); },
+        [&](int64_t at, Vec y) { Store(t.y + at, y); });
+  });
 }
 
 template <bool ZEROS, bool BIAS>
