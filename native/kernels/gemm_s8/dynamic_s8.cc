@@ -26,25 +26,10 @@ void DynamicInput::FindRange(const float* x, uint8_t* scratch, int64_t begin,
   float* ranges = reinterpret_cast<float*>(scratch);
   for (int64_t part = begin; part < end; ++part) {
     const int64_t first = count_ * part / parts_, last = count_ * (part + 1) / parts_;
-    constexpr int kChains = 16;
-    float low[kChains] = {}, high[kChains] = {};
-    int64_t i = first;
-    for (; i + kChains <= last; i += kChains) {
-      for (int c = 0; c < kChains; ++c) {
-        low[c] = x[i + c] < low[c] ? x[i + c] : low[c];
-        high[c] = x[i + c] > high[c] ? x[i + c] : high[c];
-      }
-    }
-    for (; i < last; ++i) {
-      low[0] = x[i] < low[0] ? x[i] : low[0];
-      high[0] = x[i] > high[0] ? x[i] : high[0];
-    }
-    for (int c = 1; c < kChains; ++c) {
-      low[0] = std::min(low[0], low[c]);
-      high[0] = std::max(high[0], high[c]);
-    }
-    ranges[2 * part] = low[0];
-    ranges[2 * part + 1] = high[0];
+    float low = 0, high = 0;
+    vector_->widen_range(x + first, last - first, &low, &high);
+    ranges[2 * part] = low;
+    ranges[2 * part + 1] = high;
   }
 }
 

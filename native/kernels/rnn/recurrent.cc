@@ -47,7 +47,8 @@ class Recurrent final : public Step {
 
   const RnnLayer l_;
   rnn_f32::Fn* const gates_;
-  const int64_t blocks_, width_;  // of the units; width_: units with padding
+  const VectorS8Kernel* vector_ = nullptr;  // of dynamic layers
+  const int64_t blocks_, width_;            // of the units; width_: units with padding
   const RnnSchedule s_;
   bool wide_lengths_ = false;
   Aligned<float> start_[2];  // h0 and c0 where they are constant
@@ -79,6 +80,7 @@ Recurrent::Recurrent(const RnnLayer& layer, PlanContext& plan)
   }
   if (l_.dynamic) {
     const VectorS8Kernel& vector = SelectVectorS8(plan.isa);
+    vector_ = &vector;
     const RnnConstants& c = constants_[0];
     input_codes_ =
         RnnCodes(c.input.tiles(), vector, l_.size, s_.chunk * s_.lane_rows, c.input.wants_sums());
@@ -201,7 +203,7 @@ void Recurrent::Project(const StepArgs& args, const Lane& lane, int64_t chunk, i
       input_codes_.Take(args.thread_scratch, r, codes + row_of(r));
     }
     const DynamicS8 params = input_.Params(args.scratch);
-    w.Multiply(input_codes_.All(args.thread_scratch, count, params), 0, y);
+    w.Multiply(input_codes_.All(args.thread_scratch, count, params), 0, false, y);
     return;
   }
   const float** address = reinterpret_cast<const float**>(args.thread_scratch);
@@ -228,7 +230,7 @@ void Recurrent::Multiply(const StepArgs& args, const Lane& lane, const RnnMatrix
     }
     const DynamicS8 params = ChooseDynamic(range.low, range.high);
     state_codes_.Quantize(args.thread_scratch, x, lane.rows, width_, params);
-    w.Multiply(state_codes_.All(args.thread_scratch, lane.rows, params), part, y);
+    w.Multiply(state_codes_.All(args.thread_scratch, lane.rows, params), part, k % 2 == 1, y);
     return;
   }
   const float** address = reinterpret_cast<const float**>(args.thread_scratch);
@@ -242,7 +244,9 @@ void Recurrent::NoteRange(const Lane& lane, int which, int64_t part) const noexc
   const int64_t count = std::min(blocks_ * (part + 1) / s_.parts * kRnnBlock, l_.hidden) - first;
   const float* x = which == 2 ? lane.reset : lane.state[which];
   RnnRange range;
-  range.Take(x + first, lane.rows, width_, count);
+  for (int64_t r = 0; r < lane.rows; ++r) {
+    vector_->widen_range(x + r * width_ + first, count, &range.low, &range.high);
+  }
   lane.ranges[which * s_.parts + part] = range;
 }
 

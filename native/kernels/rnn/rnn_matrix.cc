@@ -32,31 +32,6 @@ size_t Lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 }  // namespace
 
-void RnnRange::Take(const float* x, int64_t rows, int64_t stride, int64_t n) noexcept {
-  constexpr int kChains = 16;
-  float lows[kChains] = {}, highs[kChains] = {};
-  for (const float* end = x + rows * stride; x < end; x += stride) {
-    int64_t i = 0;
-    for (; i + kChains <= n; i += kChains) {
-      for (int c = 0; c < kChains; ++c) {
-        lows[c] = x[i + c] < lows[c] ? x[i + c] : lows[c];
-        highs[c] = x[i + c] > highs[c] ? x[i + c] : highs[c];
-      }
-    }
-    for (; i < n; ++i) {
-      lows[0] = x[i] < lows[0] ? x[i] : lows[0];
-      highs[0] = x[i] > highs[0] ? x[i] : highs[0];
-    }
-  }
-  for (int half = kChains / 2; half > 0; half /= 2) {
-    for (int c = 0; c < half; ++c) {
-      lows[c] = std::min(lows[c], lows[c + half]);
-      highs[c] = std::max(highs[c], highs[c + half]);
-    }
-  }
-  Take({lows[0], highs[0]});
-}
-
 void RnnRange::Take(const RnnRange& other) noexcept {
   low = std::min(low, other.low);
   high = std::max(high, other.high);
@@ -258,7 +233,8 @@ void RnnMatrix::Multiply(const float* const* x, int64_t m, int64_t part, bool ba
   }
 }
 
-void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const noexcept {
+void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, bool backwards,
+                         float* y) const noexcept {
   static constexpr int32_t kSegment = 0;
   const int64_t all = gates_.columns();
   const int32_t factor = -tiles_->packed_value(x.params.zero_point);
@@ -271,32 +247,51 @@ void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const 
   t.out = wants_sums() ? GemmS8Out::kS32 : GemmS8Out::kF32;
   t.fmin = -kInf;
   t.fmax = kInf;
+  t.bias = none_.data();
   t.sums_factor = factor;
   t.scale = x.params.scale;
   // Block by block: its weights stay in the first level of cache. Tiles of rows, the first ones a
   // row larger.
   const int64_t tiles = CeilDiv(x.count, tiles_->max_mr[nv_]);
   const int64_t least = x.count / tiles, larger = x.count % tiles;
-  for (const Block& block : blocks_[part]) {
-    t.w = codes_.data() + block.at;
+  // Copies, for the tiles might change what the members point to, as far as the compiler knows.
+  const GemmS8Kernel& kernel = *tiles_;
+  const int8_t* const codes = codes_.data();
+  const int32_t* const sums = wants_sums() ? nullptr : sums_.data();
+  const float *const scales = scales_.data(), *const biases = bias_.data();
+  const auto multiply = [&](const Block& block) {
+    t.w = codes + block.at;
     t.excess = excess_.steps.data() + block.excess;
     t.excess_w = excess_.weights.data() + block.excess_at;
     t.excess_steps = block.excess_steps;
-    t.bias = none_.data();
-    t.sums = wants_sums() ? nullptr : sums_.data() + block.column;
-    t.multiplier = scales_.data() + block.column;
-    t.bias_f32 = bias_.data() + block.column;
+    if (sums != nullptr) t.sums = sums + block.column;
+    t.multiplier = scales + block.column;
+    t.bias_f32 = biases + block.column;
     t.n = static_cast<int32_t>(block.columns);
-    const GemmS8TileFn fn = tiles_->tile(block.nv, static_cast<int>(least));
+    const GemmS8TileFn fn = kernel.tile(block.nv, static_cast<int>(least));
     const GemmS8TileFn larger_fn =
-        larger > 0 ? tiles_->tile(block.nv, static_cast<int>(least + 1)) : fn;
+        larger > 0 ? kernel.tile(block.nv, static_cast<int>(least + 1)) : fn;
     for (int64_t tile = 0, row = 0; tile < tiles; ++tile) {
       t.rows = x.address + row;
-      if (tiles_->row_terms != nullptr) t.row_add = x.terms + row;
+      if (kernel.row_terms != nullptr) t.row_add = x.terms + row;
       t.y = y + row * all + block.column;
       const bool is_larger = tile < larger;
       (is_larger ? larger_fn : fn)(t);
       row += least + (is_larger ? 1 : 0);
+    }
+  };
+  // Only runs of blocks go backwards, for what is fetched ahead is the block behind; and only where
+  // the weights are too many for most caches (measured).
+  constexpr size_t kRunBytes = 64 * 1024, kManyBytes = 512 * 1024;
+  const std::vector<Block>& blocks = blocks_[part];
+  if (!backwards || codes_.size() <= kManyBytes) {
+    for (const Block& block : blocks) multiply(block);
+  } else {
+    const size_t run = std::max<size_t>(1, blocks.size() * kRunBytes * parts_ / codes_.size());
+    for (size_t end = blocks.size(); end > 0;) {
+      const size_t first = end - std::min(end, run);
+      for (size_t b = first; b < end; ++b) multiply(blocks[b]);
+      end = first;
     }
   }
   if (wants_sums()) ScaleRows(x, part, factor, y);

@@ -29,8 +29,6 @@ Aligned<float> InColumns(const float* values, const RnnGates& gates);
 // The least and the greatest of values, 0 among them; NaN is not looked at.
 struct RnnRange {
   float low = 0, high = 0;
-  // Rows of n values, `stride` apart.
-  void Take(const float* x, int64_t rows, int64_t stride, int64_t n) noexcept;
   void Take(const RnnRange& other) noexcept;
 };
 
@@ -87,7 +85,7 @@ class RnnMatrix {
   // too small for all are the first that the next one reads.
   void Multiply(const float* const* x, int64_t m, int64_t part, bool backwards,
                 float* y) const noexcept;
-  void Multiply(const RnnCodes::Rows& x, int64_t part, float* y) const noexcept;
+  void Multiply(const RnnCodes::Rows& x, int64_t part, bool backwards, float* y) const noexcept;
 
  private:
   // Columns that one call of an int8 tile computes.

@@ -136,6 +136,8 @@ struct VectorS8Kernel {
   void (*clamp)(const int8_t* x, int8_t* y, int64_t n, int32_t low, int32_t high);
   void (*lookup)(const int8_t* x, int8_t* y, int64_t n, const int8_t* table);  // table[x + 128]
   void (*lines)(const int8_t* x, int8_t* y, int64_t n, const LinesS8&);
+  // *low = min(*low, x[i]) and *high = max(*high, x[i]) for all i; NaN is not looked at.
+  void (*widen_range)(const float* x, int64_t n, float* low, float* high);
 };
 
 // Family vector_s8: the exported function of a kernel gives the struct above.

@@ -156,6 +156,19 @@ void CheckConversions(const char* symbol, const VectorS8Kernel& kernel) {
       check("quantize_fused", [&](int i) {
         return QuantizeGemmlowp(reals[i], 20.0f, out.zero_point, out.qmin, out.qmax);
       });
+      for (bool infinite : {true, false}) {
+        std::vector<float> values(reals.get(), reals.get() + n);
+        for (float& v : values) v = std::isinf(v) && !infinite ? NAN : v;
+        for (float bound : {0.0f, 0.5f}) {
+          float low = -bound, high = bound, least = low, most = high;
+          for (float v : values) {
+            least = v < least ? v : least;
+            most = v > most ? v : most;
+          }
+          kernel.widen_range(values.data(), n, &low, &high);
+          CHECK(low == least && high == most) << symbol << " widen_range n=" << n;
+        }
+      }
       kernel.dequantize(codes.data(), back.data(), n, -9, 0.13f);
       for (int i = 0; i < n; ++i) {
         CHECK(back[i] == static_cast<float>(codes[i] + 9) * 0.13f) << symbol << " dequantize";
