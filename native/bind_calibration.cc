@@ -135,12 +135,12 @@ ProblemSize Problem(const py::array_t<double, py::array::c_style>& gram,
   return {batch, k, columns};
 }
 
-// w [n, rows], costs [n, n]; see AddExcess.
+// w [rows, n], costs [n, n]; see AddExcess.
 void PyAddExcess(const py::array_t<uint8_t, py::array::c_style>& w, int most,
                  py::array_t<double, py::array::c_style>& costs) {
-  Require(w.ndim() == 2 && costs.ndim() == 2 && costs.shape(0) == w.shape(0) &&
-              costs.shape(1) == w.shape(0),
-          "weights are not [n, rows], or costs not [n, n]");
+  Require(w.ndim() == 2 && costs.ndim() == 2 && costs.shape(0) == w.shape(1) &&
+              costs.shape(1) == w.shape(1) && most >= 127 && most <= 254,
+          "weights are not [rows, n], costs not [n, n], or most is not 127 to 254");
   double* to = costs.mutable_data();
   py::gil_scoped_release release;
   AddExcess(w.data(), w.shape(0), w.shape(1), most, to);

@@ -135,9 +135,64 @@ py::tuple PyCodeError(const Weights& w, const Codes<T>& q, const Doubles& scale,
   return py::make_tuple(error, energy);
 }
 
+// w [c, n], scale float32 [c] → float32 [c]; see largest_pair.
+Weights PyLargestPairs(const Weights& w, const Weights& scale) {
+  Require(w.ndim() == 2 && scale.size() == w.shape(0), "w is not [c, n], or scale not [c]");
+  Weights largest(w.shape(0));
+  float* const to = largest.mutable_data();
+  py::gil_scoped_release release;
+  const WeightRowKernel& kernel = Kernels();
+  for (int64_t c = 0; c < w.shape(0); ++c) {
+    to[c] = kernel.largest_pair(w.data() + c * w.shape(1), w.shape(1), scale.data()[c]);
+  }
+  return largest;
+}
+
+void RequireHeld(int most, int limit) {
+  Require(0 < limit && limit <= 127 && limit <= most && most <= 2 * limit,
+          "codes are not int8, or sums not from one code to two");
+}
+
+// w [c, n], scales float32 [c, k] → the squared errors, float64 [c, k]; see held_errors.
+Doubles PyHeldErrors(const Weights& w, const Weights& scales, int most, int limit) {
+  Require(w.ndim() == 2 && scales.ndim() == 2 && scales.shape(0) == w.shape(0),
+          "w is not [c, n], or scales not [c, k]");
+  RequireHeld(most, limit);
+  const int64_t n = w.shape(1), count = scales.shape(1);
+  Doubles errors({w.shape(0), count});
+  double* const to = errors.mutable_data();
+  py::gil_scoped_release release;
+  const WeightRowKernel& kernel = Kernels();
+  for (int64_t c = 0; c < w.shape(0); ++c) {
+    kernel.held_errors(w.data() + c * n, n, scales.data() + c * count, static_cast<int>(count),
+                       most, limit, to + c * count);
+  }
+  return errors;
+}
+
+// w [c, n], scale float64 [c] → codes int8 [c, n]; see held8.
+Codes<int8_t> PyHeldCodes(const Weights& w, const Doubles& scale, int most, int limit) {
+  Require(w.ndim() == 2 && scale.size() == w.shape(0), "w is not [c, n], or scale not [c]");
+  RequireHeld(most, limit);
+  const int64_t n = w.shape(1);
+  Codes<int8_t> codes({w.shape(0), n});
+  int8_t* const to = codes.mutable_data();
+  py::gil_scoped_release release;
+  const WeightRowKernel& kernel = Kernels();
+  for (int64_t c = 0; c < w.shape(0); ++c) {
+    kernel.held8(w.data() + c * n, n, scale.data()[c], most, limit, to + c * n);
+  }
+  return codes;
+}
+
 }  // namespace
 
 void DefineWeights(py::module_& m) {
+  m.def("largest_pairs", &PyLargestPairs, py::arg("w").noconvert(), py::arg("scale").noconvert());
+  m.def("held_errors", &PyHeldErrors, py::arg("w").noconvert(), py::arg("scales").noconvert(),
+        py::arg("most"), py::arg("limit"));
+  m.def("held_codes", &PyHeldCodes, py::arg("w").noconvert(), py::arg("scale").noconvert(),
+        py::arg("most"), py::arg("limit"));
   m.def("fit_grids", &PyFitGrids, py::arg("w").noconvert(), py::arg("factors").noconvert(),
         py::arg("levels"), py::arg("zero"), py::arg("flat"));
   m.def("row_moments", &PyRowMoments, py::arg("w").noconvert());

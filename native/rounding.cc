@@ -1,6 +1,7 @@
 #include "rounding.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "cpu.h"
@@ -178,44 +179,67 @@ void Eliminate(const double* factor, const double* real, double* q, int64_t k, i
   }
 }
 
-void AddExcess(const uint8_t* w, int64_t n, int64_t rows, int most, double* costs) {
-  constexpr int64_t kRun = 1 << 16;  // squares below 2^14 that int32 holds
-  for (int64_t i = 0; i < n; ++i) {
-    const uint8_t* a = w + i * rows;
-    for (int64_t j = 0; j < i; ++j) {
-      const uint8_t* b = w + j * rows;
-      int64_t sum = 0;
-      for (int64_t first = 0; first < rows; first += kRun) {
-        const int64_t end = first + kRun < rows ? first + kRun : rows;
-        int32_t part = 0;
-        for (int64_t r = first; r < end; ++r) {
-          const int16_t over = static_cast<int16_t>(a[r] + b[r] - most);
-          const int16_t excess = over > 0 ? over : int16_t{0};
-          part += excess * excess;
+namespace {
+
+constexpr int64_t kTile = 32;  // of a matrix and its mirror image, which both stay in a cache
+
+// Adds half of twice + twice' to the tile of costs [n, n] at i and j, below the diagonal, and to
+// its mirror image.
+void AddHalves(const int32_t* twice, int64_t n, int64_t i, int64_t j, double* costs) {
+  for (int64_t a = i; a < std::min(n, i + kTile); ++a) {
+    for (int64_t b = j; b < std::min(a, j + kTile); ++b) {
+      const int64_t sum = int64_t{twice[a * n + b]} + twice[b * n + a];
+      costs[a * n + b] += static_cast<double>(sum / 2);
+      costs[b * n + a] += static_cast<double>(sum / 2);
+    }
+  }
+}
+
+}  // namespace
+
+void AddExcess(const uint8_t* w, int64_t rows, int64_t n, int most, double* costs) {
+  // One of two that exceed is large, above half of `most`. Few are: each is added to all others of
+  // its row. Two large ones meet twice, so others count twice.
+  constexpr int64_t kRun = 1 << 15;  // twice the squares of so many rows are within int32
+  std::vector<int32_t> twice(n * n);
+  for (int64_t first = 0; first < rows; first += kRun) {
+    std::fill(twice.begin(), twice.end(), 0);
+    for (int64_t i = 0; i < n; ++i) {
+      int32_t* const to = twice.data() + i * n;
+      for (int64_t r = first; r < std::min(rows, first + kRun); ++r) {
+        const uint8_t* row = w + r * n;
+        if (row[i] <= most / 2) continue;
+        const int16_t rest = static_cast<int16_t>(row[i] - most), half = most / 2;
+        for (int64_t j = 0; j < n; ++j) {
+          const int16_t value = row[j], over = static_cast<int16_t>(value + rest);
+          const int16_t excess = over > 0 ? over : int16_t{0}, times = value > half ? 1 : 2;
+          to[j] += static_cast<int16_t>(excess * excess * times);
         }
-        sum += part;
       }
-      costs[i * n + j] += static_cast<double>(sum);
-      costs[j * n + i] += static_cast<double>(sum);
+    }
+    for (int64_t i = 0; i < n; i += kTile) {
+      for (int64_t j = 0; j <= i; j += kTile) AddHalves(twice.data(), n, i, j, costs);
     }
   }
 }
 
 void MatchPairs(const double* costs, int64_t n, int sweeps, int64_t* order) {
   const int64_t pairs = n / 2;
+  std::vector<double> cost(pairs);
+  for (int64_t a = 0; a < pairs; ++a) cost[a] = costs[order[2 * a] * n + order[2 * a + 1]];
   bool moved = true;
   for (int sweep = 0; moved && sweep < sweeps; ++sweep) {
     moved = false;
     for (int64_t a = 0; a < pairs; ++a) {
       const double* of_first = costs + order[2 * a] * n;
       const double* of_second = costs + order[2 * a + 1] * n;
-      const double here = of_first[order[2 * a + 1]];
-      if (here == 0) continue;
+      if (cost[a] == 0) continue;
       double most = 0;
       int64_t other = -1;
       for (int64_t b = 0; b < pairs; ++b) {
+        const double both = cost[a] + cost[b];
+        if (both <= most) continue;
         const int64_t first = order[2 * b], second = order[2 * b + 1];
-        const double both = here + costs[first * n + second];
         const double crossed = of_first[second] + of_second[first];  // second for first of b
         const double straight = of_first[first] + of_second[second];
         const double gain = both - (straight < crossed ? straight : crossed);
@@ -224,9 +248,8 @@ void MatchPairs(const double* costs, int64_t n, int sweeps, int64_t* order) {
         other = straight < crossed ? 2 * b : 2 * b + 1;
       }
       if (other < 0) continue;
-      const int64_t taken = order[other];
-      order[other] = order[2 * a + 1];
-      order[2 * a + 1] = taken;
+      std::swap(order[other], order[2 * a + 1]);
+      for (int64_t b : {a, other / 2}) cost[b] = costs[order[2 * b] * n + order[2 * b + 1]];
       moved = true;
     }
   }

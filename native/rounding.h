@@ -47,13 +47,13 @@ void Solve(const double* factor, const double* real, double* q, int64_t k, int64
 void Eliminate(const double* factor, const double* real, double* q, int64_t k, int64_t columns,
                int64_t begin, int64_t end, double low, double high);
 
-// Adds to costs[n, n], for each two of the n lines of w [n, rows], the squares by which their
-// magnitudes, at most 127, exceed `most` together.
-void AddExcess(const uint8_t* w, int64_t n, int64_t rows, int most, double* costs);
+// Adds to costs[n, n], for each two of the n columns of w [rows, n], the squares by which their
+// magnitudes, at most 127, exceed `most`, at least 127, together.
+void AddExcess(const uint8_t* w, int64_t rows, int64_t n, int most, double* costs);
 
-// Lowers the costs[n, n], symmetric, of the neighbours 2i and 2i + 1 in `order`: each two of them
-// take of the others that exchange of one for one which lowers most, until none does or for
-// `sweeps`.
+// Lowers the costs[n, n], symmetric, none below 0, of the neighbours 2i and 2i + 1 in `order`: each
+// two of them take of the others that exchange of one for one which lowers most, until none does or
+// for `sweeps`.
 void MatchPairs(const double* costs, int64_t n, int sweeps, int64_t* order);
 
 }  // namespace bitlite

@@ -80,6 +80,16 @@ def nearest_codes(w: np.ndarray, scale: np.ndarray, zero: np.ndarray, low: int, 
 def code_sums(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """int64 [c] of int8 or int16 [c, n]: the sum, and the sum of squares."""
 
+def largest_pairs(w: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """float32 [c]: the largest magnitude that neighbours 2i and 2i + 1 of the whole numbers nearest to w / scale add up
+    to, of float32 w [c, n] and scale [c]."""
+
+def held_errors(w: np.ndarray, scales: np.ndarray, most: int, limit: int) -> np.ndarray:
+    """float64 [c, k]: the squared error of the codes that `held_codes` has for each of float32 scales [c, k]."""
+
+def held_codes(w: np.ndarray, scale: np.ndarray, most: int, limit: int) -> np.ndarray:
+    """int8 [c, n]: `converter.numeric.pairs.rounded` of float32 w [c, n] over float64 scale [c]."""
+
 def code_error(
     w: np.ndarray, q: np.ndarray, scale: np.ndarray, zero: np.ndarray, mean: np.ndarray
 ) -> tuple[float, float]:
@@ -106,7 +116,8 @@ def descend(
     """Coordinate descent over weight codes q, in place, for output channels begin..end; see native/rounding.h."""
 
 def add_excess(w: np.ndarray, most: int, costs: np.ndarray) -> None:
-    """Adds to float64 costs [n, n] the squares by which each two lines of uint8 w [n, rows] exceed `most` together."""
+    """Adds to float64 costs [n, n] the squares by which each two columns of uint8 w [rows, n] exceed `most`, 127 to 254,
+    together."""
 
 def match_pairs(costs: np.ndarray, sweeps: int) -> np.ndarray:
     """An order, int64 [n], whose neighbours 2i and 2i + 1 cost little by float64 costs [n, n]; native/rounding.h."""

@@ -8,7 +8,7 @@ while that lessens the sum.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -25,18 +25,26 @@ _SWEEPS = 8
 def pair_channels(graph: Graph, integer: set[Node]) -> None:
     """Permutes the weights of the layers in `integer` in place, where the channels between them may be permuted."""
     channels = link_channels(graph, integer, order=True)
-    for strand in _strands(graph, channels):
-        users = list(_users(graph, channels, strand))
+    layers = [(n, kind) for n in graph.nodes if (kind := mixes(n))]
+    strands = _strands(layers, channels)
+    starts = _starts(channels, {int(strand[0]) for strand in strands})
+    for strand in strands:
+        at = starts[int(strand[0])]
+        users = list(_users(layers, at, len(strand)))
         cost = _costs(users, len(strand))
         if cost is None or not cost.any():
             continue
-        _permute(graph, channels, strand, _native.match_pairs(cost, _SWEEPS))
+        _permute(layers, at, _native.match_pairs(cost, _SWEEPS))
 
 
-def _strands(graph: Graph, channels: Channels) -> list[np.ndarray]:
+Layers = Sequence[tuple[Node, str]]
+"""The layers with what `mixes` says of them."""
+
+
+def _strands(layers: Layers, channels: Channels) -> list[np.ndarray]:
     """The classes of channels that layers give, in their order, where nothing splits, overlaps or pins them."""
-    vectors = {channels.of[n.outputs[0]].tobytes(): channels.of[n.outputs[0]] for n in graph.nodes
-               if mixes(n) == "full" and n.outputs[0] in channels.of}  # fmt: skip
+    vectors = {channels.of[n.outputs[0]].tobytes(): channels.of[n.outputs[0]] for n, kind in layers
+               if kind == "full" and n.outputs[0] in channels.of and len(channels.of[n.outputs[0]])}  # fmt: skip
     owners: dict[int, bytes] = {}
     broken = {key for key, ids in vectors.items() if channels.pinned[ids].any() or len(np.unique(ids)) < len(ids)}
     for key, ids in vectors.items():
@@ -54,23 +62,27 @@ def _strands(graph: Graph, channels: Channels) -> list[np.ndarray]:
     return [ids for key, ids in vectors.items() if key not in broken]
 
 
-def _places(channels: Channels, t: Tensor | None, strand: np.ndarray) -> list[int]:
-    """Where the strand begins among the channels of a tensor."""
-    if t is None or t not in channels.of or not len(strand):
-        return []
-    return np.flatnonzero(channels.of[t] == strand[0]).tolist()
+def _starts(channels: Channels, firsts: set[int]) -> dict[int, dict[Tensor, list[int]]]:
+    """Of each strand, by its first class, where it begins among the channels of tensors."""
+    found: dict[int, dict[Tensor, list[int]]] = {first: {} for first in firsts}
+    begins = np.zeros(len(channels.pinned), bool)
+    begins[list(firsts)] = True
+    for t, ids in channels.of.items():
+        for k in np.flatnonzero(begins[ids]).tolist():
+            found[int(ids[k])].setdefault(t, []).append(k)
+    return found
 
 
-def _users(graph: Graph, channels: Channels, strand: np.ndarray) -> Iterator[np.ndarray]:
+def _users(layers: Layers, at: Mapping[Tensor, list[int]], size: int) -> Iterator[np.ndarray]:
     """Magnitudes of codes, uint8 [rows, channels], of the layers that add the strand's channels in pairs."""
-    for node in graph.nodes:
-        if mixes(node) != "full" or not (at := _places(channels, node.inputs[0], strand)):
+    for node, kind in layers:
+        if kind != "full" or not (places := at.get(node.required(0))):
             continue
         w = by_input(node)
         unit = np.abs(w).max(axis=(1, 2), keepdims=True) / 127
         w = np.rint(np.abs(w) / np.where(unit > 0, unit, 1.0)).astype(np.uint8)
         if w.shape[2] % 2 == 0:
-            yield from (w[:, :, k : k + len(strand)].reshape(-1, len(strand)) for k in at if k % 2 == 0)
+            yield from (w[:, :, k : k + size].reshape(-1, size) for k in places if k % 2 == 0)
 
 
 def _costs(users: list[np.ndarray], n: int) -> np.ndarray | None:
@@ -79,20 +91,19 @@ def _costs(users: list[np.ndarray], n: int) -> np.ndarray | None:
         return None
     cost = np.zeros((n, n))
     for w in users:
-        _native.add_excess(np.ascontiguousarray(w.T), MOST, cost)
+        _native.add_excess(np.ascontiguousarray(w), MOST, cost)
     return cost
 
 
-def _permute(graph: Graph, channels: Channels, strand: np.ndarray, order: np.ndarray) -> None:
-    for node in graph.nodes:
-        kind = mixes(node)
-        x, y = node.inputs[0] if node.inputs else None, node.outputs[0] if node.outputs else None
-        into = _order(channels, x, strand, order) if kind == "full" else None
-        out = _order(channels, y, strand, order) if kind else None
-        w = node.inputs[1] if kind else None
-        if w is None or w.data is None or (into is None and out is None):
+def _permute(layers: Layers, at: Mapping[Tensor, list[int]], order: np.ndarray) -> None:
+    """Has the strand's channels in another order in all layers that give or take them."""
+    for node, kind in layers:
+        w = node.required(1)
+        into = _order(node.required(0), at, order) if kind == "full" else None
+        out = _order(node.outputs[0], at, order)
+        if into is None and out is None:
             continue
-        data = by_input(node) if kind == "full" else w.data.reshape(len(w.data), -1)
+        data = w.value.reshape(w.value.shape[0], -1, node.required(0).size(-1) if kind == "full" else w.value[0].size)
         data = data if into is None else data[:, :, into]
         node.inputs[1] = like(w, data if out is None else data[out])
         cell = quant_spec(node)
@@ -101,12 +112,11 @@ def _permute(graph: Graph, channels: Channels, strand: np.ndarray, order: np.nda
             node.inputs[cell.bias] = like(b, b.data.reshape(-1)[out])
 
 
-def _order(channels: Channels, t: Tensor | None, strand: np.ndarray, order: np.ndarray) -> np.ndarray | None:
+def _order(t: Tensor, at: Mapping[Tensor, list[int]], order: np.ndarray) -> np.ndarray | None:
     """The permutation of all of a tensor's channels, None where it has none of the strand."""
-    at = _places(channels, t, strand)
-    if not at or t is None:
+    if t not in at:
         return None
-    whole = np.arange(len(channels.of[t]))
-    for k in at:
-        whole[k : k + len(strand)] = k + order
+    whole = np.arange(t.size(-1))
+    for k in at[t]:
+        whole[k : k + len(order)] = k + order
     return whole

@@ -18,9 +18,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ... import _native
 from ...converter.ir import Node
-from ...converter.numeric.pairs import MOST, largest_sum, rounded, saturate
-from ...converter.numeric.qparams import QuantParam, along, dequantize, quantize
+from ...converter.numeric.pairs import MOST
+from ...converter.numeric.qparams import QuantParam, quantize
 from ...converter.schema.macs import macs
 from ...converter.schema.op import quant_spec
 
@@ -46,31 +47,27 @@ def paired_scales(node: Node, w: np.ndarray, quant: QuantParam) -> QuantParam:
     if rows is None or quant.bits < 8:  # two codes of 7 bits add up to less than MOST
         return quant
     full = quant.scale
-    sums = largest_sum(np.rint(rows / full.astype(np.float32)[:, None]))
-    excess = _of_channels(np.maximum(sums / MOST - 1, 0.0), quant, np.maximum)
+    sums = _native.largest_pairs(_lines(rows), _of_lines(full.astype(np.float32), rows))
+    excess = _of_scales(np.maximum(sums / np.float32(MOST) - 1, 0), len(full), np.maximum)
     if not excess.any():
         return quant
-    exceed = excess > 0 if quant.axis is not None else slice(None)
-    rows, best, excess = rows[..., exceed, :], full[exceed], excess[exceed]
-    least = np.full(best.shape, np.inf)
-    for part in _PARTS:
-        scale = (full[exceed] * (1 + excess * part)).astype(np.float32).astype(np.float64)
-        step = scale.astype(np.float32)[:, None]
-        lost = np.square(rounded(rows / step, _LIMIT) * step - rows).sum(axis=-1, dtype=np.float64)
-        error = _of_channels(lost, quant, np.add)
-        best, least = np.where(error < least, scale, best), np.minimum(error, least)
-    scales = full.copy()
-    scales[exceed] = best
-    return dataclasses.replace(quant, scale=scales)
+    exceed = excess > 0
+    rows = rows[..., exceed, :] if quant.axis is not None else rows
+    scales = (full[exceed, None] * (1 + excess[exceed, None] * _PARTS)).astype(np.float32)
+    lost = _native.held_errors(_lines(rows), _of_lines(scales, rows), MOST, _LIMIT)
+    best = _of_scales(lost, len(scales), np.add).argmin(axis=1)
+    wider = full.copy()
+    wider[exceed] = scales[np.arange(len(scales)), best]
+    return dataclasses.replace(quant, scale=wider)
 
 
 def paired_codes(node: Node, w: np.ndarray, quant: QuantParam) -> np.ndarray:
     """int8 codes of a real weight, no neighbours of which add up to more than `pairs.MOST`."""
-    codes = np.ascontiguousarray(quantize(w, quant, np.int8, narrow=True))  # rows are a view
-    rows = addends(node, codes)
-    if rows is not None and saturate(rows):
-        real = w.astype(np.float64) / along(quant.scale, quant.axis, w.ndim)
-        rows[...] = rounded(addends(node, real), _LIMIT)  # pyright: ignore[reportArgumentType]
+    rows, codes = addends(node, w), np.empty(w.shape, np.int8)
+    to = addends(node, codes)
+    if rows is None or to is None or quant.bits < 8:
+        return quantize(w, quant, np.int8, narrow=True)
+    to[...] = _native.held_codes(_lines(rows), _of_lines(quant.scale, rows), MOST, _LIMIT).reshape(rows.shape)
     return codes
 
 
@@ -104,20 +101,34 @@ def _noises(
     node: Node, w: np.ndarray, quant: QuantParam, held: QuantParam, allowed: float = 1.0
 ) -> tuple[float, float]:
     """The weight's noise with pairs, and `allowed` times the one without."""
-    codes = paired_codes(node, w, held)
-    return _noise(codes, held, w), allowed * _noise(quantize(w, quant, narrow=True), quant, w)
+    if held is quant:  # no pair exceeds
+        return 0.0, 0.0
+    return _noise(node, w, held, MOST), allowed * _noise(node, w, quant, 2 * _LIMIT)
 
 
-def _noise(codes: np.ndarray, quant: QuantParam, w: np.ndarray) -> float:
-    """The squared error of a weight's codes over the weight's squares."""
-    power = float(np.square(w, dtype=np.float64).sum())
-    return float(np.square(dequantize(codes, quant) - w, dtype=np.float64).sum()) / power if power > 0 else 0.0
+def _noise(node: Node, w: np.ndarray, quant: QuantParam, most: int) -> float:
+    """The squared error of a weight's codes, pairs of which add up to `most` at most, over the weight's squares."""
+    rows = addends(node, w)
+    if rows is None:
+        return 0.0
+    lines, scale = _lines(rows), _of_lines(quant.scale, rows)
+    codes, none = _native.held_codes(lines, scale, most, _LIMIT), np.zeros_like(scale)
+    error, power = _native.code_error(lines, codes, scale, none, none)
+    return error / power if power > 0 else 0.0
 
 
-def _of_channels(values: np.ndarray, quant: QuantParam, reduce: np.ufunc) -> np.ndarray:
-    """Figures of rows [..., channels] as one per scale."""
-    return (
-        reduce.reduce(values.reshape(-1, values.shape[-1]), axis=0)
-        if quant.axis is not None
-        else np.atleast_1d(reduce.reduce(values, axis=None))
+def _lines(rows: np.ndarray) -> np.ndarray:
+    """Rows [..., channels, K], one after another, float32."""
+    return np.ascontiguousarray(rows, np.float32).reshape(-1, rows.shape[-1])
+
+
+def _of_lines(figures: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Figures [channels, ...], or [1, ...] for all channels, of each of the rows' lines."""
+    return np.ascontiguousarray(
+        np.broadcast_to(figures, (*rows.shape[:-1], *figures.shape[1:])).reshape(-1, *figures.shape[1:])
     )
+
+
+def _of_scales(of_lines: np.ndarray, scales: int, reduce: np.ufunc) -> np.ndarray:
+    """Figures [lines, ...] as one per scale."""
+    return reduce.reduce(of_lines.reshape(-1, scales, *of_lines.shape[1:]), axis=0)

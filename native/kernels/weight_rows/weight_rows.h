@@ -1,7 +1,7 @@
 // What choosing codes of weights asks of a row, the weights of an output channel: the grid that
-// fits it best, moments, errors. Written once, in weight_rows.inc, and compiled for every
-// instruction set: kLanes sums take turns and are added up in order, nothing is contracted, so the
-// results are the same bits.
+// fits it best, moments, errors, codes held in pairs. Written once, in weight_rows.inc, and
+// compiled for every instruction set: kLanes sums take turns and are added up in order, nothing is
+// contracted, so the results are the same bits.
 #pragma once
 
 #include <cstdint>
@@ -36,6 +36,15 @@ struct WeightRowKernel {
                  double* error, double* energy);
   void (*error16)(const float* w, const int16_t* q, int64_t n, double scale, double zero,
                   double mean, double* error, double* energy);
+  // The largest magnitude that two neighbours 2i and 2i + 1 of the whole numbers nearest to
+  // w / scale add up to; |w / scale| < 2^22.
+  float (*largest_pair)(const float* w, int64_t n, float scale);
+  // errors[count]: the squared error of w on the codes of each scale that `held8` would choose.
+  void (*held_errors)(const float* w, int64_t n, const float* scales, int count, int most,
+                      int limit, double* errors);
+  // Codes within +-limit for w / scale, halves to even. Where two neighbours of one sign would add
+  // up to more than `most`, limit <= most <= 2 limit, both give way by half of the excess.
+  void (*held8)(const float* w, int64_t n, double scale, int most, int limit, int8_t* q);
 };
 
 // Family weight_rows: the exported function of a kernel gives the struct above.

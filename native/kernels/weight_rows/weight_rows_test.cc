@@ -140,6 +140,54 @@ void CheckFit(const std::string& symbol, const WeightRowKernel& kernel) {
   CHECK(grid.middle == 0.25f && codes == std::vector<int8_t>(40, 0)) << symbol << " of a constant";
 }
 
+// Codes of two neighbours, one real number after the other.
+template <typename T>
+std::vector<T> HeldPair(T v, T w, T most, T limit) {
+  v = std::clamp(v, -limit, limit);
+  w = std::clamp(w, -limit, limit);
+  const T a = std::nearbyint(v), b = std::nearbyint(w);
+  if (std::abs(a + b) <= most) return {a, b};
+  const T near = std::nearbyint((std::abs(v) - std::abs(w) + most) / 2);
+  const T first = std::clamp(near, most - limit, limit);
+  return {std::copysign(first, a), std::copysign(most - first, a)};
+}
+
+void CheckHeld(const char* symbol, const WeightRowKernel& kernel) {
+  Random random(5);
+  for (int most : {128, 254}) {
+    for (int n : kLengths) {
+      std::vector<float> w = Weights(random, n);
+      const float scale = 0.0021f, scales[] = {scale, 0.0017f};
+      double sums[2][kLanes] = {};
+      float largest = 0;
+      std::vector<int8_t> q(w.size());
+      kernel.held8(w.data(), n, scale, most, 127, q.data());
+      for (int i = 0; i < n; i += 2) {
+        const float v = w[i], u = i + 1 < n ? w[i + 1] : 0.0f;
+        largest =
+            std::max(largest, std::abs(std::nearbyint(v / scale) + std::nearbyint(u / scale)));
+        for (int k = 0; k < 2; ++k) {
+          const auto codes = HeldPair<float>(v / scales[k], u / scales[k], most, 127);
+          const float a = codes[0] * scales[k] - v, b = codes[1] * scales[k] - u;
+          sums[k][i / 2 % kLanes] += static_cast<double>(a * a) + static_cast<double>(b * b);
+        }
+        const double step = scale;
+        const auto codes = HeldPair<double>(v / step, u / step, most, 127);
+        CHECK(q[i] == codes[0] && (i + 1 == n || q[i + 1] == codes[1]))
+            << symbol << " held code " << i << " of " << n << " within " << most;
+      }
+      CHECK(kernel.largest_pair(w.data(), n, scale) == largest) << symbol << " pair of " << n;
+      double errors[2], want[2] = {};
+      kernel.held_errors(w.data(), n, scales, 2, most, 127, errors);
+      for (int k = 0; k < 2; ++k) {
+        for (double sum : sums[k]) want[k] += sum;
+      }
+      CHECK(errors[0] == want[0] && errors[1] == want[1])
+          << symbol << " errors of " << n << " within " << most;
+    }
+  }
+}
+
 }  // namespace
 
 template <>
@@ -152,6 +200,7 @@ void TestKernel(const Kernel<weight_rows>& entry) {
   CheckCodes<int16_t>(symbol + " int16", kernel.nearest16, kernel.codes16, kernel.error16, -32768,
                       32767);
   CheckFit(symbol, kernel);
+  CheckHeld(entry.symbol, kernel);
 }
 
 // Times of the largest layers of a MobileNet.
@@ -172,6 +221,12 @@ void TimeKernel(const Kernel<weight_rows>& entry) {
   benching::Report(std::string(entry.symbol) + ": moments",
                    benching::Time([&] { kernel.moments(w.data(), n, &mean, &squares); }), 2.0 * n,
                    0);
+  const float scales[] = {0.0021f, 0.0022f, 0.0023f, 0.0024f, 0.0025f};
+  double errors[5];
+  benching::Report(std::string(entry.symbol) + ": held errors", benching::Time([&] {
+                     kernel.held_errors(w.data(), n, scales, 5, 128, 127, errors);
+                   }),
+                   5.0 * n, 0);
 }
 
 }  // namespace bitlite

@@ -73,7 +73,7 @@ def test_channels_that_the_user_sees_keep_their_order():
 def test_costs_are_the_squares_of_what_two_channels_exceed_by():
     w = np.random.default_rng(0).integers(0, 128, (5, 70)).astype(np.uint8)
     costs = np.ones((5, 5))
-    _native.add_excess(w, MOST, costs)
+    _native.add_excess(np.ascontiguousarray(w.T), MOST, costs)
     over = (w[:, None].astype(int) + w - MOST).clip(min=0)
     want = 1 + np.square(over).sum(axis=2)
     np.fill_diagonal(want, 1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from bitlite.converter import ops  # noqa: F401  declares the rows
 from bitlite.converter.ir import Node, Tensor
-from bitlite.converter.numeric.pairs import MOST, largest_sum
+from bitlite.converter.numeric.pairs import MOST, largest_sum, rounded
 from bitlite.converter.numeric.qparams import dequantize, quantize
 from bitlite.quant.ptq.paired_weights import costly_pairs, paired_codes, paired_scales, without_pairs
 from bitlite.quant.weights.symmetric_weights import symmetric
@@ -49,6 +49,26 @@ def test_no_pair_exceeds_and_the_error_is_less_than_that_of_7_bits(name):
     seven = SimpleNamespace(scale=plain.scale * 2, bits=7)
     reduced = np.clip(np.rint(np.moveaxis(w, axis or 0, -1) / seven.scale), -63, 63) * seven.scale
     assert error(codes, quant) < 0.8 * np.square(reduced - np.moveaxis(w, axis or 0, -1)).sum()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_codes_and_scales_are_those_of_the_reference(name):
+    node, w, axis = LAYERS[name]
+    plain = symmetric(w, axis, 8)
+    held = paired_scales(node, w, plain)
+    real = np.moveaxis(w, axis or 0, 0).reshape(6, -1).astype(np.float64)
+    scale = np.broadcast_to(held.scale, 6)[:, None]
+    np.testing.assert_array_equal(rows(name, paired_codes(node, w, held)), rounded(real / scale, 127))
+
+    def error(scale):
+        return np.square(rounded(real / scale, 127) * scale - real).sum(axis=1)
+
+    worst = largest_sum(np.rint(real / np.broadcast_to(plain.scale, 6)[:, None])) / MOST
+    worst = worst if axis is not None else worst.max()
+    tried = [error(np.broadcast_to(plain.scale * (1 + (worst - 1) * p), 6)[:, None]) for p in np.linspace(0, 1, 9)]
+    least = np.min(tried, axis=0) if axis is not None else np.sum(tried, axis=1).min()
+    found = error(scale) if axis is not None else error(scale).sum()
+    np.testing.assert_allclose(found, least, rtol=1e-5)
 
 
 def test_channels_without_such_pairs_keep_their_scale_and_codes():
