@@ -7,6 +7,7 @@ and so every scale that is derived from them, are then the same bits everywhere,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -79,6 +80,16 @@ class Observer(Protocol):
     def blank(self) -> Observer: ...
 
 
+class Aside(Protocol):
+    """What else is wanted of the same runs: `look`, in any thread, at the value of one of the `tensors` in the sample
+    of a number; `take`, in the order of samples, what was found of all of them."""
+
+    @property
+    def tensors(self) -> Sequence[Tensor]: ...
+    def look(self, number: int, x: np.ndarray) -> Any: ...
+    def take(self, number: int, found: list[Any]) -> None: ...
+
+
 class Kept:
     """Values of a few tensors, by the number of the sample, for as long as all of them fit into a room in bytes."""
 
@@ -86,10 +97,31 @@ class Kept:
         self.tensors, self._room = list(tensors), room
         self.values: dict[int, list[np.ndarray]] = {}
 
-    def take(self, number: int, arrays: list[np.ndarray]) -> None:
-        self._room -= sum(a.nbytes for a in arrays)
+    def look(self, number: int, x: np.ndarray) -> np.ndarray:
+        return x.copy()
+
+    def take(self, number: int, found: list[np.ndarray]) -> None:
+        self._room -= sum(a.nbytes for a in found)
         if self._room >= 0:
-            self.values[number] = arrays
+            self.values[number] = found
+
+
+class MeansAside:
+    """The means of tensors over some of the samples, those of the numbers `rows`: `ChannelMeans` of these alone."""
+
+    def __init__(self, tensors: Sequence[Tensor], rows: Sequence[int]) -> None:
+        self.tensors, self.rows = list(tensors), list(rows)
+        self.means, self._rows = ChannelMeans(), frozenset(rows)
+        self.taken = 0
+
+    def look(self, number: int, x: np.ndarray) -> Any:
+        return self.means.look(x) if number in self._rows else None
+
+    def take(self, number: int, found: list[Any]) -> None:
+        if number in self._rows:
+            self.taken += 1
+            for t, measured in zip(self.tensors, found):
+                self.means.take(t, measured)
 
 
 def observe(
@@ -98,26 +130,26 @@ def observe(
     tensors: Sequence[Tensor],
     see: Observer,
     threads: int = 1,
-    kept: Kept | None = None,
+    asides: Sequence[Aside] = (),
 ) -> int:
-    """Shows `see` each tensor's value of each sample, several samples at a time. Returns the number of samples. kept:
+    """Shows `see` each tensor's value of each sample, several samples at a time. Returns the number of samples. asides:
     of the same runs.
 
     What is found does not depend on `threads`. So many samples run at once as have their activations in 64 MB.
     """
     held = sum(t.nbytes for t in tensors)
     abreast = max(1, min(threads, _HELD // max(held, 1)))
-    also = kept.tensors if kept is not None else []
+    also = [t for aside in asides for t in aside.tensors]
     run = Runner(graph, list(dict.fromkeys([*tensors, *also])), max(1, threads // abreast))
     count = 0
     with Workers(abreast) as workers:
-        for parts, arrays in workers.each(
-            lambda item: look(graph, run, tensors, see, *item, also=also), enumerate(samples)
+        for parts, others in workers.each(
+            lambda item: look(graph, run, tensors, see, *item, asides=asides), enumerate(samples)
         ):
             for t, part in zip(tensors, parts):
                 see.take(t, part)
-            if kept is not None:
-                kept.take(count, arrays)
+            for aside, found in zip(asides, others):
+                aside.take(count, found)
             count += 1
     return count
 
@@ -129,19 +161,23 @@ def look(
     see: Observer,
     number: int,
     sample: Sample,
-    also: Sequence[Tensor] = (),
-) -> tuple[list[Any], list[np.ndarray]]:
-    """What `see` finds in each of the tensors on one sample, and the values of others. Raises DataError: the sample,
+    asides: Sequence[Aside] = (),
+) -> tuple[list[Any], list[list[Any]]]:
+    """What `see` finds in each of the tensors on one sample, and the asides in theirs. Raises DataError: the sample,
     the tensor, the value."""
 
-    def one(t: Tensor, x: np.ndarray) -> Any:
+    def one(t: Tensor, found: Callable[[np.ndarray], Any], values: Mapping[str, np.ndarray]) -> Any:
         try:
-            return see.look(x)
+            return found(values[t.name])
         except (DataError, ValueError) as error:
             raise DataError(f"sample {number}: tensor {t.name!r}: {error}{_origin(graph)}") from error
 
     return run(
-        sample, lambda values: ([one(t, values[t.name]) for t in tensors], [values[t.name].copy() for t in also])
+        sample,
+        lambda values: (
+            [one(t, see.look, values) for t in tensors],
+            [[one(t, partial(aside.look, number), values) for t in aside.tensors] for aside in asides],
+        ),
     )
 
 

@@ -11,7 +11,7 @@ from ...converter.ir import Graph, Tensor
 from ...converter.ir.pack import pack, unpack
 from ..cluster.pool import Workforce
 from .data import Shard, read_shard
-from .observe import Kept, Observer, Runner, look, observe
+from .observe import Aside, Observer, Runner, look, observe
 
 _SHARDS = 4096  # of one pass, at most: each costs the one who merges them the same, however many samples it holds
 _LEAST = 8  # samples of a shard: a result on its way costs about what a small network takes for a sample
@@ -64,10 +64,10 @@ def observe_all(
     see: Observer,
     workers: Workforce,
     track: Callable[[Iterable[Any]], Iterable[Any]] = lambda items: items,
-    kept: Kept | None = None,
+    asides: Sequence[Aside] = (),
 ) -> None:
     """Shows `see` each tensor's value of each sample, on threads or by the workers of a pool: the same, bit by bit.
-    kept: of the same runs, where they are this process's.
+    asides: of the same runs, where they are this process's.
 
     track: wraps an iteration over as many items as there are samples.
 
@@ -75,7 +75,7 @@ def observe_all(
         DataError: a sample cannot be read, or makes a tensor NaN or infinite.
     """
     if workers.pool is None:
-        observe(graph, track(samples), tensors, see, workers.threads, kept)
+        observe(graph, track(samples), tensors, see, workers.threads, asides)
         return
     steps = iter(track(range(len(samples))))
     state = workers.pool.state(open_graph, pack(graph))

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...converter.errors import DataError
 from ...converter.ir import Graph, Tensor
-from ..calibrate.observe import ChannelReach, Histograms, Kept, Observer
+from ..calibrate.observe import Aside, ChannelReach, Histograms, Observer
 from ..calibrate.spread import observe_all
 from ..calibrate.statistics import Statistics, check_statistics
 from ..progress import Progress
@@ -25,10 +25,10 @@ def calibration_statistics(
     samples: Samples | None,
     settings: Settings,
     progress: Progress,
-    kept: Kept | None = None,
+    asides: Sequence[Aside] = (),
 ) -> Statistics:
-    """The statistics, once channels are made alike and paired, in place, where the settings ask. kept: values of the
-    same runs.
+    """The statistics, once channels are made alike and paired, in place, where the settings ask. asides: of the runs
+    that statistics are of.
 
     Raises:
         DataError: there are neither samples nor statistics, or these are of another model.
@@ -48,8 +48,8 @@ def calibration_statistics(
     if samples is None:
         raise DataError("there are neither samples nor saved statistics")
 
-    def see(wanted: Sequence[Tensor], observer: Observer, label: str, kept: Kept | None = None) -> None:
-        observe_all(graph, samples, wanted, observer, settings.workforce, lambda items: progress(items, label), kept)
+    def see(wanted: Sequence[Tensor], observer: Observer, label: str, asides: Sequence[Aside] = ()) -> None:
+        observe_all(graph, samples, wanted, observer, settings.workforce, lambda items: progress(items, label), asides)
 
     factors: dict[str, np.ndarray] = {}
     if settings.equalize:
@@ -61,7 +61,7 @@ def calibration_statistics(
     if settings.pairs:  # before the run whose outputs are kept: another order of channels gives other sums
         pair_channels(graph, plan.int8_nodes)
     histograms = Histograms(settings.bins)
-    see(tensors, histograms, "collecting statistics", kept)
+    see(tensors, histograms, "collecting statistics", asides)
     of = {t.name: histograms.of[t] for t in tensors}
     fix_ranges(graph, of, settings.layer_ranges, settings.methods)
     return Statistics(of, factors)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...converter.ir import Graph, Node
+from ..calibrate.observe import MeansAside
 from ..calibrate.ranges import WIDE_BITS, extent
 from ..calibrate.statistics import Statistics
 from ..selection import select
@@ -51,11 +52,13 @@ class IntegerForms:
 
     Attributes:
         outputs: what `graph` gives, its `float_outputs`, by the number of the sample, where that is known.
+        means: of what its layers give, where they are known.
     """
 
     def __init__(self, graph: Graph, samples: Samples | None, settings: Settings, statistics: Statistics) -> None:
         self.graph, self.samples, self.settings, self.statistics = graph, samples, settings, statistics
         self.outputs: Mapping[int, list[np.ndarray]] = {}
+        self.means: MeansAside | None = None
         plan = self.placement()
         self.ranges = RangeChoice(graph, samples, settings)
         self.weights = WeightCodes(settings, (node for node in graph.nodes if node in plan.int8_nodes), plan.wide)

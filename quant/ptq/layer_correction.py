@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...converter.ir import Node, Tensor
+from ..calibrate.observe import ChannelMeans
 from ..calibrate.ranges import AS_READ, reach
 from ..calibrate.spread import Chosen
 from ..calibrate.thresholds import Range
@@ -15,15 +16,19 @@ from .rounding import REFITS, ROUNDED_BITS, refine
 from .settings import Settings
 
 
-def correct_layers(result: Result, samples: Chosen, settings: Settings, progress: Progress) -> None:
-    """Fits codes and biases of the result's layers to the samples, in place, and fills its figures of layers."""
+def correct_layers(
+    result: Result, samples: Chosen, settings: Settings, progress: Progress, means: ChannelMeans | None = None
+) -> None:
+    """Fits codes and biases of the result's layers to the samples, in place, and fills its figures of layers. means: of
+    what layers give in float on these samples, where they are known."""
     # What layers before have lost is noise where activations of 8 bits lose most of it, and else can be made up for.
     upstream = bool(settings.activation_bits) or min([settings.bits, *settings.layer_bits.values()]) < 8
     quantized, watched = result.quantized, settings.measure or settings.bias_correction == "lockstep" or upstream
     floats = quantized.weighted_layers | quantized.stored if watched else {}
+    bounds = _bounds(result)
     runner = QuantizedPrefixRunner(
         result.source, quantized, samples, settings.workforce, floats=floats, results=settings.measure,
-        bounds=_bounds(result),
+        means=None if bounds else means, bounds=bounds,
     )  # fmt: skip
     steps = iter(progress(range(len(runner.layers)), "correcting layers"))
     on_codes = result.quantized.weighted_layers

@@ -18,9 +18,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ...converter.ir import Graph
+from ...converter.ir import Graph, Tensor
 from ...converter.passes import Record
-from ..calibrate.observe import Kept
+from ..calibrate.observe import ChannelMeans, Kept, MeansAside
 from ..calibrate.spread import Chosen
 from ..progress import Progress, no_progress
 from ..selection import REQUESTED
@@ -31,7 +31,7 @@ from .integer_forms import IntegerForms, placement
 from .islands import NONE, Islands
 from .layer_correction import correct_layers
 from .placement import LOSSY, weight_index
-from .prefix_runner import most_samples, subset_size
+from .prefix_runner import bytes_foreseen, bytes_given, most_samples, subset_size
 from .prepare import prepare
 from .quantized_graph import QuantizedGraph, note_stored
 from .result import Result
@@ -75,9 +75,12 @@ def open_forms(
     graph.meta["rounding"] = "gemmlowp" if settings.target == "mslite" else "rne_f32"
     plan = placement(graph, settings)
     kept = Kept(float_outputs(graph), _KEPT)
-    statistics = calibration_statistics(graph, plan, samples, settings, progress, kept)
+    layers = [n.outputs[0] for n in graph.nodes if n in plan.int8_nodes and weight_index(n) is not None]
+    fitted, _ = _shares(graph, settings, len(samples), bytes_foreseen(graph, plan)) if samples is not None else ([], [])
+    means = MeansAside(layers, fitted)
+    statistics = calibration_statistics(graph, plan, samples, settings, progress, (kept, means))
     forms = IntegerForms(graph, samples, settings, statistics)
-    forms.outputs = kept.values
+    forms.outputs, forms.means = kept.values, means
     return forms, prepared
 
 
@@ -127,11 +130,20 @@ def corrected_form(
         note_stored(result.quantized, every=bool(islands.kept))
     if samples is None:
         return result
-    fitted, _ = _shares(forms, samples, result.quantized)
+    fitted, _ = _shares(forms.graph, settings, len(samples), bytes_given(result.graph))
     layers = result.quantized.weighted_layers or result.quantized.stored
     if layers and (settings.bias_correction != "off" or settings.measure):
-        correct_layers(result, Chosen(samples, fitted), settings, progress)
+        means = _means(forms, [node.outputs[0] for node in layers], fitted)
+        correct_layers(result, Chosen(samples, fitted), settings, progress, means)
     return result
+
+
+def _means(forms: IntegerForms, tensors: Sequence[Tensor], fitted: Sequence[int]) -> ChannelMeans | None:
+    """The means of tensors over the samples that layers are fitted to, where calibration has taken them."""
+    seen = forms.means
+    if seen is None or seen.taken < len(fitted) or seen.rows != list(fitted) or not set(tensors) <= set(seen.tensors):
+        return None
+    return seen.means
 
 
 def _form_with_islands(forms: IntegerForms, samples: Samples, progress: Progress, first: Result) -> Result:
@@ -174,20 +186,15 @@ def _weights_only(forms: IntegerForms, samples: Samples, quantized: QuantizedGra
 
 def _fidelity(forms: IntegerForms, samples: Samples, quantized: QuantizedGraph, graph: Graph) -> Fidelity | None:
     """How near a form of the graph comes on the samples that `quantized` is not fitted to."""
-    fitted, held = _shares(forms, samples, quantized)
+    fitted, held = _shares(forms.graph, forms.settings, len(samples), bytes_given(quantized.graph))
     judge = judge_of(forms.graph, samples, held, forms.settings.scoring, forms.settings.threads, forms.outputs)
     return judge.fidelity(graph, held_back=held != fitted)
 
 
-def _shares(forms: IntegerForms, samples: Samples, quantized: QuantizedGraph) -> tuple[Sequence[int], Sequence[int]]:
-    """The samples to fit layers to, and those to judge by."""
-    if forms.settings.shares is not None:
-        return forms.settings.shares
-    settings = forms.settings
+def _shares(graph: Graph, settings: Settings, samples: int, others: int) -> tuple[Sequence[int], Sequence[int]]:
+    """The samples to fit layers to, and those to judge by; others: bytes of the integer graph's activations."""
+    if settings.shares is not None:
+        return settings.shares
     few = min([settings.bits, *settings.layer_bits.values()]) < 8  # of which codes are felt, and so is what they fit to
-    fitted = (
-        most_samples(forms.graph, settings.subset_of_few_bits)
-        if few
-        else subset_size(forms.graph, quantized, settings.subset)
-    )
-    return hold_back(len(samples), fitted, scored=settings.scoring is not None)
+    fitted = most_samples(graph, settings.subset_of_few_bits) if few else subset_size(graph, others, settings.subset)
+    return hold_back(samples, fitted, scored=settings.scoring is not None)

@@ -20,6 +20,7 @@ from ..calibrate.thresholds import Range
 from ..cluster.pool import Workforce
 from ..parallel import Workers
 from .islands import work_of
+from .placement import Placement, activation_bits
 from .prefix_part import BUDGET, Fold, Operation, PrefixPart, folded, isa_of, leading_to
 from .quantized_graph import QuantizedGraph
 from .spread_prefix import SpreadPrefix
@@ -250,9 +251,21 @@ def most_samples(graph: Graph, wish: int, budget: int = 1 << 30) -> int:
     return min(wish, max(8, budget // max(*at_once, 1, 1)))
 
 
-def subset_size(graph: Graph, quantized: QuantizedGraph, wish: int, budget: int = 1 << 30) -> int:
-    """How many samples the runner takes: at most `wish`, fewer (never under 8) of very large activations."""
-    per_sample = sum(t.nbytes for n in graph.nodes for t in n.outputs) + sum(
-        t.nbytes for n in quantized.graph.nodes for t in n.outputs
-    )
-    return min(wish, max(8, budget // max(per_sample, 1)))
+def subset_size(graph: Graph, others: int, wish: int, budget: int = 1 << 30) -> int:
+    """How many samples the runner takes: at most `wish`, fewer (never under 8) of very large activations. others: bytes
+    of the integer graph's (`bytes_given`)."""
+    return min(wish, max(8, budget // max(bytes_given(graph) + others, 1)))
+
+
+def bytes_given(graph: Graph) -> int:
+    """What the nodes of a graph give for a sample."""
+    return sum(t.nbytes for n in graph.nodes for t in n.outputs)
+
+
+def bytes_foreseen(graph: Graph, plan: Placement) -> int:
+    """What the nodes of the integer graph by this plan will give for a sample: codes, casts and what stays float."""
+    bits = activation_bits(graph, plan)
+    crossing = [t for t in graph.inputs if t in bits]
+    given = [*crossing, *(t for n in graph.nodes for t in n.outputs)]
+    read = sum(t.nbytes for t in graph.outputs if t in bits)
+    return read + sum(t.nbytes * bits[t] // 32 if t in bits else t.nbytes for t in given)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from bitlite.converter.errors import DataError
 from bitlite.quant.calibrate.histogram import Histogram
-from bitlite.quant.calibrate.observe import ChannelMeans, ChannelReach, Histograms, histogram_of, observe
+from bitlite.quant.calibrate.observe import ChannelMeans, ChannelReach, Histograms, MeansAside, histogram_of, observe
 
 RNG = np.random.default_rng(0)
 ARRAYS = {
@@ -85,3 +85,14 @@ def test_all_samples_of_all_tensors_are_seen(network, samples):
     assert histograms.of[tensors[0]].count == x.size
     first = graph.nodes[0].outputs[0]
     assert max(histograms.of[first].high, -histograms.of[first].low) == reach.of[first].max()
+
+
+def test_means_beside_other_statistics_are_those_of_their_samples_alone(network, samples):
+    graph = network(softmax=False)
+    tensors, rows = [n.outputs[0] for n in graph.nodes], [1, 4, 5]
+    aside, means = MeansAside(tensors[:2], rows), ChannelMeans()
+    observe(graph, samples, tensors, Histograms(), 2, (aside,))
+    observe(graph, [s for k, s in enumerate(samples) if k in rows], tensors, means)
+    assert aside.taken == len(rows)
+    for t in aside.tensors:
+        assert np.array_equal(aside.means.of(t), means.of(t))

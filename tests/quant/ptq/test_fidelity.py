@@ -8,9 +8,10 @@ import pytest
 from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
 from bitlite.quant.calibrate.observe import Histograms, Kept, observe
-from bitlite.quant.ptq import post_training
+from bitlite.quant.ptq import post_training, prefix_runner
 from bitlite.quant.ptq.fidelity import Reference, compared, float_outputs, hold_back, judge_of, scores_of, spread
 from bitlite.quant.ptq.post_training import quantize_graph
+from bitlite.quant.ptq.prefix_runner import bytes_foreseen, bytes_given
 from bitlite.quant.ptq.settings import Settings
 
 
@@ -147,16 +148,36 @@ def test_outputs_that_calibration_has_seen_are_those_of_a_judges_own_runs(networ
     assert kept.fidelity == fresh.fidelity and kept.fidelity is not None
 
 
+def test_means_that_calibration_has_taken_are_those_of_runs_of_their_own(network, samples, monkeypatch):
+    ran = []
+    take = prefix_runner.means_of
+    monkeypatch.setattr(prefix_runner, "means_of", lambda *given: ran.append(1) or take(*given))
+    known = quantize_graph(network(), samples, Settings())
+    assert not ran
+    monkeypatch.setattr(post_training, "_means", lambda *_: None)
+    fresh = quantize_graph(network(), samples, Settings())
+    assert ran
+    for a, b in zip(known.graph.tensors(), fresh.graph.tensors(), strict=True):
+        assert a.data is None or np.array_equal(a.data, b.data)
+
+
+def test_the_bytes_of_an_integer_graphs_activations_are_foreseen(network, samples):
+    """So that calibration takes means of the samples that layers are fitted to: all but casts from scale to scale."""
+    result = quantize_graph(network(), samples, Settings())
+    foreseen, given = bytes_foreseen(result.source, result.plan), bytes_given(result.graph)
+    assert 0.95 * given < foreseen <= given
+
+
 def test_values_are_kept_of_so_many_samples_as_there_is_room_for(network, samples):
     graph = network()
     (y,) = float_outputs(graph)
     for room, count in ((10**6, len(samples)), (3 * y.nbytes, 3), (0, 0)):
         kept = Kept([y], room)
-        observe(graph, samples, [graph.nodes[0].outputs[0]], Histograms(), 2, kept)
+        observe(graph, samples, [graph.nodes[0].outputs[0]], Histograms(), 2, (kept,))
         assert list(kept.values) == list(range(count))
     judge = Reference(graph, samples.rows, 2)
     full = Kept([y], 10**6)
-    observe(graph, samples, [graph.nodes[0].outputs[0]], Histograms(), 2, full)
+    observe(graph, samples, [graph.nodes[0].outputs[0]], Histograms(), 2, (full,))
     for k, row in enumerate(judge.values):
         assert np.array_equal(row[0], full.values[k][0])
     known = {k: [np.full((1, 5), k, np.float32)] for k in (1, 4)}
