@@ -116,8 +116,8 @@ def descend(
     """Coordinate descent over weight codes q, in place, for output channels begin..end; see native/rounding.h."""
 
 def add_excess(w: np.ndarray, most: int, costs: np.ndarray) -> None:
-    """Adds to float64 costs [n, n] the squares by which each two columns of uint8 w [rows, n] exceed `most`, 127 to 254,
-    together."""
+    """Adds to float64 costs [n, n] the squares by which each two columns of uint8 w [rows, n] exceed `most`, which is
+    127 to 254, together."""
 
 def match_pairs(costs: np.ndarray, sweeps: int) -> np.ndarray:
     """An order, int64 [n], whose neighbours 2i and 2i + 1 cost little by float64 costs [n, n]; native/rounding.h."""
