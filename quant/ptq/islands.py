@@ -17,6 +17,7 @@ import numpy as np
 from ...converter.ir import Node
 from ...converter.schema.macs import macs
 
+LITTLE = 0.005  # of the work: what float takes of the time is next to nothing, on a CPU with VNNI, too
 _ELEMENT = 8.0  # multiplications that computing and writing an element is worth beside its products
 _LEAST_PRICE = 0.002  # what is next to nothing is not compared
 _GAINED = 0.9  # of the noise, at most, must be left
@@ -91,6 +92,17 @@ def find_islands(nodes: Sequence[Node], codes: Sequence[Codes], noise: Callable[
             break
         aim *= min(0.8, max(0.2, goal / after))
     return best if best.after <= _GAINED * before else replace(nothing, trials=best.trials)
+
+
+def free_islands(nodes: Sequence[Node], codes: Sequence[Codes], limits: Limits, before: float) -> Islands:
+    """Where all that may be in float takes next to nothing: what gains most, by what is foreseen alone. Few samples
+    would not tell it from what chance makes of one that is undecided. before: noise, as measured; after is foreseen."""
+    choice = _Choice(nodes, codes)
+    found = choice.made(limits.goal, limits.share, limits.share_of_weights)
+    left = choice.foreseen(found) / (choice.foreseen(NONE) or 1.0)
+    if left > _GAINED:
+        return replace(NONE, before=before, after=before)
+    return replace(found, before=before, after=before * left, trials=1)
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ def _form_with_islands(forms: IntegerForms, samples: Samples, progress: Progress
     for _ in range(2):
         other = made(islands)
         after = judge.outputs_by_scores(other.graph)
-        if not improves(after, before, len(picked)):
+        if not improves(after, before, len(picked), islands.share):
             break
         best, before = other, after
         lost = 10 ** (-other.fidelity.worst.sqnr / 10) if other.fidelity is not None else 0.0

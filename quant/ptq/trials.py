@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from .fidelity import GOOD, POOR, Fidelity, Output, Reference, scores_of, spread
 from .integer_forms import IntegerForms
-from .islands import NONE, Islands, Limits, Search, find_islands, work_of
+from .islands import LITTLE, NONE, Islands, Limits, Search, find_islands, free_islands, work_of
 from .losses import FormLosses
 from .reruns import kept_samples
 from .result import Result
@@ -24,7 +24,6 @@ from .settings import Samples
 GOOD_OF_16_BITS = 40.0  # dB that outputs should have where activations have 16 bits, and weights as they need
 _GOOD_CLASSES = 25.0  # dB at which nearly all classes are the same
 _ROOM = 5.0  # dB above poor that calibration samples should have, for others may have as much less
-_LITTLE = 0.005  # of the work: what float takes of the time is next to nothing, on a CPU with VNNI, too
 _LEAST_SAMPLES, _MOST_SAMPLES, _WORK = 6, 16, 3e11  # samples of a trial: so many multiplications of all, roughly
 _LEAST_LOSS = 0.02  # of the noise to come down to
 _FEW_WEIGHTS, _MOST_WEIGHTS = 0.05, 0.2  # of their elements, may keep 16 bits
@@ -46,12 +45,14 @@ def choose_islands(forms: IntegerForms, samples: Samples, first: Result) -> Sear
     poor = fidelity.worst.sqnr < POOR
     good = all(o.same_class is not None and o.sqnr >= _GOOD_CLASSES for o in fidelity.outputs)
     wide = settings.wide_weights and fidelity.worst.sqnr < GOOD_OF_16_BITS
-    if not nodes or not (wide or lacking(fidelity, total)):
+    free = good and not wide
+    unsure = free and total < _SMALL and any(o.sqnr - o.margin < GOOD for o in fidelity.outputs)
+    if not nodes or not (wide or unsure or lacking(fidelity, total)):
         return None
     limits = Limits(
-        goal=10 ** (-(GOOD_OF_16_BITS + 4 if wide else GOOD + 2) / 10),
+        goal=10 ** (-(GOOD_OF_16_BITS if free else GOOD_OF_16_BITS + 4 if wide else GOOD + 2) / 10),
         floor=10 ** (-(POOR + _ROOM) / 10),
-        share=_LITTLE if good and not wide else max(0.1, min(0.5, _TINY / max(total, 1))),
+        share=LITTLE if free else max(0.1, min(0.5, _TINY / max(total, 1))),
         most=max(0.5, min(1.0, _FREE / max(total, 1))) if poor else 0.0,
         share_of_weights=_FEW_WEIGHTS,
         most_of_weights=_MOST_WEIGHTS,
@@ -78,7 +79,12 @@ def islands_within(forms: IntegerForms, samples: Samples, first: Result, limits:
             return float(losses.noise(forms.form(plan, known), choice.weights).max(initial=0.0))
 
         codes = losses.codes(_LEAST_LOSS * limits.goal)
-        islands = find_islands(nodes, codes, noise, limits, noise(NONE))
+        before = noise(NONE)
+        islands = (
+            free_islands(nodes, codes, limits, before)
+            if limits.most <= limits.share <= LITTLE
+            else find_islands(nodes, codes, noise, limits, before)
+        )
         return Search(nodes, codes, limits, replace(islands, trials=losses.runs))
 
 
@@ -96,11 +102,13 @@ def methods_of(result: Result) -> dict[str, str]:
     return {t.name: result.methods[g.name] for t, g in result.groups.of.items()}
 
 
-def improves(new: Sequence[Output], old: Sequence[Output], rows: int) -> bool:
-    """Whether outputs are better on the same `rows` samples: classes first, as far as so few can tell, then SQNR."""
+def improves(new: Sequence[Output], old: Sequence[Output], rows: int, share: float = 1.0) -> bool:
+    """Whether outputs are better on the same `rows` samples: classes first, as far as so few can tell, then SQNR, by as
+    much as is worth the share of the work that is in float."""
     for a, b in zip(new, old):
         if a.same_class is not None and b.same_class is not None:
             lost, before = 1 - a.same_class, 1 - b.same_class
             if abs(lost - before) > _SURE * math.sqrt((lost + before) / rows):
                 return lost < before
-    return min(o.sqnr for o in new) >= min(o.sqnr for o in old) + _LEAST_GAIN
+    least = _LEAST_GAIN if share > LITTLE else 0.0
+    return min(o.sqnr for o in new) >= min(o.sqnr for o in old) + least

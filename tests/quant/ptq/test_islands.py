@@ -1,12 +1,14 @@
 """Faults planted in small networks: AUTO leaves in float what int8 destroys, and nothing where all is well."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
 from bitlite.converter.schema.verify import verify
 from bitlite.quant.ptq.fidelity import POOR
-from bitlite.quant.ptq.islands import Codes, Limits, Search, find_islands
+from bitlite.quant.ptq.islands import Codes, Limits, Search, find_islands, free_islands
 from bitlite.quant.ptq.placement import LOSSY
 from bitlite.quant.ptq.post_training import quantize_graph
 from bitlite.quant.ptq.settings import Settings
@@ -53,6 +55,17 @@ def test_where_the_goal_is_too_dear_the_floor_is_had_for_more():
     nodes = chain()
     islands = found(dict.fromkeys(nodes, 0.0005))
     assert LIMITS.share < islands.share <= LIMITS.most and islands.after <= LIMITS.floor
+
+
+def test_what_takes_next_to_nothing_is_chosen_without_a_run():
+    nodes = chain()
+    costs = dict.fromkeys(nodes, 0.0001) | {nodes[9]: 0.02, nodes[30]: 0.03}
+    limits = replace(LIMITS, share=2.5 / len(nodes), most=0.0)
+    islands = free_islands(nodes, codes_of(costs), limits, 0.4)
+    assert islands.kept == {nodes[9], nodes[30]} and islands.share <= limits.share
+    assert islands.after == pytest.approx(0.4 * 30 * 0.0001 / sum(costs.values()))
+    even = free_islands(nodes, codes_of(dict.fromkeys(nodes, 0.02)), limits, 0.4)
+    assert not even.kept and even.after == even.before == 0.4
 
 
 def test_what_costs_the_same_everywhere_stays_on_codes():

@@ -22,3 +22,9 @@ def outputs(*pairs):
 )
 def test_which_form_is_better(new, old, better):
     assert improves(outputs(*new), outputs(*old), 64) is better
+
+
+def test_what_costs_nothing_need_not_gain_much():
+    new, old = outputs((10.1, 0.9)), outputs((10.0, 0.9))
+    assert improves(new, old, 64, 0.004) and not improves(new, old, 64, 0.1)
+    assert not improves(old, new, 64, 0.004)
