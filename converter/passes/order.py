@@ -37,6 +37,7 @@ from .fuse_swish import fuse_swish
 from .fuse_transpose_into_matmul import fuse_transpose_into_matmul
 from .keep_codes import keep_codes
 from .matmul_to_fully_connected import matmul_to_fully_connected
+from .merge_free_axes import merge_free_axes
 from .pools import split_counted_pads
 from .quantize_for_onnx import quantize_for_onnx
 from .record import Pass
@@ -82,6 +83,7 @@ GENERAL: tuple[Pass, ...] = (
     fold_offset,
     fuse_pad,
     fuse_activation,
+    merge_free_axes,
     absorb_flatten,
     fuse_quantize,
 )
