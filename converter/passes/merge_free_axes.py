@@ -59,9 +59,9 @@ def _apply(edit: Edit, node: Node, axis: int) -> None:
     flat = dataclasses.replace(w, shape=None, data=np.squeeze(w.value, 1 + axis), name=edit.name(f"{w.name}/image"))
     flat.shape = flat.value.shape
     origin = node.origin or (node.name,)
-    shape = edit.constant(np.int64([rows, *sizes, channels]), f"{node.name}/images")
+    shape = edit.constant(np.array([rows, *sizes, channels], np.int64), f"{node.name}/images")
     image = edit.emit("Reshape", [x, shape], at=node, name=f"{node.name}/in", origin=origin).outputs[0]
     given = edit.emit("Conv", [image, flat, *node.inputs[2:]], attrs, at=node, name=node.name, origin=origin).outputs[0]
-    back = edit.constant(np.int64(y.static_shape), f"{node.name}/volume")
+    back = edit.constant(np.array(y.static_shape, np.int64), f"{node.name}/volume")
     edit.emit("Reshape", [given, back], at=node, name=f"{node.name}/out", outputs=[y], origin=origin)
     edit.drop(node)

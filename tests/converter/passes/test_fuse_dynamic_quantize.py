@@ -129,3 +129,42 @@ def test_sums_that_something_else_reads_stay(tmp_path):
     assert [type(r) for r in records] == [Refusal]
     assert records[0].reason == "its sums are not multiplied by their scale"
     assert "MatMulInteger" in [n.op for n in graph.nodes]
+
+
+def in_steps(path, what):
+    """A convolution as onnxruntime wrote it before 1.6: its bias is added in whole steps of the sums."""
+    weight = numpy_helper.from_array(_RNG.integers(0, 256, (4, 3, 3, 3)).astype(np.uint8), "w")
+    given = [numpy_helper.from_array(np.array(v), k) for k, v in (("ws", np.float32(0.01)), ("wz", np.uint8(120)))]
+    given += [weight, constant("b", 4), numpy_helper.from_array(np.int64([1, 4, 1, 1]), "at")]
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+        helper.make_node("Mul", ["s", "ws"], ["bs"]),
+        helper.make_node("Div", ["b", what], ["bd"]),
+        helper.make_node("Floor", ["bd"], ["bf"]),
+        helper.make_node("Cast", ["bf"], ["bi"], to=TensorProto.INT32),
+        helper.make_node("ConvInteger", ["q", "w", "z", "wz"], ["i"], name="sums", pads=[1] * 4),
+        helper.make_node("Reshape", ["bi", "at"], ["br"]),
+        helper.make_node("Add", ["i", "br"], ["a"]),
+        helper.make_node("Cast", ["a"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["s", "ws"], ["fs"]),
+        helper.make_node("Mul", ["f", "fs"], ["y"]),
+    ]
+    return stored(path, nodes, [1, 3, 6, 6], [1, 4, 6, 6], given)
+
+
+def test_a_bias_in_steps_of_the_sums_is_the_bias(tmp_path):
+    path = in_steps(tmp_path / "m.onnx", "bs")
+    graph = read(path)
+    run_passes(graph, GENERAL)
+    [layer] = [n for n in graph.nodes if n.op == "Conv"]
+    assert layer.attrs["dynamic"] and len(layer.inputs) == 3
+    x = _RNG.standard_normal((1, 3, 6, 6)).astype(np.float32)
+    step = 0.01 * (x.max() - min(x.min(), 0)) / 255
+    np.testing.assert_allclose(bitlite.load(path).run({"x": x})["y"], onnxruntime_of(path, x), atol=1.01 * step)
+
+
+def test_what_is_added_in_other_steps_stays(tmp_path):
+    graph = read(in_steps(tmp_path / "m.onnx", "s"))
+    records = run_passes(graph, GENERAL)
+    assert "what is added to its sums is no bias in their steps" in [r.reason for r in records]
+    assert "ConvInteger" in [n.op for n in graph.nodes]
