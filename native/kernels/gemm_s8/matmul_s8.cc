@@ -173,7 +173,9 @@ void MatMulS8::Run(const StepArgs& args, int phase, int64_t begin, int64_t end) 
     }
     const PackedGemmS8& layer = layers_[computed_ ? 0 : g_.b_of[matrix]];
     if (copied != place) {
-      CopyRows(a + g_.a_of[matrix] * g_.m * g_.k, first, where.m, image);
+      const int8_t* from = a + g_.a_of[matrix] * g_.m * g_.k;
+      CopyRows(from, first, where.m, image);
+      if (!g_.transpose_a) where.codes = from + first * g_.k;
       if (layer.sums_of_row() > 0) layer.SumRows(where);
       copied = place;
     }

@@ -15,13 +15,31 @@ namespace {
 // Columns of a block and their activations of a step, at most.
 constexpr int kMaxWidth = 64, kMaxStep = 8;
 
-// y[i * KSTEP + j] = rows[j][i]
+// y[i * KSTEP + j] = rows[j * stride + i]. As many columns as a vector has bytes are left to the
+// compiler, which then knows how many they are.
 template <int KSTEP>
-void Interleave(const int8_t* const* rows, int n, int8_t* __restrict y) {
-  const int8_t* row[KSTEP];
-  for (int j = 0; j < KSTEP; ++j) row[j] = rows[j];
-  for (int i = 0; i < n; ++i) {
-    for (int j = 0; j < KSTEP; ++j) y[i * KSTEP + j] = row[j][i];
+void Interleave(const int8_t* rows, int64_t stride, int n, int8_t* __restrict y) {
+  constexpr int kVector = 16;
+  int i = 0;
+  for (; i + kVector <= n; i += kVector) {
+    for (int c = 0; c < kVector; ++c) {
+      for (int j = 0; j < KSTEP; ++j) y[(i + c) * KSTEP + j] = rows[j * stride + i + c];
+    }
+  }
+  for (; i < n; ++i) {
+    for (int j = 0; j < KSTEP; ++j) y[i * KSTEP + j] = rows[j * stride + i];
+  }
+}
+
+// Columns of kstep activations: y's i-th is the one at place[i], four together where `fours` says.
+void Permute(const int8_t* columns, const int64_t* place, int width, int kstep, bool fours,
+             int8_t* y) {
+  if (fours && kstep == 4) {
+    for (int i = 0; i < width; i += 4) std::memcpy(y + 4 * i, columns + 4 * place[i], 16);
+    return;
+  }
+  for (int i = 0; i < width; ++i) {
+    std::memcpy(y + i * kstep, columns + place[i] * kstep, static_cast<size_t>(kstep));
   }
 }
 
@@ -30,7 +48,7 @@ int PairSum(int a, int b) {
   return (a < 0) == (b < 0) ? std::abs(a + b) : std::max(std::abs(a), std::abs(b));
 }
 
-using InterleaveFn = void (*)(const int8_t* const* rows, int n, int8_t* y);
+using InterleaveFn = void (*)(const int8_t* rows, int64_t stride, int n, int8_t* y);
 
 InterleaveFn InterleaveOf(int kstep) {
   return kstep == 2   ? Interleave<2>
@@ -236,15 +254,15 @@ int32_t PackedGemmS8::SumColumn(const Weights& weights, int64_t o) noexcept {
 // Columns side by side, as those of a matrix that is not transposed: whole rows of them at a time.
 void PackedGemmS8::PackRows(const Weights& weights, const Block& block, int8_t* packed,
                             int32_t* bias) const noexcept {
-  static constexpr int8_t kZeros[kMaxWidth] = {};
   const int kstep = kernel_.kstep, width = block.nv * kernel_.lanes;
   const int8_t* w = reinterpret_cast<const int8_t*>(weights.data) + block.column;
   const InterleaveFn interleave = InterleaveOf(kstep);
-  bool permuted = false;
+  bool permuted = false, fours = true;
   int64_t place[kMaxWidth];
   for (int i = 0; i < width; ++i) {
     place[i] = ColumnAt(block, i) - block.column;
     permuted |= place[i] != i;
+    fours &= place[i] == place[i / 4 * 4] + i % 4;
   }
   int32_t sums[kMaxWidth] = {};
   vector_.sum_of_rows(w, weights.stride, segment_length_, block.n, sums, false);
@@ -256,14 +274,19 @@ void PackedGemmS8::PackRows(const Weights& weights, const Block& block, int8_t* 
   }
   int8_t line[kMaxWidth * kMaxStep] = {};
   for (int64_t k = 0; k < segment_length_; k += kstep, packed += width * kstep) {
-    const int8_t* rows[kMaxStep];
-    for (int j = 0; j < kstep; ++j) {
-      rows[j] = k + j < segment_length_ ? w + (k + j) * weights.stride : kZeros;
+    const int8_t* rows = w + k * weights.stride;
+    int64_t stride = weights.stride;
+    int8_t last[kMaxStep][kMaxWidth];
+    if (k + kstep > segment_length_) {
+      std::memset(last, 0, sizeof(last));
+      for (int64_t j = 0; k + j < segment_length_; ++j) {
+        std::memcpy(last[j], rows + j * stride, static_cast<size_t>(block.n));
+      }
+      rows = last[0];
+      stride = kMaxWidth;
     }
-    interleave(rows, block.n, permuted ? line : packed);
-    for (int i = 0; permuted && i < width; ++i) {
-      std::memcpy(packed + i * kstep, line + place[i] * kstep, static_cast<size_t>(kstep));
-    }
+    interleave(rows, stride, block.n, permuted ? line : packed);
+    if (permuted) Permute(line, place, width, kstep, fours, packed);
   }
 }
 

@@ -76,6 +76,8 @@ class PackedGemmS8 {
     const int32_t* segments;  // byte offsets
     int64_t signs = 0;        // bytes from a magnitude to its sign
     int32_t* sums = nullptr;  // sums_of_row() * m, from SumRows
+    // Null, or what the rows, of one segment and without gaps, were made of: sooner summed.
+    const int8_t* codes = nullptr;
     const DynamicS8* dynamic = nullptr;
     const int8_t* w = nullptr;  // computed weights
     const int32_t* bias = nullptr;

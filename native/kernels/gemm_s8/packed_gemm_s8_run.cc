@@ -42,9 +42,13 @@ void PackedGemmS8::SumRows(const IndirectionBuffer& rows) const noexcept {
   if (out_.weight_zero.empty()) return;
   // sum (x - x0) over the row, which the weights' zero points multiply.
   const int32_t x0 = rows.dynamic != nullptr ? kernel_.packed_value(rows.dynamic->zero_point) : x0_;
-  const int64_t constant = x0 * segments_ * segment_length_;
+  const int32_t from = rows.codes != nullptr ? kernel_.packed_value(0) : 0;
+  const int64_t constant = (x0 - from) * segments_ * segment_length_;
   for (int64_t m = 0; m < rows.m; ++m) {
-    const int64_t sum = SumRow(rows.address[m], rows) - constant;
+    const int64_t all = rows.codes != nullptr
+                            ? vector_.sum(rows.codes + m * segment_length_, segment_length_)
+                            : SumRow(rows.address[m], rows);
+    const int64_t sum = all - constant;
     if (!row_add_) {
       rows.sums[(AddsRows() ? rows.m : 0) + m] = Wrap(sum);
       continue;
