@@ -77,6 +77,30 @@ def test_layers(name, bias, bits):
     check(graph, {"x": codes(np.random.default_rng(1), graph.inputs[0].shape)})
 
 
+ROWS = {
+    "odd": ((2, 9, 7, 16), (19, 3, 3, 16), CONV),
+    "even": ((1, 8, 12, 32), (33, 3, 3, 32), CONV | {"pad": [0] * 4}),
+    "two columns": ((1, 4, 2, 16), (16, 3, 3, 16), CONV),
+    "bands": ((1, 70, 40, 32), (24, 3, 3, 32), CONV | {"pad": [2, 1, 0, 2]}),
+    "beyond 30 bits": ((1, 5, 6, 80), (16, 3, 3, 80), CONV),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("feed", ["any", "none negative", "one negative", "largest"])
+def test_rows_of_3x3_kernels_in_two_thirds_of_the_products(name, feed):
+    """What windows of rows give where no code is negative, and where some are, is the sum all the same."""
+    graph = layer("Conv", *ROWS[name], huge=feed == "largest", out=2e-2 if feed == "largest" else 2e-3)
+    x = codes(np.random.default_rng(1), graph.inputs[0].shape)
+    if feed in ("none negative", "one negative"):
+        x = np.where(x < 0, 32767, x).astype(np.int16)
+    if feed == "one negative":
+        x[0, -1, -1, -1] = -1
+    if feed == "largest":
+        x[:] = 32767
+    check(graph, {"x": x})
+
+
 @pytest.mark.parametrize("k,bits", [(511, 8), (600, 8), (2000, 8), (33, 12), (700, 12), (2, 16), (301, 16)])
 def test_sums_beyond_32_bits_are_exact(k, bits):
     graph = layer("FullyConnected", (3, k), (9, k), {}, huge=True, out=k / 600, bits=bits)

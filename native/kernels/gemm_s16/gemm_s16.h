@@ -32,12 +32,13 @@ struct GemmS16Tile {
   const int64_t* bias;     // of the block's columns, as are the next three
   const float* multiplier;
   const float* bias_f32;  // float output only
-  void* y;                // int16, or float32 where `real`
+  void* y;                // int16, float32 where `real`, int32 where `sums`
   int64_t y_stride;       // elements from row to row
   int32_t n;              // valid columns of the block
   bool real;        // clamp(float32(acc) * multiplier + bias_f32), else clamp(rne(float32(acc) *
                     // multiplier))
   float low, high;  // clamps, of codes whole numbers
+  bool sums;        // the sums of all columns as they are, modulo 2^32, without bias; no runs
 };
 
 using GemmS16TileFn = void (*)(const GemmS16Tile&);
@@ -46,6 +47,15 @@ struct GemmS16Kernel {
   int max_mr;
   GemmS16TileFn (*tile)(int mr, bool wide);  // wide: int16 weights
   double macs_per_ns;                        // about, for the cost of a step
+
+  // Of row_winograd_s16.h: what it multiplies of `windows` windows of four pixels, two apart, in a
+  // row of x, v[point * plane + window * channels + channel]. False, v spoilt, where a code is
+  // negative. channels: a multiple of 16.
+  bool (*windows)(const int16_t* x, int64_t windows, int64_t channels, int16_t* v, int64_t plane);
+  // And the first `count` of the two pixels that sums m[point * step + column] become, one row of
+  // the tile each, by its clamps, multipliers and valid columns, and bias [kColumnsS16].
+  void (*pixels)(const int32_t* m, int64_t step, const int32_t* bias, const GemmS16Tile& tile,
+                 int count);
 };
 
 // Family gemm_s16: the exported function of a kernel gives the struct above.

@@ -3,6 +3,7 @@
 
 #include "gemm_s16.h"
 #include "requant_s16.h"
+#include "row_winograd_s16.inc"
 
 namespace bitlite {
 namespace {
@@ -150,7 +151,11 @@ inline void TileOf(const GemmS16Tile& t) {
   if (t.run_count > 0) return WideTile<W, MR, V>(t);
   __m256i acc[MR][kVectors];
   alignas(32) int32_t bias[kColumnsS16];
-  for (int c = 0; c < kColumnsS16; ++c) bias[c] = static_cast<int32_t>(t.bias[c]);
+  if (t.sums) {
+    __builtin_memset(bias, 0, sizeof(bias));
+  } else {
+    for (int c = 0; c < kColumnsS16; ++c) bias[c] = static_cast<int32_t>(t.bias[c]);
+  }
 #pragma GCC unroll 5
   for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 2
@@ -161,6 +166,17 @@ inline void TileOf(const GemmS16Tile& t) {
   const W* w = static_cast<const W*>(t.w);
   for (int s = 0; s < t.segment_count; ++s, w += 2 * kColumnsS16 * t.segment_pairs) {
     AddPairs<W, MR, V>(acc, t.rows, t.segments[s], w, t.segment_pairs);
+  }
+  if (t.sums) {
+#pragma GCC unroll 5
+    for (int r = 0; r < MR; ++r) {
+      int32_t* y = static_cast<int32_t*>(t.y) + r * t.y_stride;
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + 8 * v), acc[r][v]);
+      }
+    }
+    return;
   }
 #pragma GCC unroll 5
   for (int r = 0; r < MR; ++r) {
@@ -176,6 +192,23 @@ void Tile(const GemmS16Tile& t) {
   return t.n <= 8 ? TileOf<W, MR, 1>(t) : TileOf<W, MR, kVectors>(t);
 }
 
+void Pixels(const int32_t* m, int64_t step, const int32_t* bias, const GemmS16Tile& t, int count) {
+  __m256 first[kVectors], second[kVectors];
+#pragma GCC unroll 2
+  for (int v = 0; v < kVectors; ++v) {
+    const auto load = [&](const int32_t* from) {
+      return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + 8 * v));
+    };
+    const __m256i d = load(m + 2 * step), offset = _mm256_add_epi32(load(bias), load(m + step));
+    const __m256i a = _mm256_add_epi32(_mm256_add_epi32(offset, load(m)), d);
+    const __m256i b = _mm256_sub_epi32(_mm256_sub_epi32(offset, d), load(m + 3 * step));
+    first[v] = _mm256_cvtepi32_ps(_mm256_srai_epi32(a, 1));
+    second[v] = _mm256_cvtepi32_ps(_mm256_srai_epi32(b, 1));
+  }
+  Store(t, first, 0);
+  if (count > 1) Store(t, second, 1);
+}
+
 template <typename W>
 constexpr GemmS16TileFn kTiles[] = {nullptr,    Tile<W, 1>, Tile<W, 2>,
                                     Tile<W, 3>, Tile<W, 4>, Tile<W, 5>};
@@ -185,7 +218,7 @@ GemmS16TileFn GetTile(int mr, bool wide) { return wide ? kTiles<int16_t>[mr] : k
 }  // namespace
 
 const GemmS16Kernel& gemm_s16_avx2() {
-  static constexpr GemmS16Kernel kKernel = {kMaxMr, GetTile, 60};
+  static constexpr GemmS16Kernel kKernel = {kMaxMr, GetTile, 60, Windows, Pixels};
   return kKernel;
 }
 

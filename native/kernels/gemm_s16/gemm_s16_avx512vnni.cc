@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include "gemm_s16.h"
+#include "row_winograd_s16.inc"
 
 namespace bitlite {
 namespace {
@@ -119,14 +120,25 @@ template <typename W, int MR, bool HALF>
 template <typename W, int MR, bool HALF>
 inline void TileOf(const GemmS16Tile& t) {
   if (t.run_count > 0) return WideTile<W, MR, HALF>(t);
-  const __m256i low = _mm512_cvtepi64_epi32(_mm512_loadu_si512(t.bias));
-  const __m256i high = _mm512_cvtepi64_epi32(_mm512_loadu_si512(t.bias + 8));
+  __m512i bias = _mm512_setzero_si512();
+  if (!t.sums) {
+    const __m256i low = _mm512_cvtepi64_epi32(_mm512_loadu_si512(t.bias));
+    const __m256i high = _mm512_cvtepi64_epi32(_mm512_loadu_si512(t.bias + 8));
+    bias = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+  }
   __m512i acc[MR];
 #pragma GCC unroll 12
-  for (int r = 0; r < MR; ++r) acc[r] = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+  for (int r = 0; r < MR; ++r) acc[r] = bias;
   const W* w = static_cast<const W*>(t.w);
   for (int s = 0; s < t.segment_count; ++s, w += 2 * kColumnsS16 * t.segment_pairs) {
     AddPairs<W, MR, HALF>(acc, t.rows, t.segments[s], w, t.segment_pairs);
+  }
+  if (t.sums) {
+#pragma GCC unroll 12
+    for (int r = 0; r < MR; ++r) {
+      _mm512_storeu_si512(static_cast<int32_t*>(t.y) + r * t.y_stride, acc[r]);
+    }
+    return;
   }
 #pragma GCC unroll 12
   for (int r = 0; r < MR; ++r) Store(t, _mm512_cvtepi32_ps(acc[r]), r);
@@ -135,6 +147,15 @@ inline void TileOf(const GemmS16Tile& t) {
 template <typename W, int MR>
 void Tile(const GemmS16Tile& t) {
   return t.n <= kColumnsS16 / 2 ? TileOf<W, MR, true>(t) : TileOf<W, MR, false>(t);
+}
+
+void Pixels(const int32_t* m, int64_t step, const int32_t* bias, const GemmS16Tile& t, int count) {
+  const __m512i d = _mm512_loadu_si512(m + 2 * step);
+  const __m512i offset = _mm512_add_epi32(_mm512_loadu_si512(bias), _mm512_loadu_si512(m + step));
+  const __m512i a = _mm512_add_epi32(_mm512_add_epi32(offset, _mm512_loadu_si512(m)), d);
+  const __m512i b = _mm512_sub_epi32(_mm512_sub_epi32(offset, d), _mm512_loadu_si512(m + 3 * step));
+  Store(t, _mm512_cvtepi32_ps(_mm512_srai_epi32(a, 1)), 0);
+  if (count > 1) Store(t, _mm512_cvtepi32_ps(_mm512_srai_epi32(b, 1)), 1);
 }
 
 template <typename W>
@@ -147,7 +168,7 @@ GemmS16TileFn GetTile(int mr, bool wide) { return wide ? kTiles<int16_t>[mr] : k
 }  // namespace
 
 const GemmS16Kernel& gemm_s16_avx512vnni() {
-  static constexpr GemmS16Kernel kKernel = {kMaxMr, GetTile, 100};
+  static constexpr GemmS16Kernel kKernel = {kMaxMr, GetTile, 100, Windows, Pixels};
   return kKernel;
 }
 

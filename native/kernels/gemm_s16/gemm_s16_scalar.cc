@@ -1,5 +1,6 @@
 #include "gemm_s16.h"
 #include "requant_s16.h"
+#include "row_winograd_s16.inc"
 
 namespace bitlite {
 namespace {
@@ -10,7 +11,7 @@ template <typename W, int MR>
 void Tile(const GemmS16Tile& t) {
   int64_t acc[MR][kColumnsS16];
   for (int r = 0; r < MR; ++r) {
-    for (int c = 0; c < kColumnsS16; ++c) acc[r][c] = t.bias[c];
+    for (int c = 0; c < kColumnsS16; ++c) acc[r][c] = t.sums ? 0 : t.bias[c];
   }
   const W* w = static_cast<const W*>(t.w);
   for (int s = 0; s < t.segment_count; ++s) {
@@ -23,7 +24,29 @@ void Tile(const GemmS16Tile& t) {
       }
     }
   }
-  for (int r = 0; r < MR; ++r) StoreS16(t, acc[r], r);
+  for (int r = 0; r < MR; ++r) {
+    if (t.sums) {
+      int32_t* y = static_cast<int32_t*>(t.y) + r * t.y_stride;
+      for (int c = 0; c < kColumnsS16; ++c) {
+        y[c] = static_cast<int32_t>(static_cast<uint32_t>(acc[r][c]));
+      }
+    } else {
+      StoreS16(t, acc[r], r);
+    }
+  }
+}
+
+void Pixels(const int32_t* m, int64_t step, const int32_t* bias, const GemmS16Tile& t, int count) {
+  int64_t acc[2][kColumnsS16];
+  for (int c = 0; c < kColumnsS16; ++c) {
+    const uint32_t a = static_cast<uint32_t>(m[c]), b = static_cast<uint32_t>(m[step + c]);
+    const uint32_t d = static_cast<uint32_t>(m[2 * step + c]);
+    const uint32_t e = static_cast<uint32_t>(m[3 * step + c]);
+    const uint32_t offset = static_cast<uint32_t>(bias[c]) + b;
+    acc[0][c] = static_cast<int32_t>(offset + a + d) >> 1;
+    acc[1][c] = static_cast<int32_t>(offset - d - e) >> 1;
+  }
+  for (int r = 0; r < count; ++r) StoreS16(t, acc[r], r);
 }
 
 template <typename W>
@@ -34,7 +57,7 @@ GemmS16TileFn GetTile(int mr, bool wide) { return wide ? kTiles<int16_t>[mr] : k
 }  // namespace
 
 const GemmS16Kernel& gemm_s16_scalar() {
-  static constexpr GemmS16Kernel kKernel = {kMaxMr, GetTile, 1};
+  static constexpr GemmS16Kernel kKernel = {kMaxMr, GetTile, 1, Windows, Pixels};
   return kKernel;
 }
 

@@ -7,10 +7,12 @@
 //   + bias, two roundings
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "kernels/common/kernels.h"
 #include "kernels/gemm_s8/spatial_s8.h"
 #include "packed_gemm_s16.h"
+#include "row_winograd_s16.h"
 
 namespace bitlite {
 namespace {
@@ -18,6 +20,7 @@ namespace {
 constexpr int64_t kBandBytes = 96 * 1024;
 constexpr int64_t kSlack = 64;  // that a tile may read behind a segment
 constexpr int64_t kSize = sizeof(int16_t);
+constexpr double kWindowsCost = 0.75;  // of a layer that is multiplied by windows of its rows
 
 class LayerS16 final : public Step {
  public:
@@ -30,6 +33,9 @@ class LayerS16 final : public Step {
     image_w_ = pointwise_ ? 0
                           : (g.out[kAxisW] - 1) * g.stride[kAxisW] +
                                 (g.kernel[kAxisW] - 1) * g.dilation[kAxisW] + 1;
+    const bool windows = TakesWindows(plan.In(1), out);
+    across_ = windows ? CeilDiv(g.out[kAxisW], 2) : 0;
+    if (windows) image_w_ = 2 * across_ + 2;
     // Neighbouring columns of a kernel row lie side by side: one run, unless groups or dilation
     // part them.
     const bool joined = g.group == 1 && (g.dilation[kAxisW] == 1 || g.kernel[kAxisW] == 1);
@@ -56,6 +62,7 @@ class LayerS16 final : public Step {
     const double pixels = static_cast<double>(g.batch * g.out[kAxisH] * g.out[kAxisW]);
     cost_ns = pixels * static_cast<double>(g.out_channels) *
               (static_cast<double>(count * length) / kernel_.macs_per_ns + 0.05);
+    if (windows) cost_ns *= kWindowsCost;
     const int64_t parts = ItemsWanted(cost_ns, plan.threads);
     if (parts > 1) {
       bands_ = std::max(bands_, std::min(lines, CeilDiv(parts, std::max<int64_t>(1, images))));
@@ -69,8 +76,14 @@ class LayerS16 final : public Step {
     const int64_t band_pixels = pointwise_ ? band_lines_ : band_lines_ * g.out[kAxisW];
     const int64_t image_pixels = pointwise_ ? band_lines_ : BandRows(band_lines_) * image_w_;
     pointer_bytes_ = CeilDiv(band_pixels * static_cast<int64_t>(sizeof(void*)), 64) * 64;
-    thread_scratch =
-        static_cast<size_t>(pointer_bytes_ + image_pixels * g.channels * kSize + kSlack);
+    image_bytes_ = CeilDiv(image_pixels * g.channels * kSize + kSlack, 64) * 64;
+    const int64_t row = across_ * g.channels;
+    plane_ = BandRows(band_lines_) * row;
+    thread_scratch = static_cast<size_t>(pointer_bytes_ + image_bytes_);
+    if (!windows) return;
+    thread_scratch += static_cast<size_t>(RowWinogradS16::kPoints * plane_ * kSize + kSlack);
+    winograd_.emplace(kernel_, static_cast<const int8_t*>(plan.In(1).data), g.out_channels,
+                      g.channels, out, row, plane_);
   }
 
   void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
@@ -86,6 +99,14 @@ class LayerS16 final : public Step {
                                  ? CopyPixels(args.In<int16_t>(0), first, last, image, rows)
                                  : CopyBand(args.In<int16_t>(0), n, first, last, image, rows);
       const int64_t at = pointwise_ ? first : (n * g_.out[kAxisH] + first) * g_.out[kAxisW];
+      int16_t* v = image + image_bytes_ / kSize;
+      if (winograd_ && Windows(image, last - first, v)) {
+        const int64_t blocks = layers_[0].blocks();
+        winograd_->Run(v, rows, last - first, g_.out[kAxisW], blocks * chunk / chunks_,
+                       blocks * (chunk + 1) / chunks_,
+                       static_cast<int16_t*>(args.out[0]) + at * g_.out_channels, g_.out_channels);
+        continue;
+      }
       for (int64_t i = 0; i < g_.group; ++i) {
         const PackedGemmS16& layer = layers_[static_cast<size_t>(i)];
         for (int64_t p = 0; i > 0 && p < pixels; ++p) rows[p] += group_in;
@@ -105,6 +126,28 @@ class LayerS16 final : public Step {
     for (int64_t i = 0; i < g_.group; ++i, w += columns * segments * length) {
       layers_.emplace_back(kernel_, w, columns, segments, length, out, i * columns);
     }
+  }
+
+  // Whether bands without a negative code are multiplied by windows of their rows.
+  bool TakesWindows(const TensorSpec& w, const OutputsS16& out) const {
+    bool fits = g_.group == 1 && w.dtype == DType::kI8 && g_.out[kAxisW] > 1;
+    for (int axis : {kAxisH, kAxisW}) {
+      fits = fits && g_.kernel[axis] == 3 && g_.stride[axis] == 1 && g_.dilation[axis] == 1;
+    }
+    return fits && RowWinogradS16::Takes(static_cast<const int8_t*>(w.data), g_.out_channels,
+                                         g_.channels, out);
+  }
+
+  // The windows of a band's image, of which the last line ends `lines` outputs; false where a code
+  // is negative.
+  bool Windows(const int16_t* image, int64_t lines, int16_t* v) const noexcept {
+    for (int64_t r = 0; r < BandRows(lines); ++r) {
+      if (!kernel_.windows(image + r * image_w_ * g_.channels, across_, g_.channels,
+                           v + r * across_ * g_.channels, plane_)) {
+        return false;
+      }
+    }
+    return true;
   }
 
   // Output lines of an image, or of all pixels where each output sees one.
@@ -167,7 +210,10 @@ class LayerS16 final : public Step {
   const ConvGeometry g_;
   const bool real_;
   bool pointwise_;
-  int64_t image_w_;                    // columns of the padded image
+  int64_t image_w_;              // columns of the padded image
+  int64_t across_;               // windows of a row of the padded image
+  int64_t plane_, image_bytes_;  // activations of a point of windows; bytes of an image
+  std::optional<RowWinogradS16> winograd_;
   std::vector<PackedGemmS16> layers_;  // by group
   std::vector<int32_t> segments_;
   int64_t bands_, band_lines_, chunks_ = 1;  // chunks: parts of a band by output channels
