@@ -284,7 +284,7 @@ void RnnMatrix::Multiply(const RnnCodes::Rows& x, int64_t part, bool backwards,
   // the weights are too many for most caches (measured).
   constexpr size_t kRunBytes = 64 * 1024, kManyBytes = 512 * 1024;
   const std::vector<Block>& blocks = blocks_[part];
-  if (!backwards || codes_.size() <= kManyBytes) {
+  if (!backwards || codes_.size() <= kManyBytes * static_cast<size_t>(parts_)) {
     for (const Block& block : blocks) multiply(block);
   } else {
     const size_t run = std::max<size_t>(1, blocks.size() * kRunBytes * parts_ / codes_.size());
