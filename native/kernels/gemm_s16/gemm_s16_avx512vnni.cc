@@ -3,6 +3,11 @@
 #include <immintrin.h>
 
 #include "gemm_s16.h"
+
+namespace {
+constexpr int kVectorBytes = 32;
+}
+
 #include "row_winograd_s16.inc"
 
 namespace bitlite {

@@ -1,5 +1,10 @@
 #include "gemm_s16.h"
 #include "requant_s16.h"
+
+namespace {
+constexpr int kVectorBytes = 16;
+}
+
 #include "row_winograd_s16.inc"
 
 namespace bitlite {

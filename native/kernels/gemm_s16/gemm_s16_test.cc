@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/gemm_s16/packed_gemm_s16.h"
+#include "kernels/gemm_s16/row_winograd_s16.h"
 #include "requant.h"
 #include "tests/benching.h"
 #include "tests/kernel_cases.h"
@@ -83,6 +84,56 @@ void CheckLayer(const char* symbol, const GemmS16Kernel& kernel, const LayerCase
   }
 }
 
+// A 3x3 kernel by windows of the rows of codes that are not negative, against plain sums.
+void CheckRows(const char* symbol, const GemmS16Kernel& kernel, int columns, int channels,
+               int width) {
+  constexpr int kLines = 5;
+  Random random(static_cast<uint32_t>(columns * 100 + channels + width));
+  const int across = (width + 1) / 2, line = (2 * across + 2) * channels;
+  const int row = across * channels, plane = (kLines + 2) * row, k = 9 * channels;
+  std::vector<int16_t> x(static_cast<size_t>((kLines + 2) * line));
+  std::vector<int8_t> w(static_cast<size_t>(columns * k));
+  for (int16_t& v : x) v = random() % 8 == 0 ? 32767 : static_cast<int16_t>(random() % 32768);
+  for (int8_t& v : w) v = static_cast<int8_t>(static_cast<int>(random() % 255) - 127);
+  OutputsS16 out;
+  out.low = -32000;
+  out.high = 31000;
+  for (int o = 0; o < columns; ++o) {
+    out.bias.push_back(static_cast<int32_t>(random()) / 9);
+    out.multiplier.push_back(1e-5f * static_cast<float>(1 + random() % 100));
+  }
+  CHECK(RowWinogradS16::Takes(w.data(), columns, channels, out)) << symbol << " refuses";
+  const RowWinogradS16 layer(kernel, w.data(), columns, channels, out, row, plane);
+  std::vector<int16_t> v(static_cast<size_t>(4 * plane + 1));
+  for (int r = 0; r < kLines + 2; ++r) {
+    CHECK(kernel.windows(x.data() + r * line, across, channels, v.data() + r * row, plane))
+        << symbol << " finds a negative code";
+  }
+  std::vector<const int16_t*> rows(static_cast<size_t>(kLines * across));
+  std::vector<int16_t> y(static_cast<size_t>(kLines * width * columns + 1), 77);
+  layer.Run(v.data(), rows.data(), kLines, width, 0, (columns + kColumnsS16 - 1) / kColumnsS16,
+            y.data(), columns);
+  CHECK(y.back() == 77) << symbol << " wrote behind its pixels";
+  for (int i = 0; i < kLines * width * columns; ++i) {
+    const int o = i % columns, at = i / columns / width * line + i / columns % width * channels;
+    int64_t sum = out.bias[static_cast<size_t>(o)];
+    for (int tap = 0; tap < k; ++tap) {
+      const int from = at + tap / (3 * channels) * line + tap % (3 * channels);
+      sum += int64_t{x[static_cast<size_t>(from)]} * w[static_cast<size_t>(o * k + tap)];
+    }
+    float want = static_cast<float>(sum) * out.multiplier[static_cast<size_t>(o)];
+    want = std::min(std::max(want, out.low), out.high);
+    CHECK(y[static_cast<size_t>(i)] == RneSmall(want))
+        << symbol << " rows of " << width << " x " << channels << " to " << columns << " at " << i;
+  }
+  for (const int at : {0, channels + 3, line - 1}) {
+    x[static_cast<size_t>(at)] = -1;
+    CHECK(!kernel.windows(x.data(), across, channels, v.data(), plane))
+        << symbol << " overlooks a negative code at " << at;
+    x[static_cast<size_t>(at)] = 0;
+  }
+}
+
 template <typename W>
 void TimeLayer(const Kernel<gemm_s16>& entry, const char* weights, W code) {
   constexpr int64_t m = 196, n = 64, k = 384;
@@ -110,6 +161,10 @@ void TimeLayer(const Kernel<gemm_s16>& entry, const char* weights, W code) {
 template <>
 void TestKernel(const Kernel<gemm_s16>& entry) {
   const GemmS16Kernel& kernel = entry.fn();
+  for (int width : {2, 7, 26}) {
+    for (int columns : {16, 19, 33}) CheckRows(entry.symbol, kernel, columns, 16, width);
+    CheckRows(entry.symbol, kernel, 20, 32, width);
+  }
   for (bool real : {false, true}) {
     for (int n : kSizes) CheckLayer<int8_t>(entry.symbol, kernel, {3, n, 1, 7, real});
     for (int m = 1; m <= 2 * kernel.max_mr + 1; ++m) {
