@@ -90,4 +90,4 @@ class IntegerForms:
         crossings = self.ranges.crossings(plan, groups, seen)
         ends = {"input_type": settings.input_type, "output_type": settings.output_type}
         quantized = emit(graph, plan, groups, params, self.weights, crossings=crossings, **ends)
-        return Result(quantized, plan, groups, graph, self.statistics, methods)
+        return Result(quantized, plan, groups, graph, self.statistics, methods, fine=settings.fine)

@@ -27,6 +27,7 @@ from ..selection import REQUESTED
 from ..weights.weight_quant import CHOSEN, WeightSettings, quantize_graph_weights, store_float16
 from .calibration import calibration_statistics
 from .fidelity import POOR, Fidelity, Reference, float_outputs, hold_back, judge_of, scores_of, spread
+from .fine_weights import with_fine_weights
 from .integer_forms import IntegerForms, placement
 from .islands import NONE, Islands
 from .layer_correction import correct_layers
@@ -80,6 +81,8 @@ def open_forms(
     means = MeansAside(layers, fitted)
     statistics = calibration_statistics(graph, plan, samples, settings, progress, (kept, means))
     forms = IntegerForms(graph, samples, settings, statistics)
+    if samples is not None and settings.bits < 8 and settings.fine is None:
+        forms = with_fine_weights(forms, samples)
     forms.outputs, forms.means = kept.values, means
     return forms, prepared
 
@@ -99,9 +102,9 @@ def best_form(forms: IntegerForms, samples: Samples | None, progress: Progress =
 
 
 def requantized(result: Result, samples: Samples, settings: Settings, *, same_methods: bool) -> Result:
-    """Another form of what `result` was made of, corrected on `samples`: its statistics and islands, other settings,
-    whose nodes are those of `result.source`. same_methods: each range is by the method that it was by."""
-    forms = IntegerForms(result.source, samples, settings, result.statistics)
+    """Another form of what `result` was made of, corrected on `samples`: its statistics, islands and fine weights;
+    other settings, whose nodes are those of `result.source`. same_methods: each range is by its method there."""
+    forms = IntegerForms(result.source, samples, replace(settings, fine=result.fine), result.statistics)
     lossy = frozenset(node for node, why in result.plan.why.items() if why == LOSSY)
     islands = replace(NONE, kept=lossy, weights=(result.islands or NONE).weights)
     return corrected_form(forms, samples, no_progress, islands, methods_of(result) if same_methods else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...converter.ir import Graph
+from ...converter.ir import Graph, Node
 from ...converter.passes import Record
 from ..calibrate.statistics import Statistics
 from ..weights.weight_quant import WeightRow
@@ -26,7 +26,8 @@ class Result:
     fidelity: of the outputs, None without samples. stored: the weights of layers in float. islands: what was looked for
     and turned out to be better off in float, None where nothing was looked for; without_islands: the outputs without
     them. weights_only: the outputs of int8 weights in float, where those of int8 are poor. prepared: what was rewritten
-    before placing, and what was refused. wide_weights: which have more than 8 bits, where that was looked for.
+    before placing, and what was refused. wide_weights: which have more than 8 bits, where that was looked for. fine: as
+    `Settings` has it, where that was looked for.
     """
 
     quantized: QuantizedGraph
@@ -45,6 +46,7 @@ class Result:
     prepared: list[Record] = field(default_factory=list)
     weights_only: Fidelity | None = None
     wide_weights: WideWeights | None = None
+    fine: frozenset[Node] | None = None
 
     @property
     def graph(self) -> Graph:

@@ -42,7 +42,8 @@ class Settings:
     metric. wide_weights: weights of 8 bits that limit outputs whose activations have 16 get more (`wide_weights`).
     float16_weights: layers in float whose weights, of those that would be codes, have float16. shares: the numbers
     of the samples that layers are fitted to, and of those that judge; None: as `fidelity.hold_back` has them.
-    fold_concat_scale: channels are made alike across a Concat, too.
+    fold_concat_scale: channels are made alike across a Concat, too. fine: layers that have at least 8 bits where bits
+    are fewer, unless layer_bits has them; None: the smallest.
     """
 
     methods: tuple[str, ...] = ("AUTO",)
@@ -72,6 +73,7 @@ class Settings:
     wide_weights: bool = False
     float16_weights: frozenset[Node] = frozenset()
     shares: tuple[Sequence[int], Sequence[int]] | None = None
+    fine: frozenset[Node] | None = None
 
     @property
     def workforce(self) -> Workforce:

@@ -31,7 +31,7 @@ def bits_within(graph: Graph, limit: float, *, per_channel: bool) -> dict[Node, 
         if index is None:
             continue
         w, axis = node.required(index).value, quant_spec(node).channel_axis(node) if per_channel else None
-        if w.ndim < 2 or _has_few(w, axis) or not np.isfinite(w).all():
+        if w.ndim < 2 or has_few(w, axis) or not np.isfinite(w).all():
             continue
 
         def error(bits: int, w: np.ndarray = w, axis: int | None = axis) -> float:
@@ -43,18 +43,23 @@ def bits_within(graph: Graph, limit: float, *, per_channel: bool) -> dict[Node, 
 
 
 def smallest(sizes: Mapping[Node, int]) -> frozenset[Node]:
-    """The smallest layers, those that hold together no more than a share of the elements of all weights: mostly the
-    first ones, whose errors all others take on."""
-    most, chosen = SMALL * sum(sizes.values()), set[Node]()
-    for node in sorted(sizes, key=sizes.__getitem__):
-        most -= sizes[node]
-        if most < 0:
-            break
-        chosen.add(node)
+    """The smallest layers, within the share that `finest` have: mostly the first ones, whose errors all others take
+    on."""
+    return finest(sizes, sorted(sizes, key=sizes.__getitem__))
+
+
+def finest(sizes: Mapping[Node, int], order: Iterable[Node]) -> frozenset[Node]:
+    """The layers that come first and hold together no more than a share of the elements of all weights; what is too
+    large is passed over."""
+    left, chosen = SMALL * sum(sizes.values()), set[Node]()
+    for node in order:
+        if sizes[node] <= left:
+            left -= sizes[node]
+            chosen.add(node)
     return frozenset(chosen)
 
 
-def _has_few(w: np.ndarray, axis: int | None) -> bool:
+def has_few(w: np.ndarray, axis: int | None) -> bool:
     """Whether channels hold so little, as in 3×3 depthwise layers, that hardly a byte is saved below 8 bits."""
     return w.size <= _FEW * (1 if axis is None else w.shape[axis])
 
@@ -87,7 +92,10 @@ class WeightCodes:
         self.settings, self.wide = settings, wide
         weights = [(node, weight_index(node)) for node in layers] if settings.pairs or settings.bits < 8 else []
         given = [(node, node.required(i).value) for node, i in weights if i is not None]
-        self._small = smallest({node: w.size for node, w in given}) if settings.bits < 8 else frozenset()
+        fine = settings.fine
+        if fine is None:
+            fine = smallest({node: w.size for node, w in given}) if settings.bits < 8 else frozenset()
+        self._fine: frozenset[Node] = fine
         plain = {node: self._plain(node, w, quant_spec(node).channel_axis(node)) for node, w in given if settings.pairs}
         held = {node: paired_scales(node, w, plain[node]) for node, w in given if settings.pairs}
         pairs = ((node, w, plain[node], held[node]) for node, w in given if settings.pairs)
@@ -103,10 +111,10 @@ class WeightCodes:
         return self._params[node]
 
     def _bits(self, node: Node, w: np.ndarray, axis: int | None) -> int:
-        """The width of the weight; where a channel or the layer has few, at least 8 bits, unless the node is named."""
+        """The width of the weight; at least 8 bits where a channel has few or the layer is fine, unless it is named."""
         settings = self.settings
-        few = _has_few(w, axis) or node in self._small
-        bits = settings.layer_bits.get(node, max(settings.bits, 8) if few else settings.bits)
+        fine = has_few(w, axis) or node in self._fine
+        bits = settings.layer_bits.get(node, max(settings.bits, 8) if fine else settings.bits)
         return bits if node in self.wide else min(bits, 8)
 
     def codes(self, node: Node, w: np.ndarray, quant: QuantParam) -> np.ndarray:

@@ -268,7 +268,9 @@ def test_few_bits_are_kept_by_layers_of_more_than_nine_weights_a_channel(network
 
 
 def test_the_smallest_layers_keep_eight_bits_as_long_as_they_hold_few_of_all_weights(network, samples, monkeypatch):
-    from bitlite.quant.ptq import weight_codes
+    from bitlite.quant.ptq import fine_weights, weight_codes
+
+    monkeypatch.setattr(fine_weights, "GOOD", -100.0)  # nothing is looked for
 
     def bits_of(share):
         monkeypatch.setattr(weight_codes, "SMALL", share)
@@ -281,6 +283,28 @@ def test_the_smallest_layers_keep_eight_bits_as_long_as_they_hold_few_of_all_wei
     share = (sizes[ascending[0]] + sizes[ascending[1]]) / total
     found = {name: bits for name, (bits, _) in bits_of(share).items()}
     assert found == {name: 8 if name in (*ascending[:2], "each") else 4 for name in sizes}
+
+
+def test_eight_bits_are_for_the_weights_that_cost_the_outputs_most(network, samples, monkeypatch):
+    from bitlite.quant.ptq import fine_weights, weight_codes
+
+    graph = network()
+    cost = {"first": 1e-4, "mix": 5e-2, "side": 1e-3, "classify": 1e-4}
+    sizes = {n.name: n.inputs[1].value.size for n in graph.nodes if n.name in cost}
+    asked = []
+
+    def losses(graph, weights, judge, least):
+        asked.extend(n.name for n in weights)
+        return {n: np.array([cost[n.name]]) for n in weights}
+
+    monkeypatch.setattr(fine_weights, "weight_losses", losses)
+    monkeypatch.setattr(weight_codes, "SMALL", (sizes["mix"] + 1) / sum(sizes.values()))
+    result = quantize_graph(
+        graph, samples, Settings(bits=4, layer_bits={n: 5 for n in graph.nodes if n.name == "side"})
+    )
+    bits = {layer.node.name: layer.weight.quant.bits for layer in result.quantized.weighted_layers.values()}
+    assert set(asked) == {"first", "mix", "classify"}  # neither what is named nor what has 8 bits anyway
+    assert (bits["mix"], bits["side"], bits["classify"]) == (8, 5, 4)
 
 
 def test_biases_stand_by_the_scales_that_few_bits_were_given(network, samples):
