@@ -29,6 +29,8 @@ QUANTIZED: Mapping[str, dict[str, Any]] = {
     "DynamicQuant": {"quant_type": "DynamicQuant"},
     "PostTraining": {"quant_type": "PostTraining"},
 }
+FOREIGN = "MindSpore Lite"
+"""The column of the int8 `.ms` in that runtime."""
 Row = dict[str, np.ndarray]
 
 
@@ -222,6 +224,18 @@ class Measured:
                 continue
             notes = [note for note in report.notes if "kept in float" in note or "dB" in note]
             self.figures["loss"][form] = self.judged(got, path) | {"seconds": seconds, "notes": notes}
+            if form == "PostTraining" and self.command:
+                self.figures["loss"][FOREIGN] = self.in_mindspore(path)
+
+    def in_mindspore(self, path: str) -> dict[str, Any] | str:
+        """What the int8 .ms gives in the runtime that it is made for."""
+        session = bitlite.load(path)
+        try:
+            got = run_mindspore(path, [fed(session, row) for row in self.rows], self.command)
+        except RuntimeError as error:
+            return one_line(error)
+        names = [port.name for port in session.outputs]
+        return self.judged([dict(zip(names, values)) for values in got], path)
 
     def judged(self, got: Sequence[Mapping[str, np.ndarray]], path: str) -> dict[str, Any]:
         return {

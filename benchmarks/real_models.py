@@ -25,9 +25,9 @@ import speed_page
 from bitlite import _native
 from latency import measure
 from latency_plan import runtimes
-from real_model_runs import CALIBRATION, ENDINGS, JUDGED, QUANTIZED, load_models
+from real_model_runs import CALIBRATION, ENDINGS, FOREIGN, JUDGED, QUANTIZED, load_models
 
-COLUMNS = (*QUANTIZED, "onnxruntime")
+COLUMNS = (*QUANTIZED, FOREIGN, "onnxruntime")
 _FOLDERS = re.compile(r"(?<!\S)/\S*/")
 _PEERS = {"litert": "tflite", "onnxruntime": "onnx", "openvino": "onnx", "mslite": "ms"}
 
@@ -139,6 +139,13 @@ def summary(all_found: Sequence[Mapping[str, Any]]) -> list[str]:
         f"quantization is {np.median(ahead) if ahead else float('nan'):.1f} dB behind in the median of {len(ahead)}, "
         f"{sum(a < 0 for a in ahead)} times ahead."
     )
+    foreign = [f["loss"][FOREIGN] for f in all_found if f.get("loss", {}).get(FOREIGN) is not None]
+    run = [v["sqnr"] for v in foreign if isinstance(v, dict)]
+    if run:
+        lines.append(
+            f"int8 .ms in MindSpore Lite: {len(run)} of {len(foreign)} run, "
+            f"{sum(v >= 20 for v in run)} at 20 dB or more."
+        )
     for key, what in (("peer", "float time over the best peer"), ("int8", "int8 time over bitlite's float")):
         values = np.array([v for f in all_found for t in f.get("times", {}).values() if (v := t[key]) is not None])
         if len(values):
@@ -165,7 +172,8 @@ def page(rows: Mapping[str, list[str]], closing: Sequence[str], timed: bool, not
         "## What quantization leaves", "",
         f"SQNR of the worst output in dB, agreement of the task where there is one, and bytes of the source's, on "
         f"{JUDGED} samples that calibration ({CALIBRATION}) did not see. onnxruntime: static quantization, MinMax, per "
-        "channel, its integers computed in float.", "",
+        f"channel, its integers computed in float. {FOREIGN}: PostTraining's .ms in that runtime, which rounds "
+        "otherwise; `--target=mslite` rounds alike.", "",
         *table(1, *COLUMNS), "",
         *(["## Time", "", f"The least of all runs, runtimes in turns, on 1 and 2 threads. {note}".rstrip(), "",
            *table(2, "float µs", "float / best peer", "int8 / float"), ""] if timed else []),

@@ -55,12 +55,16 @@ def _to_space(x: np.ndarray, *, block: int, mode: str) -> np.ndarray:
     return parts.reshape(n, h * b, w * b, d)
 
 
+def _mslite_order(node: Node) -> str:
+    return "" if node.attrs["mode"] == "DCR" else "the real kernel knows one order of channels"
+
+
 @op(
     "DepthToSpace",
     attrs={"block": REQUIRED, "mode": "DCR"},
     infer=_infer_to_space,
     kernel="depth_to_space",
-    quant=Quant(output="same", mslite=""),
+    quant=Quant(output="same", mslite=_mslite_order),
     integer=same_codes(_to_space),
     cases=[
         Case(((2, 3, 4, 8),), {"block": 2}),

@@ -100,13 +100,20 @@ def _permute(node: Node, perm: Sequence[int]) -> tuple[dict[str, Any], dict[int,
     return dict(node.attrs), {1: np.asarray(moved_entries(pads, perm, 2), np.int64)}
 
 
+def _mslite(node: Node) -> str:
+    fill = node.input(2)
+    if node.attrs["mode"] != "constant" or node.attrs["value"] != 0 or (fill is not None and np.any(fill.data)):
+        return "the real kernel fills with zeros alone"
+    return ""
+
+
 @op(
     "Pad",
     attrs={"mode": "constant", "value": 0.0},
     infer=infer_pad,
     arity=(2, 3),
     kernel="pad",
-    quant=Quant(output="same", mslite="", mslite_static=True),
+    quant=Quant(output="same", mslite=_mslite, mslite_static=True),
     const_inputs={1: "pads", 2: "fill"},
     permute=_permute,
     integer=_pad_codes,

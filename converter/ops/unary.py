@@ -195,7 +195,7 @@ _ROWS = [
     Unary("Abs", np.abs, math.fabs, "iuf", "ABS", "Abs", "Abs"),
     Unary("Neg", np.negative, lambda x: -x, "if", "NEG", "Neg", "Neg"),
     Unary("Exp", np.exp, math.exp, "f", "EXP", "Exp", ""),
-    Unary("Log", np.log, _log, "f", "LOG", "Log", "Log", span=_POSITIVE),
+    Unary("Log", np.log, _log, "f", "LOG", "Log", "Log", span=_POSITIVE, mslite=""),
     Unary("Log1p", np.log1p, math.log1p, "f", "", "", "Log1p", span=_POSITIVE),
     Unary("Sqrt", np.sqrt, math.sqrt, "f", "SQRT", "Sqrt", "Sqrt", span=_POSITIVE),
     Unary("Rsqrt", _rsqrt, lambda x: 1 / math.sqrt(x), "f", "RSQRT", "", "Rsqrt", span=_POSITIVE),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .absorb_flatten import absorb_flatten
 from .cancel_transposes import cancel_transposes
 from .channels_first import channels_first
+from .compute_between_casts import compute_between_casts, compute_between_casts_for_ms
 from .declare_layout import (
     absorb_input_layout,
     absorb_output_layout,
@@ -13,7 +14,6 @@ from .declare_layout import (
 )
 from .drop_assertions import drop_assertions
 from .eliminate_common_subexpressions import eliminate_common_subexpressions
-from .expand_lookup_tables import expand_lookup_tables, expand_lookup_tables_for_ms
 from .fold_batch_norm import fold_batch_norm
 from .fold_concat_scale import fold_concat_scale
 from .fold_constants import fold_constants
@@ -101,7 +101,7 @@ _TARGETS: dict[str, tuple[Pass, ...]] = {
         unroll_recurrent_for_ms,
         cancel_transposes,
         split_counted_pads,
-        expand_lookup_tables_for_ms,
+        compute_between_casts_for_ms,
         remove_dead_code,
     ),
     "tflite": (
@@ -111,7 +111,7 @@ _TARGETS: dict[str, tuple[Pass, ...]] = {
         cancel_transposes,
         split_counted_pads,
         unroll_recurrent,
-        expand_lookup_tables,
+        compute_between_casts,
         split_hard_sigmoid,
         remove_dead_code,
     ),
