@@ -90,7 +90,7 @@ class Session:
         rows = [(kind, p.name, p.dtype, _shown(p), p.layout) for kind, p in ports]
         slow = len(self.refusals)
         caption = f"{self.graph.name}: {len(self.graph.nodes)} operators{f', {slow} through numpy' if slow else ''}"
-        return html_table(f"{caption}, {self.threads} threads", ("", "name", "type", "shape", "layout"), rows)
+        return html_table(f"{caption}, threads={self.threads}", ("", "name", "type", "shape", "layout"), rows)
 
     @property
     def refusals(self) -> dict[str, str]:

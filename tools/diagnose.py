@@ -67,7 +67,7 @@ def diagnose(
         cost = time.perf_counter() - begin
         if after - before >= _WORTH:
             rows.append((after - before - (_FLOAT if trial.keeps_float else 0.0), _row(trial, before, after, options)))
-    notes = [f"diagnosis: {left} more causes were not tried; {every} tries them"] if left else []
+    notes = [f"diagnosis: causes not tried: {left}; {every} tries them"] if left else []
     rows.sort(key=lambda found: -found[0])
     return [row for _, row in rows], notes
 
