@@ -95,14 +95,18 @@ def _has_fixed(node: Node) -> bool:
 
 
 def _in_litert(node: Node) -> bool:
-    cell = row(node.op).quant
+    cell = quant_spec(node)
+    if cell.preserves_qparams(node) and not _same_codes(node):
+        return False
     if node.op in ("Softmax", "LogSoftmax"):
         return _has_fixed(node)
-    if node.op in ("AveragePool", "MaxPool") or (node.op == "Reduce" and node.attrs["mode"] in ("max", "min")):
-        return _same_codes(node)
-    if node.op == "BatchNorm" or (node.op == "Reduce" and node.attrs["mode"] == "prod"):
+    if node.op in ("BatchNorm", "ReverseSequence") or (node.op == "Reduce" and node.attrs["mode"] == "prod"):
         return False
-    if cell is None or not cell.table:
+    if node.op == "Reduce" and node.attrs["mode"] in ("max", "min"):
+        return _same_codes(node)
+    if node.op == "PRelu":
+        return is_quantized(node.inputs[1])
+    if not cell.table:
         return True
     if node.op == "Clip":
         return (node.attrs["min"], node.attrs["max"]) in _CLAMPS
