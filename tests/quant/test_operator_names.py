@@ -30,8 +30,7 @@ PATTERNS = {
     "ptq/masks.py": ("LogSoftmax Softmax", "looks for the pattern of a mask in front of an attention's Softmax"),
     "ptq/prefix_runner.py": ("Clip", "clips reals as codes do, to see the means of what is left"),
     "ptq/prepare.py": (
-        "Add AveragePool BatchNorm Conv Dequantize Div Elu LeakyRelu MaxPool Mul PRelu Quantize Reduce Relu Relu6 "
-        "Sigmoid Tanh",
+        "Add AveragePool BatchNorm Conv Dequantize Div Mul Quantize Reduce Relu Relu6",
         "passes: each names the pattern that it rewrites and what it makes of it",
     ),
     "ptq/simulated.py": ("Dequantize Quantize", "the casts are the IR's own: it makes them"),
