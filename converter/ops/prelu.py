@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,11 +94,13 @@ def read_caffe_prelu(r: Reading) -> Tensor:
 @writes("ms", "PRelu")
 def write_ms_prelu(w: Writing, node: Node) -> None:
     x, slope = node.required(0), node.required(1)
-    if node.outputs[0].quant is None and (
-        x.rank != 4 or slope.data is None or slope.data.size != (x.shape or (0,))[-1]
-    ):
-        _write_ms_parts(w, node, x, slope)
-        return
+    if node.outputs[0].quant is None:
+        if not _by_channel(x, slope):
+            _write_ms_parts(w, node, x, slope)
+            return
+        if slope.data is None:
+            w.node("PReLUFusion", node, [x, slope], fields={"channel_shared": False})
+            return
     if (
         slope.data is None
         or slope.value.size not in (1, (x.shape or (None,))[-1])
@@ -110,6 +113,12 @@ def write_ms_prelu(w: Writing, node: Node) -> None:
     else:
         flat = w.constant(slope.real().reshape(-1), np.float32, slope.name)
     w.node("PReLUFusion", node, [x, flat], fields={"channel_shared": slope.data.size == 1})
+
+
+def _by_channel(x: Tensor, slope: Tensor) -> bool:
+    """Whether the kernel takes a slope of this shape: an image's, one for each channel."""
+    channels = (x.shape or (0,))[-1]
+    return x.rank == 4 and slope.is_static and math.prod(slope.static_shape) == channels in slope.known_shape[-1:]
 
 
 def _write_ms_parts(w: Writing, node: Node, x: Tensor, slope: Tensor) -> None:
