@@ -31,6 +31,7 @@ from .fuse_hard_swish import fuse_hard_swish
 from .fuse_l2_norm import fuse_l2_norm
 from .fuse_layer_norm import fuse_layer_norm
 from .fuse_pad import fuse_pad
+from .fuse_prelu import fuse_prelu
 from .fuse_quantize import fuse_quantize, split_asymmetric_weights, split_quantize, split_uneven_weights
 from .fuse_softmax import fuse_softmax
 from .fuse_swish import fuse_swish
@@ -71,6 +72,7 @@ GENERAL: tuple[Pass, ...] = (
     fuse_gelu,
     fuse_hard_swish,
     fuse_swish,
+    fuse_prelu,
     fuse_transpose_into_matmul,
     matmul_to_fully_connected,
     fuse_dynamic,

@@ -11,6 +11,7 @@ from bitlite.converter.passes.fuse_gelu import fuse_gelu
 from bitlite.converter.passes.fuse_hard_swish import fuse_hard_swish
 from bitlite.converter.passes.fuse_l2_norm import fuse_l2_norm
 from bitlite.converter.passes.fuse_layer_norm import fuse_layer_norm
+from bitlite.converter.passes.fuse_prelu import fuse_prelu
 from bitlite.converter.passes.fuse_softmax import fuse_softmax
 from bitlite.converter.passes.fuse_swish import fuse_swish
 from bitlite.converter.passes.split_hard_sigmoid import split_hard_sigmoid
@@ -247,3 +248,57 @@ def test_a_long_chain_of_products_asks_each_node_once(op):
     nodes = [len(match.product_of(edit, node).nodes) for node in edit.nodes()]
     assert max(nodes) <= 8 and nodes[3] == 3
     assert not [r for r in run_passes(graph, (fuse_gelu, fuse_swish, fuse_hard_swish)) if isinstance(r, Change)]
+
+
+def below_zero(net, x, how):
+    if how == "relu of -x":
+        return net.emit("Relu", net.emit("Neg", x))
+    if how == "x - abs":
+        return net.emit("Sub", x, net.emit("Abs", x))
+    return net.emit("Minimum", x, number(net, 0)) if how == "minimum" else net.emit("Clip", x, max=0.0)
+
+
+FORMS = {"minimum": 1.0, "clip": 1.0, "relu of -x": -1.0, "x - abs": 0.5}
+
+
+@pytest.mark.parametrize("how", FORMS)
+@pytest.mark.parametrize("last", ["Add", "reversed Add", "Sub"])
+def test_prelu_in_every_writing(net, rewrite, how, last):
+    x = start(net)
+    slopes = np.linspace(-0.5, 0.5, 8, dtype=np.float32)
+    factor = FORMS[how] * (-1 if last == "Sub" else 1)
+    below = net.emit("Mul", net.build.constant(slopes * np.float32(factor), "slope"), below_zero(net, x, how))
+    above = net.emit("Relu", x)
+    y = net.emit("Add", below, above) if last == "reversed Add" else net.emit(last, above, below)
+    got = rewrite(net.done(y), fuse_prelu)
+    assert got.ops == ["Tanh", "PRelu"]
+    np.testing.assert_allclose(got.node("PRelu").inputs[1].data, slopes, atol=1e-7)
+
+
+def test_prelu_of_one_slope_is_a_leaky_relu(net, rewrite):
+    x = start(net)
+    y = net.emit("Add", net.emit("Relu", x), net.emit("Mul", net.emit("Minimum", x, number(net, 0)), number(net, 0.2)))
+    got = rewrite(net.done(y), fuse_prelu)
+    assert got.ops == ["Tanh", "LeakyRelu"]
+    assert got.node("LeakyRelu").attrs["alpha"] == pytest.approx(0.2)
+
+
+def test_prelu_with_a_slope_that_is_computed_but_not_with_a_factor(net, rewrite):
+    x, slope = start(net), net.input(8)
+    y = net.emit("Add", net.emit("Relu", x), net.emit("Mul", slope, net.emit("Minimum", x, number(net, 0))))
+    z = net.emit("Add", net.emit("Relu", x), net.emit("Mul", slope, net.emit("Relu", net.emit("Neg", x))))
+    assert rewrite(net.done(y, z), fuse_prelu).ops == ["Tanh", "PRelu", "Relu", "Neg", "Relu", "Mul", "Add"]
+
+
+@pytest.mark.parametrize("what", ["other value", "other bound", "read elsewhere", "wider slope"])
+def test_what_resembles_a_prelu_stays(net, rewrite, what):
+    x = start(net)
+    below = net.emit("Minimum", net.emit("Exp", x) if what == "other value" else x, number(net, 0))
+    if what == "other bound":
+        below = net.emit("Minimum", x, number(net, 1))
+    above = net.emit("Relu", x)
+    y = net.emit("Add", above, net.emit("Mul", below, net.const(*((4, 2, 3, 8) if what == "wider slope" else (8,)))))
+    outputs = [y, net.emit("Exp", above)] if what == "read elsewhere" else [y]
+    ops = rewrite(net.done(*outputs), fuse_prelu).ops
+    assert "PRelu" not in ops
+    assert "Add" in ops
