@@ -57,6 +57,7 @@ class _Emitter:
         self.names = NameScope(item.name for group in (graph.tensors(), graph.nodes) for item in group)
         self.kept_names = {t.name for t in (*graph.inputs, *graph.outputs)}
         self.decoded: dict[Tensor, Tensor] = {}  # float tensor → the codes that the source has it decoded from
+        self.rounded: dict[Tensor, Tensor] = {}  # float tensor → what its codes stand for
         self.requantized: dict[tuple[Tensor, QuantParam], Tensor] = {}
         self.stored: dict[tuple[str, Tensor, QuantParam], Tensor] = {}  # by operator and real weight
 
@@ -184,16 +185,11 @@ class _Emitter:
     def _float(self, node: Node) -> None:
         last = node in self.plan.last
         weight = weight_index(node) if last else None
-        data = data_inputs(node) if last else []
-        for i in data:
-            t = node.inputs[i]
-            if t is not None and not t.is_const:
-                self.as_codes(t)
-                if t in self.real and t not in self.source.outputs:
-                    self.real[t] = self._cast(
-                        "Dequantize", self.quantized.quantized_of[t], np.float32, None, f"{t.name}/float", (t.name,)
-                    )
-        args: list[Tensor | None] = [None if t is None else self.as_real(t) for t in node.inputs]
+        data = set(data_inputs(node)) if last else set[int]()
+        args: list[Tensor | None] = [
+            None if t is None else self._rounded(t) if i in data and not t.is_const else self.as_real(t)
+            for i, t in enumerate(node.inputs)
+        ]
         fresh = make_node(node.op, args, node.attrs, name=node.name, origin=node.origin)
         if weight is not None:
             self._attach_weight_and_bias(node, fresh, weight, last=True)
@@ -204,6 +200,17 @@ class _Emitter:
             self.decoded[node.outputs[0]] = args[0]
         self.graph.nodes.append(fresh)
         self.quantized.node[node] = fresh
+
+    def _rounded(self, t: Tensor) -> Tensor:
+        """The tensor in float, as its codes hold it; an output of the graph that is computed in float stays so."""
+        codes = self.as_codes(t)
+        if t not in self.real:
+            return self.as_real(t)
+        if t not in self.rounded:
+            self.rounded[t] = self._cast("Dequantize", codes, np.float32, None, f"{t.name}/float", (t.name,))
+            if t not in self.source.outputs:
+                self.real[t] = self.rounded[t]
+        return self.rounded[t]
 
     def _encoded(self, node: Node) -> None:
         """A Quantize of the source, of what exists as codes by now."""

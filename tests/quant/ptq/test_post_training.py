@@ -107,6 +107,31 @@ def test_kept_nodes_stay_float(network, samples, outputs, sqnr):
     assert sqnr(want, outputs(result.graph)) > 28
 
 
+def test_a_last_layer_reads_codes_of_what_is_an_output_in_float_too(samples, outputs, sqnr):
+    def network():
+        rng = np.random.default_rng(0)
+        graph = Graph("net")
+        build = Builder(graph)
+        x = build.input("x", np.float32, (1, 8, 8, 3))
+        w = build.constant(rng.standard_normal((16, 3, 3, 3)).astype(np.float32), "w")
+        (a,) = build.emit("Conv", [x, w], {"stride": [1, 1], "dilation": [1, 1], "pad": [1] * 4}, name="first")
+        (z,) = build.emit("Reduce", [a], {"mode": "max", "axes": [1, 2], "keep_dims": False}, name="features")
+        v = build.constant(rng.standard_normal((2, 16)).astype(np.float32), "v")
+        (y,) = build.emit("FullyConnected", [z, v], {}, name="classify")
+        graph.outputs = [y, z]
+        return graph
+
+    graph = network()
+    kept = frozenset(n for n in graph.nodes if n.name == "features")
+    result = quantize_graph(graph, samples, settings(kept=kept))
+    assert {n.name for n in result.plan.last} >= {"classify"}
+    layer = next(n for n in result.graph.nodes if n.name == "classify")
+    producers = result.graph.producers()
+    assert layer.required(1).dtype == np.int8 and producers[layer.required(0)].op == "Dequantize"
+    assert result.graph.outputs[1].name == graph.outputs[1].name
+    assert sqnr(outputs(network()), outputs(result.graph)) > 28
+
+
 def test_same_bytes_for_any_number_of_threads_and_instruction_set(network, samples, tmp_path, monkeypatch):
     files = [written(quantize_graph(network(), samples, settings(threads=n)).graph, tmp_path / "a.ms") for n in (1, 2)]
     monkeypatch.setenv("BITLITE_ISA", "scalar")
