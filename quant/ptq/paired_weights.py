@@ -71,6 +71,11 @@ def paired_codes(node: Node, w: np.ndarray, quant: QuantParam) -> np.ndarray:
     return codes
 
 
+def held_codes(rows: np.ndarray, scale: np.ndarray, most: int = MOST) -> np.ndarray:
+    """int8 codes of real rows [channels, K] at scales [channels], no neighbours of which add up to more than `most`."""
+    return _native.held_codes(_lines(rows), np.ascontiguousarray(scale), most, _LIMIT).reshape(rows.shape)
+
+
 Layers = Iterable[tuple[Node, np.ndarray, QuantParam, QuantParam]]
 """Each with its real weight and that one's parameters without pairs and with them, of `paired_scales`."""
 

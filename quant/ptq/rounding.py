@@ -13,7 +13,7 @@ instruction set, for any number of threads.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,12 +30,13 @@ from ...converter.numeric.qparams import (
 from ...converter.schema.op import quant_spec
 from ..calibrate.ranges import ends
 from .grid import Grid
-from .paired_weights import addends
+from .paired_weights import addends, held_codes
 from .prefix_part import PrefixPart
 from .prefix_runner import QuantizedPrefixRunner
 from .products import (
     ChannelProducts,
     add_products,
+    by_columns,
     column_parts,
     damp,
     each_part,
@@ -64,6 +65,7 @@ def refine(
     node: Node,
     *,
     pairs: bool = False,
+    wider: tuple[float, ...] = (),
     ridge: float = RIDGE,
     sweeps: int = SWEEPS,
     refits: int = 0,
@@ -75,9 +77,10 @@ def refine(
 
     A weight of more than WHOLE inputs is rounded BLOCK of them at a time, as if blocks had nothing to do with each
     other: memory does not grow with the square of the inputs. pairs: codes whose neighbours are within `pairs.MOST`
-    stay so. refits: how often each channel's grid is fitted to its codes and the codes are rounded again; 0 leaves the
-    grids. upstream: below 8 bits, weights to round to make up for the layers before (`upstream`); the runner has the
-    float values, too.
+    stay so; wider: scales to try for these, of the weight's, of which each channel keeps the one at which its output
+    comes nearest. refits: how often each channel's grid is fitted to its codes and the codes are rounded again; 0
+    leaves the grids. upstream: below 8 bits, weights to round to make up for the layers before (`upstream`); the runner
+    has the float values, too.
     """
     layer = runner.layers[node]
     w, codes, quant = node.inputs[1], layer.weight.data, layer.weight.quant
@@ -91,7 +94,9 @@ def refine(
     batch = channels if rows.by_channel else 1
     sums = addends(node, codes) if pairs else None
     most = np.inf if sums is None or saturate(sums) else MOST
-    grid = Grid.of(quant, (batch, 1, channels // batch), least_scale(layer) if refits else 0.0)
+    wider = wider if most < np.inf else ()
+    fits = refits > 0 or bool(wider)
+    grid = Grid.of(quant, (batch, 1, channels // batch), least_scale(layer) if fits else 0.0)
     shape = (batch, channels // batch, w.data.size // max(channels, 1))
     real, rounded = w.data.reshape(shape), np.array(codes).reshape(shape)
     parts = [slice(None)] if rows.by_channel else blocks(shape[2])
@@ -99,7 +104,8 @@ def refine(
         runner.quantized.notes.append(
             f"{node.name}: its {shape[2]} inputs are rounded in {len(parts)} blocks, each on its own"
         )
-    rounder = _Rounder(sweeps, refits if len(parts) == 1 and quant.axis == 0 else 0, most, runner.threads)
+    free = len(parts) == 1 and quant.axis == 0
+    rounder = _Rounder(sweeps, refits if free else 0, most, runner.threads, wider if free else ())
     for part in parts:
         q = np.ascontiguousarray(rounded[:, :, part].transpose(0, 2, 1), np.float64)
         weights = np.ascontiguousarray(real[:, :, part].transpose(0, 2, 1), np.float64)
@@ -114,7 +120,7 @@ def refine(
             q, grid = rounder.codes(gram, grid, weights, q, few)
         rounded[:, :, part] = q.transpose(0, 2, 1)
     layer.weight.data = rounded.reshape(codes.shape)
-    if refits:
+    if fits:
         rescale(layer, grid.stored(quant))
 
 
@@ -140,12 +146,13 @@ def reads_float(node: Node, layer: Layer) -> bool:
 
 @dataclass(frozen=True)
 class _Rounder:
-    """How codes are found. most: of neighbours' sums."""
+    """How codes are found. most: of neighbours' sums. wider: as of `refine`."""
 
     sweeps: int
     refits: int
     most: float
     threads: int
+    wider: tuple[float, ...] = ()
 
     def codes(
         self, gram: np.ndarray, grid: Grid, weights: np.ndarray, q: np.ndarray, start: bool
@@ -153,11 +160,40 @@ class _Rounder:
         """Codes for the weights, from those that elimination gives or from q, which is overwritten; and their grid."""
         if start:
             eliminate(gram, grid.wanted(weights), q, grid.limits, self.threads)
+        if not self.wider:
+            return self._descended(gram, grid, weights, q, self.refits)
+        found = [self._held(gram, grid, weights, q, wider) for wider in self.wider]
+        errors = np.stack([self._errors(gram, tried.reals(codes) - weights) for codes, tried in found])
+        best = errors.argmin(axis=0)
+        codes, scales = (np.stack(each) for each in zip(*((codes, tried.scale) for codes, tried in found), strict=True))
+        return np.take_along_axis(codes, best[None], axis=0)[0], replace(
+            grid, scale=np.take_along_axis(scales, best[None], axis=0)[0]
+        )
+
+    def _descended(
+        self, gram: np.ndarray, grid: Grid, weights: np.ndarray, q: np.ndarray, refits: int
+    ) -> tuple[np.ndarray, Grid]:
         descend(gram, grid.wanted(weights), q, grid.limits, self.sweeps, self.threads, self.most)
-        for _ in range(self.refits):
+        for _ in range(refits):
             grid = grid.fitted(gram, weights, q, self.threads)
             descend(gram, grid.wanted(weights), q, grid.limits, self.sweeps, self.threads, self.most)
         return q, grid
+
+    def _held(
+        self, gram: np.ndarray, grid: Grid, weights: np.ndarray, q: np.ndarray, wider: float
+    ) -> tuple[np.ndarray, Grid]:
+        """Codes and grid from a scale `wider` times the grid's, neighbours held; q are those at the grid's own."""
+        if wider == 1:
+            return self._descended(gram, grid, weights, q.copy(), max(self.refits, 1))
+        grid = replace(grid, scale=(grid.scale * wider).astype(np.float32).astype(np.float64))
+        held = held_codes(weights[0].T, grid.scale.reshape(-1), int(self.most)).T[None]
+        return self._descended(gram, grid, weights, np.ascontiguousarray(held, np.float64), max(self.refits, 1))
+
+    def _errors(self, gram: np.ndarray, apart: np.ndarray) -> np.ndarray:
+        """‖X (ŵ - w)‖² of each channel, [batch, 1, channels]."""
+        from ... import _native
+
+        return (apart * by_columns(_native.multiply, gram, apart, self.threads)).sum(axis=1, keepdims=True)
 
 
 def least_scale(layer: Layer) -> np.ndarray:

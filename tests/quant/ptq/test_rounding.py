@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from bitlite.converter.ir import Node, Tensor
-from bitlite.converter.numeric.qparams import QuantParam
+from bitlite.converter.numeric.pairs import saturate
+from bitlite.converter.numeric.qparams import QuantParam, dequantize
 from bitlite.converter.ops._support.spatial import pad_spatial, windows
-from bitlite.quant.ptq import rounding
+from bitlite.quant.ptq import layer_correction, rounding
 from bitlite.quant.ptq.post_training import quantize_graph
 from bitlite.quant.ptq.prefix_part import folded
 from bitlite.quant.ptq.products import damp
@@ -264,6 +265,42 @@ def test_what_is_pruned_stays_pruned(zeros, filled):
     result = quantize_graph(graph, data, Settings())
     codes = next(layer.weight.data for node, layer in result.quantized.weighted_layers.items() if node.name == "pruned")
     assert codes[w == 0].any() is np.bool_(filled)
+
+
+def paired(wider, monkeypatch):
+    """Squared error of a layer whose pairs are held, on its samples, and its codes and their parameters."""
+    from bitlite.converter.ir import Graph
+    from bitlite.converter.schema.builder import Builder
+
+    rng = np.random.default_rng(11)
+    w, other = (rng.standard_normal(shape).astype(np.float32) for shape in ((24, 64), (9, 64)))
+    graph = Graph("net")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (1, 64))
+    graph.outputs = [
+        *build.emit("FullyConnected", [x, build.constant(w, "w")], {}, name="layer"),
+        *build.emit("FullyConnected", [x, build.constant(other, "other")], {}, name="other"),
+    ]
+    rows = (rng.standard_normal((100, 8)) @ rng.standard_normal((8, 64))).astype(np.float32)
+
+    class Data(list):
+        def only(self, rows):
+            return (self[k] for k in sorted(rows))
+
+    monkeypatch.setattr(layer_correction, "WIDER", wider)
+    monkeypatch.setattr("bitlite.quant.ptq.paired_weights._SLOWER", 0.0)
+    result = quantize_graph(graph, Data({"x": row[None]} for row in rows), Settings(pairs="onnx"))
+    found = next(layer.weight for node, layer in result.quantized.weighted_layers.items() if node.name == "layer")
+    apart = (rows - rows.mean(axis=0)) @ (dequantize(found.value, found.qparams) - w).T
+    return float(np.square(apart).sum()), found.value, found.qparams
+
+
+def test_pairs_are_held_at_the_scales_at_which_outputs_come_nearest(monkeypatch):
+    (plain, _, before), (best, codes, after) = (paired(wider, monkeypatch) for wider in ((), layer_correction.WIDER))
+    assert best < 0.9 * plain
+    assert not saturate(codes) and len(np.unique(np.round(after.scale / before.scale, 2))) > 3
+    monkeypatch.setenv("BITLITE_ISA", "scalar")
+    assert np.array_equal(paired(layer_correction.WIDER, monkeypatch)[1], codes)
 
 
 def test_a_layer_of_few_inputs_is_rounded_on_more_rows_which_take_no_more_memory():
