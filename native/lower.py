@@ -40,7 +40,7 @@ class Lowering:
         weights = definition.quant.weights if definition.quant is not None else ()
         if is_quantized(node.outputs[0]) and not all(_in_pairs(node.input(i)) for i in weights):
             return "a weight has the code -32768: products of two of them pass 32 bits"
-        fused = self._integer_layer(node, producers)
+        fused = self._integer_layer(node, producers) or _sums_of_codes(node, producers)
         if fused is not None:
             return fused
         quantized = any(is_quantized(t) for t in (*node.inputs, *node.outputs))
@@ -166,6 +166,25 @@ class Lowering:
         if t not in self._reals:
             self._reals[t] = Tensor(t.name, np.dtype("f4"), t.shape, t.data.astype(np.float32))
         return self._reals[t]
+
+
+def _sums_of_codes(node: Node, producers: dict[Tensor, Node]) -> Step | None:
+    """Dequantize → Reduce to a mean or a sum ⇒ one step: int8 in, float out, exact int32 inside."""
+    x, y = node.input(0), node.outputs[0]
+    source = producers.get(x) if x is not None else None
+    if node.op != "Reduce" or node.attrs["mode"] not in ("mean", "sum") or source is None or source.op != "Dequantize":
+        return None
+    codes = source.required(0)
+    if codes.dtype != np.int8 or not is_quantized(codes) or is_quantized(y) or y.dtype != np.float32:
+        return None
+    axes, attrs = node.input(1), dict(node.attrs)
+    if axes is not None:
+        if axes.data is None:
+            return None
+        attrs["axes"] = np.asarray(axes.data).reshape(-1).tolist()
+    attrs = {k: v for k, v in attrs.items() if _plain(v)}
+    step = Step(row(node.op).kernel or "", node.name, [codes], node.outputs, attrs, (source, node))
+    return step if refusal(step) is None else None
 
 
 def _in_pairs(t: Tensor | None) -> bool:

@@ -235,3 +235,20 @@ def test_a_layer_on_8_bit_weights_behind_codes_gives_float(group):
     (want,) = execute(graph.nodes[1], [real, w.data, bias.data])
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-4)
     assert sum(len(segment.steps) for segment in plan.segments) == (1 if group == 1 else 2)
+
+
+@pytest.mark.parametrize(
+    ("mode", "axes", "steps"), [("mean", [1, 2], 1), ("sum", [-1], 1), ("max", [1, 2], 2), ("mean", [1, 3], 2)]
+)
+def test_a_sum_of_dequantized_codes_adds_the_codes_up(mode, axes, steps):
+    rng, graph = np.random.default_rng(0), Graph("sum")
+    b = Builder(graph)
+    x = b.input("x", np.int8, (2, 9, 8, 12))
+    x.quant = QuantParam(0.05, 3)
+    graph.outputs = b.emit("Reduce", b.emit("Dequantize", [x]), {"mode": mode, "axes": axes, "keep_dims": True})
+    feed = rng.integers(-128, 128, x.shape).astype(np.int8)
+    plan = Plan(graph, 2)
+    assert sum(len(getattr(segment, "steps", [segment])) for segment in plan.segments) == steps
+    (real,) = execute(graph.nodes[0], [feed])
+    (want,) = execute(graph.nodes[1], [real])
+    np.testing.assert_allclose(plan.run([feed])[0], want, rtol=1e-5, atol=1e-5)

@@ -84,6 +84,9 @@ def test_reduce_matches_reference(shape, axes, keep):
     for mode, m in (("mean", 0.1 / (0.02 * n)), ("sum", 0.1 / 0.02)):
         expected = np.asarray(requantize(sums, m, 7))
         check("reduce", [T(x, 0.1, -5)], [T(expected, 0.02, 7)], attrs | {"mode": mode}, [expected], (1, 2))
+    for mode, m in (("mean", 0.1 / n), ("sum", 0.1)):
+        real = np.asarray(sums.astype(np.float32) * np.float32(m))
+        check("reduce", [T(x, 0.1, -5)], [T(real)], attrs | {"mode": mode}, [real], (1, 2))
     for mode, function in (("max", np.max), ("min", np.min)):
         expected = np.asarray(function(x, axes, keepdims=keep))
         check("reduce", [T(x, 0.1, -5)], [T(expected, 0.1, -5)], attrs | {"mode": mode}, [expected], (1, 2))

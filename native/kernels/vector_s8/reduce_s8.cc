@@ -1,5 +1,6 @@
 // reduce on int8 along neighbouring axes.
 //   mean      clamp(rne(float32(sum (x - zx)) * float32(sx / (sy * n))) + zy)      sum: with n = 1
+//             to float32: float32(sum (x - zx)) * float32(sx / n)
 //   max, min  the extreme code; then a requantization if the parameters differ
 //   attrs     mode axes keep_dims act qmin qmax
 #include <algorithm>
@@ -32,9 +33,11 @@ class ReduceS8 final : public Step {
         joined_(std::clamp<int64_t>(kNarrow / std::max<int64_t>(inner, 1), 1, n)),
         kernel_(SelectKernel<vector_s8>(plan.isa).fn()),
         x_zero_(ZeroPointOf(plan.In(0))),
-        m_(static_cast<float>(ScaleOf(plan.In(0)) / (ScaleOf(plan.Out(0)) * count))),
-        same_(SameQuant(plan.In(0), plan.Out(0))),
-        out_{ZeroPointOf(plan.Out(0)), range.qmin, range.qmax} {
+        to_float_(plan.Out(0).dtype == DType::kF32),
+        m_(static_cast<float>(ScaleOf(plan.In(0)) /
+                              (to_float_ ? count : ScaleOf(plan.Out(0)) * count))),
+        same_(!to_float_ && SameQuant(plan.In(0), plan.Out(0))),
+        out_{to_float_ ? 0 : ZeroPointOf(plan.Out(0)), range.qmin, range.qmax} {
     // A work item of whole lines gives so many results that they are worth rounding together.
     lines_ = inner > 1 ? 1 : std::clamp<int64_t>(kLine / n, 1, kColumns);
     phases = {CeilDiv(outer, lines_) * pieces_};
@@ -47,7 +50,8 @@ class ReduceS8 final : public Step {
       const int64_t results =
           inner_ > 1 ? std::min(kColumns, inner_ - first) : std::min(lines_, outer_ - from);
       const int8_t* x = args.In<int8_t>(0) + from * n_ * inner_ + first;
-      int8_t* y = args.Out<int8_t>(0) + from * inner_ + first;
+      const int64_t at = from * inner_ + first;
+      int8_t* y = args.Out<int8_t>(0) + at;
       if (mode_ == Mode::kSum) {
         int32_t sums[kColumns];
         if (inner_ > 1) {
@@ -57,8 +61,16 @@ class ReduceS8 final : public Step {
             sums[i] = static_cast<int32_t>(static_cast<uint32_t>(kernel_.sum(x + i * n_, n_)));
           }
         }
-        kernel_.requantize_s32(sums, y, results,
-                               static_cast<int32_t>(static_cast<uint32_t>(x_zero_ * n_)), m_, out_);
+        const uint32_t zeros = static_cast<uint32_t>(x_zero_ * n_);
+        if (to_float_) {
+          float* reals = args.Out<float>(0) + at;
+          for (int64_t i = 0; i < results; ++i) {
+            const uint32_t sum = static_cast<uint32_t>(sums[i]) - zeros;
+            reals[i] = static_cast<float>(static_cast<int32_t>(sum)) * m_;
+          }
+          continue;
+        }
+        kernel_.requantize_s32(sums, y, results, static_cast<int32_t>(zeros), m_, out_);
         continue;
       }
       if (inner_ > 1) {
@@ -111,6 +123,7 @@ class ReduceS8 final : public Step {
   int64_t lines_;         // outer indices of a work item
   const VectorS8Kernel& kernel_;
   const int32_t x_zero_;
+  const bool to_float_;
   const float m_;
   const bool same_;
   const OutputCodesS8 out_;
@@ -121,9 +134,14 @@ class ReduceS8 final : public Step {
 std::unique_ptr<Step> MakeReduceS8(const StepSpec& spec, PlanContext& plan) {
   const TensorSpec& x = plan.In(0);
   const TensorSpec& y = plan.Out(0);
-  Require(y.dtype == DType::kI8, "output is not int8");
+  const bool to_float = y.dtype == DType::kF32;
+  Require(to_float || y.dtype == DType::kI8, "output is not int8 or float32");
   const ReducedAxes axes = ReducedAxesOf(spec, x, y);
-  const Range range = OutputRange(spec, y);
+  if (to_float) {
+    Require(axes.mode == "mean" || axes.mode == "sum", "an extreme code is no float32");
+    RequireExactSums(axes.n, 1);
+  }
+  const Range range = to_float ? Range{} : OutputRange(spec, y);
   ScaleOf(x);
   ZeroPointOf(x);
   if (x.constant) plan.KeepConstant(0);
