@@ -341,7 +341,7 @@ def write_ms_matmul(w: Writing, node: Node) -> None:
 
 
 def _write_ms_product(w: Writing, node: Node, fields: dict[str, Any]) -> None:
-    """A MatMulFusion, behind a DynamicQuant where the node quantizes its input while running."""
+    """A MatMulFusion, behind a DynamicQuant where the node quantizes its input while running, by symmetric weights."""
     x = node.required(0)
     bias = node.input(2)
     if bias is not None and not bias.is_const and node.outputs[0].quant is None:
@@ -349,16 +349,10 @@ def _write_ms_product(w: Writing, node: Node, fields: dict[str, Any]) -> None:
         w.node("MatMulFusion", node, node.inputs[:2], [raw], fields={**fields, "activation_type": 0})
         write_fused(w, node, "AddFusion", [raw, bias], key="activation_type")
         return
-    if not is_dynamic(node, _ms_axis(node)):
+    # The runtime leaves zero points of weights out of sums of codes, not where it decodes weights for a float product.
+    if not is_dynamic(node, _ms_axis(node)) or node.required(1).qparams.zero_point.any():
         write_fused(w, node, "MatMulFusion", node.inputs, fields, key="activation_type")
         return
-    weight = node.inputs[1]
-    if weight is None or weight.quant is None or weight.quant.zero_point.any():
-        w.refuse(
-            node,
-            "a product quantized while running has weights with zero points, which the runtime leaves out",
-            hint="symmetric weights (QInt8)",
-        )
     codes = w.between(x, name=f"{node.name}/codes")
     codes.dtype, codes.quant = np.dtype(np.int8), None
     w.node("DynamicQuant", node, [x], [codes], fields={"dst_type": 32}, dynamic=True)

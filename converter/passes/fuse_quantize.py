@@ -226,9 +226,10 @@ def split_quantize(graph: Graph) -> Iterator[Record]:
 def split_asymmetric_weights(graph: Graph) -> Iterator[Record]:
     """Op with a weight in codes whose zero point is not 0 ⇒ Dequantize → Op on the real weight → Quantize.
 
-    For containers whose integer layers, and float ones on stored weights, have symmetric weights alone.
+    For containers whose integer layers have symmetric weights alone. Not for float layers on stored weights, which are
+    decoded in front of them.
     """
-    yield from _real_weights(graph, "split_asymmetric_weights", lambda zero, on_codes: bool(zero.any()))
+    yield from _real_weights(graph, "split_asymmetric_weights", lambda zero, on_codes: on_codes and bool(zero.any()))
 
 
 def split_uneven_weights(graph: Graph) -> Iterator[Record]:

@@ -41,6 +41,7 @@ from .matmul_to_fully_connected import matmul_to_fully_connected
 from .merge_free_axes import merge_free_axes
 from .pools import split_counted_pads
 from .quantize_for_onnx import quantize_for_onnx
+from .quantized_tables import quantized_tables
 from .record import Pass
 from .remove_dead_code import remove_dead_code
 from .remove_identities import remove_identities
@@ -63,6 +64,7 @@ GENERAL: tuple[Pass, ...] = (
     remove_identities,
     eliminate_common_subexpressions,
     keep_codes,
+    quantized_tables,
     cancel_transposes,
     # Patterns come before the folds that would take a piece out of them.
     fuse_layer_norm,

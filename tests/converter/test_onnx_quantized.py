@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 
+import bitlite
 import numpy as np
 import onnx
 import pytest
 from bitlite.converter.execute import execute
+from bitlite.converter.formats import read_model
 from bitlite.converter.formats.onnx import read
 from bitlite.converter.passes import GENERAL, run_passes
 from onnx_judge import run
@@ -107,6 +109,38 @@ def test_a_network_quantized_by_onnxruntime_gives_its_results(network, form, wei
         assert "Reinterpret" not in [n.op for n in graph.nodes]
         conv = next(n for n in graph.nodes if n.op == "Conv")
         assert all(t.quant is not None for t in (*conv.inputs, *conv.outputs))
+
+
+@pytest.mark.parametrize("weights", ["int8", "uint8"])
+def test_an_embedding_quantized_by_onnxruntime_is_written_everywhere(tmp_path, weights):
+    """Its rows are decoded behind Gather and what moves them: no container has such integers of its own."""
+    helper, numbers, rng = onnx.helper, onnx.numpy_helper, np.random.default_rng(3)
+    constants = [
+        numbers.from_array(rng.normal(0.1, 0.3, (50, 16)).astype(np.float32), "table"),
+        numbers.from_array(rng.normal(0, 0.3, (16, 4)).astype(np.float32), "w"),
+    ]
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["rows"], name="rows"),
+        helper.make_node("Transpose", ["rows"], ["moved"], name="moved", perm=[1, 0, 2]),
+        helper.make_node("Tanh", ["moved"], ["bent"], name="bent"),
+        helper.make_node("MatMul", ["bent", "w"], ["y"], name="y"),
+    ]
+    ends = [helper.make_tensor_value_info("ids", 7, [1, 6])], [helper.make_tensor_value_info("y", 1, [6, 1, 4])]
+    model = helper.make_graph(nodes, "net", *ends, constants)
+    path = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(model, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    source = quantized(path, "dynamic", weights)
+    ids = rng.integers(0, 50, (1, 6))
+    want = run(onnx.load(source), {"ids": ids})[0]
+    for ending in ("ms", "tflite", "onnx"):
+        target = str(tmp_path / f"out.{ending}")
+        bitlite.convert(str(source), target, output_format=ending.upper())
+        got = next(
+            iter(bitlite.load(target).run({"ids": ids.astype(np.int32 if ending == "tflite" else np.int64)}).values())
+        )
+        assert np.abs(got - want).max() <= 0.02 * np.abs(want).max(), ending
+        tables = [n.required(0) for n in read_model(target).nodes if n.op == "Gather"]
+        assert [t.dtype for t in tables] == [np.int8] or ending == "onnx"
 
 
 def test_codes_that_stay_between_casts_keep_their_names(tmp_path):

@@ -7,7 +7,7 @@ import logging
 import bitlite
 import numpy as np
 import pytest
-from bitlite.converter.errors import UnsupportedError
+from bitlite.converter.formats import read_model
 from bitlite.converter.formats.onnx import read
 from bitlite.converter.passes import GENERAL, Refusal, run_passes
 from bitlite.converter.passes.fuse_dynamic_quantize import fuse_dynamic_quantize
@@ -110,10 +110,15 @@ def test_symmetric_products_are_written_to_ms_as_dynamic_ones(products, tmp_path
     np.testing.assert_allclose(got, onnxruntime_of(path, x), rtol=1e-5, atol=1e-5)
 
 
-def test_weights_with_zero_points_are_refused_for_ms(products, tmp_path):
+def test_weights_with_zero_points_are_decoded_for_a_float_product_in_ms(products, tmp_path):
     path = quantized(products, "QUInt8")
-    with pytest.raises(UnsupportedError, match="weights with zero points"):
-        bitlite.convert(path, str(tmp_path / "d"), fmk="ONNX")
+    bitlite.convert(path, str(tmp_path / "d"), fmk="ONNX")
+    nodes = [n for n in read_model(str(tmp_path / "d.ms")).nodes if n.op in ("MatMul", "FullyConnected")]
+    assert all(n.required(1).dtype == np.int8 and n.required(1).quant.zero_point.any() for n in nodes)
+    assert not any(n.op == "DynamicRound" for n in read_model(str(tmp_path / "d.ms")).nodes)
+    x = _RNG.standard_normal((2, 3, 12)).astype(np.float32)
+    got = bitlite.load(str(tmp_path / "d.ms")).run({"x": x})["y"]
+    np.testing.assert_allclose(got, onnxruntime_of(path, x), rtol=1e-5, atol=1e-5)
 
 
 def test_sums_that_something_else_reads_stay(tmp_path):
