@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/common/line_step.h"
+#include "kernels/common/tail_step.h"
 
 namespace bitlite {
 namespace {
@@ -255,6 +256,46 @@ void FuseConcats(const std::vector<TensorSpec>& tensors, const std::vector<int>&
   }
   *specs = std::move(new_specs);
   *steps = std::move(new_steps);
+}
+
+void FuseTails(const std::vector<TensorSpec>& tensors, const std::vector<int>& outputs,
+               std::vector<StepSpec>* specs, std::vector<std::unique_ptr<Step>>* steps) {
+  const std::vector<int> reads = CountReads(tensors.size(), outputs, *specs);
+  std::vector<int> maker(tensors.size(), -1);
+  std::vector<char> gone(specs->size(), 0);
+  for (size_t s = 0; s < specs->size(); ++s) {
+    StepSpec& spec = (*specs)[s];
+    for (int t : spec.outputs) maker[t] = static_cast<int>(s);
+    const auto* tail = dynamic_cast<const TailStep*>((*steps)[s].get());
+    if (tail == nullptr || tail->tail_unit == 0 || spec.outputs.size() != 1) continue;
+    const int x = spec.inputs[tail->tail_operand], y = spec.outputs[0];
+    if (x < 0 || reads[x] != 1 || maker[x] < 0) continue;
+    const size_t at = static_cast<size_t>(maker[x]);
+    StepSpec& layer = (*specs)[at];
+    const auto* runs = dynamic_cast<const RunsStep*>((*steps)[at].get());
+    if (runs == nullptr || !runs->writes_runs || layer.inputs.size() > kTailedInputs) continue;
+    bool fits = tensors[x].dtype == tensors[y].dtype && tensors[x].count == tensors[y].count &&
+                tensors[x].shape.back() % tail->tail_unit == 0;
+    std::vector<int> others;
+    for (size_t i = 0; i < spec.inputs.size(); ++i) {
+      if (static_cast<int>(i) == tail->tail_operand) continue;
+      others.push_back(spec.inputs[i]);
+      fits &= spec.inputs[i] < 0 || tensors[spec.inputs[i]].constant;
+    }
+    if (!fits || others.size() > kMinInputs - kTailedInputs) continue;
+    layer.inputs.resize(kTailedInputs, -1);
+    layer.inputs.insert(layer.inputs.end(), others.begin(), others.end());
+    layer.outputs = spec.outputs;
+    layer.name += "+" + spec.name;
+    (*steps)[at] = MakeTailed(std::move((*steps)[at]), std::move((*steps)[s]));
+    gone[s] = 1;
+  }
+  size_t kept = 0;
+  for (size_t s = 0; s < steps->size(); ++s) {
+    if (!gone[s]) (*steps)[kept++] = std::move((*steps)[s]);
+  }
+  steps->resize(kept);
+  Compact(gone, specs);
 }
 
 }  // namespace bitlite

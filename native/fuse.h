@@ -35,4 +35,10 @@ void FuseChains(const std::vector<TensorSpec>& tensors, const std::vector<int>& 
 void FuseConcats(const std::vector<TensorSpec>& tensors, const std::vector<int>& outputs,
                  std::vector<StepSpec>* specs, std::vector<std::unique_ptr<Step>>* steps);
 
+// An int8 layer, or one that gives float32 of codes, followed by a step that computes each element
+// for itself and alone reads them: a function, or prelu with constant slopes. It goes over what the
+// layer has just written. The bits stay.
+void FuseTails(const std::vector<TensorSpec>& tensors, const std::vector<int>& outputs,
+               std::vector<StepSpec>* specs, std::vector<std::unique_ptr<Step>>* steps);
+
 }  // namespace bitlite

@@ -144,6 +144,7 @@ void Program::BuildSteps() {
   }
   FuseChains(tensors_, outputs_, threads_, &specs_, &planned);
   FuseConcats(tensors_, outputs_, &specs_, &planned);
+  FuseTails(tensors_, outputs_, &specs_, &planned);
   for (std::unique_ptr<Step>& step : planned) {
     steps_.emplace_back();
     steps_.back().step = std::move(step);

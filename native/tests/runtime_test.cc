@@ -229,6 +229,58 @@ BITLITE_TEST(LineByLineGivesTheBitsOfStepByStep) {
   for (int threads : {1, 2, 4}) CHECK(run(threads, false) == want) << threads;
 }
 
+// A convolution of codes and a function or prelu behind it, as one step or as two.
+BITLITE_TEST(WhatGoesOverALayersOutputGivesTheBitsOfTwoSteps) {
+  constexpr int64_t kChannels = 20;
+  std::mt19937 random(3);
+  const auto codes = [&](std::vector<int8_t>* v, size_t n) {
+    for (size_t i = 0; i < n; ++i) v->push_back(static_cast<int8_t>(random()));
+  };
+  std::vector<int8_t> x, w, extra;
+  codes(&x, 2 * 37 * 23 * kChannels);
+  codes(&w, kChannels * 25 * kChannels);
+  codes(&extra, 256);
+  const auto tensor = [](const char* name, Shape shape, double scale,
+                         const std::vector<int8_t>* data) {
+    TensorSpec t = Tensor(name, std::move(shape));
+    t.dtype = DType::kI8;
+    t.scale = {scale};
+    t.zero_point = {data == nullptr ? int64_t{3} : int64_t{0}};
+    t.constant = data != nullptr;
+    t.data = data == nullptr ? nullptr : data->data();
+    return t;
+  };
+  using Ints = std::vector<int64_t>;
+  for (const std::string tail : {"lut", "prelu"}) {
+    for (int64_t group : {int64_t{1}, kChannels}) {
+      const Shape shape = {2, 37, 23, kChannels};
+      const std::vector<TensorSpec> tensors = {
+          tensor("x", shape, 0.05, nullptr),
+          tensor("w", {kChannels, 5, 5, kChannels / group}, 0.01, &w),
+          tensor("extra", {tail == "lut" ? 256 : kChannels}, 0.01, &extra),
+          tensor("a", shape, 0.2, nullptr),
+          tensor("y", shape, 0.1, nullptr),
+      };
+      StepSpec conv, last;
+      conv.op = conv.name = "conv";
+      conv.inputs = {0, 1};
+      conv.outputs = {3};
+      conv.attrs = {{"pad", Ints{2, 2, 2, 2}}, {"group", group}};
+      last.op = last.name = tail;
+      last.inputs = {3, 2};
+      last.outputs = {4};
+      for (int threads : {1, 3}) {
+        std::vector<int8_t> together(x.size()), between(x.size()), apart(x.size());
+        const void* in = x.data();
+        void *one = together.data(), *two[] = {between.data(), apart.data()};
+        Program(tensors, {conv, last}, {0}, {4}, threads, ActiveIsa()).Run(&in, &one);
+        Program(tensors, {conv, last}, {0}, {3, 4}, threads, ActiveIsa()).Run(&in, two);
+        CHECK(together == apart) << tail << " " << group << " " << threads;
+      }
+    }
+  }
+}
+
 BITLITE_TEST(RefusalsComeBeforeAnyWork) {
   const std::vector<float> w = Values(8 * 3, 1);
   std::vector<TensorSpec> tensors = {Tensor("x", {1, 4, 4, 3}), Tensor("w", {8, 1, 1, 3}, &w),

@@ -7,6 +7,7 @@
 
 #include "kernels/common/gemmlowp_s8.h"
 #include "kernels/common/kernels.h"
+#include "kernels/common/tail_step.h"
 #include "packed_depthwise_s8.h"
 #include "requant.h"
 
@@ -57,10 +58,11 @@ void Load(uint8_t* dst, const int8_t* src, int64_t src_step, int64_t pixels, int
 
 constexpr int64_t kPlaneBytes = 128 * 1024;
 
-class DepthwiseS8 final : public Step {
+class DepthwiseS8 final : public RunsStep {
  public:
   DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const RequantEpilogue& out);
   void Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept override;
+  Elements Written(int64_t item) const noexcept override;
 
  private:
   void RunParts(const StepArgs& args, DepthwiseS8Row row, int64_t n, int64_t first,
@@ -119,6 +121,7 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const Requant
   band_rows_ = std::max<int64_t>(1, CeilDiv(g.out[kAxisH], std::max<int64_t>(1, bands_)));
   bands_ = CeilDiv(g.out[kAxisH], band_rows_);
   phases = {g.batch * bands_ * chunks_};
+  writes_runs = chunks_ == 1;
   const int64_t rows =
       (band_rows_ - 1) * g.stride[kAxisH] + (g.kernel[kAxisH] - 1) * g.dilation[kAxisH] + 1;
   plane_bytes_ = static_cast<size_t>(CeilDiv(rows, kernel_.rows) * image_w_ * pixel_bytes_);
@@ -126,6 +129,12 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const Requant
   thread_scratch = CeilDiv(plane_bytes_ + kSlackS8, 64) * 64;
   if (!packed_.direct())
     thread_scratch += static_cast<size_t>(g.out[kAxisW] * kernel_.block) * sizeof(int32_t);
+}
+
+Elements DepthwiseS8::Written(int64_t item) const noexcept {
+  const int64_t line = g_.out[kAxisW] * g_.out_channels, lines = g_.out[kAxisH];
+  const int64_t first = item % bands_ * band_rows_, last = std::min(lines, first + band_rows_);
+  return {(item / bands_ * lines + first) * line, (last - first) * line};
 }
 
 // Channels [channel, channel + n) of the outputs' input rows, padded.

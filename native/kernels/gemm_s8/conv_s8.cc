@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "dynamic_s8.h"
+#include "kernels/common/tail_step.h"
 #include "kernels/winograd_s8/winograd_step_s8.h"
 #include "packed_gemm_s8.h"
 #include "spatial_s8.h"
@@ -15,11 +16,12 @@ namespace {
 
 constexpr int64_t kBandBytes = 96 * 1024;
 
-class ConvS8 final : public Step {
+class ConvS8 final : public RunsStep {
  public:
   ConvS8(const StepSpec& spec, PlanContext& plan, const ConvGeometry& g,
          const RequantEpilogue& out);
   void Run(const StepArgs& args, int phase, int64_t begin, int64_t end) const noexcept override;
+  Elements Written(int64_t item) const noexcept override;
 
  private:
   void CopyBand(const int8_t* x, const PaddingS8& padding, int64_t first_row, int64_t rows,
@@ -130,6 +132,7 @@ ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g,
     phases.clear();
   }
   phases.push_back(images * bands_ * chunks_);
+  writes_runs = !dynamic_ && chunks_ == 1;
 
   const int64_t band_pixels = pointwise_ ? band_rows_ : band_rows_ * g.out[kAxisW];
   const int64_t image_pixels = pointwise_ ? band_rows_
@@ -142,6 +145,13 @@ ConvS8::ConvS8(const StepSpec&, PlanContext& plan, const ConvGeometry& g,
   thread_scratch =
       row_pointer_bytes_ + sum_bytes_ + kernel_.image_bytes(image_pixels * pixel_bytes_);
   if (has_residual_) in_place = 1u << 3;
+}
+
+Elements ConvS8::Written(int64_t item) const noexcept {
+  const int64_t line = (pointwise_ ? 1 : g_.out[kAxisW]) * g_.out_channels;
+  const int64_t lines = pointwise_ ? g_.batch * g_.out[kAxisH] * g_.out[kAxisW] : g_.out[kAxisH];
+  const int64_t first = item % bands_ * band_rows_, last = std::min(lines, first + band_rows_);
+  return {(item / bands_ * lines + first) * line, (last - first) * line};
 }
 
 // Input rows [first_row, first_row + rows), which may lie outside, as lines of image_w_ pixels.

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "kernels/common/kernels.h"
+#include "kernels/common/tail_step.h"
 #include "step.h"
 
 namespace bitlite {
@@ -35,18 +36,24 @@ constexpr Row kRows[] = {
 // Elements of a work item: large enough to be worth a call, small enough to balance.
 constexpr int64_t kChunk = 4096;
 
-class UnaryF32 final : public Step {
+class UnaryF32 final : public TailStep {
  public:
   UnaryF32(UnaryOp op, float a, float b, int64_t n, double ns_per_element, unary_f32::Fn* fn)
       : op_(op), a_(a), b_(b), n_(n), fn_(fn) {
     phases = {(n + kChunk - 1) / kChunk};
     cost_ns = static_cast<double>(n) * ns_per_element;
     in_place = 1;
+    tail_unit = 1;
   }
 
   void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
     const int64_t first = begin * kChunk, last = std::min(n_, end * kChunk);
-    fn_({op_, args.In<float>(0) + first, args.Out<float>(0) + first, last - first, a_, b_});
+    RunElements(args, {first, last - first});
+  }
+
+  void RunElements(const StepArgs& args, Elements elements) const noexcept override {
+    fn_({op_, args.In<float>(0) + elements.first, args.Out<float>(0) + elements.first,
+         elements.count, a_, b_});
   }
 
  private:

@@ -8,6 +8,7 @@
 #include "kernels/common/broadcast.h"
 #include "kernels/common/kernels.h"
 #include "kernels/common/quant_step.h"
+#include "kernels/common/tail_step.h"
 #include "lookup_s8.h"
 #include "pair_tables_s8.h"
 #include "requant.h"
@@ -31,7 +32,7 @@ struct RowValues {
   float scale = 0, a_scale = 0, b_scale = 0;  // its floats: (code - zero) * scale
 };
 
-class BinaryS8 final : public Step {
+class BinaryS8 final : public TailStep {
  public:
   enum class Op { kAdd, kMul, kPRelu, kMaximum, kMinimum, kTable };
 
@@ -100,7 +101,14 @@ class BinaryS8 final : public Step {
     return -1;
   }
 
-  void SetRows(const RowValues& values) { row_values_ = values; }
+  void SetRows(const RowValues& values) {
+    row_values_ = values;
+    if (values.operand < 0 || space_.extents.size() != 2) return;
+    const std::vector<int64_t>& of = values.operand == 0 ? space_.a_strides : space_.b_strides;
+    if (of[last_] != 1 || of[last_ - 1] != 0) return;
+    tail_operand = 1 - values.operand;
+    tail_unit = run_;
+  }
 
   // With the slopes of prelu's columns, constants: one factor for each instead of a product with
   // the slope and one with the scale, where that gives the same codes for all columns.
@@ -116,6 +124,18 @@ class BinaryS8 final : public Step {
     }
     factors_ = std::move(factors);
     row_values_.b_scale = 1;
+  }
+
+  // Of whole rows with columns that repeat for all of them.
+  void RunElements(const StepArgs& args, Elements elements) const noexcept override {
+    const int small = row_values_.operand;
+    float held[kHeld + kVectorCodes];
+    RowsS8Args t = RowsOf(small);
+    t.b = held;
+    t.a = Operand(args, 1 - small) + elements.first;
+    t.y = args.Out<int8_t>(0) + elements.first;
+    HoldColumns(Operand(args, small), held);
+    RunPeriods(t, elements.count);
   }
 
   // A constant that the step keeps in a form of its own.
@@ -181,20 +201,10 @@ class BinaryS8 final : public Step {
     const int small = row_values_.operand;
     const std::vector<int64_t>& of = small == 0 ? space_.a_strides : space_.b_strides;
     const std::vector<int64_t>& other = small == 0 ? space_.b_strides : space_.a_strides;
-    const auto run = op_ == Op::kAdd   ? kernel_.add_rows
-                     : op_ == Op::kMul ? kernel_.mul_rows
-                                       : kernel_.prelu_rows;
-    // Narrow columns are repeated until they fill whole vectors.
-    const int64_t copies = kVectorCodes / std::gcd(run_, kVectorCodes);
-    const int64_t period = run_ * (run_ * copies <= kHeld ? copies : 1);
     float held[kHeld + kVectorCodes];
     const int8_t* held_from = nullptr;
-    RowsS8Args t{};
+    RowsS8Args t = RowsOf(small);
     t.b = held;
-    t.a_zero = small == 0 ? args_.b_zero : args_.a_zero;
-    t.a_scale = row_values_.a_scale;
-    t.b_scale = row_values_.b_scale;
-    t.out = args_.out;
     for (int64_t item = begin, next; item < end; item = next) {
       Piece at = Find(item);
       next = item + 1;
@@ -209,27 +219,58 @@ class BinaryS8 final : public Step {
       t.y = args.Out<int8_t>(0) + at.y_row + at.first;
       if (of[last_] == 0) {
         RunByRow(x, of[last_ - 1], joined_ == 1 ? 1 : at.n / run_, joined_ == 1 ? at.n : run_, t,
-                 held, run);
+                 held);
         continue;
       }
-      if (held_from != x) {
-        if (factors_.empty()) {
-          kernel_.dequantize(x, held, run_, row_values_.zero, row_values_.scale);
-        } else {
-          std::copy(factors_.begin(), factors_.end(), held);
-        }
-        for (int64_t i = run_; i < period; ++i) held[i] = held[i - run_];
-        held_from = x;
-      }
-      t.rows = at.n / period;
-      t.n = period;
-      if (t.rows > 0) run(t);
-      t.a += t.rows * period;
-      t.y += t.rows * period;
-      t.n = at.n - t.rows * period;
-      t.rows = 1;
-      if (t.n > 0) run(t);
+      if (held_from != x) HoldColumns(x, held);
+      held_from = x;
+      RunPeriods(t, at.n);
     }
+  }
+
+  auto OfRows() const noexcept -> void (*)(const RowsS8Args&) {
+    return op_ == Op::kAdd   ? kernel_.add_rows
+           : op_ == Op::kMul ? kernel_.mul_rows
+                             : kernel_.prelu_rows;
+  }
+
+  RowsS8Args RowsOf(int small) const noexcept {
+    RowsS8Args t{};
+    t.a_zero = small == 0 ? args_.b_zero : args_.a_zero;
+    t.a_scale = row_values_.a_scale;
+    t.b_scale = row_values_.b_scale;
+    t.out = args_.out;
+    return t;
+  }
+
+  // Narrow columns are repeated until they fill whole vectors.
+  int64_t Period() const noexcept {
+    const int64_t copies = kVectorCodes / std::gcd(run_, kVectorCodes);
+    return run_ * (run_ * copies <= kHeld ? copies : 1);
+  }
+
+  void HoldColumns(const int8_t* x, float* held) const noexcept {
+    if (factors_.empty()) {
+      kernel_.dequantize(x, held, run_, row_values_.zero, row_values_.scale);
+    } else {
+      std::copy(factors_.begin(), factors_.end(), held);
+    }
+    const int64_t period = Period();
+    for (int64_t i = run_; i < period; ++i) held[i] = held[i - run_];
+  }
+
+  // n elements of rows whose values t.b has for a period.
+  void RunPeriods(RowsS8Args t, int64_t n) const noexcept {
+    const int64_t period = Period();
+    const auto run = OfRows();
+    t.rows = n / period;
+    t.n = period;
+    if (t.rows > 0) run(t);
+    t.a += t.rows * period;
+    t.y += t.rows * period;
+    t.n = n - t.rows * period;
+    t.rows = 1;
+    if (t.n > 0) run(t);
   }
 
   float ValueOf(int8_t code) const noexcept {
@@ -237,8 +278,9 @@ class BinaryS8 final : public Step {
   }
 
   // One value for each row; of narrow ones a value for each element.
-  void RunByRow(const int8_t* x, int64_t step, int64_t rows, int64_t n, RowsS8Args t, float* held,
-                void (*run)(const RowsS8Args&)) const noexcept {
+  void RunByRow(const int8_t* x, int64_t step, int64_t rows, int64_t n, RowsS8Args t,
+                float* held) const noexcept {
+    const auto run = OfRows();
     t.by_row = n >= kVectorCodes / 2;
     const int64_t most = t.by_row ? kHeld : kHeld / n;
     for (int64_t first = 0; first < rows; first += most) {

@@ -11,6 +11,7 @@
 
 #include "kernels/common/kernels.h"
 #include "kernels/common/quant_step.h"
+#include "kernels/common/tail_step.h"
 
 namespace bitlite {
 namespace {
@@ -126,7 +127,7 @@ class LineSearch {
   int first_ = 0, last_ = kCodes - 1;
 };
 
-class LookupS8 final : public Step {
+class LookupS8 final : public TailStep {
  public:
   LookupS8(int64_t count, IsaMask isa, int operand, const int8_t* table)
       : count_(count), operand_(operand), kernel_(SelectKernel<vector_s8>(isa).fn()) {
@@ -140,15 +141,21 @@ class LookupS8 final : public Step {
     phases = {CeilDiv(count, kRun)};
     cost_ns = static_cast<double>(count) * 0.1;
     in_place = 1u << operand;
+    tail_operand = operand;
+    tail_unit = 1;
   }
 
   bool straight() const { return straight_; }
 
   void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
     const int64_t first = begin * kRun, n = std::min(count_, end * kRun) - first;
-    if (n <= 0) return;
-    const int8_t* x = args.In<int8_t>(operand_) + first;
-    int8_t* y = args.Out<int8_t>(0) + first;
+    if (n > 0) RunElements(args, {first, n});
+  }
+
+  void RunElements(const StepArgs& args, Elements elements) const noexcept override {
+    const int64_t n = elements.count;
+    const int8_t* x = args.In<int8_t>(operand_) + elements.first;
+    int8_t* y = args.Out<int8_t>(0) + elements.first;
     if (straight_) {
       kernel_.lines(x, y, n, lines_);
     } else {
