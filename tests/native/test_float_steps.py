@@ -219,6 +219,25 @@ def test_pad(mode, pads):
     run("pad", [codes], np.pad(codes, pads, mode, **options), {1: flat}, mode=mode, value=7.0)
 
 
+@pytest.mark.parametrize("mode", ["constant", "reflect", "edge"])
+@pytest.mark.parametrize(
+    "shape,pads",
+    [
+        ((2, 21, 17, 16), [(0, 0)] * 3 + [(0, 16)]),  # channels, in groups of short rows
+        ((3, 40, 7), [(0, 0), (0, 0), (3, 2)]),
+        ((5, 6, 9, 4), [(0, 0), (0, 0), (2, 1), (0, 0)]),
+        ((2, 2, 20000), [(0, 0), (0, 0), (1, 5)]),  # a row each
+    ],
+    ids=str,
+)
+def test_pad_of_the_last_axis_alone(mode, shape, pads):
+    x, flat = np.random.default_rng(0).integers(-99, 99, shape), np.array(pads).reshape(-1)
+    for dtype, value in ((np.float32, 1.5), (np.int8, 7), (np.int32, 300)):
+        options = {"constant_values": value} if mode == "constant" else {}
+        want = np.pad(x.astype(dtype), pads, mode, **options)
+        run("pad", [x.astype(dtype)], want, {1: flat}, mode=mode, value=float(value))
+
+
 def test_tile_and_broadcast():
     x = normal(1, 2, 1, 3)
     run("tile", [x], np.tile(x, (2, 3, 1)), {1: np.array([2, 3, 1])})

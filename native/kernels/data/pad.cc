@@ -7,10 +7,13 @@
 #include <cstring>
 
 #include "kernels/common/params.h"
+#include "kernels/common/strided_copy.h"
 #include "step.h"
 
 namespace bitlite {
 namespace {
+
+constexpr int64_t kGroupBytes = 8192;  // of output rows that are padded together
 
 // Consecutive positions of the last padded axis: a copy from input index `from` on, or the constant
 // (-1).
@@ -46,16 +49,34 @@ class Pad final : public Step {
         size_(size) {
     std::memcpy(fill_, fill, sizeof(fill_));
     uniform_ = std::all_of(fill_, fill_ + size_, [&](uint8_t b) { return b == fill_[0]; });
-    int64_t rows = 1;
-    for (size_t d = 0; d + 1 < maps_.size(); ++d) rows *= static_cast<int64_t>(maps_[d].size());
-    phases = {rows};
-    cost_ns = static_cast<double>(rows) *
-              (10.0 * pieces_.size() + maps_.back().size() * run_ * size_ / 20.0);
+    filled_ =
+        std::any_of(pieces_.begin(), pieces_.end(), [](const Piece& p) { return p.from < 0; });
+    bool alone = true;
+    for (size_t d = 0; d + 1 < maps_.size(); ++d) {
+      rows_ *= static_cast<int64_t>(maps_[d].size());
+      for (size_t i = 0; i < maps_[d].size(); ++i) alone &= maps_[d][i] == static_cast<int64_t>(i);
+    }
+    const double row_bytes = static_cast<double>(maps_.back().size()) * run_ * size_;
+    double row_ns = 10.0 * pieces_.size() + row_bytes / 20.0;
+    if (alone && maps_.size() > 1) {
+      row_stride_ = strides_[strides_.size() - 2];
+      group_ = std::max<int64_t>(1, static_cast<int64_t>(kGroupBytes / std::max(1.0, row_bytes)));
+      row_ns = std::max(1.0, row_bytes / 20.0);
+    }
+    phases = {group_ == 0 ? rows_ : (rows_ + group_ - 1) / group_};
+    cost_ns = static_cast<double>(rows_) * row_ns;
   }
 
   void Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept override {
     const char* x = args.In<char>(0);
     const int64_t width = static_cast<int64_t>(maps_.back().size()), bytes = run_ * size_;
+    if (group_ > 0) {
+      for (int64_t item = begin; item < end; ++item) {
+        const int64_t first = item * group_, rows = std::min(group_, rows_ - first);
+        RunGroup(x, args.Out<char>(0), first, rows, width, bytes);
+      }
+      return;
+    }
     for (int64_t item = begin; item < end; ++item) {
       int64_t rest = item, offset = 0;
       bool inside = true;
@@ -83,6 +104,24 @@ class Pad final : public Step {
   }
 
  private:
+  // Rows of which the last axis alone is padded.
+  void RunGroup(const char* x, char* y, int64_t first, int64_t rows, int64_t width,
+                int64_t bytes) const {
+    const int64_t row = width * bytes;
+    y += first * row;
+    x += first * row_stride_ * size_;
+    // Short rows are filled whole, in one go.
+    if (filled_ && rows > 1) Fill(y, rows * width * run_);
+    for (const Piece& piece : pieces_) {
+      if (piece.from < 0) {
+        if (rows == 1) Fill(y + piece.at * bytes, piece.count * run_);
+        continue;
+      }
+      CopyRuns(x + piece.from * bytes, row_stride_ * size_, y + piece.at * bytes, row, rows,
+               piece.count * bytes);
+    }
+  }
+
   void Fill(char* y, int64_t n) const {
     if (uniform_) {
       std::memset(y, fill_[0], static_cast<size_t>(n * size_));
@@ -95,8 +134,12 @@ class Pad final : public Step {
   const std::vector<Piece> pieces_;     // of the last map
   const std::vector<int64_t> strides_;  // elements
   const int64_t run_, size_;
+  int64_t rows_ = 1;
+  int64_t row_stride_ = 0;  // elements from row to row of the input
+  int64_t group_ = 0;       // rows of a work item where the last axis alone is padded
   uint8_t fill_[8];
   bool uniform_;
+  bool filled_;  // some piece is the constant
 };
 
 template <typename T>
