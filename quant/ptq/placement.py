@@ -80,8 +80,13 @@ def place(
     too much. wide: those whose activations have 16 bits. integer_output: outputs are codes too."""
     plan, kept, lossy = Placement(wide=set(wide)), set(kept), set(lossy)
     masks = mask_carriers(graph, lambda node: bool(quant_spec(node).weights))
+    fed = set(graph.inputs)
     for node in graph.nodes:
         reason = REQUESTED if node in kept else _obstacle(node, target) or masks.get(node, "")
+        if fed.isdisjoint(t for t in node.inputs if t is not None):
+            reason = reason or "computes a constant, too large to be stored"
+        else:
+            fed.update(node.outputs)
         if not reason and node in plan.wide and not _has_wide_form(node):
             reason = "no int16 form"
         if not reason and node in lossy:

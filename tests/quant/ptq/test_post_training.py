@@ -132,6 +132,26 @@ def test_a_last_layer_reads_codes_of_what_is_an_output_in_float_too(samples, out
     assert sqnr(outputs(network()), outputs(result.graph)) > 28
 
 
+def test_what_depends_on_constants_alone_stays_float(samples, outputs, sqnr):
+    """As tables do that are computed while running, since a file would be large with them."""
+
+    def network():
+        rng = np.random.default_rng(0)
+        graph = Graph("net")
+        build = Builder(graph, fold_limit=0)
+        x = build.input("x", np.float32, (1, 8, 8, 3))
+        a, b = (build.constant(rng.standard_normal(s).astype(np.float32), "c") for s in ((16, 4), (3, 4)))
+        (table,) = build.emit("FullyConnected", [a, b], {}, name="table")
+        (table,) = build.emit("Sin", [table], {}, name="sin")
+        graph.outputs = build.emit("MatMul", [x, table], {"transpose_b": True}, name="product")
+        return graph
+
+    result = quantize_graph(network(), samples, Settings())
+    assert {n.name for n in result.plan.why} >= {"table", "sin"}
+    assert "product" in {n.name for n in result.plan.int8_nodes}
+    assert sqnr(outputs(network()), outputs(result.graph)) > 30
+
+
 def test_same_bytes_for_any_number_of_threads_and_instruction_set(network, samples, tmp_path, monkeypatch):
     files = [written(quantize_graph(network(), samples, settings(threads=n)).graph, tmp_path / "a.ms") for n in (1, 2)]
     monkeypatch.setenv("BITLITE_ISA", "scalar")
