@@ -26,6 +26,7 @@ _LEAST_HELD, _MOST_HELD = 4, 32
 _SUM = 1e-3
 _ENDS = ("Softmax", "LogSoftmax", "Sigmoid")
 _MOVES = ("Reshape", "Squeeze", "ExpandDims", "Transpose")
+_CHOICES = ("ArgMax", "ArgMin", "TopK", "Cast")
 
 
 @dataclass(frozen=True)
@@ -144,26 +145,32 @@ class Reference:
         values: list[list[np.ndarray]] | None = None,
     ) -> None:
         self.samples, self.threads, self.inputs, self.scoring = samples, threads, list(graph.inputs), scoring
-        self.outputs = float_outputs(graph)
-        self.places = [k for k, t in enumerate(graph.outputs) if t in self.outputs]
+        judged = _judged(graph)
+        self.outputs, self.places = list(judged), list(judged.values())
         self.scores = scores or {}
         self.tensors = list(dict.fromkeys([*self.outputs, *self.scores.values()]))
         self.values = self._run(graph, self.tensors) if values is None else values
-        self.classes = [self._scores(k) for k in range(len(self.outputs))]
+        self.names = [graph.outputs[k].name for k in self.places]
+        chosen = _chosen_from(graph)
+        self.classes = [t in chosen or self._scores(k) for k, t in enumerate(self.outputs)]
+        self._own = [k for k, t in enumerate(self.outputs) if t is graph.outputs[self.places[k]]]
 
     def values_of(self, graph: Graph) -> list[list[np.ndarray]]:
         """By sample, the outputs of `graph`, another form of the same."""
-        return self._run(graph, [graph.outputs[k] for k in self.places])
+        return self._run(graph, outputs_at(graph, self.places))
 
     def named(self, values: Sequence[Sequence[np.ndarray]]) -> list[Outputs]:
-        """Values by sample and output, as a metric takes them."""
-        return [{t.name: value for t, value in zip(self.outputs, row)} for row in values]
+        """Values by sample and output, as a metric takes them: labels are compared with what an output is chosen from,
+        too."""
+        metric = self.scoring is not None and self.scoring.metric is not None
+        shown = self._own if metric else range(len(self.outputs))
+        return [{self.names[k]: row[k] for k in shown} for row in values]
 
     def compare(self, values: Sequence[Sequence[np.ndarray]]) -> list[Output]:
         """How outputs of another form, by sample, do."""
         return [
-            compared(t.name, [row[k] for row in self.values], [row[k] for row in values], self.classes[k])
-            for k, t in enumerate(self.outputs)
+            compared(name, [row[k] for row in self.values], [row[k] for row in values], self.classes[k])
+            for k, name in enumerate(self.names)
         ]
 
     def worst_of(self, values: Sequence[Sequence[np.ndarray]], part: slice) -> float:
@@ -211,7 +218,7 @@ class Reference:
     def _found(self, graph: Graph) -> list[Tensor | None]:
         """What stands for each of `tensors` in another form of the graph."""
         named = {t.name: t for n in graph.nodes for t in n.outputs}
-        outputs = [graph.outputs[k] for k in self.places]
+        outputs = outputs_at(graph, self.places)
         return [*outputs, *(named.get(t.name) for t in self.tensors[len(outputs) :])]
 
     def fidelity(self, graph: Graph, held_back: bool) -> Fidelity | None:
@@ -220,7 +227,8 @@ class Reference:
 
     def judged(self, values: Sequence[Sequence[np.ndarray]], held_back: bool) -> Fidelity:
         """The same of outputs that another form gave, where there are outputs and samples."""
-        score = self.scoring.compare(self.named(self.values), self.named(values)) if self.scoring else None
+        scored = self.scoring is not None and (self.scoring.metric is None or self._own)
+        score = self.scoring.compare(self.named(self.values), self.named(values)) if self.scoring and scored else None
         return Fidelity(tuple(self.compare(values)), len(self.samples), held_back, score=score)
 
     def _run(self, graph: Graph, tensors: Sequence[Tensor]) -> list[list[np.ndarray]]:
@@ -272,9 +280,40 @@ def judge_of(
 
 
 def float_outputs(graph: Graph) -> list[Tensor]:
-    """The outputs that a form of the graph is judged by."""
-    produced = {t for n in graph.nodes for t in n.outputs}
-    return [t for t in graph.outputs if t.dtype.kind == "f" and t in produced]
+    """The outputs that a form of the graph is judged by, in place of integers the floats that they are chosen from."""
+    return list(_judged(graph))
+
+
+def _judged(graph: Graph) -> dict[Tensor, int]:
+    """`float_outputs` with the first place that each is for."""
+    found: dict[Tensor, int] = {}
+    for k in range(len(graph.outputs)):
+        if (t := judged_at(graph, k)) is not None and t.dtype.kind == "f":
+            found.setdefault(t, k)
+    return found
+
+
+def outputs_at(graph: Graph, places: Sequence[int]) -> list[Tensor]:
+    """What stands in another form of a graph for its `float_outputs` that are judged at these places."""
+    return [t for k in places if (t := judged_at(graph, k)) is not None]
+
+
+def judged_at(graph: Graph, place: int) -> Tensor | None:
+    """What the output at this place is judged by: itself, where it is float or codes, or what its integers are chosen
+    from (ArgMax, TopK); None where that is nothing that is computed."""
+    producers, t = graph.producers(), graph.outputs[place]
+    while t.dtype.kind != "f" and t.quant is None:
+        node = producers.get(t)
+        if node is None or node.op not in (*_CHOICES, *_MOVES):
+            return None
+        t = node.required(0)
+    return t if t in producers else None
+
+
+def _chosen_from(graph: Graph) -> set[Tensor]:
+    """What the largest of each row is taken from, for an output."""
+    rows = (n for n in graph.nodes if n.op == "ArgMax" and n.required(0).rank)
+    return {n.required(0) for n in rows if n.attrs["axis"] in (-1, (n.required(0).rank or 0) - 1)}
 
 
 def compared(name: str, wanted: Sequence[np.ndarray], actual: Sequence[np.ndarray], classes: bool = False) -> Output:

@@ -22,7 +22,7 @@ from ...converter.ir.pack import pack, unpack
 from ..calibrate.data import Shard, read_shard
 from ..cluster.pool import WorkerPool
 from ..cluster.tasks import State
-from ..ptq.fidelity import Reference, outputs_on
+from ..ptq.fidelity import Reference, outputs_at, outputs_on
 from ..ptq.settings import Samples
 from .loss import Values
 from .trials import Form
@@ -156,5 +156,5 @@ def _work(graph: Graph, name: str, search: _Search | None, form: Form) -> tuple[
     made = make(form)
     if search.held is None:
         return pack(made), None
-    outputs, sources = [made.outputs[k] for k in search.places], [t.name for t in graph.inputs]
+    outputs, sources = outputs_at(made, search.places), [t.name for t in graph.inputs]
     return pack(made), outputs_on(made, outputs, sources, list(read_shard(search.held)), 1)

@@ -13,6 +13,7 @@ from bitlite.quant.ptq.fidelity import Reference, compared, float_outputs, hold_
 from bitlite.quant.ptq.post_training import quantize_graph
 from bitlite.quant.ptq.prefix_runner import bytes_foreseen, bytes_given
 from bitlite.quant.ptq.settings import Settings
+from bitlite.quant.score import Scoring
 
 
 @pytest.mark.parametrize("total, fitted", [(100, 64), (64, 64), (40, 64), (20, 64), (1000, 64)])
@@ -182,3 +183,47 @@ def test_values_are_kept_of_so_many_samples_as_there_is_room_for(network, sample
         assert np.array_equal(row[0], full.values[k][0])
     known = {k: [np.full((1, 5), k, np.float32)] for k in (1, 4)}
     assert [row[0][0, 0] for row in judge_of(graph, samples, [1, 4], None, 2, known).values] == [1, 4]
+
+
+def best_of_rows(factor=1.0, *, both=False):
+    graph = Graph("best")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (1, 6, 4))
+    (scores,) = build.emit("Mul", [x, build.constant(np.float32([1, factor, 1, 1]), "k")], {}, name="scores")
+    (moved,) = build.emit("ArgMax", [scores], {"axis": -1, "keep_dims": True, "dtype": "int64"}, name="best")
+    graph.outputs = build.emit("Reshape", [moved, build.constant(np.int64([1, 6]), "shape")], {}, name="y")
+    graph.outputs += [scores] if both else []
+    return graph
+
+
+def class_rows(count=8):
+    rng = np.random.default_rng(2)
+    return [{"x": rng.standard_normal((1, 6, 4)).astype(np.float32)} for _ in range(count)]
+
+
+def test_integers_that_are_chosen_are_judged_by_what_they_are_chosen_from():
+    judge = Reference(best_of_rows(), class_rows(), 1)
+    (output,) = judge.fidelity(best_of_rows(3.0), held_back=True).outputs
+    right = [row["x"].argmax(-1) == (row["x"] * np.float32([1, 3, 1, 1])).argmax(-1) for row in class_rows()]
+    assert output.name == best_of_rows().outputs[0].name
+    assert 0.5 < output.same_class == pytest.approx(np.mean(right), abs=1e-6) and output.sqnr < 5
+    assert len(Reference(best_of_rows(both=True), class_rows(), 1).outputs) == 1
+
+
+def test_a_metric_is_given_no_scores_in_place_of_classes():
+    def metric(outputs, labels):
+        raise AssertionError(outputs)
+
+    judge = Reference(best_of_rows(), class_rows(), 1, scoring=Scoring(metric=metric))
+    assert judge.fidelity(best_of_rows(), held_back=True).score is None
+    labels = tuple(row["x"].argmax(-1)[0].tolist() for row in class_rows())
+    judge = Reference(best_of_rows(), class_rows(), 1, scoring=Scoring(labels))
+    assert judge.fidelity(best_of_rows(), held_back=True).score.before == 1
+
+
+def test_a_network_of_classes_alone_is_judged(network, samples):
+    graph = network(softmax=False)
+    (y,) = graph.outputs
+    graph.outputs = Builder(graph).emit("ArgMax", [y], {"axis": -1, "keep_dims": False, "dtype": "int64"}, name="best")
+    fidelity = quantize_graph(graph, samples, Settings()).fidelity
+    assert fidelity.worst.sqnr > 25 and fidelity.worst.same_class > 0.9
