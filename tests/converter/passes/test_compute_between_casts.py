@@ -78,11 +78,15 @@ def test_what_mindspore_lite_names_in_float_only_computes_between_casts(op, attr
     assert np.abs(got.astype(int) - want).max() <= 1
 
 
-def on_codes(op, shapes, attrs=None, out=OUT, first=IN):
-    """One node on int8 inputs of parameters that differ."""
+def on_codes(op, shapes, attrs=None, out=OUT, first=IN, constant=False):
+    """One node on int8 inputs of parameters that differ. constant: those but for the first."""
     graph = Graph()
     build = Builder(graph)
-    inputs = [build.input(f"x{i}", np.int8, s) for i, s in enumerate(shapes)]
+    values = np.random.default_rng(1).integers(-128, 128, shapes[-1]).astype(np.int8)
+    inputs = [
+        build.constant(values, f"x{i}") if constant and i > 0 else build.input(f"x{i}", np.int8, s)
+        for i, s in enumerate(shapes)
+    ]
     for i, x in enumerate(inputs):
         x.quant = first if i == 0 else QuantParam(np.array([0.02]), np.array([-11]))
     [y] = graph.outputs = build.emit(op, inputs, attrs or {}, name="node")
@@ -101,6 +105,8 @@ POOL = {"kernel": [2, 2], "stride": [2, 2], "dilation": [1, 1], "pad": [0] * 4}
         ("Gelu", [IMAGE], {}, OUT),
         ("LeakyRelu", [IMAGE], {}, OUT),
         ("PRelu", [IMAGE, (8,)], {}, OUT),
+        ("PRelu", [(2, 40), (40,)], {}, OUT),
+        ("PRelu", [IMAGE, (4, 1, 8)], {}, OUT),
         ("Maximum", [IMAGE, IMAGE], {}, IN),
         ("Resize", [IMAGE], {"method": "linear"}, IN),
         ("Add", [IMAGE, (1, 4, 6, 1)], {}, OUT),
@@ -112,7 +118,16 @@ POOL = {"kernel": [2, 2], "stride": [2, 2], "dilation": [1, 1], "pad": [0] * 4}
     ids=str,
 )
 def test_what_mindspore_lite_gets_wrong_on_codes_computes_between_casts(op, shapes, attrs, out, tmp_path):
-    graph = resized(attrs, out) if op == "Resize" else on_codes(op, shapes, attrs, out)
+    check_between_casts(resized(attrs, out) if op == "Resize" else on_codes(op, shapes, attrs, out), tmp_path)
+
+
+@pytest.mark.parametrize("shapes", [(IMAGE, (8,)), (IMAGE, (1, 1, 8)), (IMAGE, (4, 1, 8)), ((2, 40), (40,))], ids=str)
+def test_constant_slopes_stay_codes_between_casts(shapes, tmp_path):
+    check_between_casts(on_codes("PRelu", shapes, constant=True), tmp_path)
+
+
+def check_between_casts(graph, tmp_path):
+    [op] = [n.op for n in graph.nodes]
     rng = np.random.default_rng(0)
     feeds = {t.name: rng.integers(-128, 128, t.shape).astype(np.int8) for t in graph.inputs}
     [want] = bitlite.Session(graph).run(feeds).values()
