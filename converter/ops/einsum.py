@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from string import ascii_letters
+
 import numpy as np
 
 from ..ir import Node, Shape, Tensor
@@ -83,8 +86,78 @@ def einsum(*inputs: np.ndarray, equation: str) -> np.ndarray:
 
 @reads("onnx", "Einsum")
 def read_onnx_einsum(r: Reading) -> Tensor:
+    """As transposes around a product where the equation says one of two factors, or an order of axes."""
     inputs = [r.input(i) for i in range(len(r.inputs))]
+    found = _terms_of(r.attr("equation"), inputs)
+    if found is not None:
+        terms, out = found
+        if len(terms) == 1 and sorted(terms[0]) == sorted(out):
+            return _ordered(r, inputs[0], terms[0], out)
+        if len(terms) == 2 and all(t.dtype == np.float32 for t in inputs):
+            y = _product(r, inputs, terms, out)
+            if y is not None:
+                return y
     return r.emit_many("Einsum", inputs, equation=r.attr("equation"))[0]
+
+
+def _terms_of(equation: str, inputs: list[Tensor]) -> tuple[list[str], str] | None:
+    """Subscripts of each axis of the inputs, and of the output; None where ranks are not known, or an index is there
+    twice."""
+    left, arrow, out = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    spare = [c for c in ascii_letters if c not in equation]
+    extra = [0 if t.rank is None else t.rank - len(term.replace("...", "")) for t, term in zip(inputs, terms)]
+    if not arrow or len(terms) != len(inputs) or any(t.rank is None for t in inputs) or min(extra) < 0:
+        return None
+    dots = "".join(spare[: max(extra)])
+    if len(dots) < max(extra) or any(n and "..." not in term for n, term in zip(extra, terms)):
+        return None
+    terms = [term.replace("...", dots[len(dots) - n :]) for n, term in zip(extra, terms)]
+    out = out.replace("...", dots)
+    letters = "".join(terms)
+    sound = letters.isascii() and letters.isalpha() and set(out) <= set(letters)
+    return (terms, out) if sound and all(len(set(term)) == len(term) for term in (*terms, out)) else None
+
+
+def _product(r: Reading, inputs: list[Tensor], terms: list[str], out: str) -> Tensor | None:
+    """MatMul(a[batch, rows, sums], b[batch, sums, columns]), its axes in the output's order; None where an index is
+    summed within one factor alone, or sizes that are to be joined are not known."""
+    a, b = terms
+    if any(c not in out for c in set(a) ^ set(b)):
+        return None
+    sizes: dict[str, int | None] = {}
+    for term, t in zip(terms, inputs):
+        for c, n in zip(term, t.shape or ()):
+            if c not in out and n != sizes.get(c, n):
+                return None
+            sizes[c] = n if sizes.get(c, 1) == 1 else sizes[c]
+    batch, sums = [c for c in out if c in a and c in b], [c for c in a if c in b and c not in out]
+    rows, columns = [c for c in out if c in a and c not in b], [c for c in out if c in b and c not in a]
+    if columns and rows and out.index(columns[0]) < out.index(rows[0]):
+        inputs, (a, b), rows, columns = inputs[::-1], (b, a), columns, rows
+    joined = any(len(group) != 1 for group in (rows, sums, columns))
+    if joined and any(n is None for n in sizes.values()):
+        return None
+
+    def size(group: list[str]) -> int:
+        return math.prod(sizes[c] or 0 for c in group)
+
+    def operand(t: Tensor, term: str, first: list[str], second: list[str]) -> Tensor:
+        t = _ordered(r, t, term, "".join((*batch, *first, *second)))
+        if not joined:
+            return t
+        shape = [*t.known_shape[: len(batch)], size(first), size(second)]
+        return r.emit("Reshape", t, r.constant(shape, np.int64))
+
+    y = r.emit("MatMul", operand(inputs[0], a, rows, sums), operand(inputs[1], b, sums, columns))
+    if joined:
+        y = r.emit("Reshape", y, r.constant([sizes[c] or 0 for c in (*batch, *rows, *columns)], np.int64))
+    return _ordered(r, y, "".join((*batch, *rows, *columns)), out)
+
+
+def _ordered(r: Reading, t: Tensor, term: str, wanted: str) -> Tensor:
+    perm = [term.index(c) for c in wanted]
+    return t if perm == list(range(len(perm))) else r.emit("Transpose", t, perm=perm)
 
 
 @writes("onnx", "Einsum")
