@@ -54,6 +54,30 @@ def standardized(x: np.ndarray, axes: tuple[int, ...], epsilon: float) -> np.nda
     return ((x - mean) / np.sqrt(variance + epsilon)).astype(np.promote_types(x.dtype, np.float32))
 
 
+def _normalized(x: np.ndarray, scale: np.ndarray, offset: np.ndarray, groups: int, epsilon: float) -> np.ndarray:
+    """x [N,*S,C] standardized over S and each of the groups of channels, then · scale [C] + offset [C].
+
+    Statistics in float64, all else in float32, channel by channel: whole feature maps are read a few times.
+    """
+    if x.dtype != np.float32 or not x.size:
+        parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // max(groups, 1))
+        axes = (*range(1, x.ndim - 1), x.ndim)
+        return affine(standardized(parts, axes, epsilon).reshape(x.shape), scale, offset, x.dtype)
+    batch, channels = x.shape[0], x.shape[-1]
+
+    def of_groups(values: np.ndarray) -> np.ndarray:
+        means = values.mean(axis=1, dtype=np.float64).reshape(batch, groups, -1).mean(axis=2)
+        return np.repeat(means, channels // groups, axis=1)[:, None]
+
+    rows = x.reshape(batch, -1, channels)
+    apart = rows - of_groups(rows).astype(np.float32)
+    rest = of_groups(apart)  # what rounding the mean left there
+    factor = scale / np.sqrt(of_groups(np.square(apart)) - np.square(rest) + epsilon)
+    apart *= factor.astype(np.float32)
+    apart += (offset - rest * factor).astype(np.float32)
+    return apart.reshape(x.shape)
+
+
 def affine(y: np.ndarray, scale: Any, offset: Any, dtype: np.dtype) -> np.ndarray:
     y = y if scale is None else y * scale
     return (y if offset is None else y + offset).astype(dtype, copy=False)
@@ -93,7 +117,7 @@ def batch_norm(
 )
 def instance_norm(x: np.ndarray, scale: np.ndarray, offset: np.ndarray, *, epsilon: float) -> np.ndarray:
     """x [N,*S,C] standardized over its spatial axes, then · scale [C] + offset [C]."""
-    return affine(standardized(x, tuple(range(1, x.ndim - 1)), epsilon), scale, offset, x.dtype)
+    return _normalized(x, scale, offset, x.shape[-1], epsilon)
 
 
 def _infer_group(node: Node) -> Inferred:
@@ -119,9 +143,7 @@ def _infer_group(node: Node) -> Inferred:
 )
 def group_norm(x: np.ndarray, scale: np.ndarray, offset: np.ndarray, *, groups: int, epsilon: float) -> np.ndarray:
     """x [N,*S,C] standardized over the spatial axes and each group of channels, then · scale [C] + offset [C]."""
-    parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
-    axes = (*range(1, x.ndim - 1), x.ndim)
-    return affine(standardized(parts, axes, epsilon).reshape(x.shape), scale, offset, x.dtype)
+    return _normalized(x, scale, offset, groups, epsilon)
 
 
 @reads("onnx", "BatchNormalization")

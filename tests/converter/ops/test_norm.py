@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from bitlite.converter.errors import Error
+from bitlite.converter.ops.norm import group_norm, instance_norm
 
 
 @pytest.fixture
@@ -105,3 +106,18 @@ def test_tflite_l2_normalization_equals_litert(tflite_check, rng, shape):
 def test_tflite_local_response_normalization_equals_litert(tflite_check, rng, radius):
     options = {"radius": radius, "bias": 1.5, "alpha": 0.3, "beta": 0.6}
     tflite_check("LOCAL_RESPONSE_NORMALIZATION", [f32(rng, 2, 3, 4, 7)], ("LocalResponseNormalizationOptions", options))
+
+
+@pytest.mark.parametrize("level", [0.0, 1e3, 1e5])
+@pytest.mark.parametrize("groups", [1, 4, 8])
+def test_groups_far_from_zero_are_standardized_as_exactly_as_float32_holds_them(groups, level):
+    rng = np.random.default_rng(groups)
+    x = (level + rng.normal(0, 1, (2, 9, 7, 8))).astype(np.float32)
+    scale, offset = (rng.normal(1, 0.3, 8).astype(np.float32) for _ in range(2))
+    parts = x.astype(np.float64).reshape(2, -1, groups, 8 // groups)
+    mean, var = parts.mean((1, 3), keepdims=True), parts.var((1, 3), keepdims=True)
+    want = ((parts - mean) / np.sqrt(var + 1e-5)).reshape(x.shape) * scale + offset
+    got = group_norm(x, scale, offset, groups=groups, epsilon=1e-5)
+    np.testing.assert_allclose(got, want, atol=2e-6)
+    if groups == 8:
+        np.testing.assert_array_equal(instance_norm(x, scale, offset, epsilon=1e-5), got)
