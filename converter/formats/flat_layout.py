@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -55,11 +55,14 @@ class Layout:
 
 
 class Pool:
-    """All row tables of one type with the same fields, laid out in one go by numpy."""
+    """All row tables of one type with the same fields, laid out in one go by numpy; equal rows are one table."""
 
     def __init__(self, schema: Schema, table: str, names: tuple[str, ...]) -> None:
+        self.names = names
         self.parts: list[np.ndarray] = []
-        self.count = 0
+        self.count = 0  # rows
+        self.rows = np.empty(0, schema.dtype(table))  # the tables, once they are placed
+        self.table_of = np.empty(0, np.int64)  # of each row
         fields = sorted((f for f in schema.fields(table) if f.name in names), key=lambda f: (-f.size, f.slot))
         total = 4 + sum(f.size for f in fields)
         total += -total % 4
@@ -85,16 +88,19 @@ class Pool:
 
     def place(self, at: int) -> int:
         """Put the tables at the first fitting byte from `at` on; returns the byte behind them."""
+        rows = np.concatenate(self.parts)
+        first, self.table_of = _distinct([rows[name] for name in self.names], len(rows))
+        self.rows = rows[first]
         self.at = at + -(at + self.lead) % self.align
-        return self.at + -(-self.count // self.step) * self.bytes
+        return self.at + -(-len(first) // self.step) * self.bytes
 
     def positions(self, start: int, count: int) -> np.ndarray:
-        index = np.arange(start, start + count)
+        index = self.table_of[start : start + count]
         return self.at + index // self.step * self.bytes + index % self.step * 4
 
     def fill(self, out: bytearray, vtable_at: Mapping[bytes, int]) -> None:
-        groups = -(-self.count // self.step)
-        rows = np.concatenate(self.parts)
+        rows = self.rows
+        groups = -(-len(rows) // self.step)
         if len(rows) < groups * self.step:
             rows = np.concatenate([rows, rows[-1:]])
         first = np.arange(groups) * self.bytes + self.at
@@ -103,6 +109,23 @@ class Pool:
             k, done[name] = done[name], done[name] + 1
             target = np.ndarray((groups,), dtype, out, self.at + offset, (self.bytes,))
             target[:] = rows[name][k :: self.step] if name else first + 4 * k - vtable_at[self.vtables[k]]
+
+
+def _distinct(columns: Sequence[np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of rows whose columns these are: the first of each that differs from all before it, in their order, and which of
+    those each row is. Numbers are told apart by their bits."""
+    if not columns:
+        return np.zeros(min(count, 1), np.int64), np.zeros(count, np.int64)
+    kinds = [(str(k), np.void, column.itemsize) for k, column in enumerate(columns)]
+    packed = np.empty(count, kinds)
+    for (name, *_), column in zip(kinds, columns):
+        packed[name] = np.ascontiguousarray(column).view((np.void, column.itemsize))
+    whole = packed.view((np.void, packed.itemsize))
+    _, first, inverse = np.unique(whole, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(first), np.int64)
+    rank[order] = np.arange(len(first))
+    return first[order], rank[inverse.reshape(-1)]
 
 
 def vtable_bytes(offsets: Mapping[int, int], size: int) -> bytes:

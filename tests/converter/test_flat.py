@@ -282,6 +282,27 @@ def test_equal_parts_are_stored_once_but_not_the_weights_of_an_ms_file():
     assert model.allTensors[0] is model.allTensors[1]
 
 
+def test_equal_rows_are_one_table_wherever_they_stand():
+    def rows(scale, zero):
+        return ms_schema.SCHEMA.row_array("QuantParam", len(scale), scale=scale, zeroPoint=zero)
+
+    first = rows(np.tile([0.5, 0.25, 0.75], 100), np.tile([3, 4, 5], 100))
+    second = rows(np.tile([0.75, 0.125], 50), np.tile([5, 6], 50))
+    data = joined({"allTensors": [{"quantParams": first}, {"quantParams": second}]}, ms_schema.SCHEMA)
+    flat_verifier.verify(data, ms_schema.SCHEMA)
+    assert len(data) < 400 * 4 + 400
+    found = decode(data, ms_schema.SCHEMA).allTensors
+    assert same(found[0].quantParams, first) and same(found[1].quantParams, second)
+
+
+def test_rows_that_differ_in_a_bit_are_two_tables():
+    scale = np.array([0.0, -0.0, 0.0, 1e-300])
+    rows = ms_schema.SCHEMA.row_array("QuantParam", 4, scale=scale)
+    data = joined({"allTensors": [{"quantParams": rows}]}, ms_schema.SCHEMA)
+    read = decode(data, ms_schema.SCHEMA).allTensors[0].quantParams["scale"]
+    assert np.array_equal(read.view(np.uint64), scale.view(np.uint64))
+
+
 def test_defaults_are_omitted_unless_forced():
     plain = joined({"deviceType": -1, "quantType": 0}, ms_schema.SCHEMA, root="CNode")
     forced = joined({"deviceType": -1, "quantType": 0}, ms_schema.SCHEMA, root="CNode", force={"CNode.deviceType"})
