@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..quant.weights.weight_quant import WeightRow, WeightSettings
     from .pareto import WriteForm
 
-_FEW = 4  # bits asked for, from which on weights may get more
+_FEW = 2  # bits asked for, from which on weights may get more
 
 
 def quantize_on_data(
@@ -102,7 +102,7 @@ def _wider_note(rows: Sequence[WeightRow], bits: int) -> list[str]:
     least, most = min(row.bits for row in rows), max(row.bits for row in rows)
     have = f"{least} to {most}" if least < most else str(most)
     names = ", ".join(row.layer for row in rows[:3])
-    return [f"{len(rows)} weights that {bits} bits are too few for have {have}, {more} bytes more: {names}"]
+    return [f"{len(rows)} weights that {bits} bits are too few for have {have}, {more} bytes more of codes: {names}"]
 
 
 def _searched(

@@ -3,6 +3,10 @@
 The fit is the least squares of ‖X (w - scale·q - mean)‖² over a channel's scale (and its mean, where the weight keeps
 one), as ‖X·‖² = ·'H·. H is taken in whole numbers, so that its products with codes and with weights in fixed point are
 exact in any order: the same bits on every instruction set, for any number of threads.
+
+A channel's scale and mean take 16 bytes of a `.ms`, as much as 32 codes of 4 bits, and none where another channel of
+any weight has the same. So grids of few bits can be shared: the scale has few binary digits and the mean is a multiple
+of it (or of a part of it where there are less than 16 codes), which codes that are found behind that hardly feel.
 """
 
 from __future__ import annotations
@@ -16,7 +20,12 @@ from .products import by_columns
 
 _GRAM_BITS = 24
 _FRACTION_BITS = 10
+_MOST_ZERO = 127  # that codes hold: SPARSE leaves zero points out
 _EXACT_BITS = 52  # whole numbers that float64 holds, with a sign to spare
+SHARED_BITS = 6  # at more, codes would feel it and channels would still differ
+_DIGITS = {5: 6, 6: 6}  # of a shared scale, by bits
+_FEWEST_DIGITS = 5
+_MEANS = 16  # places that a mean may have within the range of codes, at least
 _LEAST, _MOST = 0.5, 2.0  # of the scale before: what is beyond was fitted to rows that say nothing
 
 
@@ -88,7 +97,34 @@ class Grid:
             mean = np.where(good, (offset * self.scale).astype(np.float32), mean)
         return replace(self, scale=scale, mean=mean)
 
+    def shared(self) -> Grid:
+        """The nearest grid of those that channels share, as far as bits are few; a mean in whole scales becomes a part
+        of the zero point."""
+        if self.bits > SHARED_BITS:
+            return self
+        part, exponent = np.frexp(self.scale)
+        digits = _DIGITS.get(self.bits, _FEWEST_DIGITS)
+        scale = np.ldexp(np.rint(np.ldexp(part, digits)), exponent - digits)
+        scale = np.where(scale >= self.least, scale, self.scale)
+        if self.mean is None:
+            return replace(self, scale=scale)
+        parts = max(1, _MEANS >> self.bits)
+        places = np.rint(self.mean / scale * parts)
+        if parts > 1 or (np.abs(self.zero_point - places) > _MOST_ZERO).any():
+            return replace(self, scale=scale, mean=(places / parts * scale).astype(np.float32).astype(np.float64))
+        return replace(self, scale=scale, zero_point=self.zero_point - places, mean=np.zeros(scale.shape))
+
+    def moved(self, q: np.ndarray, before: Grid) -> np.ndarray:
+        """The codes nearest to what q [batch, K, channels] stand for on the grid before."""
+        return np.clip(np.rint(self.wanted(before.reals(q))), *self.limits)
+
     def stored(self, quant: QuantParam) -> QuantParam:
-        """`quant` with this grid's scales and means."""
+        """`quant` with this grid's scales, zero points and means."""
         mean = None if self.mean is None else self.mean.reshape(-1).astype(np.float32)
-        return replace(quant, scale=self.scale.reshape(-1).astype(np.float64), mean_corr=mean)
+        zero = quant.zero_point if self.mean is None else self.zero_point.reshape(-1).astype(np.int32)
+        return replace(quant, scale=self.scale.reshape(-1).astype(np.float64), zero_point=zero, mean_corr=mean)
+
+
+def shared_form(quant: QuantParam) -> QuantParam:
+    """Parameters of a weight as they are where channels share them."""
+    return Grid.of(quant, (1, 1, len(quant.scale))).shared().stored(quant)

@@ -12,6 +12,7 @@ instruction set, for any number of threads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -57,6 +58,7 @@ _VALUES = 1 << 24  # of those rows, which the fewer inputs take less of
 SWEEPS = 3
 REFITS = 3
 RIDGE = 0.01
+_WORSE = 2.0  # times the error, from which on channels do not share grids
 RIDGE_UPSTREAM = 0.1  # where weights move by more than their rounding
 
 
@@ -70,6 +72,7 @@ def refine(
     sweeps: int = SWEEPS,
     refits: int = 0,
     upstream: bool = False,
+    shared: bool = False,
 ) -> None:
     """Replaces the codes of the layer's weight, in place; what has no rows (transposed convolutions) stays, and so does
     what other layers read as well, whose inputs are not those of this one, what has more than ROUNDED_BITS, and what is
@@ -80,7 +83,8 @@ def refine(
     stay so; wider: scales to try for these, of the weight's, of which each channel keeps the one at which its output
     comes nearest. refits: how often each channel's grid is fitted to its codes and the codes are rounded again; 0
     leaves the grids. upstream: below 8 bits, weights to round to make up for the layers before (`upstream`); the runner
-    has the float values, too.
+    has the float values, too. shared: grids of convolutions, where these are fitted, are of those that channels share
+    (`Grid.shared`); matrix products often have inputs far larger than the others, which want grids of their own.
     """
     layer = runner.layers[node]
     w, codes, quant = node.inputs[1], layer.weight.data, layer.weight.quant
@@ -105,15 +109,20 @@ def refine(
             f"{node.name}: its {shape[2]} inputs are rounded in {len(parts)} blocks, each on its own"
         )
     free = len(parts) == 1 and quant.axis == 0
-    rounder = _Rounder(sweeps, refits if free else 0, most, runner.threads, wider if free else ())
+    refits = refits if free else 0
+    shared = shared and refits > 0 and quant_spec(node).conv_family
+    rounder = _Rounder(sweeps, refits, most, runner.threads, wider if free else (), shared)
     for part in parts:
         q = np.ascontiguousarray(rounded[:, :, part].transpose(0, 2, 1), np.float64)
         weights = np.ascontiguousarray(real[:, :, part].transpose(0, 2, 1), np.float64)
         gram = rows.gram(part)
         if upstream and len(parts) == 1 and not rows.by_channel:
-            target = toward_float(*rows.both(), weights, RIDGE_UPSTREAM, runner.threads)
+            seen, reals = rows.both()
+            target = toward_float(seen, reals, weights, RIDGE_UPSTREAM, runner.threads)
             damp(gram, RIDGE_UPSTREAM)
-            found = [rounder.codes(gram, grid, target.weights, q.copy(), start) for start in (True, False)]
+            # Fewer rows than inputs can be met by codes that are of no use elsewhere: no row tells that of another.
+            starts = (True, False) if sum(map(len, seen)) >= weights.shape[1] else (True,)
+            found = [rounder.codes(gram, grid, target.weights, q.copy(), start) for start in starts]
             q, grid = min(found, key=lambda codes: target.error(codes[1].reals(codes[0])))
         else:
             damp(gram, ridge)
@@ -137,6 +146,17 @@ def is_rounded(node: Node, layer: Layer) -> bool:
     return quant.bits <= ROUNDED_BITS and 2 * np.count_nonzero(w.data) >= w.data.size
 
 
+def shares(node: Node, weight: Tensor) -> bool:
+    """Whether `refine` with `shared` gives channels of these codes grids that they share, where the layer has rows."""
+    w, q = node.inputs[1], weight.qparams
+    if w is None or w.name != weight.name or not quant_spec(node).conv_family:
+        return False
+    if q.axis != 0 or quant_spec(node).mixes_channels is None or weight.value[0].size > WHOLE:
+        return False
+    group = node.attrs.get("group", 1)
+    return group in (1, weight.value.shape[0]) and (group == 1 or weight.value.shape[-1] == 1)
+
+
 def reads_float(node: Node, layer: Layer) -> bool:
     """Whether `refine` with `upstream` looks at what the float layer reads."""
     if not is_rounded(node, layer) or quant_spec(node).mixes_channels is None or node.attrs.get("group", 1) != 1:
@@ -146,13 +166,14 @@ def reads_float(node: Node, layer: Layer) -> bool:
 
 @dataclass(frozen=True)
 class _Rounder:
-    """How codes are found. most: of neighbours' sums. wider: as of `refine`."""
+    """How codes are found. most: of neighbours' sums. wider: as of `refine`. shared: on grids that channels share."""
 
     sweeps: int
     refits: int
     most: float
     threads: int
     wider: tuple[float, ...] = ()
+    shared: bool = False
 
     def codes(
         self, gram: np.ndarray, grid: Grid, weights: np.ndarray, q: np.ndarray, start: bool
@@ -161,7 +182,8 @@ class _Rounder:
         if start:
             eliminate(gram, grid.wanted(weights), q, grid.limits, self.threads)
         if not self.wider:
-            return self._descended(gram, grid, weights, q, self.refits)
+            q, grid = self._descended(gram, grid, weights, q, self.refits)
+            return self._shared(gram, grid, weights, q, start) if self.shared else (q, grid)
         found = [self._held(gram, grid, weights, q, wider) for wider in self.wider]
         errors = np.stack([self._errors(gram, tried.reals(codes) - weights) for codes, tried in found])
         best = errors.argmin(axis=0)
@@ -178,6 +200,27 @@ class _Rounder:
             grid = grid.fitted(gram, weights, q, self.threads)
             descend(gram, grid.wanted(weights), q, grid.limits, self.sweeps, self.threads, self.most)
         return q, grid
+
+    def _shared(
+        self, gram: np.ndarray, grid: Grid, weights: np.ndarray, q: np.ndarray, start: bool
+    ) -> tuple[np.ndarray, Grid]:
+        """Codes and grid as channels share them, from codes on a grid of their own."""
+        common = grid.shared()
+        if common is grid:
+            return q, grid
+        moved = common.moved(q, grid)
+        if start:
+            eliminate(gram, common.wanted(weights), moved, common.limits, self.threads)
+        descend(gram, common.wanted(weights), moved, common.limits, self.sweeps, self.threads, self.most)
+        # Where one input outweighs all others, a grid of a channel's own holds its weight exactly. Codes that are not
+        # begun anew may lose as much for no such reason; those that are stand beside them.
+        if not start:
+            return moved, common
+        own, new = (
+            math.fsum(self._errors(gram, g.reals(codes) - weights).reshape(-1).tolist())
+            for g, codes in ((grid, q), (common, moved))
+        )
+        return (moved, common) if new <= _WORSE * own else (q, grid)
 
     def _held(
         self, gram: np.ndarray, grid: Grid, weights: np.ndarray, q: np.ndarray, wider: float

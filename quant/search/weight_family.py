@@ -14,6 +14,7 @@ from ..progress import Progress, no_progress
 from ..ptq.settings import Samples
 from ..weights.bit_budget import BitBudget, measure
 from ..weights.output_rounding import RoundingByOutput
+from ..weights.spare_bits import shares_grids
 from ..weights.weight_quant import WeightRow, WeightSettings, quantize_graph_weights
 from .goal import Goal
 from .journal import Journal
@@ -71,6 +72,7 @@ class WeightFamily:
             self.workers.threads,
             float_bytes=self.float_bytes,
             floats=self.floats,
+            shared=not self.nearest and shares_grids(self.settings),
             track=self.progress,
             remember=self.journal.widths,
         )

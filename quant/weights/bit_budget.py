@@ -19,6 +19,8 @@ from ...converter.numeric.packing import packed_size
 from ...converter.numeric.sparse import encoded_size
 from ..calibrate.observe import Sample
 from ..parallel import Workers
+from ..ptq.grid import SHARED_BITS, shared_form
+from ..ptq.rounding import shares
 from .weight_quant import FLOAT, WIDTHS, WeightSettings, named_widths
 from .weight_trials import WeightTrials, codes_by_layer
 
@@ -28,6 +30,7 @@ SAMPLES = 8  # that layers are measured on
 _MEASURED = 4  # the width at which the outputs are looked at: all formats have it
 _TRIES = 8  # of meeting the target by what a file really takes
 _HALVINGS = 16
+_SHARED_ROW = 6.0  # bytes for a channel's place and its part of a grid, about
 
 
 @dataclass(frozen=True)
@@ -158,13 +161,15 @@ def measure(
     *,
     float_bytes: int = 4,
     floats: bool = False,
+    shared: bool = False,
     track: Track = lambda items, label: items,
     remember: Callable[[Callable[[], Widths]], Widths] = lambda measure: measure(),
 ) -> BitBudget:
     """Measures each layer that settings.layer_bits does not name; the graph stays as it is.
 
     size_of: bytes of the file that holds a graph; float_bytes: those of an element that stays float; floats: a layer
-    may stay so. remember: gives what its argument gives, or gave before. What is found does not depend on `threads`.
+    may stay so; shared: channels will share grids of few bits (`ptq/grid`). remember: gives what its argument gives, or
+    gave before. What is found does not depend on `threads`.
 
     Raises:
         UsageError: no output is float. DataError: the float model gives NaN or infinity on the samples.
@@ -175,28 +180,30 @@ def measure(
     fixed = {node.name for node in named_widths(graph, settings)}
     free = {b: {name: form for name, form in forms[b].items() if name not in fixed} for b in allowed}
     named = {name: form for name, form in forms[allowed[0]].items() if name in fixed}
+    most = forms[max(allowed)]
+    sharing = {t.name for n in graph.nodes for t in most.get(n.name, ()) if shared and shares(n, t)}
 
     def sized(bits: Mapping[str, int]) -> int:
         trial = graph.copy()
         constants = {t.name: t for t in trial.constants()}
         chosen = (free[b][name] for name, b in bits.items() if name in free.get(b, {}))
         for t in (t for tensors in (*named.values(), *chosen) for t in tensors):
-            constants[t.name].data, constants[t.name].dtype, constants[t.name].quant = t.data, t.dtype, t.quant
+            quant = shared_form(t.qparams) if t.name in sharing else t.quant
+            constants[t.name].data, constants[t.name].dtype, constants[t.name].quant = t.data, t.dtype, quant
         return size_of(trial)
 
     def bytes_of(t: Tensor) -> float:
-        return coded_bytes(t, settings.container)
+        each = _SHARED_ROW if t.name in sharing and t.qparams.bits <= SHARED_BITS else rows
+        return coded_bytes(t, settings.container) + each * _rows(t)
 
     names = list(dict.fromkeys(name for form in free.values() for name in form))
     rows = 0.0  # bytes of a file for a channel's scale and what goes with it: of all layers in codes, and of none
     whole = [t for name in names for t in free[max(allowed)].get(name, ())]
     if whole:
         more = sized(dict.fromkeys(names, max(allowed))) - sized({})
-        saved = sum(float_bytes * t.value.size - bytes_of(t) for t in whole)
+        saved = sum(float_bytes * t.value.size - coded_bytes(t, settings.container) for t in whole)
         rows = max(0.0, more + saved) / sum(map(_rows, whole))
-    widths = remember(
-        lambda: measure_layers(graph, samples, free, lambda t: bytes_of(t) + rows * _rows(t), threads, track)
-    )
+    widths = remember(lambda: measure_layers(graph, samples, free, bytes_of, threads, track))
     for name, found in widths.items():
         size = float_bytes * max(sum(t.value.size for t in form.get(name, ())) for form in free.values())
         stays = [b for b in allowed if b not in found]  # where the gates leave it in float

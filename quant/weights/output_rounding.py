@@ -26,6 +26,7 @@ from ..ptq.settings import Samples
 from ..ptq.trials import improves
 from ..score import Scoring
 from .finer_weights import finer_weights, lacking
+from .spare_bits import shares_grids, spare_bits
 from .table_grids import RowCounts, count_rows, fit_tables
 from .weight_quant import WeightRow, WeightSettings, quantize_graph_weights
 from .wider_weights import may_be_wider, wider_weights
@@ -49,7 +50,7 @@ def quantize_by_output(
 ) -> tuple[list[WeightRow], Fidelity | None]:
     """Replaces weights by their codes, in place. Where the outputs are less than they should be, few weights of 8 bits
     that they owe it to have 16 instead (`wider_weights`), and of fewer bits up to 8 (`finer_weights`), if that brings
-    them nearer.
+    them nearer. In a `.ms` channels share grids, and the bytes go to weights that cost the outputs most (`spare_bits`).
 
     Args:
         samples: a tenth of them, which nothing is fitted to, judge the outputs; all that are left where there is a
@@ -64,7 +65,8 @@ def quantize_by_output(
     fitted, held = parted(graph, len(samples), scored=scoring is not None)
     judge = judge_of(graph, samples, held, scoring, workers.threads)
     rounded = RoundingByOutput(graph.copy(), Chosen(samples, fitted), workers, progress, correct_biases=correct_biases)
-    form, layers = rounded(settings)
+    spare = spare_bits(rounded.source, settings, Chosen(samples, fitted), workers.threads)
+    form, layers = rounded(replace(settings, chosen={**settings.chosen, **spare}))
     fidelity = judge.fidelity(form, held_back=held != fitted)
     wide = fidelity is not None and fidelity.worst.sqnr < GOOD and may_be_wider(settings)
     missing = 0.0 if fidelity is None else lacking(settings, fidelity)
@@ -77,6 +79,7 @@ def quantize_by_output(
             else finer_weights(rounded.source, settings, picked, workers.threads)
         )
         if bits:
+            bits |= {name: max(b, bits.get(name, 0)) for name, b in spare.items()}
             other, rows = rounded(replace(settings, chosen={**settings.chosen, **bits}))
             better = judge.fidelity(other, held_back=held != fitted)
             if better is not None and (
@@ -123,15 +126,17 @@ class RoundingByOutput:
         if self._rows is None:
             self._rows = count_rows(self.source, self._samples, self._workers)
         fit_tables(self.source, graph, self._rows)
+        shared = shares_grids(settings)
+
+        def improve(prefix: QuantizedPrefixRunner, node: Node) -> None:
+            refine(prefix, node, refits=REFITS, upstream=True, shared=shared)
+            if self._correct_biases:
+                correct(prefix, node, rounds=1)
+
         self._means = _walk(
-            self.source, graph, self._samples, self._workers, self._progress, self._improve, True, self._means
+            self.source, graph, self._samples, self._workers, self._progress, improve, True, self._means
         )
         return graph, layers
-
-    def _improve(self, prefix: QuantizedPrefixRunner, node: Node) -> None:
-        refine(prefix, node, refits=REFITS, upstream=True)
-        if self._correct_biases:
-            correct(prefix, node, rounds=1)
 
 
 def _walk(

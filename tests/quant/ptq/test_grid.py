@@ -70,3 +70,34 @@ def test_no_scale_falls_below_the_least_one():
     held = Grid.of(quant, (1, 1, CHANNELS), quant.scale * [1.0, 0.1, 0.9, 0.1, 0.1])
     fitted = held.fitted(gram(), smaller, q).scale.reshape(-1) / quant.scale
     assert (fitted[[0, 2]] == 1).all() and (fitted[[1, 3, 4]] < 0.85).all()
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 5, 6])
+def test_channels_share_grids_that_are_near_their_own(bits):
+    own, quant = grid(bits, True)
+    shared = own.shared()
+    assert (np.abs(shared.scale / own.scale - 1) <= 1 / 32).all()
+    digits = np.ldexp(np.frexp(shared.scale)[0], 6)
+    assert (digits == np.rint(digits)).all()
+    q = np.arange(-2.0, 2.0)[None, :, None]
+    off = np.abs(shared.reals(q) - own.reals(q)) / own.scale
+    assert off.max() <= 0.5 / max(1, 16 >> bits) + 4 / 32
+    kept = shared.stored(quant)
+    if bits >= 4:
+        assert not kept.mean_corr.any() and kept.zero_point.dtype == np.int32
+    assert np.array_equal(Grid.of(kept, own.scale.shape).reals(q), shared.reals(q))
+
+
+def test_grids_of_many_bits_and_zero_points_beyond_codes_stay_apart():
+    own, _ = grid(8, True)
+    assert own.shared() is own
+    far = Grid(np.full((1, 1, 2), 0.1), np.zeros((1, 1, 2)), np.array([0.2, 90.0]).reshape(1, 1, 2), 4)
+    assert not far.shared().zero_point.any() and np.allclose(far.shared().mean, far.mean, atol=0.06)
+
+
+def test_codes_move_to_what_is_nearest_on_another_grid():
+    own, _ = grid(4, True)
+    q = np.random.default_rng(4).integers(-7, 7, (1, K, CHANNELS)).astype(np.float64)
+    shared = own.shared()
+    moved = shared.moved(q, own)
+    assert np.abs(moved).max() <= 8 and (np.abs(shared.reals(moved) - own.reals(q)) <= shared.scale * 1.01).all()

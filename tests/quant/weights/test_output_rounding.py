@@ -44,6 +44,23 @@ def network():
     return graph
 
 
+def wide_network():
+    """conv → wide conv → narrow conv → mean → dense."""
+    rng = np.random.default_rng(1)
+    graph = Graph("net")
+    build = Builder(graph)
+    y = build.input("x", np.float32, (1, 8, 8, 6))
+    window = {"act": "relu", "stride": [1, 1], "dilation": [1, 1], "pad": [0] * 4, "group": 1}
+    for name, inputs, outputs in (("first", 6, 32), ("wide", 32, 512), ("narrow", 512, 24)):
+        w = rng.normal(0, 1, (outputs, 1, 1, inputs)) * rng.uniform(0.5, 2, (outputs, 1, 1, 1)) / inputs**0.5
+        b = build.constant(rng.normal(0, 0.1, outputs).astype(np.float32), f"{name}/b")
+        y = build.emit("Conv", [y, build.constant(w.astype(np.float32), f"{name}/w"), b], window, name=name)[0]
+    y = build.emit("Reduce", [y], {"axes": [1, 2], "mode": "mean", "keep_dims": False}, name="mean")[0]
+    w = build.constant(rng.normal(0, 1, (10, 24)).astype(np.float32), "dense/w")
+    graph.outputs = build.emit("FullyConnected", [y, w], name="dense")
+    return graph
+
+
 class Rows(list):
     def only(self, rows):
         return (self[k] for k in rows)
@@ -69,7 +86,7 @@ def test_outputs_are_nearer_than_with_each_weight_rounded_by_itself():
     want = outputs(graph, fresh)
     quantize_graph_weights(alone, SETTINGS)
     rows, fidelity = quantize_by_output(graph, SETTINGS, samples(), Workforce(1))
-    assert {row.bits for row in rows} == {4} and fidelity.held_back
+    assert min(row.bits for row in rows) == 4 and fidelity.held_back
     assert sqnr(want, outputs(graph, fresh)) > sqnr(want, outputs(alone, fresh)) + 4
 
 
@@ -231,6 +248,7 @@ def test_a_model_that_noise_overflows_is_rounded_without_it(tmp_path):
 @pytest.mark.parametrize("container", ["", "tflite"])
 def test_outputs_of_values_that_4_bits_are_too_few_for_get_more_where_they_gain_most(container, monkeypatch):
     monkeypatch.setattr(finer_weights, "POOR", 26.0)
+    monkeypatch.setattr(output_rounding, "spare_bits", lambda *args: {})
     data, settings = samples(40), replace(SETTINGS, container=container)
 
     def rounded(graph, settings):
@@ -265,6 +283,37 @@ def test_a_conversion_says_which_weights_have_more_bits_and_what_they_take(tmp_p
     more = sum(int(np.prod(row.shape)) * (row.bits - 4) for row in finer) // 8
     note = next(note for note in report.notes if "4 bits are too few for" in note)
     assert note.startswith(f"{len(finer)} weights") and f"{more} bytes more" in note and finer[0].layer in note
+
+
+def test_weights_that_cost_most_have_more_bits_in_no_more_bytes(tmp_path):
+    """Of 4 bits with grids of their own, as without data."""
+    source = written(tmp_path, wide_network())
+    asked = {"quant_type": "WeightQuant", "bit_num": 4, "cost": False, "quant_weight_channel": 0}
+    bitlite.convert(source, tmp_path / "own", weight_rounding="nearest", **asked)
+    report = bitlite.convert(source, tmp_path / "m", calibration_data=list(samples(40)), **asked)
+    bits = [row.bits for row in report.layers if not row.reason]
+    assert min(bits) == 4 and 4 < max(bits) <= 8
+    assert (tmp_path / "m.ms").stat().st_size <= (tmp_path / "own.ms").stat().st_size
+    asked |= {"layer_bits": "wide/Relu:4", "calibration_data": list(samples(40))}
+    named = bitlite.convert(source, tmp_path / "n", **asked)
+    assert next(row.bits for row in named.layers if row.tensor == "wide/w") == 4
+
+
+@pytest.mark.parametrize("container", ["tflite", "onnx"])
+def test_formats_that_say_each_grid_anew_keep_the_bits_asked_for(container):
+    graph = wide_network()
+    rows, _ = quantize_by_output(graph, replace(SETTINGS, container=container), samples(40), Workforce(1))
+    assert {row.bits for row in rows} == {4}
+    scales = next(n for n in graph.nodes if n.name == "wide").inputs[1].quant.scale
+    assert len(np.unique(scales)) > 400
+
+
+def test_few_grids_serve_many_channels():
+    graph = wide_network()
+    quantize_by_output(graph, SETTINGS, samples(40), Workforce(1))
+    q = next(n for n in graph.nodes if n.name == "wide").inputs[1].quant
+    zero, mean = np.broadcast_to(q.zero_point, 512), np.broadcast_to(q.mean_corr, 512)
+    assert q.bits == 4 and len(set(zip(q.scale.tolist(), zero.tolist(), mean.tolist()))) < 200
 
 
 def with_outliers(inputs=1024):
