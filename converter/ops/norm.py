@@ -146,6 +146,18 @@ def group_norm(x: np.ndarray, scale: np.ndarray, offset: np.ndarray, *, groups: 
     return _normalized(x, scale, offset, groups, epsilon)
 
 
+@reads("onnx", "ai.onnx.ml::Scaler")
+def read_onnx_scaler(r: Reading) -> Tensor:
+    """(x - offset) · scale, of each feature or one for all, as scikit-learn has it in front of a network."""
+    x = r.input(0)
+    offset, scale = (
+        np.asarray(r.attr(key, [neutral]), np.float32) for key, neutral in (("offset", 0.0), ("scale", 1.0))
+    )
+    if x.dtype != np.float32:
+        x = r.emit("Cast", x, dtype="float32")
+    return r.emit("Mul", r.emit("Sub", x, r.constant(offset)), r.constant(scale))
+
+
 @reads("onnx", "BatchNormalization")
 def read_onnx_batch_norm(r: Reading) -> Tensor:
     if r.attr("training_mode", 0):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import bitlite
 import numpy as np
 import pytest
 from bitlite.converter.errors import Error
@@ -121,3 +122,19 @@ def test_groups_far_from_zero_are_standardized_as_exactly_as_float32_holds_them(
     np.testing.assert_allclose(got, want, atol=2e-6)
     if groups == 8:
         np.testing.assert_array_equal(instance_norm(x, scale, offset, epsilon=1e-5), got)
+
+
+def test_features_are_scaled_as_scikit_learn_does(tmp_path):
+    from onnx import helper, save
+
+    attrs = {"offset": [1.0, -2.0, 0.5], "scale": [0.5, 2.0, 4.0]}
+    nodes = [helper.make_node("Scaler", ["x"], ["y"], domain="ai.onnx.ml", **attrs)]
+    ends = [helper.make_tensor_value_info("x", 1, [2, 3])], [helper.make_tensor_value_info("y", 1, [2, 3])]
+    sets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 1)]
+    path, target = str(tmp_path / "m.onnx"), str(tmp_path / "m.ms")
+    save(helper.make_model(helper.make_graph(nodes, "g", *ends), opset_imports=sets, ir_version=8), path)
+    bitlite.convert(path, target)
+    x = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+    want = (x - np.float32(attrs["offset"])) * np.float32(attrs["scale"])
+    for file in (path, target):
+        np.testing.assert_allclose(next(iter(bitlite.load(file).run({"x": x}).values())), want, rtol=1e-6)
