@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ...converter.ir import Node, Tensor
 from ..calibrate.observe import ChannelMeans
 from ..calibrate.ranges import AS_READ, reach
@@ -15,16 +17,19 @@ from .result import Result
 from .rounding import REFITS, ROUNDED_BITS, refine
 from .settings import Settings
 
-# With the pairs of all layers held, of the scale at which a weight's own codes come nearest: descent makes up for
-# much of what is cut off, and for most of it at a scale that differs by channel.
-WIDER = 1.0, 1.02, 1.04, 1.06, 1.08
+# Of the scale at which a weight's own codes come nearest with pairs held: descent makes up for much of what is cut off,
+# and for most of it at a scale that differs by channel. By what pairs are for (`Settings.pairs`): more where none may
+# exceed, of weights that lose much by that, too.
+WIDER = {"onnx": (1.0, 1.02, 1.04, 1.06, 1.08), "own": (1.0, 1.06)}
 
 
 def correct_layers(
-    result: Result, samples: Chosen, settings: Settings, progress: Progress, means: ChannelMeans | None = None
-) -> None:
+    result: Result, samples: Chosen, settings: Settings, progress: Progress, means: ChannelMeans | None = None,
+    searched: Collection[Node] = (),
+) -> None:  # fmt: skip
     """Fits codes and biases of the result's layers to the samples, in place, and fills its figures of layers. means: of
-    what layers give in float on these samples, where they are known."""
+    what layers give in float on these samples, where they are known. searched: layers that hold pairs, whose scales are
+    looked for, too."""
     # What layers before have lost is noise where activations of 8 bits lose most of it, and else can be made up for.
     upstream = bool(settings.activation_bits) or min([settings.bits, *settings.layer_bits.values()]) < 8
     quantized, watched = result.quantized, settings.measure or settings.bias_correction == "lockstep" or upstream
@@ -44,7 +49,7 @@ def correct_layers(
                 quant = runner.layers[node].weight.quant
                 pairs = bool(settings.pairs) and node in on_codes and quant is not None and quant.bits >= 8
                 few = quant is not None and quant.bits < ROUNDED_BITS
-                wider = () if settings.pairs == "own" else WIDER
+                wider = WIDER.get(settings.pairs, ()) if node in searched else ()
                 refine(runner, node, pairs=pairs, wider=wider, refits=REFITS if few else 0, upstream=upstream)
             correct(runner, node)
         elif settings.bias_correction == "lockstep":

@@ -14,7 +14,7 @@ the products: the first layer and the last, as a rule.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -30,9 +30,10 @@ _LIMIT = 127
 # Of all products, those that may go to the kernel of uint8 weights, which takes half as long again on AVX2 and up to
 # three times as long where onnxruntime has VNNI for int8 alone.
 _SLOWER = 0.03
-# Where pairs are for speed alone (bitlite's own kernels on AVX2 take 25 % less time with them): 1 dB of a weight's
-# noise, which at 8 bits is the smaller part of what an integer network loses.
-_COSTLY = 10**0.1
+# Where pairs are for speed alone (bitlite's own kernels on AVX2 take 25 % less time with them): 2 dB of a weight's
+# noise, most of which the search for scales takes back.
+_COSTLY = 10**0.2
+_SEARCHED = 10**0.05
 
 
 def addends(node: Node, w: np.ndarray) -> np.ndarray | None:
@@ -79,36 +80,42 @@ def held_codes(rows: np.ndarray, scale: np.ndarray, most: int = MOST) -> np.ndar
 Layers = Iterable[tuple[Node, np.ndarray, QuantParam, QuantParam]]
 """Each with its real weight and that one's parameters without pairs and with them, of `paired_scales`."""
 
+Noises = Mapping[Node, tuple[float, float]]
+"""By layer, the noise of its weight with pairs and without, as shares of the weight's energy."""
 
-def costly_pairs(layers: Layers) -> frozenset[Node]:
+
+def noises(layers: Layers) -> Noises:
+    """Of the layers some of whose pairs exceed."""
+    return {
+        node: (_noise(node, w, held, MOST), _noise(node, w, plain, 2 * _LIMIT))
+        for node, w, plain, held in layers
+        if held is not plain
+    }
+
+
+def costly_pairs(noises: Noises) -> frozenset[Node]:
     """The layers whose weights would have more than _COSTLY times their noise with pairs."""
-    return frozenset(layer[0] for layer in layers if np.greater(*_noises(*layer, _COSTLY)))
+    return _beyond(noises, _COSTLY)
 
 
-def without_pairs(layers: Layers) -> frozenset[Node]:
-    """The layers that had better not hold pairs, where those that hold none are exact, but slow."""
-    sizes, losses = {}, {}
-    for layer in layers:
-        node = layer[0]
-        sizes[node] = macs(node)
-        held, plain = _noises(*layer)
-        if held > plain:
-            losses[node] = held - plain
-    left, chosen = _SLOWER * sum(sizes.values()), []
-    for node in sorted(losses, key=lambda node: losses[node] / max(sizes[node], 1), reverse=True):
-        if 0 < sizes[node] <= left:
-            left -= sizes[node]
+def searched_scales(noises: Noises) -> frozenset[Node]:
+    """The layers of whose weights pairs take enough to look for the scales at which their outputs come nearest."""
+    return _beyond(noises, _SEARCHED)
+
+
+def _beyond(noises: Noises, times: float) -> frozenset[Node]:
+    return frozenset(node for node, (held, plain) in noises.items() if held > times * plain)
+
+
+def without_pairs(noises: Noises, layers: Iterable[Node]) -> frozenset[Node]:
+    """Those of all layers that had better not hold pairs, where those that hold none are exact, but slow."""
+    left, chosen = _SLOWER * sum(map(macs, layers)), []
+    losses = {node: held - plain for node, (held, plain) in noises.items() if held > plain}
+    for node in sorted(losses, key=lambda node: losses[node] / max(macs(node), 1), reverse=True):
+        if 0 < macs(node) <= left:
+            left -= macs(node)
             chosen.append(node)
     return frozenset(chosen)
-
-
-def _noises(
-    node: Node, w: np.ndarray, quant: QuantParam, held: QuantParam, allowed: float = 1.0
-) -> tuple[float, float]:
-    """The weight's noise with pairs, and `allowed` times the one without."""
-    if held is quant:  # no pair exceeds
-        return 0.0, 0.0
-    return _noise(node, w, held, MOST), allowed * _noise(node, w, quant, 2 * _LIMIT)
 
 
 def _noise(node: Node, w: np.ndarray, quant: QuantParam, most: int) -> float:

@@ -137,7 +137,7 @@ def corrected_form(
     layers = result.quantized.weighted_layers or result.quantized.stored
     if layers and (settings.bias_correction != "off" or settings.measure):
         means = _means(forms, [node.outputs[0] for node in layers], fitted)
-        correct_layers(result, Chosen(samples, fitted), settings, progress, means)
+        correct_layers(result, Chosen(samples, fitted), settings, progress, means, forms.weights.searched)
     return result
 
 

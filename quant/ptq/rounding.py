@@ -57,6 +57,7 @@ ROWS_OF_FEW_BITS = 8192, 24576  # below 8 bits, where what the rows leave out is
 _VALUES = 1 << 24  # of those rows, which the fewer inputs take less of
 SWEEPS = 3
 REFITS = 3
+_FIRST_SWEEPS = 1  # at each of several scales
 RIDGE = 0.01
 _WORSE = 2.0  # times the error, from which on channels do not share grids
 RIDGE_UPSTREAM = 0.1  # where weights move by more than their rounding
@@ -185,20 +186,19 @@ class _Rounder:
             q, grid = self._descended(gram, grid, weights, q, self.refits)
             return self._shared(gram, grid, weights, q, start) if self.shared else (q, grid)
         found = [self._held(gram, grid, weights, q, wider) for wider in self.wider]
-        errors = np.stack([self._errors(gram, tried.reals(codes) - weights) for codes, tried in found])
-        best = errors.argmin(axis=0)
+        best = np.stack([self._errors(gram, tried.reals(codes) - weights) for codes, tried in found]).argmin(axis=0)
         codes, scales = (np.stack(each) for each in zip(*((codes, tried.scale) for codes, tried in found), strict=True))
-        return np.take_along_axis(codes, best[None], axis=0)[0], replace(
-            grid, scale=np.take_along_axis(scales, best[None], axis=0)[0]
-        )
+        q = np.take_along_axis(codes, best[None], axis=0)[0]
+        grid = replace(grid, scale=np.take_along_axis(scales, best[None], axis=0)[0])
+        return self._descended(gram, grid, weights, q, self.refits)
 
     def _descended(
         self, gram: np.ndarray, grid: Grid, weights: np.ndarray, q: np.ndarray, refits: int
     ) -> tuple[np.ndarray, Grid]:
-        descend(gram, grid.wanted(weights), q, grid.limits, self.sweeps, self.threads, self.most)
+        self._descend(gram, grid, weights, q, self.sweeps)
         for _ in range(refits):
             grid = grid.fitted(gram, weights, q, self.threads)
-            descend(gram, grid.wanted(weights), q, grid.limits, self.sweeps, self.threads, self.most)
+            self._descend(gram, grid, weights, q, self.sweeps)
         return q, grid
 
     def _shared(
@@ -211,7 +211,7 @@ class _Rounder:
         moved = common.moved(q, grid)
         if start:
             eliminate(gram, common.wanted(weights), moved, common.limits, self.threads)
-        descend(gram, common.wanted(weights), moved, common.limits, self.sweeps, self.threads, self.most)
+        self._descend(gram, common, weights, moved, self.sweeps)
         # Where one input outweighs all others, a grid of a channel's own holds its weight exactly. Codes that are not
         # begun anew may lose as much for no such reason; those that are stand beside them.
         if not start:
@@ -222,15 +222,19 @@ class _Rounder:
         )
         return (moved, common) if new <= _WORSE * own else (q, grid)
 
+    def _descend(self, gram: np.ndarray, grid: Grid, weights: np.ndarray, q: np.ndarray, sweeps: int) -> None:
+        descend(gram, grid.wanted(weights), q, grid.limits, sweeps, self.threads, self.most)
+
     def _held(
         self, gram: np.ndarray, grid: Grid, weights: np.ndarray, q: np.ndarray, wider: float
     ) -> tuple[np.ndarray, Grid]:
         """Codes and grid from a scale `wider` times the grid's, neighbours held; q are those at the grid's own."""
-        if wider == 1:
-            return self._descended(gram, grid, weights, q.copy(), max(self.refits, 1))
-        grid = replace(grid, scale=(grid.scale * wider).astype(np.float32).astype(np.float64))
-        held = held_codes(weights[0].T, grid.scale.reshape(-1), int(self.most)).T[None]
-        return self._descended(gram, grid, weights, np.ascontiguousarray(held, np.float64), max(self.refits, 1))
+        if wider != 1:
+            grid = replace(grid, scale=(grid.scale * wider).astype(np.float32).astype(np.float64))
+            q = held_codes(weights[0].T, grid.scale.reshape(-1), int(self.most)).T[None]
+        q = np.array(q, np.float64, order="C")
+        self._descend(gram, grid, weights, q, _FIRST_SWEEPS)
+        return q, grid
 
     def _errors(self, gram: np.ndarray, apart: np.ndarray) -> np.ndarray:
         """‖X (ŵ - w)‖² of each channel, [batch, 1, channels]."""

@@ -13,7 +13,7 @@ from ...converter.numeric.qparams import QuantParam, dequantize, quantize
 from ...converter.schema.op import quant_spec
 from ..weights.error_bits import fewest, weight_error
 from ..weights.symmetric_weights import symmetric
-from .paired_weights import costly_pairs, paired_codes, paired_scales, without_pairs
+from .paired_weights import costly_pairs, noises, paired_codes, paired_scales, searched_scales, without_pairs
 from .placement import weight_index
 from .settings import Settings
 
@@ -84,7 +84,10 @@ class WideWeights:
 
 
 class WeightCodes:
-    """Parameters and codes of each layer's weight, computed once."""
+    """Parameters and codes of each layer's weight, computed once.
+
+    searched: layers that hold pairs, and lose enough by that to look for other scales by what they give.
+    """
 
     def __init__(self, settings: Settings, layers: Iterable[Node], wide: Collection[Node] = ()) -> None:
         """layers: those on codes, in their order, of which with `settings.pairs` some hold none. wide: those on codes
@@ -98,8 +101,10 @@ class WeightCodes:
         self._fine: frozenset[Node] = fine
         plain = {node: self._plain(node, w, quant_spec(node).channel_axis(node)) for node, w in given if settings.pairs}
         held = {node: paired_scales(node, w, plain[node]) for node, w in given if settings.pairs}
-        pairs = ((node, w, plain[node], held[node]) for node, w in given if settings.pairs)
-        self._without_pairs = costly_pairs(pairs) if settings.pairs == "own" else without_pairs(pairs)
+        cost = noises((node, w, plain[node], held[node]) for node, w in given if settings.pairs)
+        own = settings.pairs == "own"
+        self._without_pairs = costly_pairs(cost) if own else without_pairs(cost, plain)
+        self.searched = searched_scales(cost) - self._without_pairs
         self._params: dict[Node, QuantParam] = {node: q for node, q in held.items() if self._paired(node)}
         self._codes: dict[tuple[Node, QuantParam], np.ndarray] = {}
 
