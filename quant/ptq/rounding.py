@@ -99,20 +99,19 @@ def refine(
     batch = channels if rows.by_channel else 1
     sums = addends(node, codes) if pairs else None
     most = np.inf if sums is None or saturate(sums) else MOST
-    wider = wider if most < np.inf else ()
-    fits = refits > 0 or bool(wider)
-    grid = Grid.of(quant, (batch, 1, channels // batch), least_scale(layer) if fits else 0.0)
     shape = (batch, channels // batch, w.data.size // max(channels, 1))
     real, rounded = w.data.reshape(shape), np.array(codes).reshape(shape)
     parts = [slice(None)] if rows.by_channel else blocks(shape[2])
+    free = len(parts) == 1 and quant.axis == 0
+    refits, wider = refits if free else 0, wider if free and most < np.inf else ()
+    fits = refits > 0 or bool(wider)
+    grid = Grid.of(quant, (batch, 1, channels // batch), least_scale(layer) if fits else 0.0)
     if len(parts) > 1:
         runner.quantized.notes.append(
             f"{node.name}: its {shape[2]} inputs are rounded in {len(parts)} blocks, each on its own"
         )
-    free = len(parts) == 1 and quant.axis == 0
-    refits = refits if free else 0
     shared = shared and refits > 0 and quant_spec(node).conv_family
-    rounder = _Rounder(sweeps, refits, most, runner.threads, wider if free else (), shared)
+    rounder = _Rounder(sweeps, refits, most, runner.threads, wider, shared)
     for part in parts:
         q = np.ascontiguousarray(rounded[:, :, part].transpose(0, 2, 1), np.float64)
         weights = np.ascontiguousarray(real[:, :, part].transpose(0, 2, 1), np.float64)

@@ -267,7 +267,7 @@ def test_what_is_pruned_stays_pruned(zeros, filled):
     assert codes[w == 0].any() is np.bool_(filled)
 
 
-def paired(wider, monkeypatch):
+def paired(wider, monkeypatch, **settings):
     """Squared error of a layer whose pairs are held, on its samples, and its codes and their parameters."""
     from bitlite.converter.ir import Graph
     from bitlite.converter.schema.builder import Builder
@@ -289,7 +289,7 @@ def paired(wider, monkeypatch):
 
     monkeypatch.setitem(layer_correction.WIDER, "onnx", wider)
     monkeypatch.setattr("bitlite.quant.ptq.paired_weights._SLOWER", 0.0)
-    result = quantize_graph(graph, Data({"x": row[None]} for row in rows), Settings(pairs="onnx"))
+    result = quantize_graph(graph, Data({"x": row[None]} for row in rows), Settings(pairs="onnx", **settings))
     found = next(layer.weight for node, layer in result.quantized.weighted_layers.items() if node.name == "layer")
     apart = (rows - rows.mean(axis=0)) @ (dequantize(found.value, found.qparams) - w).T
     return float(np.square(apart).sum()), found.value, found.qparams
@@ -302,6 +302,12 @@ def test_pairs_are_held_at_the_scales_at_which_outputs_come_nearest(monkeypatch)
     assert not saturate(codes) and len(np.unique(np.round(after.scale / before.scale, 2))) > 3
     monkeypatch.setenv("BITLITE_ISA", "scalar")
     assert np.array_equal(paired(wider, monkeypatch)[1], codes)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_scale_of_all_channels_stays(bits, monkeypatch):
+    *_, quant = paired(layer_correction.WIDER["onnx"], monkeypatch, per_channel=False, bits=bits)
+    assert quant.axis is None and quant.scale.shape == (1,)
 
 
 def test_a_layer_of_few_inputs_is_rounded_on_more_rows_which_take_no_more_memory():
