@@ -18,9 +18,8 @@ from .rounding import REFITS, ROUNDED_BITS, refine
 from .settings import Settings
 
 # Of the scale at which a weight's own codes come nearest with pairs held: descent makes up for much of what is cut off,
-# and for most of it at a scale that differs by channel. By what pairs are for (`Settings.pairs`): more where none may
-# exceed, of weights that lose much by that, too.
-WIDER = {"onnx": (1.0, 1.02, 1.04, 1.06, 1.08), "own": (1.0, 1.06)}
+# and for most of it at a scale that differs by channel.
+WIDER = 1.0, 1.02, 1.04, 1.06, 1.08
 
 
 def correct_layers(
@@ -49,7 +48,7 @@ def correct_layers(
                 quant = runner.layers[node].weight.quant
                 pairs = bool(settings.pairs) and node in on_codes and quant is not None and quant.bits >= 8
                 few = quant is not None and quant.bits < ROUNDED_BITS
-                wider = WIDER.get(settings.pairs, ()) if node in searched else ()
+                wider = WIDER if node in searched else ()
                 refine(runner, node, pairs=pairs, wider=wider, refits=REFITS if few else 0, upstream=upstream)
             correct(runner, node)
         elif settings.bias_correction == "lockstep":

@@ -30,9 +30,9 @@ _LIMIT = 127
 # Of all products, those that may go to the kernel of uint8 weights, which takes half as long again on AVX2 and up to
 # three times as long where onnxruntime has VNNI for int8 alone.
 _SLOWER = 0.03
-# Where pairs are for speed alone (bitlite's own kernels on AVX2 take 25 % less time with them): 2 dB of a weight's
-# noise, most of which the search for scales takes back.
-_COSTLY = 10**0.2
+# Where pairs are for speed alone (bitlite's own kernels on AVX2 take 25 % less time with them): 1 dB of a weight's
+# noise, which at 8 bits is the smaller part of what an integer network loses.
+_COSTLY = 10**0.1
 _SEARCHED = 10**0.05
 
 

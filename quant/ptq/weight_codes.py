@@ -86,7 +86,8 @@ class WideWeights:
 class WeightCodes:
     """Parameters and codes of each layer's weight, computed once.
 
-    searched: layers that hold pairs, and lose enough by that to look for other scales by what they give.
+    searched: layers that hold pairs whatever that costs, and lose enough by it to look for other scales by what they
+    give.
     """
 
     def __init__(self, settings: Settings, layers: Iterable[Node], wide: Collection[Node] = ()) -> None:
@@ -104,7 +105,7 @@ class WeightCodes:
         cost = noises((node, w, plain[node], held[node]) for node, w in given if settings.pairs)
         own = settings.pairs == "own"
         self._without_pairs = costly_pairs(cost) if own else without_pairs(cost, plain)
-        self.searched = searched_scales(cost) - self._without_pairs
+        self.searched = frozenset() if own else searched_scales(cost) - self._without_pairs
         self._params: dict[Node, QuantParam] = {node: q for node, q in held.items() if self._paired(node)}
         self._codes: dict[tuple[Node, QuantParam], np.ndarray] = {}
 

@@ -287,7 +287,7 @@ def paired(wider, monkeypatch, **settings):
         def only(self, rows):
             return (self[k] for k in sorted(rows))
 
-    monkeypatch.setitem(layer_correction.WIDER, "onnx", wider)
+    monkeypatch.setattr(layer_correction, "WIDER", wider)
     monkeypatch.setattr("bitlite.quant.ptq.paired_weights._SLOWER", 0.0)
     result = quantize_graph(graph, Data({"x": row[None]} for row in rows), Settings(pairs="onnx", **settings))
     found = next(layer.weight for node, layer in result.quantized.weighted_layers.items() if node.name == "layer")
@@ -296,7 +296,7 @@ def paired(wider, monkeypatch, **settings):
 
 
 def test_pairs_are_held_at_the_scales_at_which_outputs_come_nearest(monkeypatch):
-    wider = layer_correction.WIDER["onnx"]
+    wider = layer_correction.WIDER
     (plain, _, before), (best, codes, after) = (paired(scales, monkeypatch) for scales in ((), wider))
     assert best < 0.97 * plain
     assert not saturate(codes) and len(np.unique(np.round(after.scale / before.scale, 2))) > 3
@@ -306,7 +306,7 @@ def test_pairs_are_held_at_the_scales_at_which_outputs_come_nearest(monkeypatch)
 
 @pytest.mark.parametrize("bits", [8, 4])
 def test_a_scale_of_all_channels_stays(bits, monkeypatch):
-    *_, quant = paired(layer_correction.WIDER["onnx"], monkeypatch, per_channel=False, bits=bits)
+    *_, quant = paired(layer_correction.WIDER, monkeypatch, per_channel=False, bits=bits)
     assert quant.axis is None and quant.scale.shape == (1,)
 
 
