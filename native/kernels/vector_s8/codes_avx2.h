@@ -13,6 +13,7 @@ namespace {
 constexpr int64_t kBlock = 32;
 
 __m256i Load(const int8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+__m128i Load16(const int8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
 void Store(int8_t* p, __m256i v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
 
 // 32 values, 4 by 4 in the vectors' lower halves, then in their upper ones.
