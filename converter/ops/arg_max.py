@@ -95,7 +95,7 @@ for _name, (_function, _tflite, _ms) in _ARGS.items():
         _name,
         attrs={"axis": REQUIRED, "keep_dims": False, "select_last": False, "dtype": "int64"},
         infer=infer_arg,
-        quant=Quant(),
+        quant=Quant(finds_largest=_name == "ArgMax"),
         permute=_permute_arg,
         integer=_arg_codes(_ref),
         cases=[

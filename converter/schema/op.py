@@ -57,6 +57,7 @@ class Quant:
             where channels do not come through.
         mixes_channels: of a layer with a weight [O, taps, I]: "full" where each output channel sums over all input
             channels, "each" where it takes its own alone, "" where neither.
+        finds_largest: its integers are the places of the largest values along attribute `axis`: of classes, by scores.
         table: a unary function of its real input: int8 runs as a 256-entry table.
         mslite: why an int8 graph for MindSpore Lite leaves the node in float: its kernel is missing there or computes
             other codes; "" where it computes the same; a function of the node where that depends on it.
@@ -75,6 +76,7 @@ class Quant:
     int8: bool = True
     int16: bool = False
     no_int8_form: Callable[[Node], str] | None = None
+    finds_largest: bool = False
     table: bool = False
     clamps: bool = False
     rounds: bool = False

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...converter.ir import Graph, Tensor
 from ...converter.numeric.qparams import dequantize, quantize_f32
+from ...converter.schema.op import quant_spec
 from ..score import Outputs, Score, Scoring
 
 if TYPE_CHECKING:  # a conversion without data compares outputs, too, and needs nothing of what runs samples
@@ -26,7 +27,6 @@ _LEAST_HELD, _MOST_HELD = 4, 32
 _SUM = 1e-3
 _ENDS = ("Softmax", "LogSoftmax", "Sigmoid")
 _MOVES = ("Reshape", "Squeeze", "ExpandDims", "Transpose")
-_CHOICES = ("ArgMax", "ArgMin", "TopK", "Cast")
 
 
 @dataclass(frozen=True)
@@ -299,20 +299,20 @@ def outputs_at(graph: Graph, places: Sequence[int]) -> list[Tensor]:
 
 
 def judged_at(graph: Graph, place: int) -> Tensor | None:
-    """What the output at this place is judged by: itself, where it is float or codes, or what its integers are chosen
-    from (ArgMax, TopK); None where that is nothing that is computed."""
+    """What the output at this place is judged by: itself, where it is float or codes, or the values that its integers
+    are chosen by (as of ArgMax, TopK, Greater), the first inputs on the way; None where those are not computed."""
     producers, t = graph.producers(), graph.outputs[place]
     while t.dtype.kind != "f" and t.quant is None:
         node = producers.get(t)
-        if node is None or node.op not in (*_CHOICES, *_MOVES):
+        if node is None or not node.inputs or node.inputs[0] is None:
             return None
-        t = node.required(0)
+        t = node.inputs[0]
     return t if t in producers else None
 
 
 def _chosen_from(graph: Graph) -> set[Tensor]:
     """What the largest of each row is taken from, for an output."""
-    rows = (n for n in graph.nodes if n.op == "ArgMax" and n.required(0).rank)
+    rows = (n for n in graph.nodes if quant_spec(n).finds_largest and n.required(0).rank)
     return {n.required(0) for n in rows if n.attrs["axis"] in (-1, (n.required(0).rank or 0) - 1)}
 
 

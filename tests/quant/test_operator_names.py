@@ -23,8 +23,8 @@ PATTERNS = {
     "ptq/channel_groups.py": ("Add Conv", "parts a convolution by its input channels: it makes convolutions and sums"),
     "ptq/emit.py": ("Dequantize Quantize", "the casts are the IR's own: it makes them"),
     "ptq/fidelity.py": (
-        "ArgMax ArgMin Cast ExpandDims LogSoftmax Reshape Sigmoid Softmax Squeeze TopK Transpose",
-        "looks for the pattern that ends classifiers, whose scores tell more than outputs, or are all that can tell",
+        "ExpandDims LogSoftmax Reshape Sigmoid Softmax Squeeze Transpose",
+        "looks for the pattern that ends classifiers, whose scores tell more than its outputs",
     ),
     "ptq/groups.py": ("Dequantize Quantize", "the casts are the IR's own: it looks for codes behind them"),
     "ptq/masks.py": ("LogSoftmax Softmax", "looks for the pattern of a mask in front of an attention's Softmax"),

@@ -210,6 +210,21 @@ def test_integers_that_are_chosen_are_judged_by_what_they_are_chosen_from():
     assert len(Reference(best_of_rows(both=True), class_rows(), 1).outputs) == 1
 
 
+def test_a_mask_is_judged_by_what_it_compares():
+    graph = Graph("mask")
+    build = Builder(graph)
+    x = build.input("x", np.float32, (1, 6, 4))
+    (scores,) = build.emit("Mul", [x, build.constant(np.float32([1, 2, 1, 1]), "k")], {}, name="scores")
+    graph.outputs = build.emit("Greater", [scores, build.constant(np.float32([0.5]), "least")], {}, name="mask")
+    judge = Reference(graph, class_rows(), 1)
+    assert judge.outputs == [scores] and judge.names == [graph.outputs[0].name]
+    constant = Graph("constant")
+    build = Builder(constant)
+    x = build.input("x", np.float32, (1, 4))
+    constant.outputs = build.emit("Greater", [x, build.constant(np.float32([0.5]), "least")], {}, name="mask")
+    assert float_outputs(constant) == []  # an input is not computed
+
+
 def test_a_metric_is_given_no_scores_in_place_of_classes():
     def metric(outputs, labels):
         raise AssertionError(outputs)
