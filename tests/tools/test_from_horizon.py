@@ -51,24 +51,25 @@ compiler_parameters:
 @pytest.fixture
 def folder(tmp_path):
     """A network of BGR images, m.onnx, with a Softmax at its end, and 20 files of pixels that lack mean and scale."""
+    rng = np.random.default_rng(11)  # of its own: the same network whatever ran before
     graph = Graph("m")
     build = Builder(graph)
     x = build.input("image", np.float32, (1, 3, 16, 12), layout="NCHW")
     y = build.emit("Transpose", [x], {"perm": [0, 2, 3, 1]}, name="last")[0]
     for k, (cin, cout) in enumerate(((3, 8), (8, 8))):
-        w = RNG.normal(size=(cout, 3, 3, cin)).astype(np.float32) / 5
+        w = rng.normal(size=(cout, 3, 3, cin)).astype(np.float32) / 5
         attrs = {"stride": [2, 2], "dilation": [1, 1], "pad": [1] * 4}
         bias = build.constant(np.zeros(cout, np.float32), f"b{k}")
         y = build.emit("Conv", [y, build.constant(w, f"w{k}"), bias], attrs, name=f"conv{k}")[0]
         y = build.emit("Relu", [y], name=f"relu{k}")[0]
     y = build.emit("Reduce", [y], {"mode": "mean", "axes": [1, 2]}, name="mean")[0]
-    w = RNG.normal(size=(5, 8)).astype(np.float32)
+    w = rng.normal(size=(5, 8)).astype(np.float32)
     y = build.emit("FullyConnected", [y, build.constant(w, "w")], name="fc", outputs=["scores"])[0]
     graph.outputs = build.emit("Softmax", [y], {"axis": -1}, name="softmax", outputs=["probabilities"])[:]
     bitlite.write(graph, tmp_path / "m.onnx")
     (tmp_path / "data").mkdir()
     for k in range(20):
-        RNG.integers(0, 256, (1, 3, 16, 12)).astype(np.float32).tofile(tmp_path / "data" / f"{k:02}.bin")
+        rng.integers(0, 256, (1, 3, 16, 12)).astype(np.float32).tofile(tmp_path / "data" / f"{k:02}.bin")
     return tmp_path
 
 
