@@ -347,6 +347,7 @@ def quantize(
             options,
             correction=_corrects(options, report, container),
             container="" if container == "ms" else container,
+            gates_yield=samples is not None and options.weight_error is None and not _gates_given(options),
         )
         if options.weight_error is not None:
             from ..quant.weights.error_bits import bits_within
@@ -382,6 +383,11 @@ def quantize(
 
         report.notes += store_float16(graph, rows=report.layers)
     return graph
+
+
+def _gates_given(options: ConvertOptions) -> bool:
+    """Whether it was asked which weights stay in float for their size."""
+    return options.given("quant_weight_channel") or options.given("quant_weight_size")
 
 
 def _noise_input(graph: Graph, settings: WeightSettings, options: ConvertOptions) -> Tensor | None:

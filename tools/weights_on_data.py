@@ -30,7 +30,7 @@ def quantize_on_data(
     """
     if options.searches:
         return _searched(graph, settings, samples, options, report, write)
-    return _quantize(graph, settings, samples, options, report)
+    return _quantize(graph, settings, samples, options, report, write)
 
 
 def correct_on_noise(
@@ -58,7 +58,7 @@ def correct_on_noise(
 
 
 def _quantize(
-    graph: Graph, settings: WeightSettings, samples: Dataset, options: ConvertOptions, report: Report
+    graph: Graph, settings: WeightSettings, samples: Dataset, options: ConvertOptions, report: Report, write: WriteForm
 ) -> Graph:
     """In place: codes by what layers give, or each weight by itself; and the outputs judged by samples that codes are
     not fitted to."""
@@ -77,11 +77,13 @@ def _quantize(
                 lambda items, label: tracked(items, label, options),
                 correct_biases=options.bias_correction != "off",
                 scoring=samples.scoring,
+                size_of=write,
+                float_bytes=2 if options.fp16 else 4,
             )
         if settings.bits >= _FEW and not settings.layer_bits and not settings.chosen:
-            report.notes += _wider_note(
-                [row for row in report.layers if not row.reason and row.bits > settings.bits], settings.bits
-            )
+            more = [row for row in report.layers if not row.reason and row.bits > settings.bits]
+            report.notes += _wider_note([row for row in more if not row.gate], settings.bits)
+        report.notes += _smaller_note(report.layers)
         return graph
     from ..quant.ptq.fidelity import judge_of
     from ..quant.weights.output_rounding import parted
@@ -103,6 +105,18 @@ def _wider_note(rows: Sequence[WeightRow], bits: int) -> list[str]:
     have = f"{least} to {most}" if least < most else str(most)
     names = ", ".join(row.layer for row in rows[:3])
     return [f"{len(rows)} weights that {bits} bits are too few for have {have}, {more} bytes more of codes: {names}"]
+
+
+def _smaller_note(rows: Sequence[WeightRow]) -> list[str]:
+    """What is to be said of weights that the gates leave, and that are not float32 either."""
+    rows = [row for row in rows if row.gate or (row.reason and math.prod(row.shape) * row.bits // 8 < row.before)]
+    if not rows:
+        return []
+    less = sum(row.before - math.prod(row.shape) * row.bits // 8 for row in rows)
+    least, most = min(row.bits for row in rows), max(row.bits for row in rows)
+    have = f"{least} to {most}" if least < most else str(most)
+    names = ", ".join(row.layer for row in rows[:3])
+    return [f"{len(rows)} weights that the gates leave have {have} bits, {less} bytes less than in float: {names}"]
 
 
 def _searched(

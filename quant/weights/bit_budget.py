@@ -3,15 +3,17 @@
 What a layer costs at each width is measured, on its float input: the energy D(b) that its own outputs are off. What
 that does to the model is measured at one width r, with all other layers in float: E(r), the square of the outputs'
 mean relative error. Between the two lies the rest of the network, which small errors cross alike: E(b) = E(r) D(b) /
-D(r). Errors of layers add up in squares, so the sum of E is what a knapsack over real bytes keeps small: from the
-smallest file on, the step that takes most off it for a byte, as long as one fits.
+D(r). Errors of layers add up in squares, so the sum of E is what a knapsack over real bytes keeps small.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from ...converter.errors import Setting, UsageError
 from ...converter.ir import Graph, Tensor
@@ -21,8 +23,9 @@ from ..calibrate.observe import Sample
 from ..parallel import Workers
 from ..ptq.grid import SHARED_BITS, shared_form
 from ..ptq.rounding import shares
-from .weight_quant import FLOAT, WIDTHS, WeightSettings, named_widths
-from .weight_trials import WeightTrials, codes_by_layer
+from .left_by_gates import forms_by_width, halves
+from .weight_quant import FLOAT, HALF, WIDTHS, WeightSettings, named_widths
+from .weight_trials import WeightTrials
 
 BITS = (*range(2, 9), 10, 12, 16)
 _MOST_ELSEWHERE = 8  # bits in another container than .ms: older readers of such a file know no more
@@ -30,7 +33,9 @@ SAMPLES = 8  # that layers are measured on
 _MEASURED = 4  # the width at which the outputs are looked at: all formats have it
 _TRIES = 8  # of meeting the target by what a file really takes
 _HALVINGS = 16
-_SHARED_ROW = 6.0  # bytes for a channel's place and its part of a grid, about
+_PARTS = 2048  # of what there is to spend
+_HOPELESS = 1e30  # more than any error that can be compared
+SHARED_ROW = 6.0  # bytes for a channel's place and its part of a grid, about
 
 
 @dataclass(frozen=True)
@@ -125,9 +130,41 @@ Widths = dict[str, dict[int, Width]]
 
 def knapsack(layers: Mapping[str, Mapping[int, Width]], room: float) -> dict[str, int]:
     """The width of each layer that keeps the sum of errors small, with no more bytes than `room` where the smallest
-    widths leave any. Ties go to what comes first."""
+    widths leave any: the least there is of bytes in whole parts of the room, and what steps still fit. Ties go to what
+    comes first."""
     bits = {name: min(widths, key=lambda b: (widths[b].bytes, widths[b].error)) for name, widths in layers.items()}
-    room -= sum(layers[name][b].bytes for name, b in bits.items())
+    spare = room - sum(layers[name][b].bytes for name, b in bits.items())
+    if spare > 0:
+        bits = _least(layers, bits, spare)
+    return _steps(layers, bits, room - sum(layers[name][b].bytes for name, b in bits.items()))
+
+
+def _least(layers: Mapping[str, Mapping[int, Width]], least: Mapping[str, int], spare: float) -> dict[str, int]:
+    """The widths of the least sum of errors with `spare` bytes more than the least ones, each layer's rounded up."""
+    total, picked = np.zeros(_PARTS + 1), list[tuple[list[int], np.ndarray, list[int]]]()
+    for name, widths in layers.items():
+        at = widths[least[name]]
+        options = [b for b, w in widths.items() if b == least[name] or w.error < at.error]
+        costs = [math.ceil(max(0.0, widths[b].bytes - at.bytes) * _PARTS / spare) for b in options]
+        found, which = np.full(_PARTS + 1, np.inf), np.zeros(_PARTS + 1, np.int16)
+        for k, (b, cost) in enumerate(zip(options, costs)):
+            if cost > _PARTS:
+                continue
+            tried = total[: _PARTS + 1 - cost] + min(widths[b].error, _HOPELESS)
+            better = tried < found[cost:]
+            found[cost:][better], which[cost:][better] = tried[better], k
+        total = found
+        picked.append((options, which, costs))
+    bits, left = dict[str, int](), _PARTS
+    for name, (options, which, costs) in reversed(list(zip(layers, picked))):
+        k = int(which[left])
+        bits[name], left = options[k], left - costs[k]
+    return {name: bits[name] for name in layers}
+
+
+def _steps(layers: Mapping[str, Mapping[int, Width]], start: Mapping[str, int], room: float) -> dict[str, int]:
+    """From these widths on, the step that takes most off the sum of errors for a byte, as long as one fits."""
+    bits = dict(start)
     steps: list[tuple[float, int, str, int]] = []
     order = {name: k for k, name in enumerate(layers)}
 
@@ -176,24 +213,23 @@ def measure(
     """
     held = WIDTHS.get(settings.container)
     allowed = [b for b in BITS if held is None or (b in held and b <= _MOST_ELSEWHERE)]
-    forms = {b: codes_by_layer(graph, replace(settings, bits=b, alone=True)) for b in allowed}
+    forms, small = forms_by_width(graph, settings, allowed), halves(graph, settings)
     fixed = {node.name for node in named_widths(graph, settings)}
     free = {b: {name: form for name, form in forms[b].items() if name not in fixed} for b in allowed}
     named = {name: form for name, form in forms[allowed[0]].items() if name in fixed}
     most = forms[max(allowed)]
+    small = {name: form for name, form in small.items() if name not in fixed and float_bytes > 2}
     sharing = {t.name for n in graph.nodes for t in most.get(n.name, ()) if shared and shares(n, t)}
 
     def sized(bits: Mapping[str, int]) -> int:
-        trial = graph.copy()
-        constants = {t.name: t for t in trial.constants()}
-        chosen = (free[b][name] for name, b in bits.items() if name in free.get(b, {}))
-        for t in (t for tensors in (*named.values(), *chosen) for t in tensors):
-            quant = shared_form(t.qparams) if t.name in sharing else t.quant
-            constants[t.name].data, constants[t.name].dtype, constants[t.name].quant = t.data, t.dtype, quant
-        return size_of(trial)
+        chosen = [free[b][name] for name, b in bits.items() if name in free.get(b, {})]
+        chosen += [
+            small[name] for name, b in bits.items() if b == HALF and name in small and name not in free.get(b, {})
+        ]
+        return size_of(with_codes(graph, (t for tensors in (*named.values(), *chosen) for t in tensors), sharing))
 
     def bytes_of(t: Tensor) -> float:
-        each = _SHARED_ROW if t.name in sharing and t.qparams.bits <= SHARED_BITS else rows
+        each = SHARED_ROW if t.name in sharing and t.qparams.bits <= SHARED_BITS else rows
         return coded_bytes(t, settings.container) + each * _rows(t)
 
     names = list(dict.fromkeys(name for form in free.values() for name in form))
@@ -204,11 +240,27 @@ def measure(
         saved = sum(float_bytes * t.value.size - coded_bytes(t, settings.container) for t in whole)
         rows = max(0.0, more + saved) / sum(map(_rows, whole))
     widths = remember(lambda: measure_layers(graph, samples, free, bytes_of, threads, track))
-    for name, found in widths.items():
-        size = float_bytes * max(sum(t.value.size for t in form.get(name, ())) for form in free.values())
+    for name in dict.fromkeys((*widths, *small)):
+        found = widths.setdefault(name, {})
+        elements = max(sum(t.value.size for t in form.get(name, ())) for form in (*free.values(), small))
         stays = [b for b in allowed if b not in found]  # where the gates leave it in float
-        found |= {b: Width(size, 0.0) for b in (FLOAT,) if floats} | {b: Width(size, 0.0) for b in stays[-1:]}
+        if name in small and HALF not in found:
+            found[HALF] = Width(2 * elements, 0.0)
+        elif stays:
+            found[stays[-1]] = Width(float_bytes * elements, 0.0)
+        if floats:
+            found[FLOAT] = Width(float_bytes * elements, 0.0)
     return BitBudget(widths, sized)
+
+
+def with_codes(graph: Graph, codes: Iterable[Tensor], sharing: Collection[str]) -> Graph:
+    """A copy of the graph with these constants for its own, those in `sharing` on grids as channels share them."""
+    trial = graph.copy()
+    constants = {t.name: t for t in trial.constants()}
+    for t in codes:
+        quant = shared_form(t.qparams) if t.name in sharing and t.quant is not None else t.quant
+        constants[t.name].data, constants[t.name].dtype, constants[t.name].quant = t.data, t.dtype, quant
+    return trial
 
 
 def measure_layers(

@@ -47,6 +47,8 @@ def quantize_by_output(
     *,
     correct_biases: bool = True,
     scoring: Scoring | None = None,
+    size_of: Callable[[Graph], int] | None = None,
+    float_bytes: int = 4,
 ) -> tuple[list[WeightRow], Fidelity | None]:
     """Replaces weights by their codes, in place. Where the outputs are less than they should be, few weights of 8 bits
     that they owe it to have 16 instead (`wider_weights`), and of fewer bits up to 8 (`finer_weights`), if that brings
@@ -56,6 +58,7 @@ def quantize_by_output(
         samples: a tenth of them, which nothing is fitted to, judge the outputs; all that are left where there is a
             scoring, which is of all samples.
         progress: wraps the iteration over layers, with a label.
+        size_of: bytes of the file that holds a graph; float_bytes: of an element in it that stays float.
         correct_biases: let each layer's bias take up the mean of what is left, of float layers, too.
     Returns:
         One row per weight, in graph order, and what is left of the outputs; None where none of them is float.
@@ -65,7 +68,7 @@ def quantize_by_output(
     fitted, held = parted(graph, len(samples), scored=scoring is not None)
     judge = judge_of(graph, samples, held, scoring, workers.threads)
     rounded = RoundingByOutput(graph.copy(), Chosen(samples, fitted), workers, progress, correct_biases=correct_biases)
-    spare = spare_bits(rounded.source, settings, Chosen(samples, fitted), workers.threads)
+    spare = spare_bits(rounded.source, settings, Chosen(samples, fitted), workers.threads, size_of, float_bytes)
     form, layers = rounded(replace(settings, chosen={**settings.chosen, **spare}))
     fidelity = judge.fidelity(form, held_back=held != fitted)
     wide = fidelity is not None and fidelity.worst.sqnr < GOOD and may_be_wider(settings)

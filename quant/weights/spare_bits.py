@@ -1,14 +1,14 @@
-"""More bits, up to 8, for the weights that cost the outputs most, within the bytes that shared grids leave.
+"""More bits, up to 8, for the weights that cost the outputs most, within the bytes that a plain file takes.
 
 A `.ms` in which each channel has its own scale and mean takes 20 bytes for them. Rounded on data, channels share grids
-(`ptq/grid`), and what that saves is spent by the knapsack of `bit_budget`: no weight has fewer bits than were asked
-for, and all together take no more bytes than with grids of their own.
+(`ptq/grid`), and weights that the gates leave have smaller forms than float (`left_by_gates`). What both save is
+spent by the knapsack of `bit_budget`: no weight has fewer bits than were asked for, and all together take no more bytes
+than with grids of their own and the gates' weights in float.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -17,16 +17,19 @@ from ..calibrate.spread import Chosen
 from ..ptq.fidelity import spread
 from ..ptq.grid import SHARED_BITS, shared_form
 from ..ptq.rounding import shares
-from .bit_budget import SAMPLES, Widths, coded_bytes, knapsack, measure_layers
-from .weight_quant import WeightSettings, named_widths
-from .weight_trials import codes_by_layer
+from .bit_budget import SAMPLES, SHARED_ROW, Width, Widths, coded_bytes, knapsack, measure_layers, with_codes
+from .left_by_gates import forms_by_width, halves
+from .weight_quant import FLOAT, HALF, WeightSettings, named_widths
 
 _MOST = 8
-_GRID = 16  # bytes, and 4 that say where it stands
-_UNLIKE = 1.1  # times as many grids, at most, as the nearest codes have, where codes are rounded on data
+_LEFT_BITS = (8, 10, 12)  # that weights may have which the gates leave
+_GRID = 16  # bytes of a scale, a zero point and a mean
+_PLACE, _TABLE = 4, 16  # bytes for each channel, and for each weight, that say where its grids stand
+_UNLIKE = 0.1  # of the nearest codes' grids there are more, at most, where codes are rounded on data
 _HALVINGS = 12
+_TRIES = 4
 _LARGE = 1 << 26  # elements, of which codes of all widths would take too much memory
-
+SizeOf = Callable[[Graph], int]
 Grid = tuple[float, ...]
 """Bits, scale, zero point and mean."""
 
@@ -36,11 +39,14 @@ def shares_grids(settings: WeightSettings) -> bool:
     return not settings.container
 
 
-def spare_bits(graph: Graph, settings: WeightSettings, samples: Chosen, threads: int) -> dict[str, int]:
-    """Node → bits of the weights of a float graph that have more than is asked for; empty where bits are chosen, there
-    are no bytes to spare, no output is float or the model is large.
+def spare_bits(
+    graph: Graph, settings: WeightSettings, samples: Chosen, threads: int, size_of: SizeOf | None, float_bytes: int = 4
+) -> dict[str, int]:
+    """Node → bits of the weights of a float graph that have more than is asked for, or than the gates leave in float;
+    empty where bits are chosen, there are no bytes to spare, no output is float or the model is large.
 
-    samples: those that codes are fitted to, of which few are looked at.
+    samples: those that codes are fitted to, of which few are looked at. size_of: bytes of the file that holds a graph;
+    float_bytes: of an element in it that stays float.
     """
     bits = settings.bits
     if not shares_grids(settings) or not 1 < bits <= SHARED_BITS or settings.block_size or settings.chosen:
@@ -50,45 +56,114 @@ def spare_bits(graph: Graph, settings: WeightSettings, samples: Chosen, threads:
     if sum(t.value.size for t in graph.constants()) > _LARGE:
         return {}
     named = {node.name for node in named_widths(graph, settings)}
-    forms = {b: codes_by_layer(graph, replace(settings, bits=b, alone=True)) for b in range(bits, _MOST + 1)}
+    forms = forms_by_width(graph, settings, range(bits, _MOST + 1))
     asked = {name: form for name, form in forms[bits].items() if name not in named}
-    forms = {b: {name: form for name, form in found.items() if name in asked} for b, found in forms.items()}
     sharing = {n.name for n in graph.nodes if n.name in asked and all(shares(n, t) for t in asked[n.name])}
-    if not sharing:
+    left = {name: form for name, form in halves(graph, settings).items() if name not in asked}
+    if not sharing and not left:
         return {}
+    forms = {b: {name: form for name, form in found.items() if name in asked} for b, found in forms.items()}
+    for b, found in forms_by_width(graph, settings, _LEFT_BITS).items():
+        forms.setdefault(b, {}).update({name: form for name, form in found.items() if name in left})
     picked = list(samples.only(spread(len(samples), SAMPLES)))
-    widths = measure_layers(graph, picked, forms, lambda t: coded_bytes(t, settings.container), threads)
-    return {name: b for name, b in spent(widths, forms, bits, sharing).items() if b != bits}
+    shared = {t.name for name in sharing for t in asked[name]}
+
+    def bytes_of(t: Tensor) -> float:
+        each = SHARED_ROW if t.name in shared and t.qparams.bits <= SHARED_BITS else _GRID + _PLACE
+        return coded_bytes(t, settings.container) + each * _rows(t)
+
+    widths = measure_layers(graph, picked, forms, bytes_of, threads)
+    for name, form in left.items():
+        size = sum(t.value.size for t in form)
+        widths.setdefault(name, {}).update({HALF: Width(2 * size, 0.0), FLOAT: Width(float_bytes * size, 0.0)})
+    start = dict.fromkeys(widths, bits) | dict.fromkeys(left, FLOAT)
+    forms.setdefault(HALF, {}).update(left)
+
+    def file_of(chosen: Mapping[str, int], sharing: Collection[str]) -> int:
+        codes = [t for name, b in chosen.items() for t in forms.get(b, {}).get(name, ())]
+        return 0 if size_of is None else size_of(with_codes(graph, codes, sharing))
+
+    ledger = Ledger(widths, forms, sharing)
+    best, room = dict(start), ledger.alone(start)
+    most = room if size_of is None else file_of(start, ())
+    for _ in range(_TRIES):
+        chosen = ledger.spend(start, room)
+        size = ledger.shared(chosen)
+        real = size if size_of is None else file_of(chosen, shared) + _GRID * ledger.unlike(chosen)
+        if real <= most and ledger.error(chosen) < ledger.error(best):
+            best = chosen
+        if abs(most - (room + real - size)) < 1:
+            break
+        room = most - (real - size)
+    return {name: b for name, b in best.items() if b != start[name]}
 
 
-def spent(
-    widths: Widths, forms: Mapping[int, Mapping[str, Sequence[Tensor]]], bits: int, sharing: Collection[str]
-) -> dict[str, int]:
-    """The bits of each layer with which codes and grids take no more than codes of `bits` and grids of their own.
+class Ledger:
+    """What layers take in a file, and what they cost the outputs.
 
-    widths: what layers cost, in bytes of codes. forms: bits → layer → its weights in codes. sharing: layers whose
-    channels share grids, as nearly as the nearest codes' grids say.
+    widths: what layers cost, and about take. forms: bits → layer → its weights in codes; a layer that has none of some
+    bits is in float with them. sharing: layers whose channels share grids.
     """
 
-    grids = {(name, b): _grids(form[name], b, name in sharing) for b, form in forms.items() for name in form}
+    def __init__(
+        self, widths: Widths, forms: Mapping[int, Mapping[str, Sequence[Tensor]]], sharing: Collection[str]
+    ) -> None:
+        coded = {
+            (name, b): [t for t in form[name] if t.quant is not None] for b, form in forms.items() for name in form
+        }
+        self._widths, self._codes = widths, {at: weights for at, weights in coded.items() if weights}
+        self._grids = {at: _grids(weights, at[1], at[0] in sharing) for at, weights in self._codes.items()}
 
-    def size(chosen: Mapping[str, int]) -> float:
-        found = [grids[name, b] for name, b in chosen.items()]
-        count = sum(own for own, _ in found) + round(_UNLIKE * len(set[Grid]().union(*(alike for _, alike in found))))
-        return sum(widths[name][b].bytes for name, b in chosen.items()) + _GRID * count
+    def alone(self, chosen: Mapping[str, int]) -> float:
+        """Bytes of codes with grids of their own, and of floats."""
+        return self._places(chosen) + _GRID * sum(_rows(t) for at in chosen.items() for t in self._codes.get(at, ()))
 
-    best = dict.fromkeys(widths, bits)
-    codes = sum(found[bits].bytes for found in widths.values())
-    most = codes + _GRID * sum(len(t.qparams.scale) for form in forms[bits].values() for t in form)
-    low, high, reached = codes, most, size(best)
-    for _ in range(_HALVINGS):
-        room = (low + high) / 2
-        chosen = knapsack(widths, room)
-        found = size(chosen)
-        low, high = (room, high) if found <= most else (low, room)
-        if reached < found <= most:
-            best, reached = chosen, found
-    return best
+    def shared(self, chosen: Mapping[str, int]) -> float:
+        """Bytes of codes with grids that channels share, and of floats."""
+        own = sum(self._grids[at][0] for at in chosen.items() if at in self._grids)
+        return self._places(chosen) + _GRID * (own + self._alike(chosen) + self.unlike(chosen))
+
+    def unlike(self, chosen: Mapping[str, int]) -> int:
+        """How many grids there may be besides those of the nearest codes."""
+        return round(_UNLIKE * self._alike(chosen))
+
+    def error(self, chosen: Mapping[str, int]) -> float:
+        """The square of the outputs' mean relative error that is foreseen."""
+        return sum(self._widths[name][b].error for name, b in chosen.items())
+
+    def spend(self, start: Mapping[str, int], most: float) -> dict[str, int]:
+        """The bits of each layer that take no more than `most` bytes; those of `start` where none are better."""
+        best = dict(start)
+        low, high = (
+            sum(pick(w.bytes for w in found.values()) for found in self._widths.values()) for pick in (min, max)
+        )
+        for _ in range(_HALVINGS):
+            room = (low + high) / 2
+            chosen = knapsack(self._widths, room)
+            fits = self.shared(chosen) <= most
+            low, high = (room, high) if fits else (low, room)
+            if fits and self.error(chosen) < self.error(best):
+                best = chosen
+        return best
+
+    def _places(self, chosen: Mapping[str, int]) -> float:
+        size = 0.0
+        for name, b in chosen.items():
+            codes = self._codes.get((name, b))
+            size += self._widths[name][b].bytes if codes is None else sum(map(_coded, codes))
+        return size
+
+    def _alike(self, chosen: Mapping[str, int]) -> int:
+        return len(set[Grid]().union(*(self._grids[at][1] for at in chosen.items() if at in self._grids)))
+
+
+def _coded(t: Tensor) -> int:
+    """Bytes of codes, and of what says where their grids are."""
+    return coded_bytes(t, "") + _TABLE + _PLACE * _rows(t)
+
+
+def _rows(t: Tensor) -> int:
+    return len(t.qparams.scale)
 
 
 def _grids(weights: Sequence[Tensor], bits: int, shared: bool) -> tuple[int, set[Grid]]:
@@ -96,7 +171,7 @@ def _grids(weights: Sequence[Tensor], bits: int, shared: bool) -> tuple[int, set
     own, alike = 0, set[Grid]()
     for t in weights:
         if not shared or bits > SHARED_BITS:
-            own += len(t.qparams.scale)
+            own += _rows(t)
             continue
         q = shared_form(t.qparams)
         mean = np.zeros(len(q.scale)) if q.mean_corr is None else q.mean_corr

@@ -32,6 +32,8 @@ class WeightSettings:
 
     container: what the weights are written to, when that is no .ms: then zero points are 0, without
     a correction, and a width that it cannot hold is refused. chosen: node name → bits, where layer_bits says nothing.
+    gates_yield: the gates hold few bits back, but not those of `chosen` that cost no accuracy to speak of: from
+    `OPEN_BITS` on the channel gate lets a weight through, and what a gate leaves at `HALF` is stored as float16.
     alone: a weight's codes do not depend on what other weights have the same width. block_size: inputs of a block of
     matrix products, 0 for one scale per output; block_zero_points: blocks have zero points. threads: no code depends
     on how many there are.
@@ -47,12 +49,15 @@ class WeightSettings:
     layer_bits: tuple[tuple[str, int], ...] = ()
     container: str = ""
     chosen: Mapping[str, int] = field(default_factory=dict)
+    gates_yield: bool = False
     alone: bool = False
     block_size: int = 0
     block_zero_points: bool = False
     threads: int = 1
 
 
+OPEN_BITS = 8  # with so many, weights of few channels need no gate
+HALF = 16  # bits of a weight of float16, where a gate leaves it
 FLOAT = 32  # bits of a weight that is left as it is, where bits are chosen
 CHOSEN = "in float for the outputs' sake"  # why it is
 
@@ -67,6 +72,7 @@ class WeightRow:
     Args:
         layer: the node that reads it (the first, when several do). bits: 32 (or 16) when it stays float.
         before: bytes in the source. reason: why it stays float, "" when it is quantized.
+        gate: why it would stay float with the bits that were asked for, where it has more.
     """
 
     layer: str
@@ -76,6 +82,7 @@ class WeightRow:
     bits: int
     before: int
     reason: str = ""
+    gate: str = ""
 
 
 def quantize_graph_weights(
@@ -97,6 +104,7 @@ def quantize_graph_weights(
         form = settings.block_size, settings.block_zero_points
         blocked = store_in_blocks(graph, *form, bits_of, kept, settings.container)
     chosen: dict[int, list[tuple[Tensor, Weight]]] = {}
+    halves: list[Tensor] = []
     users: dict[Tensor, tuple[Node, int | None]] = {}
     for node in sweep(graph.nodes, _stored_floats):
         if node in blocked:
@@ -115,21 +123,16 @@ def quantize_graph_weights(
                 continue
             users[w] = (node, axis)
             bits = widths.get(node, settings.chosen.get(node.name, settings.bits))
-            reason = (
-                kept[node]
-                if node in kept
-                else CHOSEN
-                if bits == FLOAT
-                else gate(
-                    w.data.shape,
-                    axis,
-                    bits,
-                    conv=cell.conv_family,
-                    min_size=settings.min_size,
-                    min_channels=settings.min_channels,
-                    gain=settings.gain_gate,
-                )
-            )
+            yields = settings.gates_yield and node not in widths and node.name in settings.chosen
+            held, opened = "", False
+            if bits != FLOAT:
+                limits = {"conv": cell.conv_family, "min_size": settings.min_size, "gain": settings.gain_gate}
+                held = gate(w.data.shape, axis, bits, min_channels=settings.min_channels, **limits) or ""
+                opened = bool(held) and yields and OPEN_BITS <= bits < HALF
+                opened = opened and gate(w.data.shape, axis, bits, min_channels=0, **limits) is None
+            reason = kept.get(node, CHOSEN if bits == FLOAT else "" if opened else held)
+            if reason and yields and bits == HALF and node not in kept:
+                halves.append(w)
             if not reason and not np.isfinite(w.data).all():
                 reason = "holds NaN or infinity"
             rows.append(
@@ -140,7 +143,8 @@ def quantize_graph_weights(
                     w.data.shape,
                     w.dtype.itemsize * 8 if reason else bits,
                     w.data.nbytes,
-                    reason or "",
+                    reason,
+                    held if opened and not reason else "",
                 )
             )
             if not reason:
@@ -163,6 +167,8 @@ def quantize_graph_weights(
                 quantized = keep_usable(graph, [tensor for tensor, _ in group], weights, quantized, bits)
         for (tensor, _), (codes, params) in zip(group, quantized):
             tensor.data, tensor.dtype, tensor.quant = codes, codes.dtype, params
+    if halves:
+        store_float16(graph, halves, rows)
     return rows
 
 
@@ -207,7 +213,7 @@ def store_float16(
     rows into 16. Returns why some stay."""
     notes, row_of = list[str](), {row.tensor: row for row in rows}
     limit = float(np.finfo(np.float16).max)
-    layers, others = _of_layers(graph)
+    layers, others = of_layers(graph)
     if others:
         ops = ", ".join(sorted(set(others.values())))
         notes.append(f"{len(others)} constants stay float32: operands of {ops} are no weights, and have one type")
@@ -226,7 +232,7 @@ def store_float16(
     return notes
 
 
-def _of_layers(graph: Graph) -> tuple[set[Tensor], dict[Tensor, str]]:
+def of_layers(graph: Graph) -> tuple[set[Tensor], dict[Tensor, str]]:
     """Constants that layers alone read, as weight or bias, which all formats take as float16; and the float32 rest,
     each with the operator that reads it."""
     layers: set[Tensor] = set()
@@ -249,7 +255,7 @@ def keep_float16(graph: Graph) -> None:
 
     Of a source that stores its weights so: what its passes have left of them is as small as it was.
     """
-    for t in _of_layers(graph)[0]:
+    for t in of_layers(graph)[0]:
         if t.data is None or t.quant is not None:
             continue
         with np.errstate(over="ignore"):

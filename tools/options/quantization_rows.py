@@ -70,7 +70,8 @@ class QuantizationOptions:
         "quantWeightChannel",
         Int(0),
         16,
-        "a convolution is quantized when it has more output channels than this",
+        "a convolution is quantized when it has more output channels than this; with data, and this not given, others"
+        " may have 8 bits and more",
         group=QUANT,
         aliases=("convWeightQuantChannelThreshold",),
     )

@@ -49,9 +49,7 @@ def test_layers_in_float_with_weights_in_codes_are_rounded_and_corrected_too(net
         graph = network(softmax=False)
         forms = IntegerForms(graph, samples, Settings(), Statistics({}, {}))
         result = forms.form(forms.placement(frozenset(graph.nodes)))
-        quantize_graph_weights(
-            result.graph, WeightSettings(4, min_channels=0, gain_gate=False, container="tflite"), set()
-        )
+        quantize_graph_weights(result.graph, WeightSettings(4, min_channels=0, gain_gate=False, container="tflite"), {})
         note_stored(result.quantized)
         assert not result.quantized.weighted_layers and len(result.quantized.stored) == 5
         QuantizedPrefixRunner(graph, result.quantized, list(samples), Workforce(1)).run(fit)
