@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...converter.formats.files import sweep
-from ...converter.ir import Graph, Node, Tensor
+from ...converter.ir import Graph, NameScope, Node, Tensor
 from ...converter.numeric.blocks import packed_blocks
 from ...converter.numeric.qparams import code_range
 
@@ -109,4 +109,9 @@ def store_in_blocks(
         node.op, node.inputs = "BlockFullyConnected", [x, codes, node.input(2), scale, *([zero] if zero else [])]
         node.attrs = {"bits": bits, "block": block, "depth": w.size(-1), "act": node.attrs["act"]}
         changed[node] = w
+    # A weight may stand beside its blocks: for another reader, or in blocks of another width.
+    made = {t: None for group in stored.values() for t in group if t is not None}
+    names = NameScope(t.name for t in graph.tensors() if t not in made)
+    for tensor in made:
+        tensor.name = names.take(tensor.name)
     return changed

@@ -10,6 +10,7 @@ from bitlite.converter.ir import Graph
 from bitlite.converter.numeric.blocks import block_reals, packed_blocks, unpacked_blocks
 from bitlite.converter.passes import GENERAL, run_passes
 from bitlite.converter.schema.builder import Builder
+from bitlite.converter.schema.verify import verify
 from bitlite.quant.weights.block_weights import block_codes
 from bitlite.quant.weights.weight_quant import WeightSettings, quantize_graph_weights
 from bitlite.tools import read_back, stored_weights
@@ -113,6 +114,20 @@ def test_onnxruntime_and_the_session_compute_the_same(source, tmp_path, bits, ze
     assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()
     (real,) = bitlite.load(str(source)).run({"x": x}).values()
     assert np.square(got - real).sum() < (0.1 if bits == 4 else 1e-3) * np.square(real).sum()
+
+
+def test_a_weight_stays_beside_its_blocks_for_other_readers():
+    """One is the left factor of a product, one has blocks of another width."""
+    graph = Graph("net")
+    build = Builder(graph)
+    w = build.constant(matrix(9, (32, 32)), "w")
+    (left,) = build.emit("MatMul", [w, build.input("x", np.float32, (32, 5))], name="left")
+    (y,) = build.emit("FullyConnected", [build.input("y", np.float32, (3, 32)), w], name="four")
+    (z,) = build.emit("FullyConnected", [y, w], name="eight")
+    graph.outputs = [left, z]
+    quantize_graph_weights(graph, WeightSettings(4, block_size=32, layer_bits=(("eight", 8),)), {})
+    verify(graph)
+    assert [n.attrs.get("bits") for n in graph.nodes] == [None, 4, 8]
 
 
 def test_blocks_lose_less_than_one_scale_per_output(source, tmp_path):
