@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import OutputError, Setting, UnsupportedError
-from ..ir import Graph, Tensor, is_quantized
+from ..ir import Graph, NameScope, Tensor, is_quantized
 from ..schema.writing import Emitted, Writing, Written
 from . import dynamic_layers
 from .files import sweep
@@ -168,14 +168,15 @@ def _model(graph: Graph, emitted: list[Emitted], opset: int) -> tuple[Any, list[
         while names[t] in taken:
             names[t] += "_"
         taken.add(names[t])
-    nodes = []
+    nodes, node_names = [], NameScope()
     for e in emitted:
         ins = ["" if t is None else names.get(t, t.name) for t in e.inputs]
         while ins and not ins[-1]:
             ins.pop()
         fields = {k: _attribute(v) for k, v in e.fields.items() if v is not None}
         domain = e.extra.get("domain", "")
-        nodes.append(helper.make_node(e.op, ins, [t.name for t in e.outputs], e.name, domain=domain, **fields))
+        name = node_names.take(e.name)
+        nodes.append(helper.make_node(e.op, ins, [t.name for t in e.outputs], name, domain=domain, **fields))
     initializers = []
     for t in constants:
         kind = _INT4 if _packs(t) else _number(t)

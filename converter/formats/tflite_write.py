@@ -185,7 +185,8 @@ class _File:
         return Emitted("WHILE", emitted.name, emitted.inputs, emitted.outputs, fields, emitted.source)
 
 
-# The operators whose float kernels take int8 weights; XNNPACK runs them so, quantizing activations as they come.
+# The operators whose float kernels take int8 weights; XNNPACK runs them so, quantizing activations as they come, which
+# leaves nothing of quiet parts in front of a logarithm.
 _HYBRID = {"CONV_2D", "FULLY_CONNECTED"}
 
 
@@ -202,7 +203,7 @@ def _with_real_constants(writing: Writing) -> set[Tensor]:
         for i, t in enumerate(item.inputs):
             if t is None or not t.is_const or not in_float or not (is_quantized(t) or t.dtype == np.float16):
                 continue
-            if i == 1 and _reads_codes(item, t):
+            if i == 1 and not writing.reaches_logarithm(item.source) and _reads_codes(item, t):
                 if t.quant is not None and t.quant.bits == 4:
                     packed.add(_dense(item))
                 continue

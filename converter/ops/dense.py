@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import Setting
-from ..ir import Node, Shape, Tensor
+from ..ir import Node, Shape, Tensor, is_quantized
 from ..schema.op import Case, Inferred, Quant, op, reads, writes
 from ..schema.reading import Reading
 from ..schema.writing import Writing
@@ -407,8 +407,21 @@ def write_onnx_matmul(w: Writing, node: Node) -> None:
     if a.rank == 2 and b.rank == 2 and a.dtype.kind == "f":
         write_onnx(w, node, "Gemm", [a, b, bias], {"transA": int(flip_a), "transB": int(flip_b)})
         return
+    if fc and is_quantized(b) and w.reaches_logarithm(node) and (a.shape or (None,) * 9).count(None) < 2:
+        _write_float_gemm(w, node, a, b, bias)
+        return
     a, b = (_flipped(w, node, t) if flip else t for t, flip in ((a, flip_a), (b, flip_b)))
     write_onnx_product(w, node, a, b, bias)
+
+
+def _write_float_gemm(w: Writing, node: Node, a: Tensor, b: Tensor, bias: Tensor | None) -> None:
+    """As rows: onnxruntime takes inputs of a MatMul by stored codes to 8 bits, those of a Gemm transB=1 it does not."""
+    (outputs, k), y = b.known_shape, node.outputs[0]
+    flat, rows = w.between(a, (None, k), f"{a.name}/rows"), w.between(y, (None, outputs), f"{y.name}/rows")
+    w.node("Reshape", node, [a, w.constant([-1, k], np.int64, f"{a.name}/shape")], [flat])
+    w.node("Gemm", node, [flat, b, bias], [rows], fields={"transA": 0, "transB": 1})
+    sizes = [-1 if d is None else d for d in (*a.known_shape[:-1], outputs)]
+    write_onnx(w, node, "Reshape", [rows, w.constant(sizes, np.int64, f"{y.name}/shape")])
 
 
 def _flipped(w: Writing, node: Node, t: Tensor) -> Tensor:

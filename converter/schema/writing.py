@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import GraphError, Hint, UnsupportedError
 from ..ir import Graph, NameScope, Node, Tensor
+from .logarithms import before_logarithms
 from .node import without_absent_tail
 
 NEWEST_OPSET = 23
@@ -70,6 +71,7 @@ class Writing:
         self._names = NameScope(t.name for t in graph.tensors())
         self._permuted: dict[tuple[Tensor, tuple[int, ...]], Tensor] = {}
         self._producers: dict[Tensor, Node] | None = None
+        self._spectral: set[str] | None = None
 
     def node(
         self,
@@ -109,6 +111,12 @@ class Writing:
         if self._producers is None:
             self._producers = {t: node for node in self.graph.nodes for t in node.outputs}
         return self._producers.get(x)
+
+    def reaches_logarithm(self, node: Node) -> bool:
+        """Whether the layer's values reach a logarithm, so that its inputs must not be taken to 8 bits."""
+        if self._spectral is None:
+            self._spectral = {n.name for n in before_logarithms(self.graph)}
+        return node.name in self._spectral
 
     def permuted(self, x: Tensor, perm: Sequence[int]) -> Tensor:
         """The constant x with its axes reordered for this container: one tensor per (x, perm), so ties survive."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ...converter.ir import Node, Tensor
+from ...converter.schema.logarithms import before_logarithms
 from ..calibrate.observe import ChannelMeans
 from ..calibrate.ranges import AS_READ, reach
 from ..calibrate.spread import Chosen
@@ -40,10 +41,11 @@ def correct_layers(
     )  # fmt: skip
     steps = iter(progress(range(len(runner.layers)), "correcting layers"))
     on_codes = result.quantized.weighted_layers
+    left = before_logarithms(result.source)
 
     def improve(runner: QuantizedPrefixRunner, node: Node) -> None:
         next(steps, None)
-        if settings.bias_correction == "sequential":
+        if settings.bias_correction == "sequential" and node not in left:
             if settings.round_by_output:
                 quant = runner.layers[node].weight.quant
                 pairs = bool(settings.pairs) and node in on_codes and quant is not None and quant.bits >= 8

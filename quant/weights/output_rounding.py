@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ...converter.ir import Graph, Node
+from ...converter.schema.logarithms import before_logarithms
 from ..calibrate.observe import ChannelMeans
 from ..calibrate.spread import Chosen
 from ..cluster.pool import Workforce
@@ -121,6 +122,7 @@ class RoundingByOutput:
         self._correct_biases = correct_biases
         self._means: ChannelMeans | None = None
         self._rows: RowCounts | None = None
+        self._left = before_logarithms(source)
 
     def __call__(self, settings: WeightSettings) -> tuple[Graph, list[WeightRow]]:
         """The form, and a row per weight. Raises UsageError: keep_float or layer_bits names nothing in the graph."""
@@ -132,6 +134,8 @@ class RoundingByOutput:
         shared = shares_grids(settings)
 
         def improve(prefix: QuantizedPrefixRunner, node: Node) -> None:
+            if node in self._left:
+                return
             refine(prefix, node, refits=REFITS, upstream=True, shared=shared)
             if self._correct_biases:
                 correct(prefix, node, rounds=1)

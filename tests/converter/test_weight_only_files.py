@@ -213,3 +213,20 @@ def test_operands_that_are_no_weights_stay_as_they_are_beside_float16_weights(tm
     (actual,) = load(next(iter(report.files))).run(value).values()
     (wanted,) = load(tmp_path / "m.tflite").run(value).values()
     np.testing.assert_allclose(actual, wanted, rtol=1e-2, atol=1e-2)
+
+
+def test_onnxruntime_takes_a_weight_that_stands_on_both_sides_of_products(tmp_path):
+    """It is stored as it is and transposed, and refused where both dequantizations had the same name."""
+    rng, graph = np.random.default_rng(5), Graph("m")
+    build = Builder(graph)
+    w = build.constant(rng.integers(-127, 128, (32, 32)).astype(np.int8), "w")
+    w.quant = QuantParam(np.full(32, 0.01), np.zeros(32, np.int32), axis=0)
+    (left,) = build.emit("MatMul", [w, build.input("a", np.float32, (32, 5))], name="left")
+    (right,) = build.emit("FullyConnected", [build.input("x", np.float32, (1, 3, 32)), w], {"keep_dims": True})
+    graph.outputs = [left, right]
+    onnx_write.write(graph, str(tmp_path / "m.onnx"))
+    feed = {"a": np.eye(32, 5, dtype=np.float32), "x": rng.standard_normal((1, 3, 32)).astype(np.float32)}
+    ort = pytest.importorskip("onnxruntime")
+    got = ort.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"]).run(None, feed)
+    want = load(str(tmp_path / "m.onnx")).run(feed).values()
+    assert min(sqnr(a, b) for a, b in zip(want, got)) > 35  # onnxruntime takes the inputs to 8 bits

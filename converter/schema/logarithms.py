@@ -1,0 +1,43 @@
+"""Layers whose values reach a logarithm: spectra, whose quiet parts count there as much as the loud ones.
+
+What keeps a layer's values to the least squared error, or takes its inputs to 8 bits, keeps the loud parts alone: a
+shift that is nothing to these is more than quiet ones hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..ir import Graph, Node, Tensor
+from .op import quant_spec
+
+_MAGNITUDES = {"Abs", "Add", "Mul", "Reduce", "Sqrt", "Square"}  # of complex numbers, and sums of them
+_BOUNDS = {"Add", "Clip", "Maximum", "Minimum", "Mul", "Relu"}  # lest the logarithm reads 0
+
+
+def before_logarithms(graph: Graph) -> set[Node]:
+    """The layers between which and a Log are bounds, scales and moves alone, and those in front of these whose
+    magnitudes they add up."""
+    made = graph.producers()
+    near = set[Node]()
+    for node in graph.nodes:
+        if node.op == "Log":
+            near |= _layers(node, made, _BOUNDS)
+    return near | {far for node in near for far in _layers(node, made, _MAGNITUDES)}
+
+
+def _layers(node: Node, made: Mapping[Tensor, Node], passed: set[str]) -> set[Node]:
+    """The nearest layers in front of a node, behind what only moves values and what is passed."""
+    found, seen, to_see = set[Node](), set[Node](), [node]
+    while to_see:
+        for t in to_see.pop().inputs:
+            before = made.get(t) if t is not None and t.dtype.kind == "f" else None
+            if before is None or before in seen:
+                continue
+            seen.add(before)
+            spec = quant_spec(before)
+            if spec.weights:
+                found.add(before)
+            elif before.op in passed or spec.output_of(before) == "same":
+                to_see.append(before)
+    return found
