@@ -53,8 +53,10 @@ struct RowsS8 {
 };
 
 struct GemmS8Tile {
-  const uint8_t* const* rows;  // mr addresses
-  const int32_t* segments;     // byte offsets from the row
+  const uint8_t* const* rows;  // mr addresses, of each tile
+  // Tiles, each mr rows below the one before; several only where the kernel has many_tiles.
+  int32_t tiles = 1;
+  const int32_t* segments;  // byte offsets from the row
   int32_t segment_count;
   int32_t segment_steps;       // steps of kstep activations in each
   int64_t signs;               // bytes from a magnitude to its sign
@@ -119,6 +121,7 @@ struct GemmS8Kernel {
   const GemmS8Kernel& (*of_pairs)() = nullptr;
   // Not 0: vectors of a block for one or two rows, which more of them do not make load more.
   int few_rows_nv = 0;
+  bool many_tiles = false;  // see GemmS8Tile::tiles
 
   int widest(int64_t rows) const { return rows <= 2 && few_rows_nv > 0 ? few_rows_nv : max_nv; }
   // Codes of an image of n to split.

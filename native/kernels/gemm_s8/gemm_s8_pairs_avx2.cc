@@ -27,9 +27,9 @@ inline __m256i Dot(__m256i sum, __m256i a, __m256i w) {
 namespace bitlite {
 
 const GemmS8Kernel& gemm_s8_pairs_avx2() {
-  static constexpr GemmS8Kernel kKernel = {kLanes,  2,    4,  LhsPacking::kU8, kMaxMr,  Column,
-                                           GetTile, Load, 75, nullptr,         nullptr, nullptr,
-                                           128};
+  static constexpr GemmS8Kernel kKernel = {
+      kLanes, 2,       4,       LhsPacking::kU8, kMaxMr, Column,  GetTile, Load,
+      75,     nullptr, nullptr, nullptr,         128,    nullptr, 0,       true};
   return kKernel;
 }
 

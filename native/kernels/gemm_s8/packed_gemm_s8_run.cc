@@ -124,10 +124,12 @@ void PackedGemmS8::Run(const IndirectionBuffer& rows, int64_t first, int64_t las
     const int64_t larger = rows.m % tiles;
     const GemmS8TileFn fn = kernel_.tile(block.nv, least);
     const GemmS8TileFn larger_fn = larger > 0 ? kernel_.tile(block.nv, least + 1) : fn;
-    for (int64_t t = 0, m = 0; t < tiles; ++t) {
+    const bool many = direct_ && kernel_.many_tiles;
+    for (int64_t t = 0, m = 0; t < tiles; t += tile.tiles) {
       const bool is_larger = t < larger;
       const int mr = is_larger ? least + 1 : least;
       const GemmS8TileFn multiply = is_larger ? larger_fn : fn;
+      tile.tiles = many ? static_cast<int32_t>((is_larger ? larger : tiles) - t) : 1;
       tile.rows = rows.address + m;
       if (AddsRows()) tile.row_add = rows.sums + m;
       uint8_t* out = static_cast<uint8_t*>(y) + (m * y_stride + block.column) * y_size;
@@ -143,7 +145,7 @@ void PackedGemmS8::Run(const IndirectionBuffer& rows, int64_t first, int64_t las
         tile.y_stride = y_stride;
         ScalarEpilogue(tile, block, mr, acc, rows, m, out);
       }
-      m += mr;
+      m += mr * tile.tiles;
     }
   }
 }
