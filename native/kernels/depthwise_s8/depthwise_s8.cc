@@ -256,6 +256,7 @@ void DepthwiseS8::Run(const StepArgs& args, int, int64_t begin, int64_t end) con
   row.outputs = g_.out[kAxisW];
   row.y_step = g_.out_channels;
   uint8_t* plane = args.thread_scratch;
+  const bool two_rows = kernel_.rows == 2;
   if (!packed_.direct()) {
     row.acc = reinterpret_cast<int32_t*>(plane + CeilDiv(plane_bytes_ + kSlackS8, 64) * 64);
   }
@@ -277,9 +278,10 @@ void DepthwiseS8::Run(const StepArgs& args, int, int64_t begin, int64_t end) con
                     (g_.kernel[kAxisH] - 1) * g_.dilation[kAxisH] + 1,
                 channel, row.n, plane);
       for (int64_t oh = first; oh < last; ++oh) {
-        const int64_t top = (oh - first) * g_.stride[kAxisH], in_line = top % kernel_.rows;
-        row.x = plane + top / kernel_.rows * row.x_row;
-        if (kernel_.rows == 1) {
+        const int64_t top = (oh - first) * g_.stride[kAxisH];
+        const int64_t in_line = two_rows ? top % 2 : 0;
+        row.x = plane + (two_rows ? top / 2 : top) * row.x_row;
+        if (!two_rows) {
           packed_.SetTaps(b, in_line, &row);
         } else {
           // Of the lines from the row's first, those with a row of the image.

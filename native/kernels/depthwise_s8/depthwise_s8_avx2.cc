@@ -11,11 +11,14 @@
 namespace bitlite {
 namespace {
 
-constexpr int kBlock = 16, kOutputs = 4;
+constexpr int kBlock = 16, kOutputs = 5;
 
 int Column(int i) { return i; }
 
 inline __m256i LoadAt(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+
+// What a row's sums become: kCodes where the range is all of int8, which packing keeps.
+enum class Out : uint8_t { kSums, kGemmlowp, kClamped, kCodes };
 
 struct Bounds {
   __m256i zero_point, low, high;
@@ -23,8 +26,9 @@ struct Bounds {
 
 // An output's 16 values, rounded, as int16: channels 0..3 and 8..11, then the
 // others.
+template <Out OUT>
 inline __m256i Rounded(const DepthwiseS8Row& t, const __m256i (&acc)[2]) {
-  if (t.gemmlowp.mantissa != nullptr) {
+  if constexpr (OUT == Out::kGemmlowp) {
     return _mm256_packs_epi32(Rescale(acc[0], t.gemmlowp, 0), Rescale(acc[1], t.gemmlowp, 8));
   }
   __m256i q[2];
@@ -65,64 +69,91 @@ inline void StoreCodes(int8_t* y, __m128i codes, int n) {
   }
 }
 
-// Outputs [o, o + N).
-template <int N>
-inline void Outputs(const DepthwiseS8Row& t, const Bounds& bounds, int64_t o) {
+// Outputs [o, o + N). GROUPS: of the row, or 0 for any number.
+template <Out OUT, int N, int GROUPS>
+[[gnu::always_inline]] inline void Outputs(const DepthwiseS8Row& t, const Bounds& bounds,
+                                           int64_t o) {
   __m256i acc[N][2];
-#pragma GCC unroll 4
+#pragma GCC unroll 5
   for (int i = 0; i < N; ++i) {
     acc[i][0] = LoadAt(t.bias);
     acc[i][1] = LoadAt(t.bias + 8);
   }
-  const uint8_t* x = t.x + o * t.x_step;
+  const int64_t x_step = t.x_step;
+  const uint8_t* x = t.x + o * x_step;
   const int16_t* w = static_cast<const int16_t*>(t.w);
-  for (int g = 0; g < t.groups; ++g, w += 32) {
+  const int groups = GROUPS > 0 ? GROUPS : t.groups;
+#pragma GCC unroll 6
+  for (int g = 0; g < groups; ++g, w += 32) {
     const uint8_t* p = x + t.taps[g];
     const __m256i w0 = LoadAt(w), w1 = LoadAt(w + 16);
-#pragma GCC unroll 4
-    for (int i = 0; i < N; ++i, p += t.x_step) {
+#pragma GCC unroll 5
+    for (int i = 0; i < N; ++i, p += x_step) {
       acc[i][0] = _mm256_add_epi32(acc[i][0], _mm256_madd_epi16(LoadAt(p), w0));
       acc[i][1] = _mm256_add_epi32(acc[i][1], _mm256_madd_epi16(LoadAt(p + 32), w1));
     }
+    // Else GCC would add up all products of a sum as a tree, which takes more registers.
+    if constexpr (GROUPS > 0) {
+#pragma GCC unroll 5
+      for (int i = 0; i < N; ++i) asm("" : "+x"(acc[i][0]), "+x"(acc[i][1]));
+    }
   }
-  if (t.acc != nullptr) {
-#pragma GCC unroll 4
+  if constexpr (OUT == Out::kSums) {
+#pragma GCC unroll 5
     for (int i = 0; i < N; ++i) {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.acc + (o + i) * kBlock), acc[i][0]);
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.acc + (o + i) * kBlock + 8), acc[i][1]);
     }
     return;
   }
-  __m256i rounded[N];
-#pragma GCC unroll 4
-  for (int i = 0; i < N; ++i) {
-    rounded[i] = _mm256_adds_epi16(Rounded(t, acc[i]), bounds.zero_point);
-  }
   int8_t* y = t.y[0] + o * t.y_step;
   const int n = t.n;
   const int64_t step = t.y_step;
-#pragma GCC unroll 2
+#pragma GCC unroll 3
   for (int i = 0; i < N; i += 2) {
-    const __m256i mixed = _mm256_packs_epi16(rounded[i], rounded[i + 1 < N ? i + 1 : i]);
-    const __m256i both =
-        _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-    const __m256i codes = _mm256_min_epi8(_mm256_max_epi8(both, bounds.low), bounds.high);
+    const __m256i first = _mm256_adds_epi16(Rounded<OUT>(t, acc[i]), bounds.zero_point);
+    const __m256i second =
+        i + 1 < N ? _mm256_adds_epi16(Rounded<OUT>(t, acc[i + 1]), bounds.zero_point) : first;
+    __m256i codes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(first, second),
+                                                _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    if constexpr (OUT != Out::kCodes) {
+      codes = _mm256_min_epi8(_mm256_max_epi8(codes, bounds.low), bounds.high);
+    }
     StoreCodes(y + i * step, _mm256_castsi256_si128(codes), n);
     if (i + 1 < N) StoreCodes(y + (i + 1) * step, _mm256_extracti128_si256(codes, 1), n);
   }
 }
 
-void Row(const DepthwiseS8Row& t) {
+template <Out OUT, int GROUPS>
+void RowOf(const DepthwiseS8Row& t) {
   const Bounds bounds = {_mm256_set1_epi16(static_cast<int16_t>(t.zero_point)),
                          _mm256_set1_epi8(static_cast<int8_t>(t.qmin)),
                          _mm256_set1_epi8(static_cast<int8_t>(t.qmax))};
   int64_t o = 0;
-  for (; o + kOutputs <= t.outputs; o += kOutputs) Outputs<kOutputs>(t, bounds, o);
-  if (t.outputs - o >= 2) {
-    Outputs<2>(t, bounds, o);
-    o += 2;
+  for (; o + kOutputs <= t.outputs; o += kOutputs) Outputs<OUT, kOutputs, GROUPS>(t, bounds, o);
+  switch (t.outputs - o) {
+    case 4:
+      return Outputs<OUT, 4, GROUPS>(t, bounds, o);
+    case 3:
+      return Outputs<OUT, 3, GROUPS>(t, bounds, o);
+    case 2:
+      return Outputs<OUT, 2, GROUPS>(t, bounds, o);
+    case 1:
+      return Outputs<OUT, 1, GROUPS>(t, bounds, o);
   }
-  if (o < t.outputs) Outputs<1>(t, bounds, o);
+}
+
+template <Out OUT>
+void RowOf(const DepthwiseS8Row& t) {
+  // Kernels of 3x3 see three columns of two lines.
+  t.groups == 6 ? RowOf<OUT, 6>(t) : RowOf<OUT, 0>(t);
+}
+
+void Row(const DepthwiseS8Row& t) {
+  if (t.acc != nullptr) return RowOf<Out::kSums>(t);
+  if (t.gemmlowp.mantissa != nullptr) return RowOf<Out::kGemmlowp>(t);
+  if (t.qmin > -128 || t.qmax < 127) return RowOf<Out::kClamped>(t);
+  RowOf<Out::kCodes>(t);
 }
 
 inline __m128i Codes(const int8_t* src, int n, __m128i outside) {

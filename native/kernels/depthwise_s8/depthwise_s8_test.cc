@@ -37,7 +37,8 @@ int64_t Sum(const DepthwiseCase& d, const int8_t* x, const int8_t* w, int64_t to
   return sum;
 }
 
-void CheckDepthwise(const Kernel<depthwise_s8>& entry, const DepthwiseCase& d, bool gemmlowp) {
+void CheckDepthwise(const Kernel<depthwise_s8>& entry, const DepthwiseCase& d, bool gemmlowp,
+                    bool relu = false) {
   Random random(static_cast<uint32_t>(d.h * 100 + d.c));
   const int64_t oh = (d.h + 2 * d.pad - (d.kh - 1) * d.dilation - 1) / d.stride + 1;
   const int64_t ow = (d.w + 2 * d.pad - (d.kw - 1) * d.dilation - 1) / d.stride + 1;
@@ -52,6 +53,7 @@ void CheckDepthwise(const Kernel<depthwise_s8>& entry, const DepthwiseCase& d, b
   const int iw = t.Constant(t.Add(DType::kI8, {d.c, d.kh, d.kw, 1}, {kWScale}, {d.weight_zero}), w);
   const int ib = t.Constant(t.Add(DType::kI32, {d.c}, {}, {}), bias_bytes);
   const int iy = t.Add(DType::kI8, {kBatch, oh, ow, d.c}, {kYScale}, {kYZero});
+  const int32_t low = relu ? kYZero : -128;
   StepSpec spec;
   spec.op = spec.name = "conv";
   spec.inputs = {ix, iw, ib};
@@ -60,6 +62,7 @@ void CheckDepthwise(const Kernel<depthwise_s8>& entry, const DepthwiseCase& d, b
                 {"pad", std::vector<int64_t>{d.pad, d.pad, d.pad, d.pad}},
                 {"dilation", std::vector<int64_t>{d.dilation, d.dilation}},
                 {"group", d.c},
+                {"qmin", int64_t{low}},
                 {"rounding", std::string(gemmlowp ? "gemmlowp" : "rne_f32")}};
   const std::vector<int8_t> y = RunStep(t, spec, {ix}, {x->data()}, entry.isa, 1);
   const int8_t* in = reinterpret_cast<const int8_t*>(x->data());
@@ -74,8 +77,8 @@ void CheckDepthwise(const Kernel<depthwise_s8>& entry, const DepthwiseCase& d, b
         for (int64_t c = 0; c < d.c; ++c, ++at) {
           const int32_t sum = static_cast<int32_t>(
               Sum(d, in, weights, i * d.stride - d.pad, j * d.stride - d.pad, c) + bias[c]);
-          const int32_t want = gemmlowp ? RequantizeGemmlowp(sum, fixed, kYZero, -128, 127)
-                                        : RequantizeRneF32(sum, multiplier, kYZero, -128, 127);
+          const int32_t want = gemmlowp ? RequantizeGemmlowp(sum, fixed, kYZero, low, 127)
+                                        : RequantizeRneF32(sum, multiplier, kYZero, low, 127);
           CHECK(y[at] == want) << entry.symbol << " " << d.h << "x" << d.w << "x" << d.c
                                << " kernel " << d.kh << "x" << d.kw << "/" << d.stride << ": "
                                << int{y[at]} << " for " << want << " at " << i << "," << j << ","
@@ -95,6 +98,10 @@ void TestKernel(const Kernel<depthwise_s8>& entry) {
     for (int64_t c : {2, 3, 8, 15, 16, 17, 31, 32, 33, 40, 64, 65, 100}) {
       CheckDepthwise(entry, {9, 8, c, 3, 3, 1, 1}, gemmlowp);
       CheckDepthwise(entry, {8, 9, c, 3, 3, 2, 1}, gemmlowp);
+    }
+    for (int64_t width = 1; width <= 12; ++width) {
+      CheckDepthwise(entry, {5, width, 16, 3, 3, 1, 1}, gemmlowp, width % 2 == 0);
+      CheckDepthwise(entry, {6, width, 24, 3, 3, 2, 1}, gemmlowp, width % 2 == 1);
     }
     for (const DepthwiseCase& d :
          {DepthwiseCase{9, 11, 17, 5, 5, 2, 2}, DepthwiseCase{12, 9, 20, 2, 3, 1, 1},

@@ -78,17 +78,6 @@ void PackedDepthwiseS8::SetBlock(int64_t b, DepthwiseS8Row* row) const noexcept 
   row->parts = b == blocks_ - 1 ? parts_ : 1;
 }
 
-void PackedDepthwiseS8::SetLines(int64_t b, int64_t in_line, int64_t first, int64_t last,
-                                 DepthwiseS8Row* row) const noexcept {
-  const Taps& taps = taps_[in_line];
-  const int64_t count = static_cast<int64_t>(taps.lines.size()) - 1;
-  const int32_t begin = taps.lines[std::min(first, count)];
-  row->taps = taps.offsets.data() + begin;
-  row->groups = taps.lines[std::max(std::min(last, count), std::min(first, count))] - begin;
-  row->w = w_.data() + (b * kernel_.rows + in_line) * block_weight_bytes_ +
-           begin * kernel_.group * kernel_.block * (kernel_.wide_weights ? 2 : 1);
-}
-
 int32_t PackedDepthwiseS8::TapOffset(int64_t line, int64_t kx) const {
   const int64_t offset = (line * image_w_ + kx * g_.dilation[kAxisW]) * pixel_bytes_;
   Require(offset < INT32_MAX, "the padded image is too large");

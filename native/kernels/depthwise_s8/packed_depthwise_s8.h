@@ -2,6 +2,7 @@
 // everything that turns its sums into outputs.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -46,7 +47,17 @@ class PackedDepthwiseS8 {
   // The same where lines have two rows, of the lines [first, last) of the kernel: others are
   // outside.
   void SetLines(int64_t b, int64_t in_line, int64_t first, int64_t last,
-                DepthwiseS8Row* row) const noexcept;
+                DepthwiseS8Row* row) const noexcept {
+    SetTaps(b, in_line, row);
+    const Taps& taps = taps_[in_line];
+    const int64_t count = static_cast<int64_t>(taps.lines.size()) - 1;
+    if (first == 0 && last >= count) return;
+    const int32_t begin = taps.lines[std::min(first, count)];
+    row->taps += begin;
+    row->groups = taps.lines[std::max(std::min(last, count), std::min(first, count))] - begin;
+    row->w = static_cast<const uint8_t*>(row->w) +
+             begin * kernel_.group * kernel_.block * (kernel_.wide_weights ? 2 : 1);
+  }
   // Accumulators of a row, whose first channel is `channel`, to outputs, where not direct().
   void ScalarEpilogue(const DepthwiseS8Row& row, int64_t channel, int8_t* y) const noexcept;
   // The same to float: clamp(float32(acc) * multiplier + bias_f32, fmin, fmax), two roundings.
