@@ -58,7 +58,8 @@ class Stop:
         return [_energy(errors, steady) / energy for errors in zip(*each(look, range(count)))]
 
     def _beside(self, sample: int, got: Sequence[np.ndarray]) -> _Error:
-        error = got[0] - self.outputs[sample][0]
+        want = self.outputs[sample][0]
+        error = np.subtract(got[0], want, dtype=want.dtype if want.dtype.kind == "f" else np.float64)
         rows = error.reshape(-1, error.shape[-1]) if error.ndim else error.reshape(1, 1)
         return float(np.square(error, dtype=np.float64).sum()), rows.sum(axis=0).astype(np.float64), len(rows)
 
