@@ -18,17 +18,20 @@ _BOUNDS = {"Add", "Clip", "Maximum", "Minimum", "Mul", "Relu"}  # lest the logar
 def before_logarithms(graph: Graph) -> set[Node]:
     """The layers between which and a Log are bounds, scales and moves alone, and those in front of these whose
     magnitudes they add up."""
+    return {node for node in on_the_way_to_logarithms(graph) if quant_spec(node).weights}
+
+
+def on_the_way_to_logarithms(graph: Graph) -> set[Node]:
+    """Each Log, these layers, what is between them, and what gives other values that so reach a Log."""
     made = graph.producers()
-    near = set[Node]()
-    for node in graph.nodes:
-        if node.op == "Log":
-            near |= _layers(node, made, _BOUNDS)
-    return near | {far for node in near for far in _layers(node, made, _MAGNITUDES)}
+    ends = {node for node in graph.nodes if node.op == "Log"}
+    near = _before(ends, made, _BOUNDS)
+    return ends | near | _before({node for node in near if quant_spec(node).weights}, made, _MAGNITUDES)
 
 
-def _layers(node: Node, made: Mapping[Tensor, Node], passed: set[str]) -> set[Node]:
-    """The nearest layers in front of a node, behind what only moves values and what is passed."""
-    found, seen, to_see = set[Node](), set[Node](), [node]
+def _before(nodes: set[Node], made: Mapping[Tensor, Node], passed: set[str]) -> set[Node]:
+    """What is in front of nodes up to the first that is neither passed nor only moves values, which is among them."""
+    seen, to_see = set[Node](), list(nodes)
     while to_see:
         for t in to_see.pop().inputs:
             before = made.get(t) if t is not None and t.dtype.kind == "f" else None
@@ -36,8 +39,6 @@ def _layers(node: Node, made: Mapping[Tensor, Node], passed: set[str]) -> set[No
                 continue
             seen.add(before)
             spec = quant_spec(before)
-            if spec.weights:
-                found.add(before)
-            elif before.op in passed or spec.output_of(before) == "same":
+            if not spec.weights and (before.op in passed or spec.output_of(before) == "same"):
                 to_see.append(before)
-    return found
+    return seen

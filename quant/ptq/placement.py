@@ -17,11 +17,13 @@ import numpy as np
 from ...converter.ir import Graph, Node, Tensor
 from ...converter.numeric.qparams import foldable
 from ...converter.ops import row
+from ...converter.schema.logarithms import on_the_way_to_logarithms
 from ...converter.schema.op import quant_spec
 from ..selection import REQUESTED
 from .masks import mask_carriers
 
 _IDLE = "moves float values between float operators"
+_SPECTRAL = "its values reach a logarithm"
 LOSSY = "codes there cost the outputs too much"
 
 
@@ -80,6 +82,7 @@ def place(
     too much. wide: those whose activations have 16 bits. integer_output: outputs are codes too."""
     plan, kept, lossy = Placement(wide=set(wide)), set(kept), set(lossy)
     masks = mask_carriers(graph, lambda node: bool(quant_spec(node).weights))
+    masks = dict.fromkeys(on_the_way_to_logarithms(graph), _SPECTRAL) | masks
     fed = set(graph.inputs)
     for node in graph.nodes:
         reason = REQUESTED if node in kept else _obstacle(node, target) or masks.get(node, "")

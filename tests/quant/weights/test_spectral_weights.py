@@ -7,6 +7,7 @@ from bitlite.converter.formats import onnx
 from bitlite.converter.ir import Graph
 from bitlite.converter.schema.builder import Builder
 from bitlite.converter.schema.logarithms import before_logarithms
+from bitlite.quant.ptq.placement import place
 
 
 def bands():
@@ -70,6 +71,19 @@ def test_data_leave_quiet_parts_of_a_spectrum(source, tmp_path):
         pairs = [(real.run({"x": x})[logs], session.run({"x": x})[logs]) for x in judges]
         found[name] = decibel(*map(np.stack, zip(*pairs)))
     assert found["data"] > found["alone"] - 0.5 and found["data"] > 40
+
+
+def test_spectra_stay_in_float_up_to_their_logarithms(source, tmp_path):
+    """Codes of 16 bits have 90 dB between the loudest and what is nothing: logarithms kept 30 dB of them."""
+    plan = place(spectrum(), wide=spectrum().nodes)
+    floats = {node.op for node, why in plan.why.items() if why == "its values reach a logarithm"}
+    assert floats == {"Clip", "FullyConnected", "Log", "Reduce", "Reshape", "Square"}
+    path = str(tmp_path / "q.ms")
+    asked = {"quant_type": "PostTraining", "activation_bits": 16, "calibration_data": waveforms(2, 20)}
+    bitlite.convert(source, path, cost=False, diagnose="off", **asked)
+    real, session = bitlite.load(str(source)), bitlite.load(path)
+    pairs = [[s.run({"x": x})[real.outputs[0].name] for s in (real, session)] for x in waveforms(3, 8)]
+    assert decibel(*map(np.stack, zip(*pairs))) > 40
 
 
 @pytest.mark.parametrize("container", ["onnx", "tflite"])
