@@ -32,6 +32,7 @@ _MOST_ELSEWHERE = 8  # bits in another container than .ms: older readers of such
 SAMPLES = 8  # that layers are measured on
 _MEASURED = 4  # the width at which the outputs are looked at: all formats have it
 _TRIES = 8  # of meeting the target by what a file really takes
+_NEAR = 64  # bytes that may be left
 _HALVINGS = 16
 _PARTS = 2048  # of what there is to spend
 _HOPELESS = 1e30  # more than any error that can be compared
@@ -76,17 +77,11 @@ class BitBudget:
                     ", which lets more layers through",
                 ),
             )
-        best, reached = least, size
-        room = target - size + self._bytes(least)
-        for _ in range(_TRIES):
-            bits = knapsack(self.widths, room)
-            size = self.sized(bits)
-            if size <= target and size >= reached:
-                best, reached = bits, size
-            if bits == best and size <= target and target - size < 64:
-                break
-            room += target - size
-        return best, reached
+        low = self._bytes(least)
+        best = largest_within(target, low, low + target - size, self.within, self.sized, self.error_of)
+        return (
+            (least, size) if best is None or self.error_of(best) >= self.error_of(least) else (best, self.sized(best))
+        )
 
     @property
     def smallest(self) -> int:
@@ -126,6 +121,43 @@ class BitBudget:
 Track = Callable[[Iterable[tuple[int, str]], str], Iterable[tuple[int, str]]]
 Widths = dict[str, dict[int, Width]]
 """Node name → bits → cost."""
+
+
+def largest_within(
+    target: int,
+    low: float,
+    room: float,
+    spend: Callable[[float], dict[str, int]],
+    sized: Callable[[dict[str, int]], float],
+    error: Callable[[dict[str, int]], float],
+) -> dict[str, int] | None:
+    """What `spend` gives for as much room as a file of `target` bytes turns out to have, and errs least; None where no
+    try fits.
+
+    low: room that is not too much; room: what is tried first. A file takes more or less than its room by an amount that
+    differs little from try to try, so that the next room is off by what the last file was, within what is known; files
+    that are too large, of the same bits again, are left ever more behind.
+    """
+    best, high, margin, sizes = None, math.inf, 0.0, dict[tuple[int, ...], float]()
+    for _ in range(_TRIES):
+        chosen = spend(room)
+        at = tuple(chosen.values())
+        size = sizes[at] if at in sizes else sizes.setdefault(at, sized(chosen))
+        if size <= target:
+            low = max(low, room)
+            if best is None or error(chosen) < error(best):
+                best = chosen
+            if target - size < _NEAR:
+                break
+        else:
+            high = min(high, room)
+            margin = 2 * margin or room / _PARTS
+        room += target - size - margin
+        if not low < room < high:
+            if high - low < 1 or high == math.inf:
+                break
+            room = (low + high) / 2
+    return best
 
 
 def knapsack(layers: Mapping[str, Mapping[int, Width]], room: float) -> dict[str, int]:

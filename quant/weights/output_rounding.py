@@ -74,6 +74,10 @@ def quantize_by_output(
     fidelity = judge.fidelity(form, held_back=held != fitted)
     wide = fidelity is not None and fidelity.worst.sqnr < GOOD and may_be_wider(settings)
     missing = 0.0 if fidelity is None else lacking(settings, fidelity)
+    if missing < 0 and held != fitted:  # few samples; and none are better than those that codes are fitted to
+        known = [fitted[k] for k in spread(len(fitted), kept_samples(graph, _COMPARED, _MEASURED))]
+        again = judge_of(graph, samples, known, None, workers.threads).fidelity(form, held_back=False)
+        missing = missing if again is None else max(missing, lacking(settings, again))
     if fidelity is not None and (wide or missing > 0):
         count = _JUDGED if wide else kept_samples(graph, _JUDGED, _MEASURED)
         picked = list(samples.only([fitted[k] for k in spread(len(fitted), count)]))

@@ -9,15 +9,27 @@ than with grids of their own and the gates' weights in float.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from ...converter.ir import Graph, Tensor
+from ...converter.numeric.packing import packed_size
 from ..calibrate.spread import Chosen
 from ..ptq.fidelity import spread
 from ..ptq.grid import SHARED_BITS, shared_form
 from ..ptq.rounding import shares
-from .bit_budget import SAMPLES, SHARED_ROW, Width, Widths, coded_bytes, knapsack, measure_layers, with_codes
+from .bit_budget import (
+    SAMPLES,
+    SHARED_ROW,
+    Width,
+    Widths,
+    coded_bytes,
+    knapsack,
+    largest_within,
+    measure_layers,
+    with_codes,
+)
 from .left_by_gates import forms_by_width, halves
 from .weight_quant import FLOAT, HALF, WeightSettings, named_widths
 
@@ -27,7 +39,6 @@ _GRID = 16  # bytes of a scale, a zero point and a mean
 _PLACE, _TABLE = 4, 16  # bytes for each channel, and for each weight, that say where its grids stand
 _UNLIKE = 0.1  # of the nearest codes' grids there are more, at most, where codes are rounded on data
 _HALVINGS = 12
-_TRIES = 4
 _LARGE = 1 << 26  # elements, of which codes of all widths would take too much memory
 SizeOf = Callable[[Graph], int]
 Grid = tuple[float, ...]
@@ -79,22 +90,22 @@ def spare_bits(
     start = dict.fromkeys(widths, bits) | dict.fromkeys(left, FLOAT)
     forms.setdefault(HALF, {}).update(left)
 
-    def file_of(chosen: Mapping[str, int], sharing: Collection[str]) -> int:
-        codes = [t for name, b in chosen.items() for t in forms.get(b, {}).get(name, ())]
-        return 0 if size_of is None else size_of(with_codes(graph, codes, sharing))
-
     ledger = Ledger(widths, forms, sharing)
-    best, room = dict(start), ledger.alone(start)
-    most = room if size_of is None else file_of(start, ())
-    for _ in range(_TRIES):
-        chosen = ledger.spend(start, room)
-        size = ledger.shared(chosen)
-        real = size if size_of is None else file_of(chosen, shared) + _GRID * ledger.unlike(chosen)
-        if real <= most and ledger.error(chosen) < ledger.error(best):
-            best = chosen
-        if abs(most - (room + real - size)) < 1:
-            break
-        room = most - (real - size)
+    room = ledger.alone(start)
+    if size_of is None:
+        best = ledger.spend(start, room)
+    else:
+
+        def file_of(chosen: Mapping[str, int], sharing: Collection[str]) -> int:
+            codes = [t for name, b in chosen.items() for t in forms.get(b, {}).get(name, ())]
+            return size_of(with_codes(graph, codes, sharing))
+
+        def sized(chosen: Mapping[str, int]) -> float:
+            return file_of(chosen, shared) + _GRID * ledger.unlike(chosen) + ledger.unpacked(chosen)
+
+        most = file_of(start, ())
+        spend = partial(ledger.spend, start)
+        best = largest_within(most, 0.0, room, spend, sized, ledger.error) or start
     return {name: b for name, b in best.items() if b != start[name]}
 
 
@@ -126,6 +137,11 @@ class Ledger:
     def unlike(self, chosen: Mapping[str, int]) -> int:
         """How many grids there may be besides those of the nearest codes."""
         return round(_UNLIKE * self._alike(chosen))
+
+    def unpacked(self, chosen: Mapping[str, int]) -> int:
+        """Bytes that the nearest codes do not take, as few of them are there, and others may."""
+        codes = [t for at in chosen.items() for t in self._codes.get(at, ())]
+        return sum(packed_size(t.value.size, t.qparams.bits) - coded_bytes(t, "") for t in codes)
 
     def error(self, chosen: Mapping[str, int]) -> float:
         """The square of the outputs' mean relative error that is foreseen."""

@@ -73,6 +73,22 @@ def test_room_that_files_turn_out_to_have_is_used():
     assert 0.99 * target < size <= target and size == budget.sized(bits)
 
 
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("lump", [0, 40, 400])
+def test_a_file_near_the_target_is_found_whatever_it_takes_besides(seed, lump):
+    """Bytes of grids come and go with the bits of a layer, which what it is chosen by does not know."""
+    rng = np.random.default_rng(seed)
+    layers = random_layers(rng, 12)
+    grids = {(name, b): int(rng.integers(0, lump + 1)) for name, widths in layers.items() for b in widths}
+    budget = BitBudget(layers, lambda bits: int(500 + of(layers, bits)[0] + sum(grids[at] for at in bits.items())))
+    for share in (3, 4, 6):
+        target = 500 + sum(w[share].bytes for w in layers.values()) + 12 * lump // 2
+        bits, size = budget.choose(target)
+        assert size == budget.sized(bits) <= target
+        least = of(layers, knapsack(layers, target - 500 - 12 * lump))[1]
+        assert of(layers, bits)[1] <= 1.02 * least
+
+
 def test_more_bytes_give_smaller_errors_and_every_file_fits(network, samples, outputs, sqnr):
     graph = network(softmax=False)
     budget = measure(graph, samples.rows, FREE, packed_bytes)

@@ -271,6 +271,23 @@ def test_outputs_of_values_that_4_bits_are_too_few_for_get_more_where_they_gain_
     assert set(rounded(network(), settings)[0].values()) == {4}  # classes
 
 
+def test_outputs_lack_what_they_lack_on_samples_that_codes_are_fitted_to(monkeypatch):
+    """Held-back samples that happen to be easy do not hide it."""
+    asked, finer = [], []
+
+    def lacking(settings, fidelity):
+        asked.append(fidelity.held_back)
+        return -1.0 if fidelity.held_back else 2.0
+
+    monkeypatch.setattr(output_rounding, "lacking", lacking)
+    monkeypatch.setattr(output_rounding, "finer_weights", lambda *args: finer.append(args) or {})
+    quantize_by_output(network(), SETTINGS, samples(40), Workforce(1))
+    assert asked == [True, False] and len(finer) == 1
+    monkeypatch.setattr(output_rounding, "lacking", lambda settings, fidelity: -1.0)
+    quantize_by_output(network(), SETTINGS, samples(40), Workforce(1))
+    assert len(finer) == 1
+
+
 def test_a_conversion_says_which_weights_have_more_bits_and_what_they_take(tmp_path, monkeypatch):
     monkeypatch.setattr(finer_weights, "POOR", 26.0)
     values = network()
