@@ -56,7 +56,12 @@ void Load(uint8_t* dst, const int8_t* src, int64_t src_step, int64_t pixels, int
 
 }  // namespace scalar
 
-constexpr int64_t kPlaneBytes = 128 * 1024;
+// Of the second level of cache: a plane, and several that are filled together.
+constexpr int64_t kPlaneBytes = 128 * 1024, kPlanesBytes = 2 * kPlaneBytes;
+// Of the first level: half of it, a plane or what several planes are copied from at a time.
+constexpr int64_t kNearBytes = 16 * 1024;
+// Blocks of the smallest kernel in a line of the cache; output rows of a band that are worth it.
+constexpr int64_t kTogether = 4, kFewestRows = 4;
 
 class DepthwiseS8 final : public RunsStep {
  public:
@@ -67,6 +72,8 @@ class DepthwiseS8 final : public RunsStep {
  private:
   void RunParts(const StepArgs& args, DepthwiseS8Row row, int64_t n, int64_t first,
                 int64_t last) const noexcept;
+  void RunRows(const StepArgs& args, DepthwiseS8Row& row, int64_t n, int64_t b, int64_t first,
+               int64_t last) const noexcept;
   void CallRow(const DepthwiseS8Row& row) const noexcept;
   void CopyPlane(const int8_t* x, int64_t first_row, int64_t rows, int64_t channel, int n,
                  uint8_t* plane) const noexcept;
@@ -81,7 +88,9 @@ class DepthwiseS8 final : public RunsStep {
   const int64_t image_w_;           // columns of a plane
   const int64_t pixel_bytes_;       // of a block of a column of a line
   int64_t chunks_, bands_, band_rows_;
-  size_t plane_bytes_;
+  // Blocks whose input is copied together, so many rows of each at a time.
+  int64_t together_ = 1, copied_rows_ = INT64_MAX / 4;
+  size_t plane_stride_;
 };
 
 // Weights with zero points need more than int8.
@@ -102,7 +111,13 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const Requant
   const int64_t blocks = packed_.blocks();
   const int64_t line_bytes =
       std::max<int64_t>(1, g.stride[kAxisH] * image_w_ * pixel_bytes_ / kernel_.rows);
-  bands_ = CeilDiv(g.out[kAxisH], std::max<int64_t>(2, kPlaneBytes / line_bytes));
+  // What several blocks have of a line of the cache would be gone before the next one reads it.
+  if (kernel_.rows == 2 && line_bytes * g.out[kAxisH] > kNearBytes) {
+    together_ = std::min<int64_t>(kTogether, blocks);
+    while (together_ > 1 && kPlanesBytes / together_ < kFewestRows * line_bytes) --together_;
+  }
+  const int64_t plane_bytes = std::min(kPlaneBytes, kPlanesBytes / together_);
+  bands_ = CeilDiv(g.out[kAxisH], std::max<int64_t>(2, plane_bytes / line_bytes));
   chunks_ = 1;
   cost_ns = static_cast<double>(g.batch * g.out[kAxisH] * g.out[kAxisW] * g.out_channels) *
             (kernel_.output_ns +
@@ -124,9 +139,14 @@ DepthwiseS8::DepthwiseS8(PlanContext& plan, const ConvGeometry& g, const Requant
   writes_runs = chunks_ == 1;
   const int64_t rows =
       (band_rows_ - 1) * g.stride[kAxisH] + (g.kernel[kAxisH] - 1) * g.dilation[kAxisH] + 1;
-  plane_bytes_ = static_cast<size_t>(CeilDiv(rows, kernel_.rows) * image_w_ * pixel_bytes_);
   // The last column of 3 that a row prefetches stays within the plane; loads never pass its end.
-  thread_scratch = CeilDiv(plane_bytes_ + kSlackS8, 64) * 64;
+  const int64_t read = CeilDiv(rows, kernel_.rows) * image_w_ * pixel_bytes_ + kSlackS8;
+  plane_stride_ = static_cast<size_t>(CeilDiv(read, 64) * 64);
+  if (together_ > 1) {
+    const int64_t row_bytes = together_ * kernel_.block * std::max<int64_t>(1, g.in[kAxisW]);
+    copied_rows_ = std::max<int64_t>(2, kNearBytes / row_bytes / 2 * 2);
+  }
+  thread_scratch = together_ * plane_stride_;
   if (!packed_.direct())
     thread_scratch += static_cast<size_t>(g.out[kAxisW] * kernel_.block) * sizeof(int32_t);
 }
@@ -248,6 +268,33 @@ void DepthwiseS8::RunParts(const StepArgs& args, DepthwiseS8Row row, int64_t n, 
   }
 }
 
+// Output rows [first, last) of image n and block b, whose input is in row.x.
+void DepthwiseS8::RunRows(const StepArgs& args, DepthwiseS8Row& row, int64_t n, int64_t b,
+                          int64_t first, int64_t last) const noexcept {
+  const int64_t channel = b * kernel_.block;
+  const uint8_t* plane = row.x;
+  packed_.SetTaps(b, 0, &row);
+  for (int64_t oh = first; oh < last; ++oh) {
+    int64_t line = (oh - first) * g_.stride[kAxisH];
+    if (kernel_.rows == 2) {
+      // Of the lines from the row's first, those with a row of the image.
+      const int64_t in_line = line % 2, start = oh * g_.stride[kAxisH] - g_.pad[kAxisH] - in_line;
+      packed_.SetLines(b, in_line, std::max<int64_t>(0, -start / 2),
+                       std::max<int64_t>(0, CeilDiv(g_.in[kAxisH] - start, 2)), &row);
+      line /= 2;
+    }
+    row.x = plane + line * row.x_row;
+    const int64_t at = ((n * g_.out[kAxisH] + oh) * g_.out[kAxisW]) * g_.out_channels + channel;
+    row.y[0] = packed_.direct() ? args.Out<int8_t>(0) + at : nullptr;
+    CallRow(row);
+    if (packed_.gives_float()) {
+      packed_.FloatEpilogue(row, channel, args.Out<float>(0) + at);
+    } else if (!packed_.direct()) {
+      packed_.ScalarEpilogue(row, channel, args.Out<int8_t>(0) + at);
+    }
+  }
+}
+
 void DepthwiseS8::Run(const StepArgs& args, int, int64_t begin, int64_t end) const noexcept {
   const int64_t block = kernel_.block, blocks = packed_.blocks();
   DepthwiseS8Row row = packed_.Epilogue();
@@ -255,48 +302,41 @@ void DepthwiseS8::Run(const StepArgs& args, int, int64_t begin, int64_t end) con
   row.x_row = image_w_ * pixel_bytes_;
   row.outputs = g_.out[kAxisW];
   row.y_step = g_.out_channels;
-  uint8_t* plane = args.thread_scratch;
-  const bool two_rows = kernel_.rows == 2;
-  if (!packed_.direct()) {
-    row.acc = reinterpret_cast<int32_t*>(plane + CeilDiv(plane_bytes_ + kSlackS8, 64) * 64);
-  }
+  uint8_t* planes = args.thread_scratch;
+  if (!packed_.direct()) row.acc = reinterpret_cast<int32_t*>(planes + together_ * plane_stride_);
+  const auto set_block = [&](int64_t b) {
+    row.n = static_cast<int32_t>(std::min<int64_t>(block, g_.out_channels - b * block));
+    packed_.SetBlock(b, &row);
+  };
   for (int64_t item = begin; item < end; ++item) {
     const int64_t chunk = item % chunks_, band = item / chunks_ % bands_;
     const int64_t n = item / chunks_ / bands_;
     const int64_t first = band * band_rows_, last = std::min(g_.out[kAxisH], first + band_rows_);
+    const int64_t top = first * g_.stride[kAxisH] - g_.pad[kAxisH];
+    const int64_t rows =
+        (last - first - 1) * g_.stride[kAxisH] + (g_.kernel[kAxisH] - 1) * g_.dilation[kAxisH] + 1;
     const int8_t* x = args.In<int8_t>(0) + n * g_.in[kAxisH] * g_.in[kAxisW] * g_.channels;
-    for (int64_t b = blocks * chunk / chunks_; b < blocks * (chunk + 1) / chunks_; ++b) {
-      const int64_t channel = b * block;
-      row.n = static_cast<int32_t>(std::min<int64_t>(block, g_.out_channels - channel));
-      packed_.SetBlock(b, &row);
-      if (row.parts > 1) {
+    const int64_t last_block = blocks * (chunk + 1) / chunks_;
+    for (int64_t b = blocks * chunk / chunks_; b < last_block; b += together_) {
+      const int64_t end_block = std::min(last_block, b + together_);
+      if (packed_.parts() > 1 && b == blocks - 1) {
+        set_block(b);
         RunParts(args, row, n, first, last);
         continue;
       }
-      CopyPlane(x, first * g_.stride[kAxisH] - g_.pad[kAxisH],
-                (last - first - 1) * g_.stride[kAxisH] +
-                    (g_.kernel[kAxisH] - 1) * g_.dilation[kAxisH] + 1,
-                channel, row.n, plane);
-      for (int64_t oh = first; oh < last; ++oh) {
-        const int64_t top = (oh - first) * g_.stride[kAxisH];
-        const int64_t in_line = two_rows ? top % 2 : 0;
-        row.x = plane + (two_rows ? top / 2 : top) * row.x_row;
-        if (!two_rows) {
-          packed_.SetTaps(b, in_line, &row);
-        } else {
-          // Of the lines from the row's first, those with a row of the image.
-          const int64_t start = oh * g_.stride[kAxisH] - g_.pad[kAxisH] - in_line;
-          packed_.SetLines(b, in_line, std::max<int64_t>(0, -start / 2),
-                           std::max<int64_t>(0, CeilDiv(g_.in[kAxisH] - start, 2)), &row);
+      // Some rows at a time, so that what the blocks have of a line of the cache is read once.
+      for (int64_t r = 0; r < rows; r += copied_rows_) {
+        for (int64_t c = b; c < end_block; ++c) {
+          const int64_t channel = c * block;
+          CopyPlane(x, top + r, std::min(copied_rows_, rows - r), channel,
+                    static_cast<int>(std::min(block, g_.out_channels - channel)),
+                    planes + (c - b) * plane_stride_ + r / kernel_.rows * row.x_row);
         }
-        const int64_t at = ((n * g_.out[kAxisH] + oh) * g_.out[kAxisW]) * g_.out_channels + channel;
-        row.y[0] = packed_.direct() ? args.Out<int8_t>(0) + at : nullptr;
-        CallRow(row);
-        if (packed_.gives_float()) {
-          packed_.FloatEpilogue(row, channel, args.Out<float>(0) + at);
-        } else if (!packed_.direct()) {
-          packed_.ScalarEpilogue(row, channel, args.Out<int8_t>(0) + at);
-        }
+      }
+      for (int64_t c = b; c < end_block; ++c) {
+        set_block(c);
+        row.x = planes + (c - b) * plane_stride_;
+        RunRows(args, row, n, c, first, last);
       }
     }
   }

@@ -108,7 +108,10 @@ void TestKernel(const Kernel<depthwise_s8>& entry) {
           DepthwiseCase{7, 7, 16, 5, 5, 1, 2}, DepthwiseCase{11, 10, 16, 4, 3, 3, 1},
           DepthwiseCase{1, 20, 33, 1, 3, 1, 0}, DepthwiseCase{9, 10, 16, 3, 3, 1, 2, 2},
           DepthwiseCase{13, 12, 24, 3, 2, 2, 1, 3}, DepthwiseCase{9, 8, 65, 3, 3, 1, 1, 1, 9},
-          DepthwiseCase{1, 1, 5, 3, 3, 1, 1}, DepthwiseCase{20, 9, 40, 7, 7, 1, 3}}) {
+          DepthwiseCase{1, 1, 5, 3, 3, 1, 1}, DepthwiseCase{20, 9, 40, 7, 7, 1, 3},
+          // Large enough for several blocks at a time, in some parts or bands.
+          DepthwiseCase{30, 20, 70, 3, 3, 1, 1}, DepthwiseCase{41, 30, 40, 5, 5, 2, 2},
+          DepthwiseCase{9, 400, 33, 3, 3, 1, 1}}) {
       CheckDepthwise(entry, d, gemmlowp);
     }
   }
