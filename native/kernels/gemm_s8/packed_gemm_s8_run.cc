@@ -105,6 +105,10 @@ void PackedGemmS8::Run(const IndirectionBuffer& rows, int64_t first, int64_t las
     tile.sums_factor = -kernel_.packed_value(rows.dynamic->zero_point);
     tile.scale = rows.dynamic->scale;
   }
+  const bool many = direct_ && kernel_.many_tiles;
+  int nv = 0, least = 0;
+  int64_t tiles = 0, larger = 0;
+  GemmS8TileFn fn = nullptr, larger_fn = nullptr;
   for (int64_t b = first; b < last; ++b) {
     const Block& block = blocks_[b];
     tile.w = (rows.w != nullptr ? rows.w : w_.data()) + block.at;
@@ -118,13 +122,15 @@ void PackedGemmS8::Run(const IndirectionBuffer& rows, int64_t first, int64_t las
     tile.excess = excess_.steps.data() + block.excess;
     tile.excess_w = excess_.weights.data() + block.excess_at;
     tile.excess_steps = block.excess_steps;
-    // Tiles of about as many rows each, the first ones a row larger.
-    const int64_t tiles = CeilDiv(rows.m, kernel_.max_mr[block.nv]);
-    const int least = static_cast<int>(rows.m / tiles);
-    const int64_t larger = rows.m % tiles;
-    const GemmS8TileFn fn = kernel_.tile(block.nv, least);
-    const GemmS8TileFn larger_fn = larger > 0 ? kernel_.tile(block.nv, least + 1) : fn;
-    const bool many = direct_ && kernel_.many_tiles;
+    if (block.nv != nv) {
+      // Tiles of about as many rows each, the first ones a row larger.
+      nv = block.nv;
+      tiles = CeilDiv(rows.m, kernel_.max_mr[nv]);
+      least = static_cast<int>(rows.m / tiles);
+      larger = rows.m % tiles;
+      fn = kernel_.tile(nv, least);
+      larger_fn = larger > 0 ? kernel_.tile(nv, least + 1) : fn;
+    }
     for (int64_t t = 0, m = 0; t < tiles; t += tile.tiles) {
       const bool is_larger = t < larger;
       const int mr = is_larger ? least + 1 : least;
