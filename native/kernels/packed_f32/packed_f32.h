@@ -11,8 +11,9 @@ namespace bitlite {
 constexpr int kPackedPanel = 16;
 
 // y = clamp(bias + over blocks of k: (sum of x) * offset + (sum of x * code) * scale), by column,
-// the blocks in order; a matrix without blocks is one. All that a tile reads of weights lies in the
-// order in which it reads: lines of `width` columns, n rounded up to whole panels.
+// the blocks in order; of 4 bits without offset (sum of x * (code - centre)) * scale, in which a
+// weight of 0 is exact. A matrix without blocks is one. All that a tile reads of weights lies in
+// the order in which it reads: lines of `width` columns, n rounded up to whole panels.
 struct PackedF32Tile {
   const float* const* a;  // where each row starts
   int rows;               // 1 .. mr of the kernel

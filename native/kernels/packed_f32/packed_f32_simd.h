@@ -8,11 +8,12 @@ namespace {
 using bitlite::kNibbles;
 constexpr int kPackedVecs = bitlite::kPackedPanel / Vec::kWidth;
 
-// acc[r][v] += x * code of k + i, which the words of `words` hold.
+// acc[r][v] += x * (code of k + i, which the words of `words` hold, less `centre`). Where that is
+// what codes are raised by, a weight of zero leaves an output alone, however large its x is.
 template <int MR, int NV>
 inline void AddNibbles(const bitlite::PackedF32Tile& t, const uint8_t* words, int i, int64_t k,
-                       int v, Vec (&acc)[MR][NV]) {
-  const Vec b = LoadNibbles(words, i);
+                       int v, Vec centre, Vec (&acc)[MR][NV]) {
+  const Vec b = LoadNibbles(words, i) - centre;
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r) acc[r][v] = Fma(Set(t.a[r][k + i]), b, acc[r][v]);
 }
@@ -31,6 +32,7 @@ inline void AddCodes(const bitlite::PackedF32Tile& t, const uint8_t* w, int64_t 
       }
     }
   } else {
+    const Vec centre = Set(t.offset == nullptr ? t.centre : 0.0f);
     for (int64_t k = first; k < last; k += kNibbles, w += t.width * kNibbles / 2) {
       const bool whole = k + kNibbles <= last;
       const int count = whole ? kNibbles : static_cast<int>(last - k);
@@ -39,9 +41,9 @@ inline void AddCodes(const bitlite::PackedF32Tile& t, const uint8_t* w, int64_t 
         const uint8_t* words = w + v * Vec::kWidth * kNibbles / 2;
         if (whole) {
 #pragma GCC unroll 8
-          for (int i = 0; i < kNibbles; ++i) AddNibbles<MR, NV>(t, words, i, k, v, acc);
+          for (int i = 0; i < kNibbles; ++i) AddNibbles<MR, NV>(t, words, i, k, v, centre, acc);
         } else {
-          for (int i = 0; i < count; ++i) AddNibbles<MR, NV>(t, words, i, k, v, acc);
+          for (int i = 0; i < count; ++i) AddNibbles<MR, NV>(t, words, i, k, v, centre, acc);
         }
       }
     }
@@ -64,6 +66,7 @@ inline void PackedBlock(const bitlite::PackedF32Tile& t, int64_t column) {
     const int64_t at = column + v * Vec::kWidth, of_block = b * t.width + at;
     const Vec before = Load(before_block + r * before_stride + v * Vec::kWidth);
     const Vec sum = Set(t.row_sums[r * blocks + b]), scale = Load(t.scale + of_block);
+    if (t.offset == nullptr && t.bits == 4) return Fma(acc[r][v], scale, before);
     if (t.offset == nullptr) return Fma(Fma(sum, Set(-t.centre), acc[r][v]), scale, before);
     return Fma(acc[r][v], scale, Fma(sum, Load(t.offset + of_block), before));
   };

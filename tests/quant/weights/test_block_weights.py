@@ -11,6 +11,7 @@ from bitlite.converter.numeric.blocks import block_reals, packed_blocks, unpacke
 from bitlite.converter.passes import GENERAL, run_passes
 from bitlite.converter.schema.builder import Builder
 from bitlite.converter.schema.verify import verify
+from bitlite.native.session import Session
 from bitlite.quant.weights.block_weights import block_codes
 from bitlite.quant.weights.weight_quant import WeightSettings, quantize_graph_weights
 from bitlite.tools import read_back, stored_weights
@@ -296,3 +297,20 @@ def test_a_large_file_is_read_back_without_a_second_copy_of_its_codes(tmp_path, 
     codes.value[7, 3, 5] ^= 1
     with pytest.raises(bitlite.OutputError, match=r"weight 'w' \[2048, 16, 64\] is not what was written"):
         read_back.check_written(path, original)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 9])
+def test_weights_of_zero_keep_loud_inputs_out(rows):
+    """Spectra reach from 1 to a millionth: what a band of the quiet end adds up is nothing to the loud one."""
+    at, graph = np.arange(96), Graph("bands")
+    build = Builder(graph)
+    bands = np.maximum(0, 1 - np.abs(at - np.linspace(0, 95, 40)[:, None]) / 4).astype(np.float32)
+    x = build.input("x", np.float32, (rows, 96))
+    graph.outputs = build.emit("FullyConnected", [x, build.constant(bands, "w")], {"keep_dims": True})
+    quantize_graph_weights(graph, WeightSettings(4, block_size=32))
+    feed = (np.random.default_rng(3).uniform(0.5, 1, (rows, 96)) * 10.0 ** (-at / 16)).astype(np.float32)
+    (got,) = Session(graph).run({"x": feed}).values()
+    node = graph.nodes[0]
+    real = block_reals(unpacked_blocks(node.required(1).value, 96, 4), node.required(3).value, None, 32)
+    want = feed.astype(np.float64) @ real.T.astype(np.float64)
+    assert (np.abs(got - want) <= 1e-3 * want).all()
