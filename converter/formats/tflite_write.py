@@ -197,7 +197,8 @@ def _with_real_constants(writing: Writing) -> set[Tensor]:
     """
     first: list[Emitted] = []
     reals: dict[Tensor, Tensor] = {}
-    packed: set[Tensor] = set()
+    wide: dict[Tensor, Tensor] = {}
+    packed, codes = set[Tensor](), set[Emitted]()
     for item in writing.emitted:
         in_float = any(t.dtype == np.float32 for t in item.outputs) and item.op not in ("DEQUANTIZE", "CAST")
         for i, t in enumerate(item.inputs):
@@ -206,6 +207,13 @@ def _with_real_constants(writing: Writing) -> set[Tensor]:
             if i == 1 and not writing.reaches_logarithm(item.source) and _reads_codes(item, t):
                 if t.quant is not None and t.quant.bits == 4:
                     packed.add(_dense(item))
+                codes.add(item)
+                continue
+            if item in codes and t.dtype == np.float16:
+                # XNNPACK takes such a layer, and then refuses the file where its bias is not stored as it is read.
+                if t not in wide:
+                    wide[t] = Tensor(t.name, np.dtype(np.float32), t.shape, t.value.astype(np.float32))
+                item.inputs[i] = wide[t]
                 continue
             if t not in reals:
                 reals[t] = Tensor(writing.constant(0, name=f"{t.name}/real").name, np.dtype(np.float32), t.shape)

@@ -215,6 +215,19 @@ def test_operands_that_are_no_weights_stay_as_they_are_beside_float16_weights(tm
     np.testing.assert_allclose(actual, wanted, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_litert_takes_codes_beside_constants_of_float16(source, tmp_path, bits):
+    """Biases of float16 behind a DEQUANTIZE ended its preparation."""
+    convert(source, tmp_path / "half.tflite", output_format="TFLITE", fp16=True)
+    options = {"quant_type": "WeightQuant", "bit_num": bits, "quant_weight_channel": 0, "gain_gate": False}
+    convert(tmp_path / "half.tflite", tmp_path / "q.tflite", output_format="TFLITE", cost=False, **options)
+    x = np.random.default_rng(4).normal(size=(1, 8, 8, 16)).astype(np.float32)
+    got, _ = litert(tmp_path / "q.tflite", x)
+    session = load(str(tmp_path / "q.tflite"))
+    (want,) = session.run({session.inputs[0].name: x}).values()
+    assert sqnr(want, got) > 25  # LiteRT takes the inputs to 8 bits
+
+
 def test_onnxruntime_takes_a_weight_that_stands_on_both_sides_of_products(tmp_path):
     """It is stored as it is and transposed, and refused where both dequantizations had the same name."""
     rng, graph = np.random.default_rng(5), Graph("m")
