@@ -31,7 +31,7 @@ from .bit_budget import (
     with_codes,
 )
 from .left_by_gates import forms_by_width, halves
-from .weight_quant import FLOAT, HALF, WeightSettings, named_widths
+from .weight_quant import FLOAT, HALF, WIDTHS, WeightSettings, named_widths
 
 _MOST = 8
 _LEFT_BITS = (8, 10, 12)  # that weights may have which the gates leave
@@ -60,21 +60,25 @@ def spare_bits(
     float_bytes: of an element in it that stays float.
     """
     bits = settings.bits
-    if not shares_grids(settings) or not 1 < bits <= SHARED_BITS or settings.block_size or settings.chosen:
+    offered = [b for b in range(bits, _MOST + 1) if b in WIDTHS.get(settings.container, (b,))]
+    if not 1 < bits <= SHARED_BITS or bits not in offered or len(offered) < 2 or settings.block_size or settings.chosen:
         return {}
     if not any(t.dtype.kind == "f" for t in graph.outputs):
         return {}
     if sum(t.value.size for t in graph.constants()) > _LARGE:
         return {}
     named = {node.name for node in named_widths(graph, settings)}
-    forms = forms_by_width(graph, settings, range(bits, _MOST + 1))
+    forms = forms_by_width(graph, settings, offered)
     asked = {name: form for name, form in forms[bits].items() if name not in named}
-    sharing = {n.name for n in graph.nodes if n.name in asked and all(shares(n, t) for t in asked[n.name])}
+    sharing = set[str]()
+    if shares_grids(settings):
+        sharing = {n.name for n in graph.nodes if n.name in asked and all(shares(n, t) for t in asked[n.name])}
     left = {name: form for name, form in halves(graph, settings).items() if name not in asked}
     if not sharing and not left:
         return {}
     forms = {b: {name: form for name, form in found.items() if name in asked} for b, found in forms.items()}
-    for b, found in forms_by_width(graph, settings, _LEFT_BITS).items():
+    widths_left = [b for b in _LEFT_BITS if b in WIDTHS.get(settings.container, (b,))]
+    for b, found in forms_by_width(graph, settings, widths_left).items():
         forms.setdefault(b, {}).update({name: form for name, form in found.items() if name in left})
     picked = list(samples.only(spread(len(samples), SAMPLES)))
     shared = {t.name for name in sharing for t in asked[name]}
@@ -90,7 +94,7 @@ def spare_bits(
     start = dict.fromkeys(widths, bits) | dict.fromkeys(left, FLOAT)
     forms.setdefault(HALF, {}).update(left)
 
-    ledger = Ledger(widths, forms, sharing)
+    ledger = Ledger(widths, forms, sharing, settings.container)
     room = ledger.alone(start)
     if size_of is None:
         best = ledger.spend(start, room)
@@ -113,15 +117,20 @@ class Ledger:
     """What layers take in a file, and what they cost the outputs.
 
     widths: what layers cost, and about take. forms: bits → layer → its weights in codes; a layer that has none of some
-    bits is in float with them. sharing: layers whose channels share grids.
+    bits is in float with them. sharing: layers whose channels share grids. container: as in `WeightSettings`.
     """
 
     def __init__(
-        self, widths: Widths, forms: Mapping[int, Mapping[str, Sequence[Tensor]]], sharing: Collection[str]
+        self,
+        widths: Widths,
+        forms: Mapping[int, Mapping[str, Sequence[Tensor]]],
+        sharing: Collection[str],
+        container: str = "",
     ) -> None:
         coded = {
             (name, b): [t for t in form[name] if t.quant is not None] for b, form in forms.items() for name in form
         }
+        self._container = container
         self._widths, self._codes = widths, {at: weights for at, weights in coded.items() if weights}
         self._grids = {at: _grids(weights, at[1], at[0] in sharing) for at, weights in self._codes.items()}
 
@@ -141,7 +150,7 @@ class Ledger:
     def unpacked(self, chosen: Mapping[str, int]) -> int:
         """Bytes that the nearest codes do not take, as few of them are there, and others may."""
         codes = [t for at in chosen.items() for t in self._codes.get(at, ())]
-        return sum(packed_size(t.value.size, t.qparams.bits) - coded_bytes(t, "") for t in codes)
+        return sum(packed_size(t.value.size, t.qparams.bits) - coded_bytes(t, self._container) for t in codes)
 
     def error(self, chosen: Mapping[str, int]) -> float:
         """The square of the outputs' mean relative error that is foreseen."""
@@ -166,16 +175,15 @@ class Ledger:
         size = 0.0
         for name, b in chosen.items():
             codes = self._codes.get((name, b))
-            size += self._widths[name][b].bytes if codes is None else sum(map(_coded, codes))
+            size += self._widths[name][b].bytes if codes is None else sum(map(self._coded, codes))
         return size
+
+    def _coded(self, t: Tensor) -> int:
+        """Bytes of codes, and of what says where their grids are."""
+        return coded_bytes(t, self._container) + _TABLE + _PLACE * _rows(t)
 
     def _alike(self, chosen: Mapping[str, int]) -> int:
         return len(set[Grid]().union(*(self._grids[at][1] for at in chosen.items() if at in self._grids)))
-
-
-def _coded(t: Tensor) -> int:
-    """Bytes of codes, and of what says where their grids are."""
-    return coded_bytes(t, "") + _TABLE + _PLACE * _rows(t)
 
 
 def _rows(t: Tensor) -> int:

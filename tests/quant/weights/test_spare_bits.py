@@ -69,11 +69,19 @@ def test_nothing_is_spared_where_bits_are_chosen_or_too_many(network, samples):
     picked = Chosen(samples, range(len(samples)))
     for settings in (
         WeightSettings(8, gates_yield=True),
-        WeightSettings(4, gates_yield=True, container="onnx"),
+        WeightSettings(3, gates_yield=True, container="onnx"),
+        WeightSettings(4, container="onnx"),
         WeightSettings(4, gates_yield=True, chosen={"mix": 4}),
         WeightSettings(4, gates_yield=True, block_size=32),
     ):
         assert spare_bits(network(), settings, picked, 1, None) == {}
+
+
+@pytest.mark.parametrize("container", ["tflite", "onnx"])
+def test_other_formats_spend_what_the_gates_leave_on_the_widths_they_have(network, samples, container):
+    settings = WeightSettings(4, gates_yield=True, container=container)
+    bits = spare_bits(network(softmax=False), settings, Chosen(samples, range(len(samples))), 1, None)
+    assert bits["classify"] == 8 and set(bits.values()) <= {8, 16}
 
 
 def test_threads_do_not_change_what_is_found(network, samples):
