@@ -199,12 +199,14 @@ def _with_real_constants(writing: Writing) -> set[Tensor]:
     reals: dict[Tensor, Tensor] = {}
     wide: dict[Tensor, Tensor] = {}
     packed, codes = set[Tensor](), set[Emitted]()
+    # Inputs in 8 bits would undo what other layers have 16 for.
+    wide_codes = any(t.dtype == np.int16 and is_quantized(t) and not t.is_const for t in writing.graph.tensors())
     for item in writing.emitted:
         in_float = any(t.dtype == np.float32 for t in item.outputs) and item.op not in ("DEQUANTIZE", "CAST")
         for i, t in enumerate(item.inputs):
             if t is None or not t.is_const or not in_float or not (is_quantized(t) or t.dtype == np.float16):
                 continue
-            if i == 1 and not writing.reaches_logarithm(item.source) and _reads_codes(item, t):
+            if i == 1 and not (wide_codes or writing.reaches_logarithm(item.source)) and _reads_codes(item, t):
                 if t.quant is not None and t.quant.bits == 4:
                     packed.add(_dense(item))
                 codes.add(item)

@@ -228,6 +228,21 @@ def test_litert_takes_codes_beside_constants_of_float16(source, tmp_path, bits):
     assert sqnr(want, got) > 25  # LiteRT takes the inputs to 8 bits
 
 
+def test_litert_takes_no_inputs_to_8_bits_beside_codes_of_16(tmp_path):
+    rng, graph = np.random.default_rng(6), Graph("m")
+    build = Builder(graph)
+    (codes,) = build.emit("Quantize", [build.input("x", np.float32, (3, 32))], {"dtype": "int16"})
+    codes.quant = QuantParam(np.array([1e-4]), np.zeros(1, np.int32), bits=16)
+    (y,) = build.emit("Dequantize", [codes])
+    w = build.constant(rng.integers(-127, 128, (8, 32)).astype(np.int8), "w")
+    w.quant = QuantParam(np.full(8, 0.01), np.zeros(8, np.int32), axis=0)
+    graph.outputs = build.emit("FullyConnected", [y, w], {"keep_dims": True})
+    tflite.write(graph, str(tmp_path / "m.tflite"))
+    x = rng.uniform(-3, 3, (3, 32)).astype(np.float32)
+    (want,) = load(str(tmp_path / "m.tflite")).run({"x": x}).values()
+    assert sqnr(want, litert(tmp_path / "m.tflite", x)[0]) > 80
+
+
 def test_onnxruntime_takes_a_weight_that_stands_on_both_sides_of_products(tmp_path):
     """It is stored as it is and transposed, and refused where both dequantizations had the same name."""
     rng, graph = np.random.default_rng(5), Graph("m")
