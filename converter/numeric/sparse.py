@@ -69,8 +69,11 @@ def _gaps(positions: NDArray, count: int) -> NDArray[np.int64]:
     return np.diff(positions, prepend=-1, append=count) - 1
 
 
-def sparse_allowed(q: NDArray, zero_points: NDArray, axis: int | None) -> bool:
-    """Whether SPARSE's rule for the channel of an element finds the right zero point."""
+def sparse_allowed(q: NDArray, bits: int, zero_points: NDArray, axis: int | None) -> bool:
+    """Whether SPARSE's rule for the channel of an element finds the right zero point, and each is a code."""
+    half = 1 << (bits - 1)
+    if (zero_points < -half).any() or (zero_points >= half).any():
+        return False
     equal = bool((zero_points == zero_points[0]).all())
     return q.size > 0 and (equal or (axis == 0 and q.shape[0] == len(zero_points)))
 
@@ -95,7 +98,7 @@ def choose(q: NDArray, bits: int, zero_points: NDArray, axis: int | None = 0) ->
     size = -(-(table + index * q.size) // 8)
     if size < best.size:
         best = Choice(INDEXING, size)
-    if not sparse_allowed(q, zero_points, axis):
+    if not sparse_allowed(q, bits, zero_points, axis):
         return best
     # The narrowest gaps bound the cost from below, so that dense tensors are dismissed by a count.
     points = _sparse_zero_points(q, zero_points)

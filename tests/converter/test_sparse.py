@@ -152,3 +152,15 @@ def test_lies_are_named():
         sparse.decode_sparse(bytes([4] + 20 * [255]), 10, 8, np.array([0]))
     with pytest.raises(ModelError, match="3 zero points"):
         sparse.decode_sparse(sparse.encode_sparse(np.zeros(10, np.int8), 8, np.array([0]), 4), 10, 8, np.zeros(3, int))
+
+
+@pytest.mark.parametrize("beyond", [-9, 8, 100])
+def test_codes_with_a_zero_point_that_is_no_code_are_not_sparse(beyond):
+    """A mean may be part of the zero point; what is left out must be a code."""
+    q, zero = np.full((4, 64), 3, np.int8), np.array([3, 3, 3, 3])
+    q[:, ::9] = np.arange(32).reshape(4, 8) % 8 - 4
+    assert sparse.choose(q, 4, zero).kind == "SPARSE"
+    zero[2] = beyond
+    kind, data = sparse.smallest(q, 4, zero)
+    assert kind != "SPARSE"
+    np.testing.assert_array_equal(sparse.decode(kind, data, q.size, 4, zero), q.reshape(-1))
