@@ -161,7 +161,7 @@ def weight_table(rows: Sequence[dict[str, Any]], *, narrow: bool) -> tuple[tuple
     for r in rows:
         why = r["why"].partition(":")[0] if narrow else r["why"]
         kind = () if narrow else (r["op"], "×".join(map(str, r["shape"])))
-        bits = "float" if why else r["bits"]
+        bits = r["bits"] if not why else "float16" if r["bits"] == 16 else "float"
         layer = r["layer"].partition(";")[0]  # TFLite joins the names of what it fused
         shown.append((layer, *kind, bits, f"{r['bytes_before']:,}", f"{r['bytes_after']:,}", why or r["form"]))
     before, after = (sum(r[key] for r in rows) for key in ("bytes_before", "bytes_after"))

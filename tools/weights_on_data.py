@@ -104,7 +104,8 @@ def _wider_note(rows: Sequence[WeightRow], bits: int) -> list[str]:
     least, most = min(row.bits for row in rows), max(row.bits for row in rows)
     have = f"{least} to {most}" if least < most else str(most)
     names = ", ".join(row.layer for row in rows[:3])
-    return [f"{len(rows)} weights that {bits} bits are too few for have {have}, {more} bytes more of codes: {names}"]
+    gain = f"{more} bytes more of codes"
+    return [f"{len(rows)} weights that outputs feel most have {have} bits instead of {bits}, {gain}: {names}"]
 
 
 def _smaller_note(rows: Sequence[WeightRow]) -> list[str]:

@@ -262,7 +262,7 @@ def measure(
 
     def bytes_of(t: Tensor) -> float:
         each = SHARED_ROW if t.name in sharing and t.qparams.bits <= SHARED_BITS else rows
-        return coded_bytes(t, settings.container) + each * _rows(t)
+        return coded_bytes(t, settings.container) + each * rows_of(t)
 
     names = list(dict.fromkeys(name for form in free.values() for name in form))
     rows = 0.0  # bytes of a file for a channel's scale and what goes with it: of all layers in codes, and of none
@@ -270,7 +270,7 @@ def measure(
     if whole:
         more = sized(dict.fromkeys(names, max(allowed))) - sized({})
         saved = sum(float_bytes * t.value.size - coded_bytes(t, settings.container) for t in whole)
-        rows = max(0.0, more + saved) / sum(map(_rows, whole))
+        rows = max(0.0, more + saved) / sum(map(rows_of, whole))
     widths = remember(lambda: measure_layers(graph, samples, free, bytes_of, threads, track))
     for name in dict.fromkeys((*widths, *small)):
         found = widths.setdefault(name, {})
@@ -332,5 +332,6 @@ def coded_bytes(t: Tensor, container: str) -> int:
     return encoded_size(t.value, q.bits, q.zero_point, q.axis)
 
 
-def _rows(t: Tensor) -> int:
+def rows_of(t: Tensor) -> int:
+    """Channels that have a grid each."""
     return len(t.qparams.scale)

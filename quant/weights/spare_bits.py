@@ -28,6 +28,7 @@ from .bit_budget import (
     knapsack,
     largest_within,
     measure_layers,
+    rows_of,
     with_codes,
 )
 from .left_by_gates import forms_by_width, halves
@@ -85,7 +86,7 @@ def spare_bits(
 
     def bytes_of(t: Tensor) -> float:
         each = SHARED_ROW if t.name in shared and t.qparams.bits <= SHARED_BITS else _GRID + _PLACE
-        return coded_bytes(t, settings.container) + each * _rows(t)
+        return coded_bytes(t, settings.container) + each * rows_of(t)
 
     widths = measure_layers(graph, picked, forms, bytes_of, threads)
     for name, form in left.items():
@@ -136,7 +137,7 @@ class Ledger:
 
     def alone(self, chosen: Mapping[str, int]) -> float:
         """Bytes of codes with grids of their own, and of floats."""
-        return self._places(chosen) + _GRID * sum(_rows(t) for at in chosen.items() for t in self._codes.get(at, ()))
+        return self._places(chosen) + _GRID * sum(rows_of(t) for at in chosen.items() for t in self._codes.get(at, ()))
 
     def shared(self, chosen: Mapping[str, int]) -> float:
         """Bytes of codes with grids that channels share, and of floats."""
@@ -180,14 +181,10 @@ class Ledger:
 
     def _coded(self, t: Tensor) -> int:
         """Bytes of codes, and of what says where their grids are."""
-        return coded_bytes(t, self._container) + _TABLE + _PLACE * _rows(t)
+        return coded_bytes(t, self._container) + _TABLE + _PLACE * rows_of(t)
 
     def _alike(self, chosen: Mapping[str, int]) -> int:
         return len(set[Grid]().union(*(self._grids[at][1] for at in chosen.items() if at in self._grids)))
-
-
-def _rows(t: Tensor) -> int:
-    return len(t.qparams.scale)
 
 
 def _grids(weights: Sequence[Tensor], bits: int, shared: bool) -> tuple[int, set[Grid]]:
@@ -195,7 +192,7 @@ def _grids(weights: Sequence[Tensor], bits: int, shared: bool) -> tuple[int, set
     own, alike = 0, set[Grid]()
     for t in weights:
         if not shared or bits > SHARED_BITS:
-            own += _rows(t)
+            own += rows_of(t)
             continue
         q = shared_form(t.qparams)
         mean = np.zeros(len(q.scale)) if q.mean_corr is None else q.mean_corr

@@ -298,7 +298,7 @@ def test_a_conversion_says_which_weights_have_more_bits_and_what_they_take(tmp_p
     report = bitlite.convert(written(tmp_path, values), tmp_path / "m", read_back=False, **asked, **gates)
     finer = [row for row in report.layers if not row.reason and row.bits > 4]
     more = sum(int(np.prod(row.shape)) * (row.bits - 4) for row in finer) // 8
-    note = next(note for note in report.notes if "4 bits are too few for" in note)
+    note = next(note for note in report.notes if "bits instead of 4" in note)
     assert note.startswith(f"{len(finer)} weights") and f"{more} bytes more" in note and finer[0].layer in note
 
 

@@ -133,7 +133,7 @@ function decisions({ report, nodes }) {
   if (left.length) parts.push(plainTable("refused", "What they left alone", ["pass", "node", "why"], left.map((r) => [r.pass_name, cut(r.node.split(";")[0], 48), r.reason])));
   const weights = report.layers ?? [];
   if (weights.length) {
-    const cells = weights.map((r) => [cut(r.layer.split(";")[0], 40), r.op, sizes(r.shape), r.why ? "float" : r.bits, r.bytes_before, r.bytes_after, r.why || r.form]);
+    const cells = weights.map((r) => [cut(r.layer.split(";")[0], 40), r.op, sizes(r.shape), r.why ? (r.bits === 16 ? "float16" : "float") : r.bits, r.bytes_before, r.bytes_after, r.why || r.form]);
     parts.push(plainTable("weights", "Weights in the file", ["layer", "operator", "shape", "bits", "bytes before", "after", "stored, or why not"], cells));
   }
   return parts.length ? section("decisions", "What was fused, what stays float, and why", ...parts) : null;
